@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 #
 # Installs what the project needs: Debian's packages, by the list beside this file, and a LuaJIT
 # built from Debian's own source package. Sourced by ./dev, which sets `root` and declares say, die.
@@ -84,7 +84,7 @@ services_disable() {
         [ -n "$link" ] || continue
         name=$(basename "$link")
         case $link in
-        /etc/rc*) as_root update-rc.d "$(echo "$name" | sed 's/^S[0-9]*//')" disable ;;
+        /etc/rc*) as_root update-rc.d "${name#S[0-9][0-9]}" disable ;;
         *)
             if command -v systemctl >/dev/null; then as_root systemctl disable "$name"; fi
             as_root rm -f "$link"

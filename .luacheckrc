@@ -1,0 +1,6 @@
+-- SPDX-License-Identifier: Apache-2.0
+std = "luajit"
+max_line_length = 110
+read_globals = { "box", "redis" }
+exclude_files = { "**/node_modules/**" }
+files["test/**"] = { std = "+busted" }
