@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CODEC_KEY_H
+#define CODEC_KEY_H
+
+/*
+ * Order-preserving keys: the bytes of an encoded key compare (memcmp, prefix smaller) as the values do.
+ *
+ * A key is a sequence of parts, each self-delimiting, so that a key of fewer parts is a byte prefix of all keys that begin with them.
+ *   nil      01
+ *   false    02, true 03
+ *   number   10, then the largest double not above the value, 8 bytes big-endian with the sign bit flipped (all bits for negative
+ *            ones), then what an integer exceeds it by (0..2047): 00 when nothing, else (high byte + 1), low byte.
+ *            So integers of 64 bits, signed and unsigned, and doubles are in one exact order; -0.0 is 0; NaN is refused.
+ *   string   20, the bytes with 00 written as 00 FF, then 00 01
+ *   binary   30, likewise (MessagePack bin, and ext of type 2 (uuid) later)
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+/* Types that an index part may demand. KEY_ANY takes every scalar. */
+enum key_type { KEY_ANY, KEY_UNSIGNED, KEY_INTEGER, KEY_NUMBER, KEY_DOUBLE, KEY_STRING, KEY_BOOLEAN, KEY_BINARY };
+
+/* The type called `name` ("unsigned", "integer", "number", "double", "string", "boolean", "varbinary", "scalar", "any"), or -1. */
+int key_type_parse(const char *name, size_t size);
+const char *key_type_name(enum key_type type);
+
+/* The most bytes that encoding the MessagePack value at `value` can take. */
+size_t key_part_size_max(const char *value);
+
+/*
+ * Encodes the scalar MessagePack value at *value (checked data), of which `type` is demanded, to `out`, advances *value behind it and *out behind
+ * what was written. nil is taken when `nullable`. Returns 0, ERROR_TYPE (another type; NaN), ERROR_INVALID (array, map, ext).
+ */
+int key_part_encode(const char **value, enum key_type type, int nullable, unsigned char **out);
+
+/* The same for values that are at hand. */
+unsigned char *key_encode_string(unsigned char *out, const void *data, size_t size);
+unsigned char *key_encode_uint(unsigned char *out, uint64_t value);
+unsigned char *key_encode_int(unsigned char *out, int64_t value);
+unsigned char *key_encode_double(unsigned char *out, double value);
+
+/* The most bytes that a string part of `size` bytes takes: 2 * size + 3. */
+static inline size_t key_string_size_max(size_t size)
+{
+    return 2 * size + 3;
+}
+
+/*
+ * Decodes one part at *key (ends at `end`) back into MessagePack at *out and advances both. Numbers come back as the smallest integer form when
+ * integral, else as double. `out` has room for 2 * (end - *key) + 16 bytes. Returns 0 or ERROR_CORRUPT.
+ */
+int key_part_decode(const unsigned char **key, const unsigned char *end, char **out);
+
+/* Decodes a key that is one string part into `out` (room for end - key bytes); the size, or -1 when it is not one string part. */
+int64_t key_decode_string(const unsigned char *key, const unsigned char *end, void *out);
+
+/* The smallest key above all keys that begin with key[0..size): increments the last byte that is not FF, in place; the new size, 0 when there is none. */
+size_t key_successor(unsigned char *key, size_t size);
+
+#endif

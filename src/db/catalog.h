@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DB_CATALOG_H
+#define DB_CATALOG_H
+
+/*
+ * What spaces, indexes and functions there are: an immutable picture made from the system spaces, replaced as a whole after each change.
+ *
+ *   _space  (id 280)  [id, owner, name, engine, field_count, flags {..}, format [{name, type, is_nullable}..]]
+ *   _index  (id 288)  [space id, index id, name, type, options {unique}, parts [{field (from 0), type, is_nullable}..]]
+ *   _func   (id 296)  [id, owner, name, body, options {isolation, readonly, transaction, ..}]
+ * The first fields are Tarantool's; system spaces can be read as any other and are written by db/ddl.h only.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/key.h"
+#include "txn/txn.h"
+
+enum {
+    SPACE_ID_SPACE = 280,
+    SPACE_ID_INDEX = 288,
+    SPACE_ID_FUNC = 296,
+    SPACE_ID_REDIS = 304,
+    SPACE_ID_USER_MIN = 512,
+    INDEX_MAX = 32,
+    INDEX_PARTS_MAX = 16,
+    SPACE_FIELDS_MAX = 1024,
+    NAME_SIZE_MAX = 255
+};
+
+struct field_def {
+    const char *name; /* zero-terminated, owned by the catalog */
+    enum key_type type;
+    const char *type_name; /* as declared; "map" and "array" and "any" are KEY_ANY with a check of their own */
+    bool nullable;
+};
+
+struct index_part {
+    uint32_t field; /* from 0 */
+    enum key_type type;
+    bool nullable;
+};
+
+struct index {
+    uint32_t id; /* 0 is the primary */
+    const char *name;
+    bool unique;
+    uint32_t part_count;
+    struct index_part parts[INDEX_PARTS_MAX];
+    struct txn_index scan; /* how transactions see it */
+    struct space *space;
+};
+
+struct space {
+    uint32_t id;
+    const char *name;
+    const char *engine;
+    bool system;
+    uint32_t field_count; /* of format */
+    struct field_def *fields;
+    uint32_t index_count;
+    struct index *indexes[INDEX_MAX]; /* [0] the primary, when index_count > 0; in order of id */
+    struct head *head;
+    struct row *row; /* in _space, and the version this was made from: what transactions depend on */
+    const struct version *row_version;
+};
+
+struct func {
+    uint32_t id;
+    const char *name;
+    const char *body; /* Lua source, zero-terminated */
+    size_t body_size;
+    const char *options; /* MessagePack map */
+    bool readonly;
+    bool transaction;  /* true: one transaction from its start */
+    enum txn_level level;
+    uint64_t version_ts; /* changes when it is replaced */
+};
+
+/* By name or id; NULL when there is none. */
+struct space *catalog_space(const struct catalog *catalog, const char *name, size_t size);
+struct space *catalog_space_by_id(const struct catalog *catalog, uint32_t id);
+struct func *catalog_func(const struct catalog *catalog, const char *name, size_t size);
+
+/* All of them, in order of id. */
+uint32_t catalog_space_count(const struct catalog *catalog);
+struct space *catalog_space_at(const struct catalog *catalog, uint32_t n);
+uint32_t catalog_func_count(const struct catalog *catalog);
+struct func *catalog_func_at(const struct catalog *catalog, uint32_t n);
+uint64_t catalog_version(const struct catalog *catalog);
+
+struct index *space_index(const struct space *space, const char *name, size_t size);
+struct index *space_index_by_id(const struct space *space, uint32_t id);
+
+/* The number of the field called so, or -1. */
+int64_t space_field(const struct space *space, const char *name, size_t size);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DB_DB_H
+#define DB_DB_H
+
+/*
+ * A database: spaces of tuples over transactions and the log, and the catalog that describes them.
+ *
+ * Opening replays the log into the heads, reads the catalog from the system spaces and builds the secondary indexes. Each thread that works with the database has a
+ * db_worker. Data statements (db/space.h) run in a transaction of the worker's; statements that change the catalog (db/ddl.h) are transactions of their own, alone in the gate.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "io/io.h"
+#include "txn/txn.h"
+
+struct db;
+struct db_worker;
+struct catalog;
+
+struct db_options {
+    struct io *io; /* the data directory, locked by the caller */
+    struct clock *clock;
+    enum wal_durability durability;
+    unsigned worker_max;
+    uint64_t memory_max; /* bytes of the head; 0: no limit */
+    void (*on_advance)(void *arg); /* see wal.h */
+    void *arg;
+};
+
+struct db_open_stats {
+    struct wal_replay_stats log;
+    uint64_t rows;
+    uint32_t spaces;
+};
+
+int db_open(const struct db_options *options, struct db_open_stats *stats, struct db **out);
+
+/* Everything committed is durable when it returns 0. All workers are closed. */
+int db_close(struct db *db);
+
+int db_worker_open(struct db *db, struct db_worker **out);
+void db_worker_close(struct db_worker *worker);
+
+struct db *db_worker_db(struct db_worker *worker);
+struct txn_worker *db_worker_txn(struct db_worker *worker);
+struct wal *db_wal(struct db *db);
+struct heap *db_heap(struct db *db);
+struct clock *db_clock(struct db *db);
+struct txn_system *db_txn_system(struct db *db);
+
+/*
+ * The catalog as of now. Valid while the worker's transaction runs, or until the next call on this worker when none does; immutable. Statements check at commit that
+ * the space they worked under has not changed since (invariant 21).
+ */
+const struct catalog *db_catalog(struct db_worker *worker);
+
+/* Goes up with each change of the catalog: compare before using anything derived from it. One relaxed-acquire load. */
+uint64_t db_schema_version(const struct db *db);
+
+/* The space that Redis keys live in: its rows are (encoded string key) -> value in redis's own packing. */
+struct head *db_redis_head(struct db *db);
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IO_IO_H
+#define IO_IO_H
+
+/*
+ * The table of system calls: all that touches files goes through a struct io, so that tests can put a disk in memory in its place
+ * which forgets what no completed flush covered, is cut at any call, and fails the nth one (test/lib/io).
+ *
+ * Functions return 0 (or a count) or a negative error code with diagnostics that name the path, the call and the system's reason.
+ * Paths are relative to the directory that the io was opened on. Retrying interrupted calls and completing partial reads happens inside;
+ * a short write is completed or reported as ERROR_IO. A failed flush is never retried by anybody.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct io;
+struct io_file;
+struct io_queue;
+
+enum io_open_flags {
+    IO_READ = 0,
+    IO_WRITE = 1,
+    IO_CREATE = 2,    /* make it if absent */
+    IO_EXCLUSIVE = 4, /* with IO_CREATE: ERROR_EXISTS if present */
+    IO_DIRECT = 8,    /* bypass the page cache and make each completed write durable, where the file system takes it; io_file_direct tells.
+                       * Offsets, sizes and memory are then multiples of IO_ALIGN; callers always keep to that on such files. */
+    IO_TRUNCATE = 16
+};
+
+enum { IO_ALIGN = 4096 };
+
+/* A finished asynchronous write. `result` is 0 or a negative code; `system_error` the errno value behind it. */
+struct io_completion {
+    uint64_t cookie;
+    int result;
+    int system_error;
+};
+
+struct io_vtab {
+    int (*open)(struct io *io, const char *path, int flags, struct io_file **out);
+    void (*close)(struct io_file *file);
+    int64_t (*read)(struct io_file *file, void *data, size_t size, uint64_t offset);
+    int (*write)(struct io_file *file, const void *data, size_t size, uint64_t offset);
+    int (*sync)(struct io_file *file);
+    int64_t (*size)(struct io_file *file);
+    int (*truncate)(struct io_file *file, uint64_t size);
+    int (*allocate_zeros)(struct io_file *file, uint64_t size);
+    int (*rename)(struct io *io, const char *from, const char *to);
+    int (*unlink)(struct io *io, const char *path);
+    int (*sync_dir)(struct io *io);
+    int (*list)(struct io *io, int (*each)(const char *name, uint64_t size, void *arg), void *arg);
+    int (*lock)(struct io *io, const char *path);
+    int (*queue_new)(struct io *io, unsigned depth, struct io_queue **out);
+    void (*queue_delete)(struct io_queue *queue);
+    int (*queue_write)(struct io_queue *queue, struct io_file *file, const void *data, size_t size, uint64_t offset, bool durable,
+                       uint64_t cookie);
+    int (*queue_wait)(struct io_queue *queue, bool block, struct io_completion *out, unsigned max);
+    void (*delete)(struct io *io);
+};
+
+struct io {
+    const struct io_vtab *vtab;
+    const char *direct_variant; /* "direct" or "buffered": what IO_DIRECT became, after the first such open */
+    const char *queue_variant;  /* "io_uring" or "threads", after the first queue */
+};
+
+struct io_file {
+    const struct io_vtab *vtab;
+    bool direct; /* writes bypass the cache and are durable on completion */
+};
+
+struct io_queue {
+    const struct io_vtab *vtab;
+};
+
+/* The real one, on directory `dir`, made with mode 0700 if absent (parents must exist). `allow_uring` false forces the threads. */
+int io_posix_new(const char *dir, bool allow_uring, struct io **out);
+
+static inline void io_delete(struct io *io)
+{
+    io->vtab->delete (io);
+}
+
+/* The caller owns *out and closes it. ERROR_NOT_FOUND when absent and not to be made. */
+static inline int io_open(struct io *io, const char *path, int flags, struct io_file **out)
+{
+    return io->vtab->open(io, path, flags, out);
+}
+
+static inline void io_close(struct io_file *file)
+{
+    file->vtab->close(file);
+}
+
+/* Bytes read: fewer than asked only at the end of the file. */
+static inline int64_t io_read(struct io_file *file, void *data, size_t size, uint64_t offset)
+{
+    return file->vtab->read(file, data, size, offset);
+}
+
+/* All of it, or an error. Durable only after io_sync (or on a direct file). */
+static inline int io_write(struct io_file *file, const void *data, size_t size, uint64_t offset)
+{
+    return file->vtab->write(file, data, size, offset);
+}
+
+static inline int io_sync(struct io_file *file)
+{
+    return file->vtab->sync(file);
+}
+
+static inline int64_t io_size(struct io_file *file)
+{
+    return file->vtab->size(file);
+}
+
+static inline int io_truncate(struct io_file *file, uint64_t size)
+{
+    return file->vtab->truncate(file, size);
+}
+
+/* Makes the file `size` bytes long, filled with written zeros (not holes), and durable: later writes inside change no metadata. */
+static inline int io_allocate_zeros(struct io_file *file, uint64_t size)
+{
+    return file->vtab->allocate_zeros(file, size);
+}
+
+/* Atomic replacement; durable after io_sync_dir. */
+static inline int io_rename(struct io *io, const char *from, const char *to)
+{
+    return io->vtab->rename(io, from, to);
+}
+
+static inline int io_unlink(struct io *io, const char *path)
+{
+    return io->vtab->unlink(io, path);
+}
+
+static inline int io_sync_dir(struct io *io)
+{
+    return io->vtab->sync_dir(io);
+}
+
+/* Calls `each` for every regular file, in no order; a nonzero result ends the walk and is returned. */
+static inline int io_list(struct io *io, int (*each)(const char *name, uint64_t size, void *arg), void *arg)
+{
+    return io->vtab->list(io, each, arg);
+}
+
+/* Takes an exclusive lock on the file `path`, made if absent, until io_delete. ERROR_LOCKED when another process has it. */
+static inline int io_lock(struct io *io, const char *path)
+{
+    return io->vtab->lock(io, path);
+}
+
+/*
+ * A queue of asynchronous writes, used by one thread: at most `depth` in flight. They may complete in any order. With `durable` the completion comes after the
+ * data is on stable storage (a direct file: the write itself; otherwise a flush of the file behind it). The data must stay unchanged until then.
+ * queue_write: 0, or ERROR_BUSY when `depth` are in flight. queue_wait: completions taken, at most `max`; with `block` at least one
+ * if any is in flight.
+ */
+static inline int io_queue_new(struct io *io, unsigned depth, struct io_queue **out)
+{
+    return io->vtab->queue_new(io, depth, out);
+}
+
+/* Waits for what is in flight. */
+static inline void io_queue_delete(struct io_queue *queue)
+{
+    queue->vtab->queue_delete(queue);
+}
+
+static inline int io_queue_write(struct io_queue *queue, struct io_file *file, const void *data, size_t size, uint64_t offset,
+                                 bool durable, uint64_t cookie)
+{
+    return queue->vtab->queue_write(queue, file, data, size, offset, durable, cookie);
+}
+
+static inline int io_queue_wait(struct io_queue *queue, bool block, struct io_completion *out, unsigned max)
+{
+    return queue->vtab->queue_wait(queue, block, out, max);
+}
+
+#endif

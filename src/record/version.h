@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RECORD_VERSION_H
+#define RECORD_VERSION_H
+
+/*
+ * What the head is made of: items (what a tree entry points to), rows and versions.
+ *
+ *   tree leaf ──► row ──newest──► version ──older──► version ──► NULL
+ *                  ▲               stamp              stamp
+ *   tree leaf ──► entry (of a secondary index: its key, and the row)
+ *
+ * Every index maps key bytes to an *item*: a pointer and the key. For a primary index the item is a *row*, the anchor of
+ * a chain of versions, newest first; for a secondary index it is an *entry* that points to the row. Both begin alike
+ * (struct item), so that a tree needs to know only where the key is.
+ *
+ * A version's stamp is either its commit timestamp or, with STAMP_TAG set, the address of the transaction that wrote it and
+ * has not yet been stamped out. A version without VERSION_TOMBSTONE carries the tuple's bytes; one with it says that
+ * the row does not exist from that timestamp on. A row without any version is as good as absent.
+ *
+ * Memory: items and versions come from a heap (mem/heap.h) and are retired through epochs; a reader holds an
+ * epoch while it follows these pointers. Who may change what is the txn module's business.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+
+/* Highest bit: the rest is a pointer to a transaction. Timestamps stay below it. */
+#define STAMP_TAG (UINT64_C(1) << 63)
+
+enum { VERSION_TOMBSTONE = 1 };
+
+struct version {
+    _Atomic uint64_t stamp;
+    struct version *_Atomic older;
+    uint32_t size;  /* of bytes[] */
+    uint32_t flags; /* VERSION_TOMBSTONE */
+    char bytes[];
+};
+
+/* What a tree needs to know of what it points to. */
+struct item {
+    void *_Atomic pointer;
+    _Atomic uint32_t state;
+    uint32_t key_size;
+    unsigned char key[];
+};
+
+/* States of a row, bits of `state`. A dead row is being unlinked from its tree and takes no versions: search again
+ * (invariant 14). A queued row stands in some worker's garbage queue, once. A pruned one is having its chain shortened by somebody. */
+enum { ROW_DEAD = 1, ROW_QUEUED = 2, ROW_PRUNING = 4 };
+
+struct row {
+    struct version *_Atomic newest;
+    _Atomic uint32_t state;
+    uint32_t key_size;
+    unsigned char key[];
+};
+
+struct entry {
+    struct row *_Atomic row;
+    _Atomic uint32_t state;
+    uint32_t key_size;
+    unsigned char key[];
+};
+
+_Static_assert(offsetof(struct row, key) == offsetof(struct item, key), "a row is an item");
+_Static_assert(offsetof(struct entry, key) == offsetof(struct item, key), "an entry is an item");
+
+static inline size_t version_alloc_size(uint32_t size)
+{
+    return sizeof(struct version) + size;
+}
+
+static inline size_t item_alloc_size(uint32_t key_size)
+{
+    return sizeof(struct item) + key_size;
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REDIS_REDIS_H
+#define REDIS_REDIS_H
+
+/*
+ * Redis commands as transactions on the Redis space. A command is a row of one declarative table: name, arity, flags, key positions, the level it runs at, and its function.
+ *
+ * Commands know nothing of the wire: they write their reply into a sink, which RESP and Lua implement. A command function runs inside a transaction that the caller has begun, and may be run again from its start
+ * after a conflict: the caller discards what the sink got. A failure is a negative code with diagnostics whose message has no prefix; redis_error_prefix(code) is what goes in front.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "db/db.h"
+
+struct redis_slice {
+    const char *data;
+    size_t size;
+};
+
+/* Where a reply goes. Aggregates are announced with their size, their elements follow. */
+struct redis_sink;
+struct redis_sink_vtab {
+    void (*status)(struct redis_sink *sink, const char *text);
+    void (*integer)(struct redis_sink *sink, int64_t value);
+    void (*bulk)(struct redis_sink *sink, const void *data, size_t size);
+    void (*null)(struct redis_sink *sink);
+    void (*real)(struct redis_sink *sink, double value);
+    void (*boolean)(struct redis_sink *sink, bool value);
+    void (*array)(struct redis_sink *sink, size_t count);
+    void (*map)(struct redis_sink *sink, size_t pairs);
+    void (*error)(struct redis_sink *sink, const char *prefix, const char *message); /* an element that is an error */
+};
+struct redis_sink {
+    const struct redis_sink_vtab *vtab;
+};
+
+struct redis_call {
+    struct db_worker *worker;
+    struct txn *txn;
+    const struct redis_slice *argv; /* argv[0] is the command's name */
+    unsigned argc;
+    uint64_t now_ms; /* one for the whole run (invariant 27) */
+    struct redis_sink *sink;
+};
+
+enum redis_flags { REDIS_WRITE = 1, REDIS_READONLY = 2, REDIS_FAST = 4, REDIS_DENY_OOM = 8, REDIS_ONE_ROW = 16 };
+
+struct redis_command {
+    const char *name; /* lower case */
+    int arity;        /* as Redis: negative is a minimum */
+    unsigned flags;   /* REDIS_ONE_ROW: runs at read committed; otherwise serializable (invariant 25) */
+    int first_key, last_key, key_step;
+    const char *summary, *since, *group;
+    int (*run)(struct redis_call *call);
+};
+
+/* Finds a command regardless of case; NULL when there is none. */
+const struct redis_command *redis_command_find(const char *name, size_t size);
+const struct redis_command *redis_command_at(unsigned n); /* all of them; NULL behind the last */
+
+/* Checks the arity: 0, or ERROR_INVALID with Redis's message. */
+int redis_command_check(const struct redis_command *command, unsigned argc);
+
+#endif
