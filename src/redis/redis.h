@@ -3,10 +3,16 @@
 #define REDIS_REDIS_H
 
 /*
- * Redis commands as transactions on the Redis space. A command is a row of one declarative table: name, arity, flags, key positions, the level it runs at, and its function.
+ * Redis commands as transactions on the Redis space. A command is a row of one declarative table:
+ * name, arity, flags, key positions, the level it runs at, and its function.
  *
- * Commands know nothing of the wire: they write their reply into a sink, which RESP and Lua implement. A command function runs inside a transaction that the caller has begun, and may be run again from its start
- * after a conflict: the caller discards what the sink got. A failure is a negative code with diagnostics whose message has no prefix; redis_error_prefix(code) is what goes in front.
+ * Commands know nothing of the wire: they write their reply into a sink, which RESP and Lua
+ * implement. A command function runs inside a transaction that the caller has begun, and may be run
+ * again from its start after a conflict: the caller discards what the sink got. A function returns
+ * 0 when it has written exactly one reply, or a negative code with diagnostics; the message has no
+ * prefix, error_prefix(code) (base/error.h) is what goes in front. After an error other than
+ * ERROR_CONFLICT the sink holds nothing of it, and the caller undoes the command's writes (by a
+ * savepoint, when the transaction goes on).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,6 +20,7 @@
 
 #include "db/db.h"
 
+/* Bytes that somebody else owns. */
 struct redis_slice {
     const char *data;
     size_t size;
@@ -30,7 +37,8 @@ struct redis_sink_vtab {
     void (*boolean)(struct redis_sink *sink, bool value);
     void (*array)(struct redis_sink *sink, size_t count);
     void (*map)(struct redis_sink *sink, size_t pairs);
-    void (*error)(struct redis_sink *sink, const char *prefix, const char *message); /* an element that is an error */
+    /* an element that is an error; the prefix without its space, the message without the prefix */
+    void (*error)(struct redis_sink *sink, const char *prefix, const char *message);
 };
 struct redis_sink {
     const struct redis_sink_vtab *vtab;
@@ -40,27 +48,42 @@ struct redis_call {
     struct db_worker *worker;
     struct txn *txn;
     const struct redis_slice *argv; /* argv[0] is the command's name */
-    unsigned argc;
-    uint64_t now_ms; /* one for the whole run (invariant 27) */
+    unsigned argc;                  /* has passed redis_command_check */
+    uint64_t now_ms;                /* one for the whole run (invariant 27) */
     struct redis_sink *sink;
 };
 
-enum redis_flags { REDIS_WRITE = 1, REDIS_READONLY = 2, REDIS_FAST = 4, REDIS_DENY_OOM = 8, REDIS_ONE_ROW = 16 };
+enum redis_flags {
+    REDIS_WRITE = 1,
+    REDIS_READONLY = 2, /* never writes: may run in a read-only transaction */
+    REDIS_FAST = 4,
+    REDIS_DENY_OOM = 8, /* may need memory */
+    REDIS_ONE_ROW = 16  /* runs at read committed; others are serializable (invariant 25) */
+};
 
 struct redis_command {
     const char *name; /* lower case */
     int arity;        /* as Redis: negative is a minimum */
-    unsigned flags;   /* REDIS_ONE_ROW: runs at read committed; otherwise serializable (invariant 25) */
-    int first_key, last_key, key_step;
+    unsigned flags;
+    int first_key, last_key, key_step; /* as in COMMAND; 0 when it has none */
     const char *summary, *since, *group;
     int (*run)(struct redis_call *call);
 };
 
-/* Finds a command regardless of case; NULL when there is none. */
+/* Finds a command regardless of case; NULL when there is none. Does not depend on how many there
+ * are. */
 const struct redis_command *redis_command_find(const char *name, size_t size);
-const struct redis_command *redis_command_at(unsigned n); /* all of them; NULL behind the last */
+
+/* All of them, in order of name; NULL behind the last. */
+const struct redis_command *redis_command_at(unsigned n);
 
 /* Checks the arity: 0, or ERROR_INVALID with Redis's message. */
 int redis_command_check(const struct redis_command *command, unsigned argc);
+
+/* True when a command of this name may only run in a transaction that may write. */
+static inline bool redis_command_writes(const struct redis_command *command)
+{
+    return (command->flags & REDIS_WRITE) != 0;
+}
 
 #endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SESSION_SERVICE_H
+#define SESSION_SERVICE_H
+
+/*
+ * What a process serves to its connections: a database, the limits and the password, what INFO and
+ * CONFIG tell, who is connected; and, for each thread, what commands need to run.
+ *
+ *   service ──► db                     one a process, immutable but for atomics and the list of
+ * clients ├──► session_worker (thread 1)  db_worker, Lua runtime, scratch memory, statistics └──►
+ * session_worker (thread n)      └──► sessions of that thread
+ *
+ * Strings and arrays in the options are the caller's and outlive the service.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "db/db.h"
+
+struct service;
+struct session_worker;
+struct lua_runtime;
+
+/* A name and what it says: a line of INFO, or an answer of CONFIG GET. */
+struct service_fact {
+    const char *name, *value;
+};
+
+struct service_limits {
+    size_t request_bytes_max;  /* of one bulk string or MessagePack-RPC message; 0: 512 MiB */
+    size_t output_bytes_max;   /* replies not yet sent at which a connection is closed; 0: 1 GiB */
+    size_t output_bytes_pause; /* at which no further command of it is executed; 0: 64 MiB */
+    unsigned clients_max;      /* 0: 10000 */
+    unsigned lua_time_max_ms;  /* 0: 5000 */
+    size_t lua_memory_max_bytes; /* of each worker's Lua; 0: the runtime's default */
+};
+
+struct service_options {
+    struct db *db;
+    struct clock *clock;
+    const char *password; /* NULL or "": none is asked for */
+    struct service_limits limits;
+    unsigned worker_max;
+    const char *version;                 /* Perigee's own, for INFO and HELLO */
+    const char *executable;              /* path, for INFO; may be NULL */
+    const char *config_file;             /* for INFO; may be NULL */
+    const char *durability;              /* the level's name */
+    unsigned port;                       /* TCP port, 0 when there is none; see service_port_set */
+    const struct service_fact *variants; /* INFO's "# Perigee": luajit, io_uring, direct_io .. */
+    size_t variant_count;
+    const struct service_fact
+        *settings; /* CONFIG GET's, besides the names that Redis's clients ask for */
+    size_t setting_count;
+    /* Asks the process to stop in order (SHUTDOWN). From any worker's thread. NULL: the command is
+     * refused. */
+    void (*shutdown)(void *arg);
+    void *arg;
+};
+
+/* Returns 0, ERROR_MEMORY or ERROR_INVALID. */
+int service_new(const struct service_options *options, struct service **out);
+
+/* All workers are closed. The database is the caller's to close. */
+void service_delete(struct service *service);
+
+struct db *service_db(struct service *service);
+
+/* The port that the system picked; before the first session. */
+void service_port_set(struct service *service, unsigned port);
+
+/* While true (start-up), data commands answer -LOADING. Any thread. */
+void service_loading_set(struct service *service, bool loading);
+
+/* Connected sessions now. Any thread. */
+unsigned service_client_count(const struct service *service);
+
+/*
+ * What a thread needs to execute commands; used by the thread that opened it. ERROR_INVALID when
+ * worker_max are open, ERROR_MEMORY, or what db_worker_open says.
+ */
+int session_worker_open(struct service *service, struct session_worker **out);
+
+/* All sessions of the worker are deleted. */
+void session_worker_close(struct session_worker *worker);
+
+struct service *session_worker_service(struct session_worker *worker);
+struct db_worker *session_worker_db(struct session_worker *worker);
+struct lua_runtime *session_worker_lua(struct session_worker *worker);
+
+/* For idle moments and after the durable timestamp has advanced: frees a bounded amount of old
+ * versions. True: there is more to do. */
+bool session_worker_collect(struct session_worker *worker);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+/*
+ * One connection without its socket: bytes go in, commands run, bytes come out when they may be
+ * seen.
+ *
+ *   bytes ──session_on_bytes──► parse ─► dispatch ─► transaction
+ *                                                        │ reply and its timestamp
+ *   bytes ◄──session_output───── [ may go │ waits for V ]◄┘
+ *
+ * The first byte says the protocol: RESP ('*' or a letter) or MessagePack-RPC (0x94, 0x93). A
+ * pipeline is executed as a whole; its replies are collected in one buffer, so that one write sends
+ * them. Each reply carries the largest timestamp that it rests on and may be sent once the log has
+ * reached it (invariant 9); replies go out in order. When the log has failed, those that still wait
+ * become -UNKNOWN errors (invariant 7).
+ *
+ * How a connection drives it, all on the worker's thread:
+ *   - bytes arrived:           session_on_bytes
+ *   - after it, after a write, and when the log has advanced (wal's on_advance) while
+ * session_waiting: while (output = session_output(session), output.size > 0) write as much as the
+ * socket takes, session_sent(that) session_resume(session) when that sent anything: executes what
+ * back-pressure held back; then output once more stop or start reading as session_wants_read says;
+ * close when session_wants_close
+ *   - the peer has closed, or an error: session_delete
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "session/service.h"
+
+struct session;
+
+enum { SESSION_ADDRESS_SIZE_MAX = 127 };
+
+/* Who is at the other end; copied. */
+struct session_peer {
+    const char *address;       /* "127.0.0.1:51234" or "unix:/path:0" */
+    const char *local_address; /* the listener's */
+    int fd;                    /* for CLIENT LIST only, or -1 */
+};
+
+/*
+ * A session of this worker. ERROR_BUSY when clients_max are connected already, ERROR_MEMORY; the
+ * caller then sends session_refusal(code) and closes.
+ */
+int session_new(struct session_worker *worker, const struct session_peer *peer,
+                struct session **out);
+const char *session_refusal(int code);
+
+/* Also rolls back whatever it had open. Replies not yet sent are dropped. */
+void session_delete(struct session *session);
+
+/*
+ * Takes all of data[0..size) (copying only what is not a whole request yet) and executes the
+ * requests that are complete, until the replies pending reach output_bytes_pause. What fails is
+ * answered, never returned; a protocol error is answered and the session then wants to be closed.
+ */
+void session_on_bytes(struct session *session, const char *data, size_t size);
+
+/* Executes what was held back. True when it executed anything. */
+bool session_resume(struct session *session);
+
+struct session_output {
+    const char *data;
+    size_t size;
+};
+
+/*
+ * The bytes that may be sent now. They stay where they are until session_on_bytes, session_resume
+ * or session_delete is called: a connection with an unfinished asynchronous write of them makes
+ * none of these calls. (It does not read meanwhile: that is the back-pressure.)
+ */
+struct session_output session_output(struct session *session);
+
+/* So many bytes from the start of session_output have been written. */
+void session_sent(struct session *session, size_t size);
+
+/* Replies wait for the log: ask session_output again when it has advanced. */
+bool session_waiting(const struct session *session);
+
+/* False while so much waits to be sent or to be executed that nothing should be read. */
+bool session_wants_read(const struct session *session);
+
+/* The session has ended (QUIT, protocol error, output beyond its limit) and all that is to be sent
+ * has been. */
+bool session_wants_close(const struct session *session);
+
+/* As in CLIENT ID. */
+uint64_t session_id(const struct session *session);
+
+/* Something of the caller's. */
+void session_user_set(struct session *session, void *user);
+void *session_user(const struct session *session);
+
+#endif
