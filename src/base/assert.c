@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The end of a process whose programmer was wrong: one line to standard error, then abort. Nothing is
- * allocated and no lock is taken, since the state of both is unknown.
+ * The end of a process whose programmer was wrong: one line to standard error, then abort. Nothing
+ * is allocated and no lock is taken, since the state of both is unknown.
  */
 #include "base/assert.h"
 

@@ -2,9 +2,9 @@
 /*
  * The system's clock and a manual one.
  *
- * Wall time may be set back; expiry must not notice (invariant 27). So the system clock remembers the
- * largest millisecond it has told and tells that one again until the system has caught up. The word
- * is written once a millisecond at most.
+ * Wall time may be set back; expiry must not notice (invariant 27). So the system clock remembers
+ * the largest millisecond it has told and tells that one again until the system has caught up. The
+ * word is written once a millisecond at most.
  */
 #include "base/clock.h"
 

@@ -3,8 +3,8 @@
 #define BASE_CLOCK_H
 
 /*
- * Time, replaceable. Whatever needs time is given a struct clock; production uses the system's, tests
- * drive a manual one. (Commit timestamps are not time: see txn.)
+ * Time, replaceable. Whatever needs time is given a struct clock; production uses the system's,
+ * tests drive a manual one. (Commit timestamps are not time: see txn.)
  */
 #include <stdatomic.h>
 #include <stdint.h>
@@ -26,7 +26,10 @@ struct clock_manual {
     _Atomic uint64_t now_ms;
 };
 
+/* Monotonic time starts at 0, wall time at `start_ms`. Nothing to destroy. */
 void clock_manual_create(struct clock_manual *clock, uint64_t start_ms);
+
+/* Moves both times on. */
 void clock_manual_advance_ms(struct clock_manual *clock, uint64_t by_ms);
 
 static inline uint64_t clock_monotonic_ns(struct clock *clock)

@@ -2,8 +2,8 @@
 /*
  * The diagnostics area: one code and one message a thread, in thread-local storage.
  *
- * Every message is formatted aside first and copied afterwards, so that the present message may be an
- * argument of the next one. A message that is too long is cut between two UTF-8 characters.
+ * Every message is formatted aside first and copied afterwards, so that the present message may be
+ * an argument of the next one. A message that is too long is cut between two UTF-8 characters.
  */
 #include "base/diag.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Epoch-based reclamation (Fraser, "Practical lock-freedom", 2004), with the sealing of whole batches
- * that crossbeam (Turon 2015) uses.
+ * Epoch-based reclamation (Fraser, "Practical lock-freedom", 2004), with the sealing of whole
+ * batches that crossbeam (Turon 2015) uses.
  *
  *     domain: epoch 7                        limbo of one slot (first retired on the left)
  *     slot 0: active 7   (inside)            [ o o o o | o o o | o o o o o . . . ]
@@ -9,17 +9,17 @@
  *     slot 2: active 6   (inside: holds the epoch at 7)
  *
  * Enter: active = epoch, full fence. Leave: active = 0, release.
- * Advance from e to e + 1: read e, full fence, scan: each slot that is inside must hold e; then CAS.
- * Retire: append to the limbo, no fence. Seal (every EPOCH_BATCH retires, and at each collect): full
- * fence, read e; all that is in the limbo up to here is stamped e.
- * Free: what is stamped s, when the epoch is at least s + 2.
+ * Advance from e to e + 1: read e, full fence, scan: each slot that is inside must hold e; then
+ * CAS. Retire: append to the limbo, no fence. Seal (every EPOCH_BATCH retires, and at each
+ * collect): full fence, read e; all that is in the limbo up to here is stamped e. Free: what is
+ * stamped s, when the epoch is at least s + 2.
  *
- * Why s + 2 is enough. Let a reader R hold an object that was unlinked before the fence F1 of a seal
- * that read s. R saw the object, so R's fence F3 in enter comes before F1, and R had read an epoch of
- * at most s before F3 (had it read more, the seal would have as well). The advance from s + 1 to
- * s + 2 read s + 1 before its fence F2, which the seal had not seen: F1 comes before F2. So its
- * scan sees R inside, with an epoch that is not s + 1, and fails until R has left; and R's leave
- * (release) is seen by the scan (acquire), so the free comes after all that R did.
+ * Why s + 2 is enough. Let a reader R hold an object that was unlinked before the fence F1 of a
+ * seal that read s. R saw the object, so R's fence F3 in enter comes before F1, and R had read an
+ * epoch of at most s before F3 (had it read more, the seal would have as well). The advance from s
+ * + 1 to s + 2 read s + 1 before its fence F2, which the seal had not seen: F1 comes before F2. So
+ * its scan sees R inside, with an epoch that is not s + 1, and fails until R has left; and R's
+ * leave (release) is seen by the scan (acquire), so the free comes after all that R did.
  *
  * The limbo is a queue of chunks, so that an object needs no header. At most EPOCH_SEAL_MAX seals
  * are kept: of more, the two oldest become one with the later stamp, which is only ever late.
@@ -34,10 +34,10 @@
 #include "base/error.h"
 
 enum {
-    EPOCH_CHUNK_ITEMS = 170,     /* a chunk is 4 KiB less 8 bytes */
-    EPOCH_BATCH = 64,            /* retires between two seals */
-    EPOCH_FREE_BATCH = 4 * 64,   /* objects freed by one retire at most: the limbo shrinks fourfold */
-    EPOCH_SEAL_MAX = 3,          /* stamps e - 2, e - 1 and e */
+    EPOCH_CHUNK_ITEMS = 170,   /* a chunk is 4 KiB less 8 bytes */
+    EPOCH_BATCH = 64,          /* retires between two seals */
+    EPOCH_FREE_BATCH = 4 * 64, /* objects freed by one retire at most: the limbo shrinks fourfold */
+    EPOCH_SEAL_MAX = 3,        /* stamps e - 2, e - 1 and e */
 };
 
 struct epoch_item {
@@ -148,8 +148,8 @@ static void epoch_advance(struct epoch_domain *domain)
         if (active != 0 && active != epoch)
             return;
     }
-    atomic_compare_exchange_strong_explicit(&domain->epoch, &epoch, epoch + 1,
-                                            memory_order_seq_cst, memory_order_relaxed);
+    atomic_compare_exchange_strong_explicit(&domain->epoch, &epoch, epoch + 1, memory_order_seq_cst,
+                                            memory_order_relaxed);
 }
 
 static void limbo_seal(struct epoch_slot *slot)
@@ -256,6 +256,8 @@ static struct epoch_chunk *limbo_chunk_take(struct epoch_slot *slot)
 
 static void limbo_push(struct epoch_slot *slot, struct epoch_item item)
 {
+    if (slot->last != NULL && slot->first == slot->last && slot->retired == slot->freed)
+        slot->first_index = slot->last_index = 0;
     if (slot->last == NULL || slot->last_index == EPOCH_CHUNK_ITEMS) {
         struct epoch_chunk *chunk = limbo_chunk_take(slot);
         if (slot->last == NULL) {

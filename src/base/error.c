@@ -12,8 +12,8 @@ const char *error_name(int code)
     switch (code) {
     case 0:
         return "OK";
-#define ERROR_CASE(name, value, prefix, text)                                                      \
-    case name:                                                                                     \
+#define ERROR_CASE(name, value, prefix, text) \
+    case name:                                \
         return #name;
         ERROR_LIST(ERROR_CASE)
 #undef ERROR_CASE
@@ -26,8 +26,8 @@ const char *error_text(int code)
     switch (code) {
     case 0:
         return "success";
-#define ERROR_CASE(name, value, prefix, text)                                                      \
-    case name:                                                                                     \
+#define ERROR_CASE(name, value, prefix, text) \
+    case name:                                \
         return text;
         ERROR_LIST(ERROR_CASE)
 #undef ERROR_CASE
@@ -40,8 +40,8 @@ const char *error_prefix(int code)
     switch (code) {
     case 0:
         return "OK";
-#define ERROR_CASE(name, value, prefix, text)                                                      \
-    case name:                                                                                     \
+#define ERROR_CASE(name, value, prefix, text) \
+    case name:                                \
         return prefix;
         ERROR_LIST(ERROR_CASE)
 #undef ERROR_CASE

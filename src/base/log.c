@@ -4,9 +4,9 @@
  *
  *     2024-05-06T07:08:09.123Z info  main: text
  *
- * and leaves in one write, so lines of several threads do not mix. Control characters in the text (a
- * key or a message of a client may hold any) become '?', so a line is always one line; a line longer
- * than LOG_LINE_MAX is cut.
+ * and leaves in one write, so lines of several threads do not mix. Control characters in the text
+ * (a key or a message of a client may hold any) become '?', so a line is always one line; a line
+ * longer than LOG_LINE_MAX is cut.
  */
 #include "base/log.h"
 

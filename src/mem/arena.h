@@ -3,39 +3,78 @@
 #define MEM_ARENA_H
 
 /*
- * A region for everything that one request or one transaction allocates: allocation moves a pointer, and all
- * of it goes at once by arena_reset, which keeps up to `keep_bytes_max` of chunks for the next use. One thread at a time.
+ * A region for everything that one request or one transaction allocates: allocation moves a
+ * pointer, and all of it goes at once by arena_reset, which keeps up to `keep_bytes_max` of chunks
+ * for the next use. One thread at a time.
  */
 #include <stddef.h>
+#include <stdint.h>
 
 struct arena_chunk;
 
+/* Fields are the arena's own; they are here so that arena_alloc can be inline. */
 struct arena {
-    struct arena_chunk *chunk;  /* newest first */
-    char *next, *end;           /* free part of the newest chunk */
-    size_t used_bytes;          /* handed out since the last reset */
+    struct arena_chunk *chunk; /* newest first */
+    char *next, *end;          /* free part of the newest chunk */
+    size_t used_bytes;         /* handed out since the last reset, rounded up */
     size_t keep_bytes_max;
+    struct arena_chunk *spare; /* empty chunks kept for later */
+    size_t spare_bytes;
 };
 
-/* A position to which arena_rewind returns: what was allocated later is gone, what was allocated before stays. */
+/* A position to which arena_rewind returns: what was allocated later is gone, what was allocated
+ * before stays. */
 struct arena_mark {
     struct arena_chunk *chunk;
     char *next;
     size_t used_bytes;
 };
 
+/* An empty arena, which allocates nothing until it is used. */
 void arena_create(struct arena *arena, size_t keep_bytes_max);
+
+/* Frees everything, also what was kept. */
 void arena_destroy(struct arena *arena);
 
-/* Memory aligned to 16 bytes, undefined content, valid until reset (or a rewind behind it). NULL when memory is out.
- * size 0 gives a valid pointer. */
-void *arena_alloc(struct arena *arena, size_t size);
+/* Memory aligned to 16 bytes, undefined content, valid until reset (or a rewind behind it). NULL
+ * when memory is out. size 0 gives a valid pointer. */
+static inline void *arena_alloc(struct arena *arena, size_t size);
 
 /* A copy of `size` bytes in the arena, or NULL. */
 void *arena_copy(struct arena *arena, const void *data, size_t size);
 
+/* Takes back everything that was allocated. */
 void arena_reset(struct arena *arena);
+
+/* The present position, valid until a reset or a rewind to an older one. */
 struct arena_mark arena_mark(const struct arena *arena);
 void arena_rewind(struct arena *arena, struct arena_mark mark);
+
+/* What arena_alloc does when the newest chunk has no room. */
+void *arena__alloc_slow(struct arena *arena, size_t size);
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_POISONS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_POISONS 1
+#endif
+#endif
+#ifndef ARENA_POISONS
+#define ARENA_POISONS 0
+#endif
+
+static inline void *arena_alloc(struct arena *arena, size_t size)
+{
+    /* Under AddressSanitizer all goes the slow way, which leaves a gap that nobody may touch. */
+    if (ARENA_POISONS || size >= (size_t)(arena->end - arena->next))
+        return arena__alloc_slow(arena, size);
+    /* Chunks end at multiples of 16, so rounding up stays inside. */
+    size_t rounded = (size + 15) & ~(size_t)15;
+    void *memory = arena->next;
+    arena->next += rounded;
+    arena->used_bytes += rounded;
+    return memory;
+}
 
 #endif

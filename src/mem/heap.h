@@ -3,18 +3,19 @@
 #define MEM_HEAP_H
 
 /*
- * Memory of the head: rows, versions, tree nodes, and its accounting.
+ * Memory of the head (rows, versions, tree nodes) and its accounting.
  *
- * A heap is shared by a database; each thread allocates through a heap_cache of its own, so that the hot path touches
- * nothing shared: power-of-two-and-a-half size classes up to HEAP_SMALL_MAX bytes in free lists of the thread over slabs
- * that are mapped in 2 MiB pieces and advised huge; larger sizes go to malloc. What one thread allocates another
- * may free: it goes to the free list of the one that frees; lists that grow long are handed back to the heap in
- * batches. Sizes are given back by the caller, so there is no header. Under AddressSanitizer every
- * allocation is a malloc of its own.
+ * A heap is shared by a database; each thread allocates through a heap_cache of its own, so that
+ * the hot path touches nothing shared: size classes up to HEAP_SMALL_MAX bytes, in free lists of
+ * the thread, over slabs of 2 MiB that are advised huge; larger sizes go to the system. What one
+ * thread allocates another may free: it goes to the free list of the one that frees; lists that
+ * grow long are handed back to the heap in batches. Sizes are given back by the caller, so objects
+ * have no header. Slabs stay with the heap until it is deleted. Under AddressSanitizer every
+ * allocation is one of the system's.
  *
- * Accounting: each cache counts bytes in use; it passes on the difference to the heap's total whenever it exceeds
- * HEAP_ACCOUNT_BYTES, so the total is exact to that much a thread. heap_over_limit reads one shared word that
- * is written rarely.
+ * Accounting: each cache counts the bytes in use (as rounded up to the class) and passes the
+ * difference on to the heap's total whenever it exceeds HEAP_ACCOUNT_BYTES, so the total is exact
+ * to that much a thread. heap_over_limit reads one shared line that is written rarely.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,23 +26,38 @@ enum { HEAP_SMALL_MAX = 2048, HEAP_ACCOUNT_BYTES = 65536 };
 struct heap;
 struct heap_cache;
 
-/* `limit_bytes` 0 means no limit. Returns 0 or ERROR_MEMORY. */
+/* A heap, owned by the caller. `limit_bytes` 0 means no limit. Returns 0 or ERROR_MEMORY. */
 int heap_new(size_t limit_bytes, struct heap **out);
 
-/* Frees the heap and all slabs; all caches must be closed. */
+/* Frees the heap and all slabs, and with them every small object; large objects must have been
+ * freed one by one, and all caches closed. NULL is allowed. */
 void heap_delete(struct heap *heap);
 
+/* A cache for one thread at a time. Returns 0 or ERROR_MEMORY. From any thread. */
 int heap_cache_open(struct heap *heap, struct heap_cache **out);
+
+/* Hands everything that is free to the heap and ends the cache; its objects in use stay valid. */
 void heap_cache_close(struct heap_cache *cache);
 
-/* At least `size` bytes aligned to 8 (16 when size is a multiple of 16; 64 when size is a multiple of 64),
- * or NULL when the system has none. Does not look at the limit: whoever serves a request asks heap_over_limit. */
+/* At least `size` bytes aligned to 8 (16 when size is a multiple of 16; 64 when size is a multiple
+ * of 64), undefined content, or NULL when the system has none. size 0 counts as 1. Does not look at
+ * the limit: whoever serves a request asks heap_over_limit. */
 void *heap_alloc(struct heap_cache *cache, size_t size);
 
-/* `size` is what was asked for. From any thread, through its own cache. */
+/* `size` is what was asked for; `object` NULL is allowed. From any thread, through its own cache.
+ */
 void heap_free(struct heap_cache *cache, void *object, size_t size);
 
+/* What an allocation of `size` bytes really takes: a caller may ask for, and use, as much. */
+size_t heap_good_size(size_t size);
+
+/* Bytes in use, to within HEAP_ACCOUNT_BYTES a cache; exact when all caches are closed. */
 size_t heap_used_bytes(const struct heap *heap);
+
+/* Bytes of slabs taken from the system, in use or free. */
+size_t heap_mapped_bytes(const struct heap *heap);
+
+/* The limit, 0 for none; may be set at any time from any thread. */
 size_t heap_limit_bytes(const struct heap *heap);
 void heap_limit_set(struct heap *heap, size_t limit_bytes);
 
