@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LUA_RUNTIME_H
+#define LUA_RUNTIME_H
+
+/*
+ * A LuaJIT state at work on a database: procedures, scripts and text that somebody typed, each with
+ * `box` at hand.
+ *
+ * Each worker thread owns one runtime, and so does the thread of a script. All functions of a
+ * runtime are called by the thread that made it, and not while the worker has a transaction, except
+ * lua_runtime_redis_eval_in.
+ *
+ * Two kinds. An untrusted runtime serves code that came over the wire or from the catalog: no ffi,
+ * io, debug or bytecode, bounded time and memory. A trusted one runs the operator's own files with
+ * all that LuaJIT has, and without a time limit unless one is given.
+ *
+ * Errors: a negative code, with diagnostics whose message begins with the chunk's name and the line
+ * ("transfer:3: not enough money"). ERROR_LUA            the code raised something of its own, or
+ * does not compile ERROR_TIMEOUT        time limit exceeded; rolled back ERROR_MEMORY memory limit
+ * of the state, or of the database, exceeded; rolled back ERROR_NOT_FOUND      no procedure is
+ * called so any other            what a statement raised and nobody caught (ERROR_DUPLICATE,
+ * ERROR_SCHEMA, ERROR_READONLY ..) A runtime stays usable after every error.
+ *
+ * Timestamps for replies (invariant 9): *reply_ts, which is set after errors as well, is the
+ * largest timestamp of anything that was looked at or written: the reply waits until wal_reply_ts
+ * has reached it. 0: nothing to wait for.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/mp.h"
+#include "db/db.h"
+#include "redis/redis.h"
+
+struct lua_State;
+struct lua_runtime;
+struct lua_watchdog;
+
+/*
+ * One thread that watches the deadlines of all runtimes of a process and stops the Lua code that
+ * has passed its own, compiled loops included. It outlives the runtimes that were given it.
+ * ERROR_MEMORY, ERROR_AGAIN (no thread to be had).
+ */
+int lua_watchdog_new(struct lua_watchdog **out);
+void lua_watchdog_delete(struct lua_watchdog *watchdog);
+
+/* What the runtime asks of whoever embeds it. Every function may be NULL. They run on the runtime's
+ * thread. */
+struct lua_callbacks {
+    /* Puts pairs (key, value) of MessagePack, without a map's header, for box.info (version,
+     * status, uptime, listen ..) into `out`; returns their number. */
+    uint32_t (*info)(void *arg, struct mp_buffer *out);
+    /* The same for the options in force, which box.cfg.NAME reads. */
+    uint32_t (*options)(void *arg, struct mp_buffer *out);
+    /* box.cfg{..} was called by a trusted script: `table` is a checked MessagePack map. 0 or a code
+     * with diagnostics. */
+    int (*configure)(void *arg, const char *table, size_t size);
+    void *arg;
+};
+
+struct lua_runtime_options {
+    struct db_worker *worker;      /* of the same thread; the caller's, outlives the runtime */
+    struct lua_watchdog *watchdog; /* NULL: no time limit */
+    uint64_t time_max_ms;          /* for each call; 0: no limit */
+    uint64_t memory_bytes_max;     /* of the state; 0: LUA_MEMORY_BYTES_DEFAULT when untrusted, none
+                                      when trusted */
+    bool trusted;
+    struct lua_callbacks callbacks;
+};
+
+enum { LUA_MEMORY_BYTES_DEFAULT = 256 * 1024 * 1024 };
+
+/* ERROR_MEMORY, or ERROR_LUA when the built-in Lua does not load. */
+int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtime **out);
+void lua_runtime_delete(struct lua_runtime *runtime);
+
+struct lua_request {
+    bool latest;   /* read the latest instead of V: earlier replies of this connection still wait */
+    bool readonly; /* writes are refused with ERROR_READONLY */
+};
+
+/*
+ * CALL: runs the stored procedure `name` with the elements of the MessagePack array `args`
+ * (checked; NULL: none) as one transaction, as its options say, again from its start after a
+ * conflict (invariant 22), and appends a MessagePack array of what it returned to `result`, which
+ * is left as it was after an error.
+ */
+int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *request,
+                     const char *name, size_t name_size, const char *args, struct mp_buffer *result,
+                     uint64_t *reply_ts);
+
+/*
+ * LUA: compiles `text`, as an expression if it is one, else as statements, and runs it with args as
+ * `...`. Statements of box commit one by one unless the text begins a transaction; one still open
+ * at the end is rolled back, and that is an error. Globals live as long as the runtime. Results as
+ * for a call.
+ */
+int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *request,
+                     const char *text, size_t size, const char *args, struct mp_buffer *result,
+                     uint64_t *reply_ts);
+
+/* EVAL and EVAL_RO. */
+struct lua_redis_eval {
+    const char *script;
+    size_t script_size;
+    const struct redis_slice *keys; /* KEYS and ARGV */
+    unsigned key_count;
+    const struct redis_slice *args;
+    unsigned arg_count;
+    bool readonly;
+    bool latest;
+};
+
+/*
+ * Runs a Redis script as one serializable transaction, again after a conflict, and writes the
+ * reply, converted by Redis's rules, into `sink` only after the commit has succeeded. Scripts are
+ * compiled once and kept by their SHA-1. After an error nothing has been written to the sink.
+ */
+int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_eval *eval,
+                           struct redis_sink *sink, uint64_t *reply_ts);
+
+/*
+ * The same inside of a transaction that the caller has begun and will end (MULTI); `now_ms` is that
+ * transaction's time. ERROR_CONFLICT: the caller runs its transaction again. A script that fails
+ * leaves its writes to the caller, as Redis does.
+ */
+int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint64_t now_ms,
+                              const struct lua_redis_eval *eval, struct redis_sink *sink);
+
+/* SCRIPT LOAD: compiles and keeps it; sha1 gets 40 hexadecimal digits and a zero. SCRIPT EXISTS and
+ * EVALSHA: the source kept for a digest of either case, valid until the next call on this runtime,
+ * or NULL. Scripts are kept by runtime, LUA_SCRIPTS_MAX of them; the caller offers the source to
+ * other workers' runtimes. */
+enum { LUA_SCRIPTS_MAX = 1024, LUA_SHA1_SIZE = 41 };
+int lua_runtime_script_load(struct lua_runtime *runtime, const char *script, size_t size,
+                            char sha1[LUA_SHA1_SIZE]);
+const char *lua_runtime_script_find(struct lua_runtime *runtime, const char sha1[LUA_SHA1_SIZE],
+                                    size_t *size);
+void lua_runtime_script_flush(struct lua_runtime *runtime);
+
+/*
+ * Runs a file in a trusted runtime with `arg` and `...` set from argv (argv[0] is the first
+ * argument, not the path), not in a transaction. After an error the diagnostics hold the message,
+ * and lua_runtime_trace the message with the stack. *reply_ts may be NULL.
+ */
+int lua_runtime_run_file(struct lua_runtime *runtime, const char *path, int argc, char **argv,
+                         uint64_t *reply_ts);
+
+/* Message and stack of the last error, "" when there was none. Valid until the next call on the
+ * runtime. */
+const char *lua_runtime_trace(const struct lua_runtime *runtime);
+
+/* The state, for those who start something of their own in a trusted one (console, busted). Whoever
+ * runs code on it directly calls lua_runtime_settle afterwards: rolls back what is open
+ * (ERROR_INVALID when something was) and says what a reply has to wait for. */
+struct lua_State *lua_runtime_state(struct lua_runtime *runtime);
+int lua_runtime_settle(struct lua_runtime *runtime, uint64_t *reply_ts);
+
+/* Bytes that the state uses. */
+size_t lua_runtime_memory(const struct lua_runtime *runtime);
+
+/* Which LuaJIT this is: "LuaJIT 2.1 with CHECKHOOK", or "LuaJIT 2.1 as packaged, untrusted code
+ * interpreted". */
+const char *lua_runtime_variant(void);
+
+#endif
