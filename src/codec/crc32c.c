@@ -2,9 +2,10 @@
 /*
  * CRC-32C on isa-l, which picks the fastest routine for the processor at load time.
  *
- * crc32_iscsi works on the bare shift register: it neither seeds it with ones nor inverts it at the end. The standard
- * value is the inverse of the register that was seeded with ones, so inverting before and after gives it, and makes the
- * result of one call the seed of the next. Its length is an int: what is longer goes in pieces.
+ * crc32_iscsi works on the bare shift register: it neither seeds it with ones nor inverts it at the
+ * end. The standard value is the inverse of the register that was seeded with ones, so inverting
+ * before and after gives it, and makes the result of one call the seed of the next. Its length is
+ * an int: what is longer goes in pieces.
  */
 #include "codec/crc32c.h"
 

@@ -3,12 +3,22 @@
 #define CODEC_JSON_H
 
 /*
- * MessagePack to JSON text and back. Integers keep 64 bits (jansson reads them as such; unsigned ones above 2^63-1
- * come as text by the writer below without loss). Binary that is not UTF-8 is written as {"$bin":"<base64>"}.
+ * MessagePack to JSON text and back.
+ *
+ * What JSON has no form for travels so, and comes back as what it was:
+ *   bytes (bin, or str) that are not UTF-8   {"$bin":"<base64>"}, back as bin
+ *   ext                                      {"$ext":<type>,"data":"<base64>"}
+ * and these do not come back as they were:
+ *   bin that is UTF-8                        a string
+ *   NaN and the infinities                   null
+ *   map keys that are no strings             their JSON text as a string
+ * Integers keep 64 bits; unsigned ones above 2^63-1 are written in full, but the parser refuses
+ * them. Doubles are written with their shortest exact digits and a point or exponent, so that they
+ * stay doubles.
  */
 #include <stddef.h>
-#include <stdio.h>
 
+/* Text that grows; `data` is malloc'ed and the buffer's, not ended by NUL. */
 struct json_buffer {
     char *data;
     size_t size, capacity;
@@ -17,14 +27,17 @@ struct json_buffer {
 void json_buffer_create(struct json_buffer *buffer);
 void json_buffer_destroy(struct json_buffer *buffer);
 
-/* Appends the value at *value (checked MessagePack) as JSON on one line and advances *value. Returns 0 or ERROR_MEMORY. */
+/* Appends the value at *value (checked MessagePack) as JSON on one line and advances *value.
+ * Returns 0 or ERROR_MEMORY. */
 int json_from_msgpack(struct json_buffer *buffer, const char **value);
 
-/* Appends raw bytes; and a JSON string with escapes. */
+/* Appends raw bytes; and a JSON string with escapes, whose bytes are UTF-8. Return 0 or
+ * ERROR_MEMORY. */
 int json_append(struct json_buffer *buffer, const char *data, size_t size);
 int json_append_string(struct json_buffer *buffer, const char *data, size_t size);
 
-/* Parses JSON text into MessagePack, appended to `out`. Returns 0, ERROR_INVALID (diagnostics say line and column) or ERROR_MEMORY. */
+/* Parses JSON text into MessagePack, appended to `out`. Returns 0, ERROR_INVALID (diagnostics say
+ * line and column) or ERROR_MEMORY. */
 int json_to_msgpack(const char *text, size_t size, struct json_buffer *out);
 
 #endif

@@ -2,15 +2,18 @@
 /*
  * Order-preserving keys. The layout is in key.h; this is why it sorts.
  *
- * A part's first byte orders the types. No part's encoding is a prefix of another's, so the first byte in which
- * two keys differ lies in the first part in which the values differ.
+ * A part's first byte orders the types. No part's encoding is a prefix of another's, so the first
+ * byte in which two keys differ lies in the first part in which the values differ.
  *
- * Numbers: the bits of a double, read as an unsigned integer, order like the doubles of one sign; flipping the sign bit of
- * positive ones and all bits of negative ones puts the two halves in order. A 64-bit integer may fall between two doubles,
- * so it is written as the double at or below it and its distance from it, which is below 2048, the gap between doubles
- * just under 2^64. Integers and doubles so compare exactly, also around 2^53 where one converts into the other inexactly.
+ * Numbers: the bits of a double, read as an unsigned integer, order like the doubles of one sign;
+ * flipping the sign bit of positive ones and all bits of negative ones puts the two halves in
+ * order. A 64-bit integer may fall between two doubles, so it is written as the double at or below
+ * it and its distance from it, which is below 2048, the gap between doubles just under 2^64.
+ * Integers and doubles so compare exactly, also around 2^53 where one converts into the other
+ * inexactly.
  *
- * Strings: the end is 00 01 and a 00 within is 00 FF, so an end sorts before every continuation, 00 included.
+ * Strings: the end is 00 01 and a 00 within is 00 FF, so an end sorts before every continuation, 00
+ * included.
  */
 #include "codec/key.h"
 
@@ -37,9 +40,9 @@ static const struct {
     enum key_type type;
 } type_names[] = {
     /* The first of a type is the one it is called by. */
-    {"scalar", KEY_ANY},         {"unsigned", KEY_UNSIGNED}, {"integer", KEY_INTEGER},
-    {"number", KEY_NUMBER},      {"double", KEY_DOUBLE},     {"string", KEY_STRING},
-    {"boolean", KEY_BOOLEAN},    {"varbinary", KEY_BINARY},  {"any", KEY_ANY},
+    {"scalar", KEY_ANY},      {"unsigned", KEY_UNSIGNED}, {"integer", KEY_INTEGER},
+    {"number", KEY_NUMBER},   {"double", KEY_DOUBLE},     {"string", KEY_STRING},
+    {"boolean", KEY_BOOLEAN}, {"varbinary", KEY_BINARY},  {"any", KEY_ANY},
 };
 
 enum { TYPE_NAME_COUNT = sizeof(type_names) / sizeof(type_names[0]) };
@@ -110,7 +113,8 @@ static uint64_t inexact_bits(uint64_t value)
     return width <= MANTISSA_BITS ? 0 : (1ull << (width - MANTISSA_BITS)) - 1;
 }
 
-static unsigned char *put_bytes(unsigned char *out, unsigned char tag, const void *data, size_t size)
+static unsigned char *put_bytes(unsigned char *out, unsigned char tag, const void *data,
+                                size_t size)
 {
     const unsigned char *from = data, *end = from + size;
 
@@ -161,7 +165,8 @@ unsigned char *key_encode_double(unsigned char *out, double value)
     return put_number(out, value, 0);
 }
 
-/* True when `type` takes numbers, of which this one is `integral` and `negative` and, as an integer, `exact` as a double. */
+/* True when `type` takes numbers, of which this one is `integral` and `negative` and, as an
+ * integer, `exact` as a double. */
 static bool number_fits(enum key_type type, bool integral, bool negative, bool exact)
 {
     switch (type) {
@@ -197,7 +202,8 @@ static int encode_integer(const char **value, enum key_type type, unsigned char 
 
 static int encode_float(const char **value, enum key_type type, unsigned char **out)
 {
-    double number = mp_typeof(**value) == MP_FLOAT ? mp_decode_float(value) : mp_decode_double(value);
+    double number =
+        mp_typeof(**value) == MP_FLOAT ? mp_decode_float(value) : mp_decode_double(value);
 
     if (isnan(number) || !number_fits(type, false, false, true))
         return ERROR_TYPE;
@@ -269,12 +275,17 @@ static double load_double(const unsigned char *data)
     return value;
 }
 
+static bool is_integral(double value)
+{
+    if (!(value >= -0x1p63 && value < 0x1p64))
+        return false;
+    return value >= 0x1p53 || (double)(int64_t)value == value;
+}
+
 /* Writes the number as MessagePack to *out. False when it is none that was ever encoded. */
 static bool number_to_mp(double floor, unsigned excess, char **out)
 {
-    bool integral = floor >= -0x1p63 && floor < 0x1p64 && trunc(floor) == floor;
-
-    if (!integral) {
+    if (!is_integral(floor)) {
         if (isnan(floor) || excess != 0)
             return false;
         *out = mp_encode_double(*out, floor);
@@ -321,7 +332,8 @@ static int decode_number(const unsigned char **key, const unsigned char *end, ch
     return 0;
 }
 
-/* Writes the bytes of the part at *key, behind its tag, to `out` and advances *key; the size, or -1. */
+/* Writes the bytes of the part at *key, behind its tag, to `out` and advances *key; the size, or
+ * -1. */
 static int64_t decode_bytes(const unsigned char **key, const unsigned char *end, char *out)
 {
     const unsigned char *at = *key;
@@ -354,7 +366,8 @@ static int decode_string(const unsigned char **key, const unsigned char *end, ch
     if (size < 0 || size > UINT32_MAX)
         return ERROR_CORRUPT;
     char head[5], *bytes = *out + 5;
-    char *head_end = string ? mp_encode_strl(head, (uint32_t)size) : mp_encode_binl(head, (uint32_t)size);
+    char *head_end =
+        string ? mp_encode_strl(head, (uint32_t)size) : mp_encode_binl(head, (uint32_t)size);
     size_t head_size = (size_t)(head_end - head);
     memmove(*out + head_size, bytes, (size_t)size);
     memcpy(*out, head, head_size);

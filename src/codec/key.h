@@ -3,37 +3,54 @@
 #define CODEC_KEY_H
 
 /*
- * Order-preserving keys: the bytes of an encoded key compare (memcmp, prefix smaller) as the values do.
+ * Order-preserving keys: the bytes of an encoded key compare (memcmp, prefix smaller) as the values
+ * do.
  *
- * A key is a sequence of parts, each self-delimiting, so that a key of fewer parts is a byte prefix of all keys that begin with them.
- *   nil      01
- *   false    02, true 03
- *   number   10, then the largest double not above the value, 8 bytes big-endian with the sign bit flipped (all bits for negative
- *            ones), then what an integer exceeds it by (0..2047): 00 when nothing, else (high byte + 1), low byte.
- *            So integers of 64 bits, signed and unsigned, and doubles are in one exact order; -0.0 is 0; NaN is refused.
- *   string   20, the bytes with 00 written as 00 FF, then 00 01
- *   binary   30, likewise (MessagePack bin, and ext of type 2 (uuid) later)
+ * A key is a sequence of parts, each self-delimiting, so that a key of fewer parts is a byte prefix
+ * of all keys that begin with them. nil      01 false    02, true 03 number   10, then the largest
+ * double not above the value, 8 bytes big-endian with the sign bit flipped (all bits for negative
+ *            ones), then what an integer exceeds it by (0..2047): 00 when nothing, else (high byte
+ * + 1), low byte. So integers of 64 bits, signed and unsigned, and doubles are in one exact order;
+ * -0.0 is 0; NaN is refused. string   20, the bytes with 00 written as 00 FF, then 00 01 binary 30,
+ * likewise (MessagePack bin, and ext of type 2 (uuid) later)
  */
 #include <stddef.h>
 #include <stdint.h>
 
-/* Types that an index part may demand. KEY_ANY takes every scalar. */
-enum key_type { KEY_ANY, KEY_UNSIGNED, KEY_INTEGER, KEY_NUMBER, KEY_DOUBLE, KEY_STRING, KEY_BOOLEAN, KEY_BINARY };
+/* Types that an index part may demand. KEY_ANY takes every scalar, KEY_INTEGER every integer,
+ * KEY_UNSIGNED those not below 0, KEY_NUMBER every number, KEY_DOUBLE floating-point numbers and
+ * integers that are exact as such. A double is never an integer. */
+enum key_type {
+    KEY_ANY,
+    KEY_UNSIGNED,
+    KEY_INTEGER,
+    KEY_NUMBER,
+    KEY_DOUBLE,
+    KEY_STRING,
+    KEY_BOOLEAN,
+    KEY_BINARY
+};
 
-/* The type called `name` ("unsigned", "integer", "number", "double", "string", "boolean", "varbinary", "scalar", "any"), or -1. */
+/* The type called `name` ("unsigned", "integer", "number", "double", "string", "boolean",
+ * "varbinary", "scalar" or "any" for KEY_ANY), or -1. */
 int key_type_parse(const char *name, size_t size);
+
+/* The name that key_type_parse takes; a static string. */
 const char *key_type_name(enum key_type type);
 
 /* The most bytes that encoding the MessagePack value at `value` can take. */
 size_t key_part_size_max(const char *value);
 
 /*
- * Encodes the scalar MessagePack value at *value (checked data), of which `type` is demanded, to `out`, advances *value behind it and *out behind
- * what was written. nil is taken when `nullable`. Returns 0, ERROR_TYPE (another type; NaN), ERROR_INVALID (array, map, ext).
+ * Encodes the scalar MessagePack value at *value (checked data), of which `type` is demanded, to
+ * `out`, advances *value behind it and *out behind what was written. nil is taken when `nullable`.
+ * `out` has room for key_part_size_max(*value) bytes. Returns 0, ERROR_TYPE (another type; NaN) or
+ * ERROR_INVALID (array, map, ext), and then has advanced nothing.
  */
 int key_part_encode(const char **value, enum key_type type, int nullable, unsigned char **out);
 
-/* The same for values that are at hand. */
+/* The same for values that are at hand (a double that is not NaN); each returns the end of what was
+ * written: key_string_size_max(size) bytes at most, or 11. */
 unsigned char *key_encode_string(unsigned char *out, const void *data, size_t size);
 unsigned char *key_encode_uint(unsigned char *out, uint64_t value);
 unsigned char *key_encode_int(unsigned char *out, int64_t value);
@@ -46,15 +63,18 @@ static inline size_t key_string_size_max(size_t size)
 }
 
 /*
- * Decodes one part at *key (ends at `end`) back into MessagePack at *out and advances both. Numbers come back as the smallest integer form when
- * integral, else as double. `out` has room for 2 * (end - *key) + 16 bytes. Returns 0 or ERROR_CORRUPT.
+ * Decodes one part at *key (ends at `end`) back into MessagePack at *out and advances both. Numbers
+ * come back as the smallest integer form when integral, else as double. `out` has room for 2 * (end
+ * - *key) + 16 bytes. Returns 0 or ERROR_CORRUPT, and then has advanced nothing.
  */
 int key_part_decode(const unsigned char **key, const unsigned char *end, char **out);
 
-/* Decodes a key that is one string part into `out` (room for end - key bytes); the size, or -1 when it is not one string part. */
+/* Decodes a key that is one string part into `out` (room for end - key bytes); the size, or -1 when
+ * it is not one string part. */
 int64_t key_decode_string(const unsigned char *key, const unsigned char *end, void *out);
 
-/* The smallest key above all keys that begin with key[0..size): increments the last byte that is not FF, in place; the new size, 0 when there is none. */
+/* The smallest key above all keys that begin with key[0..size): increments the last byte that is
+ * not FF, in place; the new size, 0 when there is none. */
 size_t key_successor(unsigned char *key, size_t size);
 
 #endif

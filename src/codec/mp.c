@@ -2,11 +2,12 @@
 /*
  * Checking, writing and stepping through MessagePack.
  *
- * msgpuck walks trusted bytes: a header that promises more than there is makes it run off the end, deep nesting is
- * no matter to it, and its own mp_check counts values in an int that a hostile header can overflow. So whatever
- * comes from outside goes through the scan here first. It keeps, for each open container, how many values are missing;
- * a header adds a level, the last value of a container takes it away. Its place is an offset from the value's start, so
- * the bytes may arrive in pieces and move meanwhile. A string's bytes are skipped by adding to the offset, which may
+ * msgpuck walks trusted bytes: a header that promises more than there is makes it run off the end,
+ * deep nesting is no matter to it, and its own mp_check counts values in an int that a hostile
+ * header can overflow. So whatever comes from outside goes through the scan here first. It keeps,
+ * for each open container, how many values are missing; a header adds a level, the last value of a
+ * container takes it away. Its place is an offset from the value's start, so the bytes may arrive
+ * in pieces and move meanwhile. A string's bytes are skipped by adding to the offset, which may
  * then lie behind what has arrived: that is also the answer to how much more is needed.
  */
 #include "codec/mp.h"
@@ -34,16 +35,22 @@ struct head {
     uint8_t kind, number;
 };
 
-static const struct head heads[32] = { /* 0xc0 to 0xdf */
-    {HEAD_FIXED, 0}, {HEAD_INVALID, 0}, {HEAD_FIXED, 0}, {HEAD_FIXED, 0}, /* nil, never used, false, true */
-    {HEAD_SIZED, 1}, {HEAD_SIZED, 2}, {HEAD_SIZED, 4},                    /* bin */
-    {HEAD_EXT, 1}, {HEAD_EXT, 2}, {HEAD_EXT, 4},                          /* ext */
-    {HEAD_FIXED, 4}, {HEAD_FIXED, 8},                                     /* float, double */
-    {HEAD_FIXED, 1}, {HEAD_FIXED, 2}, {HEAD_FIXED, 4}, {HEAD_FIXED, 8},   /* uint */
-    {HEAD_FIXED, 1}, {HEAD_FIXED, 2}, {HEAD_FIXED, 4}, {HEAD_FIXED, 8},   /* int */
-    {HEAD_FIXED, 2}, {HEAD_FIXED, 3}, {HEAD_FIXED, 5}, {HEAD_FIXED, 9}, {HEAD_FIXED, 17}, /* fixext */
-    {HEAD_SIZED, 1}, {HEAD_SIZED, 2}, {HEAD_SIZED, 4},                    /* str */
-    {HEAD_ARRAY, 2}, {HEAD_ARRAY, 4}, {HEAD_MAP, 2}, {HEAD_MAP, 4},
+static const struct head heads[32] = {
+    /* 0xc0 to 0xdf */
+    {HEAD_FIXED, 0}, {HEAD_INVALID, 0}, {HEAD_FIXED, 0},
+    {HEAD_FIXED, 0},                                     /* nil, never used, false, true */
+    {HEAD_SIZED, 1}, {HEAD_SIZED, 2},   {HEAD_SIZED, 4}, /* bin */
+    {HEAD_EXT, 1},   {HEAD_EXT, 2},     {HEAD_EXT, 4},   /* ext */
+    {HEAD_FIXED, 4}, {HEAD_FIXED, 8},                    /* float, double */
+    {HEAD_FIXED, 1}, {HEAD_FIXED, 2},   {HEAD_FIXED, 4},
+    {HEAD_FIXED, 8}, /* uint */
+    {HEAD_FIXED, 1}, {HEAD_FIXED, 2},   {HEAD_FIXED, 4},
+    {HEAD_FIXED, 8}, /* int */
+    {HEAD_FIXED, 2}, {HEAD_FIXED, 3},   {HEAD_FIXED, 5},
+    {HEAD_FIXED, 9}, {HEAD_FIXED, 17},                   /* fixext */
+    {HEAD_SIZED, 1}, {HEAD_SIZED, 2},   {HEAD_SIZED, 4}, /* str */
+    {HEAD_ARRAY, 2}, {HEAD_ARRAY, 4},   {HEAD_MAP, 2},
+    {HEAD_MAP, 4},
 };
 
 static inline struct head head_of(uint8_t first)
@@ -72,7 +79,8 @@ void mp_scan_create(struct mp_scan *scan)
     scan->left[0] = 1;
 }
 
-enum mp_scan_result mp_scan_advance(struct mp_scan *scan, const char *data, size_t size, size_t *need)
+enum mp_scan_result mp_scan_advance(struct mp_scan *scan, const char *data, size_t size,
+                                    size_t *need)
 {
     size_t at = scan->offset;
 
@@ -170,7 +178,8 @@ char *mp_buffer_grow(struct mp_buffer *buffer, size_t size)
     if (size <= buffer->capacity - buffer->size && buffer->data != NULL)
         return buffer->data + buffer->size;
 
-    size_t capacity = buffer->capacity < BUFFER_CAPACITY_MIN ? BUFFER_CAPACITY_MIN : buffer->capacity;
+    size_t capacity =
+        buffer->capacity < BUFFER_CAPACITY_MIN ? BUFFER_CAPACITY_MIN : buffer->capacity;
     if (size < SIZE_MAX / 4 && buffer->size < SIZE_MAX / 4) {
         while (capacity - buffer->size < size)
             capacity *= 2;
@@ -194,12 +203,13 @@ void mp_put_raw(struct mp_buffer *buffer, const void *data, size_t size)
     buffer->size += size;
 }
 
-/* Appends what `encode`, an expression over `to`, writes: at most `size_max` bytes. It gives the end. */
-#define PUT(buffer, size_max, encode)                                                              \
-    do {                                                                                           \
-        char *to = mp_buffer_reserve((buffer), (size_max));                                        \
-        if (to != NULL)                                                                            \
-            (buffer)->size = (size_t)((encode) - (buffer)->data);                                  \
+/* Appends what `encode`, an expression over `to`, writes: at most `size_max` bytes. It gives the
+ * end. */
+#define PUT(buffer, size_max, encode)                             \
+    do {                                                          \
+        char *to = mp_buffer_reserve((buffer), (size_max));       \
+        if (to != NULL)                                           \
+            (buffer)->size = (size_t)((encode) - (buffer)->data); \
     } while (0)
 
 void mp_put_nil(struct mp_buffer *buffer)

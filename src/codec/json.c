@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The writer walks MessagePack in place; the parser is jansson's, whose tree is then turned into
+ * MessagePack. Both recurse: the writer over checked data, which is nested at most MP_DEPTH_MAX
+ * deep, the parser down to the same depth and no further. What is appended stays when memory runs
+ * out half-way; the caller throws the buffer away.
+ */
+#include "codec/json.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/base64.h"
+#include "codec/mp.h"
+#include "codec/number.h"
+
+enum { CAPACITY_MIN = 128 };
+
+void json_buffer_create(struct json_buffer *buffer)
+{
+    *buffer = (struct json_buffer){NULL, 0, 0};
+}
+
+void json_buffer_destroy(struct json_buffer *buffer)
+{
+    free(buffer->data);
+    json_buffer_create(buffer);
+}
+
+/* Room for `size` more bytes, at least one, at the end; NULL when memory is out. */
+static char *reserve(struct json_buffer *buffer, size_t size)
+{
+    if (size >= buffer->capacity - buffer->size) {
+        size_t capacity = buffer->capacity < CAPACITY_MIN ? CAPACITY_MIN : buffer->capacity;
+        if (size > SIZE_MAX / 4 || buffer->size > SIZE_MAX / 4)
+            return NULL;
+        while (capacity - buffer->size <= size)
+            capacity *= 2;
+        char *data = realloc(buffer->data, capacity);
+        if (data == NULL)
+            return NULL;
+        buffer->data = data;
+        buffer->capacity = capacity;
+    }
+    return buffer->data + buffer->size;
+}
+
+int json_append(struct json_buffer *buffer, const char *data, size_t size)
+{
+    char *to = reserve(buffer, size);
+    if (to == NULL)
+        return ERROR_MEMORY;
+    if (size > 0)
+        memcpy(to, data, size);
+    buffer->size += size;
+    return 0;
+}
+
+static int append_text(struct json_buffer *buffer, const char *text)
+{
+    return json_append(buffer, text, strlen(text));
+}
+
+/* --------------------------------------------------------------------------------------- writer */
+
+/* Writes the escape for `c`, at most 6 bytes, to `out`; its size, 0 when `c` needs none. */
+static size_t escape(char *out, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    static const char named[] = "\bb\tt\nn\ff\rr\"\"\\\\";
+
+    if (c >= 0x20 && c != '"' && c != '\\')
+        return 0;
+    out[0] = '\\';
+    for (const char *at = named; *at != '\0'; at += 2) {
+        if ((unsigned char)*at == c) {
+            out[1] = at[1];
+            return 2;
+        }
+    }
+    memcpy(out + 1, "u00", 3);
+    out[4] = hex[c >> 4];
+    out[5] = hex[c & 15];
+    return 6;
+}
+
+int json_append_string(struct json_buffer *buffer, const char *data, size_t size)
+{
+    char escaped[6];
+    size_t done = 0, rc = 0;
+
+    if (json_append(buffer, "\"", 1) != 0)
+        return ERROR_MEMORY;
+    for (size_t i = 0; i < size; i++) {
+        size_t escaped_size = escape(escaped, (unsigned char)data[i]);
+        if (escaped_size == 0)
+            continue;
+        rc |= (size_t)json_append(buffer, data + done, i - done);
+        rc |= (size_t)json_append(buffer, escaped, escaped_size);
+        done = i + 1;
+    }
+    rc |= (size_t)json_append(buffer, data + done, size - done);
+    rc |= (size_t)json_append(buffer, "\"", 1);
+    return rc == 0 ? 0 : ERROR_MEMORY;
+}
+
+/* How many bytes the UTF-8 character at `data` takes (RFC 3629: shortest form, no surrogates), or
+ * 0. */
+static size_t utf8_size(const unsigned char *data, size_t size)
+{
+    unsigned char c = data[0], low = 0x80, high = 0xbf;
+    size_t length;
+
+    if (c < 0x80)
+        return 1;
+    if (c < 0xc2 || c > 0xf4)
+        return 0;
+    length = c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    if (c == 0xe0)
+        low = 0xa0;
+    else if (c == 0xed)
+        high = 0x9f;
+    else if (c == 0xf0)
+        low = 0x90;
+    else if (c == 0xf4)
+        high = 0x8f;
+    if (size < length || data[1] < low || data[1] > high)
+        return 0;
+    for (size_t i = 2; i < length; i++) {
+        if ((data[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return length;
+}
+
+static bool is_utf8(const char *data, size_t size)
+{
+    while (size > 0) {
+        size_t length = utf8_size((const unsigned char *)data, size);
+        if (length == 0)
+            return false;
+        data += length;
+        size -= length;
+    }
+    return true;
+}
+
+static int append_base64(struct json_buffer *buffer, const char *data, size_t size)
+{
+    size_t text_size = base64_size(size);
+    char *to = reserve(buffer, text_size + 2);
+    if (to == NULL)
+        return ERROR_MEMORY;
+    to[0] = '"';
+    base64_encode(to + 1, data, size);
+    to[1 + text_size] = '"';
+    buffer->size += text_size + 2;
+    return 0;
+}
+
+static int append_bytes(struct json_buffer *buffer, const char *data, size_t size)
+{
+    if (is_utf8(data, size))
+        return json_append_string(buffer, data, size);
+    if (append_text(buffer, "{\"$bin\":") != 0 || append_base64(buffer, data, size) != 0)
+        return ERROR_MEMORY;
+    return append_text(buffer, "}");
+}
+
+static int append_double(struct json_buffer *buffer, double value)
+{
+    char text[NUMBER_TEXT_MAX + 2];
+
+    if (!isfinite(value))
+        return append_text(buffer, "null");
+    size_t size = number_write_double(text, value);
+    if (memchr(text, '.', size) == NULL && memchr(text, 'e', size) == NULL) {
+        text[size++] = '.';
+        text[size++] = '0';
+    }
+    return json_append(buffer, text, size);
+}
+
+/* msgpuck 1.0 has no way into an ext value: the header is read here. */
+static int append_ext(struct json_buffer *buffer, const char **value)
+{
+    const unsigned char *at = (const unsigned char *)*value;
+    unsigned char first = *at++;
+    uint32_t size = 0;
+
+    if (first >= 0xd4 && first <= 0xd8) {
+        size = 1u << (first - 0xd4);
+    } else {
+        for (unsigned n = 1u << (first - 0xc7); n > 0; n--)
+            size = size << 8 | *at++;
+    }
+    int type = (int8_t)*at++;
+    char number[NUMBER_TEXT_MAX];
+    size_t number_size = number_write_int(number, type);
+    *value = (const char *)at + size;
+    if (append_text(buffer, "{\"$ext\":") != 0 || json_append(buffer, number, number_size) != 0 ||
+        append_text(buffer, ",\"data\":") != 0 ||
+        append_base64(buffer, (const char *)at, size) != 0)
+        return ERROR_MEMORY;
+    return append_text(buffer, "}");
+}
+
+static int append_integer(struct json_buffer *buffer, const char **value)
+{
+    char text[NUMBER_TEXT_MAX];
+    size_t size = mp_typeof(**value) == MP_UINT ? number_write_uint(text, mp_decode_uint(value))
+                                                : number_write_int(text, mp_decode_int(value));
+    return json_append(buffer, text, size);
+}
+
+static int append_array(struct json_buffer *buffer, const char **value)
+{
+    uint32_t count = mp_decode_array(value);
+    int rc = append_text(buffer, "[");
+
+    for (uint32_t i = 0; i < count && rc == 0; i++) {
+        if (i > 0)
+            rc = append_text(buffer, ",");
+        if (rc == 0)
+            rc = json_from_msgpack(buffer, value);
+    }
+    return rc == 0 ? append_text(buffer, "]") : rc;
+}
+
+/* A map's key: a string as such, anything else by its JSON text, which becomes a string. */
+static int append_map_key(struct json_buffer *buffer, const char **value)
+{
+    uint32_t size;
+
+    if (mp_typeof(**value) == MP_STR) {
+        const char *at = *value;
+        const char *data = mp_decode_str(&at, &size);
+        if (is_utf8(data, size)) {
+            *value = at;
+            return json_append_string(buffer, data, size);
+        }
+    }
+    struct json_buffer text;
+    json_buffer_create(&text);
+    int rc = json_from_msgpack(&text, value);
+    if (rc == 0)
+        rc = text.data[0] == '"' ? json_append(buffer, text.data, text.size)
+                                 : json_append_string(buffer, text.data, text.size);
+    json_buffer_destroy(&text);
+    return rc;
+}
+
+static int append_map(struct json_buffer *buffer, const char **value)
+{
+    uint32_t count = mp_decode_map(value);
+    int rc = append_text(buffer, "{");
+
+    for (uint32_t i = 0; i < count && rc == 0; i++) {
+        if (i > 0)
+            rc = append_text(buffer, ",");
+        if (rc == 0)
+            rc = append_map_key(buffer, value);
+        if (rc == 0)
+            rc = append_text(buffer, ":");
+        if (rc == 0)
+            rc = json_from_msgpack(buffer, value);
+    }
+    return rc == 0 ? append_text(buffer, "}") : rc;
+}
+
+int json_from_msgpack(struct json_buffer *buffer, const char **value)
+{
+    const char *data;
+    uint32_t size;
+
+    switch (mp_typeof(**value)) {
+    case MP_NIL:
+        mp_decode_nil(value);
+        return append_text(buffer, "null");
+    case MP_BOOL:
+        return append_text(buffer, mp_decode_bool(value) ? "true" : "false");
+    case MP_UINT:
+    case MP_INT:
+        return append_integer(buffer, value);
+    case MP_FLOAT:
+        return append_double(buffer, (double)mp_decode_float(value));
+    case MP_DOUBLE:
+        return append_double(buffer, mp_decode_double(value));
+    case MP_STR:
+    case MP_BIN:
+        data = mp_decode_strbin(value, &size);
+        return append_bytes(buffer, data, size);
+    case MP_ARRAY:
+        return append_array(buffer, value);
+    case MP_MAP:
+        return append_map(buffer, value);
+    default:
+        return append_ext(buffer, value);
+    }
+}
+
+/* --------------------------------------------------------------------------------------- parser */
+
+/* Appends base64 text as bytes. `head_size` bytes of header go before them; the caller fills those
+ * in. Sets *size to the bytes' count. ERROR_NOT_FOUND when it is not base64. */
+static int decode_base64(struct json_buffer *out, const json_t *text, size_t head_size,
+                         int64_t *size)
+{
+    char *to = reserve(out, head_size + json_string_length(text));
+    if (to == NULL)
+        return ERROR_MEMORY;
+    *size = base64_decode(to + head_size, json_string_value(text), json_string_length(text));
+    return *size < 0 || *size > UINT32_MAX ? ERROR_NOT_FOUND : 0;
+}
+
+/* Puts the header that was made behind a gap of `gap` bytes in front of the bytes that follow the
+ * gap. */
+static void close_gap(struct json_buffer *out, const char *head, size_t head_size, size_t gap,
+                      int64_t size)
+{
+    char *to = out->data + out->size;
+
+    memmove(to + head_size, to + gap, (size_t)size);
+    memcpy(to, head, head_size);
+    out->size += head_size + (size_t)size;
+}
+
+enum { HEAD_MAX = 6 };
+
+/* {"$bin": base64} as bin, {"$ext": type, "data": base64} as ext; ERROR_NOT_FOUND when the object
+ * is neither. */
+static int put_special(struct json_buffer *out, const json_t *object)
+{
+    const json_t *bin = json_object_get(object, "$bin"), *ext = json_object_get(object, "$ext");
+    const json_t *data = json_object_get(object, "data");
+    char head[HEAD_MAX], *end = head;
+    int64_t size;
+    int rc;
+
+    if (json_object_size(object) == 1 && json_is_string(bin)) {
+        rc = decode_base64(out, bin, HEAD_MAX, &size);
+        if (rc != 0)
+            return rc;
+        end = mp_encode_binl(head, (uint32_t)size);
+    } else if (json_object_size(object) == 2 && json_is_integer(ext) && json_is_string(data)) {
+        json_int_t type = json_integer_value(ext);
+        if (type < INT8_MIN || type > INT8_MAX)
+            return ERROR_NOT_FOUND;
+        rc = decode_base64(out, data, HEAD_MAX, &size);
+        if (rc != 0)
+            return rc;
+        *end++ = (char)0xc9;
+        for (int shift = 24; shift >= 0; shift -= 8)
+            *end++ = (char)(size >> shift);
+        *end++ = (char)type;
+    } else {
+        return ERROR_NOT_FOUND;
+    }
+    close_gap(out, head, (size_t)(end - head), HEAD_MAX, size);
+    return 0;
+}
+
+static int put_string(struct json_buffer *out, const char *data, size_t size)
+{
+    char head[5];
+
+    if (size > UINT32_MAX)
+        return diag_set(ERROR_INVALID, "JSON: a string is longer than 4 GiB");
+    char *end = mp_encode_strl(head, (uint32_t)size);
+    if (json_append(out, head, (size_t)(end - head)) != 0)
+        return ERROR_MEMORY;
+    return json_append(out, data, size);
+}
+
+static int put_value(struct json_buffer *out, const json_t *value, unsigned depth);
+
+static int put_array(struct json_buffer *out, const json_t *value, unsigned depth)
+{
+    size_t count = json_array_size(value);
+    char head[5], *end = mp_encode_array(head, (uint32_t)count);
+    int rc = json_append(out, head, (size_t)(end - head));
+
+    for (size_t i = 0; i < count && rc == 0; i++)
+        rc = put_value(out, json_array_get(value, i), depth + 1);
+    return rc;
+}
+
+static int put_object(struct json_buffer *out, const json_t *value, unsigned depth)
+{
+    char head[5], *end = mp_encode_map(head, (uint32_t)json_object_size(value));
+    int rc = put_special(out, value);
+
+    if (rc != ERROR_NOT_FOUND)
+        return rc;
+    rc = json_append(out, head, (size_t)(end - head));
+    /* jansson iterates over what it only reads through a pointer that is not const. */
+    json_t *object = (json_t *)(uintptr_t)value;
+    for (void *at = json_object_iter(object); at != NULL && rc == 0;
+         at = json_object_iter_next(object, at)) {
+        const char *key = json_object_iter_key(at);
+        rc = put_string(out, key, strlen(key));
+        if (rc == 0)
+            rc = put_value(out, json_object_iter_value(at), depth + 1);
+    }
+    return rc;
+}
+
+static int put_number(struct json_buffer *out, const json_t *value)
+{
+    char head[9], *end;
+
+    if (json_is_real(value)) {
+        end = mp_encode_double(head, json_real_value(value));
+    } else {
+        json_int_t number = json_integer_value(value);
+        end = number < 0 ? mp_encode_int(head, number) : mp_encode_uint(head, (uint64_t)number);
+    }
+    return json_append(out, head, (size_t)(end - head));
+}
+
+static int put_value(struct json_buffer *out, const json_t *value, unsigned depth)
+{
+    char head[1];
+
+    switch (json_typeof(value)) {
+    case JSON_ARRAY:
+    case JSON_OBJECT:
+        if (depth == MP_DEPTH_MAX)
+            return diag_set(ERROR_INVALID, "JSON: nested deeper than %d", MP_DEPTH_MAX);
+        return json_is_array(value) ? put_array(out, value, depth) : put_object(out, value, depth);
+    case JSON_STRING:
+        return put_string(out, json_string_value(value), json_string_length(value));
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return put_number(out, value);
+    case JSON_NULL:
+        mp_encode_nil(head);
+        return json_append(out, head, 1);
+    default:
+        mp_encode_bool(head, json_is_true(value));
+        return json_append(out, head, 1);
+    }
+}
+
+int json_to_msgpack(const char *text, size_t size, struct json_buffer *out)
+{
+    json_error_t error;
+    json_t *value = json_loadb(text, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+
+    if (value == NULL) {
+        if (json_error_code(&error) == json_error_out_of_memory)
+            return ERROR_MEMORY;
+        return diag_set(ERROR_INVALID, "JSON: line %d, column %d: %s", error.line, error.column,
+                        error.text);
+    }
+    int rc = put_value(out, value, 0);
+    json_decref(value);
+    return rc;
+}
