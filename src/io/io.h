@@ -3,40 +3,54 @@
 #define IO_IO_H
 
 /*
- * The table of system calls: all that touches files goes through a struct io, so that tests can put a disk in memory in its place
- * which forgets what no completed flush covered, is cut at any call, and fails the nth one (test/lib/io).
+ * The table of system calls: all that touches files goes through a struct io, so that tests can put
+ * a disk in memory in its place which forgets what no completed flush covered, is cut at any call,
+ * and fails the nth one (test/lib/io).
  *
- * Functions return 0 (or a count) or a negative error code with diagnostics that name the path, the call and the system's reason.
- * Paths are relative to the directory that the io was opened on. Retrying interrupted calls and completing partial reads happens inside;
- * a short write is completed or reported as ERROR_IO. A failed flush is never retried by anybody.
+ * Functions return 0 (or a count) or a negative error code with diagnostics that name the call, the
+ * path and the system's reason. Paths are names in the directory that the io was opened on.
+ * Retrying interrupted calls and completing partial reads happens inside; a short write is
+ * completed or reported as ERROR_IO. A failed flush is never retried by anybody: after it nobody
+ * knows what is on the disk.
+ *
+ * An io and its files may be used by several threads at once; a queue by one thread at a time.
+ * Files and queues are closed before their io is deleted, and a file only when no queue has a write
+ * of it in flight.
  */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/assert.h"
 
 struct io;
 struct io_file;
 struct io_queue;
 
 enum io_open_flags {
-    IO_READ = 0,
+    IO_READ = 0, /* reading is always possible */
     IO_WRITE = 1,
-    IO_CREATE = 2,    /* make it if absent */
+    IO_CREATE = 2,    /* make it if absent; the name is durable after io_sync_dir */
     IO_EXCLUSIVE = 4, /* with IO_CREATE: ERROR_EXISTS if present */
-    IO_DIRECT = 8,    /* bypass the page cache and make each completed write durable, where the file system takes it; io_file_direct tells.
-                       * Offsets, sizes and memory are then multiples of IO_ALIGN; callers always keep to that on such files. */
+    /* Bypass the page cache and make each completed write durable, where the file system takes it;
+     * io_file_direct tells. Offsets, sizes and memory of reads and writes on such a file are
+     * multiples of IO_ALIGN, whatever the request became: this is asserted. */
+    IO_DIRECT = 8,
     IO_TRUNCATE = 16
 };
 
 enum { IO_ALIGN = 4096 };
 
-/* A finished asynchronous write. `result` is 0 or a negative code; `system_error` the errno value behind it. */
+/* A finished asynchronous write. `result` is 0 or a negative code; `system_error` the errno value
+ * behind it. */
 struct io_completion {
     uint64_t cookie;
     int result;
     int system_error;
 };
 
+/* What an implementation fills in; the wrappers below say what each does. A file's or queue's table
+ * may hold its own functions only. */
 struct io_vtab {
     int (*open)(struct io *io, const char *path, int flags, struct io_file **out);
     void (*close)(struct io_file *file);
@@ -53,30 +67,40 @@ struct io_vtab {
     int (*lock)(struct io *io, const char *path);
     int (*queue_new)(struct io *io, unsigned depth, struct io_queue **out);
     void (*queue_delete)(struct io_queue *queue);
-    int (*queue_write)(struct io_queue *queue, struct io_file *file, const void *data, size_t size, uint64_t offset, bool durable,
-                       uint64_t cookie);
+    int (*queue_write)(struct io_queue *queue, struct io_file *file, const void *data, size_t size,
+                       uint64_t offset, bool durable, uint64_t cookie);
     int (*queue_wait)(struct io_queue *queue, bool block, struct io_completion *out, unsigned max);
     void (*delete)(struct io *io);
 };
 
+/* The names of the variants in use are static strings; "unknown" until it is known. Any thread may
+ * read them. */
 struct io {
     const struct io_vtab *vtab;
-    const char *direct_variant; /* "direct" or "buffered": what IO_DIRECT became, after the first such open */
-    const char *queue_variant;  /* "io_uring" or "threads", after the first queue */
+    _Atomic(const char *)
+        direct_variant; /* "direct" or "buffered": what the last IO_DIRECT became */
+    _Atomic(const char *)
+        queue_variant; /* "io_uring" or "threads": what the last queue is made of */
 };
 
 struct io_file {
     const struct io_vtab *vtab;
-    bool direct; /* writes bypass the cache and are durable on completion */
+    bool direct;  /* writes bypass the cache and are durable on completion */
+    bool aligned; /* opened with IO_DIRECT: the caller promised aligned accesses */
 };
 
 struct io_queue {
     const struct io_vtab *vtab;
 };
 
-/* The real one, on directory `dir`, made with mode 0700 if absent (parents must exist). `allow_uring` false forces the threads. */
+/* The real one, on directory `dir`, made with mode 0700 if absent (parents must exist).
+ * `allow_uring` false forces the threads. The caller owns *out and ends it with io_delete. */
 int io_posix_new(const char *dir, bool allow_uring, struct io **out);
 
+/* True when the system lets this process use io_uring. Tries it out on each call. */
+bool io_uring_usable(void);
+
+/* Gives locks back and frees. Files and queues must have been closed. */
 static inline void io_delete(struct io *io)
 {
     io->vtab->delete (io);
@@ -93,92 +117,127 @@ static inline void io_close(struct io_file *file)
     file->vtab->close(file);
 }
 
+/* True when a completed write of this file is durable without io_sync. */
+static inline bool io_file_direct(const struct io_file *file)
+{
+    return file->direct;
+}
+
+/* Asserts what whoever opens a file with IO_DIRECT has promised. */
+static inline void io_assert_aligned(const struct io_file *file, const void *data, size_t size,
+                                     uint64_t offset)
+{
+    ASSERT(!file->aligned || (((uintptr_t)data | size | offset) & (IO_ALIGN - 1)) == 0);
+}
+
 /* Bytes read: fewer than asked only at the end of the file. */
 static inline int64_t io_read(struct io_file *file, void *data, size_t size, uint64_t offset)
 {
+    io_assert_aligned(file, data, size, offset);
     return file->vtab->read(file, data, size, offset);
 }
 
 /* All of it, or an error. Durable only after io_sync (or on a direct file). */
 static inline int io_write(struct io_file *file, const void *data, size_t size, uint64_t offset)
 {
+    io_assert_aligned(file, data, size, offset);
     return file->vtab->write(file, data, size, offset);
 }
 
+/* Makes durable every write and change of size that was complete before the call (fdatasync). */
 static inline int io_sync(struct io_file *file)
 {
     return file->vtab->sync(file);
 }
 
+/* Bytes in the file. */
 static inline int64_t io_size(struct io_file *file)
 {
     return file->vtab->size(file);
 }
 
+/* Cuts or lengthens (with a hole) to `size` bytes; durable after io_sync. */
 static inline int io_truncate(struct io_file *file, uint64_t size)
 {
     return file->vtab->truncate(file, size);
 }
 
-/* Makes the file `size` bytes long, filled with written zeros (not holes), and durable: later writes inside change no metadata. */
+/* Makes the file `size` bytes long (a multiple of IO_ALIGN), all of them written zeros (not holes),
+ * and durable: later writes inside change no metadata. What was in it is lost. The name needs
+ * io_sync_dir as ever. */
 static inline int io_allocate_zeros(struct io_file *file, uint64_t size)
 {
+    ASSERT(size % IO_ALIGN == 0);
     return file->vtab->allocate_zeros(file, size);
 }
 
-/* Atomic replacement; durable after io_sync_dir. */
+/* Atomic replacement; durable after io_sync_dir. ERROR_NOT_FOUND. */
 static inline int io_rename(struct io *io, const char *from, const char *to)
 {
     return io->vtab->rename(io, from, to);
 }
 
+/* ERROR_NOT_FOUND when absent. Open files stay usable. Durable after io_sync_dir. */
 static inline int io_unlink(struct io *io, const char *path)
 {
     return io->vtab->unlink(io, path);
 }
 
+/* Makes names durable: those made, replaced and removed before the call. */
 static inline int io_sync_dir(struct io *io)
 {
     return io->vtab->sync_dir(io);
 }
 
-/* Calls `each` for every regular file, in no order; a nonzero result ends the walk and is returned. */
-static inline int io_list(struct io *io, int (*each)(const char *name, uint64_t size, void *arg), void *arg)
+/* Calls `each` for every regular file, in no order; a nonzero result ends the walk and is returned.
+ */
+static inline int io_list(struct io *io, int (*each)(const char *name, uint64_t size, void *arg),
+                          void *arg)
 {
     return io->vtab->list(io, each, arg);
 }
 
-/* Takes an exclusive lock on the file `path`, made if absent, until io_delete. ERROR_LOCKED when another process has it. */
+/* Takes an exclusive lock on the file `path`, made if absent, until io_delete or the end of the
+ * process. ERROR_LOCKED when another io, of this process or another, has it. */
 static inline int io_lock(struct io *io, const char *path)
 {
     return io->vtab->lock(io, path);
 }
 
 /*
- * A queue of asynchronous writes, used by one thread: at most `depth` in flight. They may complete in any order. With `durable` the completion comes after the
- * data is on stable storage (a direct file: the write itself; otherwise a flush of the file behind it). The data must stay unchanged until then.
- * queue_write: 0, or ERROR_BUSY when `depth` are in flight. queue_wait: completions taken, at most `max`; with `block` at least one
- * if any is in flight.
+ * A queue of asynchronous writes: at most `depth` in flight, counted until their completion is
+ * taken. They may complete in any order. With `durable` the completion comes after the data is on
+ * stable storage (a direct file: the write itself; otherwise a flush of the file behind it). Data
+ * and file must stay as they are until then. The caller owns *out.
  */
 static inline int io_queue_new(struct io *io, unsigned depth, struct io_queue **out)
 {
     return io->vtab->queue_new(io, depth, out);
 }
 
-/* Waits for what is in flight. */
+/* Waits for what is in flight, drops completions that were not taken, and frees. */
 static inline void io_queue_delete(struct io_queue *queue)
 {
     queue->vtab->queue_delete(queue);
 }
 
-static inline int io_queue_write(struct io_queue *queue, struct io_file *file, const void *data, size_t size, uint64_t offset,
-                                 bool durable, uint64_t cookie)
+/* 0, or ERROR_BUSY when `depth` are in flight, or a failure, after which this write is not in
+ * flight. */
+static inline int io_queue_write(struct io_queue *queue, struct io_file *file, const void *data,
+                                 size_t size, uint64_t offset, bool durable, uint64_t cookie)
 {
+    io_assert_aligned(file, data, size, offset);
+    ASSERT(size > 0);
     return queue->vtab->queue_write(queue, file, data, size, offset, durable, cookie);
 }
 
-static inline int io_queue_wait(struct io_queue *queue, bool block, struct io_completion *out, unsigned max)
+/* Completions taken, at most `max` (> 0); with `block` at least one if any is in flight. Negative:
+ * the queue itself is broken, what is in flight has an unknown outcome and may never complete;
+ * delete it. */
+static inline int io_queue_wait(struct io_queue *queue, bool block, struct io_completion *out,
+                                unsigned max)
 {
+    ASSERT(max > 0);
     return queue->vtab->queue_wait(queue, block, out, max);
 }
 

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What the implementations of struct io over the operating system share: loops that complete
+ * partial transfers, and errno values turned into error codes.
+ *
+ * A transfer is cut into pieces of at most 1 GiB, a multiple of IO_ALIGN: the system itself takes
+ * no more than 2 GiB - 4 KiB a call, and io_uring counts in 32 bits.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "io/io_internal.h"
+
+enum { PIECE_BYTES_MAX = 1 << 30 };
+
+static int code_of(int error)
+{
+    switch (error) {
+    case ENOENT:
+        return ERROR_NOT_FOUND;
+    case EEXIST:
+        return ERROR_EXISTS;
+    case ENOMEM:
+        return ERROR_MEMORY;
+    case EACCES:
+    case EPERM:
+        return ERROR_ACCESS;
+    case EROFS:
+        return ERROR_READONLY;
+    default:
+        return ERROR_IO;
+    }
+}
+
+int io__fail(int error, const char *call, const char *path)
+{
+    return diag_set_errno(code_of(error), error, "%s %s", call, path);
+}
+
+static size_t piece(size_t size)
+{
+    return size < PIECE_BYTES_MAX ? size : PIECE_BYTES_MAX;
+}
+
+int io__write_all(int fd, const void *data, size_t size, uint64_t offset)
+{
+    const char *from = data;
+    while (size > 0) {
+        ssize_t n = pwrite(fd, from, piece(size), (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? errno : EIO;
+        from += n;
+        size -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return 0;
+}
+
+int64_t io__read_all(int fd, void *data, size_t size, uint64_t offset, bool aligned)
+{
+    char *to = data;
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = pread(fd, to + done, piece(size - done), (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        done += (size_t)n;
+        if (n == 0 || (aligned && n % IO_ALIGN != 0))
+            break;
+    }
+    return (int64_t)done;
+}

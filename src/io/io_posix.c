@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * struct io over the operating system: one directory, its files, and their locks.
+ *
+ * What a file system does not take is found out where it is first asked for, and the weaker form
+ * that means the same is used instead. IO_DIRECT asks for O_DIRECT with O_DSYNC, so that a
+ * completed write is on stable storage without another call; file systems without it refuse at
+ * open, and others say by statx that they want more than 4096 bytes of alignment. Such a file is
+ * buffered, file->direct is false, and its writes become durable by fdatasync. Queues prefer
+ * io_uring and fall back to threads, since it is often forbidden (a seccomp filter, the sysctl
+ * kernel.io_uring_disabled, a small limit on locked memory).
+ *
+ * Zeros are written, not only allocated: the first write into an allocated but unwritten extent
+ * changes metadata, and each durable write would then wait for the file system's journal as well.
+ * The extent is allocated first all the same, so that it lies in one piece and a full disk is
+ * noticed at once.
+ *
+ * Locks are flock's: they belong to the open file, end with the process however it ends, and also
+ * tell two ios of one process apart.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "io/io_internal.h"
+
+enum { ZEROS_BYTES = 1 << 20 };
+
+struct posix_lock {
+    struct list link;
+    int fd;
+};
+
+struct posix_io {
+    struct io base;
+    int dir_fd;
+    bool allow_uring;
+    atomic_bool refuse_direct;
+    pthread_mutex_t mutex; /* guards locks */
+    struct list locks;
+    char dir[];
+};
+
+static struct posix_io *posix_io(struct io *io)
+{
+    return (struct posix_io *)(void *)io;
+}
+
+/* "call dir/path: reason". */
+static int fail(struct posix_io *io, int error, const char *call, const char *path)
+{
+    char full[512];
+    snprintf(full, sizeof(full), "%s/%s", io->dir, path);
+    return io__fail(error, call, full);
+}
+
+/* ---------------------------------------------------------------- files */
+
+static int open_retry(int dir_fd, const char *path, int flags)
+{
+    int fd;
+    do
+        fd = openat(dir_fd, path, flags | O_CLOEXEC, 0600);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+/* Whether the file's direct writes need no more alignment than callers keep. True when the system
+ * does not say. */
+static bool alignment_suffices(int fd)
+{
+#ifdef STATX_DIOALIGN
+    struct statx stat;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stat) == 0 &&
+        (stat.stx_mask & STATX_DIOALIGN))
+        return stat.stx_dio_offset_align != 0 && stat.stx_dio_offset_align <= IO_ALIGN &&
+               stat.stx_dio_mem_align <= IO_ALIGN;
+#endif
+    (void)fd;
+    return true;
+}
+
+/* Opens with O_DIRECT and O_DSYNC; -1 with errno EINVAL when the file system does not take that. */
+static int open_direct(struct posix_io *io, const char *path, int flags)
+{
+    if (atomic_load(&io->refuse_direct)) {
+        errno = EINVAL;
+        return -1;
+    }
+    int fd = open_retry(io->dir_fd, path, flags | O_DIRECT | O_DSYNC);
+    if (fd >= 0 && !alignment_suffices(fd)) {
+        close(fd);
+        errno = EINVAL;
+        return -1;
+    }
+    return fd;
+}
+
+/* The same without asking for more than a buffered file. After a refused direct open the file may
+ * have been made by that attempt, which must not look like somebody else's. */
+static int open_buffered(struct posix_io *io, const char *path, int flags, bool existed)
+{
+    return open_retry(io->dir_fd, path, existed ? flags : flags & ~O_EXCL);
+}
+
+static int open_fd(struct posix_io *io, const char *path, int flags, bool want_direct, bool *direct)
+{
+    *direct = false;
+    if (!want_direct)
+        return open_buffered(io, path, flags, true);
+    bool existed = faccessat(io->dir_fd, path, F_OK, 0) == 0;
+    int fd = open_direct(io, path, flags);
+    *direct = fd >= 0;
+    if (fd < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
+        fd = open_buffered(io, path, flags, existed);
+    if (fd >= 0)
+        atomic_store(&io->base.direct_variant, *direct ? "direct" : "buffered");
+    return fd;
+}
+
+static const struct io_vtab posix_vtab;
+
+static int posix_open(struct io *base, const char *path, int flags, struct io_file **out)
+{
+    struct posix_io *io = posix_io(base);
+    int system_flags = flags & IO_WRITE ? O_RDWR : O_RDONLY;
+    system_flags |= flags & IO_CREATE ? O_CREAT : 0;
+    system_flags |= flags & IO_EXCLUSIVE ? O_EXCL : 0;
+    system_flags |= flags & IO_TRUNCATE ? O_TRUNC : 0;
+
+    size_t path_size = strlen(io->dir) + strlen(path) + 2;
+    struct io__posix_file *file = malloc(sizeof(*file) + path_size);
+    if (file == NULL)
+        return diag_set(ERROR_MEMORY, "open %s/%s: out of memory", io->dir, path);
+    snprintf(file->path, path_size, "%s/%s", io->dir, path);
+    file->base.vtab = &posix_vtab;
+    file->base.aligned = (flags & IO_DIRECT) != 0;
+    file->fd = open_fd(io, path, system_flags, file->base.aligned, &file->base.direct);
+    if (file->fd < 0) {
+        int code = io__fail(errno, "open", file->path);
+        free(file);
+        return code;
+    }
+    *out = &file->base;
+    return 0;
+}
+
+static void posix_close(struct io_file *base)
+{
+    struct io__posix_file *file = io__posix_file(base);
+    close(file->fd);
+    free(file);
+}
+
+static int64_t posix_read(struct io_file *base, void *data, size_t size, uint64_t offset)
+{
+    struct io__posix_file *file = io__posix_file(base);
+    int64_t n = io__read_all(file->fd, data, size, offset, base->aligned);
+    return n < 0 ? io__fail((int)-n, "read", file->path) : n;
+}
+
+static int posix_write(struct io_file *base, const void *data, size_t size, uint64_t offset)
+{
+    struct io__posix_file *file = io__posix_file(base);
+    int error = io__write_all(file->fd, data, size, offset);
+    return error ? io__fail(error, "write", file->path) : 0;
+}
+
+static int posix_sync(struct io_file *base)
+{
+    struct io__posix_file *file = io__posix_file(base);
+    return fdatasync(file->fd) < 0 ? io__fail(errno, "fdatasync", file->path) : 0;
+}
+
+static int64_t posix_size(struct io_file *base)
+{
+    struct io__posix_file *file = io__posix_file(base);
+    struct stat stat;
+    return fstat(file->fd, &stat) < 0 ? io__fail(errno, "fstat", file->path) : stat.st_size;
+}
+
+static int posix_truncate(struct io_file *base, uint64_t size)
+{
+    struct io__posix_file *file = io__posix_file(base);
+    int result;
+    do
+        result = ftruncate(file->fd, (off_t)size);
+    while (result < 0 && errno == EINTR);
+    return result < 0 ? io__fail(errno, "ftruncate", file->path) : 0;
+}
+
+/* Takes the room in one piece where the file system can; 0 or a code. */
+static int reserve(struct io__posix_file *file, uint64_t size)
+{
+    int result;
+    do
+        result = fallocate(file->fd, 0, 0, (off_t)size);
+    while (result < 0 && errno == EINTR);
+    if (result == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
+        return 0;
+    return io__fail(errno, "fallocate", file->path);
+}
+
+static int posix_allocate_zeros(struct io_file *base, uint64_t size)
+{
+    static _Alignas(IO_ALIGN) unsigned char zeros[ZEROS_BYTES];
+    int result = posix_truncate(base, 0);
+    if (result == 0 && size > 0)
+        result = reserve(io__posix_file(base), size);
+    for (uint64_t at = 0; result == 0 && at < size; at += ZEROS_BYTES) {
+        uint64_t left = size - at;
+        result = posix_write(base, zeros, left < ZEROS_BYTES ? left : ZEROS_BYTES, at);
+    }
+    return result ? result : posix_sync(base);
+}
+
+/* ---------------------------------------------------------------- the directory */
+
+static int posix_rename(struct io *base, const char *from, const char *to)
+{
+    struct posix_io *io = posix_io(base);
+    return renameat(io->dir_fd, from, io->dir_fd, to) < 0 ? fail(io, errno, "rename", from) : 0;
+}
+
+static int posix_unlink(struct io *base, const char *path)
+{
+    struct posix_io *io = posix_io(base);
+    return unlinkat(io->dir_fd, path, 0) < 0 ? fail(io, errno, "unlink", path) : 0;
+}
+
+static int posix_sync_dir(struct io *base)
+{
+    struct posix_io *io = posix_io(base);
+    return fsync(io->dir_fd) < 0 ? io__fail(errno, "fsync", io->dir) : 0;
+}
+
+/* Calls `each` if the entry is a regular file; one that has just gone is no error. */
+static int list_entry_visit(struct posix_io *io, const char *name,
+                            int (*each)(const char *name, uint64_t size, void *arg), void *arg)
+{
+    struct stat stat;
+    if (fstatat(io->dir_fd, name, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : fail(io, errno, "fstatat", name);
+    return S_ISREG(stat.st_mode) ? each(name, (uint64_t)stat.st_size, arg) : 0;
+}
+
+static int posix_list(struct io *base, int (*each)(const char *name, uint64_t size, void *arg),
+                      void *arg)
+{
+    struct posix_io *io = posix_io(base);
+    int fd = open_retry(io->dir_fd, ".", O_RDONLY | O_DIRECTORY);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    if (stream == NULL) {
+        int error = errno;
+        if (fd >= 0)
+            close(fd);
+        return io__fail(error, "opendir", io->dir);
+    }
+    int result = 0;
+    while (result == 0) {
+        errno = 0;
+        struct dirent *entry = readdir(stream);
+        if (entry == NULL) {
+            result = errno ? io__fail(errno, "readdir", io->dir) : 0;
+            break;
+        }
+        result = list_entry_visit(io, entry->d_name, each, arg);
+    }
+    closedir(stream);
+    return result;
+}
+
+static int posix_lock(struct io *base, const char *path)
+{
+    struct posix_io *io = posix_io(base);
+    struct posix_lock *lock = malloc(sizeof(*lock));
+    if (lock == NULL)
+        return diag_set(ERROR_MEMORY, "lock %s/%s: out of memory", io->dir, path);
+    lock->fd = open_retry(io->dir_fd, path, O_RDWR | O_CREAT);
+    if (lock->fd < 0) {
+        free(lock);
+        return fail(io, errno, "open", path);
+    }
+    if (flock(lock->fd, LOCK_EX | LOCK_NB) < 0) {
+        int error = errno;
+        close(lock->fd);
+        free(lock);
+        if (error == EWOULDBLOCK)
+            return diag_set(ERROR_LOCKED,
+                            "%s/%s is locked: the directory is in use by another process", io->dir,
+                            path);
+        return fail(io, error, "flock", path);
+    }
+    pthread_mutex_lock(&io->mutex);
+    list_add_tail(&io->locks, &lock->link);
+    pthread_mutex_unlock(&io->mutex);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- queues, beginning and end */
+
+static int posix_queue_new(struct io *base, unsigned depth, struct io_queue **out)
+{
+    struct posix_io *io = posix_io(base);
+    ASSERT(depth > 0);
+    if (io->allow_uring) {
+        int result = io__uring_queue_new(depth, out);
+        if (result == 0)
+            atomic_store(&base->queue_variant, "io_uring");
+        if (result != ERROR_UNSUPPORTED)
+            return result;
+        log_info("io_uring can't be used (%s): writing through threads", diag_message_for(result));
+    }
+    int result = io__threads_queue_new(depth, out);
+    if (result == 0)
+        atomic_store(&base->queue_variant, "threads");
+    return result;
+}
+
+static void posix_delete(struct io *base)
+{
+    struct posix_io *io = posix_io(base);
+    list_for_each_safe(link, &io->locks)
+    {
+        struct posix_lock *lock = list_entry(link, struct posix_lock, link);
+        close(lock->fd);
+        free(lock);
+    }
+    pthread_mutex_destroy(&io->mutex);
+    close(io->dir_fd);
+    free(io);
+}
+
+void io__posix_refuse_direct(struct io *io)
+{
+    atomic_store(&posix_io(io)->refuse_direct, true);
+}
+
+/* Opens `dir`, making it if absent; a new one is durable in its parent. Returns the descriptor or a
+ * code. */
+static int open_dir(const char *dir)
+{
+    bool made = mkdir(dir, 0700) == 0;
+    if (!made && errno != EEXIST)
+        return io__fail(errno, "mkdir", dir);
+    int fd = open_retry(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY);
+    if (fd < 0)
+        return io__fail(errno, "open", dir);
+    if (!made)
+        return fd;
+    int parent = open_retry(fd, "..", O_RDONLY | O_DIRECTORY);
+    if (parent < 0 || fsync(parent) < 0) {
+        int error = errno;
+        if (parent >= 0)
+            close(parent);
+        close(fd);
+        return io__fail(error, "fsync the parent of", dir);
+    }
+    close(parent);
+    return fd;
+}
+
+int io_posix_new(const char *dir, bool allow_uring, struct io **out)
+{
+    int dir_fd = open_dir(dir);
+    if (dir_fd < 0)
+        return dir_fd;
+    struct posix_io *io = calloc(1, sizeof(*io) + strlen(dir) + 1);
+    if (io == NULL) {
+        close(dir_fd);
+        return diag_set(ERROR_MEMORY, "open %s: out of memory", dir);
+    }
+    io->base.vtab = &posix_vtab;
+    atomic_init(&io->base.direct_variant, "unknown");
+    atomic_init(&io->base.queue_variant, "unknown");
+    atomic_init(&io->refuse_direct, false);
+    io->dir_fd = dir_fd;
+    io->allow_uring = allow_uring;
+    pthread_mutex_init(&io->mutex, NULL);
+    list_create(&io->locks);
+    memcpy(io->dir, dir, strlen(dir) + 1);
+    *out = &io->base;
+    return 0;
+}
+
+static const struct io_vtab posix_vtab = {
+    .open = posix_open,
+    .close = posix_close,
+    .read = posix_read,
+    .write = posix_write,
+    .sync = posix_sync,
+    .size = posix_size,
+    .truncate = posix_truncate,
+    .allocate_zeros = posix_allocate_zeros,
+    .rename = posix_rename,
+    .unlink = posix_unlink,
+    .sync_dir = posix_sync_dir,
+    .list = posix_list,
+    .lock = posix_lock,
+    .queue_new = posix_queue_new,
+    .delete = posix_delete,
+};
