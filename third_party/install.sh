@@ -59,9 +59,9 @@ packages_install_quietly() {
         trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
     fi
     before=$(services_enabled)
-    as_root apt-get update &&
-        as_root env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y --no-install-recommends "$@" || status=$?
+    as_root apt-get update || true # another source may be out of reach
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "$@" || status=$?
     after=$(services_enabled)
     services_disable "$(comm -13 <(echo "$before") <(echo "$after"))" || status=$?
     if [ -n "$own_policy" ]; then
