@@ -16,7 +16,7 @@
  */
 static bool check(const char *data, size_t size, size_t *used)
 {
-    char *copy = malloc(size + (size == 0));
+    char *copy = calloc(1, size + (size == 0));
     if (size > 0)
         memcpy(copy, data, size);
     const char *at = copy;
