@@ -8,18 +8,19 @@
  *     slot 1: active 0   (outside)            seal 5    seal 6   not yet sealed
  *     slot 2: active 6   (inside: holds the epoch at 7)
  *
- * Enter: active = epoch, full fence. Leave: active = 0, release.
- * Advance from e to e + 1: read e, full fence, scan: each slot that is inside must hold e; then
- * CAS. Retire: append to the limbo, no fence. Seal (every EPOCH_BATCH retires, and at each
- * collect): full fence, read e; all that is in the limbo up to here is stamped e. Free: what is
- * stamped s, when the epoch is at least s + 2.
+ *   - Enter: active = epoch, full fence. Leave: active = 0, release.
+ *   - Advance from e to e + 1: read e, full fence, scan that each slot that is inside holds e, CAS.
+ *   - Retire: append to the limbo, no fence.
+ *   - Seal, at each collect and every EPOCH_BATCH retires: full fence, read e; all that is in the
+ *     limbo by now is stamped e.
+ *   - Free what is stamped s when the epoch is s + 2 or more.
  *
  * Why s + 2 is enough. Let a reader R hold an object that was unlinked before the fence F1 of a
  * seal that read s. R saw the object, so R's fence F3 in enter comes before F1, and R had read an
- * epoch of at most s before F3 (had it read more, the seal would have as well). The advance from s
- * + 1 to s + 2 read s + 1 before its fence F2, which the seal had not seen: F1 comes before F2. So
- * its scan sees R inside, with an epoch that is not s + 1, and fails until R has left; and R's
- * leave (release) is seen by the scan (acquire), so the free comes after all that R did.
+ * epoch of at most s before F3 (had it read more, the seal would have as well). Whoever advances
+ * from s + 1 had read s + 1 before its fence F2, and the seal had not: F1 comes before F2. So its
+ * scan sees R inside, with an epoch that is not s + 1, and fails until R has left; and R's leave
+ * (release) is seen by the scan (acquire), so the free comes after all that R did.
  *
  * The limbo is a queue of chunks, so that an object needs no header. At most EPOCH_SEAL_MAX seals
  * are kept: of more, the two oldest become one with the later stamp, which is only ever late.

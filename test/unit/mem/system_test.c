@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory from the system: alignment, and the fault that other tests plant.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka.h needs those above. */
+#include <cmocka.h>
+
+#include "mem/system.h"
+
+static void memory_is_aligned_as_asked(void **state)
+{
+    (void)state;
+    for (size_t align = 16; align <= 4096; align *= 2) {
+        void *memory = system_alloc(100, align);
+        assert_non_null(memory);
+        assert_int_equal((uintptr_t)memory % align, 0);
+        system_free(memory);
+    }
+}
+
+static void a_mapping_is_zeroed_and_aligned_to_its_size(void **state)
+{
+    (void)state;
+    size_t size = 2 << 20;
+    char *mapped = system_map(size);
+    assert_non_null(mapped);
+    assert_int_equal((uintptr_t)mapped % size, 0);
+    for (size_t i = 0; i < size; i += 4096)
+        assert_int_equal(mapped[i], 0);
+    mapped[size - 1] = 1;
+    system_unmap(mapped, size);
+}
+
+static void the_planted_request_fails_and_the_next_succeeds(void **state)
+{
+    (void)state;
+    system_fail_nth(2);
+    void *first = system_alloc(16, 16);
+    assert_non_null(first);
+    assert_int_equal(system_fail_pending(), 1);
+    assert_null(system_alloc(16, 16));
+    assert_int_equal(system_fail_pending(), 0);
+    void *third = system_alloc(16, 16);
+    assert_non_null(third);
+    system_free(first);
+    system_free(third);
+    system_fail_nth(1);
+    assert_null(system_map(4096));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_is_aligned_as_asked),
+        cmocka_unit_test(a_mapping_is_zeroed_and_aligned_to_its_size),
+        cmocka_unit_test(the_planted_request_fails_and_the_next_succeeds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
