@@ -8,7 +8,6 @@
  * PERIGEE_SEED.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -24,6 +22,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "base/test_seed.h"
 #include "io/disk.h"
 #include "io/io_internal.h"
 
@@ -426,19 +425,11 @@ static void model_wait(struct model *model, struct io_queue *queue, struct rando
     }
 }
 
-static uint64_t seed_get(void)
-{
-    const char *text = getenv("PERIGEE_SEED");
-    uint64_t seed = text ? strtoull(text, NULL, 0) : random_seed();
-    print_message("PERIGEE_SEED=%" PRIu64 "\n", seed);
-    return seed;
-}
-
 static void random_direct_writes_leave_the_last_of_each_block(void **state)
 {
     struct fixture *fixture = *state;
     struct random random;
-    random_create(&random, seed_get());
+    random_create(&random, test_seed());
     struct model model = {.next = 1};
     struct io_queue *queue;
     assert_int_equal(io_queue_new(fixture->io, 7, &queue), 0);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What the real io does where the system refuses: no io_uring, a file that may not grow, an
+ * unaligned access on a file opened direct. What needs limits on the process, or ends it, runs in a
+ * child.
+ */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "io/io.h"
+
+static char dir[64];
+static _Alignas(IO_ALIGN) unsigned char memory[IO_ALIGN * 4];
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof(dir), "./io_posix_test.XXXXXX");
+    return mkdtemp(dir) == NULL;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/file", dir);
+    unlink(path);
+    return rmdir(dir);
+}
+
+/* Runs `child` in a child process and returns its wait status; the child exits with what it
+ * returns. */
+static int status_of(int (*child)(void))
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(child());
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void assert_child_ends_well(int (*child)(void))
+{
+    int status = status_of(child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* For children: gives the line where it went wrong as exit status. */
+#define CHECK(expression)                                                                \
+    do {                                                                                 \
+        if (!(expression)) {                                                             \
+            fprintf(stderr, "line %d: %s: %s\n", __LINE__, #expression, diag_message()); \
+            return 1;                                                                    \
+        }                                                                                \
+    } while (0)
+
+/* From now on io_uring_setup gives EPERM, as under a container's filter. */
+static int forbid_uring(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return -1;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+}
+
+static int write_without_uring(void)
+{
+    struct io *io;
+    struct io_queue *queue;
+    struct io_file *file;
+    struct io_completion done;
+    CHECK(forbid_uring() == 0);
+    CHECK(!io_uring_usable());
+    CHECK(io_posix_new(dir, true, &io) == 0);
+    CHECK(io_queue_new(io, 4, &queue) == 0);
+    CHECK(strcmp(io->queue_variant, "threads") == 0);
+    CHECK(io_open(io, "file", IO_WRITE | IO_CREATE, &file) == 0);
+    CHECK(io_queue_write(queue, file, "text", 4, 0, true, 9) == 0);
+    CHECK(io_queue_wait(queue, true, &done, 1) == 1);
+    CHECK(done.cookie == 9 && done.result == 0);
+    CHECK(io_size(file) == 4);
+    io_queue_delete(queue);
+    io_close(file);
+    io_delete(io);
+    return 0;
+}
+
+static void where_io_uring_is_forbidden_threads_write(void **state)
+{
+    (void)state;
+    assert_child_ends_well(write_without_uring);
+}
+
+/* The file may grow to 6000 bytes only: a write of 8192 is short, and its rest fails. */
+static int write_beyond_limit(bool uring, bool durable)
+{
+    struct rlimit limit = {6000, 6000};
+    struct io *io;
+    struct io_queue *queue;
+    struct io_file *file;
+    struct io_completion done;
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK(io_posix_new(dir, uring, &io) == 0);
+    CHECK(io_queue_new(io, 4, &queue) == 0);
+    CHECK(io_open(io, "file", IO_WRITE | IO_CREATE, &file) == 0);
+    CHECK(io_queue_write(queue, file, memory, 8192, 0, durable, 9) == 0);
+    CHECK(io_queue_wait(queue, true, &done, 1) == 1);
+    CHECK(done.cookie == 9 && done.result == ERROR_IO && done.system_error == EFBIG);
+    CHECK(io_size(file) == 6000);
+    CHECK(io_write(file, memory, 8192, 0) == ERROR_IO);
+    CHECK(strstr(diag_message(), "file") && strstr(diag_message(), strerror(EFBIG)));
+    CHECK(io_queue_write(queue, file, memory, 6000, 0, durable, 10) == 0);
+    CHECK(io_queue_wait(queue, true, &done, 1) == 1);
+    CHECK(done.cookie == 10 && done.result == 0);
+    io_queue_delete(queue);
+    io_close(file);
+    io_delete(io);
+    return 0;
+}
+
+static int write_beyond_limit_by_any_way(void)
+{
+    for (int way = 0; way < 4; way++)
+        CHECK(write_beyond_limit(way & 1, way & 2) == 0);
+    return 0;
+}
+
+static void the_rest_of_a_short_write_is_tried_and_its_error_reported(void **state)
+{
+    (void)state;
+    assert_child_ends_well(write_beyond_limit_by_any_way);
+}
+
+static int write_unaligned(void)
+{
+    struct io *io;
+    struct io_file *file;
+    CHECK(freopen("/dev/null", "w", stderr) != NULL);
+    signal(SIGABRT, SIG_DFL);
+    CHECK(io_posix_new(dir, true, &io) == 0);
+    CHECK(io_open(io, "file", IO_WRITE | IO_CREATE | IO_DIRECT, &file) == 0);
+    io_write(file, memory + 1, IO_ALIGN, 0);
+    return 0;
+}
+
+static void an_unaligned_write_on_a_file_opened_direct_fails_an_assertion(void **state)
+{
+    (void)state;
+    int status = status_of(write_unaligned);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+static void the_directory_is_made_for_its_owner_only(void **state)
+{
+    (void)state;
+    struct io *io;
+    struct stat stat_of_dir;
+    assert_int_equal(rmdir(dir), 0);
+    assert_int_equal(io_posix_new(dir, true, &io), 0);
+    io_delete(io);
+    assert_int_equal(stat(dir, &stat_of_dir), 0);
+    assert_int_equal(stat_of_dir.st_mode & 0777, 0700);
+    assert_int_equal(io_posix_new("./absent-parent/dir", true, &io), ERROR_NOT_FOUND);
+    assert_non_null(strstr(diag_message(), "absent-parent"));
+}
+
+/* Zeros that are written lie in blocks; a hole or an empty file has none. */
+static void allocated_zeros_are_not_holes(void **state)
+{
+    (void)state;
+    enum { BYTES = 3 << 20 };
+    struct io *io;
+    struct io_file *file;
+    char path[128];
+    struct stat stat_of_file;
+    assert_int_equal(io_posix_new(dir, true, &io), 0);
+    assert_int_equal(io_open(io, "file", IO_WRITE | IO_CREATE | IO_DIRECT, &file), 0);
+    assert_int_equal(io_allocate_zeros(file, BYTES), 0);
+    snprintf(path, sizeof(path), "%s/file", dir);
+    assert_int_equal(stat(path, &stat_of_file), 0);
+    assert_int_equal(stat_of_file.st_size, BYTES);
+    assert_true(stat_of_file.st_blocks * 512 >= BYTES);
+    io_close(file);
+    io_delete(io);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    static const struct CMUnitTest tests[] = {
+        TEST(where_io_uring_is_forbidden_threads_write),
+        TEST(the_rest_of_a_short_write_is_tried_and_its_error_reported),
+        TEST(an_unaligned_write_on_a_file_opened_direct_fails_an_assertion),
+        TEST(the_directory_is_made_for_its_owner_only),
+        TEST(allocated_zeros_are_not_holes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
