@@ -8,11 +8,10 @@
  *
  * Commands know nothing of the wire: they write their reply into a sink, which RESP and Lua
  * implement. A command function runs inside a transaction that the caller has begun, and may be run
- * again from its start after a conflict: the caller discards what the sink got. A function returns
- * 0 when it has written exactly one reply, or a negative code with diagnostics; the message has no
- * prefix, error_prefix(code) (base/error.h) is what goes in front. After an error other than
- * ERROR_CONFLICT the sink holds nothing of it, and the caller undoes the command's writes (by a
- * savepoint, when the transaction goes on).
+ * again from its start after a conflict. It returns 0 when it has written exactly one reply, or a
+ * negative code with diagnostics: then the caller discards what the sink got of it and undoes its
+ * writes (by a savepoint, when the transaction goes on). The message has no prefix;
+ * error_prefix(code) (base/error.h) goes in front.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,6 +27,7 @@ struct redis_slice {
 
 /* Where a reply goes. Aggregates are announced with their size, their elements follow. */
 struct redis_sink;
+struct redis_scans;
 struct redis_sink_vtab {
     void (*status)(struct redis_sink *sink, const char *text);
     void (*integer)(struct redis_sink *sink, int64_t value);
@@ -51,6 +51,7 @@ struct redis_call {
     unsigned argc;                  /* has passed redis_command_check */
     uint64_t now_ms;                /* one for the whole run (invariant 27) */
     struct redis_sink *sink;
+    struct redis_scans *scans; /* redis/redis_scan.h; NULL: SCAN gives everything at once */
 };
 
 enum redis_flags {
@@ -58,7 +59,8 @@ enum redis_flags {
     REDIS_READONLY = 2, /* never writes: may run in a read-only transaction */
     REDIS_FAST = 4,
     REDIS_DENY_OOM = 8, /* may need memory */
-    REDIS_ONE_ROW = 16  /* runs at read committed; others are serializable (invariant 25) */
+    REDIS_ONE_ROW = 16, /* runs at read committed; others are serializable (invariant 25) */
+    REDIS_GATE = 32     /* touches everything: runs alone from the first try */
 };
 
 struct redis_command {
@@ -80,10 +82,13 @@ const struct redis_command *redis_command_at(unsigned n);
 /* Checks the arity: 0, or ERROR_INVALID with Redis's message. */
 int redis_command_check(const struct redis_command *command, unsigned argc);
 
-/* True when a command of this name may only run in a transaction that may write. */
-static inline bool redis_command_writes(const struct redis_command *command)
+/* True when this run of it is on one row: REDIS_ONE_ROW, or a command on several keys that was
+ * given one. */
+static inline bool redis_command_one_row(const struct redis_command *command, unsigned argc)
 {
-    return (command->flags & REDIS_WRITE) != 0;
+    return (command->flags & REDIS_ONE_ROW) ||
+           (command->last_key == -1 && command->first_key &&
+            argc <= (unsigned)(command->first_key + command->key_step));
 }
 
 #endif

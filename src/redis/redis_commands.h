@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REDIS_REDIS_COMMANDS_H
+#define REDIS_REDIS_COMMANDS_H
+
+/*
+ * The functions that redis_table.c names, by the file that has them. Shared among the files of this
+ * folder only.
+ */
+#include "redis/redis.h"
+
+/* redis_string.c */
+int redis__get(struct redis_call *call);
+int redis__set(struct redis_call *call);
+int redis__setnx(struct redis_call *call);
+int redis__setex(struct redis_call *call);
+int redis__psetex(struct redis_call *call);
+int redis__getset(struct redis_call *call);
+int redis__getdel(struct redis_call *call);
+int redis__getex(struct redis_call *call);
+int redis__append(struct redis_call *call);
+int redis__strlen(struct redis_call *call);
+int redis__getrange(struct redis_call *call);
+int redis__incr(struct redis_call *call);
+int redis__decr(struct redis_call *call);
+int redis__incrby(struct redis_call *call);
+int redis__decrby(struct redis_call *call);
+int redis__mget(struct redis_call *call);
+int redis__mset(struct redis_call *call);
+int redis__msetnx(struct redis_call *call);
+
+/* redis_key.c */
+int redis__del(struct redis_call *call);
+int redis__exists(struct redis_call *call);
+int redis__type(struct redis_call *call);
+int redis__expire(struct redis_call *call);
+int redis__pexpire(struct redis_call *call);
+int redis__expireat(struct redis_call *call);
+int redis__pexpireat(struct redis_call *call);
+int redis__ttl(struct redis_call *call);
+int redis__pttl(struct redis_call *call);
+int redis__expiretime(struct redis_call *call);
+int redis__pexpiretime(struct redis_call *call);
+int redis__persist(struct redis_call *call);
+
+/* redis_keyspace.c */
+int redis__keys(struct redis_call *call);
+int redis__scan(struct redis_call *call);
+int redis__dbsize(struct redis_call *call);
+int redis__flushall(struct redis_call *call);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REDIS_REDIS_VALUE_H
+#define REDIS_REDIS_VALUE_H
+
+/*
+ * The rows of the Redis space: how a key is encoded, how its value is packed, and how commands read
+ * and write one.
+ *
+ *   row key   the key as one string part (codec/key.h), so that keys are in order of their bytes
+ *   value     a MessagePack array, so that every tool can read it:
+ *               [0] str   the type, one letter: "s" for a string
+ *               [1] nil, or uint: when it expires, in milliseconds since 1970
+ *               [2] bin   the string
+ *
+ * Expired means absent, by comparison with the call's `now_ms` (invariant 27). A value with a type
+ * that is not known here is damage.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "redis/redis.h"
+
+enum { REDIS_TYPE_NONE = 0, REDIS_TYPE_STRING = 's' };
+
+/* The largest string, as Redis's proto-max-bulk-len; and what a value's packing adds at most. */
+enum { REDIS_STRING_SIZE_MAX = 512 * 1024 * 1024 - 64, REDIS_VALUE_OVERHEAD_MAX = 32 };
+
+/* An encoded key in the transaction's arena. */
+struct redis_key {
+    const unsigned char *data;
+    size_t size;
+};
+
+/* A value read in place: valid until the transaction ends. */
+struct redis_value {
+    int type; /* REDIS_TYPE_NONE: there is none, or it has expired */
+    bool own; /* may lie in what this transaction wrote, which its next write of the key reuses */
+    uint32_t size;      /* of data */
+    uint64_t expire_ms; /* 0: never */
+    const char *data;
+};
+
+/* Returns 0, ERROR_MEMORY or ERROR_TOO_LARGE with diagnostics. */
+int redis_key_encode(struct redis_call *call, const struct redis_slice *name,
+                     struct redis_key *out);
+
+/* The key of `argv[n]` and what it holds; `for_update` when a write of that key may follow
+ * (invariant 11). */
+int redis_value_get(struct redis_call *call, unsigned n, struct redis_key *key,
+                    struct redis_value *out);
+int redis_value_get_for_update(struct redis_call *call, unsigned n, struct redis_key *key,
+                               struct redis_value *out);
+
+/* The same, and ERROR_TYPE with Redis's message when it holds something else than a string. */
+int redis_string_get(struct redis_call *call, unsigned n, struct redis_key *key,
+                     struct redis_value *out);
+int redis_string_get_for_update(struct redis_call *call, unsigned n, struct redis_key *key,
+                                struct redis_value *out);
+
+/* Unpacks a version, which may be NULL. 0 or ERROR_CORRUPT. */
+int redis_value_unpack(const struct version *version, uint64_t now_ms, struct redis_value *out);
+
+/* Before writing something made of value->data under the same key: copies the bytes when they are
+ * `own`. 0 or ERROR_MEMORY. */
+int redis_value_keep(struct redis_call *call, struct redis_value *value);
+
+/*
+ * Writes a string made of two pieces (the second may be empty; see redis_value_keep).
+ * ERROR_TOO_LARGE, ERROR_MEMORY with Redis's message, or what txn_put says.
+ */
+int redis_string_put(struct redis_call *call, const struct redis_key *key, uint64_t expire_ms,
+                     struct redis_slice first, struct redis_slice second);
+
+/* Writes the same value with another expiry; one that is not in the future deletes the key. */
+int redis_value_put_expiry(struct redis_call *call, const struct redis_key *key,
+                           struct redis_value *value, uint64_t expire_ms);
+
+int redis_key_delete(struct redis_call *call, const struct redis_key *key);
+
+/* A decimal integer as Redis reads it: no blanks, no plus sign, no leading zeros, within 64 bits.
+ */
+bool redis_integer_parse(const char *text, size_t size, int64_t *out);
+
+/* argv[n] as an integer; ERROR_INVALID with Redis's message. */
+int redis_integer_arg(const struct redis_call *call, unsigned n, int64_t *out);
+
+/* Writes the decimal digits of `value` to `out`, which has room for 21 bytes; how many. */
+size_t redis_integer_format(int64_t value, char *out);
+
+/* True when argv[n] is this word (given in lower case), regardless of case. */
+bool redis_word(const struct redis_call *call, unsigned n, const char *word);
+
+/* "ERR syntax error". */
+int redis_syntax_error(void);
+
+/* The time that `amount` (of units that are 1000 ms or 1 ms long) means, from now on or absolute;
+ * ERROR_INVALID with Redis's message about `command`. When `positive`, amounts of at most 0 are
+ * invalid. */
+int redis_expiry_make(const struct redis_call *call, int64_t amount, int unit_ms, bool absolute,
+                      bool positive, const char *command, int64_t *out_ms);
+
+#endif
