@@ -9,16 +9,18 @@
  *                  ▲               stamp              stamp
  *   tree leaf ──► entry (of a secondary index: its key, and the row)
  *
- * Every index maps key bytes to an *item*: a pointer and the key. For a primary index the item is a *row*, the anchor of
- * a chain of versions, newest first; for a secondary index it is an *entry* that points to the row. Both begin alike
- * (struct item), so that a tree needs to know only where the key is.
+ * Every index maps key bytes to an *item*: a pointer and the key. For a primary index the item is a
+ * *row*, the anchor of a chain of versions, newest first; for a secondary index it is an *entry*
+ * that points to the row. Both begin alike (struct item), so that a tree needs to know only where
+ * the key is.
  *
- * A version's stamp is either its commit timestamp or, with STAMP_TAG set, the address of the transaction that wrote it and
- * has not yet been stamped out. A version without VERSION_TOMBSTONE carries the tuple's bytes; one with it says that
- * the row does not exist from that timestamp on. A row without any version is as good as absent.
+ * A version's stamp is either its commit timestamp or, with STAMP_TAG set, the address of the
+ * transaction that wrote it and has not yet been stamped out. A version without VERSION_TOMBSTONE
+ * carries the tuple's bytes; one with it says that the row does not exist from that timestamp on. A
+ * row without any version is as good as absent.
  *
- * Memory: items and versions come from a heap (mem/heap.h) and are retired through epochs; a reader holds an
- * epoch while it follows these pointers. Who may change what is the txn module's business.
+ * Memory: items and versions come from a heap (mem/heap.h) and are retired through epochs; a reader
+ * holds an epoch while it follows these pointers. Who may change what is the txn module's business.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -46,8 +48,9 @@ struct item {
     unsigned char key[];
 };
 
-/* States of a row, bits of `state`. A dead row is being unlinked from its tree and takes no versions: search again
- * (invariant 14). A queued row stands in some worker's garbage queue, once. A pruned one is having its chain shortened by somebody. */
+/* States of a row, bits of `state`. A dead row is being unlinked from its tree and takes no
+ * versions: search again (invariant 14). A queued row stands in some worker's garbage queue, once.
+ * A pruned one is having its chain shortened by somebody. */
 enum { ROW_DEAD = 1, ROW_QUEUED = 2, ROW_PRUNING = 4 };
 
 struct row {

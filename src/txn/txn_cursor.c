@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Cursors over visible rows, and the ranges that serializable transactions have scanned.
+ *
+ * For validation a range keeps the versions of the leaves it was read from, and a sum over the rows
+ * in it that were visible without own writes. As long as no leaf has changed, no row has come into
+ * the range (rows that were there and invisible are in the read set one by one). When one has, the
+ * range is scanned again at the commit timestamp and the sums are compared: so an insert of another
+ * key into the same leaf is no conflict.
+ *
+ * The far bound of a range is where the cursor stopped: a select with a limit does not depend on
+ * what lies behind its last row.
+ */
+#include "txn/txn_private.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+/* Mixes an address, so that sums of different sets of rows differ (splitmix64's finisher). */
+static uint64_t row_hash(const struct row *row)
+{
+    uint64_t x = (uint64_t)(uintptr_t)row;
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+static int key_compare(const void *a, size_t a_size, const void *b, size_t b_size)
+{
+    size_t common = a_size < b_size ? a_size : b_size;
+    int order = common == 0 ? 0 : memcmp(a, b, common);
+    if (order != 0)
+        return order;
+    return a_size < b_size ? -1 : a_size > b_size;
+}
+
+static bool within(const struct txn_range *range, const void *key, size_t key_size)
+{
+    if (range->backward) {
+        if (range->lower == NULL)
+            return true;
+        int order = key_compare(key, key_size, range->lower, range->lower_size);
+        return order > 0 || (order == 0 && range->lower_inclusive);
+    }
+    if (range->upper == NULL)
+        return true;
+    int order = key_compare(key, key_size, range->upper, range->upper_size);
+    return order < 0 || (order == 0 && range->upper_inclusive);
+}
+
+static struct row *item_row(const struct txn_index *index, struct item *item)
+{
+    return index->matches == NULL ? (struct row *)item : load_acquire(&((struct entry *)item)->row);
+}
+
+static int leaf_read(const struct tree_leaf *leaf, uint64_t version, void *arg)
+{
+    struct txn_cursor *cursor = arg;
+    struct txn_leaf_read *read = arena_alloc(&cursor->txn->arena, sizeof *read);
+    if (read == NULL)
+        return ERROR_MEMORY;
+    *read = (struct txn_leaf_read){leaf, version, cursor->read->leaves};
+    cursor->read->leaves = read;
+    return 0;
+}
+
+static void tree_start(struct tree_cursor *cursor, struct tree *tree, const struct txn_range *range)
+{
+    if (range->backward)
+        tree_cursor_create(cursor, tree, range->upper, range->upper_size,
+                           range->upper == NULL || range->upper_inclusive, true);
+    else
+        tree_cursor_create(cursor, tree, range->lower, range->lower_size,
+                           range->lower == NULL || range->lower_inclusive, false);
+}
+
+void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
+                     const struct txn_range *range)
+{
+    cursor->txn = txn;
+    cursor->index = index;
+    cursor->range = *range;
+    cursor->read = NULL;
+    tree_start(&cursor->tree, index->tree, range);
+    if (txn->level != TXN_SERIALIZABLE || txn->readonly)
+        return;
+    struct txn_range_read *read = arena_alloc(&txn->arena, sizeof *read);
+    if (read == NULL) {
+        txn->doomed = true; /* what it reads could not be validated; the next call says so */
+        return;
+    }
+    *read = (struct txn_range_read){.next = txn->ranges, .index = index, .range = *range};
+    txn->ranges = read;
+    cursor->read = read;
+    cursor->tree.on_leaf = leaf_read;
+    cursor->tree.on_leaf_arg = cursor;
+}
+
+/* While the cursor stands at `item`, the range that was read ends there. At the end it is the whole
+ * one again. */
+static void range_ends_at(struct txn_cursor *cursor, const struct item *item)
+{
+    if (cursor->read == NULL)
+        return;
+    struct txn_range *range = &cursor->read->range;
+    *range = cursor->range;
+    if (item == NULL)
+        return;
+    if (range->backward) {
+        range->lower = item->key;
+        range->lower_size = item->key_size;
+        range->lower_inclusive = true;
+    } else {
+        range->upper = item->key;
+        range->upper_size = item->key_size;
+        range->upper_inclusive = true;
+    }
+}
+
+static bool shown(const struct txn_index *index, struct item *item, const struct version *version)
+{
+    return txn__exists(version) &&
+           (index->matches == NULL || index->matches(index, (struct entry *)item, version));
+}
+
+/* Takes one item into account; *version is NULL when the transaction does not see it there. */
+static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
+                 const struct version **version)
+{
+    struct txn *txn = cursor->txn;
+    uint64_t stamp;
+    const struct version *seen = txn__visible(row, txn->snapshot, txn->descriptor, true, &stamp);
+    const struct version *committed = seen;
+    uint64_t committed_stamp = stamp;
+    if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
+        committed = txn__visible(row, txn->snapshot, txn->descriptor, false, &committed_stamp);
+    if (committed != NULL)
+        txn__saw(txn, committed_stamp);
+    *version = shown(cursor->index, item, seen) ? seen : NULL;
+    if (cursor->read != NULL && shown(cursor->index, item, committed)) {
+        cursor->read->visible_sum += row_hash(row);
+        cursor->read->visible_count++;
+    }
+    return txn__read_row(txn, cursor->index->head, row,
+                         committed == &txn__version_dead ? NULL : committed);
+}
+
+int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct version **version)
+{
+    if (cursor->txn->doomed)
+        return ERROR_CONFLICT;
+    for (;;) {
+        int rc = 0;
+        struct item *item = tree_cursor_next(&cursor->tree, &rc);
+        if (rc != 0)
+            return rc;
+        if (item == NULL || !within(&cursor->range, item->key, item->key_size)) {
+            range_ends_at(cursor, NULL);
+            return ERROR_END;
+        }
+        struct row *found = item_row(cursor->index, item);
+        if ((rc = visit(cursor, item, found, version)) != 0)
+            return rc;
+        range_ends_at(cursor, item);
+        if (*version != NULL) {
+            *row = found;
+            return 0;
+        }
+    }
+}
+
+static bool leaves_unchanged(const struct txn_range_read *range)
+{
+    for (const struct txn_leaf_read *read = range->leaves; read != NULL; read = read->next)
+        if (!tree_leaf_unchanged(read->leaf, read->version))
+            return false;
+    return true;
+}
+
+bool txn__range_unchanged(struct txn *txn, struct txn_range_read *range, uint64_t ts)
+{
+    if (leaves_unchanged(range))
+        return true;
+    struct tree_cursor cursor;
+    tree_start(&cursor, range->index->tree, &range->range);
+    uint64_t sum = 0, count = 0;
+    struct item *item;
+    while ((item = tree_cursor_next(&cursor, NULL)) != NULL &&
+           within(&range->range, item->key, item->key_size)) {
+        struct row *row = item_row(range->index, item);
+        const struct version *version = txn__visible(row, ts, txn->descriptor, false, NULL);
+        if (shown(range->index, item, version)) {
+            sum += row_hash(row);
+            count++;
+        }
+    }
+    return sum == range->visible_sum && count == range->visible_count;
+}

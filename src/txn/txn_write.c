@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Writing: uncommitted versions, entries of secondary indexes, undo.
+ *
+ * A write puts a version, tagged with its transaction, on top of the row's chain by
+ * compare-and-swap. First updater wins (invariant 11): a row whose newest version is another's
+ * uncommitted one, or was committed after the snapshot, is a conflict. Under read committed there
+ * is no snapshot to defend: the writer waits a little for a running owner and goes on top of
+ * whatever was committed.
+ *
+ * A row ends by a compare-and-swap of `newest` to the dead version, under the latch of its leaf
+ * (invariant 14); so a writer that has found the row either gets its version on top before, and the
+ * row stays, or meets the dead version and searches again.
+ *
+ * The link `older` of an uncommitted version is changed by nobody but its transaction: garbage
+ * collection never unlinks the newest committed version of a chain. That is what allows undo, and
+ * replacing the placeholder, by a plain store.
+ */
+#include "txn/txn_private.h"
+
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+
+/* How often a writer under read committed looks again for a running owner to end before it gives up
+ * and is run again. */
+enum { OWNER_WAIT_TURNS = 256 };
+
+bool txn__vector_grow(struct txn *txn, void **items, size_t *capacity, size_t item_size)
+{
+    size_t wanted = *capacity == 0 ? 16 : 2 * *capacity;
+    void *grown = arena_alloc(&txn->arena, wanted * item_size);
+    if (grown == NULL)
+        return false;
+    if (*capacity != 0)
+        memcpy(grown, *items, *capacity * item_size);
+    *items = grown;
+    *capacity = wanted;
+    return true;
+}
+
+int txn__conflict(struct txn *txn)
+{
+    txn->doomed = true;
+    txn__count(&txn->worker->counters->conflicts);
+    return ERROR_CONFLICT;
+}
+
+/* What stands in the way of putting a version on top of `top`: 0 nothing, ERROR_AGAIN look again,
+ * ERROR_CONFLICT. */
+static int top_check(struct txn *txn, const struct version *top, unsigned *turn)
+{
+    uint64_t stamp = load_acquire(&top->stamp);
+    if (stamp & STAMP_TAG) {
+        const struct txn_descriptor *owner = txn__tag_owner(stamp);
+        if (owner == txn->descriptor)
+            return 0;
+        uint64_t state = txn__settled_state(owner, STAMP_TAG);
+        switch (state & STATE_MASK) {
+        case STATE_COMMITTED:
+            stamp = state >> STATE_TS_SHIFT;
+            break;
+        case STATE_ABORTED: /* its owner is taking it away */
+            spin_wait(turn);
+            return ERROR_AGAIN;
+        default:
+            if (txn->level != TXN_READ_COMMITTED || *turn > OWNER_WAIT_TURNS)
+                return ERROR_CONFLICT;
+            spin_wait(turn);
+            return ERROR_AGAIN;
+        }
+    }
+    return txn->level != TXN_READ_COMMITTED && stamp > txn->snapshot ? ERROR_CONFLICT : 0;
+}
+
+/* Puts `version` on top of the row. ERROR_AGAIN: the row is dead. */
+static int row_push(struct txn *txn, struct row *row, struct version *version)
+{
+    unsigned turn = 0;
+    for (;;) {
+        struct version *top = load_acquire(&row->newest);
+        if (top == &txn__version_dead)
+            return ERROR_AGAIN;
+        if (top != NULL) {
+            int rc = top_check(txn, top, &turn);
+            if (rc == ERROR_AGAIN)
+                continue;
+            if (rc != 0)
+                return txn__conflict(txn);
+        }
+        if (top != NULL && top == &txn->descriptor->lock) { /* the row is ours already: the version
+                                                               takes the placeholder's place */
+            store_relaxed(&version->older, load_relaxed(&top->older));
+            store_release(&row->newest, version);
+            txn->locked_row = NULL;
+            return 0;
+        }
+        store_relaxed(&version->older, top);
+        if (atomic_compare_exchange_strong_explicit(&row->newest, &top, version,
+                                                    memory_order_acq_rel, memory_order_acquire))
+            return 0;
+    }
+}
+
+/* A new row whose only version is `version`. ERROR_EXISTS: somebody else was first (invariant 14:
+ * the tree decides). */
+static int row_create(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                      struct version *version, struct row **out)
+{
+    struct tree_thread *thread = &txn->worker->thread;
+    struct row *row = heap_alloc(thread->heap, item_alloc_size((uint32_t)key_size));
+    if (row == NULL)
+        return ERROR_MEMORY;
+    atomic_init(&row->newest, version);
+    atomic_init(&row->state, 0);
+    row->key_size = (uint32_t)key_size;
+    memcpy(row->key, key, key_size);
+    store_relaxed(&version->older, NULL);
+    struct item *present = NULL;
+    int rc = tree_insert(head->tree, thread, (struct item *)row, NULL, NULL, &present);
+    if (rc != 0) {
+        heap_free(thread->heap, row, item_alloc_size((uint32_t)key_size));
+        return rc;
+    }
+    *out = row;
+    return 0;
+}
+
+/* Finds or makes the row and puts the version on top. */
+static int row_write(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                     struct version *version, struct row **out)
+{
+    unsigned turn = 0;
+    for (;;) {
+        struct row *row = (struct row *)tree_get(head->tree, key, key_size);
+        int rc;
+        if (row == NULL) {
+            rc = row_create(txn, head, key, key_size, version, &row);
+            if (rc == ERROR_EXISTS)
+                continue;
+        } else {
+            rc = row_push(txn, row, version);
+            if (rc == ERROR_AGAIN) {
+                spin_wait(&turn);
+                continue;
+            }
+        }
+        *out = row;
+        txn->published = txn->published || rc == 0;
+        return rc;
+    }
+}
+
+static int write_allowed(struct txn *txn)
+{
+    if (txn->doomed)
+        return ERROR_CONFLICT;
+    if (txn->readonly)
+        return diag_set(ERROR_READONLY, "a read-only transaction cannot write");
+    return 0;
+}
+
+static int write_version(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                         struct version *version, struct row **row_out)
+{
+    if (!txn__vector_add(txn, &txn->writes, (struct txn_write){head, NULL, NULL}))
+        return diag_set(ERROR_MEMORY, "no memory for the write set");
+    struct row *row = NULL;
+    int rc = row_write(txn, head, key, key_size, version, &row);
+    if (rc != 0) {
+        txn->writes.count--;
+        return rc;
+    }
+    txn->writes.items[txn->writes.count - 1] = (struct txn_write){head, row, version};
+    if (row_out != NULL)
+        *row_out = row;
+    return 0;
+}
+
+static struct version *version_new(struct txn *txn, uint32_t size, uint32_t flags)
+{
+    struct version *version = heap_alloc(txn->worker->thread.heap, version_alloc_size(size));
+    if (version == NULL)
+        return NULL;
+    atomic_init(&version->stamp, txn__tag(txn->descriptor));
+    atomic_init(&version->older, NULL);
+    version->size = size;
+    version->flags = flags;
+    return version;
+}
+
+int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size, const void *data,
+            uint32_t size, struct row **row, struct version **out)
+{
+    int rc = write_allowed(txn);
+    if (rc != 0)
+        return rc;
+    if (key_size > TREE_KEY_SIZE_MAX)
+        return diag_set(ERROR_TOO_LARGE, "a key of %zu bytes is above the limit of %d", key_size,
+                        TREE_KEY_SIZE_MAX);
+    if (heap_over_limit(txn->worker->system->heap))
+        return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'memory_max'");
+    struct version *version = version_new(txn, size, 0);
+    if (version == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a row of %u bytes", size);
+    if (data != NULL)
+        memcpy(version->bytes, data, size);
+    rc = write_version(txn, head, key, key_size, version, row);
+    if (rc != 0) {
+        txn__version_free(version, txn->worker->thread.heap);
+        return rc;
+    }
+    if (out != NULL)
+        *out = version;
+    return 0;
+}
+
+int txn_delete(struct txn *txn, struct head *head, const void *key, size_t key_size)
+{
+    int rc = write_allowed(txn);
+    if (rc != 0)
+        return rc;
+    struct version *version = version_new(txn, 0, VERSION_TOMBSTONE);
+    if (version == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a tombstone");
+    rc = write_version(txn, head, key, key_size, version, NULL);
+    if (rc != 0)
+        txn__version_free(version, txn->worker->thread.heap);
+    return rc;
+}
+
+int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                       const struct version **out)
+{
+    *out = NULL;
+    if (txn->level != TXN_READ_COMMITTED || txn->readonly || txn->locked_row != NULL ||
+        txn->writes.count > 0)
+        return txn_get(txn, head, key, key_size, out);
+    if (txn->doomed)
+        return ERROR_CONFLICT;
+    if (key_size > TREE_KEY_SIZE_MAX)
+        return diag_set(ERROR_TOO_LARGE, "a key of %zu bytes is above the limit of %d", key_size,
+                        TREE_KEY_SIZE_MAX);
+    struct version *lock = &txn->descriptor->lock;
+    struct row *row = NULL;
+    int rc = row_write(txn, head, key, key_size, lock, &row);
+    if (rc != 0)
+        return rc;
+    txn->locked_row = row;
+    txn->locked_head = head;
+    /* Nobody can write the row now: what is under the placeholder is the latest. */
+    uint64_t stamp;
+    const struct version *seen =
+        txn__visible_from(load_acquire(&lock->older), STAMP_TAG - 1, txn->descriptor, true, &stamp);
+    txn__saw(txn, stamp);
+    *out = txn__exists(seen) ? seen : NULL;
+    return 0;
+}
+
+void txn__unlock_row(struct txn *txn)
+{
+    struct row *row = txn->locked_row;
+    if (row == NULL)
+        return;
+    struct version *older = load_relaxed(&txn->descriptor->lock.older);
+    store_release(&row->newest, older);
+    if (older == NULL)
+        txn__garbage_add(txn->worker, txn->locked_head, row, 0);
+    txn->locked_row = NULL;
+}
+
+void txn__undo(struct txn *txn, size_t from)
+{
+    while (txn->writes.count > from) {
+        struct txn_write *write = &txn->writes.items[--txn->writes.count];
+        struct version *version = write->version;
+        ASSERT(load_relaxed(&write->row->newest) == version);
+        struct version *older = load_relaxed(&version->older);
+        store_release(&write->row->newest, older);
+        if (write->head->version_dropped != NULL)
+            write->head->version_dropped(write->head, txn->worker, write->row, version);
+        txn__version_retire(txn->worker, version);
+        if (older == NULL)
+            txn__garbage_add(txn->worker, write->head, write->row, 0);
+    }
+}
+
+struct txn_savepoint txn_savepoint(const struct txn *txn)
+{
+    return (struct txn_savepoint){txn->writes.count};
+}
+
+void txn_rollback_to(struct txn *txn, struct txn_savepoint savepoint)
+{
+    ASSERT(savepoint.writes <= txn->writes.count);
+    txn__undo(txn, savepoint.writes);
+}
+
+bool txn_has_writes(const struct txn *txn)
+{
+    return txn->writes.count > 0;
+}
+
+/* An entry that leads to another row is a left-over: a key of a secondary index ends with the
+ * primary key, and only one row of that key lives. */
+static bool entry_replace(struct item *present, struct item *inserted, void *arg)
+{
+    (void)arg;
+    return load_acquire(&((struct entry *)present)->row) !=
+           load_relaxed(&((struct entry *)inserted)->row);
+}
+
+int txn_entry_add(struct txn *txn, struct txn_index *index, const void *key, size_t key_size,
+                  struct row *row)
+{
+    struct tree_thread *thread = &txn->worker->thread;
+    if (key_size > TREE_KEY_SIZE_MAX)
+        return diag_set(ERROR_TOO_LARGE, "an index key of %zu bytes is above the limit of %d",
+                        key_size, TREE_KEY_SIZE_MAX);
+    struct entry *made = heap_alloc(thread->heap, item_alloc_size((uint32_t)key_size));
+    if (made == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for an index entry");
+    atomic_init(&made->row, row);
+    atomic_init(&made->state, 0);
+    made->key_size = (uint32_t)key_size;
+    memcpy(made->key, key, key_size);
+    struct item *present = NULL;
+    int rc = tree_insert(index->tree, thread, (struct item *)made, entry_replace, NULL, &present);
+    if (rc != 0)
+        heap_free(thread->heap, made, item_alloc_size((uint32_t)key_size));
+    else if (present != NULL)
+        epoch_retire(thread->epoch, present, txn__entry_free, thread->heap);
+    return rc == ERROR_EXISTS ? 0 : rc;
+}
+
+struct sweep {
+    struct txn_index *index;
+    struct row *row;
+};
+
+/* Under the latch of the leaf: whether no version of the row needs the entry any more (invariant
+ * 14). */
+static bool entry_unneeded(struct item *item, void *arg)
+{
+    const struct sweep *sweep = arg;
+    struct entry *entry = (struct entry *)item;
+    if (load_acquire(&entry->row) != sweep->row)
+        return false;
+    for (struct version *version = load_acquire(&sweep->row->newest); version != NULL;
+         version = load_acquire(&version->older))
+        if (!(version->flags & (VERSION_TOMBSTONE | VERSION_LOCK)) &&
+            sweep->index->matches(sweep->index, entry, version))
+            return false;
+    return true;
+}
+
+void txn_entry_sweep(struct txn_worker *worker, struct txn_index *index, const void *key,
+                     size_t key_size, struct row *row)
+{
+    struct sweep sweep = {index, row};
+    struct item *item = tree_get(index->tree, key, key_size);
+    if (item != NULL && tree_remove(index->tree, &worker->thread, item, entry_unneeded, &sweep))
+        epoch_retire(worker->thread.epoch, item, txn__entry_free, worker->thread.heap);
+}
+
+/* The newest committed version at or under `version`; its timestamp in *stamp. */
+static const struct version *committed_under(const struct txn *txn, const struct version *version,
+                                             uint64_t *stamp)
+{
+    return txn__visible_from(version, STAMP_TAG - 1, txn->descriptor, false, stamp);
+}
+
+/* One other row under the key: 0 it does not hold it, ERROR_DUPLICATE, ERROR_CONFLICT, ERROR_AGAIN
+ * while an older transaction waits for a younger one. */
+static int holder_check(struct txn *txn, struct txn_index *index, const struct entry *entry,
+                        struct row *row)
+{
+    struct version *top = load_acquire(&row->newest);
+    while (top != NULL && (top->flags & VERSION_LOCK))
+        top = load_acquire(&top->older);
+    if (top == NULL || top == &txn__version_dead)
+        return 0;
+    uint64_t stamp = load_acquire(&top->stamp);
+    bool top_has = txn__exists(top) && index->matches(index, entry, top);
+    if (stamp & STAMP_TAG) {
+        const struct txn_descriptor *owner = txn__tag_owner(stamp);
+        if (owner == txn->descriptor)
+            return top_has ? ERROR_DUPLICATE : 0;
+        uint64_t state = txn__settled_state(owner, STAMP_TAG);
+        if ((state & STATE_MASK) == STATE_ABORTED)
+            return ERROR_AGAIN;
+        if ((state & STATE_MASK) == STATE_ACTIVE) {
+            const struct version *under = committed_under(txn, load_acquire(&top->older), &stamp);
+            bool under_has = txn__exists(under) && index->matches(index, entry, under);
+            if (!top_has && !under_has)
+                return 0;
+            return txn->descriptor->begin_order < owner->begin_order ? ERROR_AGAIN : ERROR_CONFLICT;
+        }
+        stamp = state >> STATE_TS_SHIFT;
+    }
+    if (!top_has)
+        return 0;
+    txn__saw(txn, stamp);
+    if (txn->level != TXN_READ_COMMITTED && stamp > txn->snapshot)
+        return ERROR_CONFLICT;
+    return txn__read_row(txn, index->head, row, top) == 0 ? ERROR_DUPLICATE : ERROR_CONFLICT;
+}
+
+int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefix,
+                     size_t prefix_size, struct row *own, struct row **holder)
+{
+    struct tree_cursor cursor;
+    unsigned turn = 0;
+    *holder = NULL;
+    tree_cursor_create(&cursor, index->tree, prefix, prefix_size, true, false);
+    struct item *item;
+    while ((item = tree_cursor_next(&cursor, NULL)) != NULL && item->key_size >= prefix_size &&
+           memcmp(item->key, prefix, prefix_size) == 0) {
+        struct entry *entry = (struct entry *)item;
+        struct row *row = load_acquire(&entry->row);
+        if (row == own)
+            continue;
+        int rc;
+        while ((rc = holder_check(txn, index, entry, row)) == ERROR_AGAIN &&
+               turn < OWNER_WAIT_TURNS)
+            spin_wait(&turn);
+        if (rc == ERROR_DUPLICATE)
+            *holder = row;
+        if (rc != 0)
+            return rc == ERROR_DUPLICATE ? rc : txn__conflict(txn);
+    }
+    return 0;
+}
