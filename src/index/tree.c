@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Life of a tree, the way down, and looking up; tree.h says what a tree is.
+ *
+ * The way down (optimistic lock coupling): note the version of a node, choose a child, note the
+ * child's version, and only then check that the node is still what it was: from that moment on the
+ * child's version vouches for the child, and whatever takes keys away from the child changes that
+ * version. The root is right when the tree still names it after its version was noted. Any failed
+ * check starts again from the root.
+ *
+ * A batch goes down with many keys at once, a level a turn: each touches what it had asked the
+ * memory for in the turn before, so the misses of all keys overlap.
+ */
+#include "index/tree.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/error.h"
+#include "index/tree_internal.h"
+
+/* The low fence of the first node on each level: the empty key. */
+static const struct tree_fence fence_empty = {.size = 0};
+
+/* ---- counters ---- */
+
+static struct tree_stripe *stripe_of(struct tree *tree, const struct tree_thread *thread)
+{
+    uintptr_t mixed = (uintptr_t)thread->epoch * UINT64_C(0x9e3779b97f4a7c15);
+    return &tree->stripes[mixed >> 60];
+}
+
+_Static_assert(TREE_STRIPES == 1 << (64 - 60), "stripe_of takes four bits");
+
+void tree__count_entries(struct tree *tree, const struct tree_thread *thread, int64_t change)
+{
+    atomic_fetch_add_explicit(&stripe_of(tree, thread)->entries, change, memory_order_relaxed);
+}
+
+static void count_bytes(struct tree *tree, const struct tree_thread *thread, int64_t change)
+{
+    atomic_fetch_add_explicit(&stripe_of(tree, thread)->node_bytes, change, memory_order_relaxed);
+}
+
+static size_t sum_positive(int64_t sum)
+{
+    return sum > 0 ? (size_t)sum : 0;
+}
+
+size_t tree_count(const struct tree *tree)
+{
+    int64_t sum = 0;
+    for (unsigned i = 0; i < TREE_STRIPES; i++)
+        sum += load_relaxed(&tree->stripes[i].entries);
+    return sum_positive(sum);
+}
+
+size_t tree_node_bytes(const struct tree *tree)
+{
+    int64_t sum = 0;
+    for (unsigned i = 0; i < TREE_STRIPES; i++)
+        sum += load_relaxed(&tree->stripes[i].node_bytes);
+    return sum_positive(sum);
+}
+
+/* ---- nodes ---- */
+
+static size_t fence_alloc_size(const struct tree_fence *fence)
+{
+    return fence->size > 0 ? sizeof(*fence) + fence->size : 0;
+}
+
+static int64_t node_bytes(const struct tree_node *node)
+{
+    return (int64_t)(sizeof(*node) + fence_alloc_size(node->low));
+}
+
+static const struct tree_fence *fence_new(struct tree_thread *thread, struct tree_key key)
+{
+    if (key.size == 0)
+        return &fence_empty;
+    struct tree_fence *fence = heap_alloc(thread->heap, sizeof(*fence) + key.size);
+    if (fence == NULL)
+        return NULL;
+    fence->size = (uint32_t)key.size;
+    memcpy(fence->bytes, key.bytes, key.size);
+    return fence;
+}
+
+static void node_free(void *object, void *arg)
+{
+    struct tree_node *node = object;
+    struct heap_cache *heap = arg;
+    if (node->low->size > 0)
+        heap_free(heap, (void *)(uintptr_t)node->low, fence_alloc_size(node->low));
+    heap_free(heap, node, sizeof(*node));
+}
+
+struct tree_node *tree__node_new(struct tree *tree, struct tree_thread *thread, unsigned level,
+                                 struct tree_key low, const struct tree_fence *high)
+{
+    struct tree_node *node = heap_alloc(thread->heap, sizeof(*node));
+    if (node == NULL)
+        return NULL;
+    const struct tree_fence *fence = fence_new(thread, low);
+    if (fence == NULL) {
+        heap_free(thread->heap, node, sizeof(*node));
+        return NULL;
+    }
+    tree__node_create(node, level, fence, high);
+    count_bytes(tree, thread, node_bytes(node));
+    return node;
+}
+
+void tree__node_delete(struct tree *tree, struct tree_thread *thread, struct tree_node *node)
+{
+    count_bytes(tree, thread, -node_bytes(node));
+    node_free(node, thread->heap);
+}
+
+void tree__node_retire(struct tree *tree, struct tree_thread *thread, struct tree_node *node)
+{
+    count_bytes(tree, thread, -node_bytes(node));
+    epoch_retire(thread->epoch, node, node_free, thread->heap);
+}
+
+/* ---- the tree ---- */
+
+int tree_new(struct tree_thread *thread, struct tree **out)
+{
+    struct tree *tree = heap_alloc(thread->heap, sizeof(*tree));
+    if (tree == NULL)
+        return ERROR_MEMORY;
+    memset(tree, 0, sizeof(*tree));
+    struct tree_node *root = tree__node_new(tree, thread, 0, tree__key(NULL, 0), NULL);
+    if (root == NULL) {
+        heap_free(thread->heap, tree, sizeof(*tree));
+        return ERROR_MEMORY;
+    }
+    store_release(&tree->root, root);
+    *out = tree;
+    return 0;
+}
+
+static void subtree_delete(struct tree *tree, struct tree_thread *thread, struct tree_node *node,
+                           void (*free_item)(struct item *item, void *arg), void *arg)
+{
+    unsigned count = tree__node_count(node);
+    for (unsigned i = 0; i < count; i++) {
+        if (node->level > 0)
+            subtree_delete(tree, thread, tree__node_child(node, i), free_item, arg);
+        else if (free_item != NULL)
+            free_item(tree__node_item(node, i), arg);
+    }
+    tree__node_delete(tree, thread, node);
+}
+
+void tree_delete(struct tree *tree, struct tree_thread *thread,
+                 void (*free_item)(struct item *item, void *arg), void *arg)
+{
+    subtree_delete(tree, thread, load_acquire(&tree->root), free_item, arg);
+    heap_free(thread->heap, tree, sizeof(*tree));
+}
+
+/* ---- the way down ---- */
+
+bool tree__root_begin(const struct tree *tree, struct tree_node **root, uint64_t *version)
+{
+    *root = load_acquire(&tree->root);
+    return tree__node_begin(*root, version) && load_acquire(&tree->root) == *root;
+}
+
+unsigned tree__child_position(const struct tree_node *node, struct tree_key key,
+                              enum tree_target target)
+{
+    bool found = false;
+    unsigned position =
+        target == TREE_TARGET_LAST ? tree__node_count(node) : tree__node_search(node, key, &found);
+    if (found && target == TREE_TARGET_COVER)
+        return position;
+    return position > 0 ? position - 1 : 0;
+}
+
+/* Goes from the path's node to its child. False: begin again. */
+static bool descend_step(struct tree_path *path, struct tree_key key, enum tree_target target)
+{
+    unsigned position = tree__child_position(path->node, key, target);
+    struct tree_node *child = tree__node_child(path->node, position);
+    if (!tree__node_check(path->node, path->version))
+        return false;
+    tree__node_prefetch(child);
+    uint64_t version;
+    if (!tree__node_begin(child, &version) || !tree__node_check(path->node, path->version))
+        return false;
+    *path = (struct tree_path){child, path->node, version, path->version, position};
+    return true;
+}
+
+static bool descend_once(const struct tree *tree, struct tree_key key, enum tree_target target,
+                         unsigned level, struct tree_path *path)
+{
+    path->parent = NULL;
+    path->parent_version = 0;
+    path->position = 0;
+    if (!tree__root_begin(tree, &path->node, &path->version))
+        return false;
+    while (path->node->level > level) {
+        if (!descend_step(path, key, target))
+            return false;
+    }
+    return true;
+}
+
+bool tree__descend(const struct tree *tree, struct tree_key key, enum tree_target target,
+                   unsigned level, struct tree_path *path)
+{
+    while (!descend_once(tree, key, target, level, path))
+        cpu_relax();
+    return path->node->level == level;
+}
+
+/* ---- looking up ---- */
+
+struct item *tree_get(struct tree *tree, const void *key_bytes, size_t key_size)
+{
+    struct tree_key key = tree__key(key_bytes, key_size);
+    for (;;) {
+        struct tree_path path;
+        tree__descend(tree, key, TREE_TARGET_COVER, 0, &path);
+        bool found;
+        unsigned position = tree__node_search(path.node, key, &found);
+        struct item *item = found ? tree__node_item(path.node, position) : NULL;
+        if (tree__node_check(path.node, path.version))
+            return item;
+    }
+}
+
+enum { BATCH_LANES = 16 };
+
+/* One key on its way down. */
+struct lane {
+    struct tree_key key;
+    struct tree_path path; /* node NULL: to begin at the root */
+    bool entered;          /* the node's version has been noted */
+    bool asked;            /* the leaf's candidate has been asked for */
+};
+
+static void lane_restart(struct lane *lane)
+{
+    lane->path.node = NULL;
+}
+
+/* Notes the version of the node that was chosen in the turn before. */
+static bool lane_enter(const struct tree *tree, struct lane *lane)
+{
+    struct tree_path *path = &lane->path;
+    lane->asked = false;
+    lane->entered = true;
+    if (path->node == NULL) {
+        path->parent = NULL;
+        return tree__root_begin(tree, &path->node, &path->version);
+    }
+    return tree__node_begin(path->node, &path->version) &&
+           tree__node_check(path->parent, path->parent_version);
+}
+
+static bool lane_descend(struct lane *lane)
+{
+    struct tree_path *path = &lane->path;
+    unsigned position = tree__child_position(path->node, lane->key, TREE_TARGET_COVER);
+    struct tree_node *child = tree__node_child(path->node, position);
+    if (!tree__node_check(path->node, path->version))
+        return false;
+    tree__node_prefetch(child);
+    *path = (struct tree_path){child, path->node, 0, path->version, position};
+    lane->entered = false;
+    return true;
+}
+
+/* Asks for the item that the hints point at; its key is compared in the next turn. */
+static bool lane_ask(struct lane *lane)
+{
+    struct tree_node *leaf = lane->path.node;
+    unsigned position = tree__node_search_hints(leaf, lane->key);
+    if (position < tree__node_count(leaf))
+        __builtin_prefetch(tree__node_item(leaf, position));
+    lane->asked = true;
+    return tree__node_check(leaf, lane->path.version);
+}
+
+/* One turn of a lane; true when *item is the answer. */
+static bool lane_step(const struct tree *tree, struct lane *lane, struct item **item)
+{
+    if ((lane->path.node == NULL || !lane->entered) && !lane_enter(tree, lane)) {
+        lane_restart(lane);
+        return false;
+    }
+    struct tree_node *node = lane->path.node;
+    if (node->level > 0 || !lane->asked) {
+        if (!(node->level > 0 ? lane_descend(lane) : lane_ask(lane)))
+            lane_restart(lane);
+        return false;
+    }
+    bool found;
+    unsigned position = tree__node_search(node, lane->key, &found);
+    *item = found ? tree__node_item(node, position) : NULL;
+    if (tree__node_check(node, lane->path.version))
+        return true;
+    lane_restart(lane);
+    return false;
+}
+
+static void get_group(const struct tree *tree, const void *const *keys, const size_t *key_sizes,
+                      unsigned count, struct item **items)
+{
+    struct lane lanes[BATCH_LANES];
+    unsigned waiting[BATCH_LANES], left = count;
+    for (unsigned i = 0; i < count; i++) {
+        lanes[i].key = tree__key(keys[i], key_sizes[i]);
+        lane_restart(&lanes[i]);
+        waiting[i] = i;
+    }
+    while (left > 0) {
+        unsigned still = 0;
+        for (unsigned i = 0; i < left; i++) {
+            unsigned lane = waiting[i];
+            if (!lane_step(tree, &lanes[lane], &items[lane]))
+                waiting[still++] = lane;
+        }
+        left = still;
+    }
+}
+
+void tree_get_batch(struct tree *tree, const void *const *keys, const size_t *key_sizes,
+                    unsigned count, struct item **items)
+{
+    for (unsigned i = 0; i < count; i += BATCH_LANES) {
+        unsigned size = count - i < BATCH_LANES ? count - i : BATCH_LANES;
+        get_group(tree, keys + i, key_sizes + i, size, items + i);
+    }
+}
+
+bool tree_leaf_unchanged(const struct tree_leaf *leaf, uint64_t version)
+{
+    const struct tree_node *node = (const struct tree_node *)leaf;
+    uint64_t now;
+    tree__node_begin(node, &now);
+    return now == version;
+}

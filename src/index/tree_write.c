@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changing the tree: inserting and removing, splitting full nodes and merging sparse ones.
+ *
+ * A writer comes down as a reader does and latches the leaf only if it has not changed since; so
+ * nobody ever waits for a latch while holding one, and there is no deadlock. Insertion into a full
+ * leaf, or removal that leaves a sparse one, is followed by a change of structure that starts from
+ * the root again: it latches the parent, the node and, for a merge, its neighbour, each only if
+ * unchanged, or lets all go and tries again.
+ *
+ *   split   the upper half goes to a new node on the right; the shortest key that separates both
+ * halves (Bayer, Unterauer 1977) is the new node's low fence. At the right edge of the tree an
+ * append leaves the left node nearly full. merge   the left one of two neighbours under one parent
+ * takes over all of the right one, which becomes obsolete and is retired. So the low fence of a
+ * node never changes. root    a split of the root puts a new root above; a root with a single child
+ * gives way to it.
+ *
+ * A leaf without entries goes, unless it is its parent's only child and the parent has no room
+ * beside it; the leaf stays then until the next removal near it. Parents that get sparse are merged
+ * likewise.
+ *
+ * Every version changes when entries or fences of its node do, and only then (invariant 16): a
+ * latch that led to nothing is let go under the old version.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/error.h"
+#include "index/tree_internal.h"
+
+enum {
+    SPARSE_COUNT = TREE_NODE_CAPACITY / 5,
+    MERGED_COUNT_MAX = TREE_NODE_CAPACITY * 3 / 4,
+    APPEND_SPLIT_COUNT = TREE_NODE_CAPACITY * 9 / 10,
+};
+
+/* ---- splitting ---- */
+
+/* The shortest key above a and not above b. */
+static struct tree_key separator_between(struct tree_key a, struct tree_key b)
+{
+    return (struct tree_key){b.bytes, tree__key_common(a, b) + 1};
+}
+
+/* Splits a latched node of which the parent, when there is one, is latched too and has room. */
+static int split_latched(struct tree *tree, struct tree_thread *thread, struct tree_path *path,
+                         unsigned position)
+{
+    struct tree_node *node = path->node, *root = NULL;
+    struct tree_key separator = tree__node_key(node, position);
+    if (node->level == 0)
+        separator = separator_between(tree__node_key(node, position - 1), separator);
+    struct tree_node *right =
+        tree__node_new(tree, thread, node->level, separator, load_acquire(&node->high));
+    if (right == NULL)
+        return ERROR_MEMORY;
+    if (path->parent == NULL) {
+        root = tree__node_new(tree, thread, node->level + 1u, tree__fence_key(node->low), NULL);
+        if (root == NULL) {
+            tree__node_delete(tree, thread, right);
+            return ERROR_MEMORY;
+        }
+        tree__node_insert(root, 0, node);
+    }
+    tree__node_split(node, position, right);
+    tree__node_insert(root != NULL ? root : path->parent, path->position + 1, right);
+    if (root != NULL)
+        store_release(&tree->root, root);
+    return 0;
+}
+
+/* Latches parent and node as they were seen. */
+static bool path_lock(struct tree_path *path)
+{
+    if (path->parent != NULL && !tree__node_lock(path->parent, path->parent_version))
+        return false;
+    if (tree__node_lock(path->node, path->version))
+        return true;
+    if (path->parent != NULL)
+        tree__node_unlock_same(path->parent, path->parent_version);
+    return false;
+}
+
+static void path_unlock(struct tree_path *path, bool changed)
+{
+    void (*unlock)(struct tree_node *, uint64_t) =
+        changed ? tree__node_unlock_changed : tree__node_unlock_same;
+    unlock(path->node, path->version);
+    if (path->parent != NULL)
+        unlock(path->parent, path->parent_version);
+}
+
+/* Where to split: in the middle, but near the end when keys are appended at the right edge. */
+static unsigned split_position(const struct tree_node *node, struct tree_key key)
+{
+    bool found;
+    if (load_acquire(&node->high) == NULL &&
+        tree__node_search(node, key, &found) == tree__node_count(node))
+        return APPEND_SPLIT_COUNT;
+    return TREE_NODE_CAPACITY / 2;
+}
+
+/* Makes room in the node on `level` that encloses the key, if there still is none. Returns 0 or
+ * ERROR_MEMORY. */
+static int make_room(struct tree *tree, struct tree_thread *thread, struct tree_key key,
+                     unsigned level)
+{
+    for (;;) {
+        struct tree_path path;
+        if (!tree__descend(tree, key, TREE_TARGET_COVER, level, &path))
+            return 0;
+        if (tree__node_count(path.node) < TREE_NODE_CAPACITY)
+            return 0;
+        if (path.parent != NULL && tree__node_count(path.parent) == TREE_NODE_CAPACITY) {
+            int error = make_room(tree, thread, key, level + 1);
+            if (error != 0)
+                return error;
+            continue;
+        }
+        if (!path_lock(&path))
+            continue;
+        int error = split_latched(tree, thread, &path, split_position(path.node, key));
+        path_unlock(&path, error == 0);
+        return error;
+    }
+}
+
+/* ---- merging ---- */
+
+/* A root with a single child gives way to it. */
+static bool root_shrink(struct tree *tree, struct tree_thread *thread, struct tree_path *path)
+{
+    if (path->node->level == 0 || tree__node_count(path->node) > 1)
+        return false;
+    if (!tree__node_lock(path->node, path->version))
+        return true;
+    store_release(&tree->root, tree__node_child(path->node, 0));
+    tree__node_unlock_obsolete(path->node, path->version);
+    tree__node_retire(tree, thread, path->node);
+    return true;
+}
+
+/* The neighbour with which the node can be merged: -1 the left, 1 the right, 0 none. */
+static int merge_partner(const struct tree_path *path)
+{
+    unsigned count = tree__node_count(path->node);
+    unsigned limit = count <= 1 ? TREE_NODE_CAPACITY : MERGED_COUNT_MAX;
+    unsigned siblings = tree__node_count(path->parent), position = path->position;
+    if (position > 0 &&
+        count + tree__node_count(tree__node_child(path->parent, position - 1)) <= limit)
+        return -1;
+    if (position + 1 < siblings &&
+        count + tree__node_count(tree__node_child(path->parent, position + 1)) <= limit)
+        return 1;
+    return 0;
+}
+
+/* Merges the node with a neighbour. False: somebody was in the way. */
+static bool merge_with(struct tree *tree, struct tree_thread *thread, struct tree_path *path,
+                       int partner)
+{
+    unsigned right_position = partner < 0 ? path->position : path->position + 1;
+    struct tree_node *other = tree__node_child(path->parent, path->position + (unsigned)partner);
+    uint64_t other_version;
+    if (!tree__node_check(path->parent, path->parent_version) ||
+        !tree__node_begin(other, &other_version))
+        return false;
+    if (!path_lock(path))
+        return false;
+    if (merge_partner(path) != partner || !tree__node_lock(other, other_version)) {
+        path_unlock(path, false);
+        return false;
+    }
+    struct tree_node *left = partner < 0 ? other : path->node;
+    struct tree_node *right = partner < 0 ? path->node : other;
+    uint64_t left_version = partner < 0 ? other_version : path->version;
+    uint64_t right_version = partner < 0 ? path->version : other_version;
+    tree__node_merge(left, right);
+    tree__node_remove(path->parent, right_position);
+    tree__node_unlock_obsolete(right, right_version);
+    tree__node_unlock_changed(left, left_version);
+    tree__node_unlock_changed(path->parent, path->parent_version);
+    tree__node_retire(tree, thread, right);
+    return true;
+}
+
+/* What became of one try to merge the sparse node on `level` that encloses the key. */
+enum outcome { OUTCOME_DONE, OUTCOME_REPEAT, OUTCOME_PARENT_SPARSE, OUTCOME_ONLY_CHILD };
+
+static enum outcome consolidate_once(struct tree *tree, struct tree_thread *thread,
+                                     struct tree_key key, unsigned level)
+{
+    struct tree_path path;
+    if (!tree__descend(tree, key, TREE_TARGET_COVER, level, &path))
+        return OUTCOME_DONE;
+    if (path.parent == NULL)
+        return root_shrink(tree, thread, &path) ? OUTCOME_REPEAT : OUTCOME_DONE;
+    if (tree__node_count(path.node) > SPARSE_COUNT)
+        return OUTCOME_DONE;
+    unsigned siblings = tree__node_count(path.parent);
+    int partner = merge_partner(&path);
+    if (!tree__node_check(path.parent, path.parent_version))
+        return OUTCOME_REPEAT;
+    if (siblings == 1)
+        return OUTCOME_ONLY_CHILD;
+    if (partner == 0)
+        return OUTCOME_DONE;
+    if (!merge_with(tree, thread, &path, partner))
+        return OUTCOME_REPEAT;
+    return siblings - 1 <= SPARSE_COUNT ? OUTCOME_PARENT_SPARSE : OUTCOME_DONE;
+}
+
+/* Merges the sparse node on `level` that encloses the key, and sparse parents. True when a merge
+ * took place. */
+static bool consolidate(struct tree *tree, struct tree_thread *thread, struct tree_key key,
+                        unsigned level)
+{
+    for (;;) {
+        switch (consolidate_once(tree, thread, key, level)) {
+        case OUTCOME_DONE:
+            return false;
+        case OUTCOME_REPEAT:
+            break;
+        case OUTCOME_PARENT_SPARSE:
+            consolidate(tree, thread, key, level + 1);
+            return true;
+        case OUTCOME_ONLY_CHILD:
+            if (!consolidate(tree, thread, key, level + 1))
+                return false;
+            break;
+        }
+    }
+}
+
+/* ---- inserting and removing ---- */
+
+/* What is to be done about an item that is there with the same key; the leaf is latched. */
+static bool replace_latched(struct tree_node *leaf, unsigned position, struct item *item,
+                            tree_replace_fn replace, void *arg, struct item **present)
+{
+    *present = tree__node_item(leaf, position);
+    if (!replace(*present, item, arg))
+        return false;
+    store_release(&leaf->pointers[position], item);
+    return true;
+}
+
+enum { INSERT_AGAIN = 1, INSERT_FULL = 2 };
+
+static int insert_once(struct tree *tree, struct tree_thread *thread, struct item *item,
+                       tree_replace_fn replace, void *arg, struct item **present)
+{
+    struct tree_key key = tree__item_key(item);
+    struct tree_path path;
+    tree__descend(tree, key, TREE_TARGET_COVER, 0, &path);
+    bool found;
+    unsigned position = tree__node_search(path.node, key, &found);
+    if (found && replace == NULL) {
+        *present = tree__node_item(path.node, position);
+        return tree__node_check(path.node, path.version) ? ERROR_EXISTS : INSERT_AGAIN;
+    }
+    if (!found && tree__node_count(path.node) == TREE_NODE_CAPACITY)
+        return tree__node_check(path.node, path.version) ? INSERT_FULL : INSERT_AGAIN;
+    if (!tree__node_lock(path.node, path.version))
+        return INSERT_AGAIN;
+    if (found) {
+        bool replaced = replace_latched(path.node, position, item, replace, arg, present);
+        if (replaced)
+            tree__node_unlock_changed(path.node, path.version);
+        else
+            tree__node_unlock_same(path.node, path.version);
+        return replaced ? 0 : ERROR_EXISTS;
+    }
+    tree__node_insert(path.node, position, item);
+    tree__node_unlock_changed(path.node, path.version);
+    tree__count_entries(tree, thread, 1);
+    *present = NULL;
+    return 0;
+}
+
+int tree_insert(struct tree *tree, struct tree_thread *thread, struct item *item,
+                tree_replace_fn replace, void *arg, struct item **present)
+{
+    if (item->key_size > TREE_KEY_SIZE_MAX)
+        return ERROR_TOO_LARGE;
+    for (;;) {
+        int result = insert_once(tree, thread, item, replace, arg, present);
+        if (result == INSERT_FULL)
+            result =
+                make_room(tree, thread, tree__item_key(item), 0) == 0 ? INSERT_AGAIN : ERROR_MEMORY;
+        if (result != INSERT_AGAIN)
+            return result;
+    }
+}
+
+/* True when removal has left so few entries that the leaf should be merged; not at each one, for
+ * trying is not free. */
+static bool worth_merging(unsigned count)
+{
+    return count <= SPARSE_COUNT && count % 4 == 0;
+}
+
+bool tree_remove(struct tree *tree, struct tree_thread *thread, struct item *item,
+                 bool (*allowed)(struct item *item, void *arg), void *arg)
+{
+    struct tree_key key = tree__item_key(item);
+    struct tree_path path;
+    unsigned position;
+    bool found;
+    do {
+        tree__descend(tree, key, TREE_TARGET_COVER, 0, &path);
+        position = tree__node_search(path.node, key, &found);
+        found = found && tree__node_item(path.node, position) == item;
+        if (!found && tree__node_check(path.node, path.version))
+            return false;
+    } while (!found || !tree__node_lock(path.node, path.version));
+    if (allowed != NULL && !allowed(item, arg)) {
+        tree__node_unlock_same(path.node, path.version);
+        return false;
+    }
+    tree__node_remove(path.node, position);
+    unsigned count = tree__node_count(path.node);
+    tree__node_unlock_changed(path.node, path.version);
+    tree__count_entries(tree, thread, -1);
+    if (worth_merging(count))
+        consolidate(tree, thread, key, 0);
+    return true;
+}
