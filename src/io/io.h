@@ -73,14 +73,14 @@ struct io_vtab {
     void (*delete)(struct io *io);
 };
 
-/* The names of the variants in use are static strings; "unknown" until it is known. Any thread may
- * read them. */
+/* The variants in use have names for people: static strings, "unknown" until one was chosen,
+ * readable from any thread. */
 struct io {
     const struct io_vtab *vtab;
-    _Atomic(const char *)
-        direct_variant; /* "direct" or "buffered": what the last IO_DIRECT became */
-    _Atomic(const char *)
-        queue_variant; /* "io_uring" or "threads": what the last queue is made of */
+    /* "direct" or "buffered": what the last IO_DIRECT became. */
+    _Atomic(const char *) direct_variant;
+    /* "io_uring" or "threads": what the last queue is made of. */
+    _Atomic(const char *) queue_variant;
 };
 
 struct io_file {
@@ -112,6 +112,7 @@ static inline int io_open(struct io *io, const char *path, int flags, struct io_
     return io->vtab->open(io, path, flags, out);
 }
 
+/* Frees; makes nothing durable. */
 static inline void io_close(struct io_file *file)
 {
     file->vtab->close(file);
@@ -189,8 +190,8 @@ static inline int io_sync_dir(struct io *io)
     return io->vtab->sync_dir(io);
 }
 
-/* Calls `each` for every regular file, in no order; a nonzero result ends the walk and is returned.
- */
+/* Calls `each` for every regular file, in no order. A nonzero result ends the walk and is returned.
+ * `each` may unlink the file it is given. */
 static inline int io_list(struct io *io, int (*each)(const char *name, uint64_t size, void *arg),
                           void *arg)
 {

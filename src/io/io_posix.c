@@ -333,8 +333,7 @@ static int posix_queue_new(struct io *base, unsigned depth, struct io_queue **ou
 static void posix_delete(struct io *base)
 {
     struct posix_io *io = posix_io(base);
-    list_for_each_safe(link, &io->locks)
-    {
+    list_for_each_safe (link, &io->locks) {
         struct posix_lock *lock = list_entry(link, struct posix_lock, link);
         close(lock->fd);
         free(lock);

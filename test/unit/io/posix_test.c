@@ -162,6 +162,83 @@ static void the_rest_of_a_short_write_is_tried_and_its_error_reported(void **sta
     assert_child_ends_well(write_beyond_limit_by_any_way);
 }
 
+/* A write that was short when handed over: the limit is lifted before the completion is asked for.
+ */
+static int write_in_two_parts(bool uring, bool durable)
+{
+    struct rlimit narrow = {6000, RLIM_INFINITY}, wide = {RLIM_INFINITY, RLIM_INFINITY};
+    struct io *io;
+    struct io_queue *queue;
+    struct io_file *file;
+    struct io_completion done;
+    signal(SIGXFSZ, SIG_IGN);
+    memset(memory, 'w', 8192);
+    CHECK(io_posix_new(dir, uring, &io) == 0);
+    CHECK(io_queue_new(io, 4, &queue) == 0);
+    CHECK(io_open(io, "file", IO_WRITE | IO_CREATE | IO_TRUNCATE, &file) == 0);
+    CHECK(setrlimit(RLIMIT_FSIZE, &narrow) == 0);
+    CHECK(io_queue_write(queue, file, memory, 8192, 0, durable, 9) == 0);
+    if (uring)
+        CHECK(io_size(file) <= 6000);
+    CHECK(setrlimit(RLIMIT_FSIZE, &wide) == 0);
+    CHECK(io_queue_wait(queue, true, &done, 1) == 1);
+    CHECK(done.cookie == 9);
+    /* A thread may have tried the rest before the limit was lifted. */
+    CHECK(done.result == 0 || (!uring && done.system_error == EFBIG));
+    if (done.result == 0) {
+        memset(memory, 0, 8192);
+        CHECK(io_read(file, memory, sizeof(memory), 0) == 8192);
+        CHECK(memory[0] == 'w' && memory[5999] == 'w' && memory[6000] == 'w' &&
+              memory[8191] == 'w');
+    }
+    io_queue_delete(queue);
+    io_close(file);
+    io_delete(io);
+    return 0;
+}
+
+static int write_in_two_parts_by_any_way(void)
+{
+    for (int way = 0; way < 4; way++)
+        CHECK(write_in_two_parts(way & 1, way & 2) == 0);
+    return 0;
+}
+
+static void a_short_write_is_completed(void **state)
+{
+    (void)state;
+    assert_child_ends_well(write_in_two_parts_by_any_way);
+}
+
+/* /dev/null takes every write and refuses every flush. */
+static void a_durable_write_is_followed_by_a_flush_whose_error_is_reported(void **state)
+{
+    (void)state;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/file", dir);
+    assert_int_equal(symlink("/dev/null", path), 0);
+    for (int uring = 0; uring < 2; uring++) {
+        struct io *io;
+        struct io_queue *queue;
+        struct io_file *file;
+        struct io_completion done;
+        assert_int_equal(io_posix_new(dir, uring, &io), 0);
+        assert_int_equal(io_queue_new(io, 4, &queue), 0);
+        assert_int_equal(io_open(io, "file", IO_WRITE, &file), 0);
+        assert_int_equal(io_write(file, "text", 4, 0), 0);
+        assert_int_equal(io_sync(file), ERROR_IO);
+        for (int durable = 0; durable < 2; durable++) {
+            assert_int_equal(io_queue_write(queue, file, "text", 4, 0, durable, 1), 0);
+            assert_int_equal(io_queue_wait(queue, true, &done, 1), 1);
+            assert_int_equal(done.result, durable ? ERROR_IO : 0);
+            assert_int_equal(done.system_error, durable ? EINVAL : 0);
+        }
+        io_queue_delete(queue);
+        io_close(file);
+        io_delete(io);
+    }
+}
+
 static int write_unaligned(void)
 {
     struct io *io;
@@ -222,6 +299,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(where_io_uring_is_forbidden_threads_write),
         TEST(the_rest_of_a_short_write_is_tried_and_its_error_reported),
+        TEST(a_short_write_is_completed),
+        TEST(a_durable_write_is_followed_by_a_flush_whose_error_is_reported),
         TEST(an_unaligned_write_on_a_file_opened_direct_fails_an_assertion),
         TEST(the_directory_is_made_for_its_owner_only),
         TEST(allocated_zeros_are_not_holes),
