@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "base/test_seed.h"
 #include "codec/key.h"
 #include "codec/mp.h"
 
@@ -392,8 +393,6 @@ static void the_successor_is_above_all_continuations(void **state)
 
 int main(void)
 {
-    const char *seed_text = getenv("PERIGEE_SEED");
-    uint64_t seed = seed_text != NULL ? strtoull(seed_text, NULL, 0) : random_seed();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_at_the_edges_are_in_one_order),
         cmocka_unit_test(random_numbers_of_every_kind_are_in_one_order),
@@ -407,7 +406,6 @@ int main(void)
         cmocka_unit_test(the_successor_is_above_all_continuations),
     };
 
-    printf("PERIGEE_SEED=%" PRIu64 "\n", seed);
-    random_create(&rng, seed);
+    random_create(&rng, test_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "base/test_seed.h"
 #include "codec/number.h"
 
 static struct random rng;
@@ -122,8 +123,6 @@ static void every_double_is_read_back_as_itself(void **state)
 
 int main(void)
 {
-    const char *seed_text = getenv("PERIGEE_SEED");
-    uint64_t seed = seed_text != NULL ? strtoull(seed_text, NULL, 0) : random_seed();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integers_of_every_width_are_written_and_read_back),
         cmocka_unit_test(text_that_is_no_plain_integer_is_refused),
@@ -131,7 +130,6 @@ int main(void)
         cmocka_unit_test(every_double_is_read_back_as_itself),
     };
 
-    printf("PERIGEE_SEED=%" PRIu64 "\n", seed);
-    random_create(&rng, seed);
+    random_create(&rng, test_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON and base64: exact forms, what comes back, what is refused. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/base64.h"
+#include "codec/json.h"
+#include "codec/mp.h"
+
+static struct mp_buffer value;
+static struct json_buffer text;
+
+static int setup(void **state)
+{
+    (void)state;
+    mp_buffer_create(&value);
+    json_buffer_create(&text);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    mp_buffer_destroy(&value);
+    json_buffer_destroy(&text);
+    return 0;
+}
+
+/* What is in `value` is written so; and when `back`, read again as the same bytes. */
+static void assert_json(const char *expected, bool back)
+{
+    const char *at = value.data;
+
+    assert_int_equal(json_from_msgpack(&text, &at), 0);
+    assert_ptr_equal(at, value.data + value.size);
+    assert_int_equal(text.size, strlen(expected));
+    assert_memory_equal(text.data, expected, text.size);
+    if (back) {
+        struct json_buffer again;
+        json_buffer_create(&again);
+        assert_int_equal(json_to_msgpack(text.data, text.size, &again), 0);
+        assert_int_equal(again.size, value.size);
+        assert_memory_equal(again.data, value.data, value.size);
+        json_buffer_destroy(&again);
+    }
+    text.size = 0;
+    mp_buffer_reset(&value, SIZE_MAX);
+}
+
+static void scalars_have_their_json_form_and_come_back(void **state)
+{
+    (void)state;
+    mp_put_nil(&value);
+    assert_json("null", true);
+    mp_put_bool(&value, true);
+    assert_json("true", true);
+    mp_put_int(&value, INT64_MIN);
+    assert_json("-9223372036854775808", true);
+    mp_put_int(&value, INT64_MAX);
+    assert_json("9223372036854775807", true);
+    mp_put_double(&value, 1.0);
+    assert_json("1.0", true);
+    mp_put_double(&value, -0.0);
+    assert_json("-0.0", true);
+    mp_put_double(&value, 0.1);
+    assert_json("0.1", true);
+    mp_put_double(&value, 1e300);
+    assert_json("1e+300", true);
+    mp_put_str(&value, "a\"\\\n\x01\0\xc3\xa9", 8);
+    assert_json("\"a\\\"\\\\\\n\\u0001\\u0000\xc3\xa9\"", true);
+}
+
+static void what_json_has_no_form_for_is_wrapped(void **state)
+{
+    (void)state;
+    mp_put_bin(&value, "\xff\x00", 2);
+    assert_json("{\"$bin\":\"/wA=\"}", true);
+    mp_put_str(&value, "\xed\xa0\x80", 3); /* a surrogate */
+    assert_json("{\"$bin\":\"7aCA\"}", false);
+    mp_put_raw(&value,
+               "\xc9\0\0\0\x01\xfe"
+               "a",
+               7);
+    assert_json("{\"$ext\":-2,\"data\":\"YQ==\"}", true);
+    mp_put_raw(&value,
+               "\xd8\x05"
+               "0123456789abcdef",
+               18);
+    assert_json("{\"$ext\":5,\"data\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}", false);
+    mp_put_uint(&value, UINT64_MAX);
+    assert_json("18446744073709551615", false);
+    mp_put_double(&value, NAN);
+    assert_json("null", false);
+    mp_put_bin(&value, "text", 4);
+    assert_json("\"text\"", false);
+}
+
+static void containers_nest_and_come_back(void **state)
+{
+    (void)state;
+    mp_put_array(&value, 3);
+    mp_put_map(&value, 2);
+    mp_put_str(&value, "z", 1);
+    mp_put_array(&value, 0);
+    mp_put_str(&value, "a", 1);
+    mp_put_map(&value, 0);
+    mp_put_uint(&value, 7);
+    mp_put_map(&value, 1);
+    mp_put_str(&value, "$bin", 4);
+    mp_put_str(&value, "!", 1);
+    assert_json("[{\"z\":[],\"a\":{}},7,{\"$bin\":\"!\"}]", true);
+}
+
+static void map_keys_of_other_types_become_strings(void **state)
+{
+    (void)state;
+    mp_put_map(&value, 3);
+    mp_put_uint(&value, 1);
+    mp_put_nil(&value);
+    mp_put_array(&value, 1);
+    mp_put_str(&value, "x", 1);
+    mp_put_nil(&value);
+    mp_put_bin(&value, "b", 1);
+    mp_put_nil(&value);
+    assert_json("{\"1\":null,\"[\\\"x\\\"]\":null,\"b\":null}", false);
+}
+
+static void malformed_text_is_refused_with_its_place(void **state)
+{
+    (void)state;
+    assert_int_equal(json_to_msgpack("[1,\n 2,,]", 9, &text), ERROR_INVALID);
+    assert_non_null(strstr(diag_message(), "line 2"));
+    assert_int_equal(json_to_msgpack("", 0, &text), ERROR_INVALID);
+    assert_int_equal(json_to_msgpack("1 2", 3, &text), ERROR_INVALID);
+    assert_int_equal(json_to_msgpack("\"\xff\"", 3, &text), ERROR_INVALID);
+    assert_int_equal(json_to_msgpack("18446744073709551615", 20, &text), ERROR_INVALID);
+}
+
+static void deep_nesting_is_refused(void **state)
+{
+    char nested[2 * (MP_DEPTH_MAX + 1)];
+
+    (void)state;
+    memset(nested, '[', MP_DEPTH_MAX + 1);
+    memset(nested + MP_DEPTH_MAX + 1, ']', MP_DEPTH_MAX + 1);
+    assert_int_equal(json_to_msgpack(nested, sizeof(nested), &text), ERROR_INVALID);
+    text.size = 0;
+    assert_int_equal(json_to_msgpack(nested + 1, sizeof(nested) - 2, &text), 0);
+    const char *at = text.data;
+    assert_true(mp_check_limited(&at, text.data + text.size));
+}
+
+static void base64_is_strict_and_comes_back(void **state)
+{
+    static const char *const pairs[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"fooba", "Zm9vYmE="},
+                                           {"foobar", "Zm9vYmFy"}};
+    static const char *const bad[] = {
+        "Zg", "Zg=", "Zh==", "Zm9=", "====", "Z===", "Zg==Zg==", "Zm9\n", "Zm=v"};
+    char out[16];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        size_t size = strlen(pairs[i][0]), encoded = base64_size(size);
+        base64_encode(out, pairs[i][0], size);
+        assert_int_equal(encoded, strlen(pairs[i][1]));
+        assert_memory_equal(out, pairs[i][1], encoded);
+        assert_int_equal(base64_decode(out, pairs[i][1], encoded), size);
+        assert_memory_equal(out, pairs[i][0], size);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(base64_decode(out, bad[i], strlen(bad[i])), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(scalars_have_their_json_form_and_come_back, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_json_has_no_form_for_is_wrapped, setup, teardown),
+        cmocka_unit_test_setup_teardown(containers_nest_and_come_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(map_keys_of_other_types_become_strings, setup, teardown),
+        cmocka_unit_test_setup_teardown(malformed_text_is_refused_with_its_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(deep_nesting_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(base64_is_strict_and_comes_back, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
