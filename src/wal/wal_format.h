@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WAL_WAL_FORMAT_H
+#define WAL_WAL_FORMAT_H
+
+/*
+ * The bytes of the log: segment header, block header, chunk header, record. Pure: no files, no
+ * threads.
+ *
+ * All integers are little-endian. A segment file is a segment header of WAL_ALIGN bytes, then
+ * blocks one after the other, each a multiple of WAL_ALIGN, then zeros.
+ *
+ *   segment header        0 magic            8 version          12 checksum (of all WAL_ALIGN
+ * bytes, itself zero) 16 number          24 incarnation      32 salt        40 index in the
+ * incarnation, from 0 48 previous incarnation, and where it ended: 56 sequence, 64 segment, 72
+ * offset, 80 checksum of its last block's header (u32), 84 zero 88 clock: no timestamp of an
+ * earlier incarnation is larger 96 zeros
+ *
+ *   block                block header, one chunk header for each chunk, the chunks' records, zeros
+ * to the end block header          0 magic            8 version          12 checksum (block header
+ * and chunk headers, itself zero, seeded with the salt)                  16 incarnation 24
+ * sequence, from 1 32 checksum of the previous block's header (u32; of the segment header for the
+ * first block) 36 chunks (u32)    40 sequence known durable when issued 48 previous C      56 C 64
+ * bytes of the block              72 bytes of records          80 records 88 term, 96 index (both
+ * zero until there is replication)        104 zeros up to 128 chunk header          0 worker (u32)
+ * 4 flags (u32, zero) 8 bytes      16 records 24 sum (u32): CRC-32C of the records' checksums in
+ * their order  28 zero record                0 bytes of the body (u32)              4 checksum of
+ * size, ts and body (u32) 8 ts              16 body, then zeros up to a multiple of 8
+ *
+ * The checksums are CRC-32C. The salt is a random number of the incarnation: no body that a client
+ * chose can pass for a block when the rest of a damaged log is searched for block headers.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    WAL_ALIGN = 4096,
+    WAL_FORMAT_VERSION = 1,
+    WAL_RECORD_HEADER_SIZE = 16,
+    WAL_CHUNKS_MAX = 65536,
+};
+
+#define WAL_SEGMENT_MAGIC UINT64_C(0x4745532d4c415750) /* "PWAL-SEG" */
+#define WAL_BLOCK_MAGIC   UINT64_C(0x4b4c422d4c415750) /* "PWAL-BLK" */
+
+struct wal_segment_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t checksum;
+    uint64_t number;
+    uint64_t incarnation;
+    uint64_t salt;
+    uint64_t index;
+    uint64_t previous_incarnation; /* 0: there was none */
+    uint64_t end_sequence;
+    uint64_t end_segment;
+    uint64_t end_offset;
+    uint32_t end_checksum;
+    uint32_t zero;
+    uint64_t clock;
+};
+
+struct wal_block_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t checksum;
+    uint64_t incarnation;
+    uint64_t sequence;
+    uint32_t previous_checksum;
+    uint32_t chunks;
+    uint64_t durable_sequence;
+    uint64_t previous_c;
+    uint64_t c;
+    uint64_t block_bytes;
+    uint64_t data_bytes;
+    uint64_t records;
+    uint64_t term;
+    uint64_t index;
+    uint64_t zero[3];
+};
+
+struct wal_chunk_header {
+    uint32_t worker;
+    uint32_t flags;
+    uint64_t bytes;
+    uint64_t records;
+    uint32_t sum;
+    uint32_t zero;
+};
+
+struct wal_record_header {
+    uint32_t size;
+    uint32_t checksum;
+    uint64_t ts;
+};
+
+/* Bytes that a record with a body of `size` takes. */
+static inline uint64_t wal_record_bytes(uint64_t size)
+{
+    return WAL_RECORD_HEADER_SIZE + ((size + 7) & ~UINT64_C(7));
+}
+
+/* Bytes of the headers of a block with `chunks` chunks. */
+static inline uint64_t wal_block_header_bytes(uint64_t chunks)
+{
+    return sizeof(struct wal_block_header) + chunks * sizeof(struct wal_chunk_header);
+}
+
+static inline uint64_t wal_align_up(uint64_t bytes)
+{
+    return (bytes + WAL_ALIGN - 1) & ~(uint64_t)(WAL_ALIGN - 1);
+}
+
+/* The checksum of a record. */
+uint32_t wal_record_checksum(uint64_t ts, const void *body, uint32_t size);
+
+/* Fills a page of WAL_ALIGN bytes with the header, whose magic, version and checksum are set here.
+ */
+void wal_segment_header_encode(struct wal_segment_header *header, void *page);
+
+/* Reads and checks a page of WAL_ALIGN bytes. 0, ERROR_CORRUPT or ERROR_VERSION, then *check says
+ * which check failed. */
+int wal_segment_header_decode(const void *page, struct wal_segment_header *out, const char **check);
+
+/* Sets magic, version and checksum of the header at the start of `block`, whose chunk headers stand
+ * behind it. */
+void wal_block_header_seal(void *block, uint64_t salt);
+
+/*
+ * True when `page` (at least WAL_ALIGN bytes, of a file with `available` bytes from there on)
+ * begins with what may be a block header; fills *out. The sizes in it are then consistent with each
+ * other and with `available`, but no checksum has been looked at.
+ */
+bool wal_block_header_peek(const void *page, uint64_t available, struct wal_block_header *out);
+
+/* True when the checksum over the header and the chunk headers, all at `headers`, holds. */
+bool wal_block_header_verify(const void *headers, uint64_t salt);
+
+/* Checks chunks and records of a whole block whose header has been verified. NULL when all is well,
+ * else which check failed. */
+const char *wal_block_body_check(const void *block);
+
+/* Calls `each` for every record of a block that has been checked; stops at a nonzero result and
+ * returns it. */
+int wal_block_each(const void *block,
+                   int (*each)(uint64_t ts, const void *body, size_t size, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WAL_WAL_INTERNAL_H
+#define WAL_WAL_INTERNAL_H
+
+/*
+ * What the files of src/wal share among themselves, and the mutations by which tests show that a
+ * rule is needed.
+ */
+#include <pthread.h>
+
+#include "wal/wal.h"
+#include "wal/wal_format.h"
+
+/* Each takes one rule out. Only tests set any. */
+enum wal_mutation {
+    WAL_MUTATION_NO_WAIT = 1, /* a cut does not wait for workers between begin and end (rule 1) */
+    WAL_MUTATION_CLOCK_USED = 2,   /* recovery's clock looks at used blocks only (rule 1) */
+    WAL_MUTATION_NO_END = 4,       /* the end of the old incarnation is not recorded (rule 2) */
+    WAL_MUTATION_NO_DAMAGE = 8,    /* a bad block is always the end of the log (rule 2) */
+    WAL_MUTATION_ANY_ORDER = 16,   /* D follows whichever block is durable (rule 2) */
+    WAL_MUTATION_GO_ON = 32,       /* a failed write is passed over (rule 7) */
+    WAL_MUTATION_NO_CUT_FLAG = 64, /* the flag `cutting` is not raised (rule 12) */
+};
+
+enum {
+    WAL_INFLIGHT_MAX = 8, /* epochs whose blocks are being written */
+    WAL_PIPELINE_BYTES =
+        256 * 1024, /* so much pending starts another block while some are in flight */
+    WAL_BLOCK_KEEP_BYTES = 4 << 20,     /* block memory above this is given back after use */
+    WAL_BUFFER_BYTES_DEFAULT = 4 << 20, /* and the least: */
+    WAL_BUFFER_BYTES_MIN = 4096,
+    WAL_EXTERNAL_BYTES_MAX = 64 << 20, /* of records outside of a ring, unless it is a single one */
+    WAL_SEGMENT_BYTES_DEFAULT = 64 << 20,
+    WAL_SEGMENT_BYTES_FIRST =
+        4 << 20,               /* an incarnation's first segment; each is twice the one before */
+    WAL_NONE_INTERVAL_MS = 10, /* durability none: written this often */
+    WAL_FLUSH_INTERVAL_MS_DEFAULT = 1000,
+};
+
+/* In a ring: this bit in a record header's size says that the body is not there but a pointer to
+ * the whole record. */
+#define WAL_RECORD_EXTERNAL UINT32_C(0x80000000)
+
+/*
+ * A worker's ring. Positions only grow; a byte stands at position & mask. Records begin at
+ * multiples of 8.
+ *
+ *      tail (log writer)                      head (worker)
+ *      |  taken by an earlier cut  |  records  |  free
+ */
+struct wal_buffer {
+    /* The worker's line: written by the worker, read by the log writer. */
+    CACHE_ALIGNED _Atomic uint64_t
+        inflight; /* 0, or no more than the timestamp that is being taken */
+    _Atomic uint64_t head;
+    _Atomic uint64_t external_in; /* bytes of external records ever appended */
+
+    /* Only the worker's. */
+    CACHE_ALIGNED uint64_t tail_seen;
+    uint64_t last_ts;
+    void *external; /* memory reserved for one external record */
+    size_t external_bytes;
+    bool external_wanted; /* the reservation is for an external record */
+    size_t reserved;      /* bytes of the ring that are promised */
+
+    /* The log writer's line. */
+    CACHE_ALIGNED _Atomic uint64_t tail;
+    _Atomic uint64_t external_out;
+
+    CACHE_ALIGNED struct wal *wal;
+    unsigned number;
+    bool open; /* under wal->mutex */
+    uint64_t mask;
+    unsigned char *ring;
+};
+
+/* What a cut takes from one buffer. */
+struct wal_take {
+    struct wal_buffer *buffer;
+    uint64_t from, to; /* positions in the ring */
+    uint64_t external_bytes;
+    uint64_t bytes, records;
+    uint32_t sum;
+    bool external; /* some of the records are */
+};
+
+struct wal_segment {
+    struct io_file *file;
+    uint64_t number;
+    uint64_t bytes;
+    uint64_t used;
+    uint32_t checksum;        /* of its header */
+    unsigned pending;         /* blocks in flight */
+    bool dirty;               /* has completed writes that no flush has covered */
+    struct wal_segment *next; /* the open ones, oldest first */
+};
+
+/* An epoch from its cut to its publication. */
+struct wal_epoch {
+    uint64_t c;
+    uint64_t sequence; /* 0: no record, no block */
+    struct wal_segment *segment;
+    uint64_t offset;
+    uint64_t bytes, records;
+    bool done;
+    unsigned char *block; /* aligned memory, kept from use to use */
+    size_t block_bytes;
+};
+
+/* Where the log ended, as found by reading it. */
+struct wal_tail_block {
+    uint64_t segment, offset, bytes, sequence;
+};
+
+struct wal_end {
+    uint64_t incarnation; /* the last one; 0 when there is no log */
+    uint64_t sequence, segment, offset;
+    uint32_t checksum;
+    uint64_t durable_sequence;   /* the largest that a block of the last incarnation knew durable */
+    uint64_t segment_max;        /* the largest number of any segment file */
+    struct wal_tail_block *tail; /* used blocks above durable_sequence; malloc'ed */
+    size_t tail_count, tail_capacity;
+};
+
+struct wal {
+    CACHE_ALIGNED _Atomic uint64_t clock;
+
+    CACHE_ALIGNED _Atomic uint64_t durable;
+    _Atomic uint64_t written; /* handed to the operating system, in order */
+    _Atomic bool failed;
+    _Atomic uint64_t failed_clock; /* the clock when the log failed */
+
+    CACHE_ALIGNED _Atomic uint64_t cutting;
+    _Atomic uint64_t last_cut;
+
+    CACHE_ALIGNED _Atomic unsigned kicked;
+    _Atomic unsigned sleeping; /* enum wal_sleep, of the log writer */
+    _Atomic unsigned waiters;  /* threads waiting for `advanced` */
+    _Atomic unsigned room_waiters;
+    _Atomic uint64_t flush_wanted; /* the largest ts somebody wants on stable storage now */
+    _Atomic bool closing;
+
+    CACHE_ALIGNED struct wal_options options;
+    unsigned mutations;
+    uint64_t flush_interval_ns;
+
+    pthread_mutex_t mutex;   /* innermost: nothing else is taken inside */
+    pthread_cond_t wake;     /* for the log writer */
+    pthread_cond_t advanced; /* for wal_wait */
+    pthread_cond_t room;     /* for wal_reserve */
+
+    struct wal_buffer **buffers;
+    _Atomic unsigned buffer_count; /* buffers ever opened */
+
+    /* The log writer's own. */
+    pthread_t writer;
+    bool writer_started;
+    struct io_queue *queue;
+    struct wal_epoch epochs[WAL_INFLIGHT_MAX];
+    uint64_t epoch_first,
+        epoch_next;  /* those in flight; epoch n is in epochs[n % WAL_INFLIGHT_MAX] */
+    unsigned writes; /* in the queue */
+    struct wal_take *takes;
+    uint64_t incarnation, salt;
+    uint64_t sequence;         /* of the last block issued */
+    uint64_t durable_sequence; /* of the last block known durable */
+    uint64_t written_sequence;
+    uint32_t previous_checksum; /* at first that of the first segment's header */
+    uint64_t previous_c;
+    uint64_t cut_next_ns, flush_next_ns;
+    struct wal_segment *segments, *current;
+
+    /* The next segment, made ready by a thread of its own. Under `mutex`. */
+    pthread_t preparer;
+    bool preparer_started;
+    pthread_cond_t prepare;
+    uint64_t prepare_bytes_min; /* nonzero: wanted, at least so large */
+    bool prepare_stop;
+    struct wal_segment *prepared;
+    int prepare_result;
+    char prepare_message[512];
+    struct wal_segment_header segment_header; /* of the next one to be made */
+    uint64_t segment_next_bytes;
+
+    char failure[512]; /* written once, before `failed` */
+
+    struct {
+        _Atomic uint64_t blocks, records, bytes, segments, log_bytes, flushes;
+    } stats;
+};
+
+enum wal_sleep { WAL_AWAKE, WAL_NAPPING, WAL_SLEEPING };
+
+/* wal_open with rules taken out. */
+int wal__open(const struct wal_options *options, unsigned mutations, wal_replay_fn replay,
+              void *arg, struct wal_replay_stats *stats, struct wal **out);
+
+/* wal_buffer.c */
+int wal__buffer_new(struct wal *wal, unsigned number, struct wal_buffer **out);
+void wal__buffer_delete(struct wal_buffer *buffer);
+/* Finds the records up to c; wal__buffer_copy then copies them to `out` and gives their room back.
+ */
+void wal__buffer_take(struct wal_buffer *buffer, uint64_t c, struct wal_take *out);
+void wal__buffer_copy(const struct wal_take *take, unsigned char *out);
+/* Bytes in all rings (and beside them) that no cut has taken. */
+uint64_t wal__pending_bytes(struct wal *wal);
+
+/* wal_segment.c */
+void wal__segment_name(uint64_t number, char out[32]);
+/* True when `name` is that of a segment. */
+bool wal__segment_parse(const char *name, uint64_t *number);
+/* Removes what an interrupted start or a dead incarnation has left: temporary files; segments and
+ * bytes behind the end. */
+int wal__segment_clean_temporary(struct io *io);
+int wal__segment_clean_dead(struct wal *wal, const struct wal_end *end);
+/* Makes the first segment and starts the thread that prepares the others. */
+int wal__segment_start(struct wal *wal, const struct wal_end *end);
+void wal__segment_stop(struct wal *wal);
+/* Makes wal->current a segment with room for a block of `bytes`, waiting for the preparing thread
+ * if need be. */
+int wal__segment_reserve(struct wal *wal, uint64_t bytes);
+/* Closes those that are full and need no flush any more. */
+void wal__segment_retire(struct wal *wal);
+
+/* wal_replay.c: reads the log. `adopt`: the blocks above the durable ones are written again and
+ * flushed. */
+int wal__replay(struct io *io, unsigned mutations, wal_replay_fn each, void *arg,
+                struct wal_replay_stats *stats, struct wal_end *end);
+int wal__replay_adopt(struct io *io, const struct wal_end *end);
+void wal__end_destroy(struct wal_end *end);
+
+/* wal_writer.c */
+int wal__writer_start(struct wal *wal);
+void wal__writer_stop(struct wal *wal);
+/* Marks the log failed, with the diagnostics area's message, and wakes everybody. */
+void wal__fail(struct wal *wal, int code);
+
+#endif

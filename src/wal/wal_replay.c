@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading the log: which blocks count, where it ends, and what is damage.
+ *
+ * The log is a sequence of incarnations, one for each start of the database, each of one or more
+ * segments with consecutive numbers. Within an incarnation blocks carry the sequence numbers 1, 2,
+ * 3 and the checksum of the header before. Several were in flight together, so after a crash block
+ * 7 may be whole where block 6 is torn.
+ *
+ * The end (invariant 2). Let n be the first sequence number at which no valid block is found where
+ * it must be: behind block n - 1, or at the start of a later segment of the incarnation. If the
+ * next incarnation has recorded an end, it is n - 1 or the log is damaged. Otherwise this is the
+ * last incarnation, and everything from there on is searched for block headers: one that knows n
+ * durable proves that n was there once, which is damage; without one, n was never acknowledged and
+ * the log ends. Headers found so, and those of blocks whose body is torn, still raise the clock
+ * (invariant 1): their timestamps were handed out.
+ *
+ * A whole block is checked before any of its records is handed over.
+ *
+ * Adopting. A block that no other knows durable may be valid in the page cache alone: its process
+ * was killed before the flush, or the flush failed and the cache dropped the fact. What follows
+ * would rest on it, and its end is about to be recorded; so such blocks are written again, byte for
+ * byte, and flushed, before anything else is written.
+ *
+ * Reading a log that is being written (wal_read) is allowed: what looks like damage is looked at a
+ * second time, since the block may have been in flight at the first.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "wal/wal_internal.h"
+
+enum { SCAN_BYTES = 64 * WAL_ALIGN };
+
+struct segment {
+    uint64_t number, size;
+    struct wal_segment_header header;
+};
+
+struct reader {
+    struct io *io;
+    unsigned mutations;
+    wal_replay_fn each;
+    void *arg;
+    struct wal_replay_stats *stats;
+    struct wal_end *end;
+
+    struct segment *segments;
+    size_t segment_count, segment_capacity;
+
+    unsigned char *memory; /* of the block or the headers read last */
+    size_t memory_bytes;
+
+    struct io_file *file; /* of segments[file_index] */
+    size_t file_index;
+};
+
+/* Where the next block must be. */
+struct position {
+    size_t segment; /* index */
+    uint64_t offset;
+    uint64_t sequence;
+    uint32_t previous_checksum;
+    uint64_t previous_c;
+};
+
+enum block_state { BLOCK_VALID, BLOCK_ABSENT, BLOCK_BAD };
+
+static int corrupt(const struct reader *reader, size_t segment, uint64_t offset, const char *check)
+{
+    char name[32];
+    wal__segment_name(reader->segments[segment].number, name);
+    return diag_set(ERROR_CORRUPT, "%s, offset %" PRIu64 ": %s", name, offset, check);
+}
+
+/* -------------------------------------------------------------------------------- the segments */
+
+static int segment_add(const char *name, uint64_t size, void *arg)
+{
+    struct reader *reader = arg;
+    uint64_t number;
+    if (!wal__segment_parse(name, &number))
+        return 0;
+    if (reader->segment_count == reader->segment_capacity) {
+        size_t capacity = reader->segment_capacity * 2 + 16;
+        struct segment *segments = realloc(reader->segments, capacity * sizeof(*segments));
+        if (segments == NULL)
+            return diag_set(ERROR_MEMORY, "out of memory while listing log segments");
+        reader->segments = segments;
+        reader->segment_capacity = capacity;
+    }
+    reader->segments[reader->segment_count++] = (struct segment){.number = number, .size = size};
+    reader->stats->log_bytes += size;
+    return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = ((const struct segment *)a)->number, y = ((const struct segment *)b)->number;
+    return x < y ? -1 : x > y;
+}
+
+static int file_select(struct reader *reader, size_t index)
+{
+    if (reader->file != NULL && reader->file_index == index)
+        return 0;
+    if (reader->file != NULL)
+        io_close(reader->file);
+    reader->file = NULL;
+    char name[32];
+    wal__segment_name(reader->segments[index].number, name);
+    int rc = io_open(reader->io, name, IO_READ, &reader->file);
+    if (rc != 0) {
+        reader->file = NULL;
+        return rc;
+    }
+    reader->file_index = index;
+    return 0;
+}
+
+static int memory_reserve(struct reader *reader, uint64_t bytes)
+{
+    if (reader->memory_bytes >= bytes)
+        return 0;
+    free(reader->memory);
+    reader->memory_bytes = 0;
+    reader->memory = malloc(bytes);
+    if (reader->memory == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory for a log block of %" PRIu64 " bytes", bytes);
+    reader->memory_bytes = bytes;
+    return 0;
+}
+
+/* Reads exactly `bytes` of a segment into reader->memory; *whole tells whether they were there. */
+static int segment_read(struct reader *reader, size_t index, uint64_t offset, uint64_t bytes,
+                        bool *whole)
+{
+    int rc = memory_reserve(reader, bytes);
+    if (rc == 0)
+        rc = file_select(reader, index);
+    if (rc != 0)
+        return rc;
+    int64_t got = io_read(reader->file, reader->memory, bytes, offset);
+    if (got < 0)
+        return (int)got;
+    *whole = (uint64_t)got == bytes;
+    return 0;
+}
+
+static int segment_header_read(struct reader *reader, size_t index)
+{
+    struct segment *segment = &reader->segments[index];
+    bool whole;
+    int rc = segment_read(reader, index, 0, WAL_ALIGN, &whole);
+    if (rc != 0)
+        return rc;
+    if (!whole)
+        return corrupt(reader, index, 0, "segment header is missing");
+    const char *check;
+    rc = wal_segment_header_decode(reader->memory, &segment->header, &check);
+    if (rc == ERROR_VERSION)
+        return diag_set(ERROR_VERSION,
+                        "the log has format version %u, this program knows versions up to %d",
+                        segment->header.version, WAL_FORMAT_VERSION);
+    if (rc != 0)
+        return corrupt(reader, index, 0, check);
+    if (segment->header.number != segment->number)
+        return corrupt(reader, index, 0, "segment number differs from the file's name");
+    if (segment->header.clock > reader->stats->clock)
+        reader->stats->clock = segment->header.clock;
+    return 0;
+}
+
+static int segments_read(struct reader *reader)
+{
+    int rc = io_list(reader->io, segment_add, reader);
+    if (rc != 0)
+        return rc;
+    if (reader->segment_count > 0)
+        qsort(reader->segments, reader->segment_count, sizeof(*reader->segments), by_number);
+    for (size_t i = 0; i < reader->segment_count && rc == 0; i++)
+        rc = segment_header_read(reader, i);
+    reader->stats->segments = reader->segment_count;
+    return rc;
+}
+
+/* -------------------------------------------------------------------------------------- blocks */
+
+/* Reads the headers at `offset` and checks that they are a block's of this segment's incarnation.
+ */
+static int headers_read(struct reader *reader, size_t index, uint64_t offset,
+                        struct wal_block_header *out, enum block_state *state, const char **check)
+{
+    const struct segment *segment = &reader->segments[index];
+    bool whole = false;
+    *state = BLOCK_ABSENT;
+    *check = "block is missing";
+    if (offset > segment->size || segment->size - offset < WAL_ALIGN)
+        return 0;
+    int rc = segment_read(reader, index, offset, WAL_ALIGN, &whole);
+    if (rc != 0 || !whole)
+        return rc;
+    memcpy(out, reader->memory, sizeof(*out));
+    if (out->magic == 0)
+        return 0;
+    *state = BLOCK_BAD;
+    *check = "block magic or sizes";
+    if (!wal_block_header_peek(reader->memory, segment->size - offset, out))
+        return 0;
+    uint64_t bytes = wal_block_header_bytes(out->chunks);
+    if (bytes > WAL_ALIGN) {
+        rc = segment_read(reader, index, offset, bytes, &whole);
+        if (rc != 0 || !whole)
+            return rc;
+    }
+    *check = "block header checksum";
+    if (!wal_block_header_verify(reader->memory, segment->header.salt))
+        return 0;
+    *check = "block of another incarnation";
+    if (out->incarnation != segment->header.incarnation)
+        return 0;
+    *state = BLOCK_VALID;
+    *check = NULL;
+    return 0;
+}
+
+/* Reads the block that must be at `position` in segment `index` and checks all of it. */
+static int block_read(struct reader *reader, const struct position *position, size_t index,
+                      uint64_t offset, struct wal_block_header *out, enum block_state *state,
+                      const char **check)
+{
+    int rc = headers_read(reader, index, offset, out, state, check);
+    if (rc != 0 || *state != BLOCK_VALID)
+        return rc;
+    bool whole = false;
+    *state = BLOCK_BAD;
+    *check = "block sequence";
+    if (out->sequence != position->sequence)
+        return 0;
+    *check = "checksum of the previous block";
+    if (out->previous_checksum != position->previous_checksum)
+        return 0;
+    *check = "previous C";
+    if (out->previous_c != position->previous_c || out->c < out->previous_c)
+        return 0;
+    *check = "sequence known durable";
+    if (out->durable_sequence >= out->sequence)
+        return 0;
+    rc = segment_read(reader, index, offset, out->block_bytes, &whole);
+    if (rc != 0)
+        return rc;
+    *check = "block is cut short";
+    if (!whole)
+        return 0;
+    *check = wal_block_body_check(reader->memory);
+    if (*check == NULL)
+        *state = BLOCK_VALID;
+    return 0;
+}
+
+static int tail_add(struct wal_end *end, struct wal_tail_block block)
+{
+    if (end->tail_count == end->tail_capacity) {
+        size_t capacity = end->tail_capacity * 2 + 16;
+        struct wal_tail_block *tail = realloc(end->tail, capacity * sizeof(*tail));
+        if (tail == NULL)
+            return diag_set(ERROR_MEMORY, "out of memory while reading the log");
+        end->tail = tail;
+        end->tail_capacity = capacity;
+    }
+    end->tail[end->tail_count++] = block;
+    return 0;
+}
+
+/* Forgets the tail blocks that are known to be durable. */
+static void tail_trim(struct wal_end *end)
+{
+    size_t known = 0;
+    while (known < end->tail_count && end->tail[known].sequence <= end->durable_sequence)
+        known++;
+    if (known == 0)
+        return;
+    memmove(end->tail, end->tail + known, (end->tail_count - known) * sizeof(*end->tail));
+    end->tail_count -= known;
+}
+
+/* Hands over the records of the valid block in reader->memory and moves `position` behind it. */
+static int block_use(struct reader *reader, struct position *position, size_t index,
+                     uint64_t offset, const struct wal_block_header *header)
+{
+    struct wal_replay_stats *stats = reader->stats;
+    struct wal_end *end = reader->end;
+    int rc = wal_block_each(reader->memory, reader->each, reader->arg);
+    if (rc != 0)
+        return rc;
+    rc = tail_add(end, (struct wal_tail_block){reader->segments[index].number, offset,
+                                               header->block_bytes, header->sequence});
+    if (rc != 0)
+        return rc;
+    if (header->durable_sequence > end->durable_sequence)
+        end->durable_sequence = header->durable_sequence;
+    tail_trim(end);
+    stats->blocks++;
+    stats->records += header->records;
+    stats->bytes += header->data_bytes;
+    stats->last_ts = header->c;
+    if (header->c > stats->clock)
+        stats->clock = header->c;
+    *position = (struct position){
+        .segment = index,
+        .offset = offset + header->block_bytes,
+        .sequence = header->sequence + 1,
+        .previous_checksum = header->checksum,
+        .previous_c = header->c,
+    };
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------- the end */
+
+/* Looks through what is behind the end in segment `index` from `offset` on; *known becomes the
+ * largest sequence that a block header found there knows durable. */
+static int scan_segment(struct reader *reader, size_t index, uint64_t offset, uint64_t *known)
+{
+    static const uint64_t magic = WAL_BLOCK_MAGIC;
+    unsigned char *window = malloc(SCAN_BYTES);
+    if (window == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory while reading the log");
+    int rc = 0;
+    for (uint64_t at = offset; rc == 0; at += SCAN_BYTES) {
+        rc = file_select(reader, index);
+        int64_t got = rc == 0 ? io_read(reader->file, window, SCAN_BYTES, at) : rc;
+        if (got < 0)
+            rc = (int)got;
+        for (int64_t i = 0; rc == 0 && i + WAL_ALIGN <= got; i += WAL_ALIGN) {
+            struct wal_block_header header;
+            enum block_state state;
+            const char *check;
+            if (memcmp(window + i, &magic, sizeof(magic)) != 0)
+                continue;
+            rc = headers_read(reader, index, at + (uint64_t)i, &header, &state, &check);
+            if (rc != 0 || state != BLOCK_VALID)
+                continue;
+            if (header.durable_sequence > *known)
+                *known = header.durable_sequence;
+            if (header.c > reader->stats->clock && !(reader->mutations & WAL_MUTATION_CLOCK_USED))
+                reader->stats->clock = header.c;
+        }
+        if (got < SCAN_BYTES)
+            break;
+    }
+    free(window);
+    return rc;
+}
+
+/* Finds the block that must be next: behind the last one, else at the start of a later segment up
+ * to `last`. What is wrong is reported about the first place, unless that is merely empty and a
+ * later one is not. */
+static int block_find(struct reader *reader, const struct position *position, size_t last,
+                      size_t *index, uint64_t *offset, struct wal_block_header *header,
+                      enum block_state *state, const char **check)
+{
+    *index = position->segment;
+    *offset = position->offset;
+    int rc = block_read(reader, position, *index, *offset, header, state, check);
+    for (size_t i = position->segment + 1; rc == 0 && *state != BLOCK_VALID && i <= last; i++) {
+        struct wal_block_header other;
+        enum block_state other_state;
+        const char *other_check;
+        rc = block_read(reader, position, i, WAL_ALIGN, &other, &other_state, &other_check);
+        if (rc == 0 &&
+            (other_state == BLOCK_VALID || (*state == BLOCK_ABSENT && other_state == BLOCK_BAD))) {
+            *index = i;
+            *offset = WAL_ALIGN;
+            *header = other;
+            *state = other_state;
+            *check = other_check;
+        }
+    }
+    return rc;
+}
+
+/* What the next incarnation says about the end of this one. */
+struct recorded_end {
+    bool known;
+    uint64_t sequence;
+    uint32_t checksum;
+};
+
+/* No valid block is where `position` says: 0 when the log ends here, ERROR_CORRUPT when it is
+ * damaged. */
+static int end_or_damage(struct reader *reader, const struct position *position, size_t last,
+                         const struct recorded_end *recorded, size_t bad_index, uint64_t bad_offset,
+                         const char *check)
+{
+    char message[160];
+    if (recorded->known) {
+        snprintf(message, sizeof(message),
+                 "%s (block %" PRIu64 ", and the log is recorded to end at %" PRIu64 ")", check,
+                 position->sequence, recorded->sequence);
+        return corrupt(reader, bad_index, bad_offset, message);
+    }
+    uint64_t known = 0;
+    int rc = scan_segment(reader, position->segment, position->offset, &known);
+    for (size_t i = position->segment + 1; rc == 0 && i <= last; i++)
+        rc = scan_segment(reader, i, WAL_ALIGN, &known);
+    if (rc != 0 || known < position->sequence || reader->mutations & WAL_MUTATION_NO_DAMAGE)
+        return rc;
+    snprintf(message, sizeof(message),
+             "%s (block %" PRIu64 ", and a later one knows block %" PRIu64 " durable)", check,
+             position->sequence, known);
+    return corrupt(reader, bad_index, bad_offset, message);
+}
+
+/* The blocks of one incarnation, in the segments first to last. */
+static int incarnation_replay(struct reader *reader, size_t first, size_t last,
+                              const struct recorded_end *recorded)
+{
+    const struct wal_segment_header *start = &reader->segments[first].header;
+    struct wal_end *end = reader->end;
+    struct position position = {
+        .segment = first,
+        .offset = WAL_ALIGN,
+        .sequence = 1,
+        .previous_checksum = start->checksum,
+        .previous_c = start->clock,
+    };
+    end->incarnation = start->incarnation;
+    end->durable_sequence = 0;
+    end->tail_count = 0;
+    int rc = 0;
+    bool again = false;
+    while (rc == 0 && !(recorded->known && position.sequence > recorded->sequence)) {
+        struct wal_block_header header;
+        enum block_state state;
+        const char *check;
+        size_t index;
+        uint64_t offset;
+        rc = block_find(reader, &position, last, &index, &offset, &header, &state, &check);
+        if (rc != 0)
+            return rc;
+        if (state == BLOCK_VALID) {
+            rc = block_use(reader, &position, index, offset, &header);
+            again = false;
+            continue;
+        }
+        rc = end_or_damage(reader, &position, last, recorded, index, offset, check);
+        if (rc == 0)
+            break;
+        if (rc == ERROR_CORRUPT && !again) {
+            again = true; /* it may have been in flight */
+            rc = 0;
+        }
+    }
+    if (rc == 0 && recorded->known && position.previous_checksum != recorded->checksum)
+        return corrupt(reader, position.segment, position.offset,
+                       "checksum of the last block of the incarnation");
+    end->sequence = position.sequence - 1;
+    end->segment = reader->segments[position.segment].number;
+    end->offset = position.offset;
+    end->checksum = position.previous_checksum;
+    return rc;
+}
+
+/* ------------------------------------------------------------------------------ incarnations */
+
+/* The index behind the last segment of the incarnation that begins at `first`. */
+static size_t incarnation_end(const struct reader *reader, size_t first)
+{
+    size_t i = first + 1;
+    while (i < reader->segment_count &&
+           reader->segments[i].header.incarnation == reader->segments[first].header.incarnation)
+        i++;
+    return i;
+}
+
+/* Checks that the segments of an incarnation, up to the one in which it is recorded to end, are all
+ * there, and sets *last. */
+static int incarnation_check(const struct reader *reader, size_t first, size_t behind,
+                             uint64_t end_segment, size_t *last)
+{
+    const struct segment *start = &reader->segments[first];
+    const char *missing = "the segment before this one is missing";
+    if (start->header.index != 0)
+        return corrupt(reader, first, 0, missing);
+    *last = first;
+    for (size_t i = first; i < behind && reader->segments[i].number <= end_segment; i++) {
+        const struct segment *segment = &reader->segments[i];
+        if (segment->header.index != i - first || segment->number != start->number + (i - first))
+            return corrupt(reader, i, 0, missing);
+        if (segment->header.salt != start->header.salt)
+            return corrupt(reader, i, 0, "salt of the incarnation");
+        *last = i;
+    }
+    if (end_segment != UINT64_MAX && reader->segments[*last].number != end_segment)
+        return corrupt(reader, *last, 0, "a segment behind this one is missing");
+    return 0;
+}
+
+static int incarnations_replay(struct reader *reader)
+{
+    uint64_t previous = 0;
+    for (size_t first = 0; first < reader->segment_count;) {
+        size_t behind = incarnation_end(reader, first), last;
+        struct recorded_end recorded = {.known = behind < reader->segment_count};
+        uint64_t end_segment = UINT64_MAX;
+        if (reader->segments[first].header.previous_incarnation != previous)
+            return corrupt(reader, first, 0, "the incarnation before this one is missing");
+        if (recorded.known) {
+            const struct wal_segment_header *next = &reader->segments[behind].header;
+            recorded.known = next->end_sequence != UINT64_MAX;
+            recorded.sequence = next->end_sequence;
+            recorded.checksum = next->end_checksum;
+            end_segment = recorded.known ? next->end_segment : UINT64_MAX;
+        }
+        int rc = incarnation_check(reader, first, behind, end_segment, &last);
+        if (rc == 0)
+            rc = incarnation_replay(reader, first, last, &recorded);
+        if (rc != 0)
+            return rc;
+        previous = reader->segments[first].header.incarnation;
+        first = behind;
+    }
+    return 0;
+}
+
+int wal__replay(struct io *io, unsigned mutations, wal_replay_fn each, void *arg,
+                struct wal_replay_stats *stats, struct wal_end *end)
+{
+    struct reader reader = {
+        .io = io, .mutations = mutations, .each = each, .arg = arg, .stats = stats, .end = end};
+    memset(stats, 0, sizeof(*stats));
+    memset(end, 0, sizeof(*end));
+    int rc = segments_read(&reader);
+    if (rc == 0 && reader.segment_count > 0)
+        end->segment_max = reader.segments[reader.segment_count - 1].number;
+    if (rc == 0)
+        rc = incarnations_replay(&reader);
+    if (reader.file != NULL)
+        io_close(reader.file);
+    free(reader.memory);
+    free(reader.segments);
+    if (rc != 0)
+        wal__end_destroy(end);
+    return rc;
+}
+
+void wal__end_destroy(struct wal_end *end)
+{
+    free(end->tail);
+    end->tail = NULL;
+    end->tail_count = end->tail_capacity = 0;
+}
+
+/* Writes one block again as it is. */
+static int rewrite(struct io_file *file, const struct wal_tail_block *block)
+{
+    void *bytes = malloc(block->bytes);
+    if (bytes == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory for a log block of %" PRIu64 " bytes",
+                        block->bytes);
+    int64_t got = io_read(file, bytes, block->bytes, block->offset);
+    int rc = got < 0 ? (int)got : 0;
+    if (rc == 0 && (uint64_t)got != block->bytes)
+        rc = diag_set(ERROR_IO, "a log segment became shorter while it was read");
+    if (rc == 0)
+        rc = io_write(file, bytes, block->bytes, block->offset);
+    free(bytes);
+    return rc;
+}
+
+int wal__replay_adopt(struct io *io, const struct wal_end *end)
+{
+    for (size_t i = 0; i < end->tail_count;) {
+        char name[32];
+        struct io_file *file;
+        uint64_t segment = end->tail[i].segment;
+        wal__segment_name(segment, name);
+        int rc = io_open(io, name, IO_WRITE, &file);
+        if (rc != 0)
+            return rc;
+        for (; rc == 0 && i < end->tail_count && end->tail[i].segment == segment; i++)
+            rc = rewrite(file, &end->tail[i]);
+        if (rc == 0)
+            rc = io_sync(file);
+        io_close(file);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Segments: the files of the log, wal-<sixteen digits>.log, numbered upwards for ever.
+ *
+ * A segment is made whole before it has its name: a temporary file is filled with zeros, gets its
+ * header, is flushed, renamed, and the directory flushed. So a file with a segment's name has a
+ * valid header, whatever was interrupted, and writing a block into it changes no metadata: one
+ * direct write makes it durable. What an interrupted start leaves is a temporary file, and the next
+ * start removes it.
+ *
+ * The next segment is prepared by a thread of its own while the current one fills. The first of an
+ * incarnation is small, so that starting is quick, and each is twice the size of the one before up
+ * to segment_bytes. A block larger than the one that has been prepared goes into the one after it,
+ * which is made large enough; the reader finds the smaller one empty.
+ *
+ * Every segment header says where the previous incarnation ended (invariant 2). The first segment
+ * is durable before anything else happens, and only then are the dead blocks behind that end cut
+ * off and dead segments removed.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "wal/wal_internal.h"
+
+#define NAME_DIGITS 16
+#define NAME_PREFIX "wal-"
+
+static void name_with(uint64_t number, const char *suffix, char out[32])
+{
+    snprintf(out, 32, NAME_PREFIX "%0*" PRIu64 "%s", NAME_DIGITS,
+             number % UINT64_C(10000000000000000), suffix);
+}
+
+void wal__segment_name(uint64_t number, char out[32])
+{
+    name_with(number, ".log", out);
+}
+
+static bool parse_with(const char *name, const char *suffix, uint64_t *number)
+{
+    if (strlen(name) != strlen(NAME_PREFIX) + NAME_DIGITS + strlen(suffix) ||
+        strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0)
+        return false;
+    *number = 0;
+    const char *digits = name + strlen(NAME_PREFIX);
+    for (int i = 0; i < NAME_DIGITS; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
+            return false;
+        *number = *number * 10 + (uint64_t)(digits[i] - '0');
+    }
+    return strcmp(digits + NAME_DIGITS, suffix) == 0;
+}
+
+bool wal__segment_parse(const char *name, uint64_t *number)
+{
+    return parse_with(name, ".log", number);
+}
+
+/* ------------------------------------------------------------------------------------ cleaning */
+
+/* Numbers of the files with one suffix, collected first because a directory is not changed while it
+ * is listed. */
+struct numbers {
+    const char *suffix;
+    uint64_t *items;
+    size_t count, capacity;
+};
+
+static int collect_number(const char *name, uint64_t size, void *arg)
+{
+    struct numbers *numbers = arg;
+    uint64_t number;
+    (void)size;
+    if (!parse_with(name, numbers->suffix, &number))
+        return 0;
+    if (numbers->count == numbers->capacity) {
+        size_t capacity = numbers->capacity * 2 + 16;
+        uint64_t *items = realloc(numbers->items, capacity * sizeof(*items));
+        if (items == NULL)
+            return diag_set(ERROR_MEMORY, "out of memory while listing log segments");
+        numbers->items = items;
+        numbers->capacity = capacity;
+    }
+    numbers->items[numbers->count++] = number;
+    return 0;
+}
+
+/* Removes the files with `suffix` and a number in (above, below). */
+static int unlink_between(struct io *io, const char *suffix, uint64_t above, uint64_t below)
+{
+    struct numbers numbers = {.suffix = suffix};
+    int rc = io_list(io, collect_number, &numbers);
+    for (size_t i = 0; rc == 0 && i < numbers.count; i++) {
+        char name[32];
+        name_with(numbers.items[i], suffix, name);
+        if (numbers.items[i] > above && numbers.items[i] < below)
+            rc = io_unlink(io, name);
+    }
+    free(numbers.items);
+    return rc;
+}
+
+int wal__segment_clean_temporary(struct io *io)
+{
+    return unlink_between(io, ".tmp", 0, UINT64_MAX);
+}
+
+int wal__segment_clean_dead(struct wal *wal, const struct wal_end *end)
+{
+    if (end->incarnation == 0 || wal->mutations & WAL_MUTATION_NO_END)
+        return 0;
+    int rc = unlink_between(wal->options.io, ".log", end->segment, wal->current->number);
+    if (rc != 0)
+        return rc;
+    char name[32];
+    struct io_file *file;
+    wal__segment_name(end->segment, name);
+    rc = io_open(wal->options.io, name, IO_WRITE, &file);
+    if (rc != 0)
+        return rc;
+    int64_t size = io_size(file);
+    if (size < 0)
+        rc = (int)size;
+    else if ((uint64_t)size > end->offset)
+        rc = io_truncate(file, end->offset);
+    io_close(file);
+    return rc;
+}
+
+/* -------------------------------------------------------------------------------------- making */
+
+static bool writes_durably(const struct wal *wal)
+{
+    return wal->options.durability == WAL_DURABILITY_COMMIT && !wal->options.skip_flush;
+}
+
+/* Fills the temporary file and makes it durable. */
+static int fill(struct io_file *file, uint64_t bytes, struct wal_segment_header *header)
+{
+    void *page = aligned_alloc(IO_ALIGN, WAL_ALIGN);
+    if (page == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory for a log segment");
+    int rc = io_allocate_zeros(file, bytes);
+    wal_segment_header_encode(header, page);
+    if (rc == 0)
+        rc = io_write(file, page, WAL_ALIGN, 0);
+    if (rc == 0)
+        rc = io_sync(file);
+    free(page);
+    return rc;
+}
+
+/* Makes the segment of `header`, durable with its name, and opens it. */
+static int segment_new(struct wal *wal, struct wal_segment_header *header, uint64_t bytes,
+                       struct wal_segment **out)
+{
+    struct io *io = wal->options.io;
+    char temporary[32], name[32];
+    name_with(header->number, ".tmp", temporary);
+    wal__segment_name(header->number, name);
+    struct wal_segment *segment = calloc(1, sizeof(*segment));
+    if (segment == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory for a log segment");
+    struct io_file *file;
+    int rc = io_open(io, temporary, IO_WRITE | IO_CREATE | IO_TRUNCATE, &file);
+    if (rc != 0)
+        goto fail;
+    rc = fill(file, bytes, header);
+    io_close(file);
+    if (rc == 0)
+        rc = io_rename(io, temporary, name);
+    if (rc == 0)
+        rc = io_sync_dir(io);
+    if (rc == 0)
+        rc = io_open(io, name, IO_WRITE | (writes_durably(wal) ? IO_DIRECT : 0), &segment->file);
+    if (rc != 0)
+        goto fail;
+    segment->number = header->number;
+    segment->bytes = bytes;
+    segment->used = WAL_ALIGN;
+    segment->checksum = header->checksum;
+    atomic_fetch_add(&wal->stats.segments, 1);
+    atomic_fetch_add(&wal->stats.log_bytes, bytes);
+    *out = segment;
+    return 0;
+fail:
+    free(segment);
+    return rc;
+}
+
+static void segment_delete(struct wal_segment *segment)
+{
+    io_close(segment->file);
+    free(segment);
+}
+
+/* Makes the next segment in turn. Called by one thread at a time. */
+static int make_next(struct wal *wal, uint64_t bytes_min, struct wal_segment **out)
+{
+    uint64_t bytes = wal->segment_next_bytes > bytes_min ? wal->segment_next_bytes : bytes_min;
+    int rc = segment_new(wal, &wal->segment_header, bytes, out);
+    if (rc != 0)
+        return rc;
+    wal->segment_header.number++;
+    wal->segment_header.index++;
+    wal->segment_next_bytes *= 2;
+    if (wal->segment_next_bytes > wal->options.segment_bytes)
+        wal->segment_next_bytes = wal->options.segment_bytes;
+    return 0;
+}
+
+static void *preparer_main(void *arg)
+{
+    struct wal *wal = arg;
+    log_thread_name("wal-prepare");
+    pthread_mutex_lock(&wal->mutex);
+    while (!wal->prepare_stop) {
+        if (wal->prepare_bytes_min == 0) {
+            pthread_cond_wait(&wal->prepare, &wal->mutex);
+            continue;
+        }
+        uint64_t bytes_min = wal->prepare_bytes_min;
+        struct wal_segment *segment = NULL;
+        pthread_mutex_unlock(&wal->mutex);
+        int rc = make_next(wal, bytes_min, &segment);
+        pthread_mutex_lock(&wal->mutex);
+        wal->prepare_bytes_min = 0;
+        wal->prepared = segment;
+        wal->prepare_result = rc;
+        if (rc != 0)
+            snprintf(wal->prepare_message, sizeof(wal->prepare_message), "%s",
+                     diag_message_for(rc));
+        pthread_cond_broadcast(&wal->prepare);
+    }
+    pthread_mutex_unlock(&wal->mutex);
+    return NULL;
+}
+
+static void segment_append(struct wal *wal, struct wal_segment *segment)
+{
+    struct wal_segment **last = &wal->segments;
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = segment;
+    wal->current = segment;
+}
+
+int wal__segment_start(struct wal *wal, const struct wal_end *end)
+{
+    wal->segment_next_bytes = WAL_SEGMENT_BYTES_FIRST;
+    if (wal->segment_next_bytes > wal->options.segment_bytes)
+        wal->segment_next_bytes = wal->options.segment_bytes;
+    wal->segment_header = (struct wal_segment_header){
+        .number = end->segment_max + 1,
+        .incarnation = wal->incarnation,
+        .salt = wal->salt,
+        .previous_incarnation = end->incarnation,
+        .end_sequence = wal->mutations & WAL_MUTATION_NO_END ? UINT64_MAX : end->sequence,
+        .end_segment = end->segment,
+        .end_offset = end->offset,
+        .end_checksum = end->checksum,
+        .clock = load_relaxed(&wal->clock),
+    };
+    struct wal_segment *first;
+    int rc = make_next(wal, 2 * WAL_ALIGN, &first);
+    if (rc != 0)
+        return rc;
+    segment_append(wal, first);
+    wal->previous_checksum = first->checksum;
+    wal->prepare_bytes_min = 2 * WAL_ALIGN;
+    int error = pthread_create(&wal->preparer, NULL, preparer_main, wal);
+    if (error != 0)
+        return diag_set_errno(ERROR_MEMORY, error, "the log's second thread does not start");
+    wal->preparer_started = true;
+    return 0;
+}
+
+void wal__segment_stop(struct wal *wal)
+{
+    if (wal->preparer_started) {
+        pthread_mutex_lock(&wal->mutex);
+        wal->prepare_stop = true;
+        pthread_cond_broadcast(&wal->prepare);
+        pthread_mutex_unlock(&wal->mutex);
+        pthread_join(wal->preparer, NULL);
+    }
+    if (wal->prepared != NULL) {
+        /* Nothing depends on it: the next start would remove it. */
+        char name[32];
+        wal__segment_name(wal->prepared->number, name);
+        segment_delete(wal->prepared);
+        (void)io_unlink(wal->options.io, name);
+    }
+    while (wal->segments != NULL) {
+        struct wal_segment *segment = wal->segments;
+        wal->segments = segment->next;
+        segment_delete(segment);
+    }
+}
+
+/* Takes the prepared segment and asks for the one after it, made for a block of `bytes` if this one
+ * is too small for it. */
+static int roll(struct wal *wal, uint64_t bytes)
+{
+    pthread_mutex_lock(&wal->mutex);
+    while (wal->prepared == NULL && wal->prepare_result == 0)
+        pthread_cond_wait(&wal->prepare, &wal->mutex);
+    struct wal_segment *segment = wal->prepared;
+    if (segment != NULL) {
+        wal->prepared = NULL;
+        wal->prepare_bytes_min =
+            WAL_ALIGN + (segment->bytes - WAL_ALIGN < bytes ? bytes : WAL_ALIGN);
+        pthread_cond_broadcast(&wal->prepare);
+    }
+    pthread_mutex_unlock(&wal->mutex);
+    if (segment == NULL)
+        return diag_set(wal->prepare_result, "no new log segment: %s", wal->prepare_message);
+    segment_append(wal, segment);
+    return 0;
+}
+
+int wal__segment_reserve(struct wal *wal, uint64_t bytes)
+{
+    int rc = 0;
+    while (rc == 0 && wal->current->bytes - wal->current->used < bytes)
+        rc = roll(wal, bytes);
+    return rc;
+}
+
+void wal__segment_retire(struct wal *wal)
+{
+    for (struct wal_segment **link = &wal->segments; *link != wal->current;) {
+        struct wal_segment *segment = *link;
+        if (segment->pending == 0 && !segment->dirty) {
+            *link = segment->next;
+            segment_delete(segment);
+        } else {
+            link = &segment->next;
+        }
+    }
+}

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The log writer: one thread that ends epochs, writes blocks and publishes D.
+ *
+ *      cut      raise `cutting`, fence, read C, record it as the last cut, lower the flag
+ * (invariant 12); wait until no worker is between wal_begin and wal_end with a lower bound <= C
+ * (invariant 1) collect  from each ring the prefix up to C; room for the block in a segment; copy;
+ * seal the header write    through the io queue; up to WAL_INFLIGHT_MAX epochs at once publish  in
+ * order of sequence: an epoch counts when its block and all before it are done (invariant 2)
+ *
+ * The log writer copies each prefix once: direct I/O wants aligned memory, and a cut falls between
+ * two records of a ring that its worker goes on filling. It computes no checksum over bodies; those
+ * are the workers' (invariant 5).
+ *
+ * Cadence. With nothing in flight an epoch ends as soon as somebody asks. While a block is in
+ * flight, commits gather: they become one block when it is done, so one flush serves everybody.
+ * Only when much has gathered (WAL_PIPELINE_BYTES) does another block start at once, which keeps
+ * the disk busy during bulk loads and does not spend a block on each commit otherwise. A second
+ * block could not be acknowledged before the first anyway.
+ *
+ * An epoch without records needs no block: it takes its turn in the order, so that D still passes
+ * the timestamps of transactions that failed validation.
+ *
+ * Sleeping. wal_kick sets `kicked` and then looks whether the writer sleeps; the writer says that
+ * it sleeps and then looks at `kicked`. All four are sequentially consistent, so one sees the
+ * other. A kick that finds `kicked` set need do nothing: the writer takes the flag before it reads
+ * the clock for a cut.
+ *
+ * Failure (invariant 7): wal__fail freezes D, keeps the message, wakes all who wait. What is in
+ * flight is waited for and not published; nothing is written or flushed again.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "wal/wal_internal.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+static uint64_t now_ns(void)
+{
+    return clock_monotonic_ns(clock_system());
+}
+
+static bool has_level(const struct wal *wal, enum wal_durability level)
+{
+    return wal->options.durability == level;
+}
+
+static unsigned epochs_inflight(const struct wal *wal)
+{
+    return (unsigned)(wal->epoch_next - wal->epoch_first);
+}
+
+/* ------------------------------------------------------------------------------------- failing */
+
+void wal__fail(struct wal *wal, int code)
+{
+    if (wal_failed(wal))
+        return;
+    snprintf(wal->failure, sizeof(wal->failure), "%s", diag_message_for(code));
+    log_error("the log failed, writes are refused until restart: %s", wal->failure);
+    store_seq_cst(&wal->failed_clock, load_seq_cst(&wal->clock));
+    store_seq_cst(&wal->failed, true);
+    pthread_mutex_lock(&wal->mutex);
+    pthread_cond_broadcast(&wal->advanced);
+    pthread_cond_broadcast(&wal->room);
+    pthread_mutex_unlock(&wal->mutex);
+    if (wal->options.on_advance != NULL)
+        wal->options.on_advance(wal->options.arg);
+}
+
+/* ---------------------------------------------------------------------------------- publishing */
+
+static void notify_advance(struct wal *wal)
+{
+    if (load_seq_cst(&wal->waiters) > 0) {
+        pthread_mutex_lock(&wal->mutex);
+        pthread_cond_broadcast(&wal->advanced);
+        pthread_mutex_unlock(&wal->mutex);
+    }
+    if (wal->options.on_advance != NULL)
+        wal->options.on_advance(wal->options.arg);
+}
+
+static void epoch_release(struct wal_epoch *epoch)
+{
+    if (epoch->block_bytes > WAL_BLOCK_KEEP_BYTES) {
+        free(epoch->block);
+        epoch->block = NULL;
+        epoch->block_bytes = 0;
+    }
+}
+
+static void count_block(struct wal *wal, const struct wal_epoch *epoch)
+{
+    atomic_fetch_add_explicit(&wal->stats.blocks, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&wal->stats.records, epoch->records, memory_order_relaxed);
+    atomic_fetch_add_explicit(&wal->stats.bytes, epoch->bytes, memory_order_relaxed);
+    if (has_level(wal, WAL_DURABILITY_COMMIT))
+        atomic_fetch_add_explicit(&wal->stats.flushes, 1, memory_order_relaxed);
+}
+
+static void advance_written(struct wal *wal, uint64_t c, uint64_t sequence)
+{
+    if (load_relaxed(&wal->written) == load_relaxed(&wal->durable))
+        wal->flush_next_ns = now_ns() + wal->flush_interval_ns;
+    if (sequence != 0)
+        wal->written_sequence = sequence;
+    store_seq_cst(&wal->written, c);
+    if (has_level(wal, WAL_DURABILITY_COMMIT)) {
+        wal->durable_sequence = wal->written_sequence;
+        store_seq_cst(&wal->durable, c);
+    }
+}
+
+/* Publishes the epochs that are done, up to the first that is not. */
+static void publish(struct wal *wal)
+{
+    bool advanced = false;
+    while (!wal_failed(wal) && wal->epoch_first < wal->epoch_next) {
+        struct wal_epoch *epoch = &wal->epochs[wal->epoch_first % WAL_INFLIGHT_MAX];
+        if (!epoch->done)
+            break;
+        advance_written(wal, epoch->c, epoch->sequence);
+        if (epoch->sequence != 0)
+            count_block(wal, epoch);
+        epoch_release(epoch);
+        wal->epoch_first++;
+        advanced = true;
+    }
+    if (!advanced)
+        return;
+    wal__segment_retire(wal);
+    notify_advance(wal);
+}
+
+static void epoch_done(struct wal *wal, const struct io_completion *completion)
+{
+    struct wal_epoch *epoch = &wal->epochs[completion->cookie % WAL_INFLIGHT_MAX];
+    ASSERT(!epoch->done && epoch->sequence != 0);
+    wal->writes--;
+    epoch->segment->pending--;
+    if (completion->result != 0 && !(wal->mutations & WAL_MUTATION_GO_ON)) {
+        char name[32];
+        wal__segment_name(epoch->segment->number, name);
+        wal__fail(wal, diag_set_errno(completion->result, completion->system_error,
+                                      "writing block %" PRIu64 " to %s, offset %" PRIu64,
+                                      epoch->sequence, name, epoch->offset));
+        return;
+    }
+    epoch->done = true;
+    if (!has_level(wal, WAL_DURABILITY_COMMIT))
+        epoch->segment->dirty = true;
+    if (wal->mutations & WAL_MUTATION_ANY_ORDER && epoch->c > load_relaxed(&wal->durable)) {
+        store_seq_cst(&wal->durable, epoch->c);
+        notify_advance(wal);
+    }
+}
+
+/* Takes completions; with `block` at least one if anything is in flight. */
+static void reap(struct wal *wal, bool block)
+{
+    struct io_completion completions[WAL_INFLIGHT_MAX];
+    if (wal->writes > 0) {
+        int count = io_queue_wait(wal->queue, block, completions, WAL_INFLIGHT_MAX);
+        if (count < 0) {
+            wal->writes = 0; /* there is no way to hear of them any more */
+            wal__fail(wal, count);
+        }
+        for (int i = 0; i < count; i++)
+            epoch_done(wal, &completions[i]);
+    }
+    publish(wal);
+}
+
+/* ------------------------------------------------------------------------------------- cutting */
+
+/* Ends an epoch and returns its C, with every record up to C in the rings. */
+static uint64_t cut(struct wal *wal)
+{
+    bool flag = !(wal->mutations & WAL_MUTATION_NO_CUT_FLAG);
+    store_seq_cst(&wal->cutting, flag);
+    fence_seq_cst(&wal->cutting);
+    uint64_t c = load_seq_cst(&wal->clock);
+    store_seq_cst(&wal->last_cut, c);
+    store_seq_cst(&wal->cutting, 0);
+    unsigned count = load_acquire(&wal->buffer_count);
+    for (unsigned i = 0; i < count && !(wal->mutations & WAL_MUTATION_NO_WAIT); i++) {
+        uint64_t bound;
+        unsigned turn = 0;
+        while ((bound = load_seq_cst(&wal->buffers[i]->inflight)) != 0 && bound <= c)
+            spin_wait(&turn);
+    }
+    return c;
+}
+
+static int block_memory(struct wal_epoch *epoch, uint64_t bytes)
+{
+    if (epoch->block_bytes >= bytes)
+        return 0;
+    free(epoch->block);
+    epoch->block_bytes = 0;
+    epoch->block = aligned_alloc(IO_ALIGN, bytes);
+    if (epoch->block == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory for a log block of %" PRIu64 " bytes", bytes);
+    epoch->block_bytes = bytes;
+    return 0;
+}
+
+/* Copies what was taken into the epoch's block of `block_bytes` and seals it. */
+static void block_fill(struct wal *wal, struct wal_epoch *epoch, unsigned chunks,
+                       const struct wal_block_header *header)
+{
+    unsigned char *chunk_out = epoch->block + sizeof(*header);
+    unsigned char *out = epoch->block + wal_block_header_bytes(chunks);
+    memcpy(epoch->block, header, sizeof(*header));
+    for (unsigned i = 0; i < chunks; i++) {
+        const struct wal_take *take = &wal->takes[i];
+        struct wal_chunk_header chunk = {
+            .worker = take->buffer->number,
+            .bytes = take->bytes,
+            .records = take->records,
+            .sum = take->sum,
+        };
+        memcpy(chunk_out, &chunk, sizeof(chunk));
+        chunk_out += sizeof(chunk);
+        wal__buffer_copy(take, out);
+        out += take->bytes;
+    }
+    memset(out, 0, (size_t)(epoch->block + header->block_bytes - out));
+    wal_block_header_seal(epoch->block, wal->salt);
+}
+
+static void wake_room_waiters(struct wal *wal)
+{
+    if (load_seq_cst(&wal->room_waiters) == 0)
+        return;
+    pthread_mutex_lock(&wal->mutex);
+    pthread_cond_broadcast(&wal->room);
+    pthread_mutex_unlock(&wal->mutex);
+}
+
+/* Makes a block of the first `chunks` takes and starts writing it. */
+static int epoch_write(struct wal *wal, struct wal_epoch *epoch, unsigned chunks,
+                       uint64_t data_bytes)
+{
+    uint64_t bytes = wal_align_up(wal_block_header_bytes(chunks) + data_bytes);
+    int rc = wal__segment_reserve(wal, bytes);
+    if (rc == 0)
+        rc = block_memory(epoch, bytes);
+    if (rc != 0)
+        return rc;
+    struct wal_block_header header = {
+        .incarnation = wal->incarnation,
+        .sequence = ++wal->sequence,
+        .previous_checksum = wal->previous_checksum,
+        .chunks = chunks,
+        .durable_sequence = wal->durable_sequence,
+        .previous_c = wal->previous_c,
+        .c = epoch->c,
+        .block_bytes = bytes,
+        .data_bytes = data_bytes,
+        .records = epoch->records,
+    };
+    block_fill(wal, epoch, chunks, &header);
+    wake_room_waiters(wal);
+    memcpy(&header, epoch->block, sizeof(header));
+    wal->previous_checksum = header.checksum;
+    wal->previous_c = epoch->c;
+    epoch->sequence = header.sequence;
+    epoch->segment = wal->current;
+    epoch->offset = wal->current->used;
+    epoch->bytes = bytes;
+    epoch->segment->used += bytes;
+    bool durable = has_level(wal, WAL_DURABILITY_COMMIT) && !wal->options.skip_flush;
+    rc = io_queue_write(wal->queue, epoch->segment->file, epoch->block, bytes, epoch->offset,
+                        durable, wal->epoch_next);
+    if (rc != 0)
+        return rc;
+    epoch->segment->pending++;
+    wal->writes++;
+    return 0;
+}
+
+static void epoch_begin(struct wal *wal)
+{
+    struct wal_epoch *epoch = &wal->epochs[wal->epoch_next % WAL_INFLIGHT_MAX];
+    epoch->c = cut(wal);
+    epoch->sequence = 0;
+    epoch->records = 0;
+    wal->cut_next_ns = now_ns() + WAL_NONE_INTERVAL_MS * NS_PER_MS;
+    unsigned chunks = 0, count = load_acquire(&wal->buffer_count);
+    uint64_t data_bytes = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct wal_take *take = &wal->takes[chunks];
+        wal__buffer_take(wal->buffers[i], epoch->c, take);
+        if (take->records == 0)
+            continue;
+        chunks++;
+        data_bytes += take->bytes;
+        epoch->records += take->records;
+    }
+    epoch->done = chunks == 0;
+    int rc = chunks == 0 ? 0 : epoch_write(wal, epoch, chunks, data_bytes);
+    if (rc != 0)
+        wal__fail(wal, rc);
+    else
+        wal->epoch_next++;
+}
+
+/* Whether an epoch is to end now. Consumes the kick when it looks at the clock, in this order. */
+static bool cut_is_due(struct wal *wal)
+{
+    unsigned inflight = epochs_inflight(wal);
+    if (inflight == WAL_INFLIGHT_MAX ||
+        (inflight > 0 && wal__pending_bytes(wal) < WAL_PIPELINE_BYTES))
+        return false;
+    bool asked = atomic_exchange(&wal->kicked, 0) != 0;
+    uint64_t last_cut = load_relaxed(&wal->last_cut);
+    if (load_seq_cst(&wal->clock) == last_cut)
+        return false;
+    return asked || load_seq_cst(&wal->closing) || load_seq_cst(&wal->flush_wanted) > last_cut ||
+           (has_level(wal, WAL_DURABILITY_NONE) && now_ns() >= wal->cut_next_ns);
+}
+
+/* ------------------------------------------------------------------------------------ flushing */
+
+/* Under interval and none: whether what has been written is to be flushed now. */
+static bool flush_is_due(struct wal *wal)
+{
+    uint64_t durable = load_relaxed(&wal->durable);
+    if (load_relaxed(&wal->written) == durable)
+        return false;
+    return load_seq_cst(&wal->flush_wanted) > durable || load_seq_cst(&wal->closing) ||
+           now_ns() >= wal->flush_next_ns;
+}
+
+static void flush(struct wal *wal)
+{
+    for (struct wal_segment *segment = wal->segments; segment != NULL; segment = segment->next) {
+        if (!segment->dirty)
+            continue;
+        segment->dirty = false;
+        int rc = wal->options.skip_flush ? 0 : io_sync(segment->file);
+        if (rc != 0) {
+            wal__fail(wal, rc);
+            return;
+        }
+        atomic_fetch_add_explicit(&wal->stats.flushes, 1, memory_order_relaxed);
+    }
+    wal->durable_sequence = wal->written_sequence;
+    store_seq_cst(&wal->durable, load_relaxed(&wal->written));
+    wal__segment_retire(wal);
+    notify_advance(wal);
+}
+
+/* ---------------------------------------------------------------------------------- the thread */
+
+static void wait_until(struct wal *wal, uint64_t deadline_ns)
+{
+    if (deadline_ns == UINT64_MAX) {
+        pthread_cond_wait(&wal->wake, &wal->mutex);
+        return;
+    }
+    struct timespec until = {
+        .tv_sec = (time_t)(deadline_ns / (1000 * NS_PER_MS)),
+        .tv_nsec = (long)(deadline_ns % (1000 * NS_PER_MS)),
+    };
+    pthread_cond_timedwait(&wal->wake, &wal->mutex, &until);
+}
+
+/* Sleeps until kicked or until the next thing to do. */
+static void sleep_a_while(struct wal *wal)
+{
+    bool none = has_level(wal, WAL_DURABILITY_NONE);
+    bool pending = none && load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut);
+    uint64_t deadline = UINT64_MAX;
+    if (load_relaxed(&wal->written) != load_relaxed(&wal->durable))
+        deadline = wal->flush_next_ns;
+    if (pending && wal->cut_next_ns < deadline)
+        deadline = wal->cut_next_ns;
+    pthread_mutex_lock(&wal->mutex);
+    store_seq_cst(&wal->sleeping, pending ? WAL_NAPPING : WAL_SLEEPING);
+    bool missed = none && !pending && load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut);
+    if (!missed && load_seq_cst(&wal->kicked) == 0 && !load_seq_cst(&wal->closing))
+        wait_until(wal, deadline);
+    store_seq_cst(&wal->sleeping, WAL_AWAKE);
+    pthread_mutex_unlock(&wal->mutex);
+}
+
+static void sleep_until_closing(struct wal *wal)
+{
+    while (wal->writes > 0)
+        reap(wal, true);
+    pthread_mutex_lock(&wal->mutex);
+    while (!load_seq_cst(&wal->closing))
+        pthread_cond_wait(&wal->wake, &wal->mutex);
+    pthread_mutex_unlock(&wal->mutex);
+}
+
+static void *writer_main(void *arg)
+{
+    struct wal *wal = arg;
+    log_thread_name("wal-writer");
+    for (;;) {
+        reap(wal, false);
+        if (wal_failed(wal))
+            break;
+        if (cut_is_due(wal))
+            epoch_begin(wal);
+        else if (epochs_inflight(wal) > 0)
+            reap(wal, true);
+        else if (flush_is_due(wal))
+            flush(wal);
+        else if (load_seq_cst(&wal->closing))
+            break;
+        else
+            sleep_a_while(wal);
+    }
+    if (wal_failed(wal))
+        sleep_until_closing(wal);
+    return NULL;
+}
+
+int wal__writer_start(struct wal *wal)
+{
+    int rc = io_queue_new(wal->options.io, WAL_INFLIGHT_MAX, &wal->queue);
+    if (rc != 0)
+        return rc;
+    int error = pthread_create(&wal->writer, NULL, writer_main, wal);
+    if (error != 0)
+        return diag_set_errno(ERROR_MEMORY, error, "the log writer does not start");
+    wal->writer_started = true;
+    return 0;
+}
+
+void wal__writer_stop(struct wal *wal)
+{
+    if (wal->writer_started) {
+        store_seq_cst(&wal->closing, true);
+        pthread_mutex_lock(&wal->mutex);
+        pthread_cond_broadcast(&wal->wake);
+        pthread_mutex_unlock(&wal->mutex);
+        pthread_join(wal->writer, NULL);
+    }
+    if (wal->queue != NULL)
+        io_queue_delete(wal->queue);
+    for (unsigned i = 0; i < WAL_INFLIGHT_MAX; i++)
+        free(wal->epochs[i].block);
+}
