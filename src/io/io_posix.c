@@ -96,12 +96,8 @@ static bool alignment_suffices(int fd)
 /* Opens with O_DIRECT and O_DSYNC; -1 with errno EINVAL when the file system does not take that. */
 static int open_direct(struct posix_io *io, const char *path, int flags)
 {
-    if (atomic_load(&io->refuse_direct)) {
-        errno = EINVAL;
-        return -1;
-    }
     int fd = open_retry(io->dir_fd, path, flags | O_DIRECT | O_DSYNC);
-    if (fd >= 0 && !alignment_suffices(fd)) {
+    if (fd >= 0 && (atomic_load(&io->refuse_direct) || !alignment_suffices(fd))) {
         close(fd);
         errno = EINVAL;
         return -1;

@@ -6,7 +6,10 @@
  * child.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fiemap.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -273,8 +277,26 @@ static void the_directory_is_made_for_its_owner_only(void **state)
     assert_non_null(strstr(diag_message(), "absent-parent"));
 }
 
-/* Zeros that are written lie in blocks; a hole or an empty file has none. */
-static void allocated_zeros_are_not_holes(void **state)
+/* Whether the file system says of some part of the file that it was allocated and never written. */
+static bool has_unwritten(const char *path)
+{
+    enum { EXTENTS = 64 };
+    struct fiemap *map = calloc(1, sizeof(*map) + EXTENTS * sizeof(map->fm_extents[0]));
+    int fd = open(path, O_RDONLY);
+    assert_non_null(map);
+    assert_true(fd >= 0);
+    map->fm_length = FIEMAP_MAX_OFFSET;
+    map->fm_extent_count = EXTENTS;
+    bool found = false;
+    if (ioctl(fd, FS_IOC_FIEMAP, map) == 0)
+        for (unsigned i = 0; i < map->fm_mapped_extents; i++)
+            found |= (map->fm_extents[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN) != 0;
+    close(fd);
+    free(map);
+    return found;
+}
+
+static void allocated_zeros_are_written_and_no_holes(void **state)
 {
     (void)state;
     enum { BYTES = 3 << 20 };
@@ -282,14 +304,17 @@ static void allocated_zeros_are_not_holes(void **state)
     struct io_file *file;
     char path[128];
     struct stat stat_of_file;
-    assert_int_equal(io_posix_new(dir, true, &io), 0);
-    assert_int_equal(io_open(io, "file", IO_WRITE | IO_CREATE | IO_DIRECT, &file), 0);
-    assert_int_equal(io_allocate_zeros(file, BYTES), 0);
     snprintf(path, sizeof(path), "%s/file", dir);
-    assert_int_equal(stat(path, &stat_of_file), 0);
-    assert_int_equal(stat_of_file.st_size, BYTES);
-    assert_true(stat_of_file.st_blocks * 512 >= BYTES);
-    io_close(file);
+    assert_int_equal(io_posix_new(dir, true, &io), 0);
+    for (int direct = 0; direct <= IO_DIRECT; direct += IO_DIRECT) {
+        assert_int_equal(io_open(io, "file", IO_WRITE | IO_CREATE | direct, &file), 0);
+        assert_int_equal(io_allocate_zeros(file, BYTES), 0);
+        assert_int_equal(stat(path, &stat_of_file), 0);
+        assert_int_equal(stat_of_file.st_size, BYTES);
+        assert_true(stat_of_file.st_blocks * 512 >= BYTES);
+        assert_false(has_unwritten(path));
+        io_close(file);
+    }
     io_delete(io);
 }
 
@@ -303,7 +328,7 @@ int main(void)
         TEST(a_durable_write_is_followed_by_a_flush_whose_error_is_reported),
         TEST(an_unaligned_write_on_a_file_opened_direct_fails_an_assertion),
         TEST(the_directory_is_made_for_its_owner_only),
-        TEST(allocated_zeros_are_not_holes),
+        TEST(allocated_zeros_are_written_and_no_holes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
