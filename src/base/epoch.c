@@ -23,7 +23,7 @@
  * (release) is seen by the scan (acquire), so the free comes after all that R did.
  *
  * The limbo is a queue of chunks, so that an object needs no header. At most EPOCH_SEAL_MAX seals
- * are kept: of more, the two oldest become one with the later stamp, which is only ever late.
+ * are kept: of more, the two newest become one with the later stamp, which is only ever late.
  */
 #include "base/epoch.h"
 
@@ -161,19 +161,13 @@ static void limbo_seal(struct epoch_slot *slot)
         return;
     fence_seq_cst(&slot->domain->epoch);
     uint64_t epoch = load_acquire(&slot->domain->epoch);
-    if (slot->seal_count > 0 && slot->seals[slot->seal_count - 1].stamp == epoch) {
-        slot->seals[slot->seal_count - 1].end = slot->retired;
-        return;
-    }
-    if (slot->seal_count == EPOCH_SEAL_MAX) {
-        memmove(&slot->seals[0], &slot->seals[1], (EPOCH_SEAL_MAX - 1) * sizeof(slot->seals[0]));
-        slot->seal_count--;
-    }
-    slot->seals[slot->seal_count].stamp = epoch;
-    slot->seals[slot->seal_count++].end = slot->retired;
+    struct epoch_seal *last = slot->seal_count > 0 ? &slot->seals[slot->seal_count - 1] : NULL;
+    if (last == NULL || (last->stamp != epoch && slot->seal_count < EPOCH_SEAL_MAX))
+        last = &slot->seals[slot->seal_count++];
+    *last = (struct epoch_seal){.stamp = epoch, .end = slot->retired};
 }
 
-/* Forgets the seals that the epoch has passed and returns the position up to which may be freed. */
+/* The position up to which the limbo may be freed. */
 static uint64_t limbo_ripe_end(struct epoch_slot *slot)
 {
     uint64_t epoch = load_acquire(&slot->domain->epoch);

@@ -324,6 +324,7 @@ static void *bin_alloc_slow(struct heap_cache *cache, struct heap_bin *bin, unsi
     struct heap_object *object = bin->loaded;
     if (object == NULL)
         return NULL;
+    ASSERT(bin->loaded_count > 0 && bin->loaded_count <= bin->batch_count);
     bin->loaded = object->next;
     bin->loaded_count--;
     return object;

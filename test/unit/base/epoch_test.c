@@ -374,6 +374,55 @@ static void readers_never_see_a_freed_object_and_none_is_lost(void **state)
     epoch_domain_delete(scene.domain);
 }
 
+/* One reader that has read and left. The flags order nothing, so that only the epoch does. */
+struct visit {
+    struct epoch_domain *domain;
+    struct shared_object *object;
+    uint64_t seen;
+    _Atomic int has_left, may_end;
+};
+
+static void *visitor(void *arg)
+{
+    struct visit *visit = arg;
+    struct epoch_slot *slot;
+    if (epoch_slot_open(visit->domain, &slot) != 0)
+        abort();
+    epoch_enter(slot);
+    visit->seen = visit->object->state;
+    epoch_leave(slot);
+    store_relaxed(&visit->has_left, 1);
+    unsigned turn = 0;
+    while (!load_relaxed(&visit->may_end))
+        spin_wait(&turn);
+    epoch_slot_close(slot);
+    return NULL;
+}
+
+static void what_a_reader_did_before_it_left_comes_before_the_free(void **state)
+{
+    (void)state;
+    struct visit visit = {0};
+    struct actor owner = {0};
+    struct epoch_slot *slot;
+    pthread_t thread;
+    assert_int_equal(epoch_domain_new(2, &visit.domain), 0);
+    assert_int_equal(epoch_slot_open(visit.domain, &slot), 0);
+    visit.object = object_new(&owner);
+    assert_int_equal(pthread_create(&thread, NULL, visitor, &visit), 0);
+    unsigned turn = 0;
+    while (!load_relaxed(&visit.has_left))
+        spin_wait(&turn);
+    epoch_retire(slot, visit.object, object_free, &owner);
+    collect_times(slot, 3);
+    assert_int_equal(owner.freed, 1);
+    store_relaxed(&visit.may_end, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(visit.seen == alive);
+    epoch_slot_close(slot);
+    epoch_domain_delete(visit.domain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +437,7 @@ int main(void)
         cmocka_unit_test(objects_are_freed_once_in_order_with_readers_at_random),
         cmocka_unit_test(a_free_function_may_retire),
         cmocka_unit_test(deleting_the_domain_frees_what_open_slots_left),
+        cmocka_unit_test(what_a_reader_did_before_it_left_comes_before_the_free),
         cmocka_unit_test(readers_never_see_a_freed_object_and_none_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

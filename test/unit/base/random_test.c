@@ -69,6 +69,21 @@ static void numbers_are_spread_evenly(void **state)
         assert_in_range(buckets[i], DRAWS / BUCKETS * 95 / 100, DRAWS / BUCKETS * 105 / 100);
 }
 
+/* Of a bound of three quarters of all numbers, plain multiplication would give every third twice.
+ */
+static void numbers_are_spread_evenly_below_a_large_bound(void **state)
+{
+    (void)state;
+    enum { DRAWS = 30000 };
+    struct random random;
+    random_create(&random, 20240101);
+    int remainders[3] = {0};
+    for (int i = 0; i < DRAWS; i++)
+        remainders[random_below(&random, (uint64_t)3 << 62) % 3]++;
+    for (int i = 0; i < 3; i++)
+        assert_in_range(remainders[i], DRAWS * 30 / 100, DRAWS * 37 / 100);
+}
+
 static void seeds_of_the_system_differ(void **state)
 {
     (void)state;
@@ -82,6 +97,7 @@ int main(void)
         cmocka_unit_test(the_same_seed_gives_the_same_numbers),
         cmocka_unit_test(numbers_stay_below_the_bound_and_reach_all_of_it),
         cmocka_unit_test(numbers_are_spread_evenly),
+        cmocka_unit_test(numbers_are_spread_evenly_below_a_large_bound),
         cmocka_unit_test(seeds_of_the_system_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,12 +173,32 @@ static void what_closed_caches_left_is_used_again(void **state)
 {
     (void)state;
     struct heap *heap = heap_make(0);
-    fill_and_empty(heap, 100, 30000);
+    fill_and_empty(heap, 100, 1500);
     size_t mapped = heap_mapped_bytes(heap);
-    for (int round = 0; round < 20; round++)
-        fill_and_empty(heap, 100, 30000);
+    for (int round = 0; round < 1000; round++)
+        fill_and_empty(heap, 100, 1500);
     assert_int_equal(heap_mapped_bytes(heap), mapped);
     assert_int_equal(heap_used_bytes(heap), 0);
+    heap_delete(heap);
+}
+
+static void what_a_closed_cache_did_not_cut_is_used_by_others(void **state)
+{
+    (void)state;
+    enum { CACHES = 500 };
+    struct heap *heap = heap_make(0);
+    void *objects[CACHES];
+    for (int i = 0; i < CACHES; i++) {
+        struct heap_cache *cache = cache_make(heap);
+        objects[i] = heap_alloc(cache, HEAP_SMALL_MAX);
+        assert_non_null(objects[i]);
+        heap_cache_close(cache);
+    }
+    assert_true(heap_mapped_bytes(heap) <= 4 * CACHES * HEAP_SMALL_MAX);
+    struct heap_cache *cache = cache_make(heap);
+    for (int i = 0; i < CACHES; i++)
+        heap_free(cache, objects[i], HEAP_SMALL_MAX);
+    heap_cache_close(cache);
     heap_delete(heap);
 }
 
@@ -301,6 +321,7 @@ int main(void)
         cmocka_unit_test(objects_keep_their_bytes_until_freed),
         cmocka_unit_test(more_than_the_limit_is_told_and_less_again_as_well),
         cmocka_unit_test(what_closed_caches_left_is_used_again),
+        cmocka_unit_test(what_a_closed_cache_did_not_cut_is_used_by_others),
         cmocka_unit_test(without_memory_an_allocation_fails_and_nothing_is_counted),
         cmocka_unit_test(threads_free_what_others_allocated),
     };
