@@ -12,7 +12,7 @@ tests_time_max=300 # seconds for one program
 tests_prefix=()    # put before each command
 
 # What runs under ThreadSanitizer.
-tests_concurrent=(unit_index_ unit_txn_ unit_wal_ unit_base_epoch stress_ lua_smoke)
+tests_concurrent=(unit_base_ unit_io_ unit_index_ unit_txn_ unit_wal_ stress_ lua_smoke)
 
 # matches TEXT PART...: whether TEXT contains one of the parts.
 matches() {
@@ -73,6 +73,8 @@ tests_run() {
     export TEST_PERIGEE=$build/perigee
     rm -rf "$build/results" && mkdir -p "$build/results"
     rm -f "$build"/report.*
+    # shellcheck disable=SC2046
+    trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM HUP
     for name in "$@"; do
         if [ $running -ge $at_once ]; then
             wait -n || true
@@ -82,16 +84,19 @@ tests_run() {
         running=$((running + 1))
     done
     wait
+    trap - INT TERM HUP
     tests_show_failed "$build"
     tests_total "$build"
 }
 
 tests_run_one() {
-    local build=$1 name=$2 status=0 started=$SECONDS counts passed failed skipped word=ok
+    local build=$1 name=$2 status=0 started=$SECONDS counts passed failed skipped word=ok child
     local log=$build/results/$name.log
     tests_command "$build" "$name"
-    timeout -k 10 $tests_time_max "${tests_prefix[@]}" "${command[@]}" </dev/null >"$log" 2>&1 ||
-        status=$?
+    timeout -k 10 $tests_time_max "${tests_prefix[@]}" "${command[@]}" </dev/null >"$log" 2>&1 &
+    child=$!
+    trap 'kill $child 2>/dev/null; exit 1' TERM
+    wait $child || status=$?
     [ $status != 124 ] || echo "ended after $tests_time_max seconds: too long" >>"$log"
     counts=$(tests_count "$log" $status "$name")
     read -r passed failed skipped <<<"$counts"
