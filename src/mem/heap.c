@@ -90,6 +90,7 @@ struct heap_bin {
     struct heap_object *loaded;
     unsigned loaded_count;
     unsigned batch_count;
+    unsigned size;             /* of an object */
     struct heap_object *spare; /* NULL or a full batch */
     char *span_next, *span_end;
 };
@@ -100,7 +101,7 @@ struct heap_cache {
     struct heap_bin bins[HEAP_CLASS_COUNT];
 };
 
-/* ---- classes */
+/* ---- classes, by their number (`kind`) */
 
 static inline unsigned class_of(size_t size)
 {
@@ -110,18 +111,18 @@ static inline unsigned class_of(size_t size)
     return HEAP_CLASS_FINE + (top - 6) * 4 + (unsigned)(((size - 1) >> (top - 2)) & 3);
 }
 
-static inline size_t class_size(unsigned class)
+static inline size_t class_size(unsigned kind)
 {
-    if (class < HEAP_CLASS_FINE)
-        return 16 + 8 * (size_t) class;
-    unsigned doubling = (class - HEAP_CLASS_FINE) / 4;
-    unsigned step = (class - HEAP_CLASS_FINE) % 4 + 1;
+    if (kind < HEAP_CLASS_FINE)
+        return 16 + 8 * (size_t)kind;
+    unsigned doubling = (kind - HEAP_CLASS_FINE) / 4;
+    unsigned step = (kind - HEAP_CLASS_FINE) % 4 + 1;
     return ((size_t)64 << doubling) + step * ((size_t)16 << doubling);
 }
 
-static unsigned class_batch_count(unsigned class)
+static unsigned class_batch_count(unsigned kind)
 {
-    size_t count = HEAP_BATCH_BYTES / class_size(class);
+    size_t count = HEAP_BATCH_BYTES / class_size(kind);
     if (count > HEAP_BATCH_MAX)
         return HEAP_BATCH_MAX;
     return count < HEAP_BATCH_MIN ? HEAP_BATCH_MIN : (unsigned)count;
@@ -139,8 +140,8 @@ size_t heap_good_size(size_t size)
 static void heap_mutexes_create(struct heap *heap)
 {
     pthread_mutex_init(&heap->slab_mutex, NULL);
-    for (unsigned class = 0; class < HEAP_CLASS_COUNT; class ++)
-        pthread_mutex_init(&heap->depots[class].mutex, NULL);
+    for (unsigned kind = 0; kind < HEAP_CLASS_COUNT; kind++)
+        pthread_mutex_init(&heap->depots[kind].mutex, NULL);
 }
 
 int heap_new(size_t limit_bytes, struct heap **out)
@@ -169,8 +170,8 @@ void heap_delete(struct heap *heap)
         heap->slabs = next;
     }
     pthread_mutex_destroy(&heap->slab_mutex);
-    for (unsigned class = 0; class < HEAP_CLASS_COUNT; class ++)
-        pthread_mutex_destroy(&heap->depots[class].mutex);
+    for (unsigned kind = 0; kind < HEAP_CLASS_COUNT; kind++)
+        pthread_mutex_destroy(&heap->depots[kind].mutex);
     system_free(heap);
 }
 
@@ -272,16 +273,19 @@ int heap_cache_open(struct heap *heap, struct heap_cache **out)
         return ERROR_MEMORY;
     memset(cache, 0, sizeof(*cache));
     cache->heap = heap;
-    for (unsigned class = 0; class < HEAP_CLASS_COUNT; class ++)
-        cache->bins[class].batch_count = class_batch_count(class);
+    for (unsigned kind = 0; kind < HEAP_CLASS_COUNT; kind++) {
+        cache->bins[kind].size = (unsigned)class_size(kind);
+        cache->bins[kind].batch_count = class_batch_count(kind);
+    }
     atomic_fetch_add_explicit(&heap->cache_count, 1, memory_order_relaxed);
     *out = cache;
     return 0;
 }
 
 /* Makes single objects of what is left of the bin's span. */
-static void bin_span_empty(struct heap_bin *bin, size_t size)
+static void bin_span_empty(struct heap_bin *bin)
 {
+    size_t size = bin->size;
     while ((size_t)(bin->span_end - bin->span_next) >= size) {
         struct heap_object *object = (void *)bin->span_next;
         bin->span_next += size;
@@ -294,29 +298,28 @@ void heap_cache_close(struct heap_cache *cache)
 {
     struct heap *heap = cache->heap;
     cache_report(cache);
-    for (unsigned class = 0; class < HEAP_CLASS_COUNT; class ++) {
-        struct heap_bin *bin = &cache->bins[class];
-        bin_span_empty(bin, class_size(class));
+    for (unsigned kind = 0; kind < HEAP_CLASS_COUNT; kind++) {
+        struct heap_bin *bin = &cache->bins[kind];
+        bin_span_empty(bin);
         if (bin->spare != NULL)
-            depot_put_batch(&heap->depots[class], bin->spare);
+            depot_put_batch(&heap->depots[kind], bin->spare);
         if (bin->loaded != NULL)
-            depot_put_loose(&heap->depots[class], bin->loaded);
+            depot_put_loose(&heap->depots[kind], bin->loaded);
     }
     system_free(cache);
     atomic_fetch_sub_explicit(&heap->cache_count, 1, memory_order_release);
 }
 
 /* An object for a bin whose loaded list is empty. */
-static void *bin_alloc_slow(struct heap_cache *cache, struct heap_bin *bin, unsigned class)
+static void *bin_alloc_slow(struct heap_cache *cache, struct heap_bin *bin, unsigned kind)
 {
-    size_t size = class_size(class);
+    size_t size = bin->size;
     if (bin->spare != NULL) {
         bin->loaded = bin->spare;
         bin->loaded_count = bin->batch_count;
         bin->spare = NULL;
     } else if ((size_t)(bin->span_end - bin->span_next) >= size ||
-               (!depot_take(&cache->heap->depots[class], bin) &&
-                heap_span_take(cache->heap, bin))) {
+               (!depot_take(&cache->heap->depots[kind], bin) && heap_span_take(cache->heap, bin))) {
         void *object = bin->span_next;
         bin->span_next += size;
         return object;
@@ -342,18 +345,18 @@ void *heap_alloc(struct heap_cache *cache, size_t size)
 {
     if (HEAP_PLAIN || size > HEAP_SMALL_MAX)
         return large_alloc(cache, size == 0 ? 1 : size);
-    unsigned class = class_of(size);
-    struct heap_bin *bin = &cache->bins[class];
+    unsigned kind = class_of(size);
+    struct heap_bin *bin = &cache->bins[kind];
     void *object = bin->loaded;
     if (__builtin_expect(object != NULL, 1)) {
         bin->loaded = bin->loaded->next;
         bin->loaded_count--;
     } else {
-        object = bin_alloc_slow(cache, bin, class);
+        object = bin_alloc_slow(cache, bin, kind);
         if (object == NULL)
             return NULL;
     }
-    cache_count(cache, (int64_t)class_size(class));
+    cache_count(cache, (int64_t)bin->size);
     return object;
 }
 
@@ -366,10 +369,10 @@ static void large_free(struct heap_cache *cache, void *object, size_t size)
 }
 
 /* Makes room in a bin whose loaded list is a full batch. */
-static void bin_hand_over(struct heap_cache *cache, struct heap_bin *bin, unsigned class)
+static void bin_hand_over(struct heap_cache *cache, struct heap_bin *bin, unsigned kind)
 {
     if (bin->spare != NULL)
-        depot_put_batch(&cache->heap->depots[class], bin->spare);
+        depot_put_batch(&cache->heap->depots[kind], bin->spare);
     bin->spare = bin->loaded;
     bin->loaded = NULL;
     bin->loaded_count = 0;
@@ -383,15 +386,15 @@ void heap_free(struct heap_cache *cache, void *object, size_t size)
         large_free(cache, object, size == 0 ? 1 : size);
         return;
     }
-    unsigned class = class_of(size);
-    struct heap_bin *bin = &cache->bins[class];
+    unsigned kind = class_of(size);
+    struct heap_bin *bin = &cache->bins[kind];
     if (bin->loaded_count == bin->batch_count)
-        bin_hand_over(cache, bin, class);
+        bin_hand_over(cache, bin, kind);
     struct heap_object *freed = object;
     freed->next = bin->loaded;
     bin->loaded = freed;
     bin->loaded_count++;
-    cache_count(cache, -(int64_t)class_size(class));
+    cache_count(cache, -(int64_t)bin->size);
 }
 
 /* ---- what the heap says of itself */
