@@ -394,11 +394,8 @@ static int put_array(struct json_buffer *out, const json_t *value, unsigned dept
 static int put_object(struct json_buffer *out, const json_t *value, unsigned depth)
 {
     char head[5], *end = mp_encode_map(head, (uint32_t)json_object_size(value));
-    int rc = put_special(out, value);
+    int rc = json_append(out, head, (size_t)(end - head));
 
-    if (rc != ERROR_NOT_FOUND)
-        return rc;
-    rc = json_append(out, head, (size_t)(end - head));
     /* jansson iterates over what it only reads through a pointer that is not const. */
     json_t *object = (json_t *)(uintptr_t)value;
     for (void *at = json_object_iter(object); at != NULL && rc == 0;
@@ -424,16 +421,24 @@ static int put_number(struct json_buffer *out, const json_t *value)
     return json_append(out, head, (size_t)(end - head));
 }
 
+static int too_deep(void)
+{
+    return diag_set(ERROR_INVALID, "JSON: nested deeper than %d", MP_DEPTH_MAX);
+}
+
 static int put_value(struct json_buffer *out, const json_t *value, unsigned depth)
 {
     char head[1];
+    int rc;
 
     switch (json_typeof(value)) {
     case JSON_ARRAY:
+        return depth < MP_DEPTH_MAX ? put_array(out, value, depth) : too_deep();
     case JSON_OBJECT:
-        if (depth == MP_DEPTH_MAX)
-            return diag_set(ERROR_INVALID, "JSON: nested deeper than %d", MP_DEPTH_MAX);
-        return json_is_array(value) ? put_array(out, value, depth) : put_object(out, value, depth);
+        rc = put_special(out, value);
+        if (rc != ERROR_NOT_FOUND)
+            return rc;
+        return depth < MP_DEPTH_MAX ? put_object(out, value, depth) : too_deep();
     case JSON_STRING:
         return put_string(out, json_string_value(value), json_string_length(value));
     case JSON_INTEGER:

@@ -87,12 +87,12 @@ void resp_parser_authenticate(struct resp_parser *parser);
 enum resp_parse_result resp_parse(struct resp_parser *parser, const char *data, size_t size,
                                   struct resp_request *request, size_t *need);
 
-/* The arguments of a request; valid until the next resp_parse or resp_parser_recycle, while its
- * bytes stay in place. */
+/* The arguments of a request (NULL perhaps when it has none); valid until the next resp_parse or
+ * resp_parser_recycle, while its bytes stay in place. */
 static inline const struct redis_slice *resp_request_argv(const struct resp_parser *parser,
                                                           const struct resp_request *request)
 {
-    return parser->args + request->first;
+    return parser->args != NULL ? parser->args + request->first : NULL;
 }
 
 /* Forgets the arguments of all complete requests. */
