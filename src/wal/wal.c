@@ -128,7 +128,7 @@ int wal__open(const struct wal_options *options, unsigned mutations, wal_replay_
         rc = wal__segment_clean_temporary(options->io);
     if (rc == 0)
         rc = wal__replay(options->io, mutations, replay, arg, stats, &end);
-    if (rc == 0)
+    if (rc == 0 && !(mutations & WAL_MUTATION_NO_ADOPT))
         rc = wal__replay_adopt(options->io, &end);
     if (rc == 0)
         rc = incarnation_start(wal, stats, &end);

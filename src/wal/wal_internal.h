@@ -20,6 +20,10 @@ enum wal_mutation {
     WAL_MUTATION_ANY_ORDER = 16,   /* D follows whichever block is durable (rule 2) */
     WAL_MUTATION_GO_ON = 32,       /* a failed write is passed over (rule 7) */
     WAL_MUTATION_NO_CUT_FLAG = 64, /* the flag `cutting` is not raised (rule 12) */
+    WAL_MUTATION_NO_ADOPT =
+        128, /* blocks that nothing knows durable are not written again (rule 2) */
+    WAL_MUTATION_SLOW_CUT =
+        256, /* no rule: the moment between reading C and recording it is drawn out */
 };
 
 enum {

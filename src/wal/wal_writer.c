@@ -66,7 +66,6 @@ void wal__fail(struct wal *wal, int code)
     if (wal_failed(wal))
         return;
     snprintf(wal->failure, sizeof(wal->failure), "%s", diag_message_for(code));
-    log_error("the log failed, writes are refused until restart: %s", wal->failure);
     store_seq_cst(&wal->failed_clock, load_seq_cst(&wal->clock));
     store_seq_cst(&wal->failed, true);
     pthread_mutex_lock(&wal->mutex);
@@ -190,6 +189,9 @@ static uint64_t cut(struct wal *wal)
     store_seq_cst(&wal->cutting, flag);
     fence_seq_cst(&wal->cutting);
     uint64_t c = load_seq_cst(&wal->clock);
+    if (wal->mutations & WAL_MUTATION_SLOW_CUT)
+        for (int i = 0; i < 1000 && load_seq_cst(&wal->clock) == c; i++)
+            sched_yield();
     store_seq_cst(&wal->last_cut, c);
     store_seq_cst(&wal->cutting, 0);
     unsigned count = load_acquire(&wal->buffer_count);

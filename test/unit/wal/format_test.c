@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bytes of the log: what was encoded is read back, and a change anywhere is noticed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "codec/crc32c.h"
+#include "wal/log.h"
+#include "wal/wal_format.h"
+#include "wal/wal_internal.h"
+
+enum { SALT = 12345, BLOCK_BYTES = 2 * WAL_ALIGN };
+
+static unsigned char *put_record(unsigned char *out, uint64_t ts, const char *body,
+                                 struct wal_chunk_header *chunk)
+{
+    size_t size = strlen(body);
+    struct wal_record_header record = {.size = (uint32_t)size,
+                                       .checksum = wal_record_checksum(ts, body, (uint32_t)size),
+                                       .ts = ts};
+    memcpy(out, &record, sizeof(record));
+    memcpy(out + sizeof(record), body, size);
+    chunk->bytes += wal_record_bytes(size);
+    chunk->records++;
+    chunk->sum = crc32c(chunk->sum, &record.checksum, sizeof(record.checksum));
+    return out + wal_record_bytes(size);
+}
+
+/* Two chunks with three records in (10, 20]. */
+static void make_block(unsigned char *block)
+{
+    memset(block, 0, BLOCK_BYTES);
+    struct wal_chunk_header chunks[2] = {{.worker = 0}, {.worker = 3}};
+    unsigned char *start = block + wal_block_header_bytes(2), *out = start;
+    out = put_record(out, 11, "first", &chunks[0]);
+    out = put_record(out, 20, "the second one", &chunks[0]);
+    out = put_record(out, 15, "third...", &chunks[1]);
+    struct wal_block_header header = {
+        .incarnation = 1,
+        .sequence = 2,
+        .chunks = 2,
+        .durable_sequence = 1,
+        .previous_c = 10,
+        .c = 20,
+        .block_bytes = BLOCK_BYTES,
+        .data_bytes = (uint64_t)(out - start),
+        .records = 3,
+    };
+    memcpy(block, &header, sizeof(header));
+    memcpy(block + sizeof(header), chunks, sizeof(chunks));
+    wal_block_header_seal(block, SALT);
+}
+
+static bool is_valid(const unsigned char *block)
+{
+    struct wal_block_header header;
+    return wal_block_header_peek(block, BLOCK_BYTES, &header) &&
+           wal_block_header_verify(block, SALT) && wal_block_body_check(block) == NULL;
+}
+
+static int sum_ts(uint64_t ts, const void *body, size_t size, void *arg)
+{
+    (void)body;
+    (void)size;
+    *(uint64_t *)arg += ts;
+    return 0;
+}
+
+static void a_block_is_read_as_it_was_written(void **state)
+{
+    (void)state;
+    unsigned char *block = malloc(BLOCK_BYTES);
+    make_block(block);
+    assert_true(is_valid(block));
+    uint64_t sum = 0;
+    assert_int_equal(wal_block_each(block, sum_ts, &sum), 0);
+    assert_int_equal(sum, 46);
+    assert_false(wal_block_header_verify(block, SALT + 1));
+    free(block);
+}
+
+static void a_changed_bit_is_noticed_wherever_it_is(void **state)
+{
+    (void)state;
+    unsigned char *block = malloc(BLOCK_BYTES);
+    make_block(block);
+    struct wal_block_header header;
+    memcpy(&header, block, sizeof(header));
+    uint64_t used = wal_block_header_bytes(header.chunks) + header.data_bytes;
+    for (uint64_t bit = 0; bit < used * 8; bit++) {
+        block[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        assert_false(is_valid(block));
+        block[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+    assert_true(is_valid(block));
+    free(block);
+}
+
+static void a_header_that_lies_with_a_valid_checksum_is_refused(void **state)
+{
+    (void)state;
+    unsigned char *block = malloc(BLOCK_BYTES);
+    static const struct {
+        size_t at;
+        uint64_t value;
+    } lies[] = {
+        {offsetof(struct wal_block_header, data_bytes), 8},
+        {offsetof(struct wal_block_header, records), 4},
+        {offsetof(struct wal_block_header, records), 2},
+        {offsetof(struct wal_block_header, c), 19},
+        {offsetof(struct wal_block_header, previous_c), 11},
+        {offsetof(struct wal_block_header, block_bytes), UINT64_MAX - 4095},
+        {offsetof(struct wal_block_header, data_bytes), UINT64_MAX},
+        {sizeof(struct wal_block_header) + offsetof(struct wal_chunk_header, bytes),
+         UINT64_MAX - 7},
+        {sizeof(struct wal_block_header) + offsetof(struct wal_chunk_header, records), UINT64_MAX},
+        {sizeof(struct wal_block_header) + offsetof(struct wal_chunk_header, worker), UINT64_C(1)
+                                                                                          << 32},
+    };
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        make_block(block);
+        memcpy(block + lies[i].at, &lies[i].value, 8);
+        wal_block_header_seal(block, SALT);
+        assert_false(is_valid(block));
+    }
+    free(block);
+}
+
+static void a_segment_header_is_read_as_it_was_written_and_a_changed_bit_noticed(void **state)
+{
+    (void)state;
+    unsigned char page[WAL_ALIGN];
+    struct wal_segment_header header = {.number = 7,
+                                        .incarnation = 3,
+                                        .salt = 99,
+                                        .end_sequence = 12},
+                              out;
+    const char *check;
+    wal_segment_header_encode(&header, page);
+    assert_int_equal(wal_segment_header_decode(page, &out, &check), 0);
+    assert_memory_equal(&out, &header, sizeof(out));
+    for (size_t bit = 0; bit < WAL_ALIGN * 8; bit++) {
+        page[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        assert_int_equal(wal_segment_header_decode(page, &out, &check), ERROR_CORRUPT);
+        assert_non_null(check);
+        page[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+}
+
+static void a_newer_format_is_refused_as_such(void **state)
+{
+    (void)state;
+    unsigned char page[WAL_ALIGN] = {0};
+    struct wal_segment_header header = {.magic = WAL_SEGMENT_MAGIC,
+                                        .version = WAL_FORMAT_VERSION + 1},
+                              out;
+    const char *check;
+    memcpy(page, &header, sizeof(header));
+    header.checksum = crc32c(0, page, sizeof(page));
+    memcpy(page, &header, sizeof(header));
+    assert_int_equal(wal_segment_header_decode(page, &out, &check), ERROR_VERSION);
+}
+
+static void segment_names_are_recognised_and_others_are_not(void **state)
+{
+    (void)state;
+    char name[32];
+    uint64_t number = 0;
+    wal__segment_name(42, name);
+    assert_string_equal(name, "wal-0000000000000042.log");
+    assert_true(wal__segment_parse(name, &number));
+    assert_int_equal(number, 42);
+    static const char *const others[] = {
+        "wal-42.log", "wal-0000000000000042.tmp",  "wal-000000000000004x.log",
+        "LOCK",       "wal-0000000000000042.logs", ""};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_false(wal__segment_parse(others[i], &number));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_block_is_read_as_it_was_written),
+        cmocka_unit_test(a_changed_bit_is_noticed_wherever_it_is),
+        cmocka_unit_test(a_header_that_lies_with_a_valid_checksum_is_refused),
+        cmocka_unit_test(a_segment_header_is_read_as_it_was_written_and_a_changed_bit_noticed),
+        cmocka_unit_test(a_newer_format_is_refused_as_such),
+        cmocka_unit_test(segment_names_are_recognised_and_others_are_not),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
