@@ -7,12 +7,19 @@
  * do.
  *
  * A key is a sequence of parts, each self-delimiting, so that a key of fewer parts is a byte prefix
- * of all keys that begin with them. nil      01 false    02, true 03 number   10, then the largest
- * double not above the value, 8 bytes big-endian with the sign bit flipped (all bits for negative
- *            ones), then what an integer exceeds it by (0..2047): 00 when nothing, else (high byte
- * + 1), low byte. So integers of 64 bits, signed and unsigned, and doubles are in one exact order;
- * -0.0 is 0; NaN is refused. string   20, the bytes with 00 written as 00 FF, then 00 01 binary 30,
- * likewise (MessagePack bin, and ext of type 2 (uuid) later)
+ * of all keys that begin with them:
+ *
+ *   nil      01
+ *   false    02
+ *   true     03
+ *   number   10, a double, an excess
+ *   string   20, the bytes with 00 written as 00 FF, then 00 01
+ *   binary   30, likewise (MessagePack bin)
+ *
+ * The double is the largest not above the number, in 8 bytes, big-endian, with the sign bit flipped
+ * (all bits of a negative one). The excess is what an integer exceeds it by, 0 to 2047: 00 when
+ * nothing, else two bytes, (excess >> 8) + 1 and excess & 255. So integers of 64 bits, signed and
+ * unsigned, and doubles are in one exact order; -0.0 is 0; NaN is refused.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -29,8 +29,8 @@ bool mp_check_limited(const char **data, const char *end);
 struct mp_scan {
     size_t offset;  /* bytes of whole elements passed so far; may lie behind what has arrived */
     unsigned depth; /* containers that are open */
-    uint64_t
-        left[MP_DEPTH_MAX + 1]; /* values still missing at each depth; [0] is the value itself */
+    /* Values still missing at each depth; [0] is the value itself. */
+    uint64_t left[MP_DEPTH_MAX + 1];
 };
 
 enum mp_scan_result { MP_SCAN_DONE, MP_SCAN_MORE, MP_SCAN_INVALID, MP_SCAN_DEEP };

@@ -4,8 +4,8 @@
  * for C++"), from the back, their width being known from the number of bits.
  *
  * The shortest form of a double is found by trying 15, 16 and 17 significant digits: 17 always
- * suffice, and 15 are enough for whatever was typed with so few. The digits are then laid out as
- * fpconv does, which Redis uses.
+ * suffice, and 15 are enough for whatever was typed with so few. (Denormals have fewer, so there
+ * all are tried.) The digits are then laid out as fpconv does, which Redis uses.
  */
 #include "codec/number.h"
 

@@ -5,9 +5,12 @@
 /*
  * MessagePack-RPC: messages in, responses out.
  *
- *   request       [0, id, method, params]     id an unsigned integer, method a string, params an
- * array notification  [2, method, params]         is not answered response      [1, id, error,
- * result]      error nil, or a map of code (integer), name and message
+ *   request       [0, id, method, params]
+ *   notification  [2, method, params]       is not answered
+ *   response      [1, id, error, result]
+ *
+ * The id is an unsigned integer, the method a string, the params an array; the error is nil or a
+ * map of code (an integer), name and message.
  *
  * A parser recognises one message at the start of the bytes at hand; what it hands out points into
  * them. One that is incomplete is resumed where it stopped, like a RESP request (resp_parse.h).

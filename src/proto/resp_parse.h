@@ -11,10 +11,11 @@
  * them stay until resp_parser_recycle.
  *
  *      while ((result = resp_parse(&parser, data, size, &request, &need)) == RESP_PARSE_DONE) {
- *          requests[count++] = request;        resp_request_argv(&parser, &request): while data
- * stays data += request.size; size -= request.size;
+ *          requests[count++] = request;
+ *          data += request.size;
+ *          size -= request.size;
  *      }
- *      ... execute ...
+ *      ... execute them: resp_request_argv; the bytes have stayed where they were ...
  *      resp_parser_recycle(&parser);
  *      ... keep data[0..size), wait until `need` bytes are there, go on
  *
