@@ -505,7 +505,7 @@ static int incarnations_replay(struct reader *reader)
 {
     uint64_t previous = 0;
     for (size_t first = 0; first < reader->segment_count;) {
-        size_t behind = incarnation_end(reader, first), last;
+        size_t behind = incarnation_end(reader, first), last = first;
         struct recorded_end recorded = {.known = behind < reader->segment_count};
         uint64_t end_segment = UINT64_MAX;
         if (reader->segments[first].header.previous_incarnation != previous)
