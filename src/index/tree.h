@@ -18,8 +18,8 @@
  * items and leaves that were returned are valid until epoch_leave. The tree owns its nodes, never
  * the items: who removed or replaced an item retires it. An item's key does not change while it is
  * in the tree. No function blocks for longer than others hold a latch, and none but tree_new and
- * tree_insert allocates. Nodes are retired to the slot of the thread that merged them and freed
- * through its heap cache: the cache stays open until the slot's limbo is empty.
+ * tree_insert allocates. Nodes that were merged away are retired to the slot of the thread that did
+ * it and freed through its heap cache: close the slot first, then the cache.
  */
 #include <stdbool.h>
 #include <stddef.h>

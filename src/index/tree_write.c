@@ -185,7 +185,12 @@ static bool merge_with(struct tree *tree, struct tree_thread *thread, struct tre
 }
 
 /* What became of one try to merge the sparse node on `level` that encloses the key. */
-enum outcome { OUTCOME_DONE, OUTCOME_REPEAT, OUTCOME_PARENT_SPARSE, OUTCOME_ONLY_CHILD };
+enum outcome {
+    OUTCOME_DONE,       /* nothing to do */
+    OUTCOME_REPEAT,     /* somebody was in the way */
+    OUTCOME_MERGED,     /* the parent has one child less */
+    OUTCOME_ONLY_CHILD, /* there is no neighbour under the same parent */
+};
 
 static enum outcome consolidate_once(struct tree *tree, struct tree_thread *thread,
                                      struct tree_key key, unsigned level)
@@ -205,28 +210,28 @@ static enum outcome consolidate_once(struct tree *tree, struct tree_thread *thre
         return OUTCOME_ONLY_CHILD;
     if (partner == 0)
         return OUTCOME_DONE;
-    if (!merge_with(tree, thread, &path, partner))
-        return OUTCOME_REPEAT;
-    return siblings - 1 <= SPARSE_COUNT ? OUTCOME_PARENT_SPARSE : OUTCOME_DONE;
+    return merge_with(tree, thread, &path, partner) ? OUTCOME_MERGED : OUTCOME_REPEAT;
 }
 
-/* Merges the sparse node on `level` that encloses the key, and sparse parents. True when a merge
- * took place. */
+/* Merges the node on `level` that encloses the key while it is sparse, and its parents. True when a
+ * merge took place. */
 static bool consolidate(struct tree *tree, struct tree_thread *thread, struct tree_key key,
                         unsigned level)
 {
+    bool merged = false;
     for (;;) {
         switch (consolidate_once(tree, thread, key, level)) {
         case OUTCOME_DONE:
-            return false;
+            return merged;
         case OUTCOME_REPEAT:
             break;
-        case OUTCOME_PARENT_SPARSE:
+        case OUTCOME_MERGED:
+            merged = true;
             consolidate(tree, thread, key, level + 1);
-            return true;
+            break;
         case OUTCOME_ONLY_CHILD:
             if (!consolidate(tree, thread, key, level + 1))
-                return false;
+                return merged;
             break;
         }
     }

@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "index/tree.h"
+#include "mem/system.h"
 
 /* ---- fixture ---- */
 
@@ -367,7 +368,7 @@ static void random_operations(struct fixture *f, enum key_kind kind, int operati
 static void a_tree_equals_a_sorted_array_whatever_its_keys_are(void **state)
 {
     for (int kind = 0; kind <= KEY_MIXED; kind++)
-        random_operations(*state, (enum key_kind)kind, 3000);
+        random_operations(*state, (enum key_kind)kind, 8000);
 }
 
 /* ---- single behaviours ---- */
@@ -701,6 +702,42 @@ static void keys_in_ascending_order_fill_their_leaves(void **state)
     assert_true(tree_node_bytes(f->tree) < 20000 * 22);
 }
 
+/* Separators of such keys are too large for the heap's slabs: each is a request to the system. */
+static size_t huge_key(unsigned char key[4096], unsigned number)
+{
+    memset(key, 'h', 3000);
+    return 3000 + (size_t)snprintf((char *)key + 3000, 32, "%08u", number);
+}
+
+static void an_insertion_for_which_memory_is_out_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    static struct noted noted;
+    unsigned char key[4096];
+    unsigned refused = 0;
+    epoch_enter(f->thread.epoch);
+    for (unsigned i = 0; i < 2500; i++) {
+        size_t size = huge_key(key, (i * 7919) % 2500);
+        struct item *item = item_new(f, key, size), *present;
+        note_walk(f, &noted, NULL, false, -1);
+        system_fail_nth(1 + i % 2);
+        int result = tree_insert(f->tree, &f->thread, item, NULL, NULL, &present);
+        system_fail_nth(0);
+        if (result == 0)
+            continue;
+        assert_int_equal(result, ERROR_MEMORY);
+        assert_null(tree_get(f->tree, key, size));
+        assert_int_equal(tree_count(f->tree), i);
+        assert_int_equal(tree_verify(f->tree), 0);
+        assert_int_equal(changed_count(&noted), 0);
+        assert_int_equal(tree_insert(f->tree, &f->thread, item, NULL, NULL, &present), 0);
+        refused++;
+    }
+    assert_true(refused > 10);
+    assert_int_equal(tree_verify(f->tree), 0);
+    epoch_leave(f->thread.epoch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -727,6 +764,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_queue_does_not_leave_empty_leaves_behind, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(keys_in_ascending_order_fill_their_leaves, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_insertion_for_which_memory_is_out_changes_nothing, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_tree_equals_a_sorted_array_whatever_its_keys_are, setup,
                                         teardown),
     };
