@@ -3,12 +3,14 @@
 #define DB_CATALOG_H
 
 /*
- * What spaces, indexes and functions there are: an immutable picture made from the system spaces, replaced as a whole after each change.
+ * What spaces, indexes and functions there are: an immutable picture made from the system spaces,
+ * replaced as a whole after each change.
  *
- *   _space  (id 280)  [id, owner, name, engine, field_count, flags {..}, format [{name, type, is_nullable}..]]
- *   _index  (id 288)  [space id, index id, name, type, options {unique}, parts [{field (from 0), type, is_nullable}..]]
- *   _func   (id 296)  [id, owner, name, body, options {isolation, readonly, transaction, ..}]
- * The first fields are Tarantool's; system spaces can be read as any other and are written by db/ddl.h only.
+ *   _space  (id 280)  [id, owner, name, engine, field_count, flags {..}, format [{name, type,
+ * is_nullable}..]] _index  (id 288)  [space id, index id, name, type, options {unique}, parts
+ * [{field (from 0), type, is_nullable}..]] _func   (id 296)  [id, owner, name, body, options
+ * {isolation, readonly, transaction, ..}] The first fields are Tarantool's; system spaces can be
+ * read as any other and are written by db/ddl.h only.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +18,8 @@
 
 #include "codec/key.h"
 #include "txn/txn.h"
+
+struct catalog;
 
 enum {
     SPACE_ID_SPACE = 280,
@@ -32,7 +36,8 @@ enum {
 struct field_def {
     const char *name; /* zero-terminated, owned by the catalog */
     enum key_type type;
-    const char *type_name; /* as declared; "map" and "array" and "any" are KEY_ANY with a check of their own */
+    const char *type_name; /* as declared; "map" and "array" and "any" are KEY_ANY with a check of
+                              their own */
     bool nullable;
 };
 
@@ -62,7 +67,8 @@ struct space {
     uint32_t index_count;
     struct index *indexes[INDEX_MAX]; /* [0] the primary, when index_count > 0; in order of id */
     struct head *head;
-    struct row *row; /* in _space, and the version this was made from: what transactions depend on */
+    struct row
+        *row; /* in _space, and the version this was made from: what transactions depend on */
     const struct version *row_version;
 };
 
@@ -73,7 +79,7 @@ struct func {
     size_t body_size;
     const char *options; /* MessagePack map */
     bool readonly;
-    bool transaction;  /* true: one transaction from its start */
+    bool transaction; /* true: one transaction from its start */
     enum txn_level level;
     uint64_t version_ts; /* changes when it is replaced */
 };

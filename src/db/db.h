@@ -5,8 +5,10 @@
 /*
  * A database: spaces of tuples over transactions and the log, and the catalog that describes them.
  *
- * Opening replays the log into the heads, reads the catalog from the system spaces and builds the secondary indexes. Each thread that works with the database has a
- * db_worker. Data statements (db/space.h) run in a transaction of the worker's; statements that change the catalog (db/ddl.h) are transactions of their own, alone in the gate.
+ * Opening replays the log into the heads, reads the catalog from the system spaces and builds the
+ * secondary indexes. Each thread that works with the database has a db_worker. Data statements
+ * (db/space.h) run in a transaction of the worker's; statements that change the catalog (db/ddl.h)
+ * are transactions of their own, alone in the gate.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,7 +26,7 @@ struct db_options {
     struct clock *clock;
     enum wal_durability durability;
     unsigned worker_max;
-    uint64_t memory_max; /* bytes of the head; 0: no limit */
+    uint64_t memory_max;           /* bytes of the head; 0: no limit */
     void (*on_advance)(void *arg); /* see wal.h */
     void *arg;
 };
@@ -51,15 +53,18 @@ struct clock *db_clock(struct db *db);
 struct txn_system *db_txn_system(struct db *db);
 
 /*
- * The catalog as of now. Valid while the worker's transaction runs, or until the next call on this worker when none does; immutable. Statements check at commit that
- * the space they worked under has not changed since (invariant 21).
+ * The catalog as of now. Valid while the worker's transaction runs, or until the next call on this
+ * worker when none does; immutable. Statements check at commit that the space they worked under has
+ * not changed since (invariant 21).
  */
 const struct catalog *db_catalog(struct db_worker *worker);
 
-/* Goes up with each change of the catalog: compare before using anything derived from it. One relaxed-acquire load. */
+/* Goes up with each change of the catalog: compare before using anything derived from it. One
+ * relaxed-acquire load. */
 uint64_t db_schema_version(const struct db *db);
 
-/* The space that Redis keys live in: its rows are (encoded string key) -> value in redis's own packing. */
+/* The space that Redis keys live in: its rows are (encoded string key) -> value in redis's own
+ * packing. */
 struct head *db_redis_head(struct db *db);
 
 #endif

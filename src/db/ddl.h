@@ -3,25 +3,33 @@
 #define DB_DDL_H
 
 /*
- * Changes of the catalog. Each is a transaction of its own, alone in the gate (invariants 21 and 24), committed and in force for every worker when it returns; the worker has no transaction.
- * Definitions are MessagePack maps, as they come from Lua; unknown options are errors that name them. ERROR_EXISTS, ERROR_NOT_FOUND, ERROR_SCHEMA, ERROR_DUPLICATE (a unique index over rows that
+ * Changes of the catalog. Each is a transaction of its own, alone in the gate (invariants 21 and
+ * 24), committed and in force for every worker when it returns; the worker has no transaction.
+ * Definitions are MessagePack maps, as they come from Lua; unknown options are errors that name
+ * them. ERROR_EXISTS, ERROR_NOT_FOUND, ERROR_SCHEMA, ERROR_DUPLICATE (a unique index over rows that
  * are not), with diagnostics. *ts, when not NULL: what a reply must wait for.
  */
 #include "db/catalog.h"
 #include "db/db.h"
 
-/* options: {id, engine, if_not_exists, format = [{name, type, is_nullable} | [name, type] ..]}. *id is the space's. */
-int ddl_space_create(struct db_worker *worker, const char *name, size_t name_size, const char *options, uint32_t *id);
+/* options: {id, engine, if_not_exists, format = [{name, type, is_nullable} | [name, type] ..]}. *id
+ * is the space's. */
+int ddl_space_create(struct db_worker *worker, const char *name, size_t name_size,
+                     const char *options, uint32_t *id);
 int ddl_space_drop(struct db_worker *worker, uint32_t id);
 int ddl_space_format(struct db_worker *worker, uint32_t id, const char *format);
 int ddl_space_truncate(struct db_worker *worker, uint32_t id);
 
-/* options: {type = 'tree', unique, if_not_exists, parts = [field | [field, type] | {field, type, is_nullable} ..]}, fields by number from 1 or by name. The first index of a space is its primary key. */
-int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *name, size_t name_size, const char *options, uint32_t *id);
+/* options: {type = 'tree', unique, if_not_exists, parts = [field | [field, type] | {field, type,
+ * is_nullable} ..]}, fields by number from 1 or by name. The first index of a space is its primary
+ * key. */
+int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *name,
+                     size_t name_size, const char *options, uint32_t *id);
 int ddl_index_drop(struct db_worker *worker, uint32_t space_id, uint32_t index_id);
 
 /* options: {body, if_not_exists, replace, isolation, readonly, transaction}. */
-int ddl_func_create(struct db_worker *worker, const char *name, size_t name_size, const char *options);
+int ddl_func_create(struct db_worker *worker, const char *name, size_t name_size,
+                    const char *options);
 int ddl_func_drop(struct db_worker *worker, const char *name, size_t name_size);
 
 #endif

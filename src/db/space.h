@@ -3,8 +3,10 @@
 #define DB_SPACE_H
 
 /*
- * Statements on spaces. Tuples, keys and update operations are checked MessagePack arrays (mp_check_limited has seen them); each statement either happens
- * or changes nothing, with diagnostics that name the space, the index and what is wrong. `txn` is the worker's running transaction.
+ * Statements on spaces. Tuples, keys and update operations are checked MessagePack arrays
+ * (mp_check_limited has seen them); each statement either happens or changes nothing, with
+ * diagnostics that name the space, the index and what is wrong. `txn` is the worker's running
+ * transaction.
  *
  * Tuples that come back are read in place: valid until the transaction ends.
  */
@@ -16,25 +18,40 @@ struct tuple_ref {
     uint32_t size;
 };
 
-/* ERROR_DUPLICATE when the primary or a unique key is taken; ERROR_SCHEMA when the tuple does not fit the format. *out is the new tuple. */
-int space_insert(struct txn *txn, struct space *space, const char *tuple, size_t size, struct tuple_ref *out);
+/* ERROR_DUPLICATE when the primary or a unique key is taken; ERROR_SCHEMA when the tuple does not
+ * fit the format. *out is the new tuple. */
+int space_insert(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                 struct tuple_ref *out);
 
 /* *old, which may be NULL, is what was there. */
-int space_replace(struct txn *txn, struct space *space, const char *tuple, size_t size, struct tuple_ref *out, struct tuple_ref *old);
+int space_replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                  struct tuple_ref *out, struct tuple_ref *old);
 
-/* `index` must be unique and `key` complete, for get, delete and update. out->data is NULL when there is none. */
+/* `index` must be unique and `key` complete, for get, delete and update. out->data is NULL when
+ * there is none. */
 int space_get(struct txn *txn, struct index *index, const char *key, struct tuple_ref *out);
 int space_delete(struct txn *txn, struct index *index, const char *key, struct tuple_ref *old);
 
 /*
- * ops: [[op, field, arg..]..] with op one of = + - & | ^ ! # : and field a number (from `field_base`, negative from the end: -1 the last) or a name.
+ * ops: [[op, field, arg..]..] with op one of = + - & | ^ ! # : and field a number (from
+ * `field_base`, negative from the end: -1 the last) or a name.
  */
-int space_update(struct txn *txn, struct index *index, const char *key, const char *ops, int field_base, struct tuple_ref *out);
+int space_update(struct txn *txn, struct index *index, const char *key, const char *ops,
+                 int field_base, struct tuple_ref *out);
 
 /* Inserts the tuple, or applies the operations to the one that has its primary key. */
-int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t size, const char *ops, int field_base);
+int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                 const char *ops, int field_base);
 
-enum space_iterator { ITERATOR_EQ, ITERATOR_REQ, ITERATOR_ALL, ITERATOR_LT, ITERATOR_LE, ITERATOR_GE, ITERATOR_GT };
+enum space_iterator {
+    ITERATOR_EQ,
+    ITERATOR_REQ,
+    ITERATOR_ALL,
+    ITERATOR_LT,
+    ITERATOR_LE,
+    ITERATOR_GE,
+    ITERATOR_GT
+};
 
 /* "EQ" and so on in either case, or -1. */
 int space_iterator_parse(const char *name, size_t size);
@@ -44,14 +61,17 @@ struct space_cursor {
     struct index *index;
 };
 
-/* `key` may be NULL or a partial key (a prefix of the index's parts). The bounds live in the transaction's arena. */
-int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index *index, enum space_iterator iterator, const char *key);
+/* `key` may be NULL or a partial key (a prefix of the index's parts). The bounds live in the
+ * transaction's arena. */
+int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index *index,
+                      enum space_iterator iterator, const char *key);
 
 /* 0, or ERROR_END. */
 int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out);
 
 /* Rows visible to the transaction: walks the index. */
-int space_count(struct txn *txn, struct index *index, enum space_iterator iterator, const char *key, uint64_t *out);
+int space_count(struct txn *txn, struct index *index, enum space_iterator iterator, const char *key,
+                uint64_t *out);
 
 /* Rows in the head, at once, uncommitted ones and recent tombstones included. */
 uint64_t space_len(const struct space *space);

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Pictures of the catalog: made from the rows of the system spaces, looked up by name and id.
+ *
+ * The system spaces themselves are described here, not by rows. Names are found through a small
+ * open-addressing table, since a lookup by name happens for each call that comes over the wire.
+ */
+#include "db/db_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/mp.h"
+
+struct name_slot {
+    const char *name;
+    size_t size;
+    void *object;
+};
+
+struct name_table {
+    size_t mask;
+    struct name_slot slots[];
+};
+
+/* FNV-1a. */
+static uint64_t name_hash(const char *name, size_t size)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
+    return hash ^ (hash >> 32);
+}
+
+static struct name_table *name_table_new(struct arena *arena, size_t count)
+{
+    size_t capacity = 16;
+    while (capacity < 2 * count)
+        capacity *= 2;
+    struct name_table *table =
+        arena_alloc(arena, sizeof *table + capacity * sizeof(struct name_slot));
+    if (table == NULL)
+        return NULL;
+    table->mask = capacity - 1;
+    memset(table->slots, 0, capacity * sizeof(struct name_slot));
+    return table;
+}
+
+static void name_table_add(struct name_table *table, const char *name, void *object)
+{
+    size_t size = strlen(name);
+    size_t i = name_hash(name, size) & table->mask;
+    while (table->slots[i].name != NULL)
+        i = (i + 1) & table->mask;
+    table->slots[i] = (struct name_slot){name, size, object};
+}
+
+static void *name_table_find(const struct name_table *table, const char *name, size_t size)
+{
+    for (size_t i = name_hash(name, size) & table->mask; table->slots[i].name != NULL;
+         i = (i + 1) & table->mask)
+        if (table->slots[i].size == size && memcmp(table->slots[i].name, name, size) == 0)
+            return table->slots[i].object;
+    return NULL;
+}
+
+struct space *catalog_space(const struct catalog *catalog, const char *name, size_t size)
+{
+    return name_table_find(catalog->space_names, name, size);
+}
+
+struct func *catalog_func(const struct catalog *catalog, const char *name, size_t size)
+{
+    return name_table_find(catalog->func_names, name, size);
+}
+
+struct space *catalog_space_by_id(const struct catalog *catalog, uint32_t id)
+{
+    size_t low = 0, high = catalog->space_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (catalog->spaces[middle]->id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < catalog->space_count && catalog->spaces[low]->id == id ? catalog->spaces[low]
+                                                                        : NULL;
+}
+
+uint32_t catalog_space_count(const struct catalog *catalog)
+{
+    return catalog->space_count;
+}
+
+struct space *catalog_space_at(const struct catalog *catalog, uint32_t n)
+{
+    return catalog->spaces[n];
+}
+
+uint32_t catalog_func_count(const struct catalog *catalog)
+{
+    return catalog->func_count;
+}
+
+struct func *catalog_func_at(const struct catalog *catalog, uint32_t n)
+{
+    return catalog->funcs[n];
+}
+
+uint64_t catalog_version(const struct catalog *catalog)
+{
+    return catalog->version;
+}
+
+struct index *space_index(const struct space *space, const char *name, size_t size)
+{
+    for (uint32_t i = 0; i < space->index_count; i++)
+        if (strlen(space->indexes[i]->name) == size &&
+            memcmp(space->indexes[i]->name, name, size) == 0)
+            return space->indexes[i];
+    return NULL;
+}
+
+struct index *space_index_by_id(const struct space *space, uint32_t id)
+{
+    for (uint32_t i = 0; i < space->index_count; i++)
+        if (space->indexes[i]->id == id)
+            return space->indexes[i];
+    return NULL;
+}
+
+int64_t space_field(const struct space *space, const char *name, size_t size)
+{
+    for (uint32_t i = 0; i < space->field_count; i++)
+        if (strlen(space->fields[i].name) == size && memcmp(space->fields[i].name, name, size) == 0)
+            return i;
+    return -1;
+}
+
+void db__catalog_release(struct catalog *catalog)
+{
+    if (atomic_fetch_sub(&catalog->references, 1) > 1)
+        return;
+    arena_destroy(&catalog->arena);
+    free(catalog);
+}
+
+void db__catalog_publish(struct db *db, struct catalog *catalog)
+{
+    for (uint32_t i = 0; i < catalog->space_count; i++) {
+        struct space *space = catalog->spaces[i];
+        ((struct store *)space->head)->space = space;
+    }
+    pthread_mutex_lock(&db->catalog_mutex);
+    struct catalog *old = db->catalog;
+    db->catalog = catalog;
+    store_release(&db->schema_version, catalog->version);
+    pthread_mutex_unlock(&db->catalog_mutex);
+    if (old != NULL)
+        db__catalog_release(old);
+}
+
+/* The system spaces, as rows would describe them. */
+struct system_space {
+    uint32_t id;
+    const char *name;
+    struct field_def fields[8];
+    uint32_t part_count;
+    bool unreadable; /* rows are not tuples: Redis values by their key */
+};
+
+static const struct system_space system_spaces[] = {
+    {SPACE_ID_SPACE,
+     "_space",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"owner", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"engine", KEY_STRING, "string", false},
+      {"field_count", KEY_UNSIGNED, "unsigned", false},
+      {"flags", KEY_ANY, "map", false},
+      {"format", KEY_ANY, "array", false}},
+     1,
+     false},
+    {SPACE_ID_INDEX,
+     "_index",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"iid", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"type", KEY_STRING, "string", false},
+      {"opts", KEY_ANY, "map", false},
+      {"parts", KEY_ANY, "array", false}},
+     2,
+     false},
+    {SPACE_ID_FUNC,
+     "_func",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"owner", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"body", KEY_STRING, "string", false},
+      {"opts", KEY_ANY, "map", false}},
+     1,
+     false},
+    {SPACE_ID_REDIS, "_redis", {{"key", KEY_STRING, "string", false}}, 1, true},
+};
+
+enum { SYSTEM_SPACE_COUNT = sizeof system_spaces / sizeof *system_spaces };
+
+static int no_memory(void)
+{
+    return diag_set(ERROR_MEMORY, "no memory for the catalog");
+}
+
+static int damaged(const char *space, const char *what)
+{
+    return diag_set(ERROR_CORRUPT, "a row of %s is damaged: %s", space, what);
+}
+
+static struct index *index_new(struct catalog *catalog, struct space *space, uint32_t id,
+                               const char *name)
+{
+    struct index *index = arena_alloc(&catalog->arena, sizeof *index);
+    if (index == NULL)
+        return NULL;
+    memset(index, 0, sizeof *index);
+    index->id = id;
+    index->name = name;
+    index->space = space;
+    index->scan.head = space->head;
+    index->scan.arg = index;
+    if (id == 0) {
+        index->scan.tree = space->head->tree;
+    } else {
+        index->scan.tree = ((struct store *)space->head)->trees[id];
+        index->scan.matches = db__index_matches;
+    }
+    return index;
+}
+
+static int system_space_add(struct db *db, struct catalog *catalog, const struct system_space *from)
+{
+    struct space *space = arena_alloc(&catalog->arena, sizeof *space);
+    if (space == NULL)
+        return no_memory();
+    memset(space, 0, sizeof *space);
+    space->id = from->id;
+    space->name = from->name;
+    space->engine = "memory";
+    space->system = true;
+    while (space->field_count < 8 && from->fields[space->field_count].name != NULL)
+        space->field_count++;
+    space->fields = (struct field_def *)from->fields;
+    space->head = &db__store_find(db, from->id, 0)->head;
+    struct index *index = index_new(catalog, space, 0, "primary");
+    if (index == NULL)
+        return no_memory();
+    index->unique = true;
+    index->part_count = from->part_count;
+    for (uint32_t i = 0; i < from->part_count; i++)
+        index->parts[i] = (struct index_part){i, from->fields[i].type, false};
+    if (!from->unreadable)
+        space->indexes[space->index_count++] = index;
+    catalog->spaces[catalog->space_count++] = space;
+    return 0;
+}
+
+/* Reading of system tuples, which ddl.c has written. */
+static bool read_string(struct catalog *catalog, const char **data, const char **out)
+{
+    if (mp_typeof(**data) != MP_STR)
+        return false;
+    uint32_t size;
+    const char *text = mp_decode_str(data, &size);
+    char *copy = arena_alloc(&catalog->arena, (size_t)size + 1);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, text, size);
+    copy[size] = '\0';
+    *out = copy;
+    return true;
+}
+
+static bool read_uint32(const char **data, uint32_t *out)
+{
+    uint64_t value;
+    if (!mp_read_uint(data, &value) || value > UINT32_MAX)
+        return false;
+    *out = (uint32_t)value;
+    return true;
+}
+
+/* The value of a key in a map, or NULL. */
+static const char *map_find(const char *map, const char *name)
+{
+    if (mp_typeof(*map) != MP_MAP)
+        return NULL;
+    for (uint32_t count = mp_decode_map(&map); count > 0; count--) {
+        uint32_t size = 0;
+        const char *key =
+            mp_typeof(*map) == MP_STR ? mp_decode_str(&map, &size) : (mp_next(&map), "");
+        if (size == strlen(name) && memcmp(key, name, size) == 0)
+            return map;
+        mp_next(&map);
+    }
+    return NULL;
+}
+
+static bool map_bool(const char *map, const char *name, bool otherwise)
+{
+    const char *value = map_find(map, name);
+    return value != NULL && mp_typeof(*value) == MP_BOOL ? mp_decode_bool(&value) : otherwise;
+}
+
+static bool read_format(struct catalog *catalog, const char *data, struct space *space)
+{
+    if (mp_typeof(*data) != MP_ARRAY)
+        return false;
+    space->field_count = mp_decode_array(&data);
+    space->fields = arena_alloc(&catalog->arena, space->field_count * sizeof *space->fields);
+    if (space->fields == NULL)
+        return false;
+    for (uint32_t i = 0; i < space->field_count; i++) {
+        struct field_def *field = &space->fields[i];
+        const char *name = map_find(data, "name"), *type = map_find(data, "type");
+        if (name == NULL || type == NULL || !read_string(catalog, &name, &field->name) ||
+            !read_string(catalog, &type, &field->type_name))
+            return false;
+        int parsed = key_type_parse(field->type_name, strlen(field->type_name));
+        field->type = parsed < 0 ? KEY_ANY : (enum key_type)parsed;
+        field->nullable = map_bool(data, "is_nullable", false);
+        mp_next(&data);
+    }
+    return true;
+}
+
+static int space_add(struct db *db, struct catalog *catalog, struct row *row,
+                     const struct version *version)
+{
+    struct space *space = arena_alloc(&catalog->arena, sizeof *space);
+    if (space == NULL)
+        return no_memory();
+    memset(space, 0, sizeof *space);
+    const char *data = version->bytes;
+    uint32_t owner, field_count, incarnation = 0;
+    if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 7 ||
+        !read_uint32(&data, &space->id) || !read_uint32(&data, &owner) ||
+        !read_string(catalog, &data, &space->name) ||
+        !read_string(catalog, &data, &space->engine) || !read_uint32(&data, &field_count))
+        return damaged("_space", "not as expected");
+    const char *found = map_find(data, "incarnation");
+    if (found != NULL && !read_uint32(&found, &incarnation))
+        return damaged("_space", "incarnation");
+    mp_next(&data);
+    if (!read_format(catalog, data, space))
+        return damaged("_space", "format");
+    struct store *store = db__store_find(db, space->id, incarnation);
+    if (store == NULL)
+        return damaged("_space", "a space without a store");
+    space->head = &store->head;
+    space->row = row;
+    space->row_version = version;
+    catalog->spaces[catalog->space_count++] = space;
+    return 0;
+}
+
+static bool read_parts(const char *data, struct index *index)
+{
+    if (mp_typeof(*data) != MP_ARRAY)
+        return false;
+    index->part_count = mp_decode_array(&data);
+    if (index->part_count == 0 || index->part_count > INDEX_PARTS_MAX)
+        return false;
+    for (uint32_t i = 0; i < index->part_count; i++) {
+        const char *field = map_find(data, "field"), *type = map_find(data, "type");
+        if (field == NULL || type == NULL || !read_uint32(&field, &index->parts[i].field) ||
+            mp_typeof(*type) != MP_STR)
+            return false;
+        uint32_t size;
+        const char *name = mp_decode_str(&type, &size);
+        int parsed = key_type_parse(name, size);
+        if (parsed < 0)
+            return false;
+        index->parts[i].type = (enum key_type)parsed;
+        index->parts[i].nullable = map_bool(data, "is_nullable", false);
+        mp_next(&data);
+    }
+    return true;
+}
+
+static int index_add(struct catalog *catalog, const struct version *version)
+{
+    const char *data = version->bytes, *name;
+    uint32_t space_id, id;
+    if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 6 ||
+        !read_uint32(&data, &space_id) || !read_uint32(&data, &id) || id >= INDEX_MAX ||
+        !read_string(catalog, &data, &name) || mp_typeof(*data) != MP_STR)
+        return damaged("_index", "not as expected");
+    mp_next(&data);
+    struct space *space = catalog_space_by_id(catalog, space_id);
+    if (space == NULL || space->index_count == INDEX_MAX)
+        return damaged("_index", "an index without a space");
+    struct index *index = index_new(catalog, space, id, name);
+    if (index == NULL)
+        return no_memory();
+    index->unique = map_bool(data, "unique", true);
+    mp_next(&data);
+    if (!read_parts(data, index))
+        return damaged("_index", "parts");
+    space->indexes[space->index_count++] = index;
+    return 0;
+}
+
+static enum txn_level read_level(const char *options)
+{
+    const char *value = map_find(options, "isolation");
+    if (value == NULL || mp_typeof(*value) != MP_STR)
+        return TXN_SERIALIZABLE;
+    uint32_t size;
+    const char *name = mp_decode_str(&value, &size);
+    return size == 8 && memcmp(name, "snapshot", 8) == 0 ? TXN_SNAPSHOT : TXN_SERIALIZABLE;
+}
+
+static int func_add(struct catalog *catalog, const struct version *version)
+{
+    struct func *func = arena_alloc(&catalog->arena, sizeof *func);
+    if (func == NULL)
+        return no_memory();
+    memset(func, 0, sizeof *func);
+    const char *data = version->bytes;
+    uint32_t owner;
+    if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 5 ||
+        !read_uint32(&data, &func->id) || !read_uint32(&data, &owner) ||
+        !read_string(catalog, &data, &func->name) || mp_typeof(*data) != MP_STR)
+        return damaged("_func", "not as expected");
+    const char *body = data;
+    uint32_t size;
+    mp_decode_str(&body, &size);
+    func->body_size = size;
+    if (!read_string(catalog, &data, &func->body))
+        return no_memory();
+    const char *end = data;
+    mp_next(&end);
+    if ((func->options = arena_copy(&catalog->arena, data, (size_t)(end - data))) == NULL)
+        return no_memory();
+    func->readonly = map_bool(func->options, "readonly", false);
+    func->transaction = map_bool(func->options, "transaction", true);
+    func->level = read_level(func->options);
+    const char *revision = map_find(func->options, "revision");
+    uint64_t value = 0;
+    if (revision != NULL)
+        mp_read_uint(&revision, &value);
+    func->version_ts = value;
+    catalog->funcs[catalog->func_count++] = func;
+    return 0;
+}
+
+/* Reads all rows of a system space, in order of key. */
+enum system_rows { ROWS_SPACE, ROWS_INDEX, ROWS_FUNC };
+
+static int rows_read(struct db *db, struct catalog *catalog, struct txn *txn, struct store *store,
+                     enum system_rows kind)
+{
+    struct txn_index scan = {.tree = store->head.tree, .head = &store->head};
+    struct txn_cursor cursor;
+    txn_cursor_open(&cursor, txn, &scan, &(struct txn_range){0});
+    struct row *row;
+    const struct version *version;
+    int rc;
+    while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0) {
+        if (kind == ROWS_SPACE)
+            rc = space_add(db, catalog, row, version);
+        else
+            rc = kind == ROWS_INDEX ? index_add(catalog, version) : func_add(catalog, version);
+        if (rc != 0)
+            return rc;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+static int names_make(struct catalog *catalog)
+{
+    catalog->space_names = name_table_new(&catalog->arena, catalog->space_count);
+    catalog->func_names = name_table_new(&catalog->arena, catalog->func_count);
+    if (catalog->space_names == NULL || catalog->func_names == NULL)
+        return no_memory();
+    for (uint32_t i = 0; i < catalog->space_count; i++)
+        name_table_add(catalog->space_names, catalog->spaces[i]->name, catalog->spaces[i]);
+    for (uint32_t i = 0; i < catalog->func_count; i++)
+        name_table_add(catalog->func_names, catalog->funcs[i]->name, catalog->funcs[i]);
+    return 0;
+}
+
+int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
+{
+    struct catalog *catalog = calloc(1, sizeof *catalog);
+    if (catalog == NULL)
+        return no_memory();
+    atomic_init(&catalog->references, 1);
+    catalog->version = load_relaxed(&db->schema_version) + 1;
+    arena_create(&catalog->arena, 0);
+    /* Tombstones and dead rows are counted too: an upper bound. */
+    size_t space_max = tree_count(db->space_store->head.tree) + SYSTEM_SPACE_COUNT;
+    size_t func_max = tree_count(db->func_store->head.tree) + 1;
+    catalog->spaces = arena_alloc(&catalog->arena, space_max * sizeof *catalog->spaces);
+    catalog->funcs = arena_alloc(&catalog->arena, func_max * sizeof *catalog->funcs);
+    int rc = catalog->spaces == NULL || catalog->funcs == NULL ? no_memory() : 0;
+    for (size_t i = 0; rc == 0 && i < SYSTEM_SPACE_COUNT; i++)
+        rc = system_space_add(db, catalog, &system_spaces[i]);
+    if (rc == 0)
+        rc = rows_read(db, catalog, txn, db->space_store, ROWS_SPACE);
+    if (rc == 0)
+        rc = rows_read(db, catalog, txn, db->index_store, ROWS_INDEX);
+    if (rc == 0)
+        rc = rows_read(db, catalog, txn, db->func_store, ROWS_FUNC);
+    if (rc == 0)
+        rc = names_make(catalog);
+    if (rc != 0) {
+        db__catalog_release(catalog);
+        return rc;
+    }
+    *out = catalog;
+    return 0;
+}

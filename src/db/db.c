@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Opening, recovery, workers, stores.
+ *
+ * Recovery: the log is replayed into the heads, each record into the store that its space id and
+ * incarnation name, which is made when it is met first; tombstones are unlinked; the catalog is
+ * read; the trees of its indexes are made and filled; stores that no row of the catalog knows
+ * (dropped or truncated spaces) are freed.
+ */
+#include "db/db_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/mp.h"
+
+static struct store **store_bucket(struct db *db, uint32_t id)
+{
+    return &db->stores[id % STORE_BUCKETS];
+}
+
+struct store *db__store_find(struct db *db, uint32_t id, uint32_t incarnation)
+{
+    for (struct store *store = *store_bucket(db, id); store != NULL; store = store->next)
+        if (store->head.id == id && store->head.incarnation == incarnation)
+            return store;
+    return NULL;
+}
+
+int db__store_make(struct db *db, struct tree_thread *thread, uint32_t id, uint32_t incarnation,
+                   struct store **out)
+{
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for space %u", id);
+    store->db = db;
+    store->head.id = id;
+    store->head.incarnation = incarnation;
+    store->head.version_dropped = db__version_dropped;
+    store->head.arg = store;
+    int rc = tree_new(thread, &store->head.tree);
+    if (rc != 0) {
+        free(store);
+        return diag_set(rc, "no memory for space %u", id);
+    }
+    store->next = *store_bucket(db, id);
+    *store_bucket(db, id) = store;
+    *out = store;
+    return 0;
+}
+
+void db__store_unlink(struct db *db, struct store *store)
+{
+    struct store **link = store_bucket(db, store->head.id);
+    while (*link != store)
+        link = &(*link)->next;
+    *link = store->next;
+}
+
+void db__store_delete(struct store *store, struct tree_thread *thread)
+{
+    for (uint32_t i = 1; i < INDEX_MAX; i++)
+        if (store->trees[i] != NULL)
+            txn_entries_delete(thread, store->trees[i]);
+    txn_rows_delete(thread, store->head.tree);
+    free(store);
+}
+
+struct replay {
+    struct db *db;
+    struct store *last;
+    uint64_t rows;
+};
+
+static int replay_store(struct replay *replay, const struct txn_redo *redo, struct store **out)
+{
+    struct store *store = replay->last;
+    if (store == NULL || store->head.id != redo->head_id ||
+        store->head.incarnation != redo->head_incarnation)
+        store = db__store_find(replay->db, redo->head_id, redo->head_incarnation);
+    if (store == NULL) {
+        int rc = db__store_make(replay->db, &replay->db->boot, redo->head_id,
+                                redo->head_incarnation, &store);
+        if (rc != 0)
+            return rc;
+    }
+    replay->last = *out = store;
+    return 0;
+}
+
+static int replay_record(uint64_t ts, const void *body, size_t size, void *arg)
+{
+    struct replay *replay = arg;
+    const char *data = body, *end = data + size;
+    struct txn_redo redo;
+    int rc;
+    while ((rc = txn_redo_next(&data, end, &redo)) == 0) {
+        struct store *store;
+        if ((rc = replay_store(replay, &redo, &store)) != 0)
+            return rc;
+        rc = txn_replay(&replay->db->boot, &store->head, ts, redo.key, redo.key_size, redo.data,
+                        redo.size, redo.data == NULL);
+        if (rc != 0)
+            return diag_set(rc, "no memory to replay the log; memory in use: %zu bytes",
+                            heap_used_bytes(replay->db->heap));
+        replay->rows++;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+static int system_stores_make(struct db *db)
+{
+    int rc = db__store_make(db, &db->boot, SPACE_ID_SPACE, 0, &db->space_store);
+    if (rc == 0)
+        rc = db__store_make(db, &db->boot, SPACE_ID_INDEX, 0, &db->index_store);
+    if (rc == 0)
+        rc = db__store_make(db, &db->boot, SPACE_ID_FUNC, 0, &db->func_store);
+    if (rc == 0)
+        rc = db__store_make(db, &db->boot, SPACE_ID_REDIS, 0, &db->redis_store);
+    return rc;
+}
+
+/* Makes a store for each row of _space that has none (a space without rows), and frees those that
+ * no row names. */
+static int stores_settle(struct db *db, struct txn *txn)
+{
+    struct txn_index scan = {.tree = db->space_store->head.tree, .head = &db->space_store->head};
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    int rc;
+    txn_cursor_open(&cursor, txn, &scan, &(struct txn_range){0});
+    while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0) {
+        const char *id_field = mp_array_at(version->bytes, 0),
+                   *flags = mp_array_at(version->bytes, 5);
+        uint64_t id = 0, incarnation = 0;
+        if (id_field == NULL || flags == NULL || !mp_read_uint(&id_field, &id) ||
+            mp_typeof(*flags) != MP_MAP)
+            return diag_set(ERROR_CORRUPT, "a row of _space is damaged");
+        for (uint32_t n = mp_decode_map(&flags); n > 0; n--) {
+            uint32_t size;
+            const char *key = mp_decode_str(&flags, &size);
+            if (size == 11 && memcmp(key, "incarnation", 11) == 0) {
+                const char *value = flags;
+                mp_read_uint(&value, &incarnation);
+            }
+            mp_next(&flags);
+        }
+        struct store *store = db__store_find(db, (uint32_t)id, (uint32_t)incarnation);
+        if (store == NULL &&
+            (rc = db__store_make(db, &db->boot, (uint32_t)id, (uint32_t)incarnation, &store)) != 0)
+            return rc;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+static void stores_free_unknown(struct db *db)
+{
+    for (unsigned i = 0; i < STORE_BUCKETS; i++)
+        for (struct store *store = db->stores[i], *next; store != NULL; store = next) {
+            next = store->next;
+            if (store->space == NULL) {
+                db__store_unlink(db, store);
+                db__store_delete(store, &db->boot);
+            }
+        }
+}
+
+/* After the log: tombstones out, the catalog in force, indexes filled. */
+static int recover(struct db *db, struct db_open_stats *stats)
+{
+    for (unsigned i = 0; i < STORE_BUCKETS; i++)
+        for (struct store *store = db->stores[i]; store != NULL; store = store->next)
+            txn_replay_end(&db->boot, &store->head);
+    struct txn_worker *worker;
+    int rc = txn_worker_open(db->txn, &worker);
+    if (rc != 0)
+        return rc;
+    struct txn *txn;
+    rc = txn_begin(worker,
+                   &(struct txn_options){.level = TXN_SNAPSHOT, .readonly = true, .latest = true},
+                   &txn);
+    if (rc == 0) {
+        struct catalog *catalog = NULL;
+        rc = stores_settle(db, txn);
+        if (rc == 0)
+            rc = db__trees_make(db, txn);
+        if (rc == 0)
+            rc = db__catalog_build(db, txn, &catalog);
+        if (rc == 0)
+            db__catalog_publish(db, catalog);
+        for (uint32_t i = 0; rc == 0 && i < catalog->space_count; i++)
+            for (uint32_t n = 1; rc == 0 && n < catalog->spaces[i]->index_count; n++)
+                rc = db__index_fill(db, &db->boot, catalog->spaces[i]->indexes[n], false);
+        if (rc == 0)
+            stats->spaces = catalog->space_count;
+        txn_rollback(txn);
+    }
+    txn_worker_close(worker);
+    if (rc == 0)
+        stores_free_unknown(db);
+    return rc;
+}
+
+static void stores_free(struct db *db)
+{
+    for (unsigned i = 0; i < STORE_BUCKETS; i++)
+        for (struct store *store = db->stores[i], *next; store != NULL; store = next) {
+            next = store->next;
+            db__store_delete(store, &db->boot);
+        }
+}
+
+/* What is left of a database that was not, or no longer is, open. */
+static void db_free(struct db *db)
+{
+    if (db->txn != NULL)
+        txn_system_delete(db->txn);
+    if (db->catalog != NULL)
+        db__catalog_release(db->catalog);
+    if (db->boot.epoch != NULL) {
+        stores_free(db);
+        epoch_slot_close(db->boot.epoch);
+    }
+    if (db->epochs != NULL)
+        epoch_domain_delete(db->epochs);
+    if (db->boot.heap != NULL)
+        heap_cache_close(db->boot.heap);
+    if (db->heap != NULL)
+        heap_delete(db->heap);
+    pthread_mutex_destroy(&db->catalog_mutex);
+    free(db);
+}
+
+static int open_parts(struct db *db, const struct db_options *options, struct db_open_stats *stats)
+{
+    int rc = heap_new(options->memory_max, &db->heap);
+    if (rc == 0)
+        rc = heap_cache_open(db->heap, &db->boot.heap);
+    if (rc == 0)
+        rc = epoch_domain_new(options->worker_max + 2, &db->epochs);
+    if (rc == 0)
+        rc = epoch_slot_open(db->epochs, &db->boot.epoch);
+    if (rc != 0)
+        return diag_set(rc, "no memory to open the database");
+    if ((rc = system_stores_make(db)) != 0)
+        return rc;
+    struct wal_options wal = {.io = options->io,
+                              .durability = options->durability,
+                              .buffer_max = options->worker_max + 1,
+                              .on_advance = options->on_advance,
+                              .arg = options->arg};
+    struct replay replay = {.db = db};
+    if ((rc = wal_open(&wal, replay_record, &replay, &stats->log, &db->wal)) != 0)
+        return rc;
+    stats->rows = replay.rows;
+    struct txn_system_options system = {.wal = db->wal,
+                                        .heap = db->heap,
+                                        .epochs = db->epochs,
+                                        .worker_max = options->worker_max + 1};
+    if ((rc = txn_system_new(&system, &db->txn)) != 0)
+        return rc;
+    return recover(db, stats);
+}
+
+int db_open(const struct db_options *options, struct db_open_stats *stats, struct db **out)
+{
+    struct db_open_stats unused;
+    stats = stats == NULL ? &unused : stats;
+    memset(stats, 0, sizeof *stats);
+    struct db *db = aligned_alloc(CACHE_LINE_SIZE, (sizeof *db + CACHE_LINE_SIZE - 1) /
+                                                       CACHE_LINE_SIZE * CACHE_LINE_SIZE);
+    if (db == NULL)
+        return diag_set(ERROR_MEMORY, "no memory to open the database");
+    memset(db, 0, sizeof *db);
+    db->io = options->io;
+    db->clock = options->clock;
+    pthread_mutex_init(&db->catalog_mutex, NULL);
+    int rc = open_parts(db, options, stats);
+    if (rc != 0) {
+        if (db->wal != NULL)
+            wal_close(db->wal);
+        db_free(db);
+        return rc;
+    }
+    *out = db;
+    return 0;
+}
+
+int db_close(struct db *db)
+{
+    int rc = wal_close(db->wal);
+    db_free(db);
+    return rc;
+}
+
+int db_worker_open(struct db *db, struct db_worker **out)
+{
+    struct db_worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a worker");
+    worker->db = db;
+    int rc = txn_worker_open(db->txn, &worker->txn);
+    if (rc != 0) {
+        free(worker);
+        return rc;
+    }
+    *out = worker;
+    return 0;
+}
+
+void db_worker_close(struct db_worker *worker)
+{
+    while (worker->held_count > 0)
+        db__catalog_release(worker->held[--worker->held_count]);
+    txn_worker_close(worker->txn);
+    free(worker);
+}
+
+/* Lets go of all catalogs but the newest held. */
+static void catalogs_release_older(struct db_worker *worker)
+{
+    for (unsigned i = 0; i + 1 < worker->held_count; i++)
+        db__catalog_release(worker->held[i]);
+    if (worker->held_count > 1) {
+        worker->held[0] = worker->held[worker->held_count - 1];
+        worker->held_count = 1;
+    }
+}
+
+const struct catalog *db_catalog(struct db_worker *worker)
+{
+    struct db *db = worker->db;
+    struct txn *txn = txn_current(worker->txn);
+    if (worker->held_count > 0 &&
+        worker->held[worker->held_count - 1]->version == load_acquire(&db->schema_version)) {
+        if (worker->held_count > 1 && txn == NULL)
+            catalogs_release_older(worker);
+        return worker->held[worker->held_count - 1];
+    }
+    if (txn == NULL)
+        catalogs_release_older(worker);
+    if (worker->held_count == HELD_CATALOGS_MAX) {
+        /* Only a transaction that only reads can live through so many changes; it goes on with the
+         * picture it has. */
+        return worker->held[worker->held_count - 1];
+    }
+    pthread_mutex_lock(&db->catalog_mutex);
+    atomic_fetch_add(&db->catalog->references, 1);
+    worker->held[worker->held_count++] = db->catalog;
+    pthread_mutex_unlock(&db->catalog_mutex);
+    if (txn == NULL)
+        catalogs_release_older(worker);
+    return worker->held[worker->held_count - 1];
+}
+
+struct db *db_worker_db(struct db_worker *worker)
+{
+    return worker->db;
+}
+
+struct txn_worker *db_worker_txn(struct db_worker *worker)
+{
+    return worker->txn;
+}
+
+struct wal *db_wal(struct db *db)
+{
+    return db->wal;
+}
+
+struct heap *db_heap(struct db *db)
+{
+    return db->heap;
+}
+
+struct clock *db_clock(struct db *db)
+{
+    return db->clock;
+}
+
+struct txn_system *db_txn_system(struct db *db)
+{
+    return db->txn;
+}
+
+uint64_t db_schema_version(const struct db *db)
+{
+    return load_acquire(&db->schema_version);
+}
+
+struct head *db_redis_head(struct db *db)
+{
+    return &db->redis_store->head;
+}

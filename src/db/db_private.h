@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DB_DB_PRIVATE_H
+#define DB_DB_PRIVATE_H
+
+/*
+ * What the files of db share among themselves.
+ *
+ * A store is what stays of a space while the pictures of it in the catalog come and go: the head
+ * with its rows, and the trees of its indexes. A store is named by space id and incarnation
+ * (invariant 21): truncation gives the space a new one.
+ *
+ * Catalogs are counted: the database holds the newest, each worker those that its transaction may
+ * have used. Changed only inside the gate.
+ */
+#include <pthread.h>
+
+#include "db/catalog.h"
+#include "db/db.h"
+#include "db/space.h"
+
+enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 8 };
+
+struct store {
+    struct head head;
+    struct db *db;
+    struct store *next;            /* of the same bucket */
+    struct tree *trees[INDEX_MAX]; /* of secondary indexes, by index id; [0] is unused */
+    struct space
+        *space; /* the newest picture; NULL until the catalog is read. Changed inside the gate. */
+};
+
+struct catalog {
+    _Atomic uint32_t references;
+    uint64_t version;
+    struct arena arena; /* all of the below */
+    uint32_t space_count, func_count;
+    struct space **spaces; /* in order of id */
+    struct func **funcs;
+    struct name_table *space_names, *func_names;
+};
+
+struct db {
+    struct io *io;
+    struct clock *clock;
+    struct wal *wal;
+    struct heap *heap;
+    struct epoch_domain *epochs;
+    struct txn_system *txn;
+    struct tree_thread boot; /* of the thread that opens and closes */
+    struct store *stores[STORE_BUCKETS];
+    struct store *space_store, *index_store, *func_store, *redis_store;
+    pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
+    struct catalog *catalog;
+    CACHE_ALIGNED _Atomic uint64_t schema_version;
+};
+
+struct db_worker {
+    struct db *db;
+    struct txn_worker *txn;
+    struct catalog *held[HELD_CATALOGS_MAX]; /* the last one is in use */
+    unsigned held_count;
+};
+
+/* Stores. `find` gives NULL when there is none; `make` adds one with an empty head. */
+struct store *db__store_find(struct db *db, uint32_t id, uint32_t incarnation);
+int db__store_make(struct db *db, struct tree_thread *thread, uint32_t id, uint32_t incarnation,
+                   struct store **out);
+void db__store_unlink(struct db *db, struct store *store);
+void db__store_delete(struct store *store, struct tree_thread *thread);
+
+/*
+ * Makes the picture of the catalog as the transaction sees it, its own writes included. Every space
+ * gets the stores and trees that exist; a space or index without one is ERROR_CORRUPT. The result
+ * has one reference.
+ */
+int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out);
+void db__catalog_release(struct catalog *catalog);
+
+/* Puts `catalog` in force: inside the gate, or before workers run. Takes over the reference. */
+void db__catalog_publish(struct db *db, struct catalog *catalog);
+
+/* Makes the trees that the catalog's rows call for and fills them from the rows: recovery. */
+int db__trees_make(struct db *db, struct txn *txn);
+
+/* Adds the entries of one index for every version of every row. `check`: a unique index must be
+ * one. Rows must not change meanwhile. */
+int db__index_fill(struct db *db, struct tree_thread *thread, struct index *index, bool check);
+
+/* Key bytes of a tuple in an index: the parts, and for a secondary index the primary key behind
+ * them. In the arena, or ERROR_SCHEMA with diagnostics. */
+struct key_bytes {
+    unsigned char *data;
+    size_t size;
+    size_t parts_size; /* of the index's own parts */
+    bool has_nil;      /* among its own parts: then uniqueness does not apply */
+};
+int db__key_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
+                     struct key_bytes *out);
+
+/* Key bytes of a key array given by a user: a prefix of the index's parts. `exact`: all of them are
+ * demanded. */
+int db__key_of_array(struct arena *arena, const struct index *index, const char *key, bool exact,
+                     struct key_bytes *out);
+
+bool db__index_matches(const struct txn_index *scan, const struct entry *entry,
+                       const struct version *version);
+void db__version_dropped(struct head *head, struct txn_worker *worker, struct row *row,
+                         const struct version *dropped);
+
+/* Whether a tuple fits the space's format and indexes. */
+int db__tuple_check(const struct space *space, const char *tuple, size_t size);
+
+/* The statements without the protection of system spaces. */
+int db__space_replace(struct txn *txn, struct space *space, const char *tuple, size_t size);
+int db__space_delete(struct txn *txn, struct space *space, const char *key);
+
+/* Applies update operations to a tuple; the result is in the arena. */
+int db__tuple_update(struct arena *arena, const struct space *space, const char *tuple,
+                     const char *ops, int field_base, struct tuple_ref *out);
+
+#endif

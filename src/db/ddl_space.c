@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Changes of the catalog: spaces. */
+#include "db/ddl_private.h"
+
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+
+struct space_args {
+    const char *name;
+    size_t name_size;
+    const char *options;
+    uint32_t id;
+};
+
+enum {
+    SPACE_ID,
+    SPACE_ENGINE,
+    SPACE_IF_NOT_EXISTS,
+    SPACE_FORMAT,
+    SPACE_FIELD_COUNT,
+    SPACE_OPTIONS
+};
+
+static const char *const field_types[] = {"any",    "unsigned", "integer", "number",
+                                          "double", "string",   "boolean", "varbinary",
+                                          "scalar", "array",    "map"};
+
+static bool type_known(const char *type, uint32_t size)
+{
+    for (size_t i = 0; i < sizeof field_types / sizeof *field_types; i++)
+        if (strlen(field_types[i]) == size && memcmp(field_types[i], type, size) == 0)
+            return true;
+    return size == 3 && memcmp(type, "str", 3) == 0;
+}
+
+struct field_given {
+    const char *name, *type; /* not terminated */
+    uint32_t name_size, type_size;
+    bool nullable;
+};
+
+static int field_map_read(const char *data, struct field_given *field)
+{
+    struct ddl_option options[3] = {
+        {"name", MP_STR, NULL}, {"type", MP_STR, NULL}, {"is_nullable", MP_BOOL, NULL}};
+    int rc = ddl__options_read("a field of a format", data, options, 3);
+    if (rc != 0)
+        return rc;
+    if (options[0].value != NULL)
+        field->name = mp_decode_str(&options[0].value, &field->name_size);
+    if (options[1].value != NULL)
+        field->type = mp_decode_str(&options[1].value, &field->type_size);
+    field->nullable = ddl__option_bool(&options[2], false);
+    return 0;
+}
+
+/* {name = .., type = .., is_nullable = ..}, {'name', 'type'}, 'name', or {'name', type = ..} as a
+ * map with number keys. */
+static int field_read(const char *data, struct field_given *field)
+{
+    *field = (struct field_given){.type = "any", .type_size = 3};
+    if (mp_typeof(*data) == MP_STR) {
+        field->name = mp_decode_str(&data, &field->name_size);
+    } else if (mp_typeof(*data) == MP_ARRAY) {
+        uint32_t count = mp_decode_array(&data);
+        if (count >= 1 && mp_typeof(*data) == MP_STR)
+            field->name = mp_decode_str(&data, &field->name_size);
+        if (count >= 2 && field->name != NULL && mp_typeof(*data) == MP_STR)
+            field->type = mp_decode_str(&data, &field->type_size);
+    } else {
+        int rc = field_map_read(data, field);
+        if (rc != 0)
+            return rc;
+    }
+    if (field->name == NULL)
+        return diag_set(
+            ERROR_INVALID,
+            "a field of a format is {name = .., type = .., is_nullable = ..} or {'name', 'type'}");
+    if (!type_known(field->type, field->type_size))
+        return diag_set(ERROR_INVALID,
+                        "field \"%.*s\" has unknown type \"%.*s\": known are any unsigned integer "
+                        "number double string boolean varbinary "
+                        "scalar array map",
+                        (int)field->name_size, field->name, (int)field->type_size, field->type);
+    if (field->type_size == 3 && memcmp(field->type, "str", 3) == 0) {
+        field->type = "string";
+        field->type_size = 6;
+    }
+    return ddl__name_check("field", field->name, field->name_size);
+}
+
+static int field_is_new(const char *format, uint32_t count, const struct field_given *field)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct field_given other;
+        int rc = field_read(format, &other);
+        if (rc != 0)
+            return rc;
+        if (other.name_size == field->name_size &&
+            memcmp(other.name, field->name, field->name_size) == 0)
+            return diag_set(ERROR_INVALID, "the format has two fields \"%.*s\"",
+                            (int)field->name_size, field->name);
+        mp_next(&format);
+    }
+    return 0;
+}
+
+/* Appends the format in its one form: maps with name, type, and is_nullable when true. */
+static int format_put(struct mp_buffer *tuple, const char *format)
+{
+    if (format == NULL) {
+        mp_put_array(tuple, 0);
+        return 0;
+    }
+    uint32_t count = mp_decode_array(&format);
+    if (count > SPACE_FIELDS_MAX)
+        return diag_set(ERROR_TOO_LARGE, "a format has at most %d fields, not %u", SPACE_FIELDS_MAX,
+                        count);
+    mp_put_array(tuple, count);
+    const char *first = format;
+    for (uint32_t i = 0; i < count; i++) {
+        struct field_given field;
+        int rc = field_read(format, &field);
+        if (rc == 0)
+            rc = field_is_new(first, i, &field);
+        if (rc != 0)
+            return rc;
+        mp_put_map(tuple, field.nullable ? 3 : 2);
+        mp_put_str(tuple, "name", 4);
+        mp_put_str(tuple, field.name, field.name_size);
+        mp_put_str(tuple, "type", 4);
+        mp_put_str(tuple, field.type, field.type_size);
+        if (field.nullable) {
+            mp_put_str(tuple, "is_nullable", 11);
+            mp_put_bool(tuple, true);
+        }
+        mp_next(&format);
+    }
+    return 0;
+}
+
+static void flags_put(struct mp_buffer *tuple, uint32_t incarnation)
+{
+    mp_put_map(tuple, 1);
+    mp_put_str(tuple, "incarnation", 11);
+    mp_put_uint(tuple, incarnation);
+}
+
+static uint32_t space_id_next(const struct catalog *catalog)
+{
+    uint32_t last = catalog_space_at(catalog, catalog_space_count(catalog) - 1)->id;
+    return last < SPACE_ID_USER_MIN ? SPACE_ID_USER_MIN : last + 1;
+}
+
+/* An incarnation that no store of this id, alive or still being freed, has. Timestamps only rise,
+ * so the clock's low bits serve across restarts, too. */
+static uint32_t incarnation_next(struct ddl *ddl)
+{
+    return (uint32_t)(wal_clock(ddl->db->wal) + 1);
+}
+
+static int space_create(struct ddl *ddl, void *arg)
+{
+    struct space_args *args = arg;
+    struct ddl_option options[SPACE_OPTIONS] = {{"id", MP_UINT, NULL},
+                                                {"engine", MP_STR, NULL},
+                                                {"if_not_exists", MP_BOOL, NULL},
+                                                {"format", MP_ARRAY, NULL},
+                                                {"field_count", MP_UINT, NULL}};
+    int rc = ddl__name_check("space", args->name, args->name_size);
+    if (rc == 0)
+        rc = ddl__options_read("a space", args->options, options, SPACE_OPTIONS);
+    if (rc != 0)
+        return rc;
+    struct space *present = catalog_space(ddl->before, args->name, args->name_size);
+    if (present != NULL) {
+        args->id = present->id;
+        return ddl__option_bool(&options[SPACE_IF_NOT_EXISTS], false)
+                   ? 0
+                   : diag_set(ERROR_EXISTS, "space \"%.*s\" exists already", (int)args->name_size,
+                              args->name);
+    }
+    const char *engine = options[SPACE_ENGINE].value;
+    if (engine != NULL && !ddl__name_is(engine, "memory") && !ddl__name_is(engine, "memtx"))
+        return diag_set(ERROR_UNSUPPORTED, "the engine of a space is 'memory'");
+    uint64_t id = space_id_next(ddl->before);
+    if (options[SPACE_ID].value != NULL)
+        id = mp_decode_uint(&options[SPACE_ID].value);
+    if (id < SPACE_ID_USER_MIN || id > INT32_MAX)
+        return diag_set(ERROR_INVALID, "the id of a space is between %d and %d", SPACE_ID_USER_MIN,
+                        INT32_MAX);
+    if (catalog_space_by_id(ddl->before, (uint32_t)id) != NULL)
+        return diag_set(ERROR_EXISTS, "a space with id %llu exists already",
+                        (unsigned long long)id);
+    args->id = (uint32_t)id;
+    uint32_t incarnation = incarnation_next(ddl);
+    struct mp_buffer *tuple = ddl__tuple(ddl, 7);
+    mp_put_uint(tuple, id);
+    mp_put_uint(tuple, 0);
+    mp_put_str(tuple, args->name, args->name_size);
+    mp_put_str(tuple, "memory", 6);
+    mp_put_uint(tuple, 0);
+    flags_put(tuple, incarnation);
+    if ((rc = format_put(tuple, options[SPACE_FORMAT].value)) != 0)
+        return rc;
+    struct tree_thread *thread = txn_worker_thread(ddl->worker->txn);
+    rc = db__store_make(ddl->db, thread, args->id, incarnation, &ddl->made_store);
+    return rc != 0 ? rc : ddl__put(ddl, SPACE_ID_SPACE);
+}
+
+int ddl_space_create(struct db_worker *worker, const char *name, size_t name_size,
+                     const char *options, uint32_t *id)
+{
+    struct space_args args = {.name = name, .name_size = name_size, .options = options};
+    int rc = ddl__run(worker, space_create, NULL, &args);
+    if (id != NULL)
+        *id = args.id;
+    return rc;
+}
+
+static int space_drop(struct ddl *ddl, void *arg)
+{
+    struct space_args *args = arg;
+    struct space *space;
+    int rc = ddl__space_find(ddl, args->id, &space);
+    for (uint32_t i = 0; rc == 0 && i < space->index_count; i++) {
+        struct mp_buffer *key = ddl__tuple(ddl, 2);
+        mp_put_uint(key, space->id);
+        mp_put_uint(key, space->indexes[i]->id);
+        rc = ddl__delete(ddl, SPACE_ID_INDEX);
+    }
+    if (rc != 0)
+        return rc;
+    mp_put_uint(ddl__tuple(ddl, 1), space->id);
+    ddl->dropped_store = space->head->arg;
+    return ddl__delete(ddl, SPACE_ID_SPACE);
+}
+
+int ddl_space_drop(struct db_worker *worker, uint32_t id)
+{
+    struct space_args args = {.id = id};
+    return ddl__run(worker, space_drop, NULL, &args);
+}
+
+/* The row of a space with another format or incarnation. `format` NULL: the one it has. */
+static int space_row_put(struct ddl *ddl, struct space *space, const char *format,
+                         uint32_t incarnation)
+{
+    const char *row = space->row_version->bytes;
+    struct mp_buffer *tuple = ddl__tuple(ddl, 7);
+    const char *start = mp_array_at(row, 0), *end = mp_array_at(row, 5);
+    mp_put_raw(tuple, start, (size_t)(end - start));
+    flags_put(tuple, incarnation);
+    int rc = format_put(tuple, format != NULL ? format : mp_array_at(row, 6));
+    return rc != 0 ? rc : ddl__put(ddl, SPACE_ID_SPACE);
+}
+
+static int space_format(struct ddl *ddl, void *arg)
+{
+    struct space_args *args = arg;
+    struct space *space;
+    int rc = ddl__space_find(ddl, args->id, &space);
+    if (rc == 0 && (args->options == NULL || mp_typeof(*args->options) != MP_ARRAY))
+        rc = diag_set(ERROR_INVALID, "a format is an array of fields");
+    return rc != 0 ? rc : space_row_put(ddl, space, args->options, space->head->incarnation);
+}
+
+/* Every row has to fit the new format, and every index its fields. */
+static int space_format_finish(struct ddl *ddl, void *arg)
+{
+    struct space_args *args = arg;
+    struct space *space = catalog_space_by_id(ddl->after, args->id);
+    for (uint32_t i = 0; i < space->index_count; i++)
+        for (uint32_t n = 0; n < space->indexes[i]->part_count; n++) {
+            const struct index_part *part = &space->indexes[i]->parts[n];
+            if (part->field < space->field_count && space->fields[part->field].type != part->type &&
+                part->type != KEY_ANY && space->fields[part->field].type != KEY_ANY)
+                return diag_set(ERROR_SCHEMA, "field \"%s\" is indexed by \"%s\" as %s",
+                                space->fields[part->field].name, space->indexes[i]->name,
+                                key_type_name(part->type));
+        }
+    if (space->index_count == 0)
+        return 0;
+    struct space_cursor cursor;
+    struct tuple_ref tuple;
+    int rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
+    while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0)
+        rc = db__tuple_check(space, tuple.data, tuple.size);
+    return rc == ERROR_END ? 0 : rc;
+}
+
+int ddl_space_format(struct db_worker *worker, uint32_t id, const char *format)
+{
+    struct space_args args = {.id = id, .options = format};
+    return ddl__run(worker, space_format, space_format_finish, &args);
+}
+
+/* A new incarnation with empty trees takes the place of the old one. */
+static int space_truncate(struct ddl *ddl, void *arg)
+{
+    struct space_args *args = arg;
+    struct space *space;
+    int rc = ddl__space_find(ddl, args->id, &space);
+    if (rc != 0)
+        return rc;
+    uint32_t incarnation = incarnation_next(ddl);
+    struct tree_thread *thread = txn_worker_thread(ddl->worker->txn);
+    if ((rc = db__store_make(ddl->db, thread, args->id, incarnation, &ddl->made_store)) != 0)
+        return rc;
+    for (uint32_t i = 1; i < space->index_count; i++)
+        if ((rc = tree_new(thread, &ddl->made_store->trees[space->indexes[i]->id])) != 0)
+            return diag_set(rc, "no memory to truncate space \"%s\"", space->name);
+    ddl->dropped_store = space->head->arg;
+    return space_row_put(ddl, space, NULL, incarnation);
+}
+
+int ddl_space_truncate(struct db_worker *worker, uint32_t id)
+{
+    struct space_args args = {.id = id};
+    return ddl__run(worker, space_truncate, NULL, &args);
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Statements on spaces.
+ *
+ * A write puts the new version on the row, then adds the entries of the secondary indexes, then
+ * checks the unique ones: version first, then the entry, then the look for another holder, so that
+ * of two that race for a unique key at least one meets the other (invariants 14 and 15). What fails
+ * is undone to the savepoint at the statement's start.
+ *
+ * A writing statement makes the commit depend on the space's catalog row (invariant 21).
+ */
+#include "db/space.h"
+#include "db/db_private.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/mp.h"
+
+static int space_usable(const struct space *space)
+{
+    if (space->index_count == 0)
+        return diag_set(ERROR_SCHEMA,
+                        "space \"%s\" has no primary index yet: create one with create_index",
+                        space->name);
+    return 0;
+}
+
+static int space_writable(const struct space *space)
+{
+    if (space->system)
+        return diag_set(ERROR_ACCESS,
+                        "system space \"%s\" is changed by box.schema and create_index only",
+                        space->name);
+    return space_usable(space);
+}
+
+static void tuple_set(struct tuple_ref *out, const struct version *version)
+{
+    if (out != NULL)
+        *out = version == NULL ? (struct tuple_ref){NULL, 0}
+                               : (struct tuple_ref){version->bytes, version->size};
+}
+
+static int duplicate(const struct index *index)
+{
+    return diag_set(ERROR_DUPLICATE, "Duplicate key exists in unique index \"%s\" in space \"%s\"",
+                    index->name, index->space->name);
+}
+
+/* Entries and uniqueness of one secondary index for a tuple that has just been written. */
+static int index_write(struct txn *txn, struct index *index, const char *tuple, struct row *row)
+{
+    struct key_bytes key;
+    int rc = db__key_of_tuple(txn_arena(txn), index, tuple, &key);
+    if (rc == 0)
+        rc = txn_entry_add(txn, &index->scan, key.data, key.size, row);
+    if (rc != 0 || !index->unique || key.has_nil)
+        return rc;
+    struct row *holder;
+    rc = txn_unique_check(txn, &index->scan, key.data, key.parts_size, row, &holder);
+    return rc == ERROR_DUPLICATE ? duplicate(index) : rc;
+}
+
+static int depend(struct txn *txn, const struct space *space)
+{
+    if (space->row == NULL)
+        return 0;
+    struct store *store = space->head->arg;
+    return txn_depend(txn, &store->db->space_store->head, space->row, space->row_version);
+}
+
+/* Writes the tuple under its primary key into all indexes. */
+static int tuple_write(struct txn *txn, struct space *space, const struct key_bytes *key,
+                       const char *tuple, uint32_t size, struct tuple_ref *out)
+{
+    struct txn_savepoint savepoint = txn_savepoint(txn);
+    struct row *row;
+    struct version *version;
+    int rc = depend(txn, space);
+    if (rc == 0)
+        rc = txn_put(txn, space->head, key->data, key->size, tuple, size, &row, &version);
+    if (rc != 0)
+        return rc;
+    for (uint32_t i = 1; i < space->index_count; i++)
+        if ((rc = index_write(txn, space->indexes[i], version->bytes, row)) != 0) {
+            txn_rollback_to(txn, savepoint);
+            return rc;
+        }
+    tuple_set(out, version);
+    return 0;
+}
+
+/* Checks the tuple and computes its primary key. */
+static int tuple_prepare(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                         struct key_bytes *key)
+{
+    int rc = db__tuple_check(space, tuple, size);
+    return rc != 0 ? rc : db__key_of_tuple(txn_arena(txn), space->indexes[0], tuple, key);
+}
+
+int space_insert(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                 struct tuple_ref *out)
+{
+    struct key_bytes key;
+    const struct version *present;
+    int rc = space_writable(space);
+    if (rc == 0)
+        rc = tuple_prepare(txn, space, tuple, size, &key);
+    if (rc == 0)
+        rc = txn_get_for_update(txn, space->head, key.data, key.size, &present);
+    if (rc != 0)
+        return rc;
+    if (present != NULL)
+        return duplicate(space->indexes[0]);
+    return tuple_write(txn, space, &key, tuple, (uint32_t)size, out);
+}
+
+static int replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                   struct tuple_ref *out, struct tuple_ref *old)
+{
+    struct key_bytes key;
+    int rc = tuple_prepare(txn, space, tuple, size, &key);
+    if (rc == 0 && old != NULL) {
+        const struct version *present;
+        rc = txn_get_for_update(txn, space->head, key.data, key.size, &present);
+        if (rc == 0)
+            tuple_set(old, present);
+    }
+    return rc != 0 ? rc : tuple_write(txn, space, &key, tuple, (uint32_t)size, out);
+}
+
+int space_replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                  struct tuple_ref *out, struct tuple_ref *old)
+{
+    int rc = space_writable(space);
+    return rc != 0 ? rc : replace(txn, space, tuple, size, out, old);
+}
+
+int db__space_replace(struct txn *txn, struct space *space, const char *tuple, size_t size)
+{
+    return replace(txn, space, tuple, size, NULL, NULL);
+}
+
+static int array_check(const char *value, const char *what)
+{
+    return value != NULL && mp_typeof(*value) == MP_ARRAY
+               ? 0
+               : diag_set(ERROR_INVALID, "%s must be an array", what);
+}
+
+/* The row with exactly this key of a unique index. */
+static int row_find(struct txn *txn, struct index *index, const char *key, bool for_update,
+                    const struct version **out)
+{
+    struct key_bytes bytes;
+    *out = NULL;
+    int rc = array_check(key, "a key");
+    if (rc == 0)
+        rc = space_usable(index->space);
+    if (rc == 0 && !index->unique)
+        rc = diag_set(ERROR_INVALID, "index \"%s\" of space \"%s\" is not unique: use select",
+                      index->name, index->space->name);
+    if (rc == 0)
+        rc = db__key_of_array(txn_arena(txn), index, key, true, &bytes);
+    if (rc != 0)
+        return rc;
+    if (index->id == 0)
+        return for_update ? txn_get_for_update(txn, index->space->head, bytes.data, bytes.size, out)
+                          : txn_get(txn, index->space->head, bytes.data, bytes.size, out);
+    struct space_cursor cursor;
+    struct row *row;
+    rc = space_cursor_open(&cursor, txn, index, ITERATOR_EQ, key);
+    if (rc == 0)
+        rc = txn_cursor_next(&cursor.cursor, &row, out);
+    return rc == ERROR_END ? 0 : rc;
+}
+
+int space_get(struct txn *txn, struct index *index, const char *key, struct tuple_ref *out)
+{
+    const struct version *version;
+    int rc = row_find(txn, index, key, false, &version);
+    tuple_set(out, version);
+    return rc;
+}
+
+/* Deletes the row of a tuple; its entries go when the version does. */
+static int tuple_delete(struct txn *txn, struct space *space, const struct version *version)
+{
+    struct key_bytes key;
+    int rc = db__key_of_tuple(txn_arena(txn), space->indexes[0], version->bytes, &key);
+    if (rc == 0)
+        rc = depend(txn, space);
+    return rc != 0 ? rc : txn_delete(txn, space->head, key.data, key.size);
+}
+
+int space_delete(struct txn *txn, struct index *index, const char *key, struct tuple_ref *old)
+{
+    const struct version *version;
+    tuple_set(old, NULL);
+    int rc = space_writable(index->space);
+    if (rc == 0)
+        rc = row_find(txn, index, key, true, &version);
+    if (rc != 0 || version == NULL)
+        return rc;
+    if ((rc = tuple_delete(txn, index->space, version)) == 0)
+        tuple_set(old, version);
+    return rc;
+}
+
+int db__space_delete(struct txn *txn, struct space *space, const char *key)
+{
+    const struct version *version;
+    int rc = row_find(txn, space->indexes[0], key, true, &version);
+    return rc != 0 || version == NULL ? rc : tuple_delete(txn, space, version);
+}
+
+/* Applies operations to a row and writes the result. */
+static int tuple_change(struct txn *txn, struct space *space, const struct version *version,
+                        const char *ops, int field_base, struct tuple_ref *out)
+{
+    struct tuple_ref changed;
+    struct key_bytes before, after;
+    int rc = db__tuple_update(txn_arena(txn), space, version->bytes, ops, field_base, &changed);
+    if (rc == 0)
+        rc = tuple_prepare(txn, space, changed.data, changed.size, &after);
+    if (rc == 0)
+        rc = db__key_of_tuple(txn_arena(txn), space->indexes[0], version->bytes, &before);
+    if (rc != 0)
+        return rc;
+    if (before.size != after.size || memcmp(before.data, after.data, before.size) != 0)
+        return diag_set(
+            ERROR_INVALID,
+            "an update of space \"%s\" must not change the primary key: delete and insert instead",
+            space->name);
+    return tuple_write(txn, space, &after, changed.data, changed.size, out);
+}
+
+int space_update(struct txn *txn, struct index *index, const char *key, const char *ops,
+                 int field_base, struct tuple_ref *out)
+{
+    const struct version *version;
+    tuple_set(out, NULL);
+    int rc = space_writable(index->space);
+    if (rc == 0)
+        rc = array_check(ops, "update operations");
+    if (rc == 0)
+        rc = row_find(txn, index, key, true, &version);
+    if (rc != 0 || version == NULL)
+        return rc;
+    return tuple_change(txn, index->space, version, ops, field_base, out);
+}
+
+int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                 const char *ops, int field_base)
+{
+    struct key_bytes key;
+    const struct version *present;
+    int rc = space_writable(space);
+    if (rc == 0)
+        rc = array_check(ops, "update operations");
+    if (rc == 0)
+        rc = tuple_prepare(txn, space, tuple, size, &key);
+    if (rc == 0)
+        rc = txn_get_for_update(txn, space->head, key.data, key.size, &present);
+    if (rc != 0)
+        return rc;
+    if (present == NULL)
+        return tuple_write(txn, space, &key, tuple, (uint32_t)size, NULL);
+    return tuple_change(txn, space, present, ops, field_base, NULL);
+}
+
+int space_iterator_parse(const char *name, size_t size)
+{
+    static const struct {
+        const char *name;
+        enum space_iterator iterator;
+    } names[] = {{"EQ", ITERATOR_EQ}, {"REQ", ITERATOR_REQ}, {"ALL", ITERATOR_ALL},
+                 {"LT", ITERATOR_LT}, {"LE", ITERATOR_LE},   {"GE", ITERATOR_GE},
+                 {"GT", ITERATOR_GT}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strlen(names[i].name) == size && strncasecmp(names[i].name, name, size) == 0)
+            return (int)names[i].iterator;
+    return -1;
+}
+
+static void range_lower(struct txn_range *range, const void *key, size_t size, bool inclusive)
+{
+    range->lower = key;
+    range->lower_size = size;
+    range->lower_inclusive = inclusive;
+}
+
+static void range_upper(struct txn_range *range, const void *key, size_t size, bool inclusive)
+{
+    range->upper = key;
+    range->upper_size = size;
+    range->upper_inclusive = inclusive;
+}
+
+/* The keys that an iterator goes over, given a prefix: all keys that begin with it lie in [prefix,
+ * successor). */
+static int range_make(struct txn *txn, enum space_iterator iterator, const struct key_bytes *prefix,
+                      struct txn_range *range)
+{
+    range->backward =
+        iterator == ITERATOR_REQ || iterator == ITERATOR_LT || iterator == ITERATOR_LE;
+    if (prefix->size == 0)
+        return 0;
+    unsigned char *above = arena_copy(txn_arena(txn), prefix->data, prefix->size);
+    if (above == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a range");
+    size_t above_size = key_successor(above, prefix->size);
+    const void *upper = above_size == 0 ? NULL : above;
+    switch (iterator) {
+    case ITERATOR_EQ:
+    case ITERATOR_REQ:
+        range_lower(range, prefix->data, prefix->size, true);
+        range_upper(range, upper, above_size, false);
+        break;
+    case ITERATOR_ALL:
+    case ITERATOR_GE:
+        range_lower(range, prefix->data, prefix->size, true);
+        break;
+    case ITERATOR_GT:
+        range_lower(range, upper, above_size, true);
+        break;
+    case ITERATOR_LE:
+        range_upper(range, upper, above_size, false);
+        break;
+    case ITERATOR_LT:
+        range_upper(range, prefix->data, prefix->size, false);
+        break;
+    }
+    return 0;
+}
+
+int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index *index,
+                      enum space_iterator iterator, const char *key)
+{
+    struct key_bytes prefix = {0};
+    int rc = space_usable(index->space);
+    if (rc == 0 && key != NULL && (rc = array_check(key, "a key")) == 0)
+        rc = db__key_of_array(txn_arena(txn), index, key, false, &prefix);
+    struct txn_range range = {0};
+    if (rc == 0)
+        rc = range_make(txn, iterator, &prefix, &range);
+    if (rc != 0)
+        return rc;
+    cursor->index = index;
+    txn_cursor_open(&cursor->cursor, txn, &index->scan, &range);
+    return 0;
+}
+
+int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out)
+{
+    struct row *row;
+    const struct version *version = NULL;
+    int rc = txn_cursor_next(&cursor->cursor, &row, &version);
+    tuple_set(out, rc == 0 ? version : NULL);
+    return rc;
+}
+
+int space_count(struct txn *txn, struct index *index, enum space_iterator iterator, const char *key,
+                uint64_t *out)
+{
+    struct space_cursor cursor;
+    struct tuple_ref tuple;
+    *out = 0;
+    int rc = space_cursor_open(&cursor, txn, index, iterator, key);
+    while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0)
+        ++*out;
+    return rc == ERROR_END ? 0 : rc;
+}
+
+uint64_t space_len(const struct space *space)
+{
+    return tree_count(space->head->tree);
+}
