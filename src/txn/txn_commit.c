@@ -237,7 +237,7 @@ int txn_commit(struct txn *txn)
     txn__redo_write(txn, redo);
     if ((rc = wal_reserve(txn->worker->log, size)) != 0)
         return commit_failed(txn, rc);
-    uint64_t ts;
+    uint64_t ts = 0;
     if ((rc = commit_at_timestamp(txn, redo, size, &ts)) != 0)
         return commit_failed(txn, rc);
     stamp_versions(txn, ts);
