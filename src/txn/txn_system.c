@@ -81,7 +81,7 @@ static int slot_take(struct txn_system *system, unsigned *number)
 
 int txn_worker_open(struct txn_system *system, struct txn_worker **out)
 {
-    unsigned number;
+    unsigned number = 0;
     int rc = slot_take(system, &number);
     if (rc != 0)
         return rc;
