@@ -69,9 +69,9 @@ struct session_output {
 };
 
 /*
- * The bytes that may be sent now. They stay where they are until session_on_bytes, session_resume
- * or session_delete is called: a connection with an unfinished asynchronous write of them makes
- * none of these calls. (It does not read meanwhile: that is the back-pressure.)
+ * The bytes that may be sent now. They stay where they are until the next call on this session
+ * other than session_sent: a connection with an unfinished asynchronous write of them makes no
+ * other call until it has ended. (It does not read meanwhile: that is the back-pressure.)
  */
 struct session_output session_output(struct session *session);
 

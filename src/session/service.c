@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What a process serves, and what each of its threads needs for it.
+ *
+ * Shared and written while running: the list of clients and the store of scripts under the mutex, a
+ * few relaxed counters, and each worker's statistics, written by it alone and summed by whoever
+ * asks (invariant 28).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/random.h"
+#include "redis/redis_scan.h"
+#include "session/session_internal.h"
+
+/* --------------------------------------------------------------------------------- the service */
+
+static struct service_limits limits_or_defaults(struct service_limits limits)
+{
+    if (!limits.request_bytes_max)
+        limits.request_bytes_max = 512ul << 20;
+    if (!limits.output_bytes_max)
+        limits.output_bytes_max = 1ul << 30;
+    if (!limits.output_bytes_pause)
+        limits.output_bytes_pause = 64ul << 20;
+    if (!limits.clients_max)
+        limits.clients_max = 10000;
+    if (!limits.lua_time_max_ms)
+        limits.lua_time_max_ms = 5000;
+    return limits;
+}
+
+static void run_id_make(char run_id[41])
+{
+    struct random random;
+    random_create(&random, random_seed());
+    for (unsigned n = 0; n < 40; n++)
+        run_id[n] = "0123456789abcdef"[random_below(&random, 16)];
+    run_id[40] = 0;
+}
+
+int service_new(const struct service_options *options, struct service **out)
+{
+    struct service *service =
+        aligned_alloc(CACHE_LINE_SIZE,
+                      (sizeof *service + CACHE_LINE_SIZE - 1) / CACHE_LINE_SIZE * CACHE_LINE_SIZE);
+    if (!service)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    memset(service, 0, sizeof *service);
+    service->options = *options;
+    service->limits = limits_or_defaults(options->limits);
+    service->password_size = options->password ? strlen(options->password) : 0;
+    if (!service->options.version)
+        service->options.version = "";
+    service->wal = db_wal(options->db);
+    service->start_ms = clock_realtime_ms(options->clock);
+    service->start_ns = clock_monotonic_ns(options->clock);
+    service->start_ticks = service__ticks();
+    store_relaxed(&service->port, options->port);
+    run_id_make(service->run_id);
+    pthread_mutex_init(&service->mutex, NULL);
+    list_create(&service->clients);
+    service__commands_fill(service);
+    service->workers = calloc(options->worker_max, sizeof(struct session_worker *));
+    service->scripts = calloc(SERVICE_SCRIPTS_MAX, sizeof *service->scripts);
+    int rc = service->workers && service->scripts ? 0 : diag_set(ERROR_MEMORY, "out of memory");
+    if (!rc)
+        rc = redis_scans_new(&service->scans);
+    if (!rc)
+        rc = lua_watchdog_new(&service->watchdog);
+    if (rc) {
+        service_delete(service);
+        return rc;
+    }
+    *out = service;
+    return 0;
+}
+
+void service_delete(struct service *service)
+{
+    ASSERT(list_empty(&service->clients));
+    for (unsigned n = 0; service->workers && n < service->options.worker_max; n++)
+        ASSERT(!service->workers[n]);
+    if (service->watchdog)
+        lua_watchdog_delete(service->watchdog);
+    redis_scans_delete(service->scans);
+    for (unsigned n = 0; n < service->script_count; n++)
+        free(service->scripts[n].source);
+    free(service->scripts);
+    free(service->workers);
+    pthread_mutex_destroy(&service->mutex);
+    free(service);
+}
+
+struct db *service_db(struct service *service)
+{
+    return service->options.db;
+}
+
+void service_port_set(struct service *service, unsigned port)
+{
+    store_relaxed(&service->port, port);
+}
+
+void service_loading_set(struct service *service, bool loading)
+{
+    store_relaxed(&service->loading, loading);
+}
+
+unsigned service_client_count(const struct service *service)
+{
+    return load_relaxed(&service->client_count);
+}
+
+/* ----------------------------------------------------------------------------------- its workers
+ */
+
+static int worker_register(struct service *service, struct session_worker *worker)
+{
+    int rc = ERROR_INVALID;
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max && rc; n++) {
+        if (service->workers[n])
+            continue;
+        service->workers[n] = worker;
+        rc = 0;
+    }
+    pthread_mutex_unlock(&service->mutex);
+    return rc ? diag_set(ERROR_INVALID, "all %u workers are open", service->options.worker_max) : 0;
+}
+
+static void worker_unregister(struct session_worker *worker)
+{
+    struct service *service = worker->service;
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max; n++)
+        if (service->workers[n] == worker)
+            service->workers[n] = NULL;
+    pthread_mutex_unlock(&service->mutex);
+}
+
+static int worker_lua_open(struct session_worker *worker)
+{
+    struct service *service = worker->service;
+    const struct lua_runtime_options options = {
+        .worker = worker->db,
+        .watchdog = service->watchdog,
+        .time_max_ms = service->limits.lua_time_max_ms,
+        .memory_bytes_max = service->limits.lua_memory_max_bytes,
+        .callbacks = {.info = session__lua_info, .options = session__lua_options, .arg = service},
+    };
+    return lua_runtime_new(&options, &worker->lua);
+}
+
+int session_worker_open(struct service *service, struct session_worker **out)
+{
+    size_t size =
+        (sizeof(struct session_worker) + CACHE_LINE_SIZE - 1) / CACHE_LINE_SIZE * CACHE_LINE_SIZE;
+    struct session_worker *worker = aligned_alloc(CACHE_LINE_SIZE, size);
+    if (!worker)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    memset(worker, 0, size);
+    worker->service = service;
+    mp_buffer_create(&worker->args);
+    mp_buffer_create(&worker->result);
+    int rc = db_worker_open(service->options.db, &worker->db);
+    if (!rc) {
+        worker->txn = db_worker_txn(worker->db);
+        rc = worker_lua_open(worker);
+    }
+    if (!rc)
+        rc = worker_register(service, worker);
+    if (rc) {
+        session_worker_close(worker);
+        return rc;
+    }
+    *out = worker;
+    return 0;
+}
+
+void session_worker_close(struct session_worker *worker)
+{
+    worker_unregister(worker);
+    if (worker->lua)
+        lua_runtime_delete(worker->lua);
+    if (worker->db)
+        db_worker_close(worker->db);
+    mp_buffer_destroy(&worker->args);
+    mp_buffer_destroy(&worker->result);
+    free(worker);
+}
+
+struct service *session_worker_service(struct session_worker *worker)
+{
+    return worker->service;
+}
+
+struct db_worker *session_worker_db(struct session_worker *worker)
+{
+    return worker->db;
+}
+
+struct lua_runtime *session_worker_lua(struct session_worker *worker)
+{
+    return worker->lua;
+}
+
+bool session_worker_collect(struct session_worker *worker)
+{
+    enum { ROWS_A_TIME = 256 };
+    return txn_collect(worker->txn, ROWS_A_TIME) > 0;
+}
+
+/* ----------------------------------------------------------------------------------- statistics */
+
+static const char *const ERROR_PREFIXES[] = {
+    "ERR",     "WRONGTYPE", "NOAUTH",   "WRONGPASS", "NOPROTO", "NOSCRIPT", "EXECABORT", "OOM",
+    "MISCONF", "BUSY",      "READONLY", "NOPERM",    "LOADING", "UNKNOWN",  "CONFLICT",  "OTHER"};
+enum { ERROR_PREFIX_COUNT = sizeof ERROR_PREFIXES / sizeof *ERROR_PREFIXES };
+STATIC_ASSERT((int)ERROR_PREFIX_COUNT <= (int)SERVICE_ERRORS);
+
+unsigned service__error_slot(const char *prefix, size_t size)
+{
+    for (unsigned n = 0; n < ERROR_PREFIX_COUNT - 1; n++)
+        if (strlen(ERROR_PREFIXES[n]) == size && memcmp(ERROR_PREFIXES[n], prefix, size) == 0)
+            return n;
+    return ERROR_PREFIX_COUNT - 1;
+}
+
+const char *service__error_name(unsigned slot)
+{
+    return slot < ERROR_PREFIX_COUNT ? ERROR_PREFIXES[slot] : NULL;
+}

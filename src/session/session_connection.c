@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Commands about the connection itself: who it is, which protocol it speaks, and its end.
+ */
+#include "session/session_internal.h"
+
+#include "redis/redis_value.h"
+
+static bool word(const struct redis_slice *arg, const char *text)
+{
+    size_t size = strlen(text);
+    return arg->size == size && strncasecmp(arg->data, text, size) == 0;
+}
+
+int session__ping(struct session *session, struct session_request *request)
+{
+    if (request->argc > 2)
+        return diag_set(ERROR_INVALID, "wrong number of arguments for 'ping' command");
+    if (request->argc == 2)
+        resp_put_bulk(&session->out, request->argv[1].data, request->argv[1].size);
+    else
+        resp_put_pong(&session->out);
+    return 0;
+}
+
+int session__echo(struct session *session, struct session_request *request)
+{
+    resp_put_bulk(&session->out, request->argv[1].data, request->argv[1].size);
+    return 0;
+}
+
+/* -------------------------------------------------------------------------------------- identity
+ */
+
+/* Compares in a time that depends on the length given only. */
+static bool password_equal(const struct service *service, const char *password, size_t size)
+{
+    unsigned char difference = size != service->password_size;
+    for (size_t n = 0; n < size; n++)
+        difference |=
+            (unsigned char)(password[n] ^
+                            (n < service->password_size ? service->options.password[n] : 0));
+    return difference == 0;
+}
+
+bool session__authenticate(struct session *session, const char *user, size_t user_size,
+                           const char *password, size_t size)
+{
+    if (user && (user_size != 7 || memcmp(user, "default", 7) != 0))
+        return false;
+    if (session->service->password_size > 0 && !password_equal(session->service, password, size))
+        return false;
+    if (!session->authenticated) {
+        session->authenticated = true;
+        resp_parser_authenticate(&session->resp);
+    }
+    return true;
+}
+
+static int wrong_password(struct session *session)
+{
+    return session__error(session, "WRONGPASS",
+                          "invalid username-password pair or user is disabled.");
+}
+
+int session__auth(struct session *session, struct session_request *request)
+{
+    const struct redis_slice *argv = request->argv;
+    if (request->argc > 3)
+        return redis_syntax_error();
+    if (request->argc == 2 && session->service->password_size == 0)
+        return diag_set(
+            ERROR_INVALID,
+            "AUTH <password> called without any password configured for the default user. Are you "
+            "sure your configuration is correct?");
+    bool right = request->argc == 2
+                     ? session__authenticate(session, NULL, 0, argv[1].data, argv[1].size)
+                     : session__authenticate(session, argv[1].data, argv[1].size, argv[2].data,
+                                             argv[2].size);
+    if (!right)
+        return wrong_password(session);
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------------- HELLO
+ */
+
+struct hello {
+    int64_t protocol;
+    const struct redis_slice *auth; /* user and password, or NULL */
+    const struct redis_slice *name;
+};
+
+static int hello_parse(struct session *session, const struct session_request *request,
+                       struct hello *hello)
+{
+    const struct redis_slice *argv = request->argv;
+    *hello = (struct hello){.protocol = session->protocol};
+    if (request->argc < 2)
+        return 0;
+    if (!redis_integer_parse(argv[1].data, argv[1].size, &hello->protocol))
+        return diag_set(ERROR_INVALID, "Protocol version is not an integer or out of range");
+    if (hello->protocol < 2 || hello->protocol > 3)
+        return session__error(session, "NOPROTO", "unsupported protocol version");
+    for (unsigned n = 2; n < request->argc; n++) {
+        unsigned more = request->argc - 1 - n;
+        if (word(&argv[n], "auth") && more >= 2) {
+            hello->auth = &argv[n + 1];
+            n += 2;
+        } else if (word(&argv[n], "setname") && more >= 1) {
+            hello->name = &argv[++n];
+            if (!session__name_valid(hello->name))
+                return diag_set(
+                    ERROR_INVALID,
+                    "Client names cannot contain spaces, newlines or special characters.");
+        } else {
+            return diag_set(ERROR_INVALID, "Syntax error in HELLO option '%.*s'",
+                            (int)(argv[n].size < 128 ? argv[n].size : 128), argv[n].data);
+        }
+    }
+    return 0;
+}
+
+static void put_text(struct session *session, const char *text)
+{
+    resp_put_bulk(&session->out, text, strlen(text));
+}
+
+static void hello_reply(struct session *session)
+{
+    struct mp_buffer *out = &session->out;
+    resp_put_map(out, session->protocol, 7);
+    put_text(session, "server");
+    put_text(session, "redis");
+    put_text(session, "version");
+    put_text(session, "7.2.0");
+    put_text(session, "proto");
+    resp_put_integer(out, session->protocol);
+    put_text(session, "id");
+    resp_put_integer(out, (int64_t)session->about.id);
+    put_text(session, "mode");
+    put_text(session, "standalone");
+    put_text(session, "role");
+    put_text(session, "master");
+    put_text(session, "modules");
+    resp_put_array(out, 0);
+}
+
+int session__hello(struct session *session, struct session_request *request)
+{
+    struct hello hello;
+    int rc = hello_parse(session, request, &hello);
+    if (rc)
+        return rc;
+    if (hello.auth && !session__authenticate(session, hello.auth[0].data, hello.auth[0].size,
+                                             hello.auth[1].data, hello.auth[1].size))
+        return wrong_password(session);
+    if (!session->authenticated)
+        return session__error(session, "NOAUTH",
+                              "HELLO must be called with the client already authenticated, "
+                              "otherwise the HELLO <proto> AUTH "
+                              "<user> <pass> option can be used to authenticate the client and "
+                              "select the RESP protocol version "
+                              "at the same time");
+    if (hello.name)
+        session__about_name_set(session, &session->about.name, hello.name->data, hello.name->size);
+    session->protocol = (int)hello.protocol;
+    store_relaxed(&session->about.resp, session->protocol);
+    hello_reply(session);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------- end
+ */
+
+int session__quit(struct session *session, struct session_request *request)
+{
+    (void)request;
+    session->closing = true;
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+int session__reset(struct session *session, struct session_request *request)
+{
+    (void)request;
+    session__multi_end(session);
+    session__watch_end(session);
+    session->reply_mode = REPLY_ON;
+    session->protocol = RESP2;
+    store_relaxed(&session->about.resp, RESP2);
+    session__about_name_set(session, &session->about.name, NULL, 0);
+    session->authenticated = session->service->password_size == 0;
+    resp_put_status(&session->out, "RESET");
+    return 0;
+}
+
+int session__select(struct session *session, struct session_request *request)
+{
+    int64_t number;
+    if (!redis_integer_parse(request->argv[1].data, request->argv[1].size, &number))
+        return diag_set(ERROR_INVALID, "value is not an integer or out of range");
+    if (number != 0)
+        return diag_set(ERROR_INVALID, "DB index is out of range");
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+int session__shutdown(struct session *session, struct session_request *request)
+{
+    struct service *service = session->service;
+    for (unsigned n = 1; n < request->argc; n++)
+        if (!word(&request->argv[n], "save") && !word(&request->argv[n], "nosave") &&
+            !word(&request->argv[n], "now") && !word(&request->argv[n], "force"))
+            return redis_syntax_error();
+    if (!service->options.shutdown)
+        return diag_set(ERROR_UNSUPPORTED, "Errors trying to SHUTDOWN. Check logs.");
+    service->options.shutdown(service->options.arg);
+    session->closing = true; /* and no reply, as in Redis */
+    return 0;
+}

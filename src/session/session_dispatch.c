@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * From a request to its reply: look the command up, check it in Redis's order (known, arguments,
+ * identity, MULTI, loading), run it, and note what its reply rests on.
+ *
+ * A data command is one transaction. One on one row runs at read committed, others serializable
+ * (invariant 25); a read-only one reads at V and waits for nothing, or the latest while an earlier
+ * reply of the connection waits (invariants 8 and 9). After a conflict it runs again from its start
+ * with the output of the lost try thrown away, and in the gate after a few losses.
+ */
+#include "session/session_internal.h"
+
+#include <stdio.h>
+
+/* ------------------------------------------------------------------------------------- errors */
+
+int session__error(struct session *session, const char *prefix, const char *message)
+{
+    service__count(&session->worker->stats.errors[service__error_slot(prefix, strlen(prefix))], 1);
+    resp_put_error(&session->out, prefix, message);
+    return SESSION_REPLIED_ERROR;
+}
+
+int session__errorf(struct session *session, const char *prefix, const char *format, ...)
+{
+    char message[DIAG_MESSAGE_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    return session__error(session, prefix, message);
+}
+
+int session__error_code(struct session *session, int code)
+{
+    return session__error(session, error_prefix(code), diag_message_for(code));
+}
+
+uint64_t session__now_ms(struct session_worker *worker)
+{
+    if (worker->now_left == 0) {
+        worker->now_ms = clock_realtime_ms(worker->service->options.clock);
+        worker->now_left = SESSION_CLOCK_COMMANDS;
+    }
+    worker->now_left--;
+    return worker->now_ms;
+}
+
+/* ------------------------------------------------------------------------------------ resolving */
+
+static int clamp(size_t size, int max)
+{
+    return size < (size_t)max ? (int)size : max;
+}
+
+static int unknown_command(const struct redis_slice *argv, unsigned argc)
+{
+    char args[256];
+    size_t size = 0;
+    args[0] = 0;
+    for (unsigned n = 1; n < argc && size < 128; n++) {
+        int room = 128 - (int)size;
+        size += (size_t)snprintf(args + size, sizeof args - size, "'%.*s' ",
+                                 clamp(argv[n].size, room), argv[n].data);
+    }
+    return diag_set(ERROR_INVALID, "unknown command '%.*s', with args beginning with: %s",
+                    clamp(argv[0].size, 128), argv[0].data, args);
+}
+
+static int unknown_subcommand(const struct session_command *command, const struct redis_slice *name)
+{
+    char upper[32];
+    size_t n = 0;
+    for (; command->name[n] && n < sizeof upper - 1; n++)
+        upper[n] = (char)(command->name[n] >= 'a' && command->name[n] <= 'z' ? command->name[n] - 32
+                                                                             : command->name[n]);
+    upper[n] = 0;
+    return diag_set(ERROR_INVALID, "unknown subcommand '%.*s'. Try %s HELP.",
+                    clamp(name->size, 128), name->data, upper);
+}
+
+static bool arity_fits(int arity, unsigned argc)
+{
+    return arity > 0 ? argc == (unsigned)arity : argc >= (unsigned)-arity;
+}
+
+static const struct session_command *subcommand_find(const struct session_command *command,
+                                                     const struct redis_slice *name)
+{
+    size_t skip = strlen(command->name) + 1; /* "client|" */
+    for (const struct session_command *sub = command->subcommands; sub->name; sub++)
+        if (strlen(sub->name + skip) == name->size &&
+            strncasecmp(sub->name + skip, name->data, name->size) == 0)
+            return sub;
+    return NULL;
+}
+
+const struct session_command *session__resolve(struct session *session,
+                                               const struct redis_slice *argv, unsigned argc)
+{
+    const struct session_command *command =
+        service__command_find(session->service, argv[0].data, argv[0].size);
+    if (!command) {
+        unknown_command(argv, argc);
+        return NULL;
+    }
+    if (command->subcommands && argc > 1) {
+        const struct session_command *sub = subcommand_find(command, &argv[1]);
+        if (!sub) {
+            unknown_subcommand(command, &argv[1]);
+            return NULL;
+        }
+        command = sub;
+    }
+    if (arity_fits(command->arity, argc))
+        return command;
+    diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", command->name);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------------------------- data commands
+ */
+
+static struct txn_options redis_options(struct session *session,
+                                        const struct redis_command *command, unsigned argc)
+{
+    struct txn_options options = {.level = TXN_SERIALIZABLE};
+    if (command->flags & REDIS_READONLY) {
+        options.level = TXN_SNAPSHOT; /* of a read-only transaction any snapshot is serializable */
+        options.readonly = true;
+        options.latest = session__reads_latest(session);
+    } else if (redis_command_one_row(command, argc)) {
+        options.level = TXN_READ_COMMITTED;
+    }
+    options.exclusive = (command->flags & REDIS_GATE) != 0;
+    return options;
+}
+
+/* Runs and ends one try; *ts is what it has looked at. */
+static int redis_try(struct session *session, const struct session_request *request,
+                     const struct txn_options *options, uint64_t *ts)
+{
+    struct session_worker *worker = session->worker;
+    struct redis_call call = {.worker = worker->db,
+                              .argv = request->argv,
+                              .argc = request->argc,
+                              .now_ms = request->now_ms,
+                              .sink = &session->sink.base,
+                              .scans = session->service->scans};
+    int rc = txn_begin(worker->txn, options, &call.txn);
+    if (rc)
+        return rc;
+    rc = request->command->redis->run(&call);
+    if (!rc) {
+        rc = txn_commit(call.txn);
+        *ts = txn_worker_seen_ts(worker->txn);
+        return rc;
+    }
+    *ts = txn_seen_ts(call.txn);
+    txn_rollback(call.txn);
+    return rc;
+}
+
+int session__run_redis(struct session *session, struct session_request *request)
+{
+    struct txn_options options = redis_options(session, request->command->redis, request->argc);
+    size_t start = session->out.size;
+    for (unsigned losses = 0;;) {
+        int rc = redis_try(session, request, &options, &request->reply_ts);
+        if (rc != ERROR_CONFLICT)
+            return rc;
+        session__truncate(session, start);
+        txn_backoff(session->worker->txn, ++losses, &options);
+        session__now_forget(session->worker);
+        request->now_ms = session__now_ms(session->worker);
+    }
+}
+
+/* ----------------------------------------------------------------------------------- one request
+ */
+
+static int run(struct session *session, struct session_request *request)
+{
+    return request->command->redis ? session__run_redis(session, request)
+                                   : request->command->run(session, request);
+}
+
+static bool needs_data(const struct session_command *command)
+{
+    return command->redis || (command->flags & SESSION_DATA);
+}
+
+/* What stands against running a command that has been found, in Redis's order: replies, and true.
+ */
+static bool refused(struct session *session, const struct session_command *command)
+{
+    if (!session->authenticated && !(command->flags & SESSION_NO_AUTH))
+        session__error(session, "NOAUTH", "Authentication required.");
+    else if (session->multi && (command->flags & SESSION_NO_MULTI))
+        session__error(session, "ERR", "Command not allowed inside a transaction");
+    else if (needs_data(command) && load_relaxed(&session->service->loading))
+        session__error(session, "LOADING", "Perigee is loading the dataset in memory");
+    else
+        return false;
+    return true;
+}
+
+static void command_run(struct session *session, struct session_request *request)
+{
+    struct session_command_stats *stats =
+        &session->worker->stats.by_command[request->command->number];
+    size_t start = session->out.size;
+    uint64_t ticks = service__ticks();
+    int rc = run(session, request);
+    if (rc < 0) {
+        session__truncate(session, start);
+        session__error_code(session, rc);
+    }
+    if (rc)
+        service__count(&stats->failed, 1);
+    service__count(&stats->calls, 1);
+    service__count(&stats->ticks, service__ticks() - ticks);
+}
+
+/* CLIENT REPLY OFF and SKIP: the reply is made and thrown away. */
+static bool reply_wanted(struct session *session)
+{
+    if (session->reply_mode == REPLY_ON)
+        return true;
+    if (session->reply_mode == REPLY_SKIP)
+        session->reply_mode = REPLY_ON;
+    else if (session->reply_mode == REPLY_SKIP_NEXT)
+        session->reply_mode = REPLY_SKIP;
+    return false;
+}
+
+void session__execute(struct session *session, const struct redis_slice *argv, size_t argc)
+{
+    struct session_request request = {
+        .argv = argv, .argc = (unsigned)argc, .now_ms = session__now_ms(session->worker)};
+    size_t start = session->out.size;
+    diag_clear();
+    request.command = session__resolve(session, argv, request.argc);
+    const struct session_command *command = request.command;
+    if (!command) {
+        session->multi_failed |= session->multi;
+        session__error_code(session, ERROR_INVALID);
+    } else if (refused(session, command)) {
+        session->multi_failed |= session->multi;
+        service__count(&session->worker->stats.by_command[command->number].rejected, 1);
+    } else {
+        store_relaxed(&session->about.command, command);
+        if (session->multi && !(command->flags & SESSION_AT_ONCE)) {
+            if (session__multi_queue(session, command, argv, request.argc) == 0)
+                resp_put_queued(&session->out);
+            else
+                session__error_code(session, ERROR_MEMORY);
+        } else {
+            command_run(session, &request);
+        }
+    }
+    service__count(&session->worker->stats.commands, 1);
+    store_relaxed(&session->about.active_ms, request.now_ms);
+    if (reply_wanted(session))
+        session__reply_end(session, request.reply_ts, 0);
+    else
+        session__truncate(session, start);
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SESSION_SESSION_INTERNAL_H
+#define SESSION_SESSION_INTERNAL_H
+
+/*
+ * What the files of this folder share: the structs behind service.h and session.h, the command
+ * table's row, and how a command replies.
+ */
+#include <pthread.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "codec/mp.h"
+#include "lua/runtime.h"
+#include "proto/msgpack_rpc.h"
+#include "proto/resp_parse.h"
+#include "proto/resp_write.h"
+#include "proto/sniff.h"
+#include "redis/redis.h"
+#include "session/service.h"
+#include "session/session.h"
+
+/* ------------------------------------------------------------------------------ the command table
+ */
+
+struct session;
+struct session_command;
+
+/* One run of a command. */
+struct session_request {
+    const struct session_command *command;
+    const struct redis_slice *argv;
+    unsigned argc;
+    struct txn *txn;   /* the transaction of EXEC, or NULL */
+    uint64_t now_ms;   /* one for the whole run (invariant 27) */
+    uint64_t reply_ts; /* out: what the reply waits for */
+};
+
+/* What a command's function returns besides 0 (replied) and negative codes (with diagnostics; the
+ * caller replies): it has written an error itself. */
+enum { SESSION_REPLIED_ERROR = 1 };
+
+enum session_command_flags {
+    SESSION_NO_AUTH = 1,  /* runs before AUTH */
+    SESSION_AT_ONCE = 2,  /* in MULTI: runs instead of being queued */
+    SESSION_NO_MULTI = 4, /* refused in MULTI */
+    SESSION_SCRIPT = 8,   /* takes part in EXEC's transaction and may write */
+    SESSION_DATA = 16,    /* needs the data to be loaded */
+    SESSION_ADMIN = 32,   /* for COMMAND only, as the next three */
+    SESSION_FAST = 64,
+    SESSION_NOSCRIPT = 128,
+    SESSION_READS = 256,
+    SESSION_NUMKEYS = 512, /* argv[2] is the number of keys, which follow */
+};
+
+struct session_command {
+    const char *name; /* lower case; a subcommand's is "client|id" */
+    int arity;
+    unsigned flags;
+    int first_key, last_key, key_step;
+    const char *summary, *since, *group;
+    int (*run)(struct session *session, struct session_request *request);
+    const struct redis_command *redis;         /* a data command; then run is NULL */
+    const struct session_command *subcommands; /* ends with a name of NULL */
+    unsigned number; /* place in the service's table, and in the statistics */
+};
+
+/* ---------------------------------------------------------------------------------------- service
+ */
+
+/* Bounds and sizes. */
+enum {
+    SESSION_BATCH_MAX = 64,            /* requests parsed before the first is executed */
+    SESSION_CLOCK_COMMANDS = 16,       /* commands that may share one `now` */
+    SESSION_BUFFER_KEEP_BYTES = 65536, /* of an idle connection's buffers */
+    SESSION_MARKS_MAX = 65536,         /* groups of replies that may wait */
+    SERVICE_COMMANDS_MAX = 256,
+    SERVICE_SLOTS = 1024,
+    SERVICE_SCRIPTS_MAX = 1024,
+    SERVICE_ERRORS = 20, /* prefixes that are counted one by one */
+};
+
+/* Written by one worker, read by any: relaxed. */
+struct session_command_stats {
+    _Atomic uint64_t calls, ticks, rejected, failed;
+};
+
+struct session_worker_stats {
+    _Atomic uint64_t commands, input_bytes, output_bytes, errors[SERVICE_ERRORS];
+    struct session_command_stats by_command[SERVICE_COMMANDS_MAX];
+};
+
+struct session_worker {
+    CACHE_ALIGNED struct session_worker_stats stats;
+    struct service *service;
+    struct db_worker *db;
+    struct txn_worker *txn;
+    struct lua_runtime *lua;
+    struct mp_buffer args, result; /* scratch for Lua calls */
+    uint64_t now_ms;               /* the time of the commands being executed */
+    unsigned now_left;             /* commands until it is read again */
+    uint64_t scripts_generation;
+    uint64_t scripts_seen[SERVICE_SCRIPTS_MAX]; /* fingerprints of scripts that the service has */
+};
+
+/* Source of a script by its digest, shared by the workers. */
+struct service_script {
+    char sha1[LUA_SHA1_SIZE];
+    size_t size;
+    char *source;
+};
+
+struct service {
+    struct service_options options;
+    struct service_limits limits;
+    size_t password_size;
+    char run_id[41];
+    uint64_t start_ms, start_ns, start_ticks;
+    struct lua_watchdog *watchdog;
+    struct redis_scans *scans;
+    struct wal *wal;
+
+    /* The commands in order of name, then the subcommands of each parent, each list ended by one
+     * without a name. */
+    struct session_command commands[SERVICE_COMMANDS_MAX];
+    unsigned command_count, subcommand_count;
+    uint16_t slots[SERVICE_SLOTS]; /* by hash of the name: number + 1 */
+
+    CACHE_ALIGNED _Atomic bool loading;
+    _Atomic unsigned port;
+    _Atomic uint64_t next_id, connections, refused;
+    _Atomic unsigned client_count;
+
+    pthread_mutex_t
+        mutex; /* guards what follows, and what of sessions others read (session.about) */
+    struct list clients;
+    struct session_worker **workers;
+    unsigned worker_count;
+    struct service_script *scripts;
+    unsigned script_count, script_next;
+    _Atomic uint64_t script_generation; /* of SCRIPT FLUSH */
+};
+
+/* Fills commands and slots; asserts that names are unique. */
+void service__commands_fill(struct service *service);
+const struct session_command *service__command_find(const struct service *service, const char *name,
+                                                    size_t size);
+
+/* Scripts: put keeps a copy (the oldest goes when there are too many); get copies the source to
+ * `out`, false when there is none. */
+void service__script_put(struct service *service, const char sha1[LUA_SHA1_SIZE],
+                         const char *source, size_t size);
+bool service__script_get(struct service *service, const char *sha1, struct mp_buffer *out);
+void service__scripts_flush(struct service *service);
+
+/* The time stamp counter: what a command costs is counted in its ticks. */
+static inline uint64_t service__ticks(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
+static inline void service__count(_Atomic uint64_t *counter, uint64_t by)
+{
+    store_relaxed(counter, load_relaxed(counter) + by);
+}
+
+/* The place of an error's prefix in the statistics, and its name; NULL behind the last. */
+unsigned service__error_slot(const char *prefix, size_t size);
+const char *service__error_name(unsigned slot);
+
+/* ---------------------------------------------------------------------------------------- session
+ */
+
+/* RESP as a sink for data commands and scripts. */
+struct session_sink {
+    struct redis_sink base;
+    struct session *session;
+};
+
+/* Replies from the end of the previous mark up to `end` wait until the log has reached `ts`. */
+struct session_mark {
+    size_t end; /* offset in `out` */
+    uint64_t ts;
+    uint64_t rpc_id; /* of MessagePack-RPC, where a mark is one reply */
+    unsigned replies;
+    unsigned batch; /* marks of one batch are one */
+};
+
+struct session_watch {
+    struct session_watch *next; /* in order of snapshot */
+    uint64_t snapshot_ts;
+    uint64_t expire_ms; /* 0: none, or expired already */
+    struct redis_slice name;
+};
+
+struct session_queued {
+    struct session_queued *next;
+    const struct session_command *command;
+    unsigned argc;
+    struct redis_slice argv[];
+};
+
+/* What other threads read for CLIENT LIST: the strings under the service's mutex. */
+struct session_about {
+    uint64_t id, created_ms;
+    int fd;
+    char address[SESSION_ADDRESS_SIZE_MAX + 1], local_address[SESSION_ADDRESS_SIZE_MAX + 1];
+    char *name, *library_name, *library_version; /* NULL: none */
+    _Atomic uint64_t active_ms;
+    const struct session_command *_Atomic command; /* the last one */
+    _Atomic int resp;
+    _Atomic int queued; /* -1: not in MULTI */
+    _Atomic uint64_t watched;
+    _Atomic uint64_t input_bytes, output_bytes;
+};
+
+struct session {
+    struct list link; /* in service.clients */
+    struct session_worker *worker;
+    struct service *service;
+    struct session_about about;
+    void *user;
+
+    enum proto_kind kind;
+    int protocol; /* RESP2 or RESP3 */
+    bool authenticated;
+    bool closing; /* nothing is executed any more; closes once everything is sent */
+    bool dead;    /* nothing is sent any more either */
+    enum { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP } reply_mode;
+
+    struct resp_parser resp;
+    struct rpc_parser rpc;
+    struct mp_buffer
+        in;          /* bytes that wait: an incomplete request, or what back-pressure holds back */
+    size_t in_start; /* of them, those done with */
+    size_t in_need;  /* parsing again is of no use before so many have arrived */
+    bool held;       /* whole requests may be among them */
+
+    struct mp_buffer out;
+    size_t out_sent, out_free; /* bytes sent; bytes that may be sent */
+    struct session_mark *marks;
+    size_t mark_first, mark_count, mark_capacity; /* marks[first..count) wait */
+    unsigned batch;
+    uint64_t waited_ts; /* largest that a mark of this batch has waited for; to ask the log once */
+
+    struct session_sink sink;
+
+    /* MULTI */
+    bool multi, multi_failed;
+    struct arena queue_arena, watch_arena;
+    struct session_queued *queue_first, *queue_last;
+    unsigned queue_count;
+    struct session_watch *watch_first, *watch_last;
+};
+
+/* session_dispatch.c: runs one RESP request and writes exactly one reply. */
+void session__execute(struct session *session, const struct redis_slice *argv, size_t argc);
+
+/* Looks a request up and checks its arguments: the command or subcommand, or NULL with the error in
+ * the diagnostics (ERROR_INVALID). */
+const struct session_command *session__resolve(struct session *session,
+                                               const struct redis_slice *argv, unsigned argc);
+
+/* Runs a data command in a transaction of its own; as a command's function returns. */
+int session__run_redis(struct session *session, struct session_request *request);
+
+/* session_rpc.c: the same for a MessagePack-RPC message. */
+void session__execute_rpc(struct session *session, const struct rpc_request *request);
+
+/* session.c. The reply that ends at the buffer's end waits for `ts`. */
+void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id);
+
+/* True when an earlier reply still waits, or keys are watched: reads take the latest (rule 9). */
+bool session__reads_latest(struct session *session);
+
+/* Throws away the output from `size` on. */
+static inline void session__truncate(struct session *session, size_t size)
+{
+    session->out.size = size;
+}
+
+/* Writes an error reply and counts it; returns SESSION_REPLIED_ERROR. */
+int session__error(struct session *session, const char *prefix, const char *message);
+int session__errorf(struct session *session, const char *prefix, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The error reply of a negative code, from the diagnostics. */
+int session__error_code(struct session *session, int code);
+
+/* Time for a command: read again every few commands, at the start of each input, and when told that
+ * long has passed. */
+uint64_t session__now_ms(struct session_worker *worker);
+static inline void session__now_forget(struct session_worker *worker)
+{
+    worker->now_left = 0;
+}
+
+/* session_connection.c */
+int session__ping(struct session *session, struct session_request *request);
+int session__echo(struct session *session, struct session_request *request);
+int session__hello(struct session *session, struct session_request *request);
+int session__auth(struct session *session, struct session_request *request);
+int session__quit(struct session *session, struct session_request *request);
+int session__reset(struct session *session, struct session_request *request);
+int session__select(struct session *session, struct session_request *request);
+int session__shutdown(struct session *session, struct session_request *request);
+bool session__authenticate(struct session *session, const char *user, size_t user_size,
+                           const char *password, size_t size);
+
+/* session_client.c */
+extern const struct session_command session__client_commands[];
+void session__about_name_set(struct session *session, char **field, const char *text, size_t size);
+bool session__name_valid(const struct redis_slice *name);
+
+/* session_command.c */
+int session__command(struct session *session, struct session_request *request);
+extern const struct session_command session__command_commands[];
+
+/* session_info.c */
+int session__info(struct session *session, struct session_request *request);
+int session__time(struct session *session, struct session_request *request);
+extern const struct session_command session__config_commands[];
+
+/* session_multi.c */
+int session__multi(struct session *session, struct session_request *request);
+int session__exec(struct session *session, struct session_request *request);
+int session__discard(struct session *session, struct session_request *request);
+int session__watch(struct session *session, struct session_request *request);
+int session__unwatch(struct session *session, struct session_request *request);
+int session__multi_queue(struct session *session, const struct session_command *command,
+                         const struct redis_slice *argv, unsigned argc);
+void session__multi_end(struct session *session);
+void session__watch_end(struct session *session);
+
+/* session_lua.c */
+int session__eval(struct session *session, struct session_request *request);
+int session__eval_ro(struct session *session, struct session_request *request);
+int session__evalsha(struct session *session, struct session_request *request);
+int session__evalsha_ro(struct session *session, struct session_request *request);
+int session__call(struct session *session, struct session_request *request);
+int session__lua(struct session *session, struct session_request *request);
+extern const struct session_command session__script_commands[];
+uint32_t session__lua_info(void *arg, struct mp_buffer *out);
+uint32_t session__lua_options(void *arg, struct mp_buffer *out);
+
+/* session_value.c: a MessagePack value as a RESP reply (docs/protocol.md has the table); advances
+ * *value. */
+void session__put_value(struct session *session, const char **value);
+
+/* The values that Lua returned, a MessagePack array: none is nil, one is itself, several are an
+ * array. */
+const char *session__results_value(const char *results);
+
+/* session_sink.c */
+extern const struct redis_sink_vtab session__sink_vtab;
+
+#endif

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Lua from the outside: scripts (EVAL, EVALSHA, SCRIPT), stored procedures (CALL) and text (LUA).
+ *
+ * A runtime keeps compiled scripts for its own thread. Their sources are kept once for all workers
+ * in the service, by SHA-1, so that a script that one worker has seen is known to every connection.
+ * A worker computes the digest of a script it has just been given only the first time: it remembers
+ * a fingerprint of each.
+ */
+#include "session/session_internal.h"
+
+#include <stdlib.h>
+
+#include "redis/redis_value.h"
+
+static const char NO_SCRIPT[] = "No matching script. Please use EVAL.";
+
+/* ------------------------------------------------------------------------------- what is shared */
+
+static struct service_script *script_find(struct service *service, const char *sha1)
+{
+    for (unsigned n = 0; n < service->script_count; n++)
+        if (strncasecmp(service->scripts[n].sha1, sha1, LUA_SHA1_SIZE - 1) == 0)
+            return &service->scripts[n];
+    return NULL;
+}
+
+void service__script_put(struct service *service, const char sha1[LUA_SHA1_SIZE],
+                         const char *source, size_t size)
+{
+    char *copy = malloc(size ? size : 1);
+    if (!copy)
+        return; /* then other workers ask for the source again */
+    memcpy(copy, source, size);
+    pthread_mutex_lock(&service->mutex);
+    if (!script_find(service, sha1)) {
+        struct service_script *script = &service->scripts[service->script_next];
+        service->script_next = (service->script_next + 1) % SERVICE_SCRIPTS_MAX;
+        if (service->script_count < SERVICE_SCRIPTS_MAX)
+            service->script_count++;
+        free(script->source);
+        *script = (struct service_script){.size = size, .source = copy};
+        memcpy(script->sha1, sha1, LUA_SHA1_SIZE);
+        copy = NULL;
+    }
+    pthread_mutex_unlock(&service->mutex);
+    free(copy);
+}
+
+bool service__script_get(struct service *service, const char *sha1, struct mp_buffer *out)
+{
+    pthread_mutex_lock(&service->mutex);
+    const struct service_script *script = script_find(service, sha1);
+    if (script && out)
+        mp_put_raw(out, script->source, script->size);
+    pthread_mutex_unlock(&service->mutex);
+    return script != NULL;
+}
+
+void service__scripts_flush(struct service *service)
+{
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->script_count; n++)
+        free(service->scripts[n].source);
+    memset(service->scripts, 0, SERVICE_SCRIPTS_MAX * sizeof *service->scripts);
+    service->script_count = service->script_next = 0;
+    store_relaxed(&service->script_generation, load_relaxed(&service->script_generation) + 1);
+    pthread_mutex_unlock(&service->mutex);
+}
+
+/* FNV-1a over words: never 0. */
+static uint64_t fingerprint(const char *data, size_t size)
+{
+    uint64_t hash = 14695981039346656037u ^ size;
+    for (; size >= 8; data += 8, size -= 8) {
+        uint64_t eight;
+        memcpy(&eight, data, 8);
+        hash = (hash ^ eight) * 1099511628211u;
+        hash ^= hash >> 32;
+    }
+    for (; size > 0; data++, size--)
+        hash = (hash ^ (unsigned char)*data) * 1099511628211u;
+    return hash | 1;
+}
+
+/* Forgets what the worker has of scripts when they have been flushed, by whichever worker. */
+static void scripts_sync(struct session_worker *worker)
+{
+    uint64_t generation = load_relaxed(&worker->service->script_generation);
+    if (worker->scripts_generation == generation)
+        return;
+    memset(worker->scripts_seen, 0, sizeof worker->scripts_seen);
+    lua_runtime_script_flush(worker->lua);
+    worker->scripts_generation = generation;
+}
+
+/* Makes sure that EVALSHA finds a script that has been given to EVAL. */
+static void script_remember(struct session_worker *worker, const char *source, size_t size)
+{
+    char sha1[LUA_SHA1_SIZE];
+    uint64_t print = fingerprint(source, size),
+             *seen = &worker->scripts_seen[print / 2 % SERVICE_SCRIPTS_MAX];
+    if (*seen == print || lua_runtime_script_load(worker->lua, source, size, sha1))
+        return;
+    service__script_put(worker->service, sha1, source, size);
+    *seen = print;
+}
+
+/* ----------------------------------------------------------------------------------------- EVAL */
+
+static int numkeys_parse(const struct session_request *request, unsigned *keys)
+{
+    int64_t count;
+    if (!redis_integer_parse(request->argv[2].data, request->argv[2].size, &count))
+        return diag_set(ERROR_INVALID, "value is not an integer or out of range");
+    if (count > (int64_t)request->argc - 3)
+        return diag_set(ERROR_INVALID, "Number of keys can't be greater than number of args");
+    if (count < 0)
+        return diag_set(ERROR_INVALID, "Number of keys can't be negative");
+    *keys = (unsigned)count;
+    return 0;
+}
+
+static int script_run(struct session *session, struct session_request *request, const char *source,
+                      size_t size, bool readonly)
+{
+    unsigned keys = 0;
+    int rc = numkeys_parse(request, &keys);
+    if (rc)
+        return rc;
+    struct lua_redis_eval eval = {.script = source,
+                                  .script_size = size,
+                                  .keys = request->argv + 3,
+                                  .key_count = keys,
+                                  .args = request->argv + 3 + keys,
+                                  .arg_count = request->argc - 3 - keys,
+                                  .readonly = readonly,
+                                  .latest = session__reads_latest(session)};
+    struct session_worker *worker = session->worker;
+    if (request->txn)
+        return lua_runtime_redis_eval_in(worker->lua, request->txn, request->now_ms, &eval,
+                                         &session->sink.base);
+    rc = lua_runtime_redis_eval(worker->lua, &eval, &session->sink.base, &request->reply_ts);
+    session__now_forget(worker);
+    return rc;
+}
+
+static int eval(struct session *session, struct session_request *request, bool readonly)
+{
+    const struct redis_slice *source = &request->argv[1];
+    scripts_sync(session->worker);
+    int rc = script_run(session, request, source->data, source->size, readonly);
+    if (rc == 0)
+        script_remember(session->worker, source->data, source->size);
+    return rc;
+}
+
+int session__eval(struct session *session, struct session_request *request)
+{
+    return eval(session, request, false);
+}
+
+int session__eval_ro(struct session *session, struct session_request *request)
+{
+    return eval(session, request, true);
+}
+
+/* The source for a digest: from the runtime, or from the service into the worker's scratch. */
+static const char *script_source(struct session_worker *worker, const char *sha1, size_t *size)
+{
+    scripts_sync(worker);
+    const char *source = lua_runtime_script_find(worker->lua, sha1, size);
+    mp_buffer_reset(&worker->args, SESSION_BUFFER_KEEP_BYTES);
+    if (source)
+        mp_put_raw(&worker->args, source, *size);
+    else if (!service__script_get(worker->service, sha1, &worker->args))
+        return NULL;
+    *size = worker->args.size;
+    return worker->args.failed ? NULL : worker->args.data;
+}
+
+static int evalsha(struct session *session, struct session_request *request, bool readonly)
+{
+    char sha1[LUA_SHA1_SIZE] = {0};
+    size_t size;
+    if (request->argv[1].size != LUA_SHA1_SIZE - 1)
+        return session__error(session, "NOSCRIPT", NO_SCRIPT);
+    memcpy(sha1, request->argv[1].data, LUA_SHA1_SIZE - 1);
+    const char *source = script_source(session->worker, sha1, &size);
+    if (!source)
+        return session__error(session, "NOSCRIPT", NO_SCRIPT);
+    return script_run(session, request, source, size, readonly);
+}
+
+int session__evalsha(struct session *session, struct session_request *request)
+{
+    return evalsha(session, request, false);
+}
+
+int session__evalsha_ro(struct session *session, struct session_request *request)
+{
+    return evalsha(session, request, true);
+}
+
+/* --------------------------------------------------------------------------------------- SCRIPT */
+
+static int script_load(struct session *session, struct session_request *request)
+{
+    char sha1[LUA_SHA1_SIZE];
+    const struct redis_slice *source = &request->argv[2];
+    scripts_sync(session->worker);
+    int rc = lua_runtime_script_load(session->worker->lua, source->data, source->size, sha1);
+    if (rc)
+        return rc;
+    service__script_put(session->service, sha1, source->data, source->size);
+    resp_put_bulk(&session->out, sha1, LUA_SHA1_SIZE - 1);
+    return 0;
+}
+
+static int script_exists(struct session *session, struct session_request *request)
+{
+    resp_put_array(&session->out, request->argc - 2);
+    for (unsigned n = 2; n < request->argc; n++) {
+        char sha1[LUA_SHA1_SIZE] = {0};
+        bool found = request->argv[n].size == LUA_SHA1_SIZE - 1;
+        if (found) {
+            memcpy(sha1, request->argv[n].data, LUA_SHA1_SIZE - 1);
+            found = service__script_get(session->service, sha1, NULL);
+        }
+        resp_put_integer(&session->out, found);
+    }
+    return 0;
+}
+
+static int script_flush(struct session *session, struct session_request *request)
+{
+    const struct redis_slice *mode = &request->argv[2];
+    if (request->argc > 3 ||
+        (request->argc == 3 && !(mode->size == 4 && !strncasecmp(mode->data, "sync", 4)) &&
+         !(mode->size == 5 && !strncasecmp(mode->data, "async", 5))))
+        return diag_set(ERROR_INVALID, "SCRIPT FLUSH only support SYNC|ASYNC option");
+    service__scripts_flush(session->service);
+    scripts_sync(session->worker);
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+#define ROW(name, arity, summary, since, run)                                                   \
+    {                                                                                           \
+        name, arity, SESSION_NOSCRIPT, 0, 0, 0, summary, since, "scripting", run, NULL, NULL, 0 \
+    }
+const struct session_command session__script_commands[] = {
+    ROW("script|exists", -3,
+        "Determines whether server-side Lua scripts exist in the script cache.", "2.6.0",
+        script_exists),
+    ROW("script|flush", -2, "Removes all server-side Lua scripts from the script cache.", "2.6.0",
+        script_flush),
+    ROW("script|load", 3, "Loads a server-side Lua script to the script cache.", "2.6.0",
+        script_load),
+    {0},
+};
+
+/* ----------------------------------------------------------------------------------- CALL and LUA
+ */
+
+/* argv[2..] as a MessagePack array of strings in the worker's scratch; NULL when memory is out. */
+static const char *args_pack(struct session_worker *worker, const struct session_request *request)
+{
+    mp_buffer_reset(&worker->args, SESSION_BUFFER_KEEP_BYTES);
+    mp_buffer_reset(&worker->result, SESSION_BUFFER_KEEP_BYTES);
+    mp_put_array(&worker->args, request->argc - 2);
+    for (unsigned n = 2; n < request->argc; n++)
+        mp_put_str(&worker->args, request->argv[n].data, request->argv[n].size);
+    return worker->args.failed ? NULL : worker->args.data;
+}
+
+static int results_reply(struct session *session, int rc)
+{
+    struct session_worker *worker = session->worker;
+    session__now_forget(worker);
+    if (!rc && worker->result.failed)
+        rc = diag_set(ERROR_MEMORY, "out of memory");
+    if (rc)
+        return rc;
+    const char *value = session__results_value(worker->result.data);
+    session__put_value(session, &value);
+    return 0;
+}
+
+int session__call(struct session *session, struct session_request *request)
+{
+    struct session_worker *worker = session->worker;
+    const char *args = args_pack(worker, request);
+    if (!args)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    struct lua_request how = {.latest = session__reads_latest(session)};
+    return results_reply(session, lua_runtime_call(worker->lua, &how, request->argv[1].data,
+                                                   request->argv[1].size, args, &worker->result,
+                                                   &request->reply_ts));
+}
+
+int session__lua(struct session *session, struct session_request *request)
+{
+    struct session_worker *worker = session->worker;
+    const char *args = args_pack(worker, request);
+    if (!args)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    struct lua_request how = {.latest = session__reads_latest(session)};
+    return results_reply(session, lua_runtime_eval(worker->lua, &how, request->argv[1].data,
+                                                   request->argv[1].size, args, &worker->result,
+                                                   &request->reply_ts));
+}
+
+/* ------------------------------------------------------------------------- what box.info and
+ * box.cfg say */
+
+static void put_text(struct mp_buffer *out, const char *text)
+{
+    mp_put_str(out, text, strlen(text));
+}
+
+uint32_t session__lua_info(void *arg, struct mp_buffer *out)
+{
+    struct service *service = arg;
+    put_text(out, "version");
+    put_text(out, service->options.version);
+    put_text(out, "status");
+    put_text(out, wal_failed(service->wal)          ? "readonly"
+                  : load_relaxed(&service->loading) ? "loading"
+                                                    : "running");
+    put_text(out, "uptime");
+    mp_put_uint(out, (clock_monotonic_ns(service->options.clock) - service->start_ns) / 1000000000);
+    put_text(out, "port");
+    mp_put_uint(out, load_relaxed(&service->port));
+    return 4;
+}
+
+uint32_t session__lua_options(void *arg, struct mp_buffer *out)
+{
+    struct service *service = arg;
+    for (size_t n = 0; n < service->options.setting_count; n++) {
+        put_text(out, service->options.settings[n].name);
+        put_text(out, service->options.settings[n].value);
+    }
+    return (uint32_t)service->options.setting_count;
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+ *
+ * MULTI queues copies of requests; EXEC runs them in one serializable transaction, again from the
+ * start after a conflict, with one `now`. A command that fails undoes only itself, by a savepoint,
+ * as in Redis. Nothing is written to the output that a lost try leaves behind.
+ *
+ * WATCH notes the snapshot at which a key was looked at. EXEC looks at the watched keys first, in
+ * order of their snapshots, inside its transaction: what a transaction has looked at has a largest
+ * timestamp (txn_seen_ts, tombstones count), so after the keys of each snapshot that may not exceed
+ * it. Since they are in the read set, none can change between this check and the commit (invariant
+ * 9).
+ */
+#include "session/session_internal.h"
+
+#include "redis/redis_value.h"
+
+/* -------------------------------------------------------------------------------------- the queue
+ */
+
+void session__multi_end(struct session *session)
+{
+    session->multi = session->multi_failed = false;
+    session->queue_first = session->queue_last = NULL;
+    session->queue_count = 0;
+    arena_reset(&session->queue_arena);
+    store_relaxed(&session->about.queued, -1);
+}
+
+int session__multi(struct session *session, struct session_request *request)
+{
+    (void)request;
+    if (session->multi)
+        return session__error(session, "ERR", "MULTI calls can not be nested");
+    session->multi = true;
+    store_relaxed(&session->about.queued, 0);
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+int session__multi_queue(struct session *session, const struct session_command *command,
+                         const struct redis_slice *argv, unsigned argc)
+{
+    struct arena *arena = &session->queue_arena;
+    struct session_queued *queued = arena_alloc(arena, sizeof *queued + argc * sizeof *argv);
+    if (queued) {
+        *queued = (struct session_queued){.command = command, .argc = argc};
+        for (unsigned n = 0; n < argc && queued; n++) {
+            queued->argv[n] =
+                (struct redis_slice){arena_copy(arena, argv[n].data, argv[n].size), argv[n].size};
+            if (!queued->argv[n].data)
+                queued = NULL;
+        }
+    }
+    if (!queued) {
+        session->multi_failed = true;
+        return diag_set(ERROR_MEMORY, "out of memory");
+    }
+    if (session->queue_last)
+        session->queue_last->next = queued;
+    else
+        session->queue_first = queued;
+    session->queue_last = queued;
+    store_relaxed(&session->about.queued, (int)++session->queue_count);
+    return 0;
+}
+
+int session__discard(struct session *session, struct session_request *request)
+{
+    (void)request;
+    if (!session->multi)
+        return session__error(session, "ERR", "DISCARD without MULTI");
+    session__multi_end(session);
+    session__watch_end(session);
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------------- WATCH
+ */
+
+void session__watch_end(struct session *session)
+{
+    session->watch_first = session->watch_last = NULL;
+    arena_reset(&session->watch_arena);
+    store_relaxed(&session->about.watched, 0);
+}
+
+int session__unwatch(struct session *session, struct session_request *request)
+{
+    (void)request;
+    session__watch_end(session);
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+/* Looks at one key through a call that has it as argv[1]. */
+static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms,
+                      const struct redis_slice *name, struct redis_value *value)
+{
+    const struct redis_slice argv[2] = {{"watch", 5}, *name};
+    struct redis_key key;
+    struct redis_call call = {
+        .worker = session->worker->db, .txn = txn, .argv = argv, .argc = 2, .now_ms = now_ms};
+    return redis_value_get(&call, 1, &key, value);
+}
+
+static int watch_add(struct session *session, struct txn *txn, uint64_t now_ms,
+                     const struct redis_slice *name)
+{
+    struct redis_value value;
+    int rc = watch_look(session, txn, now_ms, name, &value);
+    if (rc)
+        return rc;
+    struct session_watch *watch = arena_alloc(&session->watch_arena, sizeof *watch);
+    char *copy = arena_copy(&session->watch_arena, name->data, name->size);
+    if (!watch || !copy)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    *watch =
+        (struct session_watch){NULL, txn_snapshot_ts(txn), value.expire_ms, {copy, name->size}};
+    if (session->watch_last)
+        session->watch_last->next = watch;
+    else
+        session->watch_first = watch;
+    session->watch_last = watch;
+    store_relaxed(&session->about.watched, load_relaxed(&session->about.watched) + 1);
+    return 0;
+}
+
+int session__watch(struct session *session, struct session_request *request)
+{
+    if (session->multi)
+        return session__error(session, "ERR", "WATCH inside MULTI is not allowed");
+    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .latest = true};
+    struct txn *txn;
+    int rc = txn_begin(session->worker->txn, &options, &txn);
+    if (rc)
+        return rc;
+    uint64_t now_ms = session__now_ms(session->worker);
+    for (unsigned n = 1; n < request->argc && !rc; n++)
+        rc = watch_add(session, txn, now_ms, &request->argv[n]);
+    request->reply_ts = txn_seen_ts(txn);
+    txn_rollback(txn);
+    if (rc)
+        return rc;
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+/* *changed: a watched key is not what it was. 0 or an error. */
+static int watch_check(struct session *session, struct txn *txn, uint64_t now_ms, bool *changed)
+{
+    *changed = false;
+    for (const struct session_watch *watch = session->watch_first; watch; watch = watch->next) {
+        struct redis_value value;
+        int rc = watch_look(session, txn, now_ms, &watch->name, &value);
+        if (rc)
+            return rc;
+        *changed |= txn_seen_ts(txn) > watch->snapshot_ts ||
+                    (watch->expire_ms && watch->expire_ms <= now_ms);
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------ EXEC
+ */
+
+static int queued_run_redis(struct session *session, const struct session_queued *queued,
+                            const struct session_request *exec)
+{
+    struct redis_call call = {.worker = session->worker->db,
+                              .txn = exec->txn,
+                              .argv = queued->argv,
+                              .argc = queued->argc,
+                              .now_ms = exec->now_ms,
+                              .sink = &session->sink.base,
+                              .scans = session->service->scans};
+    txn_statement(exec->txn);
+    return queued->command->redis->run(&call);
+}
+
+/* Runs one queued command in EXEC's transaction and writes one reply. 0, or what ends the whole
+ * transaction: ERROR_CONFLICT. */
+static int queued_run(struct session *session, const struct session_queued *queued,
+                      const struct session_request *exec)
+{
+    struct session_request request = {.command = queued->command,
+                                      .argv = queued->argv,
+                                      .argc = queued->argc,
+                                      .txn = exec->txn,
+                                      .now_ms = exec->now_ms};
+    struct session_command_stats *stats =
+        &session->worker->stats.by_command[queued->command->number];
+    struct txn_savepoint savepoint = txn_savepoint(exec->txn);
+    size_t start = session->out.size;
+    uint64_t ticks = service__ticks();
+    diag_clear();
+    int rc = queued->command->redis ? queued_run_redis(session, queued, exec)
+                                    : queued->command->run(session, &request);
+    service__count(&stats->calls, 1);
+    service__count(&stats->ticks, service__ticks() - ticks);
+    if (rc == ERROR_CONFLICT || txn_doomed(exec->txn))
+        return ERROR_CONFLICT;
+    if (rc)
+        service__count(&stats->failed, 1);
+    if (rc < 0) {
+        txn_rollback_to(exec->txn, savepoint);
+        session__truncate(session, start);
+        session__error_code(session, rc);
+    }
+    return 0;
+}
+
+/* Whether nothing of what is queued can write and nothing is watched: then EXEC is a read-only
+ * transaction, which waits for nothing. */
+static bool queue_readonly(const struct session *session)
+{
+    if (session->watch_first)
+        return false;
+    for (const struct session_queued *queued = session->queue_first; queued; queued = queued->next)
+        if (queued->command->redis ? !(queued->command->redis->flags & REDIS_READONLY)
+                                   : queued->command->flags & SESSION_SCRIPT)
+            return false;
+    return true;
+}
+
+/* One try, with the protocol that was spoken when it began. *changed: a watched key has changed,
+ * and nothing was run. */
+static int exec_try(struct session *session, struct session_request *request,
+                    const struct txn_options *options, bool *changed)
+{
+    struct txn_worker *worker = session->worker->txn;
+    session__now_forget(session->worker);
+    request->now_ms = session__now_ms(session->worker);
+    *changed = false;
+    int rc = txn_begin(worker, options, &request->txn);
+    if (rc)
+        return rc;
+    rc = watch_check(session, request->txn, request->now_ms, changed);
+    if (!rc && !*changed) {
+        resp_put_array(&session->out, session->queue_count);
+        for (const struct session_queued *queued = session->queue_first; queued && !rc;
+             queued = queued->next)
+            rc = queued_run(session, queued, request);
+    }
+    if (!rc && !*changed) {
+        rc = txn_commit(request->txn);
+        request->reply_ts = txn_worker_seen_ts(worker);
+    } else {
+        request->reply_ts = txn_seen_ts(request->txn);
+        txn_rollback(request->txn);
+    }
+    request->txn = NULL;
+    return rc;
+}
+
+static int exec_run(struct session *session, struct session_request *request)
+{
+    struct txn_options options = {.level = TXN_SERIALIZABLE};
+    if (queue_readonly(session)) {
+        options.readonly = true;
+        options.latest = session__reads_latest(session);
+    }
+    size_t start = session->out.size;
+    for (unsigned losses = 0;;) {
+        bool changed;
+        int rc = exec_try(session, request, &options, &changed);
+        if (rc == 0 && changed)
+            resp_put_null_array(&session->out, session->protocol);
+        if (rc != ERROR_CONFLICT)
+            return rc;
+        session__truncate(session, start);
+        txn_backoff(session->worker->txn, ++losses, &options);
+    }
+}
+
+int session__exec(struct session *session, struct session_request *request)
+{
+    if (!session->multi)
+        return session__error(session, "ERR", "EXEC without MULTI");
+    int rc;
+    if (session->multi_failed)
+        rc = session__error(session, "EXECABORT",
+                            "Transaction discarded because of previous errors.");
+    else
+        rc = exec_run(session, request);
+    session__multi_end(session);
+    session__watch_end(session);
+    session__now_forget(session->worker);
+    return rc;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The table of all commands: those of the connection, of transactions and of scripts, declared
+ * here, joined with the data commands of redis/redis_table.c in order of name, and an
+ * open-addressing table of hashes to find one.
+ */
+#include <stdlib.h>
+
+#include "session/session_internal.h"
+
+#define NO_KEYS 0, 0, 0
+#define ROW(name, arity, flags, keys, summary, since, group, run)           \
+    {                                                                       \
+        name, arity, flags, keys, summary, since, group, run, NULL, NULL, 0 \
+    }
+#define PARENT(name, arity, flags, summary, since, group, run, subcommands)           \
+    {                                                                                 \
+        name, arity, flags, NO_KEYS, summary, since, group, run, NULL, subcommands, 0 \
+    }
+
+enum {
+    BEFORE_AUTH = SESSION_NO_AUTH | SESSION_NOSCRIPT | SESSION_FAST,
+    TRANSACTION = SESSION_AT_ONCE | SESSION_NOSCRIPT | SESSION_FAST,
+    SCRIPT = SESSION_SCRIPT | SESSION_DATA | SESSION_NOSCRIPT | SESSION_NUMKEYS,
+    PROCEDURE = SESSION_DATA | SESSION_NO_MULTI | SESSION_NOSCRIPT
+};
+
+static const struct session_command COMMANDS[] = {
+    ROW("auth", -2, BEFORE_AUTH, NO_KEYS, "Authenticates the connection.", "1.0.0", "connection",
+        session__auth),
+    ROW("call", -2, PROCEDURE, NO_KEYS, "Calls a stored procedure as one transaction.", "7.2.0",
+        "scripting", session__call),
+    PARENT("client", -2, SESSION_NOSCRIPT, "A container for client connection commands.", "2.4.0",
+           "connection", NULL, session__client_commands),
+    PARENT("command", -1, 0, "Returns detailed information about all commands.", "2.8.13", "server",
+           session__command, session__command_commands),
+    PARENT("config", -2, SESSION_ADMIN | SESSION_NOSCRIPT,
+           "A container for server configuration commands.", "2.0.0", "server", NULL,
+           session__config_commands),
+    ROW("discard", 1, TRANSACTION, NO_KEYS, "Discards a transaction.", "2.0.0", "transactions",
+        session__discard),
+    ROW("echo", 2, SESSION_FAST, NO_KEYS, "Returns the given string.", "1.0.0", "connection",
+        session__echo),
+    ROW("eval", -3, SCRIPT, NO_KEYS, "Executes a server-side Lua script.", "2.6.0", "scripting",
+        session__eval),
+    ROW("eval_ro", -3, SCRIPT | SESSION_READS, NO_KEYS,
+        "Executes a read-only server-side Lua script.", "7.0.0", "scripting", session__eval_ro),
+    ROW("evalsha", -3, SCRIPT, NO_KEYS, "Executes a server-side Lua script by SHA1 digest.",
+        "2.6.0", "scripting", session__evalsha),
+    ROW("evalsha_ro", -3, SCRIPT | SESSION_READS, NO_KEYS,
+        "Executes a read-only server-side Lua script by SHA1 digest.", "7.0.0", "scripting",
+        session__evalsha_ro),
+    ROW("exec", 1, TRANSACTION | SESSION_DATA, NO_KEYS, "Executes all commands in a transaction.",
+        "1.2.0", "transactions", session__exec),
+    ROW("hello", -1, BEFORE_AUTH, NO_KEYS, "Handshakes with the server.", "6.0.0", "connection",
+        session__hello),
+    ROW("info", -1, 0, NO_KEYS, "Returns information and statistics about the server.", "1.0.0",
+        "server", session__info),
+    ROW("lua", -2, PROCEDURE, NO_KEYS, "Runs Lua text.", "7.2.0", "scripting", session__lua),
+    ROW("multi", 1, TRANSACTION, NO_KEYS, "Starts a transaction.", "1.2.0", "transactions",
+        session__multi),
+    ROW("ping", -1, SESSION_FAST, NO_KEYS, "Returns the server's liveliness response.", "1.0.0",
+        "connection", session__ping),
+    ROW("quit", -1, BEFORE_AUTH | SESSION_AT_ONCE, NO_KEYS, "Closes the connection.", "1.0.0",
+        "connection", session__quit),
+    ROW("reset", 1, BEFORE_AUTH | SESSION_AT_ONCE, NO_KEYS, "Resets the connection.", "6.2.0",
+        "connection", session__reset),
+    PARENT("script", -2, SESSION_NOSCRIPT, "A container for Lua scripts management commands.",
+           "2.6.0", "scripting", NULL, session__script_commands),
+    ROW("select", 2, SESSION_FAST, NO_KEYS, "Changes the selected database.", "1.0.0", "connection",
+        session__select),
+    ROW("shutdown", -1, SESSION_ADMIN | SESSION_NO_MULTI | SESSION_NOSCRIPT, NO_KEYS,
+        "Stops the server in order.", "1.0.0", "server", session__shutdown),
+    ROW("time", 1, SESSION_FAST, NO_KEYS, "Returns the server time.", "2.6.0", "server",
+        session__time),
+    ROW("unwatch", 1, SESSION_NOSCRIPT | SESSION_FAST, NO_KEYS,
+        "Forgets about watched keys of a transaction.", "2.2.0", "transactions", session__unwatch),
+    {"watch", -2, TRANSACTION | SESSION_DATA, 1, -1, 1,
+     "Monitors changes to keys to determine the execution of a transaction.", "2.2.0",
+     "transactions", session__watch, NULL, NULL, 0},
+};
+
+static int by_name(const void *left, const void *right)
+{
+    return strcmp(((const struct session_command *)left)->name,
+                  ((const struct session_command *)right)->name);
+}
+
+/* FNV-1a of the letters folded by | 32; the comparison decides. */
+static unsigned name_hash(const char *name, size_t size)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t n = 0; n < size; n++)
+        hash = (hash ^ ((unsigned char)name[n] | 32)) * 16777619u;
+    return (hash ^ hash >> 15) % SERVICE_SLOTS;
+}
+
+static struct session_command of_redis(const struct redis_command *redis)
+{
+    return (struct session_command){.name = redis->name,
+                                    .arity = redis->arity,
+                                    .flags = SESSION_DATA,
+                                    .first_key = redis->first_key,
+                                    .last_key = redis->last_key,
+                                    .key_step = redis->key_step,
+                                    .summary = redis->summary,
+                                    .since = redis->since,
+                                    .group = redis->group,
+                                    .redis = redis};
+}
+
+/* Subcommands get numbers behind those of the commands; so the service has copies of their tables
+ * with the numbers set. */
+static void subcommands_number(struct service *service, struct session_command *parent)
+{
+    const struct session_command *first = parent->subcommands;
+    struct session_command *copies =
+        &service->commands[service->command_count + service->subcommand_count];
+    unsigned count = 0;
+    for (; first[count].name; count++) {
+        ASSERT(service->command_count + service->subcommand_count + count + 1 <
+               SERVICE_COMMANDS_MAX);
+        copies[count] = first[count];
+        copies[count].number = service->command_count + service->subcommand_count + count;
+    }
+    copies[count] = (struct session_command){0};
+    parent->subcommands = copies;
+    service->subcommand_count += count + 1;
+}
+
+void service__commands_fill(struct service *service)
+{
+    const struct redis_command *redis;
+    unsigned count = 0;
+    for (size_t n = 0; n < sizeof COMMANDS / sizeof *COMMANDS; n++)
+        service->commands[count++] = COMMANDS[n];
+    for (unsigned n = 0; (redis = redis_command_at(n)) != NULL; n++) {
+        ASSERT(count < SERVICE_COMMANDS_MAX);
+        service->commands[count++] = of_redis(redis);
+    }
+    qsort(service->commands, count, sizeof *service->commands, by_name);
+    service->command_count = count;
+    for (unsigned n = 0; n < count; n++) {
+        struct session_command *command = &service->commands[n];
+        unsigned slot = name_hash(command->name, strlen(command->name));
+        while (service->slots[slot])
+            slot = (slot + 1) % SERVICE_SLOTS;
+        service->slots[slot] = (uint16_t)(n + 1);
+        command->number = n;
+        ASSERT(n == 0 || strcmp(service->commands[n - 1].name, command->name) != 0);
+    }
+    for (unsigned n = 0; n < count; n++)
+        if (service->commands[n].subcommands)
+            subcommands_number(service, &service->commands[n]);
+}
+
+const struct session_command *service__command_find(const struct service *service, const char *name,
+                                                    size_t size)
+{
+    enum { COMMAND_NAME_SIZE_MAX = 32 };
+    if (size > COMMAND_NAME_SIZE_MAX)
+        return NULL;
+    for (unsigned slot = name_hash(name, size); service->slots[slot];
+         slot = (slot + 1) % SERVICE_SLOTS) {
+        const struct session_command *command = &service->commands[service->slots[slot] - 1];
+        if (strncasecmp(command->name, name, size) == 0 && command->name[size] == 0)
+            return command;
+    }
+    return NULL;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * MessagePack values as RESP replies, by the table of docs/protocol.md. Values come from Lua, so
+ * they are checked and nested at most MP_DEPTH_MAX deep.
+ */
+#include "session/session_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void put_uint(struct session *session, uint64_t value)
+{
+    char digits[24];
+    if (value <= INT64_MAX) {
+        resp_put_integer(&session->out, (int64_t)value);
+        return;
+    }
+    int size = snprintf(digits, sizeof digits, "%" PRIu64, value);
+    resp_put_big_number(&session->out, session->protocol, digits, (size_t)size);
+}
+
+/* The bytes of an extension: behind its type, to its end. */
+static void put_extension(struct session *session, const char **value)
+{
+    const char *start = *value;
+    unsigned char first = (unsigned char)*start;
+    size_t header = first == 0xc7 ? 3 : first == 0xc8 ? 4 : first == 0xc9 ? 6 : 2;
+    mp_next(value);
+    resp_put_bulk(&session->out, start + header, (size_t)(*value - start) - header);
+}
+
+static void put_string(struct session *session, const char **value)
+{
+    uint32_t size;
+    const char *data =
+        mp_typeof(**value) == MP_BIN ? mp_decode_bin(value, &size) : mp_decode_str(value, &size);
+    resp_put_bulk(&session->out, data, size);
+}
+
+static void put_aggregate(struct session *session, const char **value)
+{
+    bool map = mp_typeof(**value) == MP_MAP;
+    uint32_t count = map ? mp_decode_map(value) : mp_decode_array(value);
+    if (map)
+        resp_put_map(&session->out, session->protocol, count);
+    else
+        resp_put_array(&session->out, count);
+    for (uint64_t n = 0; n < (uint64_t)count * (map ? 2 : 1); n++)
+        session__put_value(session, value);
+}
+
+void session__put_value(struct session *session, const char **value)
+{
+    switch (mp_typeof(**value)) {
+    case MP_NIL:
+        mp_decode_nil(value);
+        resp_put_null(&session->out, session->protocol);
+        break;
+    case MP_BOOL:
+        resp_put_boolean(&session->out, session->protocol, mp_decode_bool(value));
+        break;
+    case MP_UINT:
+        put_uint(session, mp_decode_uint(value));
+        break;
+    case MP_INT:
+        resp_put_integer(&session->out, mp_decode_int(value));
+        break;
+    case MP_FLOAT:
+        resp_put_double(&session->out, session->protocol, mp_decode_float(value));
+        break;
+    case MP_DOUBLE:
+        resp_put_double(&session->out, session->protocol, mp_decode_double(value));
+        break;
+    case MP_STR:
+    case MP_BIN:
+        put_string(session, value);
+        break;
+    case MP_EXT:
+        put_extension(session, value);
+        break;
+    case MP_ARRAY:
+    case MP_MAP:
+        put_aggregate(session, value);
+        break;
+    }
+}
+
+const char *session__results_value(const char *results)
+{
+    static const char NIL[] = "\xc0";
+    const char *first = results;
+    uint32_t count = mp_decode_array(&first);
+    return count == 0 ? NIL : count == 1 ? first : results;
+}
