@@ -24,6 +24,8 @@ enum wal_mutation {
         128, /* blocks that nothing knows durable are not written again (rule 2) */
     WAL_MUTATION_SLOW_CUT =
         256, /* no rule: the moment between reading C and recording it is drawn out */
+    WAL_MUTATION_EAGER =
+        512, /* no rule: another block starts while some are in flight, however small */
 };
 
 enum {

@@ -322,8 +322,8 @@ static void epoch_begin(struct wal *wal)
 static bool cut_is_due(struct wal *wal)
 {
     unsigned inflight = epochs_inflight(wal);
-    if (inflight == WAL_INFLIGHT_MAX ||
-        (inflight > 0 && wal__pending_bytes(wal) < WAL_PIPELINE_BYTES))
+    uint64_t pipeline_bytes = wal->mutations & WAL_MUTATION_EAGER ? 1 : WAL_PIPELINE_BYTES;
+    if (inflight == WAL_INFLIGHT_MAX || (inflight > 0 && wal__pending_bytes(wal) < pipeline_bytes))
         return false;
     bool asked = atomic_exchange(&wal->kicked, 0) != 0;
     uint64_t last_cut = load_relaxed(&wal->last_cut);
