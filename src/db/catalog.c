@@ -240,6 +240,21 @@ static struct index *index_new(struct catalog *catalog, struct space *space, uin
     return index;
 }
 
+/* Opens the body that the store has not got yet. */
+static int body_ensure(struct db *db, struct store *store, const char *engine_name)
+{
+    if (store->body != NULL)
+        return 0;
+    const struct engine_vtab *engine = engine_find(engine_name, strlen(engine_name));
+    if (engine == NULL)
+        return diag_set(ERROR_UNSUPPORTED,
+                        "space %u has engine \"%s\", which this version does not know",
+                        store->head.id, engine_name);
+    struct engine_options options = {
+        .io = db->io, .space_id = store->head.id, .incarnation = store->head.incarnation};
+    return body_open(engine, &options, &store->body);
+}
+
 static int system_space_add(struct db *db, struct catalog *catalog, const struct system_space *from)
 {
     struct space *space = arena_alloc(&catalog->arena, sizeof *space);
@@ -264,7 +279,7 @@ static int system_space_add(struct db *db, struct catalog *catalog, const struct
     if (!from->unreadable)
         space->indexes[space->index_count++] = index;
     catalog->spaces[catalog->space_count++] = space;
-    return 0;
+    return body_ensure(db, space->head->arg, space->engine);
 }
 
 /* Reading of system tuples, which ddl.c has written. */
@@ -363,7 +378,7 @@ static int space_add(struct db *db, struct catalog *catalog, struct row *row,
     space->row = row;
     space->row_version = version;
     catalog->spaces[catalog->space_count++] = space;
-    return 0;
+    return body_ensure(db, store, space->engine);
 }
 
 static bool read_parts(const char *data, struct index *index)

@@ -66,6 +66,8 @@ void db__store_delete(struct store *store, struct tree_thread *thread)
         if (store->trees[i] != NULL)
             txn_entries_delete(thread, store->trees[i]);
     txn_rows_delete(thread, store->head.tree);
+    if (store->body != NULL)
+        body_close(store->body);
     free(store);
 }
 

@@ -17,13 +17,15 @@
 #include "db/catalog.h"
 #include "db/db.h"
 #include "db/space.h"
+#include "storage/engine.h"
 
 enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 8 };
 
 struct store {
     struct head head;
     struct db *db;
-    struct store *next;            /* of the same bucket */
+    struct store *next; /* of the same bucket */
+    struct body *body;  /* where cold rows live; opened when the catalog names the engine */
     struct tree *trees[INDEX_MAX]; /* of secondary indexes, by index id; [0] is unused */
     struct space
         *space; /* the newest picture; NULL until the catalog is read. Changed inside the gate. */

@@ -162,6 +162,19 @@ static uint32_t incarnation_next(struct ddl *ddl)
     return (uint32_t)(wal_clock(ddl->db->wal) + 1);
 }
 
+static int engine_choose(const struct ddl_option *option, const struct engine_vtab **out)
+{
+    const char *value = option->value, *name = "memory";
+    uint32_t size = 6;
+    if (value != NULL)
+        name = mp_decode_str(&value, &size);
+    *out = engine_find(name, size);
+    if (*out == NULL || !((*out)->flags & ENGINE_RESIDENT))
+        return diag_set(ERROR_UNSUPPORTED, "a space cannot have engine \"%.*s\": use 'memory'",
+                        (int)size, name);
+    return 0;
+}
+
 static int space_create(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
@@ -183,9 +196,9 @@ static int space_create(struct ddl *ddl, void *arg)
                    : diag_set(ERROR_EXISTS, "space \"%.*s\" exists already", (int)args->name_size,
                               args->name);
     }
-    const char *engine = options[SPACE_ENGINE].value;
-    if (engine != NULL && !ddl__name_is(engine, "memory") && !ddl__name_is(engine, "memtx"))
-        return diag_set(ERROR_UNSUPPORTED, "the engine of a space is 'memory'");
+    const struct engine_vtab *engine;
+    if ((rc = engine_choose(&options[SPACE_ENGINE], &engine)) != 0)
+        return rc;
     uint64_t id = space_id_next(ddl->before);
     if (options[SPACE_ID].value != NULL)
         id = mp_decode_uint(&options[SPACE_ID].value);
@@ -201,7 +214,7 @@ static int space_create(struct ddl *ddl, void *arg)
     mp_put_uint(tuple, id);
     mp_put_uint(tuple, 0);
     mp_put_str(tuple, args->name, args->name_size);
-    mp_put_str(tuple, "memory", 6);
+    mp_put_str(tuple, engine->name, strlen(engine->name));
     mp_put_uint(tuple, 0);
     flags_put(tuple, incarnation);
     if ((rc = format_put(tuple, options[SPACE_FORMAT].value)) != 0)

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The list of engines, and what those that absorb nothing have in common. */
+#include "storage/engine.h"
+
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "storage/memory/memory.h"
+#include "storage/null/null.h"
+
+static const struct engine_vtab *const engines[] = {&engine_memory, &engine_null};
+
+const struct engine_vtab *engine_at(unsigned n)
+{
+    return n < sizeof engines / sizeof *engines ? engines[n] : NULL;
+}
+
+const struct engine_vtab *engine_find(const char *name, size_t size)
+{
+    if (size == 5 && memcmp(name, "memtx", 5) == 0)
+        return &engine_memory;
+    for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
+        if (strlen(engines[i]->name) == size && memcmp(engines[i]->name, name, size) == 0)
+            return engines[i];
+    return NULL;
+}
+
+static int nothing_absorbed(const struct engine_vtab *engine)
+{
+    return diag_set(ERROR_UNSUPPORTED, "engine \"%s\" keeps its rows in the head and absorbs none",
+                    engine->name);
+}
+
+int engine_generic_absorb(struct body *body, struct engine_source *rows, uint64_t up_to_ts,
+                          const struct engine_snapshots *snapshots)
+{
+    (void)rows;
+    (void)up_to_ts;
+    (void)snapshots;
+    return nothing_absorbed(body->vtab);
+}
+
+/* The body is its own view: it never changes. */
+int engine_generic_view_open(struct body *body, struct body_view **out)
+{
+    *out = (struct body_view *)body;
+    return 0;
+}
+
+void engine_generic_view_close(struct body_view *view)
+{
+    (void)view;
+}
+
+int engine_generic_get(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
+                       struct arena *arena, struct engine_row *out)
+{
+    (void)view;
+    (void)key;
+    (void)key_size;
+    (void)ts;
+    (void)arena;
+    (void)out;
+    return ERROR_NOT_FOUND;
+}
+
+int engine_generic_cursor_open(struct body_view *view, const struct engine_range *range,
+                               uint64_t ts, struct body_cursor **out)
+{
+    (void)range;
+    (void)ts;
+    *out = (struct body_cursor *)view;
+    return 0;
+}
+
+int engine_generic_cursor_next(struct body_cursor *cursor, struct engine_row *out)
+{
+    (void)cursor;
+    (void)out;
+    return ERROR_END;
+}
+
+void engine_generic_cursor_close(struct body_cursor *cursor)
+{
+    (void)cursor;
+}
+
+int engine_generic_compact(struct body *body, const struct engine_snapshots *snapshots)
+{
+    (void)body;
+    (void)snapshots;
+    return 0;
+}

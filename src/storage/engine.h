@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_ENGINE_H
+#define STORAGE_ENGINE_H
+
+/*
+ * An engine is a body: where committed rows go when they leave the head, and how they are read
+ * back.
+ *
+ *   head (memory, versions, all engines) ──absorb: sorted, committed, up to ts──► body ──get,
+ * cursor──► readers
+ *
+ * Uncommitted data never reaches a body, so no body needs undo. A body never sees transactions:
+ * only timestamps, and the list of snapshots for which it has to keep a version each (invariant
+ * 17). Readers name a view, a picture of the body that stays as it is while they hold it, and a
+ * timestamp.
+ *
+ * Threads: absorb, compact and verify of one body are called by one thread at a time; views, gets
+ * and cursors by any, at the same time.
+ *
+ * Functions return 0 or a negative code with diagnostics. Optional functions have an
+ * engine_generic_ version, so that no caller looks for NULL.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/io.h"
+#include "mem/arena.h"
+
+struct body;
+struct body_view;
+struct body_cursor;
+
+enum engine_flags {
+    /* Every row is in the head all the time: what is not in the head does not exist, and nobody
+       asks the body. */
+    ENGINE_RESIDENT = 1,
+    /* Takes rows: absorb, get, cursor and compact work. Without it the log alone makes the rows
+       durable. */
+    ENGINE_ABSORBS = 2,
+    /* What it has absorbed is there after close and open. */
+    ENGINE_DURABLE = 4
+};
+
+/* One version of a row. `data` NULL is a tombstone. */
+struct engine_row {
+    const unsigned char *key;
+    size_t key_size;
+    uint64_t ts;
+    const char *data;
+    uint32_t size;
+};
+
+/* Rows to absorb: in order of key, versions of one key newest first. next returns 0 or ERROR_END; a
+ * row is valid until the next call. */
+struct engine_source {
+    int (*next)(struct engine_source *source, struct engine_row *out);
+};
+
+/* Timestamps that somebody may still read at, in any order. What is newer than all of them is kept
+ * as well. */
+struct engine_snapshots {
+    const uint64_t *ts;
+    unsigned count;
+};
+
+struct engine_range {
+    const void *lower, *upper; /* NULL: unbounded */
+    size_t lower_size, upper_size;
+    bool lower_inclusive, upper_inclusive, backward;
+};
+
+struct engine_options {
+    struct io *io; /* the data directory */
+    uint32_t space_id, incarnation;
+};
+
+struct engine_stats {
+    uint64_t rows;  /* versions that the body holds */
+    uint64_t bytes; /* of keys and data */
+};
+
+struct engine_vtab {
+    const char *name;
+    unsigned flags;
+    int (*open)(const struct engine_options *options, struct body **out);
+    void (*close)(struct body *body);
+    int (*absorb)(struct body *body, struct engine_source *rows, uint64_t up_to_ts,
+                  const struct engine_snapshots *snapshots);
+    int (*view_open)(struct body *body, struct body_view **out);
+    void (*view_close)(struct body_view *view);
+    int (*get)(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
+               struct arena *arena, struct engine_row *out);
+    int (*cursor_open)(struct body_view *view, const struct engine_range *range, uint64_t ts,
+                       struct body_cursor **out);
+    int (*cursor_next)(struct body_cursor *cursor, struct engine_row *out);
+    void (*cursor_close)(struct body_cursor *cursor);
+    int (*compact)(struct body *body, const struct engine_snapshots *snapshots);
+    int (*verify)(struct body *body);
+    void (*stats)(struct body *body, struct engine_stats *out);
+};
+
+/* The beginning of every body, view and cursor. */
+struct body {
+    const struct engine_vtab *vtab;
+};
+struct body_view {
+    const struct engine_vtab *vtab;
+};
+struct body_cursor {
+    const struct engine_vtab *vtab;
+};
+
+/* The engine called so ("memory", or "memtx" as an alias of it), or NULL; and all of them, NULL
+ * behind the last. */
+const struct engine_vtab *engine_find(const char *name, size_t size);
+const struct engine_vtab *engine_at(unsigned n);
+
+/* For engines without ENGINE_ABSORBS: ERROR_UNSUPPORTED, nothing found, nothing to do. */
+int engine_generic_absorb(struct body *body, struct engine_source *rows, uint64_t up_to_ts,
+                          const struct engine_snapshots *snapshots);
+int engine_generic_view_open(struct body *body, struct body_view **out);
+void engine_generic_view_close(struct body_view *view);
+int engine_generic_get(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
+                       struct arena *arena, struct engine_row *out);
+int engine_generic_cursor_open(struct body_view *view, const struct engine_range *range,
+                               uint64_t ts, struct body_cursor **out);
+int engine_generic_cursor_next(struct body_cursor *cursor, struct engine_row *out);
+void engine_generic_cursor_close(struct body_cursor *cursor);
+int engine_generic_compact(struct body *body, const struct engine_snapshots *snapshots);
+
+/* Opens the body of a space. The caller closes it. */
+static inline int body_open(const struct engine_vtab *engine, const struct engine_options *options,
+                            struct body **out)
+{
+    return engine->open(options, out);
+}
+
+static inline void body_close(struct body *body)
+{
+    body->vtab->close(body);
+}
+
+/*
+ * Takes over committed rows with timestamps up to up_to_ts. After 0 a new view shows them; after an
+ * error none of them is there. Of the versions that a key then has, those that neither a snapshot
+ * nor the newest reader can see may be dropped.
+ */
+static inline int body_absorb(struct body *body, struct engine_source *rows, uint64_t up_to_ts,
+                              const struct engine_snapshots *snapshots)
+{
+    return body->vtab->absorb(body, rows, up_to_ts, snapshots);
+}
+
+static inline int body_view_open(struct body *body, struct body_view **out)
+{
+    return body->vtab->view_open(body, out);
+}
+
+static inline void body_view_close(struct body_view *view)
+{
+    view->vtab->view_close(view);
+}
+
+/* The newest version of the key at or before ts: ERROR_NOT_FOUND when there is none or it is a
+ * tombstone. What `out` points to is in the arena or the view. */
+static inline int body_get(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
+                           struct arena *arena, struct engine_row *out)
+{
+    return view->vtab->get(view, key, key_size, ts, arena, out);
+}
+
+/* The rows that exist at ts, in order. The range's bounds stay valid while the cursor is open. */
+static inline int body_cursor_open(struct body_view *view, const struct engine_range *range,
+                                   uint64_t ts, struct body_cursor **out)
+{
+    return view->vtab->cursor_open(view, range, ts, out);
+}
+
+/* 0, or ERROR_END. The row is valid until the next call. */
+static inline int body_cursor_next(struct body_cursor *cursor, struct engine_row *out)
+{
+    return cursor->vtab->cursor_next(cursor, out);
+}
+
+static inline void body_cursor_close(struct body_cursor *cursor)
+{
+    cursor->vtab->cursor_close(cursor);
+}
+
+/* Drops what no snapshot needs, tombstones at the end of a chain included. */
+static inline int body_compact(struct body *body, const struct engine_snapshots *snapshots)
+{
+    return body->vtab->compact(body, snapshots);
+}
+
+/* Checks order and structure. 0, or ERROR_CORRUPT saying what and where. */
+static inline int body_verify(struct body *body)
+{
+    return body->vtab->verify(body);
+}
+
+static inline void body_stats(struct body *body, struct engine_stats *out)
+{
+    body->vtab->stats(body, out);
+}
+
+#endif
