@@ -160,7 +160,7 @@ void tree__node_create(struct tree_node *node, unsigned level, const struct tree
                        const struct tree_fence *high)
 {
     memset(node, 0, sizeof(*node));
-    node->level = (uint16_t)level;
+    node->level = (uint8_t)level;
     node->low = low;
     store_release(&node->high, high);
 }
@@ -244,6 +244,7 @@ void tree__node_insert(struct tree_node *node, unsigned position, void *pointer)
     store_release(&node->hints[position], hint_of(key, skip + more));
     store_release(&node->pointers[position], pointer);
     store_release(&node->count, (uint16_t)(count + 1));
+    node->inserted_last = (uint8_t)position;
     if (renew)
         prefix_renew(node, first);
 }

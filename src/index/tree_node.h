@@ -66,7 +66,8 @@ struct tree_node {
     const struct tree_fence *low;          /* immutable; owned unless empty */
     const struct tree_fence *_Atomic high; /* owned by the next node; NULL: none */
     _Atomic uint16_t count;                /* of pointers in use */
-    uint16_t level;                        /* immutable; 0: leaf */
+    uint8_t level;                         /* immutable; 0: leaf */
+    uint8_t inserted_last;                 /* a position; looked at under the latch only */
     _Atomic uint16_t skip, more;
     _Atomic uint64_t prefix[TREE_PREFIX_WORDS]; /* `more` bytes in memory order, the rest zero */
     _Atomic uint64_t hints[TREE_NODE_CAPACITY]; /* of an inner node the first is not used */

@@ -3,8 +3,8 @@
  * Checks everything that must hold of a tree at rest:
  *
  *   1. nodes are neither latched nor obsolete, levels go down by one, counts are in range;
- *   2. entries ascend and lie within the fences; on each level the fences meet, from the empty key
- * to plus infinity;
+ *   2. entries ascend and lie within the fences; on each level the fences meet, from the empty
+ *      key to plus infinity;
  *   3. the low fence of an inner node is that of its first child, the high fence that of its last;
  *   4. prefixes and hints are what fences and keys make them;
  *   5. the counters say what there is.

@@ -9,11 +9,11 @@
  * unchanged, or lets all go and tries again.
  *
  *   split   the upper half goes to a new node on the right; the shortest key that separates both
- * halves (Bayer, Unterauer 1977) is the new node's low fence. At the right edge of the tree an
- * append leaves the left node nearly full. merge   the left one of two neighbours under one parent
- * takes over all of the right one, which becomes obsolete and is retired. So the low fence of a
- * node never changes. root    a split of the root puts a new root above; a root with a single child
- * gives way to it.
+ *           halves (Bayer, Unterauer 1977: "Prefix B-trees") is the new node's low fence. Where
+ *           keys are inserted in order, the node that they leave behind stays nearly full.
+ *   merge   the left one of two neighbours under one parent takes over all of the right one, which
+ *           becomes obsolete and is retired. So the low fence of a node never changes.
+ *   root    a split of the root puts a new root above; a root with a single child gives way to it.
  *
  * A leaf without entries goes, unless it is its parent's only child and the parent has no room
  * beside it; the leaf stays then until the next removal near it. Parents that get sparse are merged
@@ -31,7 +31,7 @@
 enum {
     SPARSE_COUNT = TREE_NODE_CAPACITY / 5,
     MERGED_COUNT_MAX = TREE_NODE_CAPACITY * 3 / 4,
-    APPEND_SPLIT_COUNT = TREE_NODE_CAPACITY * 9 / 10,
+    IN_ORDER_COUNT_MAX = TREE_NODE_CAPACITY * 9 / 10,
 };
 
 /* ---- splitting ---- */
@@ -90,14 +90,19 @@ static void path_unlock(struct tree_path *path, bool changed)
         unlock(path->parent, path->parent_version);
 }
 
-/* Where to split: in the middle, but near the end when keys are appended at the right edge. */
+/*
+ * Where to split: in the middle; but where the key follows the one inserted last, or precedes it,
+ * keys come in order, and the split is made between what they leave behind and what they will fill.
+ */
 static unsigned split_position(const struct tree_node *node, struct tree_key key)
 {
     bool found;
-    if (load_acquire(&node->high) == NULL &&
-        tree__node_search(node, key, &found) == tree__node_count(node))
-        return APPEND_SPLIT_COUNT;
-    return TREE_NODE_CAPACITY / 2;
+    unsigned position = tree__node_search(node, key, &found);
+    if (position != node->inserted_last && position != node->inserted_last + 1u)
+        return TREE_NODE_CAPACITY / 2;
+    if (position < TREE_NODE_CAPACITY - IN_ORDER_COUNT_MAX)
+        return TREE_NODE_CAPACITY - IN_ORDER_COUNT_MAX;
+    return position < IN_ORDER_COUNT_MAX ? position : IN_ORDER_COUNT_MAX;
 }
 
 /* Makes room in the node on `level` that encloses the key, if there still is none. Returns 0 or
