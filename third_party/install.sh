@@ -115,6 +115,7 @@ luajit_build() (
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     luajit_fetch "$work" &&
+        luajit_patch "$work"/luajit-*/ &&
         luajit_make "$work"/luajit-*/ &&
         luajit_check "$work" &&
         echo "LUAJIT_ENABLE_CHECKHOOK" >"$luajit_dir/CHECKHOOK"
@@ -155,6 +156,16 @@ luajit_sources() {
     done
 }
 
+# With LUAJIT_ENABLE_CHECKHOOK every trace begins with the three instructions that look at the hook,
+# but the recorder of loops over pairs takes any instruction for a sign that it has gone around once:
+# it would compile an empty loop, which never ends. So it has to count from behind the three.
+luajit_patch() {
+    local file=$1/src/lj_record.c
+    sed -i 's/J->cur\.nins > REF_FIRST+1 ||/J->cur.nins > REF_FIRST+4 ||/
+        s/J->cur\.nins == REF_FIRST+1 && J->cur\.ir\[REF_FIRST\]\.o/J->cur.nins == REF_FIRST+4 \&\& J->cur.ir[REF_FIRST+3].o/' "$file" &&
+        [ "$(grep -c 'REF_FIRST+4 ||\|REF_FIRST+4 &&' "$file")" = 2 ]
+}
+
 # The prefix is the package's, so that modules of Debian's packages are found where they are.
 luajit_make() {
     local source=$1 header
@@ -169,7 +180,7 @@ luajit_make() {
         done
 }
 
-# A compiled endless loop must end when a hook is set from outside.
+# A compiled loop over pairs must end by itself, and an endless one when a hook is set from outside.
 luajit_check() {
     gcc -I"$luajit_dir/include/luajit-2.1" "$root/third_party/checkhook.c" \
         "$luajit_dir/lib/libluajit-5.1.a" -lm -ldl -o "$1/checkhook" &&
