@@ -1,0 +1,344 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- A client of a Perigee server over MessagePack-RPC: docs/protocol.md says what travels. It needs
+-- LuaJIT and nothing else, and is built into the binary as well.
+--
+--     local client = require('client')
+--     local db = client.connect('127.0.0.1:6379')
+--     db:call('transfer', 1, 2, 10)
+--     db:eval('return box.space.accounts:get(...)', 1)
+--
+-- Pipelining: `send` queues a request and gives its number, `receive` waits for the response that has
+-- the number; responses may come in any order. All that is queued goes out in one write when somebody
+-- waits, or with `flush`.
+--
+--     local first, second = db:send('call', 'f', 1), db:send('call', 'f', 2)
+--     print(db:receive(first), db:receive(second))
+--
+-- Functions raise errors, which are tables {code, name, message} that print as their message. What the
+-- server reports has its own codes, all negative; what happens on the way has the codes below, after
+-- which it is unknown whether the server has done what it was asked. A connection that was lost stays
+-- lost: connect again. After a timeout the connection goes on, and the late response is dropped.
+
+local msgpack = require('client.msgpack')
+local socket = require('client.socket')
+
+local client = {
+    NULL = msgpack.NULL,
+    map = msgpack.map,
+    -- codes of errors that come from here
+    LOST = 1,
+    TIMEOUT = 2,
+    PROTOCOL = 3,
+    INTERRUPTED = 4,
+}
+local names = { 'CLIENT_LOST', 'CLIENT_TIMEOUT', 'CLIENT_PROTOCOL', 'CLIENT_INTERRUPTED' }
+
+local REQUEST, RESPONSE = 0, 1
+local OUTPUT_BYTES_MAX = 1024 * 1024 -- queued requests are sent when they are more
+local NUMBER_MAX = 2 ^ 32
+
+local methods = {}
+methods.__index = methods
+
+-- -------------------------------------------------------------------------------------- errors
+
+local error_metatable = {
+    __tostring = function(self) return self.message end,
+    __name = 'error',
+}
+
+local function new_error(code, message)
+    return setmetatable({ code = code, name = names[code], message = message }, error_metatable)
+end
+
+--- An error of the server's as a table of ours.
+local function server_error(given)
+    if type(given) ~= 'table' then
+        given = { message = tostring(given) }
+    end
+    return setmetatable({
+        code = given.code or 0,
+        name = given.name or 'ERROR',
+        message = tostring(given.message or given.name),
+    }, error_metatable)
+end
+
+--- The connection is of no more use.
+local function lose(self, message)
+    self:close()
+    self.lost = self.lost or message
+    error(new_error(client.LOST, 'lost the connection to ' .. self.address .. ': ' .. message), 0)
+end
+
+local function check_open(self)
+    if not self.socket then
+        local message = self.lost and 'the connection to %s was lost' or 'the connection to %s is closed'
+        error(new_error(client.LOST, message:format(self.address)), 0)
+    end
+end
+
+--- For what socket:wait has failed with.
+local function raise_wait(self, message)
+    if message == 'timeout' then
+        error(new_error(client.TIMEOUT, 'no response from ' .. self.address .. ' within the time limit'), 0)
+    elseif message == 'interrupted' then
+        error(new_error(client.INTERRUPTED, 'interrupted'), 0)
+    end
+    lose(self, message)
+end
+
+-- ---------------------------------------------------------------------------- bytes in and out
+
+--- Takes one message from the input, if there is a whole one.
+local function take_message(self)
+    self.scanner = self.scanner or msgpack.scanner(self.position)
+    local done = msgpack.scan(self.scanner, self.input)
+    if done == nil then
+        lose(self, 'what it sent is not MessagePack')
+    elseif not done then
+        return nil
+    end
+    local ok, message = pcall(msgpack.decode_scanned, self.input, self.position)
+    self.position, self.scanner = self.scanner.position, nil
+    if not ok or type(message) ~= 'table' or message[1] ~= RESPONSE or message[2] == nil then
+        lose(self, 'what it sent is not a response')
+    end
+    return message
+end
+
+--- Sorts the complete responses of the input by number.
+local function take_messages(self)
+    while true do
+        local message = take_message(self)
+        if not message then
+            break
+        end
+        local number = message[2]
+        if self.waiting[number] then
+            self.waiting[number] = nil
+            self.responses[number] = message
+        end
+    end
+    if self.position > 1 then
+        self.input = self.input:sub(self.position)
+        self.scanner = nil
+        self.position = 1
+    end
+end
+
+local function read_available(self)
+    local bytes, message = self.socket:receive()
+    if not bytes then
+        lose(self, message)
+    elseif bytes ~= '' then
+        self.input = self.input .. bytes
+        take_messages(self)
+    end
+end
+
+--- Waits until the socket can do one of `events`; reads when there is something to read.
+local function wait(self, events, deadline)
+    local ready, message = self.socket:wait(events, deadline)
+    if not ready then
+        raise_wait(self, message)
+    end
+    if ready % 2 == socket.POLLIN or ready >= 8 then
+        read_available(self)
+    end
+end
+
+local function deadline_of(self)
+    return self.timeout and socket.now() + self.timeout
+end
+
+--- Sends all that is queued. Reads meanwhile, or a server that waits for room for its responses and
+--- this client would wait for each other.
+local function flush(self, deadline)
+    if #self.queued > 0 then
+        self.output = self.output:sub(self.sent + 1) .. table.concat(self.queued)
+        self.sent, self.queued, self.queued_bytes = 0, {}, 0
+    end
+    while self.sent < #self.output do
+        local size, message = self.socket:send(self.output, self.sent + 1)
+        if not size then
+            lose(self, message)
+        end
+        self.sent = self.sent + size
+        if self.sent < #self.output then
+            wait(self, socket.POLLIN + socket.POLLOUT, deadline)
+            check_open(self)
+        end
+    end
+    self.output, self.sent = '', 0
+end
+
+-- ------------------------------------------------------------------------------------ requests
+
+local function take_number(self)
+    repeat
+        self.last_number = (self.last_number + 1) % NUMBER_MAX
+    until not self.waiting[self.last_number] and not self.responses[self.last_number]
+    return self.last_number
+end
+
+--- Queues a request: a method ('call', 'eval', 'ping', or a procedure's name) and its arguments.
+---@param method string
+---@return integer number for `receive`
+function methods:send(method, ...)
+    check_open(self)
+    local params = msgpack.encode_array(select('#', ...), ...)
+    local number = take_number(self)
+    local request = msgpack.array_header(4) .. msgpack.encode(REQUEST) .. msgpack.encode(number)
+        .. msgpack.encode(method) .. params
+    self.queued[#self.queued + 1] = request
+    self.queued_bytes = self.queued_bytes + #request
+    self.waiting[number] = true
+    if self.queued_bytes > OUTPUT_BYTES_MAX then
+        self:flush()
+    end
+    return number
+end
+
+--- Sends what is queued, without waiting for responses.
+function methods:flush()
+    check_open(self)
+    flush(self, deadline_of(self))
+end
+
+--- Waits for the response to a request of `send`.
+---@param number integer
+---@return boolean ok, any result or the server's error
+function methods:wait(number)
+    local response = self.responses[number]
+    if not response then
+        check_open(self)
+        if not self.waiting[number] then
+            error(new_error(client.PROTOCOL, 'nothing was asked under the number ' .. tostring(number)), 0)
+        end
+        local deadline = deadline_of(self)
+        local ok, problem = pcall(function()
+            flush(self, deadline)
+            while not self.responses[number] do
+                wait(self, socket.POLLIN, deadline)
+            end
+        end)
+        response = self.responses[number]
+        if not ok and not response then
+            self.waiting[number] = nil
+            error(problem, 0)
+        end
+    end
+    self.responses[number] = nil
+    if response[3] ~= nil then
+        return false, server_error(response[3])
+    end
+    local result = response[4]
+    if result == nil then
+        result = nil
+    end
+    return true, result
+end
+
+--- The result of a request of `send`; raises its error.
+---@param number integer
+---@return any
+function methods:receive(number)
+    local ok, result = self:wait(number)
+    if not ok then
+        error(result, 0)
+    end
+    return result
+end
+
+--- Sends a request and waits for its result.
+---@param method string
+---@return any
+function methods:request(method, ...)
+    return self:receive(self:send(method, ...))
+end
+
+--- Calls a stored procedure: one transaction on the server. Several results come as an array.
+---@param name string
+---@return any
+function methods:call(name, ...)
+    return self:request('call', name, ...)
+end
+
+--- Runs Lua text on the server, with the arguments as `...`.
+---@param text string
+---@return any
+function methods:eval(text, ...)
+    return self:request('eval', text, ...)
+end
+
+---@return string 'pong'
+function methods:ping()
+    return self:request('ping')
+end
+
+--- Says who one is, for servers that have a password.
+---@param password string
+function methods:auth(password)
+    self:request('auth', password)
+end
+
+--- Seconds that each wait may take, or nil for no limit.
+---@param seconds number?
+function methods:set_timeout(seconds)
+    self.timeout = seconds
+end
+
+--- Closes the connection. Responses that have arrived can still be received.
+function methods:close()
+    if self.socket then
+        self.socket:close()
+        self.socket = nil
+    end
+end
+
+-- ---------------------------------------------------------------------------------- connecting
+
+---@class ClientOptions
+---@field timeout number? seconds for connecting, and then for each wait
+---@field password string? what `auth` sends
+---@field interrupted function? asked when a signal arrives during a wait; true ends the wait
+
+--- Connects to "host:port", ":port" or "unix:path".
+---@param address string
+---@param options ClientOptions?
+---@return table connection
+function client.connect(address, options)
+    options = options or {}
+    local deadline = options.timeout and socket.now() + options.timeout
+    local stream, message = socket.connect(address, deadline)
+    if not stream then
+        error(new_error(client.LOST, 'cannot connect to ' .. address .. ': ' .. message), 0)
+    end
+    stream.interrupted = options.interrupted
+    local self = setmetatable({
+        address = address,
+        socket = stream,
+        timeout = options.timeout,
+        last_number = 0,
+        waiting = {},   -- numbers of requests whose response is missing
+        responses = {}, -- those that have come and were not asked for yet
+        input = '',
+        position = 1, -- of the first byte in `input` that no message has used
+        scanner = nil,
+        queued = {},
+        queued_bytes = 0,
+        output = '',
+        sent = 0, -- bytes of `output`
+    }, methods)
+    if options.password and options.password ~= '' then
+        local ok, problem = pcall(self.auth, self, options.password)
+        if not ok then
+            self:close()
+            error(problem, 0)
+        end
+    end
+    return self
+end
+
+return client

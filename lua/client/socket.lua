@@ -1,0 +1,230 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- A stream socket through FFI, with time limits, for plain LuaJIT on Linux.
+--
+-- The socket itself never blocks; whoever has to wait does so in poll(2). All functions return nil and
+-- a text when they fail. "timeout" and "interrupted" are such texts, after which the socket is as good
+-- as before; after any other it is to be closed.
+
+local ffi = require('ffi')
+
+ffi.cdef([[
+struct perigee_sockaddr_un { uint16_t family; char path[108]; };
+struct perigee_addrinfo {
+    int flags, family, type, protocol;
+    uint32_t address_size;
+    void *address;
+    char *name;
+    struct perigee_addrinfo *next;
+};
+struct perigee_pollfd { int fd; short events, revents; };
+struct perigee_timespec { long seconds, nanoseconds; };
+int socket(int, int, int);
+int connect(int, const void *, uint32_t);
+int close(int);
+int poll(struct perigee_pollfd *, unsigned long, int);
+ssize_t recv(int, void *, size_t, int);
+ssize_t send(int, const void *, size_t, int);
+int setsockopt(int, int, int, const void *, uint32_t);
+int getsockopt(int, int, int, void *, uint32_t *);
+int getaddrinfo(const char *, const char *, const struct perigee_addrinfo *, struct perigee_addrinfo **);
+void freeaddrinfo(struct perigee_addrinfo *);
+const char *gai_strerror(int);
+char *strerror(int);
+int clock_gettime(int, struct perigee_timespec *);
+]])
+
+local C = ffi.C
+local AF_UNIX, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC = 1, 1, 0x800, 0x80000
+local IPPROTO_TCP, TCP_NODELAY, SOL_SOCKET, SO_ERROR = 6, 1, 1, 4
+local MSG_NOSIGNAL, POLLIN, POLLOUT = 0x4000, 1, 4
+local EINTR, EAGAIN, EINPROGRESS = 4, 11, 115
+local CLOCK_MONOTONIC = 1
+local RECEIVE_BYTES = 262144
+
+local received = ffi.new('char[?]', RECEIVE_BYTES)
+local polled = ffi.new('struct perigee_pollfd[1]')
+local timespec = ffi.new('struct perigee_timespec')
+
+local socket, methods = {}, {}
+methods.__index = methods
+
+local function error_text(code)
+    return ffi.string(C.strerror(code or ffi.errno()))
+end
+
+--- Seconds of a clock that is never set.
+---@return number
+function socket.now()
+    C.clock_gettime(CLOCK_MONOTONIC, timespec)
+    return tonumber(timespec.seconds) + tonumber(timespec.nanoseconds) / 1e9
+end
+
+--- Waits for what `events` says until `deadline`, a time of socket.now or nil.
+---@return integer|nil revents, string? error
+function methods:wait(events, deadline)
+    while true do
+        local rest = -1
+        if deadline then
+            rest = math.max(0, math.min(math.ceil((deadline - socket.now()) * 1000), 2 ^ 31 - 1))
+        end
+        polled[0].fd, polled[0].events, polled[0].revents = self.fd, events, 0
+        local count = C.poll(polled, 1, rest)
+        if count > 0 then
+            return polled[0].revents
+        elseif count == 0 then
+            return nil, 'timeout'
+        elseif ffi.errno() ~= EINTR then
+            return nil, error_text()
+        elseif self.interrupted and self.interrupted() then
+            return nil, 'interrupted'
+        end
+    end
+end
+
+--- What has arrived, '' when nothing has; nil and a text at the end of the stream.
+---@return string|nil, string? error
+function methods:receive()
+    while true do
+        local size = C.recv(self.fd, received, RECEIVE_BYTES, 0)
+        if size > 0 then
+            return ffi.string(received, size)
+        elseif size == 0 then
+            return nil, 'the server has closed the connection'
+        elseif ffi.errno() == EAGAIN then
+            return ''
+        elseif ffi.errno() ~= EINTR then
+            return nil, error_text()
+        end
+    end
+end
+
+--- Sends what the socket takes of text[from..]; returns how many bytes that were.
+---@return integer|nil, string? error
+function methods:send(text, from)
+    local data = ffi.cast('const char *', text) + (from - 1)
+    while true do
+        local size = C.send(self.fd, data, #text - from + 1, MSG_NOSIGNAL)
+        if size >= 0 then
+            return tonumber(size)
+        elseif ffi.errno() == EAGAIN then
+            return 0
+        elseif ffi.errno() ~= EINTR then
+            return nil, error_text()
+        end
+    end
+end
+
+function methods:close()
+    if self.fd then
+        C.close(self.fd)
+        self.fd = nil
+    end
+end
+
+-- ---------------------------------------------------------------------------------- connecting
+
+local function open(family)
+    local fd = C.socket(family, SOCK_STREAM + SOCK_NONBLOCK + SOCK_CLOEXEC, 0)
+    if fd < 0 then
+        return nil, error_text()
+    end
+    return setmetatable({ fd = fd }, methods)
+end
+
+--- Connects a new socket; `deadline` as for wait.
+local function attempt(family, address, size, deadline)
+    local self, message = open(family)
+    if not self then
+        return nil, message
+    end
+    local code = 0
+    if C.connect(self.fd, address, size) ~= 0 then
+        code = ffi.errno()
+    end
+    if code == EINPROGRESS then
+        local ready
+        ready, message = self:wait(POLLOUT, deadline)
+        if not ready then
+            self:close()
+            return nil, message
+        end
+        local value, value_size = ffi.new('int[1]'), ffi.new('uint32_t[1]', 4)
+        C.getsockopt(self.fd, SOL_SOCKET, SO_ERROR, value, value_size)
+        code = value[0]
+    end
+    if code ~= 0 then
+        self:close()
+        return nil, error_text(code)
+    end
+    return self
+end
+
+local function connect_unix(path, deadline)
+    local address = ffi.new('struct perigee_sockaddr_un', { family = AF_UNIX })
+    if #path >= ffi.sizeof(address.path) then
+        return nil, 'the path of the socket is too long'
+    end
+    ffi.copy(address.path, path)
+    return attempt(AF_UNIX, address, ffi.sizeof(address), deadline)
+end
+
+local function connect_tcp(host, port, deadline)
+    local hints = ffi.new('struct perigee_addrinfo', { type = SOCK_STREAM })
+    local list = ffi.new('struct perigee_addrinfo *[1]')
+    local code = C.getaddrinfo(host, port, hints, list)
+    if code ~= 0 then
+        return nil, ffi.string(C.gai_strerror(code))
+    end
+    local self, message
+    local entry = list[0]
+    while entry ~= nil and not self do
+        self, message = attempt(entry.family, entry.address, entry.address_size, deadline)
+        entry = entry.next
+    end
+    C.freeaddrinfo(list[0])
+    if self then
+        local one = ffi.new('int[1]', 1)
+        C.setsockopt(self.fd, IPPROTO_TCP, TCP_NODELAY, one, 4)
+    end
+    return self, message
+end
+
+--- The parts of "host:port", "[host]:port", ":port", "port" or "unix:path".
+---@param address string
+---@return table|nil parts {path} or {host, port}
+function socket.parse(address)
+    local path = address:match('^unix:(.+)$')
+    if path then
+        return { path = path }
+    end
+    local host, port = address:match('^%[([^%]]+)%]:(%d+)$')
+    if not host then
+        host, port = address:match('^([^:]*):(%d+)$')
+    end
+    if not host then
+        host, port = '', address:match('^(%d+)$')
+    end
+    if not port or tonumber(port) > 65535 then
+        return nil
+    end
+    return { host = host == '' and '127.0.0.1' or host, port = port }
+end
+
+--- Connects to an address; `deadline` a time of socket.now or nil.
+---@param address string
+---@param deadline number?
+---@return table|nil socket, string? error
+function socket.connect(address, deadline)
+    local parts = socket.parse(address)
+    if not parts then
+        return nil, 'an address is host:port or unix:path'
+    elseif parts.path then
+        return connect_unix(parts.path, deadline)
+    end
+    return connect_tcp(parts.host, parts.port, deadline)
+end
+
+socket.POLLIN, socket.POLLOUT = POLLIN, POLLOUT
+
+return socket

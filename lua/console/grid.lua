@@ -1,0 +1,191 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- Results as a terminal shows them: a list of tuples or of alike maps is drawn as a table, anything
+-- else is written as Lua would write it.
+--
+--      id | name  | balance
+--     ----+-------+--------
+--       1 | alice |     100
+--
+-- Numbers stand at the right. A table that is wider than the terminal loses width where it has most
+-- of it; what was cut ends with an ellipsis. Without a terminal nothing is cut.
+
+local text = require('console.text')
+local value = require('console.value')
+
+local grid = {}
+
+local COLUMNS_MAX = 64     -- lists of maps with more keys are written, not drawn
+local COLUMN_WIDTH_MIN = 4 -- a column is not cut further
+
+--- A cell's text.
+local function cell(v)
+    if type(v) == 'table' then
+        return value.line(v)
+    end
+    return value.scalar(v)
+end
+
+-- ----------------------------------------------------------------------------------- the shape
+
+local function all(list, is)
+    if not value.is_array(list) or #list == 0 then
+        return false
+    end
+    for n = 1, #list do
+        if not is(list[n]) then
+            return false
+        end
+    end
+    return true
+end
+
+--- Rows of a list of tuples; columns without a name have their number.
+local function of_tuples(list, names)
+    local count = 0
+    for _, tuple in ipairs(list) do
+        count = math.max(count, #tuple)
+    end
+    local head = {}
+    for n = 1, count do
+        head[n] = names and names[n] or tostring(n)
+    end
+    return { head = head, rows = list, count = count }
+end
+
+--- Rows of a list of maps, a column for each key.
+local function of_maps(list)
+    local seen = {}
+    for _, map in ipairs(list) do
+        for key in pairs(map) do
+            seen[key] = true
+        end
+    end
+    local keys, rows = value.sorted_keys(seen), {}
+    if #keys == 0 or #keys > COLUMNS_MAX then
+        return nil
+    end
+    local head = {}
+    for n, key in ipairs(keys) do
+        head[n] = cell(key)
+    end
+    for n, map in ipairs(list) do
+        local row = {}
+        for column, key in ipairs(keys) do
+            row[column] = map[key]
+        end
+        rows[n] = row
+    end
+    return { head = head, rows = rows, count = #keys }
+end
+
+--- What can be drawn as a table: {head, rows, count}; nil for anything else.
+---@param result any
+---@param names string[]? of the columns of tuples
+---@return table|nil
+function grid.shape(result, names)
+    if all(result, value.is_array) then
+        local shape = of_tuples(result, names)
+        return shape.count > 0 and shape or nil
+    elseif all(result, value.is_map) then
+        return of_maps(result)
+    end
+    return nil
+end
+
+-- ------------------------------------------------------------------------------------- drawing
+
+local function cells_of(shape)
+    local cells, right = {}, {}
+    for column = 1, shape.count do
+        right[column] = #shape.rows > 0
+    end
+    for n, row in ipairs(shape.rows) do
+        local line = {}
+        for column = 1, shape.count do
+            local v = row[column]
+            line[column] = type(v) == 'nil' and '' or cell(v)
+            if v ~= nil and not value.is_number(v) then
+                right[column] = false
+            end
+        end
+        cells[n] = line
+    end
+    return cells, right
+end
+
+local function widths_of(shape, head, cells)
+    local widths = {}
+    for column = 1, shape.count do
+        widths[column] = text.width(head[column])
+        for _, line in ipairs(cells) do
+            widths[column] = math.max(widths[column], text.width(line[column]))
+        end
+    end
+    return widths
+end
+
+--- Takes from the widest column until the table fits, or no column can give more.
+local function shrink(widths, columns)
+    local total = 3 * #widths - 1
+    for _, width in ipairs(widths) do
+        total = total + width
+    end
+    while total > columns do
+        local widest = 1
+        for n = 2, #widths do
+            if widths[n] > widths[widest] then
+                widest = n
+            end
+        end
+        if widths[widest] <= COLUMN_WIDTH_MIN then
+            return
+        end
+        widths[widest] = widths[widest] - 1
+        total = total - 1
+    end
+end
+
+local function draw_line(line, widths, right)
+    local parts = {}
+    for column, width in ipairs(widths) do
+        local s = text.cut(line[column], width)
+        local last = column == #widths and not right[column]
+        parts[column] = last and s or text.pad(s, width, right[column])
+    end
+    return (' ' .. table.concat(parts, ' | '):gsub('%s+$', ''))
+end
+
+--- The lines of a table.
+---@param shape table of grid.shape
+---@param columns integer? of the terminal; nil: nothing is cut
+---@return string
+function grid.draw(shape, columns)
+    local head = {}
+    for n, name in ipairs(shape.head) do
+        head[n] = text.printable(name)
+    end
+    local cells, right = cells_of(shape)
+    local widths = widths_of(shape, head, cells)
+    if columns then
+        shrink(widths, columns)
+    end
+    local rule = {}
+    for n, width in ipairs(widths) do
+        rule[n] = ('-'):rep(width + (n == #widths and 1 or 2))
+    end
+    local lines = { draw_line(head, widths, right), table.concat(rule, '+') }
+    for _, line in ipairs(cells) do
+        lines[#lines + 1] = draw_line(line, widths, right)
+    end
+    return table.concat(lines, '\n')
+end
+
+--- '1 row', '2 rows'
+---@param count integer
+---@return string
+function grid.row_count(count)
+    return count == 1 and '1 row' or count .. ' rows'
+end
+
+return grid
