@@ -1,0 +1,170 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- What the other built-in modules stand on: the functions of src/lua through FFI, errors, box.NULL, and
+-- objects that users can
+-- read and call but not change.
+--
+-- ffi stays in here and in the modules beside it. A tuple is cdata whose members have random names, so that
+-- code in the sandbox,
+-- to which `tuple.member` would be plain memory, has nothing to ask for.
+
+local ffi = require('ffi')
+local native = require('box.native')
+
+ffi.cdef([[
+struct perigee_runtime;
+struct perigee_value { int32_t type; uint32_t size; double number; int64_t integer; const char *data; };
+struct perigee_row { const char *data; uint32_t size; };
+struct perigee_cursor { void *cursor; uint64_t sequence; };
+struct perigee_api {
+    int (*begin)(struct perigee_runtime *, int, int, uint32_t);
+    int (*finish)(struct perigee_runtime *, int);
+    int (*in_transaction)(const struct perigee_runtime *);
+    int (*write)(struct perigee_runtime *, int, uint32_t, uint32_t, struct perigee_row *);
+    int (*get)(struct perigee_runtime *, uint32_t, uint32_t, struct perigee_row *);
+    int (*get_number)(struct perigee_runtime *, uint32_t, uint32_t, double, struct perigee_row *);
+    int (*get_string)(struct perigee_runtime *, uint32_t, uint32_t, const char *, size_t,
+                      struct perigee_row *);
+    int (*select)(struct perigee_runtime *, uint32_t, uint32_t, int, int, double, double,
+                  struct perigee_row *);
+    int (*count)(struct perigee_runtime *, uint32_t, uint32_t, int, int, double *);
+    double (*len)(struct perigee_runtime *, uint32_t);
+    void *(*rows_take)(struct perigee_runtime *);
+    void (*rows_free)(void *);
+    int (*cursor_open)(struct perigee_runtime *, uint32_t, uint32_t, int, int, struct perigee_cursor *);
+    int (*cursor_next)(struct perigee_runtime *, struct perigee_cursor *, struct perigee_row *);
+    void (*field)(const char *, uint32_t, struct perigee_value *);
+    uint32_t (*field_count)(const char *);
+    double (*schema_version)(const struct perigee_runtime *);
+    double (*now)(const struct perigee_runtime *);
+    double (*monotonic)(const struct perigee_runtime *);
+};
+]])
+
+local core = {
+    native = native,
+    api = ffi.cast('const struct perigee_api *', native.api),
+    runtime = ffi.cast('struct perigee_runtime *', native.runtime),
+    value = ffi.cast('struct perigee_value *', native.value),
+    row = ffi.cast('struct perigee_row *', native.row),
+    NULL = ffi.cast('void *', 0),
+    -- metatable -> function that gives the plain table an object is encoded as
+    serializers = setmetatable({}, { __mode = 'k' }),
+}
+
+-- The values of struct lua__value's type.
+core.ABSENT, core.NIL, core.BOOLEAN, core.NUMBER = 0, 1, 2, 3
+core.INT64, core.UINT64, core.STRING, core.OTHER = 4, 5, 6, 7
+
+-- ---------------------------------------------------------------------------------- objects
+
+-- metatables of objects whose contents belong to the built-in Lua: rawset refuses them
+local guarded = setmetatable({}, { __mode = 'k' })
+core.guarded = guarded
+
+local function refuse_assignment()
+    error('this object is read-only', 2)
+end
+
+--- An object that shows `fields` and can't be changed through what it gives away.
+---@param fields table|function what __index is
+---@param extra table? more metamethods; `serialize` is what the object is encoded as
+---@return table
+function core.object(fields, extra)
+    local metatable = { __index = fields, __newindex = refuse_assignment, __metatable = 'protected' }
+    for name, method in pairs(extra or {}) do
+        if name == 'serialize' then
+            core.serializers[metatable] = method
+        else
+            metatable[name] = method
+        end
+    end
+    guarded[metatable] = true
+    return setmetatable({}, metatable)
+end
+
+-- ----------------------------------------------------------------------------------- errors
+
+local getinfo = debug.getinfo
+
+--- "chunk:line: " of the first function on the stack that is not built in.
+local function caller()
+    for level = 3, 20 do
+        local info = getinfo(level, 'Sl')
+        if not info then
+            return ''
+        end
+        if info.what ~= 'C' and info.source:sub(1, 2) ~= '=[' and info.currentline > 0 then
+            return string.format('%s:%d: ', info.short_src, info.currentline)
+        end
+    end
+    return ''
+end
+
+local error_metatable = {
+    __tostring = function(self) return self.message end,
+    __metatable = 'error',
+}
+core.serializers[error_metatable] = function(self)
+    return { code = self.code, name = self.name, message = self.message }
+end
+
+--- An error object: code, name, message; tostring gives the message.
+---@param code integer
+---@param message string
+---@return table
+function core.new_error(code, message)
+    return setmetatable({
+        code = code,
+        name = native.error_name(code),
+        message = message,
+        where = caller(),
+    }, error_metatable)
+end
+
+---@param code integer
+---@param message string
+function core.raise(code, message)
+    error(core.new_error(code, message), 0)
+end
+
+--- Raises the error that a function of the api has returned; the message is in the diagnostics.
+---@param code integer
+function core.check(code)
+    if code ~= 0 then
+        native.raise(code)
+    end
+end
+
+core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_LUA = -4, -5, -8, -19
+
+-- ------------------------------------------------------------------- 64-bit integers and NULL
+
+local int64, uint64, pointer = ffi.typeof('int64_t'), ffi.typeof('uint64_t'), ffi.typeof('void *')
+local value = core.value
+
+--- Called by C with a cdata value: true for a tuple; else leaves kind and bits in `value`.
+function core.classify(cdata)
+    if ffi.istype(core.tuple_type, cdata) then
+        return true
+    elseif ffi.istype(int64, cdata) then
+        value.type, value.integer = core.INT64, cdata
+    elseif ffi.istype(uint64, cdata) then
+        value.type, value.integer = core.UINT64, ffi.cast(int64, cdata)
+    elseif ffi.istype(pointer, cdata) and cdata == nil then
+        value.type = core.NIL
+    else
+        value.type = core.ABSENT
+    end
+    return false
+end
+
+--- Called by C: the 64-bit integer in `value`.
+function core.make()
+    if value.type == core.UINT64 then
+        return ffi.cast(uint64, value.integer)
+    end
+    return value.integer
+end
+
+return core

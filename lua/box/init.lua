@@ -1,0 +1,115 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- Puts `box` together, gives it to trusted code as a global, and leaves for C the functions that it calls
+-- (the module box.hooks).
+
+local core = require('box.core')
+local tuple = require('box.tuple')
+local space = require('box.space')
+local schema = require('box.schema')
+local transaction = require('box.transaction')
+local sandbox = require('box.sandbox')
+local procedure = require('box.procedure')
+local script = require('box.script')
+
+local native, api, runtime = core.native, core.api, core.runtime
+
+-- ------------------------------------------------------------------------- errors, info, cfg
+
+local codes = {}
+for code = -1, -100, -1 do
+    local name = native.error_name(code):match('^ERROR_(%u[%u_]*)$')
+    if name then
+        codes[name] = code
+    end
+end
+
+--- box.error.new{code, message} or (code, message)
+local function new_error(code, message)
+    if type(code) == 'table' then
+        code, message = code.code, code.reason or code.message
+    elseif type(code) == 'string' then
+        code, message = nil, code
+    end
+    code = tonumber(code) or core.ERROR_LUA
+    return core.new_error(code, tostring(message or native.error_text(code)))
+end
+codes.new = new_error
+
+local box_error = core.object(codes, {
+    __call = function(_, ...) error(new_error(...), 0) end,
+})
+
+local function info()
+    local result = native.info()
+    result.lua = { memory = native.memory(), variant = native.variant() }
+    result.schema_version = api.schema_version(runtime)
+    return result
+end
+
+local box_info = core.object(function(_, key) return info()[key] end, { __call = info, serialize = info })
+
+local box_cfg = core.object(function(_, key) return native.options()[key] end, {
+    __call = function(_, options) native.configure(options or {}) end,
+    serialize = function() return native.options() end,
+})
+
+-- --------------------------------------------------------------------------------------- box
+
+local fields = {
+    NULL = core.NULL,
+    atomic = transaction.atomic,
+    begin = transaction.begin,
+    cfg = box_cfg,
+    commit = transaction.commit,
+    error = box_error,
+    func = schema.func,
+    index = space.index,
+    info = box_info,
+    is_in_txn = transaction.is_in_txn,
+    --- Seconds since 1970; inside of a transaction always the time of its beginning.
+    now = function() return api.now(runtime) end,
+    rollback = transaction.rollback,
+    schema = schema.schema,
+    space = space.space,
+    stat = function() return native.statistics() end,
+    tuple = core.object({ new = tuple.new, is = tuple.is }),
+}
+if native.trusted then
+    --- Waits until everything done so far is durable.
+    fields.sync = native.wait
+end
+local box = core.object(fields, {
+    serialize = function() return { version = native.info().version } end,
+})
+
+local globals = { box = box, redis = script.redis() }
+local scripts = script.new(globals)
+local eval_environment = _G
+if native.trusted then
+    _G.box, _G.redis = box, globals.redis
+else
+    eval_environment = sandbox.environment(globals)
+    sandbox.protect_strings()
+end
+
+--- For box.schema.func.create: raises what is wrong with a body.
+function native.compile(name, body)
+    procedure.check(name, body)
+end
+
+package.loaded['box.hooks'] = {
+    null = core.NULL,
+    classify = core.classify,
+    make = core.make,
+    serializers = core.serializers,
+    raise = core.raise,
+    compile_procedure = function(name, body) return procedure.compile(name, body, globals) end,
+    compile_eval = function(text) return procedure.compile_eval(text, eval_environment) end,
+    script = scripts.prepare,
+    script_load = scripts.load,
+    script_find = scripts.find,
+    script_flush = scripts.flush,
+}
+
+return box

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between Lua values and MessagePack.
+ *
+ * To MessagePack: nil and box.NULL are nil; a number without fraction is an integer, any other a
+ * double; 64-bit integers (cdata) keep their width; a string is a str; a tuple goes as it is; a
+ * table whose keys are 1..n, holes of a reasonable number included, is an array, any other a map.
+ * Objects of the built-in Lua go as the table that its serializer gives; no metamethod of a user's
+ * is called, for it could change what is being walked. Tables may be nested as deep as MessagePack
+ * may (MP_DEPTH_MAX), which also ends cycles.
+ *
+ * To Lua: integers up to 2^53 are numbers, larger ones 64-bit cdata; nil inside of tables is
+ * box.NULL; bin and str are strings.
+ *
+ * C can't see into cdata: two Lua functions of box/core.lua, classify and make, move such values
+ * through runtime->value.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/json.h"
+#include "lua/internal.h"
+
+enum { LUA_TYPE_CDATA = 10 }; /* LuaJIT's own type number */
+static const int64_t exact_max = INT64_C(1) << 53;
+
+void lua__put_number(struct mp_buffer *out, double number)
+{
+    if (number >= -9223372036854775808.0 && number < 9223372036854775808.0 &&
+        number == (double)(int64_t)number)
+        mp_put_int(out, (int64_t)number);
+    else if (number >= 9223372036854775808.0 && number < 18446744073709551616.0)
+        mp_put_uint(out, (uint64_t)number);
+    else
+        mp_put_double(out, number);
+}
+
+/* --------------------------------------------------------------------------- to MessagePack */
+
+static void encode(lua_State *L, struct lua_runtime *runtime, int index, struct mp_buffer *out,
+                   enum lua__encoding encoding, unsigned depth);
+
+/* Replaces the value at index by its text and encodes that, or raises an error. */
+static void encode_foreign(lua_State *L, int index, struct mp_buffer *out,
+                           enum lua__encoding encoding)
+{
+    if (encoding == LUA__STRICT)
+        luaL_error(L, "a %s has no form in MessagePack", luaL_typename(L, index));
+    if (!luaL_callmeta(L, index, "__tostring"))
+        lua_pushfstring(L, "%s: %p", luaL_typename(L, index), lua_topointer(L, index));
+    size_t size;
+    const char *text = lua_tolstring(L, -1, &size);
+    mp_put_str(out, text == NULL ? "" : text, size);
+    lua_pop(L, 1);
+}
+
+static void encode_cdata(lua_State *L, struct lua_runtime *runtime, int index,
+                         struct mp_buffer *out, enum lua__encoding encoding)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->ref_classify);
+    lua_pushvalue(L, index);
+    lua_call(L, 1, 1);
+    bool is_tuple = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    if (is_tuple) {
+        const struct lua__tuple *tuple = lua_topointer(L, index);
+        mp_put_raw(out, tuple->data, tuple->size);
+        return;
+    }
+    const struct lua__value *value = &runtime->value;
+    switch (value->type) {
+    case LUA__NIL:
+        mp_put_nil(out);
+        return;
+    case LUA__INT64:
+        mp_put_int(out, value->integer);
+        return;
+    case LUA__UINT64:
+        mp_put_uint(out, (uint64_t)value->integer);
+        return;
+    case LUA__NUMBER:
+        lua__put_number(out, value->number);
+        return;
+    default:
+        encode_foreign(L, index, out, encoding);
+    }
+}
+
+/* Whether the table is an array, and of what length. Walks the keys. */
+static bool table_is_array(lua_State *L, int index, uint32_t *count)
+{
+    double largest = 0;
+    uint32_t entries = 0;
+    bool integral = true;
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        entries++;
+        double key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
+        if (key < 1 || key != floor(key))
+            integral = false;
+        else if (key > largest)
+            largest = key;
+    }
+    *count = entries;
+    if (!integral || largest > 2.0 * entries + 8)
+        return false;
+    *count = (uint32_t)largest;
+    return true;
+}
+
+static void encode_map(lua_State *L, struct lua_runtime *runtime, int index, uint32_t count,
+                       struct mp_buffer *out, enum lua__encoding encoding, unsigned depth)
+{
+    mp_put_map(out, count);
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        int top = lua_gettop(L);
+        encode(L, runtime, top - 1, out, encoding, depth);
+        encode(L, runtime, top, out, encoding, depth);
+    }
+}
+
+/* For an object of the built-in Lua (a space, an error): pushes the table that stands for it. */
+static bool push_serialized(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    if (!lua_getmetatable(L, index))
+        return false;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->ref_serializers);
+    lua_insert(L, -2);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        return false;
+    }
+    lua_pushvalue(L, index);
+    lua_call(L, 1, 1);
+    return true;
+}
+
+static void encode_table(lua_State *L, struct lua_runtime *runtime, int index,
+                         struct mp_buffer *out, enum lua__encoding encoding, unsigned depth)
+{
+    uint32_t count;
+    if (depth >= MP_DEPTH_MAX)
+        luaL_error(L, "a table is nested more than %d deep, or contains itself", MP_DEPTH_MAX);
+    luaL_checkstack(L, 8, "table");
+    if (push_serialized(L, runtime, index)) {
+        encode(L, runtime, lua_gettop(L), out, encoding, depth + 1);
+        lua_pop(L, 1);
+        return;
+    }
+    if (!table_is_array(L, index, &count)) {
+        encode_map(L, runtime, index, count, out, encoding, depth + 1);
+        return;
+    }
+    mp_put_array(out, count);
+    for (uint32_t i = 1; i <= count; i++) {
+        lua_rawgeti(L, index, (int)i);
+        encode(L, runtime, lua_gettop(L), out, encoding, depth + 1);
+        lua_pop(L, 1);
+    }
+}
+
+/* index is absolute. */
+static void encode(lua_State *L, struct lua_runtime *runtime, int index, struct mp_buffer *out,
+                   enum lua__encoding encoding, unsigned depth)
+{
+    size_t size;
+    const char *text;
+    switch (lua_type(L, index)) {
+    case LUA_TNIL:
+        mp_put_nil(out);
+        return;
+    case LUA_TBOOLEAN:
+        mp_put_bool(out, lua_toboolean(L, index));
+        return;
+    case LUA_TNUMBER:
+        lua__put_number(out, lua_tonumber(L, index));
+        return;
+    case LUA_TSTRING:
+        text = lua_tolstring(L, index, &size);
+        mp_put_str(out, text, size);
+        return;
+    case LUA_TTABLE:
+        encode_table(L, runtime, index, out, encoding, depth);
+        return;
+    case LUA_TYPE_CDATA:
+        encode_cdata(L, runtime, index, out, encoding);
+        return;
+    default:
+        encode_foreign(L, index, out, encoding);
+    }
+}
+
+void lua__encode(lua_State *L, struct lua_runtime *runtime, int index, struct mp_buffer *out,
+                 enum lua__encoding encoding)
+{
+    encode(L, runtime, index, out, encoding, 0);
+    if (out->failed || (runtime->memory_bytes_max != 0 && out->size > runtime->memory_bytes_max)) {
+        mp_buffer_reset(out, 0);
+        lua__raise(L, runtime, diag_set(ERROR_MEMORY, "a value takes too much memory"));
+    }
+}
+
+/* ------------------------------------------------------------------------------------ to Lua */
+
+static void push_wide(lua_State *L, struct lua_runtime *runtime, int type, int64_t bits)
+{
+    runtime->value.type = type;
+    runtime->value.integer = bits;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->ref_make);
+    lua_call(L, 0, 1);
+}
+
+static void push_string(lua_State *L, const char **data)
+{
+    uint32_t size;
+    const char *text =
+        mp_typeof(**data) == MP_STR ? mp_decode_str(data, &size) : mp_decode_bin(data, &size);
+    lua_pushlstring(L, text, size);
+}
+
+static void push_table(lua_State *L, struct lua_runtime *runtime, const char **data)
+{
+    luaL_checkstack(L, 8, "nested data");
+    if (mp_typeof(**data) == MP_ARRAY) {
+        uint32_t count = mp_decode_array(data);
+        lua_createtable(L, (int)count, 0);
+        for (uint32_t i = 1; i <= count; i++) {
+            lua__push(L, runtime, data);
+            lua_rawseti(L, -2, (int)i);
+        }
+        return;
+    }
+    uint32_t count = mp_decode_map(data);
+    lua_createtable(L, 0, (int)count);
+    for (uint32_t i = 0; i < count; i++) {
+        lua__push(L, runtime, data);
+        lua__push(L, runtime, data);
+        if (lua_type(L, -2) == LUA_TNUMBER && lua_tonumber(L, -2) != lua_tonumber(L, -2))
+            lua_pop(L, 2); /* NaN can't be a key */
+        else
+            lua_rawset(L, -3);
+    }
+}
+
+void lua__push(lua_State *L, struct lua_runtime *runtime, const char **data)
+{
+    switch (mp_typeof(**data)) {
+    case MP_NIL:
+        mp_decode_nil(data);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->ref_null);
+        return;
+    case MP_BOOL:
+        lua_pushboolean(L, mp_decode_bool(data));
+        return;
+    case MP_UINT: {
+        uint64_t value = mp_decode_uint(data);
+        if (value > (uint64_t)exact_max)
+            push_wide(L, runtime, value > INT64_MAX ? LUA__UINT64 : LUA__INT64, (int64_t)value);
+        else
+            lua_pushnumber(L, (double)value);
+        return;
+    }
+    case MP_INT: {
+        int64_t value = mp_decode_int(data);
+        if (value < -exact_max)
+            push_wide(L, runtime, LUA__INT64, value);
+        else
+            lua_pushnumber(L, (double)value);
+        return;
+    }
+    case MP_FLOAT:
+        lua_pushnumber(L, (double)mp_decode_float(data));
+        return;
+    case MP_DOUBLE:
+        lua_pushnumber(L, mp_decode_double(data));
+        return;
+    case MP_STR:
+    case MP_BIN:
+        push_string(L, data);
+        return;
+    case MP_ARRAY:
+    case MP_MAP:
+        push_table(L, runtime, data);
+        return;
+    default:
+        luaL_error(L, "MessagePack extensions are not supported");
+    }
+}
+
+int lua__push_array(lua_State *L, struct lua_runtime *runtime, const char *array)
+{
+    uint32_t count = mp_decode_array(&array);
+    if (count > LUAI_MAXCSTACK)
+        luaL_error(L, "too many arguments");
+    luaL_checkstack(L, (int)count + 4, "too many arguments");
+    for (uint32_t i = 0; i < count; i++) {
+        if (mp_typeof(*array) == MP_NIL) {
+            mp_decode_nil(&array);
+            lua_pushnil(L);
+        } else {
+            lua__push(L, runtime, &array);
+        }
+    }
+    return (int)count;
+}
+
+/* ------------------------------------------------------------------------------- the binding */
+
+static struct mp_buffer *slot(lua_State *L, struct lua_runtime *runtime)
+{
+    return &runtime->args[lua_tointeger(L, 1) == 1];
+}
+
+/* encode(slot, value): into runtime->args[slot]. A value that is neither table nor tuple becomes an
+ * array of one. */
+static int native_encode(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct mp_buffer *out = slot(L, runtime);
+    mp_buffer_reset(out, 65536);
+    if (lua_type(L, 2) == LUA_TNUMBER || lua_type(L, 2) == LUA_TSTRING ||
+        lua_type(L, 2) == LUA_TBOOLEAN)
+        mp_put_array(out, 1);
+    lua_settop(L, 2);
+    lua__encode(L, runtime, 2, out, LUA__STRICT);
+    switch (mp_typeof(*out->data)) {
+    case MP_ARRAY:
+        break;
+    case MP_MAP:
+        return luaL_error(L, "an array is expected, not a map");
+    default: { /* a 64-bit integer, or box.NULL */
+        mp_put_raw(out, "", 1);
+        memmove(out->data + 1, out->data, out->size - 1);
+        *out->data = (char)0x91;
+    }
+    }
+    return 0;
+}
+
+/* decode(tuple, offset): the value at that byte of a tuple. */
+static int native_decode(lua_State *L)
+{
+    const struct lua__tuple *tuple = lua_topointer(L, 1);
+    const char *data = tuple->data + lua_tointeger(L, 2);
+    lua__push(L, lua__runtime(L), &data);
+    return 1;
+}
+
+/* elements(tuple, first, last): the elements as values, nil as nil. */
+static int native_elements(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct lua__tuple *tuple = lua_topointer(L, 1);
+    const char *data = tuple->data;
+    uint32_t count = mp_decode_array(&data);
+    lua_Integer first = lua_tointeger(L, 2), last = lua_tointeger(L, 3);
+    int pushed = 0;
+    if (last > (lua_Integer)count)
+        last = (lua_Integer)count;
+    for (lua_Integer i = 1; i <= last; i++) {
+        if (i < first) {
+            mp_next(&data);
+            continue;
+        }
+        luaL_checkstack(L, 8, "too many fields");
+        lua__push(L, runtime, &data);
+        pushed++;
+    }
+    return pushed;
+}
+
+/* pack(value): MessagePack in a string. unpack(string, offset): value, offset of the next. */
+static int native_pack(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct mp_buffer *out = &runtime->args[0];
+    lua_settop(L, 1);
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, 1, out, LUA__STRICT);
+    lua_pushlstring(L, out->data, out->size);
+    return 1;
+}
+
+static int native_unpack(lua_State *L)
+{
+    size_t size;
+    const char *start = luaL_checklstring(L, 1, &size);
+    lua_Number offset = luaL_optnumber(L, 2, 1);
+    luaL_argcheck(L, offset >= 1 && offset <= (double)size, 2, "outside of the text");
+    const char *data = start + (size_t)offset - 1, *end = data;
+    if (!mp_check_limited(&end, start + size))
+        return luaL_error(L, "this is not valid MessagePack");
+    lua__push(L, lua__runtime(L), &data);
+    lua_pushnumber(L, (double)(end - start) + 1);
+    return 2;
+}
+
+static int json_result(lua_State *L, struct lua_runtime *runtime, struct json_buffer *json,
+                       int code)
+{
+    if (code == 0)
+        lua_pushlstring(L, json->data == NULL ? "" : json->data, json->size);
+    json_buffer_destroy(json);
+    return code == 0 ? 1 : lua__raise(L, runtime, code);
+}
+
+static int native_json_encode(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct mp_buffer *out = &runtime->args[0];
+    struct json_buffer json;
+    lua_settop(L, 1);
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, 1, out, LUA__STRICT);
+    json_buffer_create(&json);
+    const char *data = out->data;
+    return json_result(L, runtime, &json, json_from_msgpack(&json, &data));
+}
+
+static int native_json_decode(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct mp_buffer *keep = &runtime->args[0];
+    struct json_buffer packed;
+    size_t size;
+    const char *text = luaL_checklstring(L, 1, &size);
+    json_buffer_create(&packed);
+    int code = json_to_msgpack(text, size, &packed);
+    mp_buffer_reset(keep, 65536);
+    if (code == 0)
+        mp_put_raw(keep, packed.data, packed.size);
+    json_buffer_destroy(&packed);
+    if (code == 0 && keep->failed)
+        code = ERROR_MEMORY;
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    const char *data = keep->data;
+    lua__push(L, runtime, &data);
+    return 1;
+}
+
+void lua__open_convert(struct lua_runtime *runtime)
+{
+    static const luaL_Reg functions[] = {
+        {"encode", native_encode},           {"decode", native_decode},
+        {"elements", native_elements},       {"pack", native_pack},
+        {"unpack", native_unpack},           {"json_encode", native_json_encode},
+        {"json_decode", native_json_decode}, {NULL, NULL},
+    };
+    lua__register(runtime, functions);
+}

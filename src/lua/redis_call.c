@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * redis.call and redis.pcall: Redis commands from Lua, in scripts and in procedures.
+ *
+ * In a transaction the command is a part of it; outside of one it is a transaction of its own, at
+ * the level that its flags ask for. A conflict dooms the transaction, whether or not pcall hides
+ * the error. Replies are converted as Redis does for RESP2: an integer to a number, a bulk string
+ * to a string, null to false, a status to {ok = text}, an error to {err = text}, an array to a
+ * table, a map to a table of alternating keys and values, a double to its text.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "lua/internal.h"
+#include "lua/reply.h"
+#include "lua/sha1.h"
+
+enum { CALL_ARGS_ON_STACK = 32 };
+
+/* --------------------------------------------------------------------------------- replies */
+
+static void push_reply(lua_State *L, const char **reply);
+
+static void push_field_table(lua_State *L, const char *field, const char *text, size_t size)
+{
+    lua_createtable(L, 0, 1);
+    lua_pushlstring(L, text, size);
+    lua_setfield(L, -2, field);
+}
+
+static void push_elements(lua_State *L, const char **reply, uint32_t count)
+{
+    luaL_checkstack(L, 4, "nested reply");
+    lua_createtable(L, (int)count, 0);
+    for (uint32_t i = 1; i <= count; i++) {
+        push_reply(L, reply);
+        lua_rawseti(L, -2, (int)i);
+    }
+}
+
+static void push_reply(lua_State *L, const char **reply)
+{
+    uint32_t size;
+    const char *text;
+    char number[40];
+    int type;
+    switch (mp_typeof(**reply)) {
+    case MP_NIL:
+        mp_decode_nil(reply);
+        lua_pushboolean(L, 0);
+        return;
+    case MP_BOOL:
+        lua_pushinteger(L, mp_decode_bool(reply));
+        return;
+    case MP_UINT:
+        lua_pushnumber(L, (double)mp_decode_uint(reply));
+        return;
+    case MP_INT:
+        lua_pushnumber(L, (double)mp_decode_int(reply));
+        return;
+    case MP_DOUBLE:
+        snprintf(number, sizeof number, "%.17g", mp_decode_double(reply));
+        lua_pushstring(L, number);
+        return;
+    case MP_STR:
+        text = mp_decode_str(reply, &size);
+        lua_pushlstring(L, text, size);
+        return;
+    case MP_ARRAY:
+        push_elements(L, reply, mp_decode_array(reply));
+        return;
+    case MP_MAP:
+        push_elements(L, reply, 2 * mp_decode_map(reply));
+        return;
+    default:
+        text = lua__reply_take_ext(reply, &type, &size);
+        push_field_table(L, type == LUA__REPLY_STATUS ? "ok" : "err", text, size);
+    }
+}
+
+/* -------------------------------------------------------------------------------- arguments */
+
+/* Numbers as Redis writes them: integers in full, others with 17 digits. Replaces the value on the
+ * stack. */
+static void number_to_text(lua_State *L, int index)
+{
+    char text[40];
+    double number = lua_tonumber(L, index);
+    if (number == floor(number) && fabs(number) < 9.2e18)
+        snprintf(text, sizeof text, "%lld", (long long)number);
+    else
+        snprintf(text, sizeof text, "%.17g", number);
+    lua_pushstring(L, text);
+    lua_replace(L, index);
+}
+
+static const char *arguments_error(lua_State *L, int argc)
+{
+    if (argc == 0)
+        return "Please specify at least one argument for this redis.call() call";
+    for (int i = 1; i <= argc; i++) {
+        if (lua_type(L, i) == LUA_TNUMBER)
+            number_to_text(L, i);
+        else if (lua_type(L, i) != LUA_TSTRING)
+            return "Lua redis() command arguments must be strings or integers";
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------ running */
+
+static int run_in(struct lua_runtime *runtime, const struct redis_command *command,
+                  struct redis_call *call)
+{
+    struct lua__reply_sink sink;
+    mp_buffer_reset(&runtime->reply, 65536);
+    lua__reply_sink_create(&sink, &runtime->reply);
+    call->txn = runtime->txn;
+    call->now_ms = runtime->now_ms;
+    call->sink = &sink.base;
+    txn_statement(call->txn);
+    int code = command->run(call);
+    if (code == 0 && runtime->reply.failed)
+        code = diag_set(ERROR_MEMORY, "out of memory");
+    return code;
+}
+
+static int run_alone(struct lua_runtime *runtime, const struct redis_command *command,
+                     struct redis_call *call)
+{
+    struct txn_options options = {
+        .level = (command->flags & REDIS_ONE_ROW) != 0 ? TXN_READ_COMMITTED : TXN_SERIALIZABLE,
+        .readonly = (command->flags & REDIS_WRITE) == 0};
+    for (unsigned losses = 0;;) {
+        options.latest = lua__latest(runtime);
+        int code = lua__begin(runtime, &options);
+        if (code != 0)
+            return code;
+        code = run_in(runtime, command, call);
+        if (code == 0)
+            code = lua__commit(runtime);
+        else
+            lua__rollback(runtime);
+        if (code != ERROR_CONFLICT)
+            return code;
+        if (lua__expired(runtime))
+            return ERROR_TIMEOUT;
+        txn_backoff(runtime->txn_worker, ++losses, &options);
+    }
+}
+
+/* Returns a code whose message is in the diagnostics; the reply is in runtime->reply. */
+static int run_command(struct lua_runtime *runtime, const struct redis_slice *argv, unsigned argc)
+{
+    const struct redis_command *command = redis_command_find(argv[0].data, argv[0].size);
+    if (command == NULL)
+        return diag_set(ERROR_INVALID, "Unknown Redis command called from script");
+    int code = redis_command_check(command, argc);
+    if (code != 0)
+        return code;
+    bool writes = (command->flags & REDIS_WRITE) != 0;
+    if (writes && (runtime->readonly || (runtime->txn != NULL && txn_readonly(runtime->txn))))
+        return diag_set(ERROR_LUA, "Write commands are not allowed from read-only scripts.");
+    struct redis_call call = {.worker = runtime->worker, .argv = argv, .argc = argc};
+    return runtime->txn != NULL ? run_in(runtime, command, &call)
+                                : run_alone(runtime, command, &call);
+}
+
+/* Pushes {err = "PREFIX message"}. */
+static void push_error(lua_State *L, int code)
+{
+    lua_createtable(L, 0, 1);
+    lua_pushfstring(L, "%s %s", error_prefix(code), diag_message_for(code));
+    lua_setfield(L, -2, "err");
+}
+
+/* Runs the command; pushes its reply or an error table; returns the code. */
+static int call_command(lua_State *L, struct lua_runtime *runtime)
+{
+    struct redis_slice few[CALL_ARGS_ON_STACK], *argv = few;
+    int argc = lua_gettop(L), code;
+    const char *wrong = arguments_error(L, argc);
+    if (wrong == NULL) {
+        if (argc > CALL_ARGS_ON_STACK)
+            argv = lua_newuserdata(L, (size_t)argc * sizeof *argv);
+        for (int i = 0; i < argc; i++)
+            argv[i].data = lua_tolstring(L, i + 1, &argv[i].size);
+        code = run_command(runtime, argv, (unsigned)argc);
+    } else {
+        code = diag_set(ERROR_INVALID, "%s", wrong);
+    }
+    if (code == ERROR_CONFLICT || code == ERROR_TIMEOUT)
+        return lua__raise(L, runtime, code);
+    if (code != 0) {
+        push_error(L, code);
+        return code;
+    }
+    const char *reply = runtime->reply.data;
+    push_reply(L, &reply);
+    return 0;
+}
+
+static int native_redis_call(lua_State *L)
+{
+    if (call_command(L, lua__runtime(L)) != 0)
+        return lua_error(L);
+    if (!lua_istable(L, -1))
+        return 1;
+    lua_getfield(L, -1, "err");
+    if (!lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        return lua_error(L);
+    }
+    lua_pop(L, 1);
+    return 1;
+}
+
+static int native_redis_pcall(lua_State *L)
+{
+    call_command(L, lua__runtime(L));
+    return 1;
+}
+
+static int native_sha1_hex(lua_State *L)
+{
+    size_t size;
+    char digits[LUA_SHA1_SIZE];
+    const char *text = luaL_checklstring(L, 1, &size);
+    lua__sha1_hex(text, size, digits);
+    lua_pushlstring(L, digits, LUA_SHA1_SIZE - 1);
+    return 1;
+}
+
+void lua__open_redis(struct lua_runtime *runtime)
+{
+    static const luaL_Reg functions[] = {
+        {"redis_call", native_redis_call},
+        {"redis_pcall", native_redis_pcall},
+        {"sha1_hex", native_sha1_hex},
+        {NULL, NULL},
+    };
+    lua__register(runtime, functions);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * EVAL: Redis scripts as serializable transactions.
+ *
+ * Scripts are compiled and kept by lua/box/script.lua, by their source and by the SHA-1 of it. The
+ * reply is converted by Redis's rules into runtime->reply and leaves for the caller's sink after
+ * the commit: a number is truncated to an integer, true is 1, false and nil are null, a table with
+ * `err` is an error, with `ok` a status, any other an array that ends at its first nil.
+ *
+ * Unlike Redis, an error that leaves the script takes back what it has written.
+ */
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "lua/internal.h"
+#include "lua/reply.h"
+#include "lua/sha1.h"
+
+/* --------------------------------------------------------------------------------- the reply */
+
+static void encode_reply(lua_State *L, struct mp_buffer *out, int index, unsigned depth);
+
+static void encode_integer(struct mp_buffer *out, double number)
+{
+    if (number != number)
+        mp_put_int(out, INT64_MIN);
+    else if (number >= 9223372036854775807.0)
+        mp_put_int(out, INT64_MAX);
+    else if (number <= -9223372036854775808.0)
+        mp_put_int(out, INT64_MIN);
+    else
+        mp_put_int(out, (int64_t)number);
+}
+
+/* When the table has a string called `field`, writes it as an ext. */
+static bool encode_text_field(lua_State *L, struct mp_buffer *out, int index, const char *field,
+                              int type)
+{
+    size_t size;
+    lua_pushstring(L, field);
+    lua_rawget(L, index);
+    bool found = lua_type(L, -1) == LUA_TSTRING;
+    if (found) {
+        const char *text = lua_tolstring(L, -1, &size);
+        lua__reply_put_ext(out, type, text, size);
+    }
+    lua_pop(L, 1);
+    return found;
+}
+
+static void encode_array(lua_State *L, struct mp_buffer *out, int index, unsigned depth)
+{
+    int count = 0;
+    luaL_checkstack(L, 4, "nested reply");
+    for (;; count++) {
+        lua_rawgeti(L, index, count + 1);
+        bool end = lua_isnil(L, -1);
+        lua_pop(L, 1);
+        if (end)
+            break;
+    }
+    mp_put_array(out, (uint32_t)count);
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, index, i);
+        encode_reply(L, out, lua_gettop(L), depth + 1);
+        lua_pop(L, 1);
+    }
+}
+
+static void encode_reply(lua_State *L, struct mp_buffer *out, int index, unsigned depth)
+{
+    size_t size;
+    const char *text;
+    if (depth >= MP_DEPTH_MAX)
+        luaL_error(L, "reached the limit of nested tables in a reply");
+    switch (lua_type(L, index)) {
+    case LUA_TNUMBER:
+        encode_integer(out, lua_tonumber(L, index));
+        return;
+    case LUA_TBOOLEAN:
+        if (lua_toboolean(L, index))
+            mp_put_int(out, 1);
+        else
+            mp_put_nil(out);
+        return;
+    case LUA_TSTRING:
+        text = lua_tolstring(L, index, &size);
+        mp_put_str(out, text, size);
+        return;
+    case LUA_TTABLE:
+        if (!encode_text_field(L, out, index, "err", LUA__REPLY_ERROR) &&
+            !encode_text_field(L, out, index, "ok", LUA__REPLY_STATUS))
+            encode_array(L, out, index, depth);
+        return;
+    default:
+        mp_put_nil(out);
+    }
+}
+
+/* ------------------------------------------------------------------------------------ running */
+
+static void push_slices(lua_State *L, const struct redis_slice *slices, unsigned count)
+{
+    lua_createtable(L, (int)count, 0);
+    for (unsigned i = 0; i < count; i++) {
+        lua_pushlstring(L, slices[i].data, slices[i].size);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
+static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct lua_redis_eval *eval = arg;
+    lua__push_hook(L, runtime, "script");
+    lua_pushlstring(L, eval->script, eval->script_size);
+    push_slices(L, eval->keys, eval->key_count);
+    push_slices(L, eval->args, eval->arg_count);
+    lua_call(L, 3, 1); /* the script's function, its environment prepared */
+    lua_call(L, 0, 1);
+    mp_buffer_reset(&runtime->reply, 65536);
+    encode_reply(L, &runtime->reply, lua_gettop(L), 0);
+    return runtime->reply.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+}
+
+int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_eval *eval,
+                           struct redis_sink *sink, uint64_t *reply_ts)
+{
+    union {
+        const void *from;
+        void *to;
+    } arg = {.from = eval};
+    struct txn_options options = {.level = TXN_SERIALIZABLE, .readonly = eval->readonly};
+    lua__request_begin(runtime, eval->latest, eval->readonly);
+    int code = lua__transaction(runtime, &options, eval_script, arg.to);
+    code = lua__request_end(runtime, code, reply_ts);
+    if (code != 0)
+        return code;
+    const char *reply = runtime->reply.data;
+    lua__reply_emit(&reply, sink);
+    return 0;
+}
+
+int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint64_t now_ms,
+                              const struct lua_redis_eval *eval, struct redis_sink *sink)
+{
+    union {
+        const void *from;
+        void *to;
+    } arg = {.from = eval};
+    lua__request_begin(runtime, eval->latest, eval->readonly);
+    runtime->txn = txn;
+    runtime->txn_sequence++;
+    runtime->txn_fixed = true;
+    runtime->now_ms = now_ms;
+    int code = lua__protect(runtime, eval_script, arg.to);
+    if (code == 0 && txn_doomed(txn))
+        code = diag_set(ERROR_CONFLICT, "%s", error_text(ERROR_CONFLICT));
+    runtime->txn = NULL; /* the caller ends it */
+    runtime->txn_sequence++;
+    code = lua__request_end(runtime, code, NULL);
+    if (code != 0)
+        return code;
+    const char *reply = runtime->reply.data;
+    lua__reply_emit(&reply, sink);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------ keeping */
+
+struct script {
+    const char *text; /* the source; or, when sought, the digits */
+    size_t size;
+    const char *found;
+    size_t found_size;
+};
+
+static int load_script(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct script *script = arg;
+    lua__push_hook(L, runtime, "script_load");
+    lua_pushlstring(L, script->text, script->size);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+static int find_script(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    struct script *script = arg;
+    lua__push_hook(L, runtime, "script_find");
+    lua_pushlstring(L, script->text, script->size);
+    lua_call(L, 1, 1);
+    if (lua_isstring(L, -1))
+        script->found = lua_tolstring(L, -1, &script->found_size); /* kept alive by the cache */
+    return 0;
+}
+
+static int flush_scripts(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    (void)arg;
+    lua__push_hook(L, runtime, "script_flush");
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+int lua_runtime_script_load(struct lua_runtime *runtime, const char *script, size_t size,
+                            char sha1[LUA_SHA1_SIZE])
+{
+    struct script load = {.text = script, .size = size};
+    int code = lua__protect(runtime, load_script, &load);
+    if (code == 0)
+        lua__sha1_hex(script, size, sha1);
+    return code;
+}
+
+const char *lua_runtime_script_find(struct lua_runtime *runtime, const char sha1[LUA_SHA1_SIZE],
+                                    size_t *size)
+{
+    struct script script = {.text = sha1, .size = strlen(sha1)};
+    if (lua__protect(runtime, find_script, &script) != 0 || script.found == NULL)
+        return NULL;
+    *size = script.found_size;
+    return script.found;
+}
+
+void lua_runtime_script_flush(struct lua_runtime *runtime)
+{
+    lua__protect(runtime, flush_scripts, NULL);
+}

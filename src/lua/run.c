@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The edge between C and Lua: protected calls, errors turned into codes and diagnostics, requests,
+ * and transactions that are run again.
+ *
+ * What counts when code has failed, in this order: its time was over (ERROR_TIMEOUT, whatever error
+ * came out); its transaction is doomed by a conflict (ERROR_CONFLICT, whatever pcall caught,
+ * invariant 22); memory was out; the code that the error carries; else ERROR_LUA. However a request
+ * ends, no transaction is left open, no hook is set, and the stack is as it was.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "lua/internal.h"
+#include "lua/reply.h"
+
+/* ------------------------------------------------------------------------------------ errors */
+
+/* The code that has this prefix, but for ERR, which many have; 0 when none does. */
+static int code_of_prefix(const char *prefix, size_t size)
+{
+    for (int code = -1; strcmp(error_name(code), "ERROR_?") != 0; code--) {
+        const char *text = error_prefix(code);
+        if (strlen(text) == size && memcmp(text, prefix, size) == 0)
+            return strcmp(text, "ERR") == 0 ? ERROR_LUA : code;
+    }
+    return 0;
+}
+
+/* A Redis error, {err = "PREFIX message"}: a prefix of ours becomes the code and is left out. */
+static bool read_redis_error(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    size_t size;
+    lua_getfield(L, index, "err");
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &size) : NULL;
+    if (text != NULL) {
+        size_t prefix = lua__reply_prefix(text, size);
+        int code = prefix > 0 ? code_of_prefix(text, prefix) : 0;
+        if (code != 0)
+            runtime->error_code = code;
+        snprintf(runtime->message, sizeof runtime->message, "%s",
+                 code != 0 ? text + prefix + 1 : text);
+    }
+    lua_pop(L, 1);
+    return text != NULL;
+}
+
+/* Copies the text of the error at index: a string, a table with `message` and perhaps `where`, or
+ * something with __tostring. */
+static void read_error(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    char *out = runtime->message;
+    size_t room = sizeof runtime->message;
+    runtime->error_code = ERROR_LUA;
+    if (lua_type(L, index) == LUA_TTABLE) {
+        lua_getfield(L, index, "code");
+        if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) < 0)
+            runtime->error_code = (int)lua_tonumber(L, -1);
+        lua_getfield(L, index, "where");
+        lua_getfield(L, index, "message");
+        const char *where = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        if (lua_isstring(L, -1)) {
+            snprintf(out, room, "%s%s", where, lua_tostring(L, -1));
+            lua_pop(L, 3);
+            return;
+        }
+        lua_pop(L, 3);
+        if (read_redis_error(L, runtime, index))
+            return;
+    }
+    if (luaL_callmeta(L, index, "__tostring") && lua_isstring(L, -1))
+        snprintf(out, room, "%s", lua_tostring(L, -1));
+    else if (lua_isstring(L, index))
+        snprintf(out, room, "%s", lua_tostring(L, index));
+    else
+        snprintf(out, room, "error object is a %s", luaL_typename(L, index));
+}
+
+/* The message handler: takes code and text where the error was raised, with the stack still there.
+ */
+static int on_error(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    if (lua__deadline_passed(&runtime->deadline) && lua_isstring(L, 1)) {
+        snprintf(runtime->message, sizeof runtime->message, "%s", lua_tostring(L, 1));
+        return 1;
+    }
+    lua_settop(L, 1);
+    read_error(L, runtime, 1);
+    if (runtime->tracing) {
+        luaL_traceback(L, L, runtime->message, 1);
+        snprintf(runtime->trace, sizeof runtime->trace, "%s", lua_tostring(L, -1));
+    }
+    lua_settop(L, 1);
+    return 1;
+}
+
+struct protected_call {
+    struct lua_runtime *runtime;
+    int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg);
+    void *arg;
+    int code, status;
+};
+
+static int call_body(lua_State *L)
+{
+    struct protected_call *call = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    call->code = call->body(L, call->runtime, call->arg);
+    return 0;
+}
+
+static int call_with_handler(lua_State *L)
+{
+    struct protected_call *call = lua_touserdata(L, 1);
+    lua_pushlightuserdata(L, call->runtime);
+    lua_pushcclosure(L, on_error, 1);
+    lua_pushcfunction(L, call_body);
+    lua_pushlightuserdata(L, call);
+    call->status = lua_pcall(L, 1, 0, -3);
+    return 0;
+}
+
+static int failure_code(struct lua_runtime *runtime, int status)
+{
+    if (lua__deadline_passed(&runtime->deadline)) {
+        const char *message = runtime->message;
+        bool said = strstr(message, "time limit exceeded") != NULL;
+        return diag_set(ERROR_TIMEOUT, "%s", said ? message : "time limit exceeded");
+    }
+    if (runtime->txn != NULL && txn_doomed(runtime->txn))
+        return diag_set(ERROR_CONFLICT, "%s", error_text(ERROR_CONFLICT));
+    if (status == LUA_ERRMEM || strstr(runtime->message, "not enough memory") != NULL)
+        return diag_set(ERROR_MEMORY, "%s",
+                        runtime->message[0] == 0 ? "not enough memory" : runtime->message);
+    if (status == LUA_ERRERR && runtime->message[0] == 0)
+        return diag_set(ERROR_LUA, "error in error handling");
+    if (runtime->error_code == ERROR_CONFLICT && runtime->txn != NULL)
+        runtime->error_code = ERROR_LUA; /* somebody raised it: the transaction has no conflict */
+    return diag_set(runtime->error_code, "%s", runtime->message);
+}
+
+static int collect(lua_State *L)
+{
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
+int lua__protect(struct lua_runtime *runtime,
+                 int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
+{
+    lua_State *L = runtime->L;
+    struct protected_call call = {.runtime = runtime, .body = body, .arg = arg};
+    int top = lua_gettop(L);
+    runtime->error_code = ERROR_LUA;
+    runtime->message[0] = 0;
+    int status = lua_cpcall(L, call_with_handler, &call);
+    if (status == 0)
+        status = call.status;
+    lua_settop(L, top);
+    int code = call.code;
+    if (status != 0)
+        code = failure_code(runtime, status);
+    if (code == ERROR_MEMORY) {
+        lua_cpcall(L, collect, NULL);
+        lua_settop(L, top);
+    }
+    return code;
+}
+
+/* ---------------------------------------------------------------------------------- requests */
+
+void lua__request_begin(struct lua_runtime *runtime, bool latest, bool readonly)
+{
+    runtime->latest = latest;
+    runtime->readonly = readonly;
+    runtime->seen_ts = 0;
+    runtime->trace[0] = 0;
+    lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
+}
+
+int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
+{
+    runtime->txn_fixed = false;
+    bool open = runtime->txn != NULL;
+    lua__rollback(runtime);
+    lua__deadline_disarm(&runtime->deadline);
+    if (code == 0 && open)
+        code = diag_set(ERROR_INVALID,
+                        "the transaction that was begun has not been ended; it is rolled back");
+    if (reply_ts != NULL)
+        *reply_ts = runtime->seen_ts;
+    return code;
+}
+
+static int run_once(struct lua_runtime *runtime, const struct txn_options *options,
+                    int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
+{
+    int code = lua__begin(runtime, options);
+    if (code != 0)
+        return code;
+    runtime->txn_fixed = true;
+    code = lua__protect(runtime, body, arg);
+    runtime->txn_fixed = false;
+    if (code == 0 && lua__expired(runtime))
+        code = ERROR_TIMEOUT;
+    if (code == 0)
+        return lua__commit(runtime);
+    if (txn_doomed(runtime->txn) && code != ERROR_TIMEOUT)
+        code = ERROR_CONFLICT;
+    lua__rollback(runtime);
+    return code;
+}
+
+int lua__transaction(struct lua_runtime *runtime, const struct txn_options *options,
+                     int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
+{
+    struct txn_options again = *options;
+    for (unsigned losses = 0;;) {
+        again.latest = lua__latest(runtime);
+        int code = run_once(runtime, &again, body, arg);
+        if (code != ERROR_CONFLICT)
+            return code;
+        if (lua__expired(runtime))
+            return ERROR_TIMEOUT;
+        txn_backoff(runtime->txn_worker, ++losses, &again);
+    }
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The catalog in Lua: descriptions of spaces, changes of the schema, and procedures compiled.
+ *
+ * Descriptions are plain tables; lua/box/space.lua makes objects of them and asks again when the
+ * schema version has changed.
+ *
+ * A procedure is compiled on first use by each runtime and kept, with the version it was made from,
+ * in a table of the registry: name -> {function, version}.
+ */
+#include "base/diag.h"
+#include "base/error.h"
+#include "db/ddl.h"
+#include "lua/internal.h"
+
+static void set_string(lua_State *L, const char *key, const char *value)
+{
+    lua_pushstring(L, value);
+    lua_setfield(L, -2, key);
+}
+
+static void set_number(lua_State *L, const char *key, double value)
+{
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, key);
+}
+
+static void set_boolean(lua_State *L, const char *key, bool value)
+{
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, key);
+}
+
+static void push_format(lua_State *L, const struct space *space)
+{
+    lua_createtable(L, (int)space->field_count, 0);
+    for (uint32_t i = 0; i < space->field_count; i++) {
+        lua_createtable(L, 0, 3);
+        set_string(L, "name", space->fields[i].name);
+        set_string(L, "type", space->fields[i].type_name);
+        if (space->fields[i].nullable)
+            set_boolean(L, "is_nullable", true);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
+static void push_index(lua_State *L, const struct index *index)
+{
+    lua_createtable(L, 0, 5);
+    set_number(L, "id", index->id);
+    set_string(L, "name", index->name);
+    set_string(L, "type", "TREE");
+    set_boolean(L, "unique", index->unique);
+    lua_createtable(L, (int)index->part_count, 0);
+    for (uint32_t i = 0; i < index->part_count; i++) {
+        lua_createtable(L, 0, 3);
+        set_number(L, "fieldno", index->parts[i].field + 1);
+        set_string(L, "type", key_type_name(index->parts[i].type));
+        set_boolean(L, "is_nullable", index->parts[i].nullable);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, "parts");
+}
+
+/* space(name or id): its description, or nil. */
+static int native_space(lua_State *L)
+{
+    const struct catalog *catalog = db_catalog(lua__runtime(L)->worker);
+    struct space *space = NULL;
+    size_t size;
+    if (lua_type(L, 1) == LUA_TNUMBER) {
+        space = catalog_space_by_id(catalog, (uint32_t)lua_tonumber(L, 1));
+    } else if (lua_type(L, 1) == LUA_TSTRING) {
+        const char *name = lua_tolstring(L, 1, &size);
+        space = catalog_space(catalog, name, size);
+    }
+    if (space == NULL)
+        return 0;
+    lua_createtable(L, 0, 8);
+    set_number(L, "id", space->id);
+    set_string(L, "name", space->name);
+    set_string(L, "engine", space->engine);
+    set_boolean(L, "system", space->system);
+    push_format(L, space);
+    lua_setfield(L, -2, "format");
+    lua_createtable(L, (int)space->index_count, 0);
+    for (uint32_t i = 0; i < space->index_count; i++) {
+        push_index(L, space->indexes[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, "indexes");
+    return 1;
+}
+
+/* spaces(): an array of names, the system's first. functions(): an array of names. */
+static int native_spaces(lua_State *L)
+{
+    const struct catalog *catalog = db_catalog(lua__runtime(L)->worker);
+    uint32_t count = catalog_space_count(catalog);
+    lua_createtable(L, (int)count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        lua_pushstring(L, catalog_space_at(catalog, i)->name);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+static int native_functions(lua_State *L)
+{
+    const struct catalog *catalog = db_catalog(lua__runtime(L)->worker);
+    uint32_t count = catalog_func_count(catalog);
+    lua_createtable(L, (int)count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        lua_pushstring(L, catalog_func_at(catalog, i)->name);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+/* function_info(name): its description, or nil. */
+static int native_function(lua_State *L)
+{
+    size_t size;
+    const char *name = luaL_checklstring(L, 1, &size);
+    const struct func *func = catalog_func(db_catalog(lua__runtime(L)->worker), name, size);
+    if (func == NULL)
+        return 0;
+    lua_createtable(L, 0, 8);
+    set_number(L, "id", func->id);
+    set_string(L, "name", func->name);
+    lua_pushlstring(L, func->body, func->body_size);
+    lua_setfield(L, -2, "body");
+    set_boolean(L, "readonly", func->readonly);
+    set_boolean(L, "transaction", func->transaction);
+    set_number(L, "level", func->level);
+    return 1;
+}
+
+/* -------------------------------------------------------------------------------- procedures */
+
+void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct func *func)
+{
+    double version = (double)func->version_ts;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->ref_procedures);
+    lua_getfield(L, -1, func->name);
+    if (lua_istable(L, -1)) {
+        lua_rawgeti(L, -1, 2);
+        bool current = lua_tonumber(L, -1) == version;
+        lua_pop(L, 1);
+        if (current) {
+            lua_rawgeti(L, -1, 1);
+            lua_replace(L, -3);
+            lua_pop(L, 1);
+            return;
+        }
+    }
+    lua_pop(L, 1);
+    lua_createtable(L, 2, 0);
+    lua__push_hook(L, runtime, "compile_procedure");
+    lua_pushstring(L, func->name);
+    lua_pushlstring(L, func->body, func->body_size);
+    lua_pushnumber(L, version);
+    lua_call(L, 3, 1);
+    lua_rawseti(L, -2, 1);
+    lua_pushnumber(L, version);
+    lua_rawseti(L, -2, 2);
+    lua_rawgeti(L, -1, 1);
+    lua_insert(L, -2);
+    lua_setfield(L, -3, func->name);
+    lua_remove(L, -2);
+}
+
+/* procedure(name): the compiled function. */
+static int native_procedure(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    size_t size;
+    const char *name = luaL_checklstring(L, 1, &size);
+    const struct func *func = catalog_func(db_catalog(runtime->worker), name, size);
+    if (func == NULL)
+        return lua__raise(L, runtime, diag_set(ERROR_NOT_FOUND, "there is no procedure %s", name));
+    lua__push_procedure(L, runtime, func);
+    return 1;
+}
+
+/* --------------------------------------------------------------------------- schema changes */
+
+/* Raises unless a change of the schema may happen now. */
+static struct lua_runtime *check_ddl(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    if (runtime->txn != NULL)
+        lua__raise(L, runtime,
+                   diag_set(ERROR_INVALID, "the schema can't be changed inside of a transaction"));
+    if (runtime->readonly)
+        lua__raise(L, runtime, diag_set(ERROR_READONLY, "this request may not write"));
+    return runtime;
+}
+
+static int ddl_result(lua_State *L, struct lua_runtime *runtime, int code)
+{
+    lua__seen(runtime);
+    return code == 0 ? 0 : lua__raise(L, runtime, code);
+}
+
+static bool is_empty(lua_State *L, int table)
+{
+    if (!lua_istable(L, table))
+        return false;
+    lua_pushnil(L);
+    if (lua_next(L, table) == 0)
+        return true;
+    lua_pop(L, 2);
+    return false;
+}
+
+/* The table at index 2 or 3 as MessagePack; an absent one is an empty map. */
+static const char *options_at(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    struct mp_buffer *out = &runtime->args[0];
+    mp_buffer_reset(out, 65536);
+    if (lua_isnoneornil(L, index) || is_empty(L, index))
+        mp_put_map(out, 0);
+    else
+        lua__encode(L, runtime, index, out, LUA__STRICT);
+    return out->data;
+}
+
+static int native_space_create(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl(L);
+    size_t size;
+    uint32_t id = 0;
+    const char *name = luaL_checklstring(L, 1, &size);
+    const char *options = options_at(L, runtime, 2);
+    ddl_result(L, runtime, ddl_space_create(runtime->worker, name, size, options, &id));
+    lua_pushnumber(L, id);
+    return 1;
+}
+
+static uint32_t check_id(lua_State *L, int index)
+{
+    lua_Number id = luaL_checknumber(L, index);
+    luaL_argcheck(L, id >= 0 && id <= UINT32_MAX, index, "not an id");
+    return (uint32_t)id;
+}
+
+static int native_space_drop(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl(L);
+    return ddl_result(L, runtime, ddl_space_drop(runtime->worker, check_id(L, 1)));
+}
+
+static int native_space_format(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl(L);
+    struct mp_buffer *out = &runtime->args[0];
+    uint32_t id = check_id(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, 2, out, LUA__STRICT);
+    return ddl_result(L, runtime, ddl_space_format(runtime->worker, id, out->data));
+}
+
+static int native_space_truncate(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl(L);
+    return ddl_result(L, runtime, ddl_space_truncate(runtime->worker, check_id(L, 1)));
+}
+
+static int native_index_create(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl(L);
+    size_t size;
+    uint32_t id = 0, space_id = check_id(L, 1);
+    const char *name = luaL_checklstring(L, 2, &size);
+    const char *options = options_at(L, runtime, 3);
+    ddl_result(L, runtime, ddl_index_create(runtime->worker, space_id, name, size, options, &id));
+    lua_pushnumber(L, id);
+    return 1;
+}
+
+static int native_index_drop(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl(L);
+    return ddl_result(L, runtime, ddl_index_drop(runtime->worker, check_id(L, 1), check_id(L, 2)));
+}
+
+static int native_func_create(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl(L);
+    size_t size;
+    const char *name = luaL_checklstring(L, 1, &size);
+    const char *options = options_at(L, runtime, 2);
+    return ddl_result(L, runtime, ddl_func_create(runtime->worker, name, size, options));
+}
+
+static int native_func_drop(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl(L);
+    size_t size;
+    const char *name = luaL_checklstring(L, 1, &size);
+    return ddl_result(L, runtime, ddl_func_drop(runtime->worker, name, size));
+}
+
+void lua__open_schema(struct lua_runtime *runtime)
+{
+    static const luaL_Reg functions[] = {
+        {"space", native_space},
+        {"spaces", native_spaces},
+        {"functions", native_functions},
+        {"function_info", native_function},
+        {"procedure", native_procedure},
+        {"space_create", native_space_create},
+        {"space_drop", native_space_drop},
+        {"space_format", native_space_format},
+        {"space_truncate", native_space_truncate},
+        {"index_create", native_index_create},
+        {"index_drop", native_index_drop},
+        {"func_create", native_func_create},
+        {"func_drop", native_func_drop},
+        {NULL, NULL},
+    };
+    lua__register(runtime, functions);
+}

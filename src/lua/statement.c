@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Statements on spaces, as flat functions that Lua calls through FFI: plain arguments, an int as
+ * result (0 or a negative code), everything else in structs that are used again and again, so that
+ * a compiled trace runs through them.
+ *
+ * A statement works in the runtime's transaction or, when there is none, is a transaction of its
+ * own, which is run again after a conflict. One that only reads then reads at V, unless this
+ * request has itself written something above V: then the latest (invariants 8 and 9).
+ *
+ * Spaces and indexes are named by number; the pointer is looked up for each statement, through a
+ * small cache that is dropped with the catalog it was made from, because nothing of the catalog may
+ * be kept from one transaction to the next.
+ */
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "db/space.h"
+#include "lua/internal.h"
+
+/* ------------------------------------------------------------------------------ transactions */
+
+void lua__seen(struct lua_runtime *runtime)
+{
+    uint64_t ts = txn_worker_seen_ts(runtime->txn_worker);
+    if (ts > runtime->seen_ts)
+        runtime->seen_ts = ts;
+}
+
+bool lua__latest(struct lua_runtime *runtime)
+{
+    return runtime->latest || runtime->seen_ts > wal_visible_ts(runtime->wal);
+}
+
+bool lua__expired(struct lua_runtime *runtime)
+{
+    if (!lua__deadline_passed(&runtime->deadline))
+        return false;
+    diag_set(ERROR_TIMEOUT, "time limit exceeded");
+    return true;
+}
+
+int lua__begin(struct lua_runtime *runtime, const struct txn_options *options)
+{
+    int code = txn_begin(runtime->txn_worker, options, &runtime->txn);
+    if (code != 0) {
+        runtime->txn = NULL;
+        return code;
+    }
+    runtime->txn_sequence++;
+    runtime->now_ms = clock_realtime_ms(runtime->clock);
+    return 0;
+}
+
+int lua__commit(struct lua_runtime *runtime)
+{
+    int code = txn_commit(runtime->txn);
+    runtime->txn = NULL;
+    runtime->txn_sequence++;
+    lua__seen(runtime);
+    return code;
+}
+
+void lua__rollback(struct lua_runtime *runtime)
+{
+    if (runtime->txn == NULL)
+        return;
+    txn_rollback(runtime->txn);
+    runtime->txn = NULL;
+    runtime->txn_sequence++;
+    lua__seen(runtime);
+}
+
+static int api_begin(struct lua_runtime *runtime, int level, int readonly, uint32_t losses)
+{
+    struct txn_options options = {.level = (enum txn_level)level,
+                                  .readonly = readonly || runtime->readonly,
+                                  .latest = lua__latest(runtime)};
+    if (runtime->txn != NULL)
+        return diag_set(ERROR_INVALID, "a transaction is already going on");
+    if (losses != 0)
+        txn_backoff(runtime->txn_worker, losses, &options);
+    return lua__begin(runtime, &options);
+}
+
+static int api_end(struct lua_runtime *runtime, int commit)
+{
+    if (runtime->txn == NULL)
+        return commit ? diag_set(ERROR_INVALID, "there is no transaction to commit") : 0;
+    if (runtime->txn_fixed)
+        return diag_set(ERROR_INVALID,
+                        "this transaction begins and ends with its procedure or script");
+    if (commit)
+        return lua__commit(runtime);
+    lua__rollback(runtime);
+    return 0;
+}
+
+static int api_in_transaction(const struct lua_runtime *runtime)
+{
+    return runtime->txn == NULL ? 0 : txn_doomed(runtime->txn) ? 2 : 1;
+}
+
+/* ------------------------------------------------------------------------- spaces and indexes */
+
+static struct space *find_space(struct lua_runtime *runtime, uint32_t id)
+{
+    const struct catalog *catalog = db_catalog(runtime->worker);
+    if (catalog != runtime->catalog || catalog_version(catalog) != runtime->catalog_version) {
+        memset(runtime->spaces, 0, sizeof runtime->spaces);
+        runtime->catalog = catalog;
+        runtime->catalog_version = catalog_version(catalog);
+    }
+    struct space **slot = &runtime->spaces[id % LUA__SPACE_SLOTS];
+    if (*slot == NULL || (*slot)->id != id) {
+        struct space *space = catalog_space_by_id(catalog, id);
+        if (space == NULL) {
+            diag_set(ERROR_NOT_FOUND, "there is no space with id %u", id);
+            return NULL;
+        }
+        *slot = space;
+    }
+    return *slot;
+}
+
+static int find_index(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                      struct index **out)
+{
+    struct space *space = find_space(runtime, space_id);
+    if (space == NULL)
+        return ERROR_NOT_FOUND;
+    *out = index_id == 0 && space->index_count > 0 ? space->indexes[0]
+                                                   : space_index_by_id(space, index_id);
+    if (*out != NULL)
+        return 0;
+    if (index_id == 0)
+        return diag_set(ERROR_NOT_FOUND, "space %s has no primary index", space->name);
+    return diag_set(ERROR_NOT_FOUND, "space %s has no index with id %u", space->name, index_id);
+}
+
+/* -------------------------------------------------------------------------------- statements */
+
+enum operation {
+    OP_INSERT,
+    OP_REPLACE,
+    OP_DELETE,
+    OP_UPDATE,
+    OP_UPSERT,
+    OP_GET,
+    OP_SELECT,
+    OP_COUNT
+};
+
+struct statement {
+    enum operation operation;
+    uint32_t space_id, index_id;
+    const char *key; /* NULL: none */
+    enum space_iterator iterator;
+    uint64_t offset, limit; /* of a select */
+    double count;           /* of a count */
+    struct tuple_ref out;
+};
+
+/* The rows of a select, or their number. */
+static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *index,
+                struct statement *statement)
+{
+    struct space_cursor cursor;
+    struct tuple_ref tuple;
+    uint64_t passed = 0, taken = 0;
+    int code = space_cursor_open(&cursor, txn, index, statement->iterator, statement->key);
+    if (statement->operation == OP_SELECT)
+        mp_buffer_reset(&runtime->rows, 1 << 20);
+    while (code == 0 && taken < statement->limit) {
+        code = space_cursor_next(&cursor, &tuple);
+        if (code != 0)
+            break;
+        if ((++passed & 255) == 0 && lua__expired(runtime))
+            return ERROR_TIMEOUT;
+        if (passed <= statement->offset)
+            continue;
+        taken++;
+        if (statement->operation != OP_SELECT)
+            continue;
+        mp_put_raw(&runtime->rows, &tuple.size, sizeof tuple.size);
+        mp_put_raw(&runtime->rows, tuple.data, tuple.size);
+        if (runtime->rows.failed ||
+            (runtime->memory_bytes_max != 0 && runtime->rows.size > runtime->memory_bytes_max))
+            return diag_set(ERROR_MEMORY, "the rows take too much memory: use a limit");
+    }
+    statement->count = (double)taken;
+    return code == ERROR_END ? 0 : code;
+}
+
+static int execute(struct lua_runtime *runtime, struct txn *txn, struct statement *statement)
+{
+    struct index *index;
+    const struct mp_buffer *args = runtime->args;
+    int code = find_index(runtime, statement->space_id, statement->index_id, &index);
+    if (code != 0)
+        return code;
+    statement->out.data = NULL;
+    statement->out.size = 0;
+    switch (statement->operation) {
+    case OP_INSERT:
+        return space_insert(txn, index->space, args[0].data, args[0].size, &statement->out);
+    case OP_REPLACE:
+        return space_replace(txn, index->space, args[0].data, args[0].size, &statement->out, NULL);
+    case OP_DELETE:
+        return space_delete(txn, index, args[0].data, &statement->out);
+    case OP_UPDATE:
+        return space_update(txn, index, args[0].data, args[1].data, 1, &statement->out);
+    case OP_UPSERT:
+        return space_upsert(txn, index->space, args[0].data, args[0].size, args[1].data, 1);
+    case OP_GET:
+        return space_get(txn, index, statement->key, &statement->out);
+    case OP_SELECT:
+    case OP_COUNT:
+        return scan(runtime, txn, index, statement);
+    }
+    return ERROR_INVALID;
+}
+
+/* The tuple outlives the transaction. */
+static int keep(struct lua_runtime *runtime, struct statement *statement)
+{
+    if (statement->out.data == NULL)
+        return 0;
+    mp_buffer_reset(&runtime->copy, 65536);
+    mp_put_raw(&runtime->copy, statement->out.data, statement->out.size);
+    statement->out.data = runtime->copy.data;
+    return runtime->copy.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+}
+
+static int run_alone(struct lua_runtime *runtime, struct statement *statement)
+{
+    bool reads = statement->operation >= OP_GET;
+    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = reads};
+    if (!reads && runtime->readonly)
+        return diag_set(ERROR_READONLY, "this request may not write");
+    for (unsigned losses = 0;;) {
+        options.latest = lua__latest(runtime);
+        int code = lua__begin(runtime, &options);
+        if (code != 0)
+            return code;
+        code = execute(runtime, runtime->txn, statement);
+        if (code == 0)
+            code = keep(runtime, statement);
+        if (code == 0)
+            code = lua__commit(runtime);
+        else
+            lua__rollback(runtime);
+        if (code != ERROR_CONFLICT)
+            return code;
+        if (lua__expired(runtime))
+            return ERROR_TIMEOUT;
+        txn_backoff(runtime->txn_worker, ++losses, &options);
+    }
+}
+
+static int run(struct lua_runtime *runtime, struct statement *statement, struct lua__row *row)
+{
+    int code;
+    if (runtime->txn != NULL) {
+        txn_statement(runtime->txn);
+        code = execute(runtime, runtime->txn, statement);
+    } else {
+        code = run_alone(runtime, statement);
+    }
+    if (code == 0 && row != NULL) {
+        row->data = statement->out.data;
+        row->size = statement->out.size;
+    }
+    return code;
+}
+
+static int api_write(struct lua_runtime *runtime, int operation, uint32_t space_id,
+                     uint32_t index_id, struct lua__row *row)
+{
+    struct statement statement = {
+        .operation = (enum operation)operation, .space_id = space_id, .index_id = index_id};
+    return run(runtime, &statement, row);
+}
+
+static int get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id, const char *key,
+               struct lua__row *row)
+{
+    struct statement statement = {
+        .operation = OP_GET, .space_id = space_id, .index_id = index_id, .key = key};
+    return run(runtime, &statement, row);
+}
+
+static int api_get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                   struct lua__row *row)
+{
+    return get(runtime, space_id, index_id, runtime->args[0].data, row);
+}
+
+static int api_get_number(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                          double number, struct lua__row *row)
+{
+    mp_buffer_reset(&runtime->args[0], 65536);
+    mp_put_array(&runtime->args[0], 1);
+    lua__put_number(&runtime->args[0], number);
+    return get(runtime, space_id, index_id, runtime->args[0].data, row);
+}
+
+static int api_get_string(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                          const char *text, size_t size, struct lua__row *row)
+{
+    mp_buffer_reset(&runtime->args[0], 65536);
+    mp_put_array(&runtime->args[0], 1);
+    mp_put_str(&runtime->args[0], text, size);
+    if (runtime->args[0].failed)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    return get(runtime, space_id, index_id, runtime->args[0].data, row);
+}
+
+static uint64_t whole(double number)
+{
+    return number <= 0 ? 0 : number >= 1e18 ? UINT64_MAX : (uint64_t)number;
+}
+
+/* Rows go to runtime->rows; *rows and *size are where, until the next select. */
+static int api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                      int iterator, int has_key, double offset, double limit, struct lua__row *rows)
+{
+    struct statement statement = {.operation = OP_SELECT,
+                                  .space_id = space_id,
+                                  .index_id = index_id,
+                                  .key = has_key ? runtime->args[0].data : NULL,
+                                  .iterator = (enum space_iterator)iterator,
+                                  .offset = whole(offset),
+                                  .limit = whole(limit)};
+    int code = run(runtime, &statement, NULL);
+    rows->data = runtime->rows.data;
+    rows->size = (uint32_t)statement.count;
+    return code;
+}
+
+static int api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                     int iterator, int has_key, double *count)
+{
+    struct statement statement = {.operation = OP_COUNT,
+                                  .space_id = space_id,
+                                  .index_id = index_id,
+                                  .key = has_key ? runtime->args[0].data : NULL,
+                                  .iterator = (enum space_iterator)iterator,
+                                  .limit = UINT64_MAX};
+    int code = run(runtime, &statement, NULL);
+    *count = statement.count;
+    return code;
+}
+
+static double api_len(struct lua_runtime *runtime, uint32_t space_id)
+{
+    struct space *space = find_space(runtime, space_id);
+    return space == NULL ? -1 : (double)space_len(space);
+}
+
+/* The rows of the last select become the caller's, who gives them back by api_rows_free. */
+static void *api_rows_take(struct lua_runtime *runtime)
+{
+    void *rows = runtime->rows.data;
+    mp_buffer_create(&runtime->rows);
+    return rows;
+}
+
+static void api_rows_free(void *rows)
+{
+    struct mp_buffer buffer;
+    mp_buffer_create(&buffer);
+    buffer.data = rows;
+    mp_buffer_destroy(&buffer);
+}
+
+/* ----------------------------------------------------------------------------------- cursors */
+
+static int api_cursor_open(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                           int iterator, int has_key, struct lua__cursor *out)
+{
+    struct index *index;
+    if (runtime->txn == NULL)
+        return diag_set(ERROR_INVALID, "there is no transaction");
+    txn_statement(runtime->txn);
+    int code = find_index(runtime, space_id, index_id, &index);
+    if (code != 0)
+        return code;
+    struct space_cursor *cursor = arena_alloc(txn_arena(runtime->txn), sizeof *cursor);
+    if (cursor == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    code = space_cursor_open(cursor, runtime->txn, index, (enum space_iterator)iterator,
+                             has_key ? runtime->args[0].data : NULL);
+    out->cursor = cursor;
+    out->sequence = runtime->txn_sequence;
+    return code;
+}
+
+/* At the end row->data is NULL. */
+static int api_cursor_next(struct lua_runtime *runtime, struct lua__cursor *cursor,
+                           struct lua__row *row)
+{
+    struct tuple_ref tuple = {NULL, 0};
+    if (runtime->txn == NULL || cursor->sequence != runtime->txn_sequence)
+        return diag_set(ERROR_INVALID, "the transaction of this iterator has ended");
+    int code = space_cursor_next(cursor->cursor, &tuple);
+    row->data = code == 0 ? tuple.data : NULL;
+    row->size = tuple.size;
+    return code == ERROR_END ? 0 : code;
+}
+
+/* ------------------------------------------------------------------------------------ fields */
+
+static void value_of(const char *data, struct lua__value *out)
+{
+    const char *p = data;
+    switch (mp_typeof(*p)) {
+    case MP_NIL:
+        out->type = LUA__NIL;
+        return;
+    case MP_BOOL:
+        out->type = LUA__BOOLEAN;
+        out->number = mp_decode_bool(&p);
+        return;
+    case MP_UINT: {
+        uint64_t value = mp_decode_uint(&p);
+        out->type = value <= UINT64_C(1) << 53 ? LUA__NUMBER
+                    : value <= INT64_MAX       ? LUA__INT64
+                                               : LUA__UINT64;
+        out->number = (double)value;
+        out->integer = (int64_t)value;
+        return;
+    }
+    case MP_INT:
+        out->integer = mp_decode_int(&p);
+        out->type = out->integer < -(INT64_C(1) << 53) ? LUA__INT64 : LUA__NUMBER;
+        out->number = (double)out->integer;
+        return;
+    case MP_FLOAT:
+        out->type = LUA__NUMBER;
+        out->number = (double)mp_decode_float(&p);
+        return;
+    case MP_DOUBLE:
+        out->type = LUA__NUMBER;
+        out->number = mp_decode_double(&p);
+        return;
+    case MP_STR:
+        out->type = LUA__STRING;
+        out->data = mp_decode_str(&p, &out->size);
+        return;
+    case MP_BIN:
+        out->type = LUA__STRING;
+        out->data = mp_decode_bin(&p, &out->size);
+        return;
+    default:
+        mp_next(&p);
+        out->type = LUA__OTHER;
+        out->data = data;
+        out->size = (uint32_t)(p - data);
+    }
+}
+
+/* The n-th (from 1) field of the MessagePack array at `tuple`. */
+static void api_field(const char *tuple, uint32_t n, struct lua__value *out)
+{
+    uint32_t count = mp_decode_array(&tuple);
+    out->type = LUA__ABSENT;
+    if (n == 0 || n > count)
+        return;
+    while (--n > 0)
+        mp_next(&tuple);
+    value_of(tuple, out);
+}
+
+static uint32_t api_field_count(const char *tuple)
+{
+    return mp_decode_array(&tuple);
+}
+
+static double api_schema_version(const struct lua_runtime *runtime)
+{
+    return (double)db_schema_version(db_worker_db(runtime->worker));
+}
+
+static double api_now(const struct lua_runtime *runtime)
+{
+    return (double)(runtime->txn != NULL ? runtime->now_ms : clock_realtime_ms(runtime->clock)) /
+           1000;
+}
+
+static double api_monotonic(const struct lua_runtime *runtime)
+{
+    return (double)clock_monotonic_ns(runtime->clock) / 1e9;
+}
+
+/* Declared in the same order in lua/box/core.lua. */
+struct lua__api {
+    int (*begin)(struct lua_runtime *, int, int, uint32_t);
+    int (*finish)(struct lua_runtime *, int);
+    int (*in_transaction)(const struct lua_runtime *);
+    int (*write)(struct lua_runtime *, int, uint32_t, uint32_t, struct lua__row *);
+    int (*get)(struct lua_runtime *, uint32_t, uint32_t, struct lua__row *);
+    int (*get_number)(struct lua_runtime *, uint32_t, uint32_t, double, struct lua__row *);
+    int (*get_string)(struct lua_runtime *, uint32_t, uint32_t, const char *, size_t,
+                      struct lua__row *);
+    int (*select)(struct lua_runtime *, uint32_t, uint32_t, int, int, double, double,
+                  struct lua__row *);
+    int (*count)(struct lua_runtime *, uint32_t, uint32_t, int, int, double *);
+    double (*len)(struct lua_runtime *, uint32_t);
+    void *(*rows_take)(struct lua_runtime *);
+    void (*rows_free)(void *);
+    int (*cursor_open)(struct lua_runtime *, uint32_t, uint32_t, int, int, struct lua__cursor *);
+    int (*cursor_next)(struct lua_runtime *, struct lua__cursor *, struct lua__row *);
+    void (*field)(const char *, uint32_t, struct lua__value *);
+    uint32_t (*field_count)(const char *);
+    double (*schema_version)(const struct lua_runtime *);
+    double (*now)(const struct lua_runtime *);
+    double (*monotonic)(const struct lua_runtime *);
+};
+
+const struct lua__api lua__api = {
+    .begin = api_begin,
+    .finish = api_end,
+    .in_transaction = api_in_transaction,
+    .write = api_write,
+    .get = api_get,
+    .get_number = api_get_number,
+    .get_string = api_get_string,
+    .select = api_select,
+    .count = api_count,
+    .len = api_len,
+    .rows_take = api_rows_take,
+    .rows_free = api_rows_free,
+    .cursor_open = api_cursor_open,
+    .cursor_next = api_cursor_next,
+    .field = api_field,
+    .field_count = api_field_count,
+    .schema_version = api_schema_version,
+    .now = api_now,
+    .monotonic = api_monotonic,
+};

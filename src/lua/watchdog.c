@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stops Lua code whose time is over: see watchdog.h.
+ *
+ * The thread sleeps without end while nothing is armed. An armer stores its deadline and then looks
+ * whether the thread sleeps; the thread says that it is about to sleep and then looks at the
+ * deadlines once more: in a sequentially consistent order one of the two sees the other.
+ *
+ * A signal may come late, when the call it was meant for is over: the handler acts only when the
+ * deadline that has passed is the one that is armed, and both are changed by its own thread only,
+ * or name each other by value.
+ *
+ * Under ThreadSanitizer, which holds signals back while a thread makes no calls, the watchdog sets
+ * the hook itself.
+ */
+#include "lua/watchdog.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "lua/runtime.h"
+
+enum { WATCHDOG_TICK_MS = 5, WATCHDOG_IDLE_TICKS = 200 };
+
+struct lua_watchdog {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    struct list deadlines;
+    bool stop;
+    _Atomic uint64_t asleep;
+};
+
+/* The deadline that is armed on this thread: what the signal handler looks at. */
+static _Thread_local struct lua__deadline *volatile armed;
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void on_hook(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+    luaL_where(L, 0);
+    lua_pushliteral(L, "time limit exceeded");
+    lua_concat(L, 2);
+    lua_error(L);
+}
+
+static void fire(struct lua__deadline *deadline)
+{
+    if (deadline != NULL && lua__deadline_passed(deadline))
+        lua_sethook(deadline->L, on_hook, LUA_MASKCOUNT, 1);
+}
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    int saved = errno;
+    fire(armed);
+    errno = saved;
+}
+
+/* Returns whether any deadline is armed. Under the mutex. */
+static bool look(struct lua_watchdog *watchdog)
+{
+    bool any = false;
+    uint64_t now = now_ns();
+    list_for_each (link, &watchdog->deadlines) {
+        struct lua__deadline *deadline = list_entry(link, struct lua__deadline, link);
+        uint64_t at = load_seq_cst(&deadline->at_ns);
+        any = any || at != 0;
+        if (at == 0 || now < at)
+            continue;
+        store_seq_cst(&deadline->fired_ns, at);
+#if ATOMIC_UNDER_TSAN
+        fire(deadline);
+#else
+        pthread_kill((pthread_t)deadline->thread, SIGURG);
+#endif
+    }
+    return any;
+}
+
+static void sleep_ms(struct lua_watchdog *watchdog, unsigned ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)ms * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&watchdog->cond, &watchdog->mutex, &until);
+}
+
+static void *watch(void *arg)
+{
+    struct lua_watchdog *watchdog = arg;
+    unsigned idle = 0;
+    log_thread_name("watchdog");
+    pthread_mutex_lock(&watchdog->mutex);
+    while (!watchdog->stop) {
+        idle = look(watchdog) ? 0 : idle + 1;
+        if (idle <= WATCHDOG_IDLE_TICKS) {
+            sleep_ms(watchdog, WATCHDOG_TICK_MS);
+            continue;
+        }
+        store_seq_cst(&watchdog->asleep, 1);
+        if (!look(watchdog) && !watchdog->stop)
+            pthread_cond_wait(&watchdog->cond, &watchdog->mutex);
+        store_seq_cst(&watchdog->asleep, 0);
+        idle = 0;
+    }
+    pthread_mutex_unlock(&watchdog->mutex);
+    return NULL;
+}
+
+int lua_watchdog_new(struct lua_watchdog **out)
+{
+    struct lua_watchdog *watchdog = calloc(1, sizeof *watchdog);
+    if (watchdog == NULL)
+        return ERROR_MEMORY;
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGURG, &action, NULL);
+    list_create(&watchdog->deadlines);
+    pthread_mutex_init(&watchdog->mutex, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&watchdog->cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (pthread_create(&watchdog->thread, NULL, watch, watchdog) != 0) {
+        pthread_cond_destroy(&watchdog->cond);
+        pthread_mutex_destroy(&watchdog->mutex);
+        free(watchdog);
+        return ERROR_AGAIN;
+    }
+    *out = watchdog;
+    return 0;
+}
+
+void lua_watchdog_delete(struct lua_watchdog *watchdog)
+{
+    if (watchdog == NULL)
+        return;
+    pthread_mutex_lock(&watchdog->mutex);
+    watchdog->stop = true;
+    pthread_cond_signal(&watchdog->cond);
+    pthread_mutex_unlock(&watchdog->mutex);
+    pthread_join(watchdog->thread, NULL);
+    pthread_cond_destroy(&watchdog->cond);
+    pthread_mutex_destroy(&watchdog->mutex);
+    free(watchdog);
+}
+
+void lua__deadline_create(struct lua__deadline *deadline, struct lua_watchdog *watchdog,
+                          struct lua_State *L)
+{
+    deadline->L = L;
+    deadline->thread = (unsigned long)pthread_self();
+    deadline->watchdog = watchdog;
+    list_create(&deadline->link);
+    store_relaxed(&deadline->at_ns, 0);
+    store_relaxed(&deadline->fired_ns, 0);
+    if (watchdog == NULL)
+        return;
+    pthread_mutex_lock(&watchdog->mutex);
+    list_add_tail(&watchdog->deadlines, &deadline->link);
+    pthread_mutex_unlock(&watchdog->mutex);
+}
+
+void lua__deadline_destroy(struct lua__deadline *deadline)
+{
+    struct lua_watchdog *watchdog = deadline->watchdog;
+    if (watchdog == NULL)
+        return;
+    pthread_mutex_lock(&watchdog->mutex);
+    list_remove(&deadline->link);
+    pthread_mutex_unlock(&watchdog->mutex);
+}
+
+void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms)
+{
+    struct lua_watchdog *watchdog = deadline->watchdog;
+    if (watchdog == NULL || ms == 0)
+        return;
+    armed = deadline;
+    store_seq_cst(&deadline->at_ns, now_ns() + ms * 1000000u);
+    if (load_seq_cst(&watchdog->asleep) == 0)
+        return;
+    pthread_mutex_lock(&watchdog->mutex);
+    pthread_cond_signal(&watchdog->cond);
+    pthread_mutex_unlock(&watchdog->mutex);
+}
+
+void lua__deadline_disarm(struct lua__deadline *deadline)
+{
+    if (load_relaxed(&deadline->at_ns) == 0)
+        return;
+#if ATOMIC_UNDER_TSAN
+    pthread_mutex_lock(&deadline->watchdog->mutex);
+    store_seq_cst(&deadline->at_ns, 0);
+    pthread_mutex_unlock(&deadline->watchdog->mutex);
+#else
+    store_seq_cst(&deadline->at_ns, 0);
+#endif
+    armed = NULL;
+    lua_sethook(deadline->L, NULL, 0, 0);
+}

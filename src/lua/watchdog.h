@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LUA_WATCHDOG_H
+#define LUA_WATCHDOG_H
+
+/*
+ * Deadlines of running Lua code.
+ *
+ * A runtime arms its deadline when a call begins and disarms it when the call is over: two stores.
+ * The watchdog's thread looks at all of them every few milliseconds as long as any is armed. It
+ * stops code by having a hook set that is called before every instruction; LuaJIT allows
+ * lua_sethook to be called asynchronously by the thread that runs the state, so the watchdog sends
+ * that thread a signal (SIGURG, which is ignored by default) and the handler sets it. The hook
+ * raises an error and stays set, so that code that catches the error meets it again at once. Until
+ * then no hook is set, and compiled code pays nothing.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "base/list.h"
+
+struct lua_State;
+struct lua_watchdog;
+
+struct lua__deadline {
+    struct list link;
+    struct lua_State *L;
+    unsigned long thread;      /* pthread_t */
+    _Atomic uint64_t at_ns;    /* CLOCK_MONOTONIC; 0: not armed */
+    _Atomic uint64_t fired_ns; /* the at_ns that has passed */
+    struct lua_watchdog *watchdog;
+};
+
+/* By the thread that will run the state. The watchdog may be NULL: deadlines never pass. */
+void lua__deadline_create(struct lua__deadline *deadline, struct lua_watchdog *watchdog,
+                          struct lua_State *L);
+void lua__deadline_destroy(struct lua__deadline *deadline);
+
+/* ms from now; 0: no limit. Not while armed. */
+void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms);
+
+/* Also takes the hook away. */
+void lua__deadline_disarm(struct lua__deadline *deadline);
+
+/* True when armed and past. */
+static inline bool lua__deadline_passed(const struct lua__deadline *deadline)
+{
+    uint64_t at = load_relaxed(&deadline->at_ns);
+    return at != 0 && load_relaxed(&deadline->fired_ns) == at;
+}
+
+#endif
