@@ -142,20 +142,24 @@ static void marks_release(struct session *session)
     }
 }
 
+static void mark_fail(struct session *session, const struct session_mark *mark)
+{
+    for (unsigned reply = 0; reply < mark->replies; reply++) {
+        if (session->kind == PROTO_RPC)
+            rpc_put_error(&session->out, mark->rpc_id, ERROR_UNKNOWN_OUTCOME,
+                          error_name(ERROR_UNKNOWN_OUTCOME), OUTCOME_UNKNOWN);
+        else
+            session__error(session, "UNKNOWN", OUTCOME_UNKNOWN);
+    }
+}
+
 /* The log has failed: what still waits becomes errors. */
 static void marks_fail(struct session *session)
 {
     size_t first = session->mark_first, count = session->mark_count;
     session__truncate(session, session->out_free);
-    for (size_t n = first; n < count; n++) {
-        struct session_mark *mark = &session->marks[n];
-        if (session->kind == PROTO_RPC)
-            rpc_put_error(&session->out, mark->rpc_id, ERROR_UNKNOWN_OUTCOME,
-                          error_name(ERROR_UNKNOWN_OUTCOME), OUTCOME_UNKNOWN);
-        else
-            for (unsigned reply = 0; reply < mark->replies; reply++)
-                session__error(session, "UNKNOWN", OUTCOME_UNKNOWN);
-    }
+    for (size_t n = first; n < count; n++)
+        mark_fail(session, &session->marks[n]);
     session->mark_first = session->mark_count = 0;
     session->out_free = session->out.size;
 }
@@ -187,7 +191,7 @@ static struct session_mark *mark_add(struct session *session)
     return &session->marks[session->mark_count++];
 }
 
-void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id)
+void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id, bool silent)
 {
     bool waiting = session->mark_first < session->mark_count;
     if (!waiting && (ts == 0 || ts <= wal_reply_ts(session->service->wal))) {
@@ -201,7 +205,7 @@ void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id)
         if (ts <= last->ts || last->batch == session->batch) {
             last->end = session->out.size;
             last->ts = ts > last->ts ? ts : last->ts;
-            last->replies++;
+            last->replies += !silent;
             return;
         }
     }
@@ -211,8 +215,8 @@ void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id)
         session->dead = session->closing = true;
         return;
     }
-    *mark = (struct session_mark){session->out.size, ts > floor ? ts : floor, rpc_id, 1,
-                                  session->batch};
+    *mark = (struct session_mark){session->out.size, ts > floor ? ts : floor, rpc_id,
+                                  silent ? 0 : 1, session->batch};
 }
 
 bool session__reads_latest(struct session *session)
@@ -294,7 +298,7 @@ static void protocol_error(struct session *session, const char *message)
 {
     session->closing = true;
     session__error(session, "ERR", message);
-    session__reply_end(session, 0, 0);
+    session__reply_end(session, 0, 0, false);
 }
 
 /* Forgets a request that the RESP parser has begun: it is going to be parsed from its start. */
@@ -377,7 +381,7 @@ static size_t rpc_run(struct session *session, const char *data, size_t size)
             session->closing = true;
             rpc_put_error(&session->out, 0, ERROR_PROTOCOL, error_name(ERROR_PROTOCOL),
                           session->rpc.error);
-            session__reply_end(session, 0, 0);
+            session__reply_end(session, 0, 0, false);
             break;
         }
         session__execute_rpc(session, &request);

@@ -262,8 +262,8 @@ void session__execute(struct session *session, const struct redis_slice *argv, s
     }
     service__count(&session->worker->stats.commands, 1);
     store_relaxed(&session->about.active_ms, request.now_ms);
-    if (reply_wanted(session))
-        session__reply_end(session, request.reply_ts, 0);
-    else
+    bool silent = !reply_wanted(session);
+    if (silent)
         session__truncate(session, start);
+    session__reply_end(session, request.reply_ts, 0, silent);
 }

@@ -272,8 +272,9 @@ int session__run_redis(struct session *session, struct session_request *request)
 /* session_rpc.c: the same for a MessagePack-RPC message. */
 void session__execute_rpc(struct session *session, const struct rpc_request *request);
 
-/* session.c. The reply that ends at the buffer's end waits for `ts`. */
-void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id);
+/* session.c. The reply that ends at the buffer's end waits for `ts`. A silent one has no bytes, but
+ * the connection reads the latest until the log has reached it as well. */
+void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id, bool silent);
 
 /* True when an earlier reply still waits, or keys are watched: reads take the latest (rule 9). */
 bool session__reads_latest(struct session *session);

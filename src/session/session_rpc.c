@@ -115,8 +115,10 @@ void session__execute_rpc(struct session *session, const struct rpc_request *req
             &session->worker->stats
                  .errors[service__error_slot(error_prefix(rc), strlen(error_prefix(rc)))],
             1);
-    if (request->notification)
+    if (request->notification) {
+        session__reply_end(session, answer.reply_ts, 0, true);
         return;
+    }
     if (rc) {
         rpc_put_error(&session->out, request->id, rc, error_name(rc), diag_message_for(rc));
     } else {
@@ -127,5 +129,5 @@ void session__execute_rpc(struct session *session, const struct rpc_request *req
         rpc_put_result_begin(&session->out, request->id);
         mp_put_raw(&session->out, value, (size_t)(end - value));
     }
-    session__reply_end(session, answer.reply_ts, request->id);
+    session__reply_end(session, answer.reply_ts, request->id, false);
 }

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Scripts, stored procedures and Lua text over both protocols: how arguments and results travel,
+ * and how transactions around them behave.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "codec/json.h"
+#include "codec/mp.h"
+#include "proto/msgpack_rpc.h"
+#include "session/session_fixture.h"
+
+static struct session_fixture *fixture;
+static struct session *one, *two;
+
+static void start(const char *password)
+{
+    fixture = session_fixture_new(password, (struct service_limits){.lua_time_max_ms = 200});
+    one = session_fixture_connect(fixture, 0);
+    two = session_fixture_connect(fixture, 1);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    start(NULL);
+    return 0;
+}
+
+static int setup_password(void **state)
+{
+    (void)state;
+    start("secret");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    session_delete(one);
+    session_delete(two);
+    session_fixture_delete(fixture);
+    return 0;
+}
+
+#define expect(session, reply, ...) \
+    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
+#define expect_in(session, part, ...) \
+    assert_non_null(strstr(session_fixture_text(fixture, session, __VA_ARGS__), part))
+
+/* -------------------------------------------------------------------------------------- scripts */
+
+static void a_script_is_one_transaction(void **state)
+{
+    (void)state;
+    expect(one, "$1\r\n1\r\n",
+           "eval \"redis.call('set', KEYS[1], ARGV[1]) return redis.call('get', KEYS[1])\" 1 k 1");
+    expect(two, "$1\r\n1\r\n", "get k");
+    expect_in(one, "-", "eval \"redis.call('set', 'k', 2) error('no')\" 0");
+    expect(two, "$1\r\n1\r\n", "get k");
+    expect(one, "*3\r\n:1\r\n$1\r\na\r\n:3\r\n", "eval \"return {1, 'a', 3.7}\" 0");
+    expect(one, "*2\r\n$1\r\nk\r\n$1\r\na\r\n", "eval \"return {KEYS[1], ARGV[1]}\" 1 k a");
+    expect(one, "$-1\r\n", "eval \"return nil\" 0");
+    expect(one, "+fine\r\n", "eval \"return redis.status_reply('fine')\" 0");
+    expect(one, "-MY error\r\n", "eval \"return redis.error_reply('MY error')\" 0");
+}
+
+static void the_keys_of_a_script_are_counted(void **state)
+{
+    (void)state;
+    expect(one, "-ERR value is not an integer or out of range\r\n", "eval \"return 1\" x");
+    expect(one, "-ERR Number of keys can't be greater than number of args\r\n",
+           "eval \"return 1\" 1");
+    expect(one, "-ERR Number of keys can't be negative\r\n", "eval \"return 1\" -1");
+    expect(one, "-ERR wrong number of arguments for 'eval' command\r\n", "eval \"return 1\"");
+}
+
+static void a_script_is_known_to_every_connection_by_its_digest(void **state)
+{
+    (void)state;
+    const char sha1[] = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"; /* of: return 1 */
+    expect(one, "-NOSCRIPT No matching script. Please use EVAL.\r\n", "evalsha %s 0", sha1);
+    expect(one, "*1\r\n:0\r\n", "script exists %s", sha1);
+    expect(one, "$40\r\ne0e1f9fabfc9d4800c877a703b823ac0578ff8db\r\n", "script load \"return 1\"");
+    expect(two, ":1\r\n", "evalsha %s 0", sha1);
+    expect(two, ":1\r\n", "evalsha E0E1F9FABFC9D4800C877A703B823AC0578FF8DB 0");
+    expect(two, "*2\r\n:1\r\n:0\r\n", "script exists %s nonsense", sha1);
+    expect(one, "+OK\r\n", "script flush");
+    expect(two, "-NOSCRIPT No matching script. Please use EVAL.\r\n", "evalsha %s 0", sha1);
+    expect(one, "-NOSCRIPT No matching script. Please use EVAL.\r\n", "evalsha %s 0", sha1);
+    expect(two, ":1\r\n", "eval \"return 1\" 0");
+    expect(one, ":1\r\n", "evalsha %s 0", sha1);
+    expect(one, "-NOSCRIPT No matching script. Please use EVAL.\r\n", "evalsha short 0");
+}
+
+static void a_read_only_script_may_not_write(void **state)
+{
+    (void)state;
+    expect(one, ":1\r\n", "eval_ro \"return 1\" 0");
+    expect_in(one, "-", "eval_ro \"return redis.call('set', 'k', 1)\" 0");
+    expect(one, "$-1\r\n", "get k");
+}
+
+static void a_script_takes_part_in_a_transaction(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n:2\r\n",
+           "multi\r\nset k 1\r\neval \"return redis.call('incr', 'k')\" 0\r\nexec");
+    expect_in(
+        one, "*3\r\n:3\r\n-",
+        "multi\r\nincr k\r\neval \"redis.call('set', 'k', 9) error('no')\" 0\r\nget k\r\nexec");
+    expect(two, "$1\r\n3\r\n", "get k");
+}
+
+static void a_script_without_end_is_stopped_and_undone(void **state)
+{
+    (void)state;
+    expect_in(one, "-", "eval \"redis.call('set', 'k', 1) while true do end\" 0");
+    expect(one, "$-1\r\n", "get k");
+    expect(one, ":1\r\n", "eval \"return 1\" 0");
+}
+
+/* ---------------------------------------------------------------------------- procedures and text
+ */
+
+static void lua_text_gives_its_value(void **state)
+{
+    (void)state;
+    expect(one, ":3\r\n", "lua \"1 + 2\"");
+    expect(one, "$-1\r\n", "lua \"return\"");
+    expect(one, "$-1\r\n", "lua \"return nil\"");
+    expect(one, "*2\r\n:1\r\n:2\r\n", "lua \"return 1, 2\"");
+    expect(one, "$3\r\n1.5\r\n", "lua \"return 1.5\"");
+    expect(one, ":1\r\n", "lua \"return true\"");
+    expect(one, "$1\r\nx\r\n", "lua \"return ...\" x");
+    expect(one, "*2\r\n$1\r\na\r\n:1\r\n", "lua \"return {a = 1}\"");
+    expect_in(one, "%7", "hello 3");
+    expect(one, ",1.5\r\n", "lua \"return 1.5\"");
+    expect(one, "#t\r\n", "lua \"return true\"");
+    expect(one, "%1\r\n$1\r\na\r\n:1\r\n", "lua \"return {a = 1}\"");
+    expect(one, "_\r\n", "lua \"return nil\"");
+    expect_in(one, "-ERR ", "lua \"error('no')\"");
+    expect_in(one, "-ERR ", "lua \"this is no Lua\"");
+}
+
+static void make_procedure(void)
+{
+    session_fixture_text(fixture, one,
+                         "lua \"box.schema.func.create('sum', {body = 'function(a, b) return "
+                         "tonumber(a) + tonumber(b) end'})\"");
+}
+
+static void a_procedure_is_called_by_any_connection(void **state)
+{
+    (void)state;
+    make_procedure();
+    expect(one, ":5\r\n", "call sum 2 3");
+    expect(two, ":5\r\n", "call sum 2 3");
+    expect_in(two, "-ERR ", "call nosuch");
+    expect(one, "-ERR wrong number of arguments for 'call' command\r\n", "call");
+}
+
+/* ------------------------------------------------------------------------------ MessagePack-RPC */
+
+/* Sends a request whose params are given as JSON; the response as JSON. */
+static const char *rpc(struct session *session, const char *method, const char *params)
+{
+    static char text[4096];
+    struct mp_buffer message;
+    struct json_buffer json;
+    mp_buffer_create(&message);
+    json_buffer_create(&json);
+    rpc_put_request_begin(&message, 7, method);
+    assert_int_equal(json_to_msgpack(params, strlen(params), &json), 0);
+    mp_put_raw(&message, json.data, json.size);
+    const char *reply = session_fixture_bytes(fixture, session, message.data, message.size);
+    const char *at = reply, *end = reply + fixture->reply_size;
+    assert_true(mp_check_limited(&at, end));
+    assert_ptr_equal(at, end);
+    json.size = 0;
+    at = reply;
+    assert_int_equal(json_from_msgpack(&json, &at), 0);
+    snprintf(text, sizeof text, "%.*s", (int)json.size, json.data);
+    json_buffer_destroy(&json);
+    mp_buffer_destroy(&message);
+    return text;
+}
+
+static void rpc_calls_procedures_and_runs_text(void **state)
+{
+    (void)state;
+    make_procedure();
+    assert_string_equal(rpc(two, "ping", "[]"), "[1,7,null,\"pong\"]");
+    assert_string_equal(rpc(two, "call", "[\"sum\", 2, 3]"), "[1,7,null,5]");
+    assert_string_equal(rpc(two, "sum", "[2, 3]"), "[1,7,null,5]");
+    assert_string_equal(rpc(two, "eval", "[\"return ...\", 1, \"a\", [true, null]]"),
+                        "[1,7,null,[1,\"a\",[true,null]]]");
+    assert_string_equal(rpc(two, "eval", "[\"return {a = 1}\"]"), "[1,7,null,{\"a\":1}]");
+    assert_string_equal(rpc(two, "eval", "[\"local x\"]"), "[1,7,null,null]");
+}
+
+static void rpc_errors_carry_code_name_and_message(void **state)
+{
+    (void)state;
+    assert_string_equal(rpc(one, "nosuch", "[]"), "[1,7,{\"code\":-5,\"name\":\"ERROR_NOT_FOUND\","
+                                                  "\"message\":\"unknown method 'nosuch'\"},null]");
+    assert_non_null(
+        strstr(rpc(one, "call", "[]"),
+               "\"message\":\"the procedure's name must be a string at the head of the params\""));
+    assert_non_null(strstr(rpc(one, "eval", "[1]"), "\"name\":\"ERROR_INVALID\""));
+    assert_non_null(strstr(rpc(one, "eval", "[\"error('no')\"]"), "\"name\":\"ERROR_LUA\""));
+    const char bad[] = "\x94\x05\x01\xa4ping\x90";
+    session_fixture_bytes(fixture, one, bad, sizeof bad - 1);
+    assert_true(session_wants_close(one));
+}
+
+static void rpc_asks_for_the_password(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(rpc(one, "ping", "[]"), "\"name\":\"ERROR_AUTH\""));
+    assert_non_null(strstr(rpc(one, "auth", "[\"wrong\"]"), "\"name\":\"ERROR_ACCESS\""));
+    assert_non_null(strstr(rpc(one, "auth", "[]"), "\"name\":\"ERROR_INVALID\""));
+    assert_non_null(
+        strstr(rpc(one, "auth", "[\"a\", \"b\", \"c\"]"), "\"name\":\"ERROR_INVALID\""));
+    assert_string_equal(rpc(one, "auth", "[\"secret\"]"), "[1,7,null,true]");
+    assert_string_equal(rpc(one, "ping", "[]"), "[1,7,null,\"pong\"]");
+    assert_string_equal(rpc(two, "auth", "[\"default\", \"secret\"]"), "[1,7,null,true]");
+}
+
+static void a_notification_is_executed_and_not_answered(void **state)
+{
+    (void)state;
+    struct mp_buffer message;
+    mp_buffer_create(&message);
+    rpc_put_notification_begin(&message, "eval");
+    mp_put_array(&message, 1);
+    mp_put_str(&message, "x = 41", 6);
+    rpc_put_notification_begin(&message, "nosuch");
+    mp_put_array(&message, 0);
+    session_fixture_bytes(fixture, one, message.data, message.size);
+    assert_int_equal(fixture->reply_size, 0);
+    mp_buffer_destroy(&message);
+    assert_string_equal(rpc(one, "eval", "[\"return x + 1\"]"), "[1,7,null,42]");
+}
+
+static void an_rpc_write_that_the_log_lost_is_answered_so(void **state)
+{
+    (void)state;
+    make_procedure();
+    session_fixture_text(fixture, two,
+                         "lua \"box.schema.space.create('s'); box.space.s:create_index('pk')\"");
+    assert_string_equal(
+        rpc(one = (session_delete(one), session_fixture_connect(fixture, 0)), "ping", "[]"),
+        "[1,7,null,\"pong\"]");
+    disk_cut_after(fixture->disk, 1);
+    assert_non_null(strstr(rpc(one, "eval", "[\"box.space.s:insert{1}\"]"),
+                           "\"name\":\"ERROR_UNKNOWN_OUTCOME\""));
+    assert_non_null(
+        strstr(rpc(one, "eval", "[\"box.space.s:insert{2}\"]"), "\"name\":\"ERROR_LOG_FAILED\""));
+    assert_string_equal(rpc(one, "eval", "[\"return box.space.s:count()\"]"), "[1,7,null,0]");
+}
+
+int main(void)
+{
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        WITH_SESSIONS(a_script_is_one_transaction),
+        WITH_SESSIONS(the_keys_of_a_script_are_counted),
+        WITH_SESSIONS(a_script_is_known_to_every_connection_by_its_digest),
+        WITH_SESSIONS(a_read_only_script_may_not_write),
+        WITH_SESSIONS(a_script_takes_part_in_a_transaction),
+        WITH_SESSIONS(a_script_without_end_is_stopped_and_undone),
+        WITH_SESSIONS(lua_text_gives_its_value),
+        WITH_SESSIONS(a_procedure_is_called_by_any_connection),
+        WITH_SESSIONS(rpc_calls_procedures_and_runs_text),
+        WITH_SESSIONS(rpc_errors_carry_code_name_and_message),
+        cmocka_unit_test_setup_teardown(rpc_asks_for_the_password, setup_password, teardown),
+        WITH_SESSIONS(a_notification_is_executed_and_not_answered),
+        WITH_SESSIONS(an_rpc_write_that_the_log_lost_is_answered_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
