@@ -6,8 +6,7 @@
  * Starting, in this order, so that a crash between any two steps recovers to the same log:
  *      1. remove temporary files
  *      2. replay up to the end
- *      3. write the blocks that nothing knows durable again, and flush them (wal_replay.c,
- * adopting)
+ *      3. write the blocks that nothing knows durable again, and flush them
  *      4. make the first segment of the new incarnation, whose header records the end, durable
  *      5. remove what is behind the end: dead segments, and dead blocks in the last one
  *      6. start the log writer

@@ -6,24 +6,29 @@
  * The write-ahead log: log buffers that workers fill, epochs that the log writer ends, group
  * commit, segments, replay.
  *
- * Words: ts a commit timestamp, C the end of a log epoch, D the durable timestamp (invariants.md,
- * rules 1 to 7).
+ * Words: ts a commit timestamp, C the end of a log epoch, D the durable timestamp (invariants 1
+ * to 7). README.md has the picture.
  *
  * A committing worker
- *   1. wal_reserve(bytes)          may wait for room, may fail; nothing is promised yet
- *   2. wal_begin(buffer)           says "a timestamp is being taken", with the clock as its lower
- * bound, before advancing the clock
- *   3. ts = advance the clock      (wal_clock_next)
- *   4. wal_append(buffer, ts, ..)  cannot fail; or nothing, when validation failed
- *   5. wal_end(buffer)
- * The log writer ends an epoch: it raises `cutting`, fences, reads C from the clock and records it
- * as the last cut, lowers the flag, waits until no worker is between 2 and 5 with a lower bound <=
- * C, takes from each buffer the records up to C, writes them as one block, and once that block and
- * all before it are durable, publishes D = C and calls on_durable.
+ *      1. wal_reserve     may wait for room, may fail; nothing is promised yet
+ *      2. wal_begin       says that a timestamp is being taken, and that it is above the clock's
+ *                         present value
+ *      3. wal_clock_next  takes it
+ *      4. wal_append      leaves the record, can't fail; or not at all, when validation failed
+ *      5. wal_end
+ *      6. wal_kick        when a reply is going to wait
  *
- * The log owns the clock, D, and the cut, each on a cache line of its own (invariant 28). Under
- * durability interval and none the same machinery runs; only when a reply may go differs: see
- * wal_visible_ts.
+ * The log writer ends an epoch: it raises the flag `cutting`, fences, reads C from the clock,
+ * records it as the last cut, lowers the flag; waits until no worker is between 2 and 5 with a
+ * lower bound of at most C; takes from each buffer the records up to C and writes them as one
+ * block. Once that block and all before it are durable it publishes D = C and calls on_advance.
+ *
+ * The log owns the clock, D and the cut, each on a cache line of its own (invariant 28). At all
+ * durability levels the machinery is the same; what differs is when a reply may go (wal_reply_ts)
+ * and where reads are served (wal_visible_ts).
+ *
+ * The log writes nothing to the process's own log: errors are returned, and a failure of the log
+ * writer is told by on_advance, wal_failed and wal_failure.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,13 +46,13 @@ struct wal_options {
     struct io *io; /* the data directory; must outlive the log */
     enum wal_durability durability;
     unsigned buffer_max;        /* how many buffers (workers) at most */
-    size_t buffer_bytes;        /* of each; 0: the default of 4 MiB */
-    uint64_t segment_bytes;     /* 0: the default of 64 MiB */
-    unsigned flush_interval_ms; /* for interval; 0: the default of 1000 */
+    size_t buffer_bytes;        /* of each, made a power of two; 0: the default of 4 MiB */
+    uint64_t segment_bytes;     /* at most, but for single larger blocks; 0: 64 MiB */
+    unsigned flush_interval_ms; /* for interval and none; 0: the default of 1000 */
     bool skip_flush; /* only for the test that proves that the crash test sees a missing flush */
-    /* Called by the log writer after D (or, under interval, the written timestamp) has advanced,
-     * and once after the log has failed. Must be short and not call the log. It is for waking those
-     * who sleep while replies wait. */
+    /* Called by the log writer after D or the written timestamp has advanced, and once after the
+     * log has failed. Must be short; may read timestamps and the failure, not wait or close. It is
+     * for waking those who sleep while replies wait. May be NULL. */
     void (*on_advance)(void *arg);
     void *arg;
 };
@@ -58,7 +63,8 @@ struct wal_options {
 typedef int (*wal_replay_fn)(uint64_t ts, const void *body, size_t size, void *arg);
 
 struct wal_replay_stats {
-    uint64_t segments, blocks, records, bytes;
+    uint64_t segments, blocks, records;
+    uint64_t bytes;     /* of records */
     uint64_t last_ts;   /* the largest C replayed */
     uint64_t clock;     /* the largest timestamp seen in any valid block, used or not */
     uint64_t log_bytes; /* size of all segment files */
@@ -68,22 +74,27 @@ struct wal_replay_stats {
  * Opens the log in the directory of options->io: reads what is there and calls `replay` for each
  * record of each whole block up to the end of the log, then records where the old incarnation
  * ended, begins a new segment and incarnation, and starts the log writer thread. ERROR_CORRUPT
- * (damage, with file, offset and check), ERROR_IO, ERROR_VERSION, or what `replay` returned.
+ * (damage, with file, offset and check), ERROR_VERSION, ERROR_IO, ERROR_MEMORY, ERROR_INVALID, or
+ * what `replay` returned; nothing is lost by trying. `options` is copied. The caller owns *out and
+ * ends it by wal_close.
  */
 int wal_open(const struct wal_options *options, wal_replay_fn replay, void *arg,
              struct wal_replay_stats *stats, struct wal **out);
 
-/* Makes everything appended durable, stops the log writer and frees. Returns 0 or why the log had
- * failed. No buffer may be in use. */
+/* Makes everything appended durable at every level, stops the log writer and frees. Returns 0, or
+ * ERROR_LOG_FAILED with the reason. No buffer may be in use. */
 int wal_close(struct wal *wal);
 
-/* A buffer for the calling thread. ERROR_INVALID when all are taken. */
+/* A buffer, to be used by one thread at a time. ERROR_INVALID when all are taken, ERROR_MEMORY.
+ * What is in it when it is closed still goes to the log. */
 int wal_buffer_open(struct wal *wal, struct wal_buffer **out);
 void wal_buffer_close(struct wal_buffer *buffer);
 
-/* Makes sure that a record with a body of `size` bytes can be appended by this buffer without
- * waiting. Waits while the buffer is full; ERROR_LOG_FAILED, ERROR_TOO_LARGE (above
- * WAL_RECORD_SIZE_MAX), ERROR_MEMORY. A reservation that is not used costs nothing. */
+/* Makes sure that a record with a body of `size` bytes can be appended to this buffer without
+ * waiting, or several whose bodies, rounded up to 8, and 16 bytes for each further one fit into
+ * that. Holds until the next wal_end. Waits while the buffer is full; ERROR_LOG_FAILED,
+ * ERROR_TOO_LARGE (above WAL_RECORD_SIZE_MAX), ERROR_MEMORY. A reservation that is not used costs
+ * nothing. Beyond half the buffer it is for a single record. */
 int wal_reserve(struct wal_buffer *buffer, size_t size);
 enum { WAL_RECORD_SIZE_MAX = 512 * 1024 * 1024 };
 
@@ -114,20 +125,20 @@ uint64_t wal_visible_ts(const struct wal *wal);
  * advances. */
 uint64_t wal_reply_ts(const struct wal *wal);
 
-/* For pruning (invariant 12): true while no cut is being taken; *last_cut is then the last one's C.
- * The caller has taken its timestamp before. */
+/* For pruning (invariant 12): true while no cut is being taken; *last_cut is then the C of the last
+ * one that can be below the timestamp that the caller has taken before. */
 bool wal_cut_state(const struct wal *wal, uint64_t *last_cut);
 
 /* Asks the log writer to end an epoch soon. Cheap when it is busy or has been asked already. Called
  * after wal_end when a reply is going to wait; under none the log writer also wakes by itself. */
 void wal_kick(struct wal *wal);
 
-/* Blocks until wal_reply_ts >= ts (for threads that have nothing else to do). 0 or
- * ERROR_UNKNOWN_OUTCOME. */
+/* Blocks until wal_reply_ts >= ts (for threads that have nothing else to do); kicks by itself. `ts`
+ * has been handed out, with or without a record. 0 or ERROR_UNKNOWN_OUTCOME. */
 int wal_wait(struct wal *wal, uint64_t ts);
 
-/* Blocks until everything up to ts is on stable storage, whatever the level. 0 or
- * ERROR_UNKNOWN_OUTCOME. */
+/* Blocks until everything up to ts is on stable storage, whatever the level; asks for a flush at
+ * once. 0 or ERROR_UNKNOWN_OUTCOME. */
 int wal_wait_durable(struct wal *wal, uint64_t ts);
 
 bool wal_failed(const struct wal *wal);
@@ -135,13 +146,17 @@ bool wal_failed(const struct wal *wal);
 /* The message of the failure, "" while there is none. */
 const char *wal_failure(const struct wal *wal);
 
+/* Since the start, but for log_bytes and segments, which count what is on disk. */
 struct wal_stats {
-    uint64_t blocks, records, bytes, segments, log_bytes, flushes;
+    uint64_t blocks, records;
+    uint64_t bytes; /* of blocks, with their padding */
+    uint64_t segments, log_bytes;
+    uint64_t flushes; /* under commit one for each block */
 };
 void wal_stats_get(const struct wal *wal, struct wal_stats *out);
 
-/* Reads the log of a directory without changing it: for `perigee wal`. Calls back as replay does.
- */
+/* Reads the log of a directory without changing it, also while it is being written: for `perigee
+ * wal`. Calls back and returns errors as wal_open does. */
 int wal_read(struct io *io, wal_replay_fn each, void *arg, struct wal_replay_stats *stats);
 
 #endif

@@ -9,22 +9,57 @@
  * All integers are little-endian. A segment file is a segment header of WAL_ALIGN bytes, then
  * blocks one after the other, each a multiple of WAL_ALIGN, then zeros.
  *
- *   segment header        0 magic            8 version          12 checksum (of all WAL_ALIGN
- * bytes, itself zero) 16 number          24 incarnation      32 salt        40 index in the
- * incarnation, from 0 48 previous incarnation, and where it ended: 56 sequence, 64 segment, 72
- * offset, 80 checksum of its last block's header (u32), 84 zero 88 clock: no timestamp of an
- * earlier incarnation is larger 96 zeros
+ * Segment header, WAL_ALIGN bytes:
+ *       0  u64  magic, "PWAL-SEG"
+ *       8  u32  format version
+ *      12  u32  checksum of the whole header, with this field taken as zero
+ *      16  u64  number of the segment
+ *      24  u64  incarnation, from 1
+ *      32  u64  salt of the incarnation
+ *      40  u64  index of the segment in its incarnation, from 0
+ *      48  u64  the previous incarnation (0: none), and where it ended:
+ *      56  u64      sequence of its last block
+ *      64  u64      segment and
+ *      72  u64      offset behind that block
+ *      80  u32      checksum of that block's header
+ *      84  u32  zero
+ *      88  u64  clock: no timestamp of an earlier incarnation is larger
+ *      96       zeros
  *
- *   block                block header, one chunk header for each chunk, the chunks' records, zeros
- * to the end block header          0 magic            8 version          12 checksum (block header
- * and chunk headers, itself zero, seeded with the salt)                  16 incarnation 24
- * sequence, from 1 32 checksum of the previous block's header (u32; of the segment header for the
- * first block) 36 chunks (u32)    40 sequence known durable when issued 48 previous C      56 C 64
- * bytes of the block              72 bytes of records          80 records 88 term, 96 index (both
- * zero until there is replication)        104 zeros up to 128 chunk header          0 worker (u32)
- * 4 flags (u32, zero) 8 bytes      16 records 24 sum (u32): CRC-32C of the records' checksums in
- * their order  28 zero record                0 bytes of the body (u32)              4 checksum of
- * size, ts and body (u32) 8 ts              16 body, then zeros up to a multiple of 8
+ * Block: a block header, a chunk header for each chunk, the records of the chunks, zeros.
+ *
+ * Block header, 128 bytes:
+ *       0  u64  magic, "PWAL-BLK"
+ *       8  u32  format version
+ *      12  u32  checksum of block header and chunk headers, with this field taken as zero, seeded
+ *               with the salt
+ *      16  u64  incarnation
+ *      24  u64  sequence, from 1
+ *      32  u32  checksum of the previous block's header; of the first segment's for block 1
+ *      36  u32  number of chunks
+ *      40  u64  sequence known durable when this block was issued
+ *      48  u64  previous C
+ *      56  u64  C
+ *      64  u64  bytes of the block
+ *      72  u64  bytes of all records
+ *      80  u64  number of records
+ *      88  u64  term, and
+ *      96  u64  index, both zero until there is replication
+ *     104       zeros
+ *
+ * Chunk header, 32 bytes:
+ *       0  u32  worker
+ *       4  u32  flags, zero until there is compression
+ *       8  u64  bytes of its records
+ *      16  u64  number of its records
+ *      24  u32  checksum of its records' checksums, in their order
+ *      28  u32  zero
+ *
+ * Record, a multiple of 8 bytes:
+ *       0  u32  bytes of the body
+ *       4  u32  checksum of u64 size, u64 ts and the body
+ *       8  u64  ts
+ *      16       body, zeros
  *
  * The checksums are CRC-32C. The salt is a random number of the incarnation: no body that a client
  * chose can pass for a block when the rest of a damaged log is searched for block headers.

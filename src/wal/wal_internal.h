@@ -37,9 +37,8 @@ enum {
     WAL_BUFFER_BYTES_MIN = 4096,
     WAL_EXTERNAL_BYTES_MAX = 64 << 20, /* of records outside of a ring, unless it is a single one */
     WAL_SEGMENT_BYTES_DEFAULT = 64 << 20,
-    WAL_SEGMENT_BYTES_FIRST =
-        4 << 20,               /* an incarnation's first segment; each is twice the one before */
-    WAL_NONE_INTERVAL_MS = 10, /* durability none: written this often */
+    WAL_SEGMENT_BYTES_FIRST = 4 << 20, /* of an incarnation; each is twice the one before */
+    WAL_NONE_INTERVAL_MS = 10,         /* durability none: written this often */
     WAL_FLUSH_INTERVAL_MS_DEFAULT = 1000,
 };
 
@@ -55,9 +54,9 @@ enum {
  *      |  taken by an earlier cut  |  records  |  free
  */
 struct wal_buffer {
-    /* The worker's line: written by the worker, read by the log writer. */
-    CACHE_ALIGNED _Atomic uint64_t
-        inflight; /* 0, or no more than the timestamp that is being taken */
+    /* The worker's line: written by the worker, read by the log writer. `inflight` is 0, or no more
+     * than the timestamp that is being taken. */
+    CACHE_ALIGNED _Atomic uint64_t inflight;
     _Atomic uint64_t head;
     _Atomic uint64_t external_in; /* bytes of external records ever appended */
 

@@ -3,10 +3,12 @@
  * The log writer: one thread that ends epochs, writes blocks and publishes D.
  *
  *      cut      raise `cutting`, fence, read C, record it as the last cut, lower the flag
- * (invariant 12); wait until no worker is between wal_begin and wal_end with a lower bound <= C
- * (invariant 1) collect  from each ring the prefix up to C; room for the block in a segment; copy;
- * seal the header write    through the io queue; up to WAL_INFLIGHT_MAX epochs at once publish  in
- * order of sequence: an epoch counts when its block and all before it are done (invariant 2)
+ *               (invariant 12); wait until no worker is between wal_begin and wal_end with a lower
+ *               bound of at most C (invariant 1)
+ *      collect  from each ring the prefix up to C: room for the block in a segment, copy, seal
+ *      write    through the io queue, up to WAL_INFLIGHT_MAX epochs at once
+ *      publish  in order of sequence: an epoch counts when its block and all before it are done
+ *               (invariant 2)
  *
  * The log writer copies each prefix once: direct I/O wants aligned memory, and a cut falls between
  * two records of a ring that its worker goes on filling. It computes no checksum over bodies; those
