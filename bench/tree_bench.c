@@ -4,10 +4,7 @@
  * are inserted, looked up one by one and in groups, walked in ranges of a hundred, and removed.
  * Prints nanoseconds of CPU an operation, and bytes a key.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "bench.h"
 
 #include "base/assert.h"
 #include "base/random.h"
@@ -21,27 +18,19 @@ struct bench {
     struct random random;
     size_t count;
     unsigned char (*keys)[KEY_SIZE]; /* in random order */
-    uint64_t started_ns;
+    double started_ns;
 };
-
-static uint64_t cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void begin(struct bench *bench)
 {
     epoch_enter(bench->thread.epoch);
-    bench->started_ns = cpu_ns();
+    bench->started_ns = bench_cpu_ns();
 }
 
 static void end(struct bench *bench, const char *name, size_t operations)
 {
-    uint64_t spent_ns = cpu_ns() - bench->started_ns;
+    bench_print(name, bench->started_ns, operations);
     epoch_leave(bench->thread.epoch);
-    printf("%-24s %8.1f ns\n", name, (double)spent_ns / (double)operations);
 }
 
 static const unsigned char *any_key(struct bench *bench)
@@ -154,8 +143,8 @@ int main(int argc, char **argv)
     walk_ranges(&bench, false);
     walk_ranges(&bench, true);
     remove_all(&bench);
-    printf("%-24s %8.1f bytes\n", "nodes, a key", (double)node_bytes / (double)bench.count);
-    printf("%-24s %8zu bytes\n", "item, a key", item_alloc_size(KEY_SIZE));
+    printf("%-40s %9.1f bytes\n", "nodes, a key", (double)node_bytes / (double)bench.count);
+    printf("%-40s %9zu bytes\n", "item, a key", item_alloc_size(KEY_SIZE));
     tree_delete(bench.tree, &bench.thread, NULL, NULL);
     while (epoch_limbo_count(bench.thread.epoch) > 0)
         epoch_collect(bench.thread.epoch);

@@ -5,13 +5,8 @@
  * CPU for each operation. Durability none, so that the figures are those of the code and not of the
  * disk; the log is written all the same, by its own thread.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
+#include "bench.h"
 
-#include "base/diag.h"
 #include "base/random.h"
 #include "db/db.h"
 
@@ -25,21 +20,6 @@ struct bench {
     char value[VALUE_SIZE];
 };
 
-static double cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static void check(int rc, const char *what)
-{
-    if (rc == 0)
-        return;
-    fprintf(stderr, "%s: %s\n", what, diag_message_for(rc));
-    exit(1);
-}
-
 static void key_make(uint64_t n, char *out)
 {
     char text[KEY_SIZE + 8];
@@ -51,7 +31,7 @@ static struct txn *begin(struct bench *bench, enum txn_level level, bool readonl
 {
     struct txn *txn;
     struct txn_options options = {.level = level, .readonly = readonly};
-    check(txn_begin(db_worker_txn(bench->worker), &options, &txn), "begin");
+    bench_check(txn_begin(db_worker_txn(bench->worker), &options, &txn), "begin");
     return txn;
 }
 
@@ -60,8 +40,9 @@ static void insert(struct bench *bench, uint64_t n)
     char key[KEY_SIZE];
     key_make(n * UINT64_C(7919) % KEYS, key);
     struct txn *txn = begin(bench, TXN_READ_COMMITTED, false);
-    check(txn_put(txn, bench->head, key, KEY_SIZE, bench->value, VALUE_SIZE, NULL, NULL), "put");
-    check(txn_commit(txn), "commit");
+    bench_check(txn_put(txn, bench->head, key, KEY_SIZE, bench->value, VALUE_SIZE, NULL, NULL),
+                "put");
+    bench_check(txn_commit(txn), "commit");
 }
 
 static void replace(struct bench *bench, uint64_t n)
@@ -70,8 +51,9 @@ static void replace(struct bench *bench, uint64_t n)
     (void)n;
     key_make(random_below(&bench->random, KEYS), key);
     struct txn *txn = begin(bench, TXN_READ_COMMITTED, false);
-    check(txn_put(txn, bench->head, key, KEY_SIZE, bench->value, VALUE_SIZE, NULL, NULL), "put");
-    check(txn_commit(txn), "commit");
+    bench_check(txn_put(txn, bench->head, key, KEY_SIZE, bench->value, VALUE_SIZE, NULL, NULL),
+                "put");
+    bench_check(txn_commit(txn), "commit");
 }
 
 static void get(struct bench *bench, uint64_t n)
@@ -81,8 +63,8 @@ static void get(struct bench *bench, uint64_t n)
     (void)n;
     key_make(random_below(&bench->random, KEYS), key);
     struct txn *txn = begin(bench, TXN_READ_COMMITTED, true);
-    check(txn_get(txn, bench->head, key, KEY_SIZE, &version), "get");
-    check(txn_commit(txn), "commit");
+    bench_check(txn_get(txn, bench->head, key, KEY_SIZE, &version), "get");
+    bench_check(txn_commit(txn), "commit");
 }
 
 static void hot_counter(struct bench *bench, uint64_t n)
@@ -90,13 +72,13 @@ static void hot_counter(struct bench *bench, uint64_t n)
     (void)n;
     const struct version *version;
     struct txn *txn = begin(bench, TXN_READ_COMMITTED, false);
-    check(txn_get_for_update(txn, bench->head, "counter", 7, &version), "get for update");
+    bench_check(txn_get_for_update(txn, bench->head, "counter", 7, &version), "get for update");
     uint64_t count = 0;
     if (version != NULL)
         memcpy(&count, version->bytes, sizeof count);
     count++;
-    check(txn_put(txn, bench->head, "counter", 7, &count, sizeof count, NULL, NULL), "put");
-    check(txn_commit(txn), "commit");
+    bench_check(txn_put(txn, bench->head, "counter", 7, &count, sizeof count, NULL, NULL), "put");
+    bench_check(txn_commit(txn), "commit");
 }
 
 static void transfer(struct bench *bench, uint64_t n)
@@ -107,11 +89,11 @@ static void transfer(struct bench *bench, uint64_t n)
         char key[KEY_SIZE];
         const struct version *version;
         key_make(random_below(&bench->random, KEYS), key);
-        check(txn_get(txn, bench->head, key, KEY_SIZE, &version), "get");
-        check(txn_put(txn, bench->head, key, KEY_SIZE, bench->value, VALUE_SIZE, NULL, NULL),
-              "put");
+        bench_check(txn_get(txn, bench->head, key, KEY_SIZE, &version), "get");
+        bench_check(txn_put(txn, bench->head, key, KEY_SIZE, bench->value, VALUE_SIZE, NULL, NULL),
+                    "put");
     }
-    check(txn_commit(txn), "commit");
+    bench_check(txn_commit(txn), "commit");
 }
 
 static void range_of_a_hundred(struct bench *bench, uint64_t n)
@@ -127,19 +109,18 @@ static void range_of_a_hundred(struct bench *bench, uint64_t n)
     for (int i = 0; i < 100; i++) {
         struct row *row;
         const struct version *version;
-        check(txn_cursor_next(&cursor, &row, &version), "next");
+        bench_check(txn_cursor_next(&cursor, &row, &version), "next");
     }
-    check(txn_commit(txn), "commit");
+    bench_check(txn_commit(txn), "commit");
 }
 
 static void run(struct bench *bench, const char *name, uint64_t count,
                 void (*operation)(struct bench *bench, uint64_t n))
 {
-    double start = cpu_ns();
+    double start = bench_cpu_ns();
     for (uint64_t n = 0; n < count; n++)
         operation(bench, n);
-    printf("%-32s %8.0f ns\n", name, (cpu_ns() - start) / (double)count);
-    fflush(stdout);
+    bench_print(name, start, count);
 }
 
 int main(void)
@@ -147,29 +128,28 @@ int main(void)
     char dir[] = "/tmp/perigee-bench-XXXXXX";
     struct bench bench = {0};
     struct io *io;
-    if (mkdtemp(dir) == NULL)
-        return 1;
-    check(io_posix_new(dir, true, &io), "io");
+    bench_dir_create(dir);
+    bench_check(io_posix_new(dir, true, &io), "io");
     struct db_options options = {
         .io = io, .clock = clock_system(), .durability = WAL_DURABILITY_NONE, .worker_max = 2};
-    check(db_open(&options, NULL, &bench.db), "open");
-    check(db_worker_open(bench.db, &bench.worker), "worker");
+    bench_check(db_open(&options, NULL, &bench.db), "open");
+    bench_check(db_worker_open(bench.db, &bench.worker), "worker");
     bench.head = db_redis_head(bench.db);
     random_create(&bench.random, 1);
     memset(bench.value, 'v', sizeof bench.value);
     printf("one thread, %d keys of %d bytes, values of %d bytes, a transaction each\n", KEYS,
            KEY_SIZE, VALUE_SIZE);
     run(&bench, "insert", KEYS, insert);
-    printf("%-32s %8.0f\n", "bytes a row", (double)heap_used_bytes(db_heap(bench.db)) / KEYS);
+    printf("%-40s %9.1f bytes\n", "memory, a row",
+           (double)heap_used_bytes(db_heap(bench.db)) / KEYS);
     run(&bench, "get", OPERATIONS, get);
     run(&bench, "replace", OPERATIONS, replace);
     run(&bench, "increment of one hot row", OPERATIONS, hot_counter);
     run(&bench, "serializable, 2 reads 2 writes", OPERATIONS / 2, transfer);
     run(&bench, "serializable, range of 100", OPERATIONS / 20, range_of_a_hundred);
     db_worker_close(bench.worker);
-    check(db_close(bench.db), "close");
+    bench_check(db_close(bench.db), "close");
     io_delete(io);
-    char command[64];
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command) != 0;
+    bench_dir_remove(dir);
+    return 0;
 }
