@@ -138,6 +138,9 @@ struct arena *txn_arena(struct txn *txn);
 /* The transaction that runs on this worker, or NULL. */
 struct txn *txn_current(struct txn_worker *worker);
 
+/* How many transactions this worker has begun: tells its present one from earlier ones. */
+uint64_t txn_worker_begun(const struct txn_worker *worker);
+
 /* Under read committed, moves the snapshot to now; otherwise does nothing. db and redis call it
  * once a statement. */
 void txn_statement(struct txn *txn);
@@ -150,8 +153,9 @@ int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size
 /*
  * Tags the row for this transaction first and then reads it (invariant 11): for a command that
  * reads and writes one row at TXN_READ_COMMITTED. Others queue for as long as the transaction runs.
- * One row a transaction; txn_put or txn_delete of that key follows, or nothing. *out as for
- * txn_get. At other levels it is the same as txn_get.
+ * The first row of a transaction that has not written; txn_put or txn_delete of that key follows,
+ * or nothing. Later rows are read at the latest and validated at commit instead, so that nothing is
+ * lost either way. *out as for txn_get. At other levels it is the same as txn_get.
  */
 int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size_t key_size,
                        const struct version **out);
@@ -203,8 +207,8 @@ bool txn_has_writes(const struct txn *txn);
 int txn_depend(struct txn *txn, struct head *head, struct row *row, const struct version *seen);
 
 /*
- * A cursor over the visible rows of an index in key order. Bounds are key bytes that stay valid
- * while it is used; NULL is unbounded. What it has passed belongs to the read set under
+ * A cursor over the visible rows of an index in key order. Index and bounds stay valid while it is
+ * used; NULL is unbounded. What it has passed belongs to the read set under
  * TXN_SERIALIZABLE, up to where it stopped. Rows written by this transaction are seen, also those
  * written after the cursor was opened if it has not passed their leaf.
  */

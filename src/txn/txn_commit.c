@@ -116,6 +116,7 @@ int txn_begin(struct txn_worker *worker, const struct txn_options *options, stru
         return diag_set(ERROR_MEMORY, "no memory for a transaction");
     }
     txn->active = true;
+    worker->begun++;
     txn->snapshot = txn__snapshot_take(worker, options->readonly && !options->latest);
     if (txn->descriptor != NULL)
         txn->descriptor->begin_order = txn->snapshot;
@@ -293,6 +294,11 @@ void txn_doom(struct txn *txn)
 struct arena *txn_arena(struct txn *txn)
 {
     return &txn->arena;
+}
+
+uint64_t txn_worker_begun(const struct txn_worker *worker)
+{
+    return worker->begun;
 }
 
 struct txn *txn_current(struct txn_worker *worker)

@@ -76,6 +76,33 @@ static void tree_start(struct tree_cursor *cursor, struct tree *tree, const stru
                            range->lower == NULL || range->lower_inclusive, false);
 }
 
+/* Copies a bound into the transaction's arena; false when memory is out. */
+static bool bound_keep(struct txn *txn, const void **key, size_t size)
+{
+    if (*key == NULL)
+        return true;
+    if (size == 0)
+        *key = "";
+    else
+        *key = arena_copy(&txn->arena, *key, size);
+    return *key != NULL;
+}
+
+/* What validation needs of a range, in the transaction's arena; NULL when memory is out. */
+static struct txn_range_read *range_read_new(struct txn *txn, const struct txn_index *index,
+                                             const struct txn_range *range)
+{
+    struct txn_range_read *read = arena_alloc(&txn->arena, sizeof *read);
+    if (read == NULL)
+        return NULL;
+    *read = (struct txn_range_read){.next = txn->ranges, .index = *index, .range = *range};
+    if (!bound_keep(txn, &read->range.lower, range->lower_size) ||
+        !bound_keep(txn, &read->range.upper, range->upper_size))
+        return NULL;
+    txn->ranges = read;
+    return read;
+}
+
 void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
                      const struct txn_range *range)
 {
@@ -83,19 +110,18 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
     cursor->index = index;
     cursor->range = *range;
     cursor->read = NULL;
-    tree_start(&cursor->tree, index->tree, range);
-    if (txn->level != TXN_SERIALIZABLE || txn->readonly)
-        return;
-    struct txn_range_read *read = arena_alloc(&txn->arena, sizeof *read);
-    if (read == NULL) {
-        txn->doomed = true; /* what it reads could not be validated; the next call says so */
-        return;
+    if (txn->level == TXN_SERIALIZABLE && !txn->readonly) {
+        cursor->read = range_read_new(txn, index, range);
+        if (cursor->read == NULL)
+            txn->doomed = true; /* what it reads could not be validated; the next call says so */
+        else
+            cursor->range = cursor->read->range;
     }
-    *read = (struct txn_range_read){.next = txn->ranges, .index = index, .range = *range};
-    txn->ranges = read;
-    cursor->read = read;
-    cursor->tree.on_leaf = leaf_read;
-    cursor->tree.on_leaf_arg = cursor;
+    tree_start(&cursor->tree, index->tree, &cursor->range);
+    if (cursor->read != NULL) {
+        cursor->tree.on_leaf = leaf_read;
+        cursor->tree.on_leaf_arg = cursor;
+    }
 }
 
 /* While the cursor stands at `item`, the range that was read ends there. At the end it is the whole
@@ -184,14 +210,14 @@ bool txn__range_unchanged(struct txn *txn, struct txn_range_read *range, uint64_
     if (leaves_unchanged(range))
         return true;
     struct tree_cursor cursor;
-    tree_start(&cursor, range->index->tree, &range->range);
+    tree_start(&cursor, range->index.tree, &range->range);
     uint64_t sum = 0, count = 0;
     struct item *item;
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL &&
            within(&range->range, item->key, item->key_size)) {
-        struct row *row = item_row(range->index, item);
+        struct row *row = item_row(&range->index, item);
         const struct version *version = txn__visible(row, ts, txn->descriptor, false, NULL);
-        if (shown(range->index, item, version)) {
+        if (shown(&range->index, item, version)) {
             sum += row_hash(row);
             count++;
         }

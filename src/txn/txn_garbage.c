@@ -181,6 +181,27 @@ static bool row_end(struct item *item, void *arg)
                                           &txn__version_dead);
 }
 
+/*
+ * A row of a space with secondary indexes is freed only after two rounds of reclamation. Whoever
+ * unlinks a version removes the entries that led to it right afterwards, so at the end of the row
+ * an entry may still lead to it, until that thread has left its epoch. Until then readers find the
+ * row, among them such as came in after it was retired: the second round waits for these.
+ */
+static void row_retire_again(void *row, void *arg)
+{
+    struct tree_thread *thread = arg;
+    epoch_retire(thread->epoch, row, txn__row_free, thread->heap);
+}
+
+static void row_retire(struct txn_worker *worker, const struct head *head, struct row *row)
+{
+    struct tree_thread *thread = &worker->thread;
+    if (head->version_dropped != NULL)
+        epoch_retire(thread->epoch, row, row_retire_again, thread);
+    else
+        epoch_retire(thread->epoch, row, txn__row_free, thread->heap);
+}
+
 /* True when the row has ended and is gone. */
 static bool row_try_end(struct txn_worker *worker, struct head *head, struct row *row,
                         const struct points *points)
@@ -197,7 +218,7 @@ static bool row_try_end(struct txn_worker *worker, struct head *head, struct row
         return false;
     if (end.last != NULL)
         version_drop(worker, head, row, end.last);
-    epoch_retire(worker->thread.epoch, row, txn__row_free, worker->thread.heap);
+    row_retire(worker, head, row);
     return true;
 }
 
@@ -252,7 +273,6 @@ static void collect(struct txn_worker *worker, size_t budget)
         row_collect(worker, &entry, &points);
     }
     epoch_leave(worker->thread.epoch);
-    store_relaxed(&worker->counters->rows_queued, queue->count);
 }
 
 size_t txn_collect(struct txn_worker *worker, size_t budget)
@@ -261,12 +281,14 @@ size_t txn_collect(struct txn_worker *worker, size_t budget)
     if (!worker->txn.active) {
         /* The owner of the gate may be looking at our queue: then later. */
         atomic_exchange(&slot->writing, 1);
-        if (load_seq_cst(&worker->system->gate) == 0)
+        if (load_seq_cst(&worker->system->gate) == 0) {
             collect(worker, budget);
+            store_relaxed(&worker->counters->rows_queued, worker->garbage.count);
+        }
         store_release(&slot->writing, 0);
     }
     epoch_collect(worker->thread.epoch);
-    return worker->garbage.count;
+    return load_relaxed(&worker->counters->rows_queued);
 }
 
 void txn__garbage_after_commit(struct txn_worker *worker)

@@ -66,7 +66,8 @@ struct txn_system {
     unsigned worker_max;
     struct txn_slot *slots;
     struct txn_counters *counters;
-    struct txn_worker **workers; /* by number; NULL where none is open */
+    struct txn_worker **workers; /* by number; NULL where none is open. Changed by writers, read by
+                                    the owner of the gate. */
     /* The exclusive gate: 0 open, else 1 + the number of the worker that owns it (invariant 24). */
     CACHE_ALIGNED _Atomic uint32_t gate;
 };
@@ -95,10 +96,11 @@ struct txn_leaf_read {
     struct txn_leaf_read *next;
 };
 
-/* A scanned range: its leaves, and a sum over the visible rows that does not count own writes. */
+/* A scanned range: its leaves, and a sum over the visible rows that does not count own writes. The
+ * index and the bounds are copies: validation comes when the caller's may be gone. */
 struct txn_range_read {
     struct txn_range_read *next;
-    struct txn_index *index;
+    struct txn_index index;
     struct txn_range range; /* the bound on the far side is moved to where the cursor stopped */
     struct txn_leaf_read *leaves;
     uint64_t visible_sum;
@@ -129,6 +131,8 @@ struct txn {
     void (*on_commit)(struct txn *txn, void *arg);
     void *on_commit_arg;
     struct row *locked_row; /* tagged by the placeholder */
+    bool
+        lock_used; /* readers may still stand on the placeholder: it serves one row a transaction */
     struct head *locked_head;
 };
 
@@ -155,6 +159,7 @@ struct txn_worker {
     struct garbage_queue garbage;
     struct txn_descriptor *free_descriptors;
     uint64_t seen_ts;
+    uint64_t begun; /* transactions so far */
     unsigned commits_since_collect;
     struct random random;
 };
@@ -213,9 +218,13 @@ static inline bool txn__exists(const struct version *version)
     return version != NULL && !(version->flags & VERSION_TOMBSTONE);
 }
 
+/* As txn_get under read committed, but the row, or its absence, is validated at commit: what is
+ * written on top of it was computed from the latest. */
+int txn__get_validated(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                       const struct version **out);
+
 /* Records what a serializable transaction has read. 0 or ERROR_MEMORY. */
 int txn__read_row(struct txn *txn, struct head *head, struct row *row, const struct version *seen);
-int txn__read_absent(struct txn *txn, struct head *head, const void *key, size_t key_size);
 
 /* Whether all that was read is the same at timestamp ts. */
 bool txn__validate(struct txn *txn, uint64_t ts);

@@ -69,10 +69,9 @@ const struct version *txn__visible(const struct row *row, uint64_t ts,
     return txn__visible_from(load_acquire(&row->newest), ts, own, with_own, stamp_out);
 }
 
-int txn__read_row(struct txn *txn, struct head *head, struct row *row, const struct version *seen)
+static int row_record(struct txn *txn, struct head *head, struct row *row,
+                      const struct version *seen)
 {
-    if (txn->level != TXN_SERIALIZABLE || txn->readonly)
-        return 0;
     if (txn->reads.count > 0) {
         struct txn_read *last = &txn->reads.items[txn->reads.count - 1];
         if (last->row == row && last->version == seen)
@@ -81,10 +80,8 @@ int txn__read_row(struct txn *txn, struct head *head, struct row *row, const str
     return txn__vector_add(txn, &txn->reads, (struct txn_read){head, row, seen}) ? 0 : ERROR_MEMORY;
 }
 
-int txn__read_absent(struct txn *txn, struct head *head, const void *key, size_t key_size)
+static int absent_record(struct txn *txn, struct head *head, const void *key, size_t key_size)
 {
-    if (txn->level != TXN_SERIALIZABLE || txn->readonly)
-        return 0;
     void *copy = arena_copy(&txn->arena, key, key_size);
     if (copy == NULL ||
         !txn__vector_add(txn, &txn->absents, (struct txn_absent){head, copy, key_size}))
@@ -92,21 +89,38 @@ int txn__read_absent(struct txn *txn, struct head *head, const void *key, size_t
     return 0;
 }
 
-/* A row as this transaction sees it, joined to the read set with what is visible without own
- * writes. */
-static int read_row(struct txn *txn, struct head *head, struct row *row, const struct version **out)
+static bool reads_are_recorded(const struct txn *txn)
+{
+    return txn->level == TXN_SERIALIZABLE && !txn->readonly;
+}
+
+int txn__read_row(struct txn *txn, struct head *head, struct row *row, const struct version *seen)
+{
+    return reads_are_recorded(txn) ? row_record(txn, head, row, seen) : 0;
+}
+
+/* A row as this transaction sees it at `ts`; *committed is what is visible there without own
+ * writes, which belongs into the read set. */
+static const struct version *row_see(struct txn *txn, const struct row *row, uint64_t ts,
+                                     const struct version **committed)
 {
     uint64_t stamp;
-    const struct version *seen = txn__visible(row, txn->snapshot, txn->descriptor, true, &stamp);
-    const struct version *committed = seen;
+    const struct version *seen = txn__visible(row, ts, txn->descriptor, true, &stamp);
+    *committed = seen;
     if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
-        committed = txn__visible(row, txn->snapshot, txn->descriptor, false, &stamp);
+        *committed = txn__visible(row, ts, txn->descriptor, false, &stamp);
     if (seen != NULL)
         txn__saw(txn, stamp);
-    *out = txn__exists(seen) ? seen : NULL;
-    if (committed == &txn__version_dead)
-        committed = NULL;
-    return txn__read_row(txn, head, row, committed);
+    if (*committed == &txn__version_dead)
+        *committed = NULL;
+    return txn__exists(seen) ? seen : NULL;
+}
+
+/* The row with this key, NULL when there is none. */
+static struct row *row_get(struct head *head, const void *key, size_t key_size)
+{
+    struct row *row = (struct row *)tree_get(head->tree, key, key_size);
+    return row != NULL && load_acquire(&row->newest) != &txn__version_dead ? row : NULL;
 }
 
 int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size,
@@ -115,12 +129,23 @@ int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size
     *out = NULL;
     if (txn->doomed)
         return ERROR_CONFLICT;
-    struct row *row = (struct row *)tree_get(head->tree, key, key_size);
+    struct row *row = row_get(head, key, key_size);
     if (row == NULL)
-        return txn__read_absent(txn, head, key, key_size);
-    if (load_acquire(&row->newest) == &txn__version_dead)
-        return txn__read_absent(txn, head, key, key_size);
-    return read_row(txn, head, row, out);
+        return reads_are_recorded(txn) ? absent_record(txn, head, key, key_size) : 0;
+    const struct version *committed;
+    *out = row_see(txn, row, txn->snapshot, &committed);
+    return txn__read_row(txn, head, row, committed);
+}
+
+int txn__get_validated(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                       const struct version **out)
+{
+    struct row *row = row_get(head, key, key_size);
+    if (row == NULL)
+        return absent_record(txn, head, key, key_size);
+    const struct version *committed;
+    *out = row_see(txn, row, STAMP_TAG - 1, &committed);
+    return row_record(txn, head, row, committed);
 }
 
 static bool absent_unchanged(struct txn *txn, const struct txn_absent *absent, uint64_t ts)

@@ -103,7 +103,9 @@ int txn_worker_open(struct txn_system *system, struct txn_worker **out)
         goto fail_heap;
     if ((rc = wal_buffer_open(system->wal, &worker->log)) != 0)
         goto fail_epoch;
+    txn__gate_enter_writer(worker); /* whoever owns the gate may be going over all workers */
     system->workers[number] = worker;
+    txn__gate_leave_writer(worker);
     *out = worker;
     return 0;
 

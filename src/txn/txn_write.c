@@ -72,7 +72,10 @@ static int top_check(struct txn *txn, const struct version *top, unsigned *turn)
             return ERROR_AGAIN;
         }
     }
-    return txn->level != TXN_READ_COMMITTED && stamp > txn->snapshot ? ERROR_CONFLICT : 0;
+    if (txn->level == TXN_READ_COMMITTED || stamp <= txn->snapshot)
+        return 0;
+    txn__saw(txn, stamp); /* a reply that tells of the conflict rests on it (invariant 9) */
+    return ERROR_CONFLICT;
 }
 
 /* Puts `version` on top of the row. ERROR_AGAIN: the row is dead. */
@@ -235,11 +238,12 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
                        const struct version **out)
 {
     *out = NULL;
-    if (txn->level != TXN_READ_COMMITTED || txn->readonly || txn->locked_row != NULL ||
-        txn->writes.count > 0)
+    if (txn->level != TXN_READ_COMMITTED || txn->readonly)
         return txn_get(txn, head, key, key_size, out);
     if (txn->doomed)
         return ERROR_CONFLICT;
+    if (txn->lock_used || txn->writes.count > 0)
+        return txn__get_validated(txn, head, key, key_size, out);
     if (key_size > TREE_KEY_SIZE_MAX)
         return diag_set(ERROR_TOO_LARGE, "a key of %zu bytes is above the limit of %d", key_size,
                         TREE_KEY_SIZE_MAX);
@@ -250,6 +254,7 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
         return rc;
     txn->locked_row = row;
     txn->locked_head = head;
+    txn->lock_used = true;
     /* Nobody can write the row now: what is under the placeholder is the latest. */
     uint64_t stamp;
     const struct version *seen =
@@ -372,6 +377,24 @@ static const struct version *committed_under(const struct txn *txn, const struct
     return txn__visible_from(version, STAMP_TAG - 1, txn->descriptor, false, stamp);
 }
 
+/* Whether an uncommitted version from `top` on, or the committed one under them, has the key. Not
+ * the topmost alone: its owner may still roll back to a savepoint and stand on one below. */
+static bool any_has(const struct txn *txn, const struct txn_index *index, const struct entry *entry,
+                    const struct version *top)
+{
+    uint64_t stamp;
+    const struct version *under = committed_under(txn, top, &stamp);
+    for (const struct version *version = top; version != NULL;
+         version = load_acquire(&version->older)) {
+        if (txn__exists(version) && !(version->flags & VERSION_LOCK) &&
+            index->matches(index, entry, version))
+            return true;
+        if (version == under)
+            break;
+    }
+    return false;
+}
+
 /* One other row under the key: 0 it does not hold it, ERROR_DUPLICATE, ERROR_CONFLICT, ERROR_AGAIN
  * while an older transaction waits for a younger one. */
 static int holder_check(struct txn *txn, struct txn_index *index, const struct entry *entry,
@@ -392,9 +415,7 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
         if ((state & STATE_MASK) == STATE_ABORTED)
             return ERROR_AGAIN;
         if ((state & STATE_MASK) == STATE_ACTIVE) {
-            const struct version *under = committed_under(txn, load_acquire(&top->older), &stamp);
-            bool under_has = txn__exists(under) && index->matches(index, entry, under);
-            if (!top_has && !under_has)
+            if (!any_has(txn, index, entry, top))
                 return 0;
             return txn->descriptor->begin_order < owner->begin_order ? ERROR_AGAIN : ERROR_CONFLICT;
         }
@@ -414,6 +435,9 @@ int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefi
     struct tree_cursor cursor;
     unsigned turn = 0;
     *holder = NULL;
+    /* Of two that race, each has stored its version and entry and now looks for the other's,
+     * perhaps in another leaf: without a fence both might look before either store is seen. */
+    fence_seq_cst(&txn->worker->slot->snapshot);
     tree_cursor_create(&cursor, index->tree, prefix, prefix_size, true, false);
     struct item *item;
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL && item->key_size >= prefix_size &&
