@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Start and end of the workers.
+ *
+ * The handles of the loops are made and closed by the thread that calls net_new and net_delete,
+ * when no worker runs: the log writer may send to a loop until the log is closed, and by then the
+ * loop must still be there.
+ */
+#include "net/net.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "net/net_internal.h"
+
+enum { STOP_TIME_MAX_MS_DEFAULT = 10000 };
+
+int net_new(const struct net_options *options, struct net **out)
+{
+    ASSERT(options->worker_count > 0);
+    size_t size = sizeof(struct net) + options->worker_count * sizeof(struct net_worker);
+    size = (size + CACHE_LINE_SIZE - 1) & ~(size_t)(CACHE_LINE_SIZE - 1);
+    struct net *net = aligned_alloc(CACHE_LINE_SIZE, size);
+    if (!net)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    memset(net, 0, size);
+    net->stop_time_max_ms =
+        options->stop_time_max_ms ? options->stop_time_max_ms : STOP_TIME_MAX_MS_DEFAULT;
+    net->password = options->password;
+    net->on_stopped = options->on_stopped;
+    net->arg = options->arg;
+    net->listener = net->spare = -1;
+    pthread_mutex_init(&net->mutex, NULL);
+    pthread_cond_init(&net->changed, NULL);
+    int rc = net__listener_open(net, options->listen);
+    for (unsigned n = 0; !rc && n < options->worker_count; n++) {
+        rc = net__worker_create(&net->workers[n], net, n);
+        net->worker_count = n + 1;
+    }
+    if (rc) {
+        net_delete(net);
+        return rc;
+    }
+    *out = net;
+    return 0;
+}
+
+const char *net_listen_address(const struct net *net)
+{
+    return net->address_text;
+}
+
+unsigned net_port(const struct net *net)
+{
+    return address_port(&net->address);
+}
+
+/* Signals to the process are for other threads: those who wait for them. */
+static int thread_start(struct net_worker *worker)
+{
+    sigset_t blocked, before;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGHUP);
+    sigaddset(&blocked, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    int error = pthread_create(&worker->thread, NULL, net__worker_run, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error ? diag_set_errno(ERROR_AGAIN, error, "cannot start a thread") : 0;
+}
+
+/* Waits until all threads have said how their start went; the first bad result. */
+static int started_wait(struct net *net)
+{
+    int rc = 0;
+    pthread_mutex_lock(&net->mutex);
+    while (net->started < net->running)
+        pthread_cond_wait(&net->changed, &net->mutex);
+    for (unsigned n = 0; !rc && n < net->running; n++)
+        if ((rc = net->workers[n].start_result))
+            diag_set(rc, "%s", net->workers[n].start_message);
+    pthread_mutex_unlock(&net->mutex);
+    return rc;
+}
+
+int net_start(struct net *net, struct service *service)
+{
+    net->service = service;
+    int rc = net__listener_start(net, &net->workers[0]);
+    for (unsigned n = 0; !rc && n < net->worker_count; n++) {
+        rc = thread_start(&net->workers[n]);
+        if (!rc)
+            net->running++;
+    }
+    int result = started_wait(net);
+    rc = rc ? rc : result;
+    if (rc) {
+        net->on_stopped = NULL;
+        net_stop(net, true);
+        net_join(net);
+    }
+    return rc;
+}
+
+void net_stop(struct net *net, bool fast)
+{
+    uint32_t wanted = fast ? 2 : 1, before = load_relaxed(&net->stopping);
+    while (before < wanted &&
+           !atomic_compare_exchange_weak_explicit(&net->stopping, &before, wanted,
+                                                  memory_order_acq_rel, memory_order_relaxed)) {
+    }
+    for (unsigned n = 0; n < net->worker_count; n++)
+        uv_async_send(&net->workers[n].async);
+}
+
+void net_join(struct net *net)
+{
+    for (unsigned n = 0; n < net->running; n++)
+        pthread_join(net->workers[n].thread, NULL);
+    net->running = 0;
+}
+
+void net_delete(struct net *net)
+{
+    if (!net)
+        return;
+    ASSERT(net->running == 0);
+    for (unsigned n = 0; n < net->worker_count; n++)
+        net__worker_destroy(&net->workers[n]);
+    net__listener_close(net);
+    pthread_cond_destroy(&net->changed);
+    pthread_mutex_destroy(&net->mutex);
+    free(net);
+}
+
+unsigned net_worker_connections(const struct net *net, unsigned number)
+{
+    return load_relaxed(&net->workers[number].connection_count);
+}

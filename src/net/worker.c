@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A worker: a thread with a loop. A turn of it:
+ *
+ *   timers    old versions are freed some time after work was done
+ *   prepare   replies wait? then say `asleep`, and look once more whether the log has advanced
+ *   poll      sleeps; input is executed, connections become dirty
+ *   check     no longer asleep; the output of the turn is written
+ *
+ * Sleeping and the log (invariant 5): the worker stores `asleep`, then reads what the log has
+ * reached; the log writer stores what it has reached, then reads `asleep`. With a full fence
+ * between store and load on both sides one of the two sees the other, so no reply is left behind,
+ * and a worker that is awake, or has nothing that waits, costs the log writer one load.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "net/net_internal.h"
+
+/* That it is active keeps the loop from sleeping; on_check stops it. */
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle;
+}
+
+void net__worker_busy(struct net_worker *worker)
+{
+    uv_idle_start(&worker->idle, on_idle);
+}
+
+/* ------------------------------------------------------------------------------------ the mailbox
+ */
+
+/* From the accepting worker's thread. */
+void net__worker_accept(struct net_worker *worker, int fd)
+{
+    bool kept = true;
+    atomic_fetch_add_explicit(&worker->connection_count, 1, memory_order_relaxed);
+    pthread_mutex_lock(&worker->mutex);
+    if (worker->mailbox_count == worker->mailbox_capacity) {
+        unsigned capacity = worker->mailbox_capacity ? worker->mailbox_capacity * 2 : 64;
+        int *mailbox = realloc(worker->mailbox, capacity * sizeof *mailbox);
+        if (mailbox) {
+            worker->mailbox = mailbox;
+            worker->mailbox_capacity = capacity;
+        } else {
+            kept = false;
+        }
+    }
+    if (kept)
+        worker->mailbox[worker->mailbox_count++] = fd;
+    pthread_mutex_unlock(&worker->mutex);
+    if (kept) {
+        uv_async_send(&worker->async);
+    } else {
+        close(fd);
+        atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
+    }
+}
+
+static void mailbox_take(struct net_worker *worker)
+{
+    pthread_mutex_lock(&worker->mutex);
+    int *fds = worker->mailbox;
+    unsigned count = worker->mailbox_count;
+    worker->mailbox = NULL;
+    worker->mailbox_count = worker->mailbox_capacity = 0;
+    pthread_mutex_unlock(&worker->mutex);
+    for (unsigned n = 0; n < count; n++) {
+        if (worker->stage != NET_FLUSHING) {
+            net__connection_open(worker, fds[n]);
+        } else {
+            close(fds[n]);
+            atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
+        }
+    }
+    free(fds);
+}
+
+/* ------------------------------------------------------------------------------------------- stop
+ */
+
+static void on_stop_time(uv_timer_t *timer)
+{
+    struct net_worker *worker = timer->data;
+    log_warn("some clients have not read their replies: closing their connections");
+    net__connections_end(worker, true);
+}
+
+/* Goes on with a stop that was asked for. */
+static void stop_continue(struct net_worker *worker)
+{
+    uint32_t stopping = load_acquire(&worker->net->stopping);
+    if (stopping == 0)
+        return;
+    if (worker->stage == NET_SERVING) {
+        worker->stage = NET_READING_LAST;
+        worker->last_turns = 2; /* the rest of this one, and one that looks at every socket */
+        if (worker->number == 0)
+            net__listener_stop(worker->net);
+        uv_timer_start(&worker->stop_timer, on_stop_time, worker->net->stop_time_max_ms, 0);
+        net__worker_busy(worker);
+    }
+    if (stopping > 1)
+        net__connections_end(worker, true);
+}
+
+/* After a turn's input. */
+static void stop_check(struct net_worker *worker)
+{
+    if (worker->stage == NET_READING_LAST && --worker->last_turns > 0) {
+        net__worker_busy(worker);
+    } else if (worker->stage == NET_READING_LAST) {
+        worker->stage = NET_FLUSHING;
+        net__connections_end(worker, false);
+    }
+    if (worker->stage == NET_FLUSHING && list_empty(&worker->connections))
+        uv_stop(&worker->loop);
+}
+
+/* ---------------------------------------------------------------------------------- old versions
+ */
+
+static void on_collect(uv_timer_t *timer)
+{
+    struct net_worker *worker = timer->data;
+    bool more = session_worker_collect(worker->session_worker);
+    worker->collect_idle = more || worker->worked ? 0 : worker->collect_idle + 1;
+    worker->worked = false;
+    if (worker->collect_idle >= NET_COLLECT_IDLE_MAX)
+        uv_timer_stop(timer);
+}
+
+static void collect_schedule(struct net_worker *worker)
+{
+    if (!worker->worked || uv_is_active((uv_handle_t *)&worker->collect_timer))
+        return;
+    worker->collect_idle = 0;
+    uv_timer_start(&worker->collect_timer, on_collect, NET_COLLECT_MS, NET_COLLECT_MS);
+}
+
+/* --------------------------------------------------------------------------------------- the turn
+ */
+
+static void on_async(uv_async_t *async)
+{
+    struct net_worker *worker = async->data;
+    mailbox_take(worker);
+    stop_continue(worker);
+}
+
+static bool log_advanced(const struct net_worker *worker)
+{
+    return wal_reply_ts(worker->wal) != worker->passed_ts ||
+           wal_failed(worker->wal) != worker->passed_failed;
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct net_worker *worker = prepare->data;
+    for (unsigned turn = 0; !list_empty(&worker->waiting); turn++) {
+        store_seq_cst(&worker->asleep, 1);
+        atomic_thread_fence(memory_order_seq_cst);
+        if (!log_advanced(worker))
+            return;
+        store_relaxed(&worker->asleep, 0);
+        if (turn == 3) {
+            net__worker_busy(worker); /* others want their turn */
+            return;
+        }
+        net__connections_flush(worker);
+    }
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct net_worker *worker = check->data;
+    store_relaxed(&worker->asleep, 0);
+    uv_idle_stop(&worker->idle);
+    collect_schedule(worker);
+    stop_check(worker);
+    net__connections_flush(worker);
+}
+
+void net_wake(struct net *net)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    for (unsigned n = 0; n < net->worker_count; n++) {
+        struct net_worker *worker = &net->workers[n];
+        if (load_seq_cst(&worker->asleep) &&
+            atomic_exchange_explicit(&worker->asleep, 0, memory_order_seq_cst))
+            uv_async_send(&worker->async);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------- life
+ */
+
+static void handles_open(struct net_worker *worker)
+{
+    uv_prepare_init(&worker->loop, &worker->prepare);
+    uv_check_init(&worker->loop, &worker->check);
+    uv_idle_init(&worker->loop, &worker->idle);
+    uv_timer_init(&worker->loop, &worker->collect_timer);
+    uv_timer_init(&worker->loop, &worker->stop_timer);
+    worker->async.data = worker->prepare.data = worker->check.data = worker->idle.data = worker;
+    worker->collect_timer.data = worker->stop_timer.data = worker;
+    uv_prepare_start(&worker->prepare, on_prepare);
+    uv_check_start(&worker->check, on_check);
+}
+
+int net__worker_create(struct net_worker *worker, struct net *net, unsigned number)
+{
+    worker->net = net;
+    worker->number = number;
+    list_create(&worker->connections);
+    list_create(&worker->dirty);
+    list_create(&worker->turn);
+    list_create(&worker->waiting);
+    pthread_mutex_init(&worker->mutex, NULL);
+    int rc = uv_loop_init(&worker->loop);
+    if (!rc) {
+        worker->handles_open = true;
+        rc = uv_async_init(&worker->loop, &worker->async, on_async);
+    }
+    if (rc)
+        return diag_set(rc == UV_ENOMEM ? ERROR_MEMORY : ERROR_IO, "cannot make a loop: %s",
+                        uv_strerror(rc));
+    handles_open(worker);
+    return 0;
+}
+
+static void handle_close(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+void net__worker_destroy(struct net_worker *worker)
+{
+    for (unsigned n = 0; n < worker->mailbox_count; n++)
+        close(worker->mailbox[n]);
+    free(worker->mailbox);
+    if (worker->handles_open) {
+        uv_walk(&worker->loop, handle_close, NULL);
+        uv_run(&worker->loop, UV_RUN_DEFAULT);
+        int rc = uv_loop_close(&worker->loop);
+        ASSERT(rc == 0);
+    }
+    pthread_mutex_destroy(&worker->mutex);
+}
+
+/* Tells net_start how it went. */
+static void started(struct net_worker *worker, int rc)
+{
+    struct net *net = worker->net;
+    pthread_mutex_lock(&net->mutex);
+    worker->start_result = rc;
+    if (rc)
+        snprintf(worker->start_message, sizeof worker->start_message, "%s", diag_message_for(rc));
+    net->started++;
+    pthread_cond_broadcast(&net->changed);
+    pthread_mutex_unlock(&net->mutex);
+}
+
+static void ended(struct net *net)
+{
+    pthread_mutex_lock(&net->mutex);
+    bool last = ++net->ended == net->running;
+    pthread_cond_broadcast(&net->changed);
+    pthread_mutex_unlock(&net->mutex);
+    if (last && net->on_stopped)
+        net->on_stopped(net->arg);
+}
+
+void *net__worker_run(void *arg)
+{
+    struct net_worker *worker = arg;
+    char name[16];
+    snprintf(name, sizeof name, "worker %u", worker->number % 10000);
+    log_thread_name(name);
+    int rc = session_worker_open(worker->net->service, &worker->session_worker);
+    if (!rc) {
+        worker->wal = db_wal(service_db(worker->net->service));
+        worker->passed_ts = wal_reply_ts(worker->wal);
+    }
+    started(worker, rc);
+    if (!rc) {
+        uv_run(&worker->loop, UV_RUN_DEFAULT);
+        store_seq_cst(&worker->asleep, 0);
+        session_worker_close(worker->session_worker);
+    }
+    ended(worker->net);
+    return NULL;
+}

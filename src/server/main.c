@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The program: finds the function for its first argument. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/command.h"
+#include "server/nearest.h"
+
+struct command {
+    const char *name, *arguments, *about;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command COMMANDS[] = {
+    {"serve", "[--OPTION VALUE]...", "serve a database until SIGTERM or SIGINT", command_serve},
+    {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console},
+    {"options", "", "print all options as a document", command_options},
+    {"version", "", "print the version, and what of the system is in use", command_version},
+};
+enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };
+
+static const char *name_at(size_t number, void *arg)
+{
+    (void)arg;
+    return COMMANDS[number].name;
+}
+
+static int help(FILE *out)
+{
+    for (size_t n = 0; n < COMMAND_COUNT; n++)
+        fprintf(out, "perigee %-8s %-20s %s\n", COMMANDS[n].name, COMMANDS[n].arguments,
+                COMMANDS[n].about);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "help";
+    if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return help(stdout);
+    if (strcmp(word, "--version") == 0)
+        word = "version";
+    for (size_t n = 0; n < COMMAND_COUNT; n++)
+        if (strcmp(word, COMMANDS[n].name) == 0)
+            return COMMANDS[n].run(argc - 2, argv + 2);
+    const char *meant = nearest_word(word, name_at, NULL, COMMAND_COUNT);
+    fprintf(stderr, "perigee: there is no command '%s'%s%s%s; `perigee help` lists them\n", word,
+            meant ? "; did you mean '" : "", meant ? meant : "", meant ? "'?" : "");
+    return 1;
+}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One table of options, and text to values by the kind of each.
+ */
+#include "server/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <lua.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "server/nearest.h"
+#include "wal/wal.h"
+
+enum option_kind {
+    OPTION_TEXT,
+    OPTION_SECRET,
+    OPTION_COUNT,
+    OPTION_SIZE,
+    OPTION_TIME,
+    OPTION_DURABILITY,
+    OPTION_LEVEL
+};
+
+struct option {
+    const char *name;
+    enum option_kind kind;
+    const char *text; /* the default */
+    const char *about;
+    size_t offset;
+};
+
+#define OPTION_ENTRY(name, type, kind, text, about) \
+    {#name, OPTION_##kind, text, about, offsetof(struct options, name)},
+static const struct option TABLE[OPTIONS_COUNT] = {OPTIONS_LIST(OPTION_ENTRY)};
+#undef OPTION_ENTRY
+
+/* What a value of the kind looks like: for errors and for the document. */
+static const char *const KIND_FORM[] = {
+    [OPTION_TEXT] = "text",
+    [OPTION_SECRET] = "text",
+    [OPTION_COUNT] = "a whole number",
+    [OPTION_SIZE] = "bytes, or a number with kb, mb, gb or tb behind it",
+    [OPTION_TIME] = "milliseconds, or a number with ms, s, min or h behind it",
+    [OPTION_DURABILITY] = "commit, interval or none",
+    [OPTION_LEVEL] = "error, warn, info or debug",
+};
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+static const struct unit SIZES[] = {
+    {"", 1},           {"b", 1}, {"kb", 1ull << 10}, {"mb", 1ull << 20}, {"gb", 1ull << 30},
+    {"tb", 1ull << 40}};
+static const struct unit TIMES[] = {
+    {"", 1}, {"ms", 1}, {"s", 1000}, {"min", 60 * 1000}, {"h", 3600 * 1000}};
+
+static const char *const DURABILITIES[] = {[WAL_DURABILITY_NONE] = "none",
+                                           [WAL_DURABILITY_INTERVAL] = "interval",
+                                           [WAL_DURABILITY_COMMIT] = "commit"};
+static const char *const LEVELS[] = {
+    [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+
+static void *field(const struct options *options, const struct option *option)
+{
+    return (char *)(uintptr_t)options + option->offset;
+}
+
+const char *options_name(size_t number)
+{
+    return TABLE[number].name;
+}
+
+static const char *name_at(size_t number, void *arg)
+{
+    (void)arg;
+    return TABLE[number].name;
+}
+
+bool options_is_set(const struct options *options, size_t number)
+{
+    return options->source[number] != OPTIONS_DEFAULT;
+}
+
+/* -------------------------------------------------------------------------------- text to values
+ */
+
+/* A number and a unit; true when that is all there is, and it fits. */
+static bool units_parse(const char *text, const struct unit *units, size_t count, uint64_t *out)
+{
+    if (!isdigit((unsigned char)*text))
+        return false;
+    char *rest;
+    errno = 0;
+    unsigned long long number = strtoull(text, &rest, 10);
+    while (*rest == ' ')
+        rest++;
+    for (size_t n = 0; n < count; n++) {
+        if (strcasecmp(rest, units[n].name) != 0)
+            continue;
+        *out = number * units[n].factor;
+        return errno == 0 && number <= UINT64_MAX / 2 / units[n].factor;
+    }
+    return false;
+}
+
+static bool count_parse(const char *text, unsigned *out)
+{
+    uint64_t number;
+    if (!units_parse(text, SIZES, 1, &number) || number > INT_MAX)
+        return false;
+    *out = (unsigned)number;
+    return true;
+}
+
+static bool word_parse(const char *text, const char *const *words, int count, int *out)
+{
+    for (int n = 0; n < count; n++) {
+        if (strcasecmp(text, words[n]) == 0) {
+            *out = n;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int text_set(char **out, const char *text)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    free(*out);
+    *out = copy;
+    return 0;
+}
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+static int value_set(void *out, const struct option *option, const char *text)
+{
+    bool right = true;
+    switch (option->kind) {
+    case OPTION_TEXT:
+    case OPTION_SECRET:
+        return text_set(out, text);
+    case OPTION_COUNT:
+        right = count_parse(text, out);
+        break;
+    case OPTION_SIZE:
+        right = units_parse(text, SIZES, LENGTH(SIZES), out);
+        break;
+    case OPTION_TIME:
+        right = units_parse(text, TIMES, LENGTH(TIMES), out) && *(uint64_t *)out <= UINT32_MAX;
+        break;
+    case OPTION_DURABILITY:
+        right = word_parse(text, DURABILITIES, LENGTH(DURABILITIES), out);
+        break;
+    case OPTION_LEVEL:
+        right = word_parse(text, LEVELS, LENGTH(LEVELS), out);
+        break;
+    }
+    if (!right)
+        return diag_set(ERROR_INVALID, "option '%s' is %s, not '%s'", option->name,
+                        KIND_FORM[option->kind], text);
+    return 0;
+}
+
+int options_create(struct options *options)
+{
+    memset(options, 0, sizeof *options);
+    for (size_t n = 0; n < OPTIONS_COUNT; n++) {
+        int rc = value_set(field(options, &TABLE[n]), &TABLE[n], TABLE[n].text);
+        if (rc) {
+            options_destroy(options);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void options_destroy(struct options *options)
+{
+    for (size_t n = 0; n < OPTIONS_COUNT; n++)
+        if (TABLE[n].kind == OPTION_TEXT || TABLE[n].kind == OPTION_SECRET)
+            free(*(char **)field(options, &TABLE[n]));
+    memset(options, 0, sizeof *options);
+}
+
+static int unknown(const char *name)
+{
+    const char *meant = nearest_word(name, name_at, NULL, OPTIONS_COUNT);
+    if (meant)
+        return diag_set(ERROR_INVALID, "there is no option '%s'; did you mean '%s'?", name, meant);
+    return diag_set(ERROR_INVALID, "there is no option '%s'; `perigee options` lists them", name);
+}
+
+int options_set(struct options *options, const char *name, const char *value,
+                enum options_source source)
+{
+    for (size_t n = 0; n < OPTIONS_COUNT; n++) {
+        if (strcmp(TABLE[n].name, name) != 0)
+            continue;
+        struct options ignored = {0}; /* a value that does not count has to be right, too */
+        bool counts = source >= options->source[n];
+        int rc = value_set(field(counts ? options : &ignored, &TABLE[n]), &TABLE[n], value);
+        options_destroy(&ignored);
+        if (!rc && counts)
+            options->source[n] = (unsigned char)source;
+        return rc;
+    }
+    return unknown(name);
+}
+
+/* --------------------------------------------------------------------------------- values to text
+ */
+
+static void units_format(uint64_t value, const struct unit *units, size_t count, char *out)
+{
+    size_t best = 0;
+    for (size_t n = 1; n < count && value > 0; n++)
+        if (units[n].factor > 1 && value % units[n].factor == 0)
+            best = n;
+    snprintf(out, OPTIONS_TEXT_MAX + 1, "%llu%s", (unsigned long long)(value / units[best].factor),
+             units[best].name);
+}
+
+void options_format(const struct options *options, size_t number, char *out)
+{
+    const struct option *option = &TABLE[number];
+    void *value = field(options, option);
+    switch (option->kind) {
+    case OPTION_TEXT:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", *(char **)value);
+        break;
+    case OPTION_SECRET:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", **(char **)value ? "(set)" : "");
+        break;
+    case OPTION_COUNT:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%u", *(unsigned *)value);
+        break;
+    case OPTION_SIZE:
+        units_format(*(uint64_t *)value, SIZES, LENGTH(SIZES), out);
+        break;
+    case OPTION_TIME:
+        units_format(*(uint64_t *)value, TIMES, LENGTH(TIMES), out);
+        break;
+    case OPTION_DURABILITY:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", DURABILITIES[*(int *)value]);
+        break;
+    case OPTION_LEVEL:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", LEVELS[*(int *)value]);
+        break;
+    }
+}
+
+void options_print_markdown(FILE *out)
+{
+    fputs("# Configuration\n\n"
+          "This page is made from the list of options in the program: `perigee options` prints "
+          "it.\n\n"
+          "An option is set on the command line (`--memory_max 2gb` or `--memory_max=2gb`), by an "
+          "environment variable\n(`PERIGEE_MEMORY_MAX=2gb`), or in a file of Lua that returns a "
+          "table, which `--config` or `PERIGEE_CONFIG` names:\n\n"
+          "```lua\nreturn {\n    dir = '/var/lib/perigee',\n    memory_max = '2gb',\n"
+          "    durability = 'interval',\n}\n```\n\n"
+          "The command line counts more than the environment, the environment more than the file. "
+          "What a script hands to\n`box.cfg{...}` counts as much as a file. An option that does "
+          "not exist is an error.\n\n"
+          "Sizes are bytes or have `kb`, `mb`, `gb` or `tb` behind them (powers of 1024); times "
+          "are milliseconds or have\n`ms`, `s`, `min` or `h` behind them.\n",
+          out);
+    for (size_t n = 0; n < OPTIONS_COUNT; n++) {
+        const struct option *option = &TABLE[n];
+        fprintf(out, "\n## %s\n\n%s\n\n", option->name, option->about);
+        fprintf(out, "A value is %s. ", KIND_FORM[option->kind]);
+        if (*option->text)
+            fprintf(out, "Default: `%s`.\n", option->text);
+        else
+            fputs("Default: empty.\n", out);
+    }
+}
+
+/* ---------------------------------------------------------------------------------------- sources
+ */
+
+/* "--lua-time-max=5s" to "lua_time_max"; the value behind '=', or NULL. */
+static int argument_split(const char *argument, char name[64], const char **value)
+{
+    const char *start = argument + 2, *equals = strchr(start, '=');
+    size_t size = equals ? (size_t)(equals - start) : strlen(start);
+    if (size >= 64)
+        size = 63;
+    for (size_t n = 0; n < size; n++)
+        name[n] = start[n] == '-' ? '_' : start[n];
+    name[size] = 0;
+    *value = equals ? equals + 1 : NULL;
+    return 0;
+}
+
+int options_load_arguments(struct options *options, int *argc, char ***argv)
+{
+    while (*argc > 0 && strncmp((*argv)[0], "--", 2) == 0) {
+        char name[64];
+        const char *value;
+        const char *argument = (*argv)[0];
+        (*argc)--;
+        (*argv)++;
+        if (argument[2] == 0)
+            break;
+        argument_split(argument, name, &value);
+        bool known = false;
+        for (size_t n = 0; n < OPTIONS_COUNT; n++)
+            known = known || strcmp(TABLE[n].name, name) == 0;
+        if (!known)
+            return unknown(name);
+        if (!value) {
+            if (*argc == 0)
+                return diag_set(ERROR_INVALID, "--%s needs a value behind it", name);
+            value = (*argv)[0];
+            (*argc)--;
+            (*argv)++;
+        }
+        int rc = options_set(options, name, value, OPTIONS_ARGUMENT);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+int options_load_environment(struct options *options, char *const *environment)
+{
+    static const char PREFIX[] = "PERIGEE_";
+    for (; *environment; environment++) {
+        const char *variable = *environment, *equals = strchr(variable, '=');
+        if (!equals || strncmp(variable, PREFIX, sizeof PREFIX - 1) != 0 ||
+            strncmp(variable, "PERIGEE_SEED=", 13) == 0)
+            continue;
+        char name[64];
+        size_t size = 0;
+        for (const char *c = variable + sizeof PREFIX - 1; c < equals && size < 63; c++)
+            name[size++] = (char)tolower((unsigned char)*c);
+        name[size] = 0;
+        int rc = options_set(options, name, equals + 1, OPTIONS_ENVIRONMENT);
+        if (rc) {
+            diag_add("environment variable %.*s", (int)(equals - variable), variable);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* The table on top of the stack. */
+static int table_load(struct options *options, lua_State *L)
+{
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            return diag_set(ERROR_INVALID, "the table's keys are names of options");
+        const char *name = lua_tostring(L, -2);
+        if (lua_type(L, -1) != LUA_TSTRING && lua_type(L, -1) != LUA_TNUMBER)
+            return diag_set(ERROR_INVALID, "option '%s' is a string or a number, not a %s", name,
+                            luaL_typename(L, -1));
+        int rc = options_set(options, name, lua_tostring(L, -1), OPTIONS_FILE);
+        if (rc)
+            return rc;
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+int options_load_file(struct options *options, const char *path)
+{
+    lua_State *L = luaL_newstate();
+    if (!L)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    int rc = 0;
+    if (luaL_loadfile(L, path) || lua_pcall(L, 0, 1, 0))
+        rc = diag_set(ERROR_INVALID, "%s", lua_tostring(L, -1));
+    else if (!lua_istable(L, -1))
+        rc = diag_set(ERROR_INVALID, "it has to return a table: return {name = value, ...}");
+    else
+        rc = table_load(options, L);
+    lua_close(L);
+    if (rc)
+        diag_add("%s", path);
+    return rc;
+}
+
+int options_load(struct options *options, int *argc, char ***argv, char *const *environment)
+{
+    int rc = options_load_arguments(options, argc, argv);
+    if (!rc)
+        rc = options_load_environment(options, environment);
+    if (!rc && *options->config)
+        rc = options_load_file(options, options->config);
+    return rc;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVER_OPTIONS_H
+#define SERVER_OPTIONS_H
+
+/*
+ * What can be set, declared once: OPTIONS_LIST makes the struct, the parsers of all sources, the
+ * error messages, what INFO and CONFIG GET tell, and docs/configuration.md.
+ *
+ * Where a value comes from decides which one counts, from weak to strong: the default, a file or
+ * box.cfg, the environment, the command line. So the order of loading does not matter.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/*
+ * X(name, type of the field, kind, default as one writes it, what it is)
+ *
+ * The kinds: TEXT, a string of the options' own; SECRET, one that is not shown; COUNT, a number;
+ * SIZE, bytes; TIME, milliseconds; DURABILITY and LEVEL, one of some words (an enum wal_durability
+ * and an enum log_level).
+ */
+#define OPTIONS_LIST(X)                                                                            \
+    X(dir, char *, TEXT, "var",                                                                    \
+      "The folder of the database: its log, its lock and, while it is served, its address. It is " \
+      "made when it is missing.")                                                                  \
+    X(listen, char *, TEXT, "127.0.0.1:6379",                                                      \
+      "Where clients connect: `address:port`, `[IPv6 address]:port`, `*:port` for every IPv4 "     \
+      "address of the machine, or `unix:path`. With port 0 the system picks a free one, and the "  \
+      "line that `serve` prints says which. An address that other machines can reach needs a "     \
+      "`password`.")                                                                               \
+    X(workers, unsigned, COUNT, "0",                                                               \
+      "Threads that serve connections and run procedures; 0 makes one for each core.")             \
+    X(durability, int, DURABILITY, "commit",                                                       \
+      "When a write is acknowledged. `commit`: when it is on stable storage. `interval`: when "    \
+      "the operating system has it, so that a killed process loses nothing; it is flushed every "  \
+      "second. `none`: at once.")                                                                  \
+    X(memory_max, uint64_t, SIZE, "0",                                                             \
+      "Memory for rows and their indexes. When it is used up, writes that need more are refused "  \
+      "with `-OOM`, while reads and deletions go on. 0: no limit.")                                \
+    X(lua_time_max, uint64_t, TIME, "5s",                                                          \
+      "How long one call of a procedure or script may run. Then it ends with an error and is "     \
+      "rolled back.")                                                                              \
+    X(lua_memory_max, uint64_t, SIZE, "256mb",                                                     \
+      "Memory that the Lua of one worker may use for procedures and scripts.")                     \
+    X(password, char *, SECRET, "",                                                                \
+      "What clients have to say first (AUTH, or HELLO with AUTH). Without one, only this "         \
+      "machine is served.")                                                                        \
+    X(log_level, int, LEVEL, "info",                                                               \
+      "Messages on standard error, up to this level: `error`, `warn`, `info` or `debug`.")         \
+    X(clients_max, unsigned, COUNT, "10000",                                                       \
+      "Connections at a time; those beyond are told so and closed.")                               \
+    X(request_max, uint64_t, SIZE, "512mb",                                                        \
+      "The largest argument of a command, and the largest MessagePack-RPC message.")               \
+    X(stop_time_max, uint64_t, TIME, "10s",                                                        \
+      "How long an orderly stop waits for clients that do not read their replies.")                \
+    X(config, char *, TEXT, "",                                                                    \
+      "A file with options: Lua that returns a table of them, such as `return {listen = "          \
+      "'127.0.0.1:7000', memory_max = '2gb'}`.")
+
+enum options_source { OPTIONS_DEFAULT, OPTIONS_FILE, OPTIONS_ENVIRONMENT, OPTIONS_ARGUMENT };
+
+#define OPTIONS_FIELD(name, type, kind, text, about)  type name;
+#define OPTIONS_NUMBER(name, type, kind, text, about) OPTIONS_##name,
+enum { OPTIONS_LIST(OPTIONS_NUMBER) OPTIONS_COUNT };
+struct options {
+    OPTIONS_LIST(OPTIONS_FIELD)
+    unsigned char source[OPTIONS_COUNT]; /* enum options_source */
+};
+#undef OPTIONS_FIELD
+#undef OPTIONS_NUMBER
+
+enum { OPTIONS_TEXT_MAX = 255 };
+
+/* All defaults. ERROR_MEMORY. */
+int options_create(struct options *options);
+void options_destroy(struct options *options);
+
+/* The name of the n-th option, n < OPTIONS_COUNT. */
+const char *options_name(size_t number);
+
+/* True unless the option still has its default. */
+bool options_is_set(const struct options *options, size_t number);
+
+/*
+ * Sets one option from text, unless a stronger source has set it. ERROR_INVALID with diagnostics:
+ * no option is called so, and which one may have been meant; or what a right value would be.
+ */
+int options_set(struct options *options, const char *name, const char *value,
+                enum options_source source);
+
+/* The value as one could write it, into `out` of OPTIONS_TEXT_MAX + 1 bytes; "(set)" for a secret.
+ */
+void options_format(const struct options *options, size_t number, char *out);
+
+/*
+ * Takes options from the front of the arguments, as --name value or --name=value, up to the first
+ * argument that is none, or behind "--". Moves *argc and *argv behind what it took. A dash in a
+ * name counts as an underscore.
+ */
+int options_load_arguments(struct options *options, int *argc, char ***argv);
+
+/* PERIGEE_NAME for each option. Other variables that begin with PERIGEE_ are errors as well, but
+ * for PERIGEE_SEED, which random tests read. */
+int options_load_environment(struct options *options, char *const *environment);
+
+/* Runs the file in a Lua state without libraries and takes the table that it returns. */
+int options_load_file(struct options *options, const char *path);
+
+/* All of it: the arguments, the environment, and the file that `config` then names. */
+int options_load(struct options *options, int *argc, char ***argv, char *const *environment);
+
+/* docs/configuration.md. */
+void options_print_markdown(FILE *out);
+
+#endif

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Start and stop, in the order that the parts need.
+ *
+ *   start   folder, lock ─► address bound ─► log replayed ─► service ─► workers ─► file `address`
+ *   stop    workers end (replies sent) ─► service ─► log flushed and closed ─► loops ─► folder
+ *
+ * The address is bound before the log is read, so that a taken port is told at once. The log writer
+ * wakes workers through `net`, which is why the loops go last.
+ */
+#include "server/server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "lua/runtime.h"
+#include "net/address.h"
+#include "net/net.h"
+#include "session/service.h"
+
+enum {
+    OTHER_WORKERS = 2, /* threads that work with the database and serve nobody: a script's */
+    OTHER_FILES = 64   /* descriptors for all but connections */
+};
+
+static const char LOCK_FILE[] = "lock", ADDRESS_FILE[] = "address",
+                  ADDRESS_FILE_NEW[] = "address.new";
+
+struct server {
+    const struct options *options;
+    unsigned worker_count;
+    struct io *io;
+    struct db *db;
+    struct db_open_stats opened;
+    struct service *service;
+    _Atomic(struct net *) net;
+    int stopped; /* an eventfd: the last worker has ended */
+    struct service_fact variants[3];
+    struct service_fact settings[OPTIONS_COUNT];
+    char setting_texts[OPTIONS_COUNT][OPTIONS_TEXT_MAX + 1];
+    char address[ADDRESS_TEXT_MAX + 1];
+    char executable[256];
+};
+
+/* --------------------------------------------------------------------------------------- signals
+ */
+
+static void signals_set(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+}
+
+void server_signals_block(void)
+{
+    sigset_t set;
+    signals_set(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+void server_signals_unblock(void)
+{
+    sigset_t set;
+    signals_set(&set);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* ----------------------------------------------------------------------------------------- opening
+ */
+
+static unsigned core_count(void)
+{
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores))
+        return 1;
+    int count = CPU_COUNT(&cores);
+    return count > 0 ? (unsigned)count : 1;
+}
+
+/* The log writer's thread. */
+static void on_advance(void *arg)
+{
+    struct server *server = arg;
+    struct net *net = load_acquire(&server->net);
+    if (net)
+        net_wake(net);
+}
+
+/* A worker's thread. */
+static void on_stopped(void *arg)
+{
+    struct server *server = arg;
+    eventfd_write(server->stopped, 1);
+}
+
+static void on_shutdown(void *arg)
+{
+    struct server *server = arg;
+    log_info("SHUTDOWN was asked for by a client");
+    net_stop(load_acquire(&server->net), false);
+}
+
+static int folder_open(struct server *server)
+{
+    int rc = io_posix_new(server->options->dir, true, &server->io);
+    if (rc)
+        return rc;
+    rc = io_lock(server->io, LOCK_FILE);
+    if (rc == ERROR_LOCKED)
+        return diag_set(rc, "%s is in use by another perigee; choose another folder with --dir",
+                        server->options->dir);
+    return rc;
+}
+
+static int address_bind(struct server *server)
+{
+    const struct net_options options = {
+        .listen = server->options->listen,
+        .worker_count = server->worker_count,
+        .password = *server->options->password != 0,
+        .stop_time_max_ms = (unsigned)server->options->stop_time_max,
+        .on_stopped = on_stopped,
+        .arg = server,
+    };
+    struct net *net;
+    int rc = net_new(&options, &net);
+    if (!rc)
+        store_release(&server->net, net);
+    return rc;
+}
+
+static int database_open(struct server *server)
+{
+    const struct db_options options = {
+        .io = server->io,
+        .clock = clock_system(),
+        .durability = (enum wal_durability)server->options->durability,
+        .worker_max = server->worker_count + OTHER_WORKERS,
+        .memory_max = server->options->memory_max,
+        .on_advance = on_advance,
+        .arg = server,
+    };
+    return db_open(&options, &server->opened, &server->db);
+}
+
+int server_open(const struct options *options, bool listen, struct server **out)
+{
+    struct server *server = calloc(1, sizeof *server);
+    if (!server)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    server->options = options;
+    server->worker_count = options->workers ? options->workers : core_count();
+    server->stopped = eventfd(0, EFD_CLOEXEC);
+    int rc = server->stopped < 0 ? diag_set_errno(ERROR_IO, errno, "eventfd") : folder_open(server);
+    if (!rc && listen)
+        rc = address_bind(server);
+    if (!rc)
+        rc = database_open(server);
+    if (!rc && listen)
+        rc = server_listen(server);
+    if (rc) {
+        char message[DIAG_MESSAGE_MAX];
+        snprintf(message, sizeof message, "%s", diag_message_for(rc));
+        server_close(server);
+        return diag_set(rc, "%s", message);
+    }
+    *out = server;
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------------- serving
+ */
+
+/* Each connection takes a descriptor. */
+static void descriptors_raise(unsigned clients)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)clients + OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted)
+        log_warn("the system lets this process have %llu files: fewer than %u clients can connect",
+                 (unsigned long long)limit.rlim_cur, clients);
+}
+
+static void facts_fill(struct server *server)
+{
+    server->variants[0] = (struct service_fact){"luajit", lua_runtime_variant()};
+    server->variants[1] =
+        (struct service_fact){"log_writes", load_relaxed(&server->io->queue_variant)};
+    server->variants[2] =
+        (struct service_fact){"log_files", load_relaxed(&server->io->direct_variant)};
+    for (size_t n = 0; n < OPTIONS_COUNT; n++) {
+        options_format(server->options, n, server->setting_texts[n]);
+        server->settings[n] = (struct service_fact){options_name(n), server->setting_texts[n]};
+    }
+    ssize_t size = readlink("/proc/self/exe", server->executable, sizeof server->executable - 1);
+    server->executable[size > 0 ? size : 0] = 0;
+}
+
+static int service_open(struct server *server)
+{
+    const struct options *options = server->options;
+    facts_fill(server);
+    const struct service_options service = {
+        .db = server->db,
+        .clock = clock_system(),
+        .password = options->password,
+        .limits = {.request_bytes_max = options->request_max,
+                   .clients_max = options->clients_max,
+                   .lua_time_max_ms = (unsigned)options->lua_time_max,
+                   .lua_memory_max_bytes = options->lua_memory_max},
+        .worker_max = server->worker_count,
+        .version = PERIGEE_VERSION,
+        .executable = server->executable,
+        .config_file = options->config,
+        .durability = server->setting_texts[OPTIONS_durability],
+        .port = net_port(server->net),
+        .variants = server->variants,
+        .variant_count = sizeof server->variants / sizeof *server->variants,
+        .settings = server->settings,
+        .setting_count = OPTIONS_COUNT,
+        .shutdown = on_shutdown,
+        .arg = server,
+    };
+    return service_new(&service, &server->service);
+}
+
+/* For those who look for the server of a folder: where its console connects to. */
+static int address_write(struct server *server)
+{
+    struct address address;
+    struct io_file *file;
+    int rc = address_parse(net_listen_address(server->net), &address);
+    if (rc)
+        return rc;
+    address_reachable(&address);
+    address_format(&address, server->address);
+    char line[ADDRESS_TEXT_MAX + 2];
+    int size = snprintf(line, sizeof line, "%s\n", server->address);
+    rc = io_open(server->io, ADDRESS_FILE_NEW, IO_WRITE | IO_CREATE | IO_TRUNCATE, &file);
+    if (rc)
+        return rc;
+    rc = io_write(file, line, (size_t)size, 0);
+    io_close(file);
+    return rc ? rc : io_rename(server->io, ADDRESS_FILE_NEW, ADDRESS_FILE);
+}
+
+int server_listen(struct server *server)
+{
+    int rc = server->net ? 0 : address_bind(server);
+    if (rc)
+        return rc;
+    descriptors_raise(server->options->clients_max);
+    rc = service_open(server);
+    if (!rc)
+        rc = net_start(server->net, server->service);
+    if (!rc)
+        rc = address_write(server);
+    return rc;
+}
+
+bool server_listens(const struct server *server)
+{
+    return server->service != NULL;
+}
+
+const char *server_address(const struct server *server)
+{
+    return server->address;
+}
+
+struct db *server_db(struct server *server)
+{
+    return server->db;
+}
+
+static void bytes_format(uint64_t bytes, char out[32])
+{
+    static const char *const UNITS[] = {"bytes", "KB", "MB", "GB", "TB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+    for (; value >= 1024 && unit < 4; unit++)
+        value /= 1024;
+    snprintf(out, 32, unit ? "%.1f %s" : "%.0f %s", value, UNITS[unit]);
+}
+
+void server_describe(struct server *server, char *out, size_t size)
+{
+    char log[32];
+    struct wal_stats stats;
+    wal_stats_get(db_wal(server->db), &stats);
+    bytes_format(stats.log_bytes, log);
+    snprintf(out, size, "listening on %s, %u worker%s, dir %s, log %s",
+             net_listen_address(server->net), server->worker_count,
+             server->worker_count == 1 ? "" : "s", server->options->dir, log);
+}
+
+/* ---------------------------------------------------------------------------------------- stopping
+ */
+
+void server_wait(struct server *server)
+{
+    sigset_t set;
+    signals_set(&set);
+    server_signals_block();
+    int signals = signalfd(-1, &set, SFD_CLOEXEC);
+    struct pollfd polls[] = {{.fd = server->stopped, .events = POLLIN},
+                             {.fd = signals, .events = POLLIN}};
+    unsigned count = 0;
+    while (poll(polls, 2, -1) < 0 || !(polls[0].revents & POLLIN)) {
+        struct signalfd_siginfo signal;
+        if (!(polls[1].revents & POLLIN) || read(signals, &signal, sizeof signal) <= 0)
+            continue;
+        count++;
+        log_info("signal %u: stopping%s", signal.ssi_signo, count > 1 ? " without waiting" : "");
+        net_stop(server->net, count > 1);
+    }
+    close(signals);
+}
+
+int server_close(struct server *server)
+{
+    int rc = 0;
+    struct net *net = server->net;
+    if (server->address[0])
+        io_unlink(server->io, ADDRESS_FILE);
+    if (net) {
+        net_stop(net, true);
+        net_join(net);
+    }
+    if (server->service)
+        service_delete(server->service);
+    if (server->db)
+        rc = db_close(server->db);
+    net_delete(net);
+    if (server->io)
+        io_delete(server->io);
+    if (server->stopped >= 0)
+        close(server->stopped);
+    free(server);
+    return rc;
+}
