@@ -13,7 +13,7 @@
 #include "io/disk.h"
 #include "session/session.h"
 
-enum { SESSION_FIXTURE_WORKERS = 2, SESSION_FIXTURE_NOW_MS = 1000000 };
+enum { SESSION_FIXTURE_WORKERS = 4, SESSION_FIXTURE_NOW_MS = 1000000 };
 
 struct session_fixture {
     struct disk *disk;
