@@ -8,7 +8,9 @@
 
 local ffi = require('ffi')
 
-ffi.cdef([[
+-- Names of our own, so that they do not meet declarations of the program's.
+if not pcall(ffi.typeof, 'struct perigee_pollfd') then
+    ffi.cdef([[
 struct perigee_sockaddr_un { uint16_t family; char path[108]; };
 struct perigee_addrinfo {
     int flags, family, type, protocol;
@@ -19,20 +21,21 @@ struct perigee_addrinfo {
 };
 struct perigee_pollfd { int fd; short events, revents; };
 struct perigee_timespec { long seconds, nanoseconds; };
-int socket(int, int, int);
-int connect(int, const void *, uint32_t);
-int close(int);
-int poll(struct perigee_pollfd *, unsigned long, int);
-ssize_t recv(int, void *, size_t, int);
-ssize_t send(int, const void *, size_t, int);
-int setsockopt(int, int, int, const void *, uint32_t);
-int getsockopt(int, int, int, void *, uint32_t *);
-int getaddrinfo(const char *, const char *, const struct perigee_addrinfo *, struct perigee_addrinfo **);
-void freeaddrinfo(struct perigee_addrinfo *);
-const char *gai_strerror(int);
-char *strerror(int);
-int clock_gettime(int, struct perigee_timespec *);
+int perigee_socket(int, int, int) __asm__("socket");
+int perigee_connect(int, const void *, uint32_t) __asm__("connect");
+int perigee_close(int) __asm__("close");
+int perigee_poll(struct perigee_pollfd *, unsigned long, int) __asm__("poll");
+ssize_t perigee_recv(int, void *, size_t, int) __asm__("recv");
+ssize_t perigee_send(int, const void *, size_t, int) __asm__("send");
+int perigee_setsockopt(int, int, int, const void *, uint32_t) __asm__("setsockopt");
+int perigee_getsockopt(int, int, int, void *, uint32_t *) __asm__("getsockopt");
+int perigee_getaddrinfo(const char *, const char *, const struct perigee_addrinfo *, struct perigee_addrinfo **) __asm__("getaddrinfo");
+void perigee_freeaddrinfo(struct perigee_addrinfo *) __asm__("freeaddrinfo");
+const char *perigee_gai_strerror(int) __asm__("gai_strerror");
+char *perigee_strerror(int) __asm__("strerror");
+int perigee_clock_gettime(int, struct perigee_timespec *) __asm__("clock_gettime");
 ]])
+end
 
 local C = ffi.C
 local AF_UNIX, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC = 1, 1, 0x800, 0x80000
@@ -50,13 +53,13 @@ local socket, methods = {}, {}
 methods.__index = methods
 
 local function error_text(code)
-    return ffi.string(C.strerror(code or ffi.errno()))
+    return ffi.string(C.perigee_strerror(code or ffi.errno()))
 end
 
 --- Seconds of a clock that is never set.
 ---@return number
 function socket.now()
-    C.clock_gettime(CLOCK_MONOTONIC, timespec)
+    C.perigee_clock_gettime(CLOCK_MONOTONIC, timespec)
     return tonumber(timespec.seconds) + tonumber(timespec.nanoseconds) / 1e9
 end
 
@@ -69,7 +72,7 @@ function methods:wait(events, deadline)
             rest = math.max(0, math.min(math.ceil((deadline - socket.now()) * 1000), 2 ^ 31 - 1))
         end
         polled[0].fd, polled[0].events, polled[0].revents = self.fd, events, 0
-        local count = C.poll(polled, 1, rest)
+        local count = C.perigee_poll(polled, 1, rest)
         if count > 0 then
             return polled[0].revents
         elseif count == 0 then
@@ -86,7 +89,7 @@ end
 ---@return string|nil, string? error
 function methods:receive()
     while true do
-        local size = C.recv(self.fd, received, RECEIVE_BYTES, 0)
+        local size = C.perigee_recv(self.fd, received, RECEIVE_BYTES, 0)
         if size > 0 then
             return ffi.string(received, size)
         elseif size == 0 then
@@ -104,7 +107,7 @@ end
 function methods:send(text, from)
     local data = ffi.cast('const char *', text) + (from - 1)
     while true do
-        local size = C.send(self.fd, data, #text - from + 1, MSG_NOSIGNAL)
+        local size = C.perigee_send(self.fd, data, #text - from + 1, MSG_NOSIGNAL)
         if size >= 0 then
             return tonumber(size)
         elseif ffi.errno() == EAGAIN then
@@ -117,7 +120,7 @@ end
 
 function methods:close()
     if self.fd then
-        C.close(self.fd)
+        C.perigee_close(self.fd)
         self.fd = nil
     end
 end
@@ -125,7 +128,7 @@ end
 -- ---------------------------------------------------------------------------------- connecting
 
 local function open(family)
-    local fd = C.socket(family, SOCK_STREAM + SOCK_NONBLOCK + SOCK_CLOEXEC, 0)
+    local fd = C.perigee_socket(family, SOCK_STREAM + SOCK_NONBLOCK + SOCK_CLOEXEC, 0)
     if fd < 0 then
         return nil, error_text()
     end
@@ -139,7 +142,7 @@ local function attempt(family, address, size, deadline)
         return nil, message
     end
     local code = 0
-    if C.connect(self.fd, address, size) ~= 0 then
+    if C.perigee_connect(self.fd, address, size) ~= 0 then
         code = ffi.errno()
     end
     if code == EINPROGRESS then
@@ -150,7 +153,7 @@ local function attempt(family, address, size, deadline)
             return nil, message
         end
         local value, value_size = ffi.new('int[1]'), ffi.new('uint32_t[1]', 4)
-        C.getsockopt(self.fd, SOL_SOCKET, SO_ERROR, value, value_size)
+        C.perigee_getsockopt(self.fd, SOL_SOCKET, SO_ERROR, value, value_size)
         code = value[0]
     end
     if code ~= 0 then
@@ -172,9 +175,9 @@ end
 local function connect_tcp(host, port, deadline)
     local hints = ffi.new('struct perigee_addrinfo', { type = SOCK_STREAM })
     local list = ffi.new('struct perigee_addrinfo *[1]')
-    local code = C.getaddrinfo(host, port, hints, list)
+    local code = C.perigee_getaddrinfo(host, port, hints, list)
     if code ~= 0 then
-        return nil, ffi.string(C.gai_strerror(code))
+        return nil, ffi.string(C.perigee_gai_strerror(code))
     end
     local self, message
     local entry = list[0]
@@ -182,10 +185,10 @@ local function connect_tcp(host, port, deadline)
         self, message = attempt(entry.family, entry.address, entry.address_size, deadline)
         entry = entry.next
     end
-    C.freeaddrinfo(list[0])
+    C.perigee_freeaddrinfo(list[0])
     if self then
         local one = ffi.new('int[1]', 1)
-        C.setsockopt(self.fd, IPPROTO_TCP, TCP_NODELAY, one, 4)
+        C.perigee_setsockopt(self.fd, IPPROTO_TCP, TCP_NODELAY, one, 4)
     end
     return self, message
 end

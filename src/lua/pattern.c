@@ -322,6 +322,12 @@ static void push_capture(struct match *m, int i)
         lua_pushlstring(m->L, m->captures[i].start, (size_t)size);
 }
 
+static int no_match(lua_State *L)
+{
+    lua_pushnil(L);
+    return 1;
+}
+
 /*
  * match(subject, pattern, start) -> first, last, captures..: the first match at or behind `start`
  * (from 1), or nothing. Without captures in the pattern none are given.
@@ -339,7 +345,7 @@ static int native_match(lua_State *L)
                       .subject_end = subject + subject_size,
                       .pattern_end = p + pattern_size};
     if (!(start >= 1 && start <= (double)subject_size + 1))
-        return 0;
+        return no_match(L);
     const char *s = subject + (size_t)start - 1;
     for (;; s++) {
         m.count = 0;
@@ -354,7 +360,7 @@ static int native_match(lua_State *L)
             return 2 + m.count;
         }
         if (anchored || s >= m.subject_end)
-            return 0;
+            return no_match(L);
     }
 }
 
@@ -366,11 +372,11 @@ static int native_find_plain(lua_State *L)
     const char *text = luaL_checklstring(L, 2, &size);
     lua_Number start = luaL_checknumber(L, 3);
     if (!(start >= 1 && start <= (double)subject_size + 1))
-        return 0;
+        return no_match(L);
     size_t skip = (size_t)start - 1;
     const char *found = memmem(subject + skip, subject_size - skip, text, size);
     if (found == NULL)
-        return 0;
+        return no_match(L);
     lua_pushinteger(L, found - subject + 1);
     lua_pushinteger(L, found - subject + (ptrdiff_t)size);
     return 2;

@@ -87,7 +87,7 @@ static bool look(struct lua_watchdog *watchdog)
 #if ATOMIC_UNDER_TSAN
         fire(deadline);
 #else
-        pthread_kill((pthread_t)deadline->thread, SIGURG);
+        pthread_kill((pthread_t)load_relaxed(&deadline->thread), SIGURG);
 #endif
     }
     return any;
@@ -169,7 +169,7 @@ void lua__deadline_create(struct lua__deadline *deadline, struct lua_watchdog *w
                           struct lua_State *L)
 {
     deadline->L = L;
-    deadline->thread = (unsigned long)pthread_self();
+    store_relaxed(&deadline->thread, (unsigned long)pthread_self());
     deadline->watchdog = watchdog;
     list_create(&deadline->link);
     store_relaxed(&deadline->at_ns, 0);
@@ -197,6 +197,7 @@ void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms)
     if (watchdog == NULL || ms == 0)
         return;
     armed = deadline;
+    store_relaxed(&deadline->thread, (unsigned long)pthread_self());
     store_seq_cst(&deadline->at_ns, now_ns() + ms * 1000000u);
     if (load_seq_cst(&watchdog->asleep) == 0)
         return;

@@ -25,18 +25,18 @@ struct lua_watchdog;
 struct lua__deadline {
     struct list link;
     struct lua_State *L;
-    unsigned long thread;      /* pthread_t */
-    _Atomic uint64_t at_ns;    /* CLOCK_MONOTONIC; 0: not armed */
-    _Atomic uint64_t fired_ns; /* the at_ns that has passed */
+    _Atomic unsigned long thread; /* pthread_t of who armed it */
+    _Atomic uint64_t at_ns;       /* CLOCK_MONOTONIC; 0: not armed */
+    _Atomic uint64_t fired_ns;    /* the at_ns that has passed */
     struct lua_watchdog *watchdog;
 };
 
-/* By the thread that will run the state. The watchdog may be NULL: deadlines never pass. */
+/* The watchdog may be NULL: deadlines never pass. */
 void lua__deadline_create(struct lua__deadline *deadline, struct lua_watchdog *watchdog,
                           struct lua_State *L);
 void lua__deadline_destroy(struct lua__deadline *deadline);
 
-/* ms from now; 0: no limit. Not while armed. */
+/* By the thread that runs the state: ms from now; 0: no limit. Not while armed. */
 void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms);
 
 /* Also takes the hook away. */

@@ -78,6 +78,13 @@ void lua_fixture_second(struct lua_fixture *fixture, struct db_worker **worker,
     assert_int_equal(lua_runtime_new(&second, runtime), 0);
 }
 
+/* Whatever anybody has committed is to be seen by the next request. */
+static void wait_until_visible(struct lua_fixture *fixture)
+{
+    struct wal *wal = db_wal(fixture->db);
+    assert_int_equal(wal_wait(wal, wal_clock(wal)), 0);
+}
+
 static const char *show(struct lua_fixture *fixture, int code)
 {
     if (code != 0) {
@@ -85,8 +92,6 @@ static const char *show(struct lua_fixture *fixture, int code)
                  diag_message_for(code));
         return fixture->text;
     }
-    /* The next request of this connection is to see what this one did. */
-    assert_int_equal(wal_wait(db_wal(fixture->db), fixture->reply_ts), 0);
     struct json_buffer json;
     const char *data = fixture->result.data;
     json_buffer_create(&json);
@@ -100,6 +105,7 @@ static const char *show(struct lua_fixture *fixture, int code)
 const char *lua_fixture_eval(struct lua_fixture *fixture, const char *text)
 {
     struct lua_request request = {.latest = false};
+    wait_until_visible(fixture);
     mp_buffer_reset(&fixture->result, 65536);
     int code = lua_runtime_eval(fixture->runtime, &request, text, strlen(text), NULL,
                                 &fixture->result, &fixture->reply_ts);
@@ -112,6 +118,7 @@ const char *lua_fixture_call(struct lua_fixture *fixture, const char *name, cons
     struct json_buffer packed;
     json_buffer_create(&packed);
     assert_int_equal(json_to_msgpack(arguments, strlen(arguments), &packed), 0);
+    wait_until_visible(fixture);
     mp_buffer_reset(&fixture->result, 65536);
     int code = lua_runtime_call(fixture->runtime, &request, name, strlen(name), packed.data,
                                 &fixture->result, &fixture->reply_ts);
