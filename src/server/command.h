@@ -8,8 +8,14 @@
  */
 int command_serve(int argc, char **argv);
 int command_console(int argc, char **argv);
+int command_test(int argc, char **argv);
+int command_wal(int argc, char **argv);
 int command_version(int argc, char **argv);
 int command_options(int argc, char **argv);
+
+/* `perigee [--OPTION VALUE]... FILE.lua [argument]...`: all arguments of the process but its name.
+ */
+int command_file(int argc, char **argv);
 
 /* Prints the diagnostics of `code` on standard error in one line, "perigee: ...". Returns 1. */
 int command_failed(int code);

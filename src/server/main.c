@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The program: finds the function for its first argument. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,8 @@ struct command {
 static const struct command COMMANDS[] = {
     {"serve", "[--OPTION VALUE]...", "serve a database until SIGTERM or SIGINT", command_serve},
     {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console},
+    {"test", "[SPEC]...", "run busted with `box` at hand, on a throw-away database", command_test},
+    {"wal", "[DIR]", "print the records of a log as lines of JSON", command_wal},
     {"options", "", "print all options as a document", command_options},
     {"version", "", "print the version, and what of the system is in use", command_version},
 };
@@ -28,10 +31,21 @@ static const char *name_at(size_t number, void *arg)
 
 static int help(FILE *out)
 {
+    fputs("perigee [--OPTION VALUE]... FILE.lua [ARGUMENT]...\n"
+          "                             run a file with `box` at hand\n",
+          out);
     for (size_t n = 0; n < COMMAND_COUNT; n++)
-        fprintf(out, "perigee %-8s %-20s %s\n", COMMANDS[n].name, COMMANDS[n].arguments,
+        fprintf(out, "perigee %-7s %-20s %s\n", COMMANDS[n].name, COMMANDS[n].arguments,
                 COMMANDS[n].about);
     return 0;
+}
+
+/* Options may come first, as in `perigee --dir var FILE.lua`. */
+static bool is_file(const char *word)
+{
+    size_t size = strlen(word);
+    return strncmp(word, "--", 2) == 0 || strchr(word, '/') ||
+           (size > 4 && strcmp(word + size - 4, ".lua") == 0);
 }
 
 int main(int argc, char **argv)
@@ -44,6 +58,8 @@ int main(int argc, char **argv)
     for (size_t n = 0; n < COMMAND_COUNT; n++)
         if (strcmp(word, COMMANDS[n].name) == 0)
             return COMMANDS[n].run(argc - 2, argv + 2);
+    if (is_file(word))
+        return command_file(argc - 1, argv + 1);
     const char *meant = nearest_word(word, name_at, NULL, COMMAND_COUNT);
     fprintf(stderr, "perigee: there is no command '%s'%s%s%s; `perigee help` lists them\n", word,
             meant ? "; did you mean '" : "", meant ? meant : "", meant ? "'?" : "");

@@ -336,6 +336,14 @@ void server_wait(struct server *server)
     close(signals);
 }
 
+void server_stop(struct server *server)
+{
+    if (!server_listens(server))
+        return;
+    net_stop(server->net, false);
+    net_join(server->net);
+}
+
 int server_close(struct server *server)
 {
     int rc = 0;

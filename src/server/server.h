@@ -53,6 +53,9 @@ void server_describe(struct server *server, char *out, size_t size);
  * second signal makes it faster. */
 void server_wait(struct server *server);
 
+/* Stops serving in order, and waits for it. Does nothing when it does not listen. */
+void server_stop(struct server *server);
+
 /* Stops what still serves, and closes the database: 0 when everything acknowledged is durable.
  * Workers that the caller has opened are closed. */
 int server_close(struct server *server);
