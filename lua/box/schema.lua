@@ -3,6 +3,7 @@
 -- box.schema and box.func: spaces and stored procedures made and dropped, procedures called.
 
 local core = require('box.core')
+local definition = require('box.definition')
 local space = require('box.space')
 local transaction = require('box.transaction')
 
@@ -28,14 +29,7 @@ local space_functions = {}
 function space_functions.create(name, options)
     check_name(name, 'space')
     check_options(options)
-    local given = {}
-    for key, value in pairs(options or {}) do
-        given[key] = value
-    end
-    if given.engine == 'memtx' then
-        given.engine = 'memory'
-    end
-    native.space_create(name, given)
+    native.space_create(name, definition.space(options))
     return space.space[name]
 end
 

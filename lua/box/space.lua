@@ -8,6 +8,7 @@
 
 local ffi = require('ffi')
 local core = require('box.core')
+local definition = require('box.definition')
 local tuple = require('box.tuple')
 
 local native, api, runtime, row = core.native, core.api, core.runtime, core.row
@@ -298,13 +299,16 @@ function space_methods.format(self, format)
         local description = native.space(self.id)
         return description and description.format
     end
-    native.space_format(self.id, format)
+    native.space_format(self.id, definition.format(format))
 end
 
 --- space:create_index(name, {type, unique, parts, if_not_exists})
 function space_methods.create_index(self, name, options)
     check_self(self, 'create_index')
-    native.index_create(self.id, name, options)
+    if options ~= nil and type(options) ~= 'table' then
+        raise(core.ERROR_INVALID, 'options are a table')
+    end
+    native.index_create(self.id, name, definition.index(options))
     return self.index[name]
 end
 

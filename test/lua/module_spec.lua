@@ -1,0 +1,68 @@
+-- SPDX-License-Identifier: Apache-2.0
+
+describe('json', function()
+    local json = require('json')
+
+    it('writes and reads', function()
+        local value = { 1, 'two', true, { a = { 1.5 } } }
+        assert.same(value, json.decode(json.encode(value)))
+        assert.equal('null', json.encode(nil))
+        assert.is_true(json.decode('[null]')[1] == nil)
+        assert.equal('9007199254740993', json.encode(9007199254740993LL))
+        assert.has_error(function() json.decode('[1,') end)
+        assert.has_error(function() json.encode(print) end)
+    end)
+end)
+
+describe('msgpack', function()
+    local msgpack = require('msgpack')
+
+    it('writes and reads one value after another', function()
+        local bytes = msgpack.encode(1) .. msgpack.encode({ a = 'x' })
+        local first, position = msgpack.decode(bytes)
+        assert.equal(1, first)
+        assert.same({ a = 'x' }, (msgpack.decode(bytes, position)))
+        assert.has_error(function() msgpack.decode('\193') end)
+        assert.has_error(function() msgpack.decode('\147\1') end)
+        assert.has_error(function() msgpack.decode('x', 5) end)
+    end)
+end)
+
+describe('box.error', function()
+    it('raises an error with code, name and message', function()
+        local ok, err = pcall(box.error, { code = box.error.NOT_FOUND, reason = 'nobody there' })
+        assert.is_false(ok)
+        assert.equal(box.error.NOT_FOUND, err.code)
+        assert.equal('nobody there', err.message)
+        assert.equal('nobody there', tostring(err))
+        assert.equal('made', box.error.new('made').message)
+    end)
+end)
+
+describe('box', function()
+    it('tells about itself', function()
+        assert.is_string(box.info.lua.variant)
+        assert.is_number(box.info().schema_version)
+        assert.is_number(box.stat().commits)
+    end)
+
+    it('can not be changed', function()
+        for _, object in ipairs({ box, box.space, box.schema, box.schema.space, box.error }) do
+            assert.has_error(function() object.x = 1 end, 'this object is read-only')
+        end
+    end)
+end)
+
+describe('redis.call', function()
+    it('runs commands, each a transaction or a part of one', function()
+        redis.call('set', 'spec', 1)
+        assert.equal('1', redis.call('get', 'spec'))
+        box.begin()
+        assert.equal(2, redis.call('incr', 'spec'))
+        box.rollback()
+        assert.equal('1', redis.call('get', 'spec'))
+        assert.equal(1, redis.call('del', 'spec'))
+        assert.is_string(redis.pcall('nosuch').err)
+        assert.has_error(function() redis.call('nosuch') end)
+    end)
+end)

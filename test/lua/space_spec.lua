@@ -1,0 +1,169 @@
+-- SPDX-License-Identifier: Apache-2.0
+
+describe('a space', function()
+    local s
+
+    before_each(function()
+        s = box.schema.space.create('people', {
+            format = {
+                { 'id', 'unsigned' },
+                { 'name', 'string' },
+                { 'age', 'unsigned', is_nullable = true },
+            },
+        })
+        s:create_index('pk', { parts = { 'id' } })
+        s:create_index('name', { parts = { 'name' }, unique = true })
+        s:create_index('age', { parts = { { 'age', is_nullable = true } }, unique = false })
+        s:insert({ 1, 'ann', 30 })
+        s:insert({ 2, 'bob', 20 })
+        s:insert({ 3, 'cat', 30 })
+    end)
+
+    after_each(function()
+        box.space.people:drop()
+    end)
+
+    local function ids(tuples)
+        local result = {}
+        for n, t in ipairs(tuples) do
+            result[n] = t.id
+        end
+        return table.concat(result, ' ')
+    end
+
+    it('is found by name and by number', function()
+        assert.equal(s.id, box.space.people.id)
+        assert.equal(s.id, box.space[s.id].id)
+        assert.equal('memory', s.engine)
+        assert.is_nil(box.space.nobody)
+        assert.equal('name', s.index.name.name)
+        assert.equal('name', s.index[1].name)
+        assert.is_nil(s.index.nobody)
+    end)
+
+    it('gives back what was put in', function()
+        assert.same({ 1, 'ann', 30 }, s:get(1):totable())
+        assert.same({ 2, 'bob', 20 }, s:get({ 2 }):totable())
+        assert.is_nil(s:get(4))
+        assert.equal(2, s.index.name:get('bob').id)
+        assert.equal(s:get(1), s.index.name:get('ann'))
+    end)
+
+    it('refuses a second tuple with the same unique key', function()
+        for _, tuple in ipairs({ { 1, 'dan' }, { 4, 'ann' } }) do
+            local ok, err = pcall(s.insert, s, tuple)
+            assert.is_false(ok)
+            assert.equal(box.error.DUPLICATE, err.code)
+            assert.equal('ERROR_DUPLICATE', err.name)
+            assert.equal(err.message, tostring(err))
+        end
+        assert.equal(3, s:count())
+    end)
+
+    it('refuses a tuple that does not fit its format', function()
+        for _, tuple in ipairs({ { 'x', 'dan' }, { 4 }, { 4, 5 } }) do
+            local ok, err = pcall(s.insert, s, tuple)
+            assert.is_false(ok)
+            assert.equal(box.error.SCHEMA, err.code)
+        end
+    end)
+
+    it('replaces, updates and deletes', function()
+        assert.same({ 1, 'amy', 31 }, s:replace({ 1, 'amy', 31 }):totable())
+        assert.same({ 1, 'amy', 32 }, s:update(1, { { '+', 3, 1 } }):totable())
+        assert.same({ 1, 'zoe', 32 }, s:update(1, { { '=', 'name', 'zoe' } }):totable())
+        assert.is_nil(s:update(9, { { '+', 3, 1 } }))
+        assert.same({ 1, 'zoe', 32 }, s.index.name:delete('zoe'):totable())
+        assert.is_nil(s:delete(1))
+        assert.equal(2, s:count())
+    end)
+
+    it('upserts', function()
+        s:upsert({ 4, 'dan', 1 }, { { '+', 'age', 1 } })
+        assert.equal(1, s:get(4).age)
+        s:upsert({ 4, 'dan', 1 }, { { '+', 'age', 1 } })
+        assert.equal(2, s:get(4).age)
+    end)
+
+    it('selects in order of an index', function()
+        assert.equal('1 2 3', ids(s:select()))
+        assert.equal('2', ids(s:select(2)))
+        assert.equal('2 3', ids(s:select(2, { iterator = 'GE' })))
+        assert.equal('3', ids(s:select(2, { iterator = box.index.GT })))
+        assert.equal('1', ids(s:select(2, { iterator = 'lt' })))
+        assert.equal('2 1', ids(s:select(2, { iterator = 'LE' })))
+        assert.equal('3 2 1', ids(s:select({}, { iterator = 'REQ' })))
+        assert.equal('2', ids(s:select({}, { limit = 1, offset = 1 })))
+        assert.equal('', ids(s:select({}, { limit = 0 })))
+        assert.equal('1 3', ids(s.index.age:select(30)))
+        assert.equal('2 1 3', ids(s.index.age:select()))
+    end)
+
+    it('refuses an iterator that does not exist', function()
+        assert.has_error(function() s:select(1, { iterator = 'NEAR' }) end)
+    end)
+
+    it('counts', function()
+        assert.equal(3, s:count())
+        assert.equal(2, s.index.age:count(30))
+        assert.equal(2, s:count(1, { iterator = 'GT' }))
+        assert.is_true(s:len() >= 3)
+    end)
+
+    it('knows the smallest and the largest key', function()
+        assert.equal(1, s.index.pk:min().id)
+        assert.equal(3, s.index.pk:max().id)
+        assert.equal(20, s.index.age:min().age)
+        assert.equal(30, s.index.age:max().age)
+    end)
+
+    it('is walked by pairs, outside and inside of a transaction', function()
+        local function walk(...)
+            local result = {}
+            for n, t in s:pairs(...) do
+                result[n] = t
+            end
+            return ids(result)
+        end
+        assert.equal('1 2 3', walk())
+        assert.equal('2 3', walk(2, { iterator = 'GE' }))
+        box.begin()
+        assert.equal('1 2 3', walk())
+        assert.equal('3 2 1', walk(nil, { iterator = 'REQ' }))
+        s:insert({ 4, 'dan' })
+        assert.equal('1 2 3 4', walk())
+        box.rollback()
+        assert.equal('1 2 3', walk())
+    end)
+
+    it('may be changed while pairs walks it', function()
+        for _, t in s:pairs() do
+            s:delete(t.id)
+        end
+        assert.equal(0, s:count())
+    end)
+
+    it('tells and changes its format', function()
+        assert.equal('name', s:format()[2].name)
+        s:format({ { 'id', 'unsigned' }, { 'title', 'string' } })
+        assert.equal('ann', s:get(1).title)
+    end)
+
+    it('is emptied by truncate', function()
+        s:truncate()
+        assert.equal(0, s:count())
+        assert.equal(0, s.index.age:count())
+        s:insert({ 1, 'ann' })
+        assert.equal(1, s:count())
+    end)
+
+    it('loses an index by drop', function()
+        s.index.age:drop()
+        assert.is_nil(s.index.age)
+        assert.is_not_nil(s.index.name)
+    end)
+
+    it('says how its methods are called', function()
+        assert.has_error(function() s.select(1) end, 'use object:select(..) instead of object.select(..)')
+    end)
+end)
