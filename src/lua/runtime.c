@@ -151,7 +151,11 @@ static int take_reference(lua_State *L, const char *name)
 static int set_up(lua_State *L, struct lua_runtime *runtime, void *arg)
 {
     (void)arg;
-    luaL_openlibs(L);
+    luaL_openlibs(L); /* turns the compiler on */
+#if !PERIGEE_LUAJIT_CHECKHOOK
+    if (!runtime->options.trusted)
+        luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+#endif
     preload_builtins(L);
     make_native(L, runtime);
     lua_newtable(L);
@@ -204,10 +208,6 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
         free(runtime);
         return diag_set(ERROR_MEMORY, "out of memory for a Lua state");
     }
-#if !PERIGEE_LUAJIT_CHECKHOOK
-    if (!options->trusted)
-        luaJIT_setmode(runtime->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
-#endif
     lua__deadline_create(&runtime->deadline, options->watchdog, runtime->L);
     runtime->tracing = true;
     int code = lua__protect(runtime, set_up, NULL);
