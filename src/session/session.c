@@ -315,6 +315,7 @@ static size_t resp_batch_execute(struct session *session, const struct resp_requ
 {
     size_t done = 0;
     session->batch++;
+    struct session_prefetch_try prefetch = session__prefetch(session, requests, count);
     for (unsigned n = 0; n < count; n++) {
         if (session->closing || (n > 0 && out_full(session))) {
             resp_restart(session);
@@ -326,6 +327,7 @@ static size_t resp_batch_execute(struct session *session, const struct resp_requ
                              requests[n].argc);
         done += requests[n].size;
     }
+    session__prefetch_end(session, prefetch, count);
     resp_parser_recycle(&session->resp);
     return done;
 }

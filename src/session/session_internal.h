@@ -103,7 +103,9 @@ struct session_worker {
     struct lua_runtime *lua;
     struct mp_buffer args, result; /* scratch for Lua calls */
     uint64_t now_ms;               /* the time of the commands being executed */
-    unsigned now_left;             /* commands until it is read again */
+    double batch_cost[2];          /* ticks a request, [1] with the rows prefetched */
+    unsigned batches;
+    unsigned now_left; /* commands until it is read again */
     uint64_t scripts_generation;
     uint64_t scripts_seen[SERVICE_SCRIPTS_MAX]; /* fingerprints of scripts that the service has */
 };
@@ -268,6 +270,17 @@ const struct session_command *session__resolve(struct session *session,
 
 /* Runs a data command in a transaction of its own; as a command's function returns. */
 int session__run_redis(struct session *session, struct session_request *request);
+
+/* session_prefetch.c: brings the rows that a batch of requests names into the cache, when that has
+ * paid lately; and after the batch notes what it cost. */
+struct session_prefetch_try {
+    bool counts, on;
+    uint64_t start_ticks;
+};
+struct session_prefetch_try session__prefetch(struct session *session,
+                                              const struct resp_request *requests, unsigned count);
+void session__prefetch_end(struct session *session, struct session_prefetch_try try,
+                           unsigned count);
 
 /* session_rpc.c: the same for a MessagePack-RPC message. */
 void session__execute_rpc(struct session *session, const struct rpc_request *request);

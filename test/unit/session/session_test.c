@@ -118,6 +118,52 @@ static void requests_may_arrive_in_any_pieces(void **state)
     }
 }
 
+static void a_pipeline_over_many_keys_is_answered_key_by_key(void **state)
+{
+    (void)state;
+    enum { KEYS = 3000, PIPELINE = 40 };
+    struct random random;
+    random_create(&random, test_seed());
+    for (unsigned key = 0; key < KEYS; key++)
+        session_fixture_text(fixture, one, "set key:%u %u", key, key);
+    for (unsigned round = 0; round < 200; round++) {
+        char request[PIPELINE * 32], reply[PIPELINE * 32];
+        size_t asked = 0, answered = 0;
+        for (unsigned n = 0; n < PIPELINE; n++) {
+            unsigned key = (unsigned)random_below(&random, KEYS + 100);
+            char value[16];
+            int size = sprintf(value, "%u", key);
+            asked +=
+                (size_t)sprintf(request + asked, n % 7 ? "get key:%u\r\n" : "echo %u\r\n", key);
+            answered += (size_t)sprintf(
+                reply + answered, n % 7 && key >= KEYS ? "$-1\r\n" : "$%d\r\n%s\r\n", size, value);
+        }
+        assert_string_equal(session_fixture_bytes(fixture, one, request, asked), reply);
+    }
+}
+
+static void memory_that_is_used_up_stops_writes_only(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n+OK\r\n", "set a 1\r\nset b 1");
+    char value[4000]; /* enough of them to be accounted for */
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = 0;
+    for (unsigned n = 0; n < 100; n++)
+        expect(one, "+OK\r\n", "set big:%u %s", n, value);
+    heap_limit_set(db_heap(fixture->db), 1);
+    expect(one, "-OOM command not allowed when used memory > 'maxmemory'.\r\n", "set a 2");
+    expect(one, "-OOM command not allowed when used memory > 'maxmemory'.\r\n", "incr a");
+    expect(one,
+           "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n-OOM command not allowed when used memory > "
+           "'maxmemory'.\r\n$1\r\n1\r\n",
+           "multi\r\nset a 2\r\nget a\r\nexec");
+    expect(one, "$1\r\n1\r\n", "get a");
+    expect(one, ":1\r\n", "del b");
+    heap_limit_set(db_heap(fixture->db), 0);
+    expect(one, ":2\r\n", "incr a");
+}
+
 static void a_connection_that_does_not_read_is_not_read_from(void **state)
 {
     (void)state;
@@ -267,6 +313,8 @@ int main(void)
         WITH_SESSIONS(a_pipeline_is_answered_in_order),
         WITH_SESSIONS(an_empty_request_is_not_answered),
         WITH_SESSIONS(requests_may_arrive_in_any_pieces),
+        WITH_SESSIONS(a_pipeline_over_many_keys_is_answered_key_by_key),
+        WITH_SESSIONS(memory_that_is_used_up_stops_writes_only),
         WITH_SESSIONS(a_connection_that_does_not_read_is_not_read_from),
         WITH_SESSIONS(output_beyond_its_limit_ends_the_connection),
         WITH_SESSIONS(malformed_input_is_answered_by_an_error_and_the_end),
