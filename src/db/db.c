@@ -254,7 +254,8 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
                               .durability = options->durability,
                               .buffer_max = options->worker_max + 1,
                               .on_advance = options->on_advance,
-                              .arg = options->arg};
+                              .arg = options->arg,
+                              .skip_flush = options->skip_flush};
     struct replay replay = {.db = db};
     if ((rc = wal_open(&wal, replay_record, &replay, &stats->log, &db->wal)) != 0)
         return rc;
@@ -333,28 +334,28 @@ static void catalogs_release_older(struct db_worker *worker)
     }
 }
 
-const struct catalog *db_catalog(struct db_worker *worker)
+static void catalog_take_newest(struct db_worker *worker)
 {
     struct db *db = worker->db;
-    struct txn *txn = txn_current(worker->txn);
-    if (worker->held_count > 0 &&
-        worker->held[worker->held_count - 1]->version == load_acquire(&db->schema_version)) {
-        if (worker->held_count > 1 && txn == NULL)
-            catalogs_release_older(worker);
-        return worker->held[worker->held_count - 1];
-    }
-    if (txn == NULL)
-        catalogs_release_older(worker);
-    if (worker->held_count == HELD_CATALOGS_MAX) {
-        /* Only a transaction that only reads can live through so many changes; it goes on with the
-         * picture it has. */
-        return worker->held[worker->held_count - 1];
-    }
+    catalogs_release_older(worker);
     pthread_mutex_lock(&db->catalog_mutex);
     atomic_fetch_add(&db->catalog->references, 1);
     worker->held[worker->held_count++] = db->catalog;
     pthread_mutex_unlock(&db->catalog_mutex);
-    if (txn == NULL)
+}
+
+const struct catalog *db_catalog(struct db_worker *worker)
+{
+    bool inside = txn_current(worker->txn) != NULL;
+    uint64_t begun = txn_worker_begun(worker->txn);
+    if (inside && worker->held_begun == begun && worker->held_count > 0)
+        return worker->held[worker->held_count - 1];
+    if (worker->held_count == 0 ||
+        worker->held[worker->held_count - 1]->version != load_acquire(&worker->db->schema_version))
+        catalog_take_newest(worker);
+    if (inside)
+        worker->held_begun = begun;
+    else
         catalogs_release_older(worker);
     return worker->held[worker->held_count - 1];
 }

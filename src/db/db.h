@@ -29,6 +29,7 @@ struct db_options {
     uint64_t memory_max;           /* bytes of the head; 0: no limit */
     void (*on_advance)(void *arg); /* see wal.h */
     void *arg;
+    bool skip_flush; /* only for the test that proves that the crash test sees a missing flush */
 };
 
 struct db_open_stats {
@@ -53,9 +54,10 @@ struct clock *db_clock(struct db *db);
 struct txn_system *db_txn_system(struct db *db);
 
 /*
- * The catalog as of now. Valid while the worker's transaction runs, or until the next call on this
- * worker when none does; immutable. Statements check at commit that the space they worked under has
- * not changed since (invariant 21).
+ * The catalog. In a transaction: the newest at the first call, the same in every later one, valid
+ * until it ends; spaces and indexes that statements are given come from there. Without one: the
+ * newest, to be looked at until the next call on this worker. Immutable. Statements check at commit
+ * that the space they worked under has not changed since (invariant 21).
  */
 const struct catalog *db_catalog(struct db_worker *worker);
 

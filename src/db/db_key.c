@@ -99,8 +99,8 @@ static unsigned char *parts_encode(const struct index *index, const char *const 
     return out;
 }
 
-int db__key_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
-                     struct key_bytes *out)
+static int key_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
+                        bool complain, struct key_bytes *out)
 {
     const struct index *primary = index->space->indexes[0];
     const char *fields[INDEX_PARTS_MAX], *primary_fields[INDEX_PARTS_MAX];
@@ -112,20 +112,26 @@ int db__key_of_tuple(struct arena *arena, const struct index *index, const char 
     }
     unsigned char *data = arena_alloc(arena, size);
     if (data == NULL)
-        return diag_set(ERROR_MEMORY, "no memory for a key");
+        return complain ? diag_set(ERROR_MEMORY, "no memory for a key") : ERROR_MEMORY;
     out->data = data;
     out->has_nil = false;
-    unsigned char *end = parts_encode(index, fields, data, &out->has_nil, true);
+    unsigned char *end = parts_encode(index, fields, data, &out->has_nil, complain);
     if (end == NULL)
         return ERROR_SCHEMA;
     out->parts_size = (size_t)(end - data);
     if (index != primary) {
         bool unused = false;
-        if ((end = parts_encode(primary, primary_fields, end, &unused, true)) == NULL)
+        if ((end = parts_encode(primary, primary_fields, end, &unused, complain)) == NULL)
             return ERROR_SCHEMA;
     }
     out->size = (size_t)(end - data);
     return 0;
+}
+
+int db__key_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
+                     struct key_bytes *out)
+{
+    return key_of_tuple(arena, index, tuple, true, out);
 }
 
 int db__key_of_array(struct arena *arena, const struct index *index, const char *key, bool exact,
@@ -198,7 +204,8 @@ void db__version_dropped(struct head *head, struct txn_worker *worker, struct ro
     arena_create(&arena, 0);
     for (uint32_t i = 1; i < space->index_count; i++) {
         struct key_bytes key;
-        if (db__key_of_tuple(&arena, space->indexes[i], dropped->bytes, &key) == 0)
+        /* Quietly: a statement that failed keeps its message when it is undone. */
+        if (key_of_tuple(&arena, space->indexes[i], dropped->bytes, false, &key) == 0)
             txn_entry_sweep(worker, &space->indexes[i]->scan, key.data, key.size, row);
     }
     arena_destroy(&arena);

@@ -19,7 +19,7 @@
 #include "db/space.h"
 #include "storage/engine.h"
 
-enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 8 };
+enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 2 };
 
 struct store {
     struct head head;
@@ -59,8 +59,11 @@ struct db {
 struct db_worker {
     struct db *db;
     struct txn_worker *txn;
-    struct catalog *held[HELD_CATALOGS_MAX]; /* the last one is in use */
+    struct catalog *held[HELD_CATALOGS_MAX]; /* the last one is in use; the one before it may still
+                                                be by the caller who took it before the transaction
+                                                began */
     unsigned held_count;
+    uint64_t held_begun; /* the transaction whose picture the last one is (txn_worker_begun) */
 };
 
 /* Stores. `find` gives NULL when there is none; `make` adds one with an empty head. */

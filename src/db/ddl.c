@@ -26,11 +26,22 @@ static void free_entries(void *object, void *arg)
     txn_entries_delete(arg, object);
 }
 
-/* In the gate, after the commit: nothing may fail. */
+/*
+ * In the gate, after the commit: nothing may fail. The picture waits until its rows are durable,
+ * for readers at V never wait and must not see what a crash takes back (invariant 8). When the log
+ * fails meanwhile the old picture stays in force: no transaction that may write will begin.
+ */
 static void hand_over(struct txn *txn, void *arg)
 {
     struct ddl *ddl = arg;
     struct tree_thread *thread = txn_worker_thread(txn_worker_of(txn));
+    if (wal_wait(ddl->db->wal, txn_seen_ts(txn)) != 0) {
+        db__catalog_release(ddl->after);
+        return;
+    }
+    /* First what makes the dropped unreachable for those who come in from now on, then retire it.
+     */
+    db__catalog_publish(ddl->db, ddl->after);
     if (ddl->dropped_tree_store != NULL) {
         struct tree **tree = &ddl->dropped_tree_store->trees[ddl->dropped_tree_id];
         epoch_retire(thread->epoch, *tree, free_entries, thread);
@@ -41,7 +52,6 @@ static void hand_over(struct txn *txn, void *arg)
         db__store_unlink(ddl->db, ddl->dropped_store);
         epoch_retire(thread->epoch, ddl->dropped_store, free_store, thread);
     }
-    db__catalog_publish(ddl->db, ddl->after);
 }
 
 /* Takes back what was made outside of the transaction. */

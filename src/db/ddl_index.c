@@ -56,6 +56,13 @@ static int part_type(const char **data, struct index_part *part, bool *given)
     return 0;
 }
 
+bool ddl__part_fits(enum key_type part, enum key_type field)
+{
+    return part == field || part == KEY_ANY || field == KEY_ANY ||
+           (part == KEY_NUMBER && field <= KEY_DOUBLE) ||
+           (part == KEY_INTEGER && field == KEY_UNSIGNED);
+}
+
 /* Fills in what the format says and checks that the two agree. */
 static int part_settle(const struct space *space, struct index_part *part, bool type_given,
                        bool nullable_given)
@@ -72,9 +79,7 @@ static int part_settle(const struct space *space, struct index_part *part, bool 
                         field->type_name);
     if (!type_given)
         part->type = field->type;
-    else if (part->type != field->type && part->type != KEY_ANY && field->type != KEY_ANY &&
-             !(part->type == KEY_NUMBER && field->type <= KEY_DOUBLE) &&
-             !(part->type == KEY_INTEGER && field->type == KEY_UNSIGNED))
+    else if (!ddl__part_fits(part->type, field->type))
         return diag_set(ERROR_SCHEMA, "the part is %s, but field \"%s\" is %s",
                         key_type_name(part->type), field->name, field->type_name);
     if (!nullable_given)

@@ -49,6 +49,10 @@ int ddl__options_read(const char *what, const char *map, struct ddl_option *opti
 bool ddl__option_bool(const struct ddl_option *option, bool otherwise);
 bool ddl__name_is(const char *value, const char *name);
 
+/* Whether an index may have a part of one type over a field of the other. A field of any type is
+ * checked value by value. */
+bool ddl__part_fits(enum key_type part, enum key_type field);
+
 int ddl__name_check(const char *what, const char *name, size_t size);
 int ddl__space_find(struct ddl *ddl, uint32_t id, struct space **out);
 

@@ -152,6 +152,32 @@ static int array_check(const char *value, const char *what)
                : diag_set(ERROR_INVALID, "%s must be an array", what);
 }
 
+/* The row with this key of a secondary index. */
+static int row_find_secondary(struct txn *txn, struct index *index, const char *key,
+                              const struct key_bytes *bytes, bool for_update,
+                              const struct version **out)
+{
+    struct space_cursor cursor;
+    struct row *row;
+    int rc = space_cursor_open(&cursor, txn, index, ITERATOR_EQ, key);
+    if (rc == 0)
+        rc = txn_cursor_next(&cursor.cursor, &row, out);
+    if (rc != 0 || !for_update)
+        return rc == ERROR_END ? 0 : rc;
+    /* Under read committed the row may have changed since the index was read: what is going to be
+     * written must come from the latest, and that must still have the key. */
+    rc = txn_get_for_update(txn, index->space->head, row->key, row->key_size, out);
+    struct key_bytes now;
+    if (rc == 0 && *out != NULL)
+        rc = db__key_of_tuple(txn_arena(txn), index, (*out)->bytes, &now);
+    if (rc == 0 && *out != NULL &&
+        (now.parts_size != bytes->size || memcmp(now.data, bytes->data, bytes->size) != 0)) {
+        txn_doom(txn);
+        rc = ERROR_CONFLICT;
+    }
+    return rc;
+}
+
 /* The row with exactly this key of a unique index. */
 static int row_find(struct txn *txn, struct index *index, const char *key, bool for_update,
                     const struct version **out)
@@ -171,12 +197,7 @@ static int row_find(struct txn *txn, struct index *index, const char *key, bool 
     if (index->id == 0)
         return for_update ? txn_get_for_update(txn, index->space->head, bytes.data, bytes.size, out)
                           : txn_get(txn, index->space->head, bytes.data, bytes.size, out);
-    struct space_cursor cursor;
-    struct row *row;
-    rc = space_cursor_open(&cursor, txn, index, ITERATOR_EQ, key);
-    if (rc == 0)
-        rc = txn_cursor_next(&cursor.cursor, &row, out);
-    return rc == ERROR_END ? 0 : rc;
+    return row_find_secondary(txn, index, key, &bytes, for_update, out);
 }
 
 int space_get(struct txn *txn, struct index *index, const char *key, struct tuple_ref *out)
