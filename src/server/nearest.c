@@ -3,6 +3,7 @@
 /* The distance by the usual table of prefixes, of which three rows are kept. */
 #include "server/nearest.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum { WORD_MAX = 63 };
@@ -41,7 +42,8 @@ const char *nearest_word(const char *word, const char *(*at)(size_t n, void *arg
     const char *best = NULL;
     unsigned best_distance = (unsigned)(strnlen(word, WORD_MAX) + 1) / 2 + 1;
     for (size_t n = 0; n < count; n++) {
-        unsigned distance = nearest_distance(word, at(n, arg));
+        bool begins = *word && strncmp(word, at(n, arg), strlen(word)) == 0;
+        unsigned distance = begins ? 1 : nearest_distance(word, at(n, arg));
         if (distance < best_distance) {
             best = at(n, arg);
             best_distance = distance;

@@ -14,7 +14,7 @@
 unsigned nearest_distance(const char *left, const char *right);
 
 /* Among `count` words, each found by at(n, arg), the nearest one, or NULL when even that has too
- * little in common with `word` to be what was meant. */
+ * little in common with `word` to be what was meant. One that begins with `word` is near. */
 const char *nearest_word(const char *word, const char *(*at)(size_t n, void *arg), void *arg,
                          size_t count);
 
