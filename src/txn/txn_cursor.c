@@ -14,8 +14,6 @@
  */
 #include "txn/txn_private.h"
 
-#include <string.h>
-
 #include "base/error.h"
 
 /* Mixes an address, so that sums of different sets of rows differ (splitmix64's finisher). */
@@ -25,29 +23,6 @@ static uint64_t row_hash(const struct row *row)
     x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
     return x ^ (x >> 31);
-}
-
-static int key_compare(const void *a, size_t a_size, const void *b, size_t b_size)
-{
-    size_t common = a_size < b_size ? a_size : b_size;
-    int order = common == 0 ? 0 : memcmp(a, b, common);
-    if (order != 0)
-        return order;
-    return a_size < b_size ? -1 : a_size > b_size;
-}
-
-static bool within(const struct txn_range *range, const void *key, size_t key_size)
-{
-    if (range->backward) {
-        if (range->lower == NULL)
-            return true;
-        int order = key_compare(key, key_size, range->lower, range->lower_size);
-        return order > 0 || (order == 0 && range->lower_inclusive);
-    }
-    if (range->upper == NULL)
-        return true;
-    int order = key_compare(key, key_size, range->upper, range->upper_size);
-    return order < 0 || (order == 0 && range->upper_inclusive);
 }
 
 static struct row *item_row(const struct txn_index *index, struct item *item)
@@ -68,12 +43,16 @@ static int leaf_read(const struct tree_leaf *leaf, uint64_t version, void *arg)
 
 static void tree_start(struct tree_cursor *cursor, struct tree *tree, const struct txn_range *range)
 {
-    if (range->backward)
-        tree_cursor_create(cursor, tree, range->upper, range->upper_size,
-                           range->upper == NULL || range->upper_inclusive, true);
-    else
-        tree_cursor_create(cursor, tree, range->lower, range->lower_size,
-                           range->lower == NULL || range->lower_inclusive, false);
+    const void *from = range->backward ? range->upper : range->lower;
+    const void *until = range->backward ? range->lower : range->upper;
+    size_t from_size = range->backward ? range->upper_size : range->lower_size;
+    size_t until_size = range->backward ? range->lower_size : range->upper_size;
+    bool from_inclusive = range->backward ? range->upper_inclusive : range->lower_inclusive;
+    bool until_inclusive = range->backward ? range->lower_inclusive : range->upper_inclusive;
+    tree_cursor_create(cursor, tree, from, from_size, from == NULL || from_inclusive,
+                       range->backward);
+    if (until != NULL)
+        tree_cursor_until(cursor, until, until_size, until_inclusive);
 }
 
 /* Copies a bound into the transaction's arena; false when memory is out. */
@@ -182,7 +161,7 @@ int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct ve
         struct item *item = tree_cursor_next(&cursor->tree, &rc);
         if (rc != 0)
             return rc;
-        if (item == NULL || !within(&cursor->range, item->key, item->key_size)) {
+        if (item == NULL) {
             range_ends_at(cursor, NULL);
             return ERROR_END;
         }
@@ -213,8 +192,7 @@ bool txn__range_unchanged(struct txn *txn, struct txn_range_read *range, uint64_
     tree_start(&cursor, range->index.tree, &range->range);
     uint64_t sum = 0, count = 0;
     struct item *item;
-    while ((item = tree_cursor_next(&cursor, NULL)) != NULL &&
-           within(&range->range, item->key, item->key_size)) {
+    while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         struct row *row = item_row(&range->index, item);
         const struct version *version = txn__visible(row, ts, txn->descriptor, false, NULL);
         if (shown(&range->index, item, version)) {
