@@ -102,10 +102,14 @@ local function add_loaders(environment)
         if type(chunk) == 'function' then
             chunk = read_pieces(chunk)
         end
-        if type(chunk) ~= 'string' then
-            return nil, 'a chunk is text'
+        if other == nil then
+            other = environment
         end
-        return real_load(chunk, name or '=(load)', 't', other == nil and environment or other)
+        -- LuaJIT takes the state's globals when the environment is no table
+        if type(chunk) ~= 'string' or type(other) ~= 'table' then
+            return nil, 'a chunk is text, and its environment a table'
+        end
+        return real_load(chunk, tostring(name or '=(load)'), 't', other)
     end
     function environment.loadstring(chunk, name)
         return environment.load(chunk, name)

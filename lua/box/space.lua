@@ -44,16 +44,25 @@ local function put_key(key)
     return 1
 end
 
-local function iterator_of(options, has_key)
-    local iterator = type(options) == 'table' and options.iterator or options
-    if iterator == nil or type(iterator) == 'table' then
-        return has_key == 1 and iterators.EQ or iterators.ALL
+--- The number of the iterator that options name, or nil. To be asked for before the key is encoded, because
+--- options of a user's may run code.
+local function iterator_of(options)
+    local iterator = options
+    if type(options) == 'table' then
+        iterator = options.iterator
+    end
+    if iterator == nil then
+        return nil
     end
     local number = type(iterator) == 'string' and iterators[iterator:upper()] or iterator
-    if type(number) ~= 'number' or number < 0 or number > 6 then
+    if type(number) ~= 'number' or not (number >= 0 and number <= 6) then
         raise(core.ERROR_INVALID, 'unknown iterator ' .. tostring(iterator))
     end
     return number
+end
+
+local function default_iterator(has_key)
+    return has_key == 1 and iterators.EQ or iterators.ALL
 end
 
 -- -------------------------------------------------------------------------------- statements
@@ -88,12 +97,12 @@ local function put(operation, space_id, content)
 end
 
 local function select(space_id, index_id, key, options)
-    local has_key = put_key(key)
-    local iterator = iterator_of(options, has_key)
-    local limit, offset = huge, 0
+    local iterator, limit, offset = iterator_of(options), huge, 0
     if type(options) == 'table' then
         limit, offset = options.limit or huge, options.offset or 0
     end
+    local has_key = put_key(key)
+    iterator = iterator or default_iterator(has_key)
     check(api.select(runtime, space_id, index_id, iterator, has_key, offset, limit, row))
     local data, found = row.data, {}
     for n = 1, row.size do
@@ -105,9 +114,10 @@ local function select(space_id, index_id, key, options)
 end
 
 local function count(space_id, index_id, key, options)
+    local iterator, number = iterator_of(options), ffi.new('double[1]')
     local has_key = put_key(key)
-    local number = ffi.new('double[1]')
-    check(api.count(runtime, space_id, index_id, iterator_of(options, has_key), has_key, number))
+    iterator = iterator or default_iterator(has_key)
+    check(api.count(runtime, space_id, index_id, iterator, has_key, number))
     return number[0]
 end
 
@@ -159,8 +169,9 @@ local function over_rows(rows, number, space_id)
 end
 
 local function iterate(space_id, index_id, key, options)
+    local iterator = iterator_of(options)
     local has_key = put_key(key)
-    local iterator = iterator_of(options, has_key)
+    iterator = iterator or default_iterator(has_key)
     if api.in_transaction(runtime) ~= 0 then
         local cursor = ffi.new('struct perigee_cursor')
         check(api.cursor_open(runtime, space_id, index_id, iterator, has_key, cursor))

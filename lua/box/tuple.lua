@@ -119,17 +119,16 @@ function methods.tomap(self, options)
     return result
 end
 
-local function next_field(self, position)
-    position = position + 1
-    if position <= length(self) then
-        return position, field(self, position)
-    end
-end
-
 --- for position, content in t:ipairs() do .. end
+--- A closure, for a function that takes the tuple could be given something else.
 function methods.ipairs(self)
     check_tuple(self)
-    return next_field, self, 0
+    return function(_, position)
+        position = position + 1
+        if position <= length(self) then
+            return position, field(self, position)
+        end
+    end, nil, 0
 end
 methods.pairs = methods.ipairs
 

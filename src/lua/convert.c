@@ -309,34 +309,34 @@ int lua__push_array(lua_State *L, struct lua_runtime *runtime, const char *array
 
 /* ------------------------------------------------------------------------------- the binding */
 
-static struct mp_buffer *slot(lua_State *L, struct lua_runtime *runtime)
-{
-    return &runtime->args[lua_tointeger(L, 1) == 1];
-}
-
-/* encode(slot, value): into runtime->args[slot]. A value that is neither table nor tuple becomes an
- * array of one. */
+/*
+ * encode(slot, value): an array into runtime->args[slot]. A value that is neither table nor tuple
+ * becomes an array of one. What is in the slot is replaced when the new value is whole, so that a
+ * statement never reads a part of one.
+ */
 static int native_encode(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
-    struct mp_buffer *out = slot(L, runtime);
+    struct mp_buffer *out = &runtime->scratch, *slot = &runtime->args[lua_tointeger(L, 1) == 1];
+    int type = lua_type(L, 2);
     mp_buffer_reset(out, 65536);
-    if (lua_type(L, 2) == LUA_TNUMBER || lua_type(L, 2) == LUA_TSTRING ||
-        lua_type(L, 2) == LUA_TBOOLEAN)
-        mp_put_array(out, 1);
     lua_settop(L, 2);
+    if (type != LUA_TTABLE && type != LUA_TYPE_CDATA)
+        mp_put_array(out, 1);
     lua__encode(L, runtime, 2, out, LUA__STRICT);
-    switch (mp_typeof(*out->data)) {
-    case MP_ARRAY:
-        break;
-    case MP_MAP:
+    enum mp_type kind = mp_typeof(*out->data);
+    if (kind == MP_MAP)
         return luaL_error(L, "an array is expected, not a map");
-    default: { /* a 64-bit integer, or box.NULL */
+    if (kind != MP_ARRAY) { /* a 64-bit integer, or box.NULL */
         mp_put_raw(out, "", 1);
         memmove(out->data + 1, out->data, out->size - 1);
         *out->data = (char)0x91;
     }
-    }
+    if (out->failed)
+        return lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory"));
+    struct mp_buffer other = *slot;
+    *slot = *out;
+    *out = other;
     return 0;
 }
 
@@ -376,7 +376,7 @@ static int native_elements(lua_State *L)
 static int native_pack(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
-    struct mp_buffer *out = &runtime->args[0];
+    struct mp_buffer *out = &runtime->scratch;
     lua_settop(L, 1);
     mp_buffer_reset(out, 65536);
     lua__encode(L, runtime, 1, out, LUA__STRICT);
@@ -410,7 +410,7 @@ static int json_result(lua_State *L, struct lua_runtime *runtime, struct json_bu
 static int native_json_encode(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
-    struct mp_buffer *out = &runtime->args[0];
+    struct mp_buffer *out = &runtime->scratch;
     struct json_buffer json;
     lua_settop(L, 1);
     mp_buffer_reset(out, 65536);
@@ -423,7 +423,7 @@ static int native_json_encode(lua_State *L)
 static int native_json_decode(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
-    struct mp_buffer *keep = &runtime->args[0];
+    struct mp_buffer *keep = &runtime->scratch;
     struct json_buffer packed;
     size_t size;
     const char *text = luaL_checklstring(L, 1, &size);

@@ -74,6 +74,8 @@ struct lua_runtime {
     uint64_t now_ms;       /* of the run */
 
     struct mp_buffer args[2]; /* what native.encode made for the statement that follows */
+    struct mp_buffer scratch; /* where values are made; never what a statement reads */
+    struct mp_buffer pairs;   /* what a callback gave, also while a value is being made */
     struct mp_buffer copy;    /* the tuple of a statement that was a transaction of its own */
     struct mp_buffer rows;    /* what the last select gave: for each its size as u32, its bytes */
     struct mp_buffer result;  /* what a call returns, until it has committed */

@@ -142,10 +142,26 @@ static int failure_code(struct lua_runtime *runtime, int status)
     return diag_set(runtime->error_code, "%s", runtime->message);
 }
 
+enum { COLLECTIONS_AFTER_MEMORY = 6 };
+
 static int collect(lua_State *L)
 {
-    lua_gc(L, LUA_GCCOLLECT, 0);
+    /* Each collection halves LuaJIT's string buffer, which may be as large as what did not fit. */
+    for (int i = 0; i < COLLECTIONS_AFTER_MEMORY; i++)
+        lua_gc(L, LUA_GCCOLLECT, 0);
     return 0;
+}
+
+/* After memory was out: frees what is garbage, without a limit, for collecting may allocate a
+ * little. */
+static void make_room(struct lua_runtime *runtime)
+{
+    size_t limit = runtime->memory_bytes_max;
+    int top = lua_gettop(runtime->L);
+    runtime->memory_bytes_max = 0;
+    lua_cpcall(runtime->L, collect, NULL);
+    lua_settop(runtime->L, top);
+    runtime->memory_bytes_max = limit;
 }
 
 int lua__protect(struct lua_runtime *runtime,
@@ -163,10 +179,8 @@ int lua__protect(struct lua_runtime *runtime,
     int code = call.code;
     if (status != 0)
         code = failure_code(runtime, status);
-    if (code == ERROR_MEMORY) {
-        lua_cpcall(L, collect, NULL);
-        lua_settop(L, top);
-    }
+    if (code == ERROR_MEMORY)
+        make_room(runtime);
     return code;
 }
 

@@ -172,6 +172,11 @@ static int set_up(lua_State *L, struct lua_runtime *runtime, void *arg)
     runtime->ref_make = take_reference(L, "make");
     runtime->ref_serializers = take_reference(L, "serializers");
     runtime->ref_hooks = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (!runtime->options.trusted) {
+        /* A chunk that should ever be loaded without an environment finds nothing. */
+        lua_newtable(L);
+        lua_replace(L, LUA_GLOBALSINDEX);
+    }
     return 0;
 }
 
@@ -179,6 +184,8 @@ static void free_buffers(struct lua_runtime *runtime)
 {
     mp_buffer_destroy(&runtime->args[0]);
     mp_buffer_destroy(&runtime->args[1]);
+    mp_buffer_destroy(&runtime->scratch);
+    mp_buffer_destroy(&runtime->pairs);
     mp_buffer_destroy(&runtime->copy);
     mp_buffer_destroy(&runtime->rows);
     mp_buffer_destroy(&runtime->result);
@@ -199,6 +206,8 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
     random_create(&runtime->random, random_seed());
     mp_buffer_create(&runtime->args[0]);
     mp_buffer_create(&runtime->args[1]);
+    mp_buffer_create(&runtime->scratch);
+    mp_buffer_create(&runtime->pairs);
     mp_buffer_create(&runtime->copy);
     mp_buffer_create(&runtime->rows);
     mp_buffer_create(&runtime->result);
@@ -405,7 +414,7 @@ static int native_log(lua_State *L)
 static int push_pairs(lua_State *L, struct lua_runtime *runtime,
                       uint32_t (*callback)(void *arg, struct mp_buffer *out))
 {
-    struct mp_buffer *pairs = &runtime->args[0];
+    struct mp_buffer *pairs = &runtime->pairs;
     mp_buffer_reset(pairs, 65536);
     uint32_t count = callback == NULL ? 0 : callback(runtime->options.callbacks.arg, pairs);
     const char *data = pairs->data;
@@ -435,7 +444,7 @@ static int native_configure(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
     const struct lua_callbacks *callbacks = &runtime->options.callbacks;
-    struct mp_buffer *table = &runtime->args[0];
+    struct mp_buffer *table = &runtime->scratch;
     if (callbacks->configure == NULL || !runtime->options.trusted)
         return lua__raise(L, runtime, diag_set(ERROR_ACCESS, "options can't be set from here"));
     mp_buffer_reset(table, 65536);

@@ -217,7 +217,7 @@ static bool is_empty(lua_State *L, int table)
 /* The table at index 2 or 3 as MessagePack; an absent one is an empty map. */
 static const char *options_at(lua_State *L, struct lua_runtime *runtime, int index)
 {
-    struct mp_buffer *out = &runtime->args[0];
+    struct mp_buffer *out = &runtime->scratch;
     mp_buffer_reset(out, 65536);
     if (lua_isnoneornil(L, index) || is_empty(L, index))
         mp_put_map(out, 0);
@@ -254,7 +254,7 @@ static int native_space_drop(lua_State *L)
 static int native_space_format(lua_State *L)
 {
     struct lua_runtime *runtime = check_ddl(L);
-    struct mp_buffer *out = &runtime->args[0];
+    struct mp_buffer *out = &runtime->scratch;
     uint32_t id = check_id(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     mp_buffer_reset(out, 65536);

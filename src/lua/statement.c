@@ -303,6 +303,8 @@ static int api_get_number(struct lua_runtime *runtime, uint32_t space_id, uint32
     mp_buffer_reset(&runtime->args[0], 65536);
     mp_put_array(&runtime->args[0], 1);
     lua__put_number(&runtime->args[0], number);
+    if (runtime->args[0].failed)
+        return diag_set(ERROR_MEMORY, "out of memory");
     return get(runtime, space_id, index_id, runtime->args[0].data, row);
 }
 

@@ -58,6 +58,10 @@ static void bytecode_is_not_loaded(void **state)
     assert_eval(*state, "load('\\27LJ\\2\\0\\0\\0')",
                 "[null,\"attempt to load chunk with wrong mode\"]");
     assert_eval(*state, "(loadstring('\\27Lua'))", "[null]");
+    assert_eval(*state, "(load('return io', 'x', 't', 5)), (load('return io', 'x', 't', false))",
+                "[null,null]");
+    assert_eval(*state, "load('return io', 'x', 't', {})(), coroutine.wrap(load('return io'))()",
+                "[null,null]");
 }
 
 static void strings_do_not_lead_to_their_library(void **state)
@@ -103,6 +107,7 @@ static void tuples_give_away_no_memory(void **state)
     assert_fails(f, "t.size = 2");
     assert_fails(f, "return t + 1");
     assert_fails(f, "t.totable({})");
+    assert_eval(f, "local step, a = t:ipairs() return a, step({}, 0)", "[null,1,1]");
     assert_fails(f, "t.unpack(box.NULL)");
     assert_fails(f, "return box.NULL[0]");
     assert_fails(f, "return box.NULL + 1");
@@ -152,6 +157,18 @@ static void safe_functions_work_as_they_do_elsewhere(void **state)
                 "[\"number\",\"number\",\"number\"]");
 }
 
+static void options_that_run_code_do_not_disturb_a_statement(void **state)
+{
+    struct lua_fixture *f = *state;
+    lua_fixture_do(f,
+                   "s = box.schema.space.create('s') s:create_index('pk') s:insert{1} s:insert{2}");
+    lua_fixture_do(f, "sly = setmetatable({}, {__index = function(_, k) "
+                      "pcall(s.insert, s, {7, {print}}) pcall(require('json').decode, '5') "
+                      "pcall(require('msgpack').encode, {1, print}) end})");
+    assert_eval(f, "s:select(2, sly), s:count(1, sly)", "[[[2]],1]");
+    assert_eval(f, "s:insert{3, box.info, s, box.schema, 5}[5]", "[5]");
+}
+
 static void a_trusted_state_has_everything(void **state)
 {
     assert_eval(*state,
@@ -194,6 +211,7 @@ int main(void)
         TEST(the_objects_of_box_can_not_be_changed),
         TEST(tuples_give_away_no_memory),
         TEST(safe_functions_work_as_they_do_elsewhere),
+        TEST(options_that_run_code_do_not_disturb_a_statement),
         TRUSTED(a_trusted_state_has_everything),
         TRUSTED(a_file_runs_with_its_arguments_and_its_error_has_a_stack),
 #undef TEST
