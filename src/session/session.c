@@ -421,7 +421,7 @@ static void input_execute(struct session *session)
 static void settle_after_input(struct session *session)
 {
     if (session->waited_ts && session->mark_first < session->mark_count)
-        wal_kick(session->service->wal);
+        wal_kick_early(session->service->wal);
     session->waited_ts = 0;
     if (session->out.failed || session->in.failed ||
         out_pending(session) > session->service->limits.output_bytes_max)

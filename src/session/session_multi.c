@@ -40,10 +40,20 @@ int session__multi(struct session *session, struct session_request *request)
     return 0;
 }
 
+/* What a connection may queue, or watch: as much as two requests of the largest size. */
+static size_t queue_bytes_max(const struct session *session)
+{
+    return 2 * session->service->limits.request_bytes_max;
+}
+
 int session__multi_queue(struct session *session, const struct session_command *command,
                          const struct redis_slice *argv, unsigned argc)
 {
     struct arena *arena = &session->queue_arena;
+    if (arena->used_bytes > queue_bytes_max(session)) {
+        session->multi_failed = true;
+        return diag_set(ERROR_MEMORY, "too much is queued in this transaction");
+    }
     struct session_queued *queued = arena_alloc(arena, sizeof *queued + argc * sizeof *argv);
     if (queued) {
         *queued = (struct session_queued){.command = command, .argc = argc};
@@ -111,6 +121,8 @@ static int watch_add(struct session *session, struct txn *txn, uint64_t now_ms,
                      const struct redis_slice *name)
 {
     struct redis_value value;
+    if (session->watch_arena.used_bytes > queue_bytes_max(session))
+        return diag_set(ERROR_MEMORY, "too much is watched by this connection");
     int rc = watch_look(session, txn, now_ms, name, &value);
     if (rc)
         return rc;

@@ -239,6 +239,26 @@ static void a_request_beyond_its_limit_is_refused(void **state)
     assert_true(session_wants_close(one));
 }
 
+static void what_is_queued_and_watched_is_bounded(void **state)
+{
+    (void)state;
+    session_delete(one);
+    session_delete(two);
+    session_fixture_delete(fixture);
+    start(NULL, (struct service_limits){.request_bytes_max = 100});
+    expect(one, "+OK\r\n", "multi");
+    unsigned queued = 0;
+    while (strcmp(session_fixture_text(fixture, one, "ping"), "+QUEUED\r\n") == 0)
+        assert_true(++queued < 100);
+    assert_string_equal(fixture->reply, "-OOM too much is queued in this transaction\r\n");
+    expect(one, "-EXECABORT Transaction discarded because of previous errors.\r\n", "exec");
+    unsigned watched = 0;
+    while (strcmp(session_fixture_text(fixture, two, "watch a"), "+OK\r\n") == 0)
+        assert_true(++watched < 100);
+    assert_string_equal(fixture->reply, "-OOM too much is watched by this connection\r\n");
+    expect(two, "+OK\r\n+OK\r\n", "unwatch\r\nwatch a");
+}
+
 static void quit_answers_and_ends_the_connection(void **state)
 {
     (void)state;
@@ -319,6 +339,7 @@ int main(void)
         WITH_SESSIONS(output_beyond_its_limit_ends_the_connection),
         WITH_SESSIONS(malformed_input_is_answered_by_an_error_and_the_end),
         WITH_SESSIONS(a_request_beyond_its_limit_is_refused),
+        WITH_SESSIONS(what_is_queued_and_watched_is_bounded),
         WITH_SESSIONS(quit_answers_and_ends_the_connection),
         WITH_SESSIONS(more_clients_than_allowed_are_refused),
         WITH_SESSIONS(an_acknowledged_write_is_durable),
