@@ -80,6 +80,7 @@ const char *session_fixture_take(struct session_fixture *fixture, struct session
     free(fixture->reply);
     fixture->reply = NULL;
     FILE *reply = open_memstream(&fixture->reply, &fixture->reply_size);
+    unsigned failures = 0;
     for (bool more = true; more;) {
         while ((output = session_output(session)).size > 0) {
             size_t part =
@@ -90,7 +91,8 @@ const char *session_fixture_take(struct session_fixture *fixture, struct session
         more = session_resume(session);
         if (session_waiting(session)) {
             wal_kick(wal);
-            wal_wait(wal, wal_clock(wal));
+            if (wal_wait(wal, wal_clock(wal)) != 0 && ++failures > 3)
+                fail_msg("replies wait for a log that has failed");
             more = true;
         }
     }
