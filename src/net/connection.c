@@ -220,6 +220,8 @@ void net__connections_flush(struct net_worker *worker)
         list_remove(link);
         connection_flush(list_entry(link, struct net_connection, dirty));
     }
+    if (!list_empty(&worker->waiting))
+        wal_kick(worker->wal); /* once for all that was executed in this turn */
 }
 
 /* ------------------------------------------------------------------------------------------ life

@@ -23,6 +23,7 @@
  * socket takes, session_sent(that) session_resume(session) when that sent anything: executes what
  * back-pressure held back; then output once more stop or start reading as session_wants_read says;
  * close when session_wants_close
+ *   - after all connections' turns: wal_kick, when some session is waiting
  *   - the peer has closed, or an error: session_delete
  */
 #include <stdbool.h>

@@ -258,6 +258,12 @@ void wal_kick(struct wal *wal)
     pthread_mutex_unlock(&wal->mutex);
 }
 
+void wal_kick_early(struct wal *wal)
+{
+    if (wal->options.durability == WAL_DURABILITY_COMMIT)
+        wal_kick(wal);
+}
+
 static uint64_t reached_durable(const struct wal *wal)
 {
     return load_seq_cst(&wal->durable);

@@ -16,7 +16,7 @@
  *      3. wal_clock_next  takes it
  *      4. wal_append      leaves the record, can't fail; or not at all, when validation failed
  *      5. wal_end
- *      6. wal_kick        when a reply is going to wait
+ *      6. wal_kick        when a reply is going to wait (or wal_kick_early, and wal_kick soon)
  *
  * The log writer ends an epoch: it raises the flag `cutting`, fences, reads C from the clock,
  * records it as the last cut, lowers the flag; waits until no worker is between 2 and 5 with a
@@ -132,6 +132,11 @@ bool wal_cut_state(const struct wal *wal, uint64_t *last_cut);
 /* Asks the log writer to end an epoch soon. Cheap when it is busy or has been asked already. Called
  * after wal_end when a reply is going to wait; under none the log writer also wakes by itself. */
 void wal_kick(struct wal *wal);
+
+/* The same for a caller that has more to execute and calls wal_kick when that is done. Under commit
+ * it kicks, because the disk works meanwhile and what comes later gathers behind; else it does
+ * nothing, because then a block costs CPU rather than time, and one serves the whole turn. */
+void wal_kick_early(struct wal *wal);
 
 /* Blocks until wal_reply_ts >= ts (for threads that have nothing else to do); kicks by itself. `ts`
  * has been handed out, with or without a record. 0 or ERROR_UNKNOWN_OUTCOME. */
