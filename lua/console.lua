@@ -164,6 +164,9 @@ function console:run(source)
         ok, problem = pcall(self.evaluate, self, source)
     end
     if not ok then
+        if type(problem) == 'table' and problem.code == client.INTERRUPTED then
+            self:print('') -- the terminal has shown ^C
+        end
         self:fail(type(problem) == 'table' and problem or { message = problem })
     end
 end

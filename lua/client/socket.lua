@@ -29,7 +29,8 @@ ssize_t perigee_recv(int, void *, size_t, int) __asm__("recv");
 ssize_t perigee_send(int, const void *, size_t, int) __asm__("send");
 int perigee_setsockopt(int, int, int, const void *, uint32_t) __asm__("setsockopt");
 int perigee_getsockopt(int, int, int, void *, uint32_t *) __asm__("getsockopt");
-int perigee_getaddrinfo(const char *, const char *, const struct perigee_addrinfo *, struct perigee_addrinfo **) __asm__("getaddrinfo");
+int perigee_getaddrinfo(const char *, const char *, const struct perigee_addrinfo *,
+    struct perigee_addrinfo **) __asm__("getaddrinfo");
 void perigee_freeaddrinfo(struct perigee_addrinfo *) __asm__("freeaddrinfo");
 const char *perigee_gai_strerror(int) __asm__("gai_strerror");
 char *perigee_strerror(int) __asm__("strerror");
@@ -44,6 +45,7 @@ local MSG_NOSIGNAL, POLLIN, POLLOUT = 0x4000, 1, 4
 local EINTR, EAGAIN, EINPROGRESS = 4, 11, 115
 local CLOCK_MONOTONIC = 1
 local RECEIVE_BYTES = 262144
+local INTERRUPT_MS = 200
 
 local received = ffi.new('char[?]', RECEIVE_BYTES)
 local polled = ffi.new('struct perigee_pollfd[1]')
@@ -63,24 +65,29 @@ function socket.now()
     return tonumber(timespec.seconds) + tonumber(timespec.nanoseconds) / 1e9
 end
 
+--- Milliseconds for poll: until the deadline, but never long where somebody may interrupt, because a
+--- signal that comes just before poll does not end it.
+local function poll_time(self, deadline)
+    local rest = deadline and math.max(0, math.ceil((deadline - socket.now()) * 1000)) or math.huge
+    return math.min(rest, self.interrupted and INTERRUPT_MS or 2 ^ 31 - 1)
+end
+
 --- Waits for what `events` says until `deadline`, a time of socket.now or nil.
+---@param events integer
+---@param deadline number?
 ---@return integer|nil revents, string? error
 function methods:wait(events, deadline)
     while true do
-        local rest = -1
-        if deadline then
-            rest = math.max(0, math.min(math.ceil((deadline - socket.now()) * 1000), 2 ^ 31 - 1))
-        end
         polled[0].fd, polled[0].events, polled[0].revents = self.fd, events, 0
-        local count = C.perigee_poll(polled, 1, rest)
+        local count = C.perigee_poll(polled, 1, poll_time(self, deadline))
         if count > 0 then
             return polled[0].revents
-        elseif count == 0 then
-            return nil, 'timeout'
-        elseif ffi.errno() ~= EINTR then
+        elseif count < 0 and ffi.errno() ~= EINTR then
             return nil, error_text()
         elseif self.interrupted and self.interrupted() then
             return nil, 'interrupted'
+        elseif deadline and socket.now() >= deadline then
+            return nil, 'timeout'
         end
     end
 end

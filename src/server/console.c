@@ -185,6 +185,7 @@ static int native_read_line(lua_State *L)
     snprintf(console->prompt, sizeof console->prompt, "%s", luaL_checkstring(L, 1));
     console->interrupted = false;
     signalled = 0;
+    el_set(console->edit, EL_PREP_TERM, 1); /* before the prompt: keys typed at it are no signals */
     const char *line = el_gets(console->edit, &size);
     if (console->interrupted || (line == NULL && signalled)) {
         lua_pushboolean(L, 0);

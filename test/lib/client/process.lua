@@ -5,24 +5,26 @@
 
 local ffi = require('ffi')
 
-ffi.cdef([[
-int fork(void);
-int forkpty(int *, char *, const void *, const void *);
-int pipe(int *);
-int dup2(int, int);
-int close(int);
-int execv(const char *, char *const *);
-int setenv(const char *, const char *, int);
-int kill(int, int);
-int waitpid(int, int *, int);
-ssize_t read(int, void *, size_t);
-ssize_t write(int, const void *, size_t);
-void _exit(int);
-char *mkdtemp(char *);
+if not pcall(ffi.typeof, 'struct test_pollfd') then
+    ffi.cdef([[
+int test_fork(void) __asm__("fork");
+int test_forkpty(int *, char *, const void *, const void *) __asm__("forkpty");
+int test_pipe(int *) __asm__("pipe");
+int test_dup2(int, int) __asm__("dup2");
+int test_close(int) __asm__("close");
+int test_execv(const char *, char *const *) __asm__("execv");
+int test_setenv(const char *, const char *, int) __asm__("setenv");
+int test_kill(int, int) __asm__("kill");
+int test_waitpid(int, int *, int) __asm__("waitpid");
+ssize_t test_read(int, void *, size_t) __asm__("read");
+ssize_t test_write(int, const void *, size_t) __asm__("write");
+void test__exit(int) __asm__("_exit");
+char *test_mkdtemp(char *) __asm__("mkdtemp");
 struct test_pollfd { int fd; short events, revents; };
-int poll(struct test_pollfd *, unsigned long, int);
+int test_poll(struct test_pollfd *, unsigned long, int) __asm__("poll");
 struct test_winsize { unsigned short row, col, x, y; };
 ]])
+end
 
 local C = ffi.C
 local POLLIN, EINTR, SIGKILL, SIGTERM = 1, 4, 9, 15
@@ -34,14 +36,14 @@ methods.__index = methods
 
 local function exec(argv, environment)
     for name, value in pairs(environment or {}) do
-        C.setenv(name, value, 1)
+        C.test_setenv(name, value, 1)
     end
     local list = ffi.new('const char *[?]', #argv + 1)
     for n, argument in ipairs(argv) do
         list[n - 1] = argument
     end
-    C.execv(argv[1], ffi.cast('char *const *', list))
-    C._exit(127)
+    C.test_execv(argv[1], ffi.cast('char *const *', list))
+    C.test__exit(127)
 end
 
 local function new(pid, input, output)
@@ -53,19 +55,19 @@ end
 ---@param environment table? more variables
 function process.spawn(argv, environment)
     local to, from = ffi.new('int[2]'), ffi.new('int[2]')
-    assert(C.pipe(to) == 0 and C.pipe(from) == 0)
-    local pid = C.fork()
+    assert(C.test_pipe(to) == 0 and C.test_pipe(from) == 0)
+    local pid = C.test_fork()
     if pid == 0 then
-        C.dup2(to[0], 0)
-        C.dup2(from[1], 1)
-        C.dup2(from[1], 2)
+        C.test_dup2(to[0], 0)
+        C.test_dup2(from[1], 1)
+        C.test_dup2(from[1], 2)
         for fd = 3, 100 do
-            C.close(fd)
+            C.test_close(fd)
         end
         exec(argv, environment)
     end
-    C.close(to[0])
-    C.close(from[1])
+    C.test_close(to[0])
+    C.test_close(from[1])
     return new(pid, to[1], from[0])
 end
 
@@ -73,38 +75,40 @@ end
 function process.terminal(argv, environment, columns)
     local fd = ffi.new('int[1]')
     local size = ffi.new('struct test_winsize', { row = 40, col = columns or 80 })
-    local pid = C.forkpty(fd, nil, nil, size)
+    local pid = C.test_forkpty(fd, nil, nil, size)
     if pid == 0 then
         for other = 3, 100 do
-            C.close(other)
+            C.test_close(other)
         end
         exec(argv, environment)
     end
     return new(pid, fd[0], fd[0])
 end
 
---- Reads once; false at the end of the output.
-function methods:read()
+--- Without what moves the cursor and sets colours, the beginning of such a sequence at the end included.
+local function plain(text)
+    return (text:gsub('\27%[[%d;?]*%a', ''):gsub('\27%[?[%d;?]*$', ''):gsub('\r', ''))
+end
+
+--- Reads once; false at the end of the output. `what` is said when nothing comes.
+function methods:read(what)
     local polled = ffi.new('struct test_pollfd[1]', { { fd = self.output, events = POLLIN } })
     local count
     repeat
-        count = C.poll(polled, 1, HANG_SECONDS * 1000)
+        count = C.test_poll(polled, 1, HANG_SECONDS * 1000)
     until count >= 0 or ffi.errno() ~= EINTR
     if count == 0 then
-        error('nothing more came; so far:\n' .. self.text)
+        local text = plain(self.text)
+        error(('nothing more came, and not %q; of this it has seen %d bytes:\n%s'):format(
+            what or 'the end', self.seen, text))
     end
     local buffer = ffi.new('char[65536]')
-    local size = C.read(self.output, buffer, 65536)
+    local size = C.test_read(self.output, buffer, 65536)
     if size <= 0 then
         return false
     end
     self.text = self.text .. ffi.string(buffer, size)
     return true
-end
-
---- Without what moves the cursor and sets colours.
-local function plain(text)
-    return (text:gsub('\27%[[%d;?]*%a', ''):gsub('\r', ''))
 end
 
 --- Waits until the output behind what was expected last contains `what`, a pattern; gives the match.
@@ -116,7 +120,7 @@ function methods:expect(what)
             self.seen = last
             return capture or text:sub(first, last)
         end
-        if not self:read() then
+        if not self:read(what) then
             error(('the output ended without %q:\n%s'):format(what, text:sub(self.seen + 1)), 2)
         end
     end
@@ -129,21 +133,21 @@ function methods:finish()
 end
 
 function methods:write(text)
-    assert(C.write(self.input, text, #text) == #text)
+    assert(C.test_write(self.input, text, #text) == #text)
 end
 
 function methods:close_input()
-    C.close(self.input)
+    C.test_close(self.input)
 end
 
 function methods:kill(signal)
-    C.kill(self.pid, signal or SIGKILL)
+    C.test_kill(self.pid, signal or SIGKILL)
 end
 
 function methods:wait()
     if not self.status then
         local status = ffi.new('int[1]')
-        C.waitpid(self.pid, status, 0)
+        C.test_waitpid(self.pid, status, 0)
         local signal = status[0] % 128
         self.status = signal > 0 and 128 + signal or math.floor(status[0] / 256)
     end
@@ -158,7 +162,7 @@ process.perigee = os.getenv('TEST_PERIGEE') or error('TEST_PERIGEE names no exec
 function process.folder()
     local template = (os.getenv('TMPDIR') or '/tmp') .. '/perigee-test-XXXXXX'
     local path = ffi.new('char[?]', #template + 1, template)
-    assert(C.mkdtemp(path) ~= nil)
+    assert(C.test_mkdtemp(path) ~= nil)
     return ffi.string(path)
 end
 

@@ -1,0 +1,271 @@
+-- SPDX-License-Identifier: Apache-2.0
+package.path = 'lua/?.lua;test/lib/client/?.lua;' .. package.path
+
+local client = require('client')
+local process = require('process')
+
+local SETUP = [[
+box.schema.space.create('people', {format = {{'id', 'unsigned'}, {'name', 'string'}}})
+box.space.people:create_index('primary', {parts = {'id'}})
+box.space.people:create_index('name', {parts = {'name'}, unique = false})
+box.space.people:insert{1, 'Ada'}
+box.space.people:insert{2, 'Grace'}
+box.schema.func.create('greet', {readonly = true, body = 'function(name) return "hello " .. name end'})
+]]
+
+local PEOPLE = ' id | name\n----+------\n  1 | Ada\n  2 | Grace\n'
+
+local function with_server(run, ...)
+    local folder = process.folder()
+    local server = process.server(folder, ...)
+    local ok, problem = pcall(run, server, folder)
+    server:kill()
+    server:finish()
+    process.remove(folder)
+    assert(ok, problem)
+end
+
+--- Runs the console without a terminal on what `input` says; gives its output and status.
+local function piped(server, input, ...)
+    local console = process.spawn({ process.perigee, 'console', server.address, ... })
+    console:write(input)
+    console:close_input()
+    return console:finish()
+end
+
+describe('the console without a terminal', function()
+    it('runs the inputs of its standard input and shows the results as tables', function()
+        with_server(function(server)
+            local _, status = piped(server, SETUP)
+            assert.equal(0, status)
+            local output
+            output, status = piped(server, [[
+                box.space.people:select()
+                box.space.people.index.name:select('Grace')
+                box.space.people:get(3)
+                for n = 1, 2 do
+                    last = n
+                end
+                last
+                'one', 2
+                nothing
+                box.func.greet('you')
+            ]])
+            assert.equal(PEOPLE .. '(2 rows)\n id | name\n----+------\n  2 | Grace\n(1 row)\n(0 rows)\n2\n'
+                .. "{'one', 2}\nnil\nhello you\n", output)
+            assert.equal(0, status)
+        end)
+    end)
+
+    it('goes on after an input that fails, and its status is 1', function()
+        with_server(function(server)
+            local output, status = piped(server, "error('wrong')\n1 +\n*\n'still here'\n")
+            assert.equal(1, status)
+            assert.is_truthy(output:find('error: eval:1: wrong\n', 1, true))
+            assert.is_truthy(output:find("error: eval:1: [^\n]* near [^\n]*\n"))
+            assert.is_truthy(output:find('still here\n', 1, true))
+            output, status = piped(server, 'for n = 1, 2 do')
+            assert.equal(1, status)
+            assert.is_truthy(output:find('near', 1, true))
+            output, status = piped(server, '\\nothing\n')
+            assert.equal(1, status)
+            assert.is_truthy(output:find('there is no command', 1, true))
+        end)
+    end)
+
+    it('runs the texts that it is given', function()
+        with_server(function(server)
+            local output, status = piped(server, 'ignored', '-e', 'return 6 * 7', '-e', '\\d')
+            assert.equal('42\nthere are no spaces\n', output)
+            assert.equal(0, status)
+            assert.equal(1, (select(2, piped(server, '', '-e', 'nonsense here'))))
+        end)
+    end)
+
+    it('describes spaces and procedures', function()
+        with_server(function(server)
+            piped(server, SETUP)
+            local output = piped(server, '\\d\n\\d people\n\\df\n\\df greet\n\\d nobody\n')
+            for _, line in ipairs({
+                ' space  | engine | rows | fields   | indexes\n',
+                ' people | memory |    2 | id, name | primary, name\n',
+                '     2 | name | string   | no\n',
+                ' name    | tree | no     | name\n',
+                ' greet     | yes      | serializable | function(name) return "hello " .. name end\n',
+                '\nfunction(name) return "hello " .. name end\n',
+                "error: there is no space 'nobody'\n",
+            }) do
+                assert.is_truthy(output:find(line, 1, true), 'no such line: ' .. line .. '\nin:\n' .. output)
+            end
+        end)
+    end)
+
+    it('names the columns as the format says now', function()
+        with_server(function(server)
+            piped(server, SETUP)
+            local output = piped(server, [[
+                box.space.people:get(1)
+                box.space.people:format({{'id', 'unsigned'}, {'called', 'string'}})
+                box.space.people:get(1)
+            ]])
+            assert.is_truthy(output:find(' id | name\n', 1, true))
+            assert.is_truthy(output:find(' id | called\n', 1, true))
+        end)
+    end)
+
+    it('says in one line that there is no server, and its status is 1', function()
+        local folder = process.folder()
+        local address = 'unix:' .. folder .. '/nobody'
+        local output, status = piped({ address = address }, '')
+        assert.equal('perigee: cannot connect to ' .. address .. ': No such file or directory\n', output)
+        assert.equal(1, status)
+        process.remove(folder)
+    end)
+end)
+
+describe('the console in a terminal', function()
+    local function open(server, home, columns)
+        local console = process.terminal({ process.perigee, 'console', server.address },
+            { TERM = 'xterm', HOME = home, NO_COLOR = '', LC_ALL = 'C' }, columns)
+        console:expect('help for help\n')
+        console:expect('> ')
+        return console
+    end
+
+    local function enter(console, input, result)
+        console:write(input .. '\r')
+        console:expect(result)
+        console:expect('perigee unix:[^\n]*> ')
+    end
+
+    it('gathers lines, shows results and times, and leaves at Ctrl-D', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = open(server, folder)
+            enter(console, '6 * 7', '\n42\n%([%d.]+ ms%)\n')
+            local rows = '\n' .. PEOPLE:gsub('[-+]', '%%%0') .. '%(2 rows, [%d.]+ ms%)\n'
+            enter(console, 'box.space.people:select()', rows)
+            console:write('for n = 1, 2 do\r')
+            console:expect('%-> ')
+            console:write('total = (total or 0) + n\r')
+            console:expect('%-> ')
+            enter(console, 'end', 'ms%)\n')
+            enter(console, 'total', '\n3\n')
+            enter(console, "error('wrong')", '\nerror: eval:1: wrong\n')
+            enter(console, '"grüße"', '\ngrüße\n')
+            enter(console, '\\timing off', '\ntiming is off\n')
+            enter(console, '8 * 8', '\n64\n')
+            console:write('\4')
+            local _, status = console:finish()
+            assert.equal(0, status)
+        end)
+    end)
+
+    it('colours errors where that is wanted', function()
+        with_server(function(server, folder)
+            local console = process.terminal({ process.perigee, 'console', server.address },
+                { TERM = 'xterm', HOME = folder })
+            console:expect('> ')
+            enter(console, "error('wrong')", '\nerror: eval:1: wrong\n')
+            assert.is_truthy(console.text:find('\27[31merror: eval:1: wrong\27[0m', 1, true))
+            console:write('\\q\r')
+            assert.equal(0, select(2, console:finish()))
+        end)
+    end)
+
+    it('completes spaces and procedures', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = open(server, folder)
+            enter(console, 'box.sp\t.pe\t:co\t)', '\n2\n')
+            enter(console, 'box.func.gr\t("you")', '\nhello you\n')
+            console:write('box.space.people:up\t')
+            console:expect('\nupdate%(  upsert%(\n')
+            console:write('\3')
+            console:expect('> ')
+            enter(console, '1', '\n1\n')
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
+    it('drops what was typed at Ctrl-C', function()
+        with_server(function(server, folder)
+            local console = open(server, folder)
+            console:write('1 + (\r')
+            console:expect('%-> ')
+            console:write('2 + \3')
+            console:expect('perigee unix:[^\n]*> ')
+            enter(console, '3', '\n3\n')
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
+    it('stops waiting for a statement at Ctrl-C', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = open(server, folder)
+            local db = client.connect(server.address)
+            console:write('box.space.people:insert{3, "Edsger"} while true do end\r')
+            -- The row is to be seen once it is durable, which it becomes with the next that is.
+            local seen = 'box.space.people:replace{4, "Barbara"} return box.space.people:get(3) ~= nil'
+            repeat until db:eval(seen) == true
+            console:write('\3')
+            console:expect('\nerror: interrupted\n')
+            console:expect('> ')
+            db:close()
+            console:write('\4')
+            console:finish()
+        end, { '--lua-time-max', '20s' })
+    end)
+
+    it('remembers each input as one entry, in a file for its owner only', function()
+        with_server(function(server, folder)
+            local console = open(server, folder)
+            console:write('total = 0 for n = 1, 3 do\r')
+            console:expect('%-> ')
+            console:write('total = total + n\r')
+            console:expect('%-> ')
+            enter(console, 'end return total * 10', '\n60\n')
+            console:write('\4')
+            console:finish()
+            local mode = io.popen('stat -c %a ' .. folder .. '/.perigee_history')
+            assert.equal('600', mode:read('*l'))
+            mode:close()
+            console = open(server, folder)
+            enter(console, '\16', '\n60\n')
+            enter(console, "'other'", '\nother\n')
+            enter(console, '\16\16', '\n60\n')
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
+    it('says that the connection is lost, and connects again at the next input', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = open(server, folder)
+            enter(console, '1', '\n1\n')
+            server:kill()
+            server:finish()
+            enter(console, '2', '\nerror: lost the connection to unix:[^\n]*\n')
+            enter(console, '3', '\nerror: cannot connect to unix:[^\n]*\n')
+            local again = process.server(folder)
+            enter(console, 'box.space.people:count()', '\nconnected to [^\n]* again\n2\n')
+            console:write('\4')
+            assert.equal(0, select(2, console:finish()))
+            assert.equal(0, again:stop())
+        end)
+    end)
+
+    it('cuts tables to the width of the terminal', function()
+        with_server(function(server, folder)
+            piped(server, SETUP .. "box.space.people:insert{3, ('long '):rep(50)}\n")
+            local console = open(server, folder, 60)
+            enter(console, 'box.space.people:get(3)', '\n  3 | long [long ]+…\n')
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+end)
