@@ -26,13 +26,13 @@ local function start_of(init, length)
     if init < 0 then
         init = length + init + 1
     end
-    return init < 1 and 1 or init - init % 1
+    return init < 1 and 1 or init > length and length + 1 or init - init % 1
 end
 
 function pattern.find(subject, what, init, plain)
     subject, what = text_of(subject, 1, 'find'), text_of(what, 2, 'find')
     local start = start_of(init, #subject)
-    if plain or not find(what, '[%^%$%*%+%?%.%(%)%[%%%-]') then
+    if plain or not find(what, '[%^%$%*%+%?%.%(%[%%%-]') then
         return find_plain(subject, what, start)
     end
     return match(subject, what, start)
