@@ -5,8 +5,9 @@
  * A segment is made whole before it has its name: a temporary file is filled with zeros, gets its
  * header, is flushed, renamed, and the directory flushed. So a file with a segment's name has a
  * valid header, whatever was interrupted, and writing a block into it changes no metadata: one
- * direct write makes it durable. What an interrupted start leaves is a temporary file, and the next
- * start removes it.
+ * direct write makes it durable. Where blocks go to the page cache, a hole of the size does instead
+ * of the zeros: the flush that comes later writes metadata anyway, and every byte once. What an
+ * interrupted start leaves is a temporary file, and the next start removes it.
  *
  * The next segment is prepared by a thread of its own while the current one fills. The first of an
  * incarnation is small, so that starting is quick, and each is twice the size of the one before up
@@ -141,12 +142,13 @@ static bool writes_durably(const struct wal *wal)
 }
 
 /* Fills the temporary file and makes it durable. */
-static int fill(struct io_file *file, uint64_t bytes, struct wal_segment_header *header)
+static int fill(const struct wal *wal, struct io_file *file, uint64_t bytes,
+                struct wal_segment_header *header)
 {
     void *page = aligned_alloc(IO_ALIGN, WAL_ALIGN);
     if (page == NULL)
         return diag_set(ERROR_MEMORY, "out of memory for a log segment");
-    int rc = io_allocate_zeros(file, bytes);
+    int rc = writes_durably(wal) ? io_allocate_zeros(file, bytes) : io_truncate(file, bytes);
     wal_segment_header_encode(header, page);
     if (rc == 0)
         rc = io_write(file, page, WAL_ALIGN, 0);
@@ -171,7 +173,7 @@ static int segment_new(struct wal *wal, struct wal_segment_header *header, uint6
     int rc = io_open(io, temporary, IO_WRITE | IO_CREATE | IO_TRUNCATE, &file);
     if (rc != 0)
         goto fail;
-    rc = fill(file, bytes, header);
+    rc = fill(wal, file, bytes, header);
     io_close(file);
     if (rc == 0)
         rc = io_rename(io, temporary, name);
