@@ -89,7 +89,8 @@ struct lua_runtime {
     struct space *spaces[LUA__SPACE_SLOTS];
 
     int error_code;
-    bool tracing; /* the error handler records the stack */
+    bool unplaced; /* the error does not say where it was raised: from a tail call */
+    bool tracing;  /* the error handler records the stack */
     char trace[LUA__TRACE_SIZE];
     char message[512];
 

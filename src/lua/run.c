@@ -63,6 +63,7 @@ static void read_error(lua_State *L, struct lua_runtime *runtime, int index)
         const char *where = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
         if (lua_isstring(L, -1)) {
             snprintf(out, room, "%s%s", where, lua_tostring(L, -1));
+            runtime->unplaced = where[0] == 0;
             lua_pop(L, 3);
             return;
         }
@@ -171,6 +172,7 @@ int lua__protect(struct lua_runtime *runtime,
     struct protected_call call = {.runtime = runtime, .body = body, .arg = arg};
     int top = lua_gettop(L);
     runtime->error_code = ERROR_LUA;
+    runtime->unplaced = false;
     runtime->message[0] = 0;
     int status = lua_cpcall(L, call_with_handler, &call);
     if (status == 0)

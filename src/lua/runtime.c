@@ -319,6 +319,7 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
                      uint64_t *reply_ts)
 {
     struct call call = {.name = name, .name_size = name_size, .args = args};
+    runtime->unplaced = false;
     lua__request_begin(runtime, request->latest, request->readonly);
     const struct func *func = catalog_func(db_catalog(runtime->worker), name, name_size);
     int code;
@@ -331,6 +332,8 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
                                       .readonly = func->readonly || request->readonly};
         code = lua__transaction(runtime, &options, call_procedure, &call);
     }
+    if (code != 0 && runtime->unplaced)
+        diag_add("%.*s", (int)name_size, name);
     code = lua__request_end(runtime, code, reply_ts);
     return code == 0 ? deliver(runtime, result) : code;
 }

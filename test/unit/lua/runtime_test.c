@@ -126,6 +126,9 @@ static void a_procedure_is_one_transaction(void **state)
     assert_call(f, "take", "[1, 30]", "[70,true]");
     assert_call(f, "take", "[1, 300]", "ERROR_LUA take:4: not enough money");
     assert_eval(f, "box.space.accounts:get(1).balance", "[70]");
+    lua_fixture_do(f, "box.schema.func.create('tail', {body = "
+                      "'function() return box.space.accounts:insert{} end'})");
+    assert_true(strncmp(lua_fixture_call(f, "tail", "[]"), "ERROR_SCHEMA tail: ", 19) == 0);
     assert_eval(f, "box.func.take:call{1, 1}", "[69,true]");
     assert_eval(f, "box.func.take(1, 1)", "[68,true]");
 }
