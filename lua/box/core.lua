@@ -38,6 +38,11 @@ struct perigee_api {
     double (*schema_version)(const struct perigee_runtime *);
     double (*now)(const struct perigee_runtime *);
     double (*monotonic)(const struct perigee_runtime *);
+    void (*put_array)(struct perigee_runtime *, uint32_t);
+    void (*put_number)(struct perigee_runtime *, double);
+    void (*put_string)(struct perigee_runtime *, const char *, size_t);
+    void (*put_boolean)(struct perigee_runtime *, int);
+    int (*put_end)(struct perigee_runtime *);
 };
 ]])
 

@@ -88,11 +88,48 @@ local function write(operation, space_id, index_id)
     return result(space_id)
 end
 
+-- Without a compiler many calls through FFI are slower than one C function.
+local compiled = jit.status()
+local FLAT_FIELDS_MAX = 32
+
+--- Encodes a table of nothing but numbers, strings and booleans in a way that stays in a compiled trace;
+--- false: it is another.
+local function encode_flat(content)
+    local length, keys = #content, 0
+    if length == 0 or length > FLAT_FIELDS_MAX or getmetatable(content) ~= nil then
+        return false
+    end
+    for _ in pairs(content) do
+        keys = keys + 1
+    end
+    if keys ~= length then
+        return false
+    end
+    api.put_array(runtime, length)
+    for position = 1, length do
+        local value = content[position]
+        local kind = type(value)
+        if kind == 'number' then
+            api.put_number(runtime, value)
+        elseif kind == 'string' then
+            api.put_string(runtime, value, #value)
+        elseif kind == 'boolean' then
+            api.put_boolean(runtime, value and 1 or 0)
+        else
+            return false
+        end
+    end
+    check(api.put_end(runtime))
+    return true
+end
+
 local function put(operation, space_id, content)
     if type(content) ~= 'table' and not tuple.is(content) then
         raise(core.ERROR_INVALID, 'a tuple or a table is expected')
     end
-    native.encode(0, content)
+    if not (compiled and type(content) == 'table' and encode_flat(content)) then
+        native.encode(0, content)
+    end
     return write(operation, space_id, 0)
 end
 

@@ -48,10 +48,12 @@ end
 -- ----------------------------------------------------------------------------------- reading
 
 --- What api.field has left in `value`.
+--- The arithmetic makes compiled code read `value` here: LuaJIT for x64 may put off a plain load until
+--- the number is compared with something, which can be after the next call has changed `value`.
 local function to_lua(self)
     local kind = value.type
     if kind == NUMBER then
-        return value.number
+        return value.number + 0
     elseif kind == STRING then
         return ffi.string(value.data, value.size)
     elseif kind == NIL then
@@ -59,9 +61,9 @@ local function to_lua(self)
     elseif kind == BOOLEAN then
         return value.number ~= 0
     elseif kind == INT64 then
-        return value.integer
+        return value.integer / 1LL
     elseif kind == UINT64 then
-        return ffi.cast('uint64_t', value.integer)
+        return ffi.cast('uint64_t', value.integer) / 1ULL
     elseif kind == OTHER then
         return native.decode(self, tonumber(value.data - self[DATA]))
     end

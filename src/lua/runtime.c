@@ -42,7 +42,8 @@ static void *allocate(void *arg, void *memory, size_t old_bytes, size_t new_byte
     if (runtime->memory_bytes_max != 0 && new_bytes > old_bytes &&
         others + new_bytes > runtime->memory_bytes_max)
         return NULL;
-    void *result = realloc(memory, new_bytes);
+    /* What realloc does for no memory takes three times as long as malloc. */
+    void *result = memory == NULL ? malloc(new_bytes) : realloc(memory, new_bytes);
     if (result != NULL)
         runtime->memory_bytes = others + new_bytes;
     return result;

@@ -496,6 +496,44 @@ static double api_monotonic(const struct lua_runtime *runtime)
     return (double)clock_monotonic_ns(runtime->clock) / 1e9;
 }
 
+/* ------------------------------------------------------------------------- flat arrays */
+
+/*
+ * A table of scalars becomes a tuple by calls that a trace can run through: put_array, then for
+ * each element put_number, put_string or put_boolean, then put_end. As in native.encode, the
+ * argument of the next statement changes only at the end.
+ */
+static void api_put_array(struct lua_runtime *runtime, uint32_t count)
+{
+    mp_buffer_reset(&runtime->scratch, 65536);
+    mp_put_array(&runtime->scratch, count);
+}
+
+static void api_put_number(struct lua_runtime *runtime, double number)
+{
+    lua__put_number(&runtime->scratch, number);
+}
+
+static void api_put_string(struct lua_runtime *runtime, const char *text, size_t size)
+{
+    mp_put_str(&runtime->scratch, text, size);
+}
+
+static void api_put_boolean(struct lua_runtime *runtime, int value)
+{
+    mp_put_bool(&runtime->scratch, value);
+}
+
+static int api_put_end(struct lua_runtime *runtime)
+{
+    struct mp_buffer whole = runtime->scratch;
+    if (whole.failed)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    runtime->scratch = runtime->args[0];
+    runtime->args[0] = whole;
+    return 0;
+}
+
 /* Declared in the same order in lua/box/core.lua. */
 struct lua__api {
     int (*begin)(struct lua_runtime *, int, int, uint32_t);
@@ -519,6 +557,11 @@ struct lua__api {
     double (*schema_version)(const struct lua_runtime *);
     double (*now)(const struct lua_runtime *);
     double (*monotonic)(const struct lua_runtime *);
+    void (*put_array)(struct lua_runtime *, uint32_t);
+    void (*put_number)(struct lua_runtime *, double);
+    void (*put_string)(struct lua_runtime *, const char *, size_t);
+    void (*put_boolean)(struct lua_runtime *, int);
+    int (*put_end)(struct lua_runtime *);
 };
 
 const struct lua__api lua__api = {
@@ -541,4 +584,9 @@ const struct lua__api lua__api = {
     .schema_version = api_schema_version,
     .now = api_now,
     .monotonic = api_monotonic,
+    .put_array = api_put_array,
+    .put_number = api_put_number,
+    .put_string = api_put_string,
+    .put_boolean = api_put_boolean,
+    .put_end = api_put_end,
 };
