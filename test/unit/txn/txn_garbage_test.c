@@ -194,6 +194,52 @@ static void rows_of_writers_that_rolled_back_are_freed(void **state)
     assert_int_equal(tree_count(f.head.tree), 0);
 }
 
+/*
+ * Between unlinking a version and removing the entry that led to it another worker may end the row,
+ * and a reader that comes in only then still finds it by the entry: for it, too, the row must last.
+ */
+static void (*drop)(struct head *head, struct txn_worker *worker, struct row *row,
+                    const struct version *dropped);
+static struct txn *late_reader;
+static struct row *found_late;
+
+static void drop_after_the_row_has_ended(struct head *head, struct txn_worker *worker,
+                                         struct row *row, const struct version *dropped)
+{
+    if (!(dropped->flags & VERSION_TOMBSTONE)) {
+        txn_collect(f.workers[1], SIZE_MAX);
+        assert_int_equal(fixture_chain(&f, "a"), -1);
+        late_reader = fixture_begin_readonly(&f, 2, true);
+        struct entry *entry = (struct entry *)tree_get(f.secondary.tree, "x\0a", 3);
+        assert_non_null(entry);
+        found_late = load_acquire(&entry->row);
+        assert_string_equal(fixture_scan(&f, late_reader, &f.secondary, NULL, NULL, false, 9), "");
+    }
+    drop(head, worker, row, dropped);
+}
+
+static void a_row_that_an_entry_still_leads_to_is_not_freed(void **state)
+{
+    (void)state;
+    drop = f.head.version_dropped;
+    assert_int_equal(wal_wait_durable(f.wal, fixture_set(&f, 1, "a", NULL)), 0);
+    struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(fixture_put(&f, txn, "a", "x|1"), 0);
+    f.head.version_dropped = drop_after_the_row_has_ended;
+    txn_rollback(txn);
+    f.head.version_dropped = drop;
+    assert_int_equal(fixture_entries(&f), 0);
+    struct epoch_slot *slot = txn_worker_thread(f.workers[1])->epoch;
+    for (unsigned i = 0; i < 6; i++)
+        epoch_collect(slot);
+    assert_true(epoch_limbo_count(slot) > 0);
+    assert_memory_equal(found_late->key, "a", 1);
+    txn_rollback(late_reader);
+    for (unsigned i = 0; i < 6; i++)
+        epoch_collect(slot);
+    assert_int_equal(epoch_limbo_count(slot), 0);
+}
+
 /* Pruning beside an uncommitted version leaves what its undo goes back to. */
 static void undo_after_pruning_restores_the_newest_committed(void **state)
 {
@@ -262,6 +308,7 @@ int main(void)
         WITH_FIXTURE(a_row_that_is_written_again_does_not_end),
         WITH_FIXTURE(a_writer_that_holds_a_dead_row_searches_again),
         WITH_FIXTURE(rows_of_writers_that_rolled_back_are_freed),
+        WITH_FIXTURE(a_row_that_an_entry_still_leads_to_is_not_freed),
         WITH_FIXTURE(undo_after_pruning_restores_the_newest_committed),
         WITH_FIXTURE(a_head_that_goes_is_forgotten_by_all_queues),
         WITH_FIXTURE(statistics_count_what_happened),
