@@ -197,16 +197,28 @@ static bool is_half_full(struct wal_buffer *buffer)
     return head - buffer->tail_seen > half;
 }
 
+/* Under none nobody else would wake the log writer. It is not asked for an epoch, or each commit
+ * after an epoch would make one of its own; it takes up napping until one is due. */
+static void wake_to_nap(struct wal *wal)
+{
+    unsigned sleeping = WAL_SLEEPING;
+    if (load_seq_cst(&wal->sleeping) != WAL_SLEEPING ||
+        !atomic_compare_exchange_strong(&wal->sleeping, &sleeping, WAL_NAPPING))
+        return;
+    pthread_mutex_lock(&wal->mutex);
+    pthread_cond_signal(&wal->wake);
+    pthread_mutex_unlock(&wal->mutex);
+}
+
 void wal_end(struct wal_buffer *buffer)
 {
     struct wal *wal = buffer->wal;
     store_seq_cst(&buffer->inflight, 0);
     buffer->reserved = 0;
-    /* Under none nobody else would wake the log writer. */
-    bool asleep = wal->options.durability == WAL_DURABILITY_NONE &&
-                  load_seq_cst(&wal->sleeping) == WAL_SLEEPING;
-    if (asleep || is_half_full(buffer))
+    if (is_half_full(buffer))
         wal_kick(wal);
+    else if (wal->options.durability == WAL_DURABILITY_NONE)
+        wake_to_nap(wal);
 }
 
 static void append_external(struct wal_buffer *buffer, const struct wal_record_header *header,
