@@ -8,7 +8,7 @@
  * everything that serving uses as long as nothing is served. Giving `listen` begins to serve.
  *
  * os.exit ends the process in order: what the script has done is durable, and clients get their
- * replies. It is called with Lua on the stack, so the state is not closed then.
+ * replies. It closes the state from inside, as LuaJIT's own does when asked to, and never returns.
  */
 #include "server/script.h"
 
@@ -189,8 +189,10 @@ static int on_configure(void *arg, const char *table, size_t size)
 static int script_end(struct script *script, int status)
 {
     uint64_t ts = 0;
-    if (script->runtime)
+    if (script->runtime) {
         lua_runtime_settle(script->runtime, &ts);
+        lua_runtime_delete(script->runtime);
+    }
     if (server_listens(script->server) && status == 0)
         server_stop(script->server);
     if (script->worker)
@@ -211,8 +213,9 @@ static int on_exit_called(lua_State *L)
     else if (!lua_isnoneornil(L, 1))
         status = (int)luaL_checkinteger(L, 1);
     server_signals_block();
-    fflush(stdout);
-    exit(script_end(script, status));
+    status = script_end(script, status);
+    free(script);
+    exit(status);
 }
 
 static void exit_replace(struct script *script)
@@ -272,9 +275,6 @@ int script_open(struct options *options, void (*on_end)(void *arg), void *arg, s
 
 int script_close(struct script *script, int status)
 {
-    if (script->runtime)
-        lua_runtime_delete(script->runtime);
-    script->runtime = NULL;
     status = script_end(script, status);
     free(script);
     return status;
