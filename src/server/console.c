@@ -67,7 +67,7 @@ static char *edit_prompt(EditLine *edit)
     return console_of(edit)->prompt;
 }
 
-static unsigned char edit_interrupt(EditLine *edit, int key)
+static unsigned char edit_interrupt(EditLine *edit, wint_t key)
 {
     (void)key;
     console_of(edit)->interrupted = true;
@@ -76,7 +76,7 @@ static unsigned char edit_interrupt(EditLine *edit, int key)
 }
 
 /* Ctrl-Z, which is a character as well: libedit's handler puts the terminal in order first. */
-static unsigned char edit_suspend(EditLine *edit, int key)
+static unsigned char edit_suspend(EditLine *edit, wint_t key)
 {
     (void)edit, (void)key;
     kill(getpid(), SIGTSTP);
@@ -85,7 +85,7 @@ static unsigned char edit_suspend(EditLine *edit, int key)
 
 /* Tab: asks Lua what to insert before the cursor or, when there are several ways to go on, to list.
  */
-static unsigned char edit_complete(EditLine *edit, int key)
+static unsigned char edit_complete(EditLine *edit, wint_t key)
 {
     (void)key;
     struct console *console = console_of(edit);
@@ -148,9 +148,10 @@ static int native_edit_open(lua_State *L)
     el_set(console->edit, EL_PROMPT, edit_prompt);
     if (console->history != NULL)
         el_set(console->edit, EL_HIST, history, console->history);
-    el_set(console->edit, EL_ADDFN, "perigee-complete", "complete", edit_complete);
-    el_set(console->edit, EL_ADDFN, "perigee-interrupt", "drop the input", edit_interrupt);
-    el_set(console->edit, EL_ADDFN, "perigee-suspend", "suspend", edit_suspend);
+    /* el_set would copy the names and never free them. */
+    el_wset(console->edit, EL_ADDFN, L"perigee-complete", L"complete", edit_complete);
+    el_wset(console->edit, EL_ADDFN, L"perigee-interrupt", L"drop the input", edit_interrupt);
+    el_wset(console->edit, EL_ADDFN, L"perigee-suspend", L"suspend", edit_suspend);
     el_source(console->edit, NULL); /* the user's ~/.editrc; our keys come last */
     el_set(console->edit, EL_SETTY, "-d", "-isig", NULL);
     el_set(console->edit, EL_BIND, "^I", "perigee-complete", NULL);
