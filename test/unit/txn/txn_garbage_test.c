@@ -117,6 +117,27 @@ static void d_and_the_cuts_that_may_become_d_count_as_snapshots(void **state)
     assert_int_equal(fixture_chain(&f, "a"), 1);
 }
 
+/* The row's turn in its queue has come for an old version; those after it are not all free to go.
+ */
+static void what_d_or_a_cut_needs_stays_when_the_row_is_shortened(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "1");
+    assert_int_equal(wal_wait_durable(f.wal, fixture_set(&f, 0, "a", "2")), 0);
+    uint64_t durable = wal_durable_ts(f.wal), cut;
+    fixture_set(&f, 0, "a", "3");
+    assert_int_equal(wal_wait(f.wal, fixture_set(&f, 0, "a", "4")), 0);
+    assert_true(wal_cut_state(f.wal, &cut));
+    fixture_set(&f, 0, "a", "5");
+    collect();
+    assert_int_equal(wal_durable_ts(f.wal), durable);
+    assert_true(visible_at("a", durable, "2"));
+    assert_true(visible_at("a", cut, "4"));
+    assert_int_equal(fixture_chain(&f, "a"), 4); /* the first has gone */
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), 1);
+}
+
 static void a_deleted_row_ends_when_d_and_all_snapshots_have_passed(void **state)
 {
     (void)state;
@@ -301,6 +322,8 @@ int main(void)
         WITH_FIXTURE(old_versions_go_when_nobody_needs_them),
         WITH_FIXTURE(each_snapshot_keeps_its_version_and_none_between),
         cmocka_unit_test_setup_teardown(d_and_the_cuts_that_may_become_d_count_as_snapshots,
+                                        open_without_flush, close),
+        cmocka_unit_test_setup_teardown(what_d_or_a_cut_needs_stays_when_the_row_is_shortened,
                                         open_without_flush, close),
         WITH_FIXTURE(a_deleted_row_ends_when_d_and_all_snapshots_have_passed),
         cmocka_unit_test_setup_teardown(a_deleted_row_does_not_end_before_it_is_durable,
