@@ -80,7 +80,7 @@ static unsigned char edit_suspend(EditLine *edit, wint_t key)
 {
     (void)edit, (void)key;
     kill(getpid(), SIGTSTP);
-    return CC_REFRESH;
+    return CC_REDISPLAY;
 }
 
 /* Tab: asks Lua what to insert before the cursor or, when there are several ways to go on, to list.
