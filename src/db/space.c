@@ -5,8 +5,9 @@
  *
  * A write puts the new version on the row, then adds the entries of the secondary indexes, then
  * checks the unique ones: version first, then the entry, then the look for another holder, so that
- * of two that race for a unique key at least one meets the other (invariants 14 and 15). What fails
- * is undone to the savepoint at the statement's start.
+ * of two that race for a unique key at least one meets the other (invariants 14 and 15). An index
+ * whose key the write does not change is left alone. What fails is undone to the savepoint at the
+ * statement's start.
  *
  * A writing statement makes the commit depend on the space's catalog row (invariant 21).
  */
@@ -51,13 +52,30 @@ static int duplicate(const struct index *index)
                     index->name, index->space->name);
 }
 
+/*
+ * Whether the version that was written over has the key, too. It is committed or of this
+ * transaction, and stays in the chain for as long as the new one is uncommitted: so there is an
+ * entry, the sweep keeps it for the new version's sake, and nobody else can hold a unique key.
+ */
+static bool had_key(struct txn *txn, struct index *index, const struct version *version,
+                    const struct key_bytes *key)
+{
+    const struct version *before = load_acquire(&version->older);
+    struct key_bytes other;
+    return before != NULL && !(before->flags & VERSION_TOMBSTONE) &&
+           db__key_of_tuple(txn_arena(txn), index, before->bytes, &other) == 0 &&
+           other.size == key->size && memcmp(other.data, key->data, key->size) == 0;
+}
+
 /* Entries and uniqueness of one secondary index for a tuple that has just been written. */
-static int index_write(struct txn *txn, struct index *index, const char *tuple, struct row *row)
+static int index_write(struct txn *txn, struct index *index, const struct version *version,
+                       struct row *row)
 {
     struct key_bytes key;
-    int rc = db__key_of_tuple(txn_arena(txn), index, tuple, &key);
-    if (rc == 0)
-        rc = txn_entry_add(txn, &index->scan, key.data, key.size, row);
+    int rc = db__key_of_tuple(txn_arena(txn), index, version->bytes, &key);
+    if (rc != 0 || had_key(txn, index, version, &key))
+        return rc;
+    rc = txn_entry_add(txn, &index->scan, key.data, key.size, row);
     if (rc != 0 || !index->unique || key.has_nil)
         return rc;
     struct row *holder;
@@ -86,7 +104,7 @@ static int tuple_write(struct txn *txn, struct space *space, const struct key_by
     if (rc != 0)
         return rc;
     for (uint32_t i = 1; i < space->index_count; i++)
-        if ((rc = index_write(txn, space->indexes[i], version->bytes, row)) != 0) {
+        if ((rc = index_write(txn, space->indexes[i], version, row)) != 0) {
             txn_rollback_to(txn, savepoint);
             return rc;
         }
