@@ -28,6 +28,7 @@ bench_end() {
 }
 trap bench_end EXIT
 trap 'exit 1' INT TERM
+trap 'echo "$0: line $LINENO: $BASH_COMMAND failed" >&2; cat "$work/client.log" "$work/servers.log" 2>/dev/null | tail -n 5 >&2' ERR
 
 bench_need() {
     local program

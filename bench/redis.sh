@@ -11,7 +11,7 @@
 #
 # PAIRS (9), REQUESTS (at pipeline 1; 6 times as many at 16, 10 times at 64), LEVELS, COMMANDS and
 # PIPELINES change what is run; BENCH_DIR is where the logs go. Prints one table a level.
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . bench/lib.sh
 bench_need redis-server redis-cli redis-benchmark taskset
@@ -92,7 +92,7 @@ run() {
     fi
     before=$(cpu_ns "${pid[$system]}")
     rate=$(taskset -c "$client_core" redis-benchmark -p "${port[$system]}" -c 50 -n "$count" \
-        -P "$pipeline" -r $keys --csv "${words[@]}" 2>/dev/null | awk -F '","' 'NR == 2 { print $2 }')
+        -P "$pipeline" -r $keys --csv "${words[@]}" 2>"$work/client.log" | awk -F '","' 'NR == 2 { print $2 }')
     after=$(cpu_ns "${pid[$system]}")
     run_note "$cell" "$system" "$rate" "$count" $((after - before))
 }

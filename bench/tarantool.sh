@@ -11,7 +11,7 @@
 #
 # PAIRS (9), OPERATIONS (200000 gets, fewer of what takes longer) and PARTS ("process wire") change what is
 # run; BENCH_DIR is where the logs go.
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . bench/lib.sh
 bench_need tarantool taskset
