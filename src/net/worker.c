@@ -4,7 +4,9 @@
  * A worker: a thread with a loop. A turn of it:
  *
  *   timers    old versions are freed some time after work was done
- *   prepare   replies wait? then say `asleep`, and look once more whether the log has advanced
+ *   pending   writes that ended at once are reported: their connections become dirty
+ *   prepare   output of those; replies wait? then say `asleep`, and look once more whether the log
+ *             has advanced
  *   poll      sleeps; input is executed, connections become dirty
  *   check     no longer asleep; the output of the turn is written
  *
@@ -166,6 +168,8 @@ static bool log_advanced(const struct net_worker *worker)
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct net_worker *worker = prepare->data;
+    if (!list_empty(&worker->dirty)) /* by a write that had finished at once */
+        net__connections_flush(worker);
     for (unsigned turn = 0; !list_empty(&worker->waiting); turn++) {
         store_seq_cst(&worker->asleep, 1);
         atomic_thread_fence(memory_order_seq_cst);

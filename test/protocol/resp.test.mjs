@@ -91,6 +91,18 @@ test('a client that does not read holds nobody up', async (t) => {
     await lazy.ask(command('PING'), '+PONG\r\n');
 });
 
+test('large replies reach clients that keep pace with them', async (t) => {
+    const wires = await Promise.all(Array.from({ length: 4 }, () => wire(t)));
+    const value = 'v'.repeat(300000), reply = `$${value.length}\r\n${value}\r\n`;
+    await wires[0].ask(command('SET', 'paced', value), '+OK\r\n');
+    await Promise.all(wires.map(async (one) => {
+        for (let n = 0; n < 20; n++) {
+            one.send(command('GET', 'paced').repeat(5));
+            for (let m = 0; m < 5; m++) assert.equal((await one.bytes(reply.length)).length, reply.length);
+        }
+    }));
+});
+
 test('MULTI runs all or nothing of what was queued', async (t) => {
     const one = await wire(t);
     await one.ask(command('MULTI') + command('SET', 'm1', '1') + command('INCR', 'm1') + command('EXEC'),
