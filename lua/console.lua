@@ -20,6 +20,7 @@ local text = require('console.text')
 local value = require('console.value')
 
 local COLUMNS_DEFAULT = 80
+local CONNECT_SECONDS = 10 -- until a server must have answered; statements may take as long as they like
 
 local console = {}
 console.__index = console
@@ -63,11 +64,23 @@ end
 
 -- ---------------------------------------------------------------------------------- the server
 
+--- Connects, and asks for a first answer, so that who is no server or wants a password is found out.
 function console:connect()
-    self.db = client.connect(self.address, {
+    local db = client.connect(self.address, {
         password = self.password,
+        timeout = CONNECT_SECONDS,
         interrupted = self.interactive and self.native.interrupted or nil,
     })
+    local ok, problem = pcall(db.ping, db)
+    if not ok then
+        db:close()
+        if problem.name == 'ERROR_AUTH' then
+            problem.message = self.address .. ' asks for a password: --password, or PERIGEE_PASSWORD'
+        end
+        error(problem, 0)
+    end
+    db:set_timeout(nil)
+    self.db = db
     self.catalog = catalog.new(self.eval)
 end
 
