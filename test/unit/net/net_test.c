@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Workers and connections over a real database on the test disk: how connections spread, replies
+ * that wait for the log, a log that fails, stopping.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "io/disk.h"
+#include "net/address.h"
+#include "net/net.h"
+#include "session/service.h"
+
+enum { WORKERS = 3 };
+
+static struct disk *disk;
+static struct io *io;
+static struct db *db;
+static struct service *service;
+static _Atomic(struct net *) net;
+
+static void on_advance(void *arg)
+{
+    (void)arg;
+    if (load_acquire(&net))
+        net_wake(load_acquire(&net));
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    disk = disk_new(1);
+    io = disk_io(disk);
+    const struct db_options options = {.io = io,
+                                       .clock = clock_system(),
+                                       .durability = WAL_DURABILITY_COMMIT,
+                                       .worker_max = WORKERS + 1,
+                                       .on_advance = on_advance};
+    struct db_open_stats stats;
+    assert_int_equal(db_open(&options, &stats, &db), 0);
+    const struct service_options serve = {.db = db, .clock = clock_system(), .worker_max = WORKERS};
+    assert_int_equal(service_new(&serve, &service), 0);
+    const struct net_options listen = {.listen = "127.0.0.1:0", .worker_count = WORKERS};
+    struct net *made;
+    assert_int_equal(net_new(&listen, &made), 0);
+    store_release(&net, made);
+    assert_int_equal(net_start(made, service), 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    net_stop(net, true);
+    net_join(net);
+    service_delete(service);
+    db_close(db); /* an error when the test has made the log fail */
+    net_delete(net);
+    store_release(&net, NULL);
+    io_delete(io);
+    disk_delete(disk);
+    return 0;
+}
+
+static int client_open(void)
+{
+    struct address address;
+    assert_int_equal(address_parse(net_listen_address(net), &address), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, &address.any, address.size), 0);
+    return fd;
+}
+
+static void client_send(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* Exactly this comes next. */
+static void client_expect(int fd, const char *text)
+{
+    char got[512] = "";
+    size_t size = strlen(text);
+    assert_true(size < sizeof got);
+    recv(fd, got, size, MSG_WAITALL);
+    assert_string_equal(got, text);
+}
+
+static void client_ask(int fd, const char *text, const char *reply)
+{
+    client_send(fd, text);
+    client_expect(fd, reply);
+}
+
+static void connections_spread_evenly_over_the_workers(void **state)
+{
+    (void)state;
+    int fds[10 * WORKERS];
+    for (unsigned n = 0; n < 10 * WORKERS; n++) {
+        fds[n] = client_open();
+        client_ask(fds[n], "PING\r\n", "+PONG\r\n");
+    }
+    for (unsigned n = 0; n < WORKERS; n++)
+        assert_int_equal(net_worker_connections(net, n), 10);
+    for (unsigned n = 0; n < 10 * WORKERS; n++)
+        close(fds[n]);
+}
+
+static void a_worker_that_sleeps_is_woken_when_its_replies_may_go(void **state)
+{
+    (void)state;
+    int fds[WORKERS];
+    for (unsigned n = 0; n < WORKERS; n++)
+        fds[n] = client_open();
+    for (unsigned round = 0; round < 300; round++) {
+        for (unsigned n = 0; n < WORKERS; n++)
+            client_send(fds[n], "INCR count\r\n");
+        for (unsigned n = 0; n < WORKERS; n++) {
+            char byte = 0;
+            while (byte != '\n')
+                assert_int_equal(recv(fds[n], &byte, 1, 0), 1);
+        }
+    }
+    client_ask(fds[0], "GET count\r\n", "$3\r\n900\r\n");
+    for (unsigned n = 0; n < WORKERS; n++)
+        close(fds[n]);
+}
+
+static void replies_that_wait_when_the_log_fails_say_that_the_outcome_is_unknown(void **state)
+{
+    (void)state;
+    int fd = client_open();
+    client_ask(fd, "SET k durable\r\n", "+OK\r\n");
+    disk_cut_after(disk, 1);
+    client_ask(fd, "SET k lost\r\n", "-UNKNOWN ");
+    char byte = 0;
+    while (byte != '\n')
+        assert_int_equal(recv(fd, &byte, 1, 0), 1);
+    client_ask(fd, "SET k refused\r\n", "-MISCONF ");
+    while (byte = 0, recv(fd, &byte, 1, 0) == 1 && byte != '\n') {
+    }
+    client_ask(fd, "GET k\r\n", "$7\r\ndurable\r\n");
+    close(fd);
+}
+
+static void an_orderly_stop_answers_what_was_sent_before(void **state)
+{
+    (void)state;
+    int fd = client_open();
+    client_ask(fd, "PING\r\n", "+PONG\r\n");
+    for (unsigned n = 0; n < 50; n++)
+        client_send(fd, "SET k v\r\n");
+    net_stop(net, false);
+    for (unsigned n = 0; n < 50; n++)
+        client_expect(fd, "+OK\r\n");
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    net_join(net);
+    close(fd);
+}
+
+static void a_taken_port_and_an_open_address_are_refused(void **state)
+{
+    (void)state;
+    struct net *other;
+    struct net_options options = {.listen = net_listen_address(net), .worker_count = 1};
+    assert_int_equal(net_new(&options, &other), ERROR_LOCKED);
+    assert_non_null(strstr(diag_message(), "--listen"));
+    options.listen = "0.0.0.0:0";
+    assert_int_equal(net_new(&options, &other), ERROR_ACCESS);
+    assert_non_null(strstr(diag_message(), "--password"));
+    options.password = true;
+    assert_int_equal(net_new(&options, &other), 0);
+    net_delete(other);
+}
+
+static void a_start_that_fails_leaves_nothing_running(void **state)
+{
+    (void)state;
+    struct net *other;
+    const struct net_options options = {.listen = "127.0.0.1:0", .worker_count = 2};
+    assert_int_equal(net_new(&options, &other), 0);
+    assert_int_equal(net_start(other, service), ERROR_INVALID); /* its workers are all taken */
+    net_delete(other);
+}
+
+#define with_net(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        with_net(connections_spread_evenly_over_the_workers),
+        with_net(a_worker_that_sleeps_is_woken_when_its_replies_may_go),
+        with_net(replies_that_wait_when_the_log_fails_say_that_the_outcome_is_unknown),
+        with_net(an_orderly_stop_answers_what_was_sent_before),
+        with_net(a_taken_port_and_an_open_address_are_refused),
+        with_net(a_start_that_fails_leaves_nothing_running),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
