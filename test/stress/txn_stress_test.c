@@ -51,9 +51,9 @@ struct thread {
 
 static _Atomic uint64_t stop_ns;
 
-static bool go_on(void)
+static bool go_on(const struct thread *thread)
 {
-    return clock_monotonic_ns(clock_system()) < load_relaxed(&stop_ns);
+    return thread->done == 0 || clock_monotonic_ns(clock_system()) < load_relaxed(&stop_ns);
 }
 
 static void *thread_main(void *arg)
@@ -218,7 +218,7 @@ static void look_at_sums(struct thread *thread)
 
 static void *transfers_main(struct thread *thread)
 {
-    while (go_on()) {
+    while (go_on(thread)) {
         struct transfer transfer = {.thread = thread,
                                     .from = (unsigned)random_below(&thread->random, ACCOUNTS),
                                     .amount = 1 + (int)random_below(&thread->random, 3)};
@@ -351,7 +351,7 @@ static _Atomic uint32_t number_next;
 static void *registers_main(struct thread *thread)
 {
     struct history *histories = calloc(HISTORY_MAX, sizeof *histories);
-    while (histories != NULL && go_on() && thread->done < HISTORY_MAX) {
+    while (histories != NULL && go_on(thread) && thread->done < HISTORY_MAX) {
         struct register_run run = {.thread = thread, .history = &histories[thread->done]};
         run.history->number = atomic_fetch_add(&number_next, 1) + 1;
         run.scan_lower = (unsigned)random_below(&thread->random, REGISTERS);
@@ -511,7 +511,7 @@ static int counter_run(struct txn *txn, void *arg)
 
 static void *counters_main(struct thread *thread)
 {
-    while (go_on()) {
+    while (go_on(thread)) {
         struct txn_options options = {.level = TXN_READ_COMMITTED};
         check(thread, txn_run(f.workers[thread->number], &options, counter_run, thread) == 0,
               "an increment failed");
@@ -588,7 +588,7 @@ static void look_at_names(struct thread *thread)
 static void *names_main(struct thread *thread)
 {
     static const enum txn_level levels[] = {TXN_READ_COMMITTED, TXN_SNAPSHOT, TXN_SERIALIZABLE};
-    while (go_on()) {
+    while (go_on(thread)) {
         struct naming naming = {.thread = thread,
                                 .owner = (unsigned)random_below(&thread->random, OWNERS),
                                 .name = (unsigned)random_below(&thread->random, NAMES),
