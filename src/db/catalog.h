@@ -6,11 +6,14 @@
  * What spaces, indexes and functions there are: an immutable picture made from the system spaces,
  * replaced as a whole after each change.
  *
- *   _space  (id 280)  [id, owner, name, engine, field_count, flags {..}, format [{name, type,
- * is_nullable}..]] _index  (id 288)  [space id, index id, name, type, options {unique}, parts
- * [{field (from 0), type, is_nullable}..]] _func   (id 296)  [id, owner, name, body, options
- * {isolation, readonly, transaction, ..}] The first fields are Tarantool's; system spaces can be
- * read as any other and are written by db/ddl.h only.
+ *      _space (280)  id, owner, name, engine, field_count, flags {incarnation},
+ *                    format [{name, type, is_nullable}]
+ *      _index (288)  space id, index id, name, type, options {unique},
+ *                    parts [{field (from 0), type, is_nullable}]
+ *      _func (296)   id, owner, name, body, options {isolation, readonly, transaction, revision}
+ *
+ * The first fields are Tarantool's; system spaces can be read as any other and are written by
+ * db/ddl.h only.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -11,10 +11,10 @@
  * runs and ends in one call from its thread's point of view. Pointers to versions and rows are
  * valid until the transaction ends (it holds a reclamation epoch).
  *
- * Levels
- *   TXN_READ_COMMITTED  each statement reads the latest committed; writes conflict only with writes
- * that are going on TXN_SNAPSHOT        reads at one snapshot; first updater wins TXN_SERIALIZABLE
- * in addition, at the commit timestamp every row, absent key and range that was read is validated
+ * Levels. TXN_READ_COMMITTED: each statement reads the latest committed, and writes conflict only
+ * with writes that are going on. TXN_SNAPSHOT: all reads are at one snapshot, and of those who
+ * write one row the first wins. TXN_SERIALIZABLE: in addition every row, absent key and range that
+ * was read is validated at the commit timestamp.
  *
  * Timestamps for replies (invariant 9): txn_seen_ts is the largest timestamp of any version that
  * the transaction looked at or wrote; a reply waits until wal_reply_ts reaches it. A read-only

@@ -4,21 +4,21 @@
  * Begin, commit, rollback.
  *
  * Commit, in this order:
- *   1. large read sets are validated beforehand, outside of the critical part; beyond READS_MAX the
- * transaction takes the gate, so that nobody else commits
- *   2. the redo record is built, and room for it in the log is reserved: the last steps that may
- * wait or fail
- *   3. state = preparing, without a timestamp            (before the clock is advanced, so that a
- * reader never misses it)
- *   4. wal_begin, timestamp T from the clock, state = preparing at T
- *   5. serializable: validate at T; when it fails: state = aborted, nothing was logged, undo
- *   6. append to the log buffer; state = committed at T: this one store makes all versions visible;
- * wal_end
- *   7. stamp the versions, note what has become garbage, retire the descriptor
+ *      1. large read sets are validated beforehand, outside of the critical part; beyond READS_MAX
+ *         the transaction takes the gate, so that nobody else commits
+ *      2. the redo record is built, and room for it in the log is reserved: the last steps that may
+ *         wait or fail
+ *      3. state = preparing, without a timestamp (before the clock is advanced, so that a reader
+ *         never misses it)
+ *      4. wal_begin, timestamp T from the clock, state = preparing at T
+ *      5. validation at T; when it fails: state = aborted, nothing was logged, undo
+ *      6. append to the log buffer; state = committed at T: this one store makes all versions
+ *         visible; wal_end
+ *      7. stamp the versions, note what has become garbage, retire the descriptor
  * Between 4 and 6 nothing blocks, allocates or can fail but validation (invariant 4).
  *
  * A transaction that wrote nothing is done: what it read was consistent at its snapshot. Under read
- * committed there is nothing to validate but the catalog.
+ * committed only what was read for an update is validated, and the catalog.
  */
 #include "txn/txn_private.h"
 #include "txn/txn_redo.h"

@@ -50,8 +50,9 @@ struct txn_slot {
     CACHE_ALIGNED _Atomic uint64_t snapshot;
     _Atomic uint32_t used;
     CACHE_ALIGNED _Atomic uint32_t writing;
-    _Atomic uint32_t gate_wanted; /* this worker upgrades to the gate while writing */
 };
+
+_Static_assert(sizeof(struct txn_slot) == 2 * CACHE_LINE_SIZE, "no slot shares a line (28)");
 
 /* Striped statistics, written by the worker, read by anyone. */
 struct txn_counters {
@@ -75,7 +76,7 @@ struct txn_system {
 struct txn_write {
     struct head *head;
     struct row *row;
-    struct version *version; /* own, uncommitted; NULL after rollback_to */
+    struct version *version; /* own, uncommitted */
 };
 
 struct txn_read {

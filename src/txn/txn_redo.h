@@ -6,8 +6,8 @@
  * Redo records: what a transaction wrote, as after-images (invariant 3). A body is a sequence of
  * operations:
  *
- *   varint head id · varint head incarnation · varint key size · varint (data size + 1), 0 for a
- * tombstone · key · data
+ *      varint head id, varint head incarnation, varint key size,
+ *      varint data size + 1 or 0 for a tombstone, key, data
  *
  * varint: little-endian groups of seven bits, the high bit says that more follow; at most 10 bytes.
  */
