@@ -62,7 +62,7 @@ function methods:field_names(name)
     end
     local names = {}
     for n, field in ipairs(space.format) do
-        names[n] = field.name
+        names[n] = field.name or tostring(n)
     end
     return names
 end

@@ -63,7 +63,7 @@ local function list_spaces(console)
         if space.id > SYSTEM_ID_MAX then
             local fields, indexes = {}, {}
             for n, field in ipairs(space.format) do
-                fields[n] = field.name
+                fields[n] = field.name or tostring(n)
             end
             for n, index in ipairs(space.indexes) do
                 indexes[n] = index.name
