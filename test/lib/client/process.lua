@@ -19,6 +19,7 @@ int test_waitpid(int, int *, int) __asm__("waitpid");
 ssize_t test_read(int, void *, size_t) __asm__("read");
 ssize_t test_write(int, const void *, size_t) __asm__("write");
 void test__exit(int) __asm__("_exit");
+int test_prctl(int, unsigned long, ...) __asm__("prctl");
 char *test_mkdtemp(char *) __asm__("mkdtemp");
 struct test_pollfd { int fd; short events, revents; };
 int test_poll(struct test_pollfd *, unsigned long, int) __asm__("poll");
@@ -28,13 +29,16 @@ end
 
 local C = ffi.C
 local POLLIN, EINTR, SIGKILL, SIGTERM = 1, 4, 9, 15
+local PR_SET_PDEATHSIG = 1
 local HANG_SECONDS = 120
 
 local process = { SIGKILL = SIGKILL, SIGTERM = SIGTERM, SIGINT = 2 }
 local methods = {}
 methods.__index = methods
 
+--- In the child. It is killed when the test ends, however that ends.
 local function exec(argv, environment)
+    C.test_prctl(PR_SET_PDEATHSIG, ffi.cast('unsigned long', SIGKILL))
     for name, value in pairs(environment or {}) do
         C.test_setenv(name, value, 1)
     end
