@@ -9,7 +9,11 @@
  * does not take is left to uv_write; until that has finished the session is not touched, so its
  * buffer stays where it is, and nothing is read: that is the back-pressure.
  *
- *   open ─► reading ─► (dirty ─► flushed | writing | waiting for the log)* ─► closing ─► freed
+ *   open ─► reading ─► (dirty ─► flushed | writing | waiting for the log)* ─► lingering ─► closing
+ *
+ * Lingering: a socket that is closed while input lies unread is reset, and a reset takes back
+ * replies that the peer has not read yet. So the sending side is ended first, and what still comes
+ * is thrown away until the peer has ended its side, for NET_LINGER_MS at most.
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -33,11 +37,15 @@ struct net_connection {
     };
     struct net_worker *worker;
     struct session *session;
-    struct list link, dirty, waiting;
+    struct list link, dirty;
+    struct list waiting; /* or lingering */
     uv_write_t write;
     size_t write_bytes; /* of the write that is going on */
     bool writing, reading;
-    bool ended; /* nothing more comes in: close when everything has been answered */
+    bool ended;      /* nothing more is taken: close when everything has been answered */
+    bool peer_ended; /* nothing more comes */
+    bool lingering;
+    uint64_t linger_until_ms; /* by the loop's time */
     bool closing;
 };
 
@@ -72,8 +80,7 @@ static void connection_dirty(struct net_connection *connection)
         list_add_tail(&connection->worker->dirty, &connection->dirty);
 }
 
-/* ----------------------------------------------------------------------------------------- input
- */
+/* ----------------------------------------------------------------------------------- input */
 
 static void on_alloc(uv_handle_t *handle, size_t wish, uv_buf_t *out)
 {
@@ -87,14 +94,14 @@ static void reading_set(struct net_connection *connection, bool reading);
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
 {
     struct net_connection *connection = stream->data;
-    if (size == 0)
+    if (size == 0 || (connection->lingering && size > 0))
         return;
-    if (size < 0 && size != UV_EOF) {
+    if (size < 0 && (size != UV_EOF || connection->lingering)) {
         connection_close(connection);
         return;
     }
     if (size == UV_EOF) {
-        connection->ended = true;
+        connection->ended = connection->peer_ended = true;
         reading_set(connection, false);
     } else {
         connection->worker->worked = true;
@@ -116,8 +123,43 @@ static void reading_set(struct net_connection *connection, bool reading)
         uv_read_stop(&connection->stream);
 }
 
-/* ---------------------------------------------------------------------------------------- output
- */
+/* ------------------------------------------------------------------------------- lingering */
+
+static void on_linger_time(uv_timer_t *timer)
+{
+    struct net_worker *worker = timer->data;
+    uint64_t now = uv_now(&worker->loop);
+    struct list *first;
+    while ((first = list_first(&worker->lingering)) != NULL) {
+        struct net_connection *connection = list_entry(first, struct net_connection, waiting);
+        if (connection->linger_until_ms > now) {
+            uv_timer_start(timer, on_linger_time, connection->linger_until_ms - now, 0);
+            return;
+        }
+        connection_close(connection);
+    }
+}
+
+/* Everything has been sent. */
+static void connection_finish(struct net_connection *connection)
+{
+    struct net_worker *worker = connection->worker;
+    uv_os_fd_t fd;
+    if (connection->peer_ended || uv_fileno(&connection->handle, &fd) || shutdown(fd, SHUT_WR)) {
+        connection_close(connection);
+        return;
+    }
+    connection->lingering = true;
+    connection->linger_until_ms = uv_now(&worker->loop) + NET_LINGER_MS;
+    list_remove(&connection->dirty);
+    list_remove(&connection->waiting);
+    list_add_tail(&worker->lingering, &connection->waiting);
+    if (!uv_is_active((uv_handle_t *)&worker->linger_timer))
+        uv_timer_start(&worker->linger_timer, on_linger_time, NET_LINGER_MS, 0);
+    reading_set(connection, true);
+}
+
+/* ---------------------------------------------------------------------------------- output */
 
 static void on_written(uv_write_t *write, int status)
 {
@@ -181,12 +223,13 @@ static bool output_write(struct net_connection *connection)
 
 static void connection_flush(struct net_connection *connection)
 {
-    if (connection->writing || connection->closing || !output_write(connection))
+    if (connection->writing || connection->closing || connection->lingering ||
+        !output_write(connection))
         return;
     struct session *session = connection->session;
     bool waiting = session_waiting(session);
     if (session_wants_close(session) || (connection->ended && !waiting)) {
-        connection_close(connection);
+        connection_finish(connection);
         return;
     }
     if (!waiting)
@@ -224,8 +267,7 @@ void net__connections_flush(struct net_worker *worker)
         wal_kick(worker->wal); /* once for all that was executed in this turn */
 }
 
-/* ------------------------------------------------------------------------------------------ life
- */
+/* ------------------------------------------------------------------------------------ life */
 
 /* A few words to somebody who is not going to be served. */
 static void refuse(struct net_worker *worker, int fd, const char *text)
@@ -313,7 +355,7 @@ void net__connections_end(struct net_worker *worker, bool at_once)
         struct net_connection *connection = list_entry(link, struct net_connection, link);
         if (at_once) {
             connection_close(connection);
-        } else if (!connection->closing) {
+        } else if (!connection->closing && !connection->lingering) {
             connection->ended = true;
             reading_set(connection, false);
             connection_dirty(connection);

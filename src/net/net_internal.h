@@ -22,6 +22,7 @@ enum {
     NET_READ_BYTES = 64 * 1024,
     NET_ACCEPT_MAX = 64,      /* connections accepted in one turn */
     NET_FLUSH_MAX = 16,       /* writes for one connection in one turn */
+    NET_LINGER_MS = 500,      /* for a peer to end its side when all has been sent */
     NET_COLLECT_MS = 20,      /* from work done to looking after old versions */
     NET_COLLECT_IDLE_MAX = 3, /* looks that found nothing, after which nobody looks any more */
 };
@@ -44,14 +45,15 @@ struct net_worker {
     uv_prepare_t prepare; /* last thing before the loop may sleep */
     uv_check_t check;     /* after input: the turn's output */
     uv_idle_t idle;       /* while it is active the loop does not sleep */
-    uv_timer_t collect_timer, stop_timer;
+    uv_timer_t collect_timer, stop_timer, linger_timer;
     bool handles_open;
 
     struct list connections;
-    struct list dirty;   /* may have output, or have to be closed */
-    struct list turn;    /* those whose output is being written */
-    struct list waiting; /* have replies that the log has not reached */
-    uint64_t passed_ts;  /* what the log had reached when `waiting` was last gone through */
+    struct list dirty;     /* may have output, or have to be closed */
+    struct list turn;      /* those whose output is being written */
+    struct list waiting;   /* have replies that the log has not reached */
+    struct list lingering; /* have sent everything; by linger_until_ms */
+    uint64_t passed_ts;    /* what the log had reached when `waiting` was last gone through */
     bool passed_failed;
     bool worked; /* since the last look after old versions */
     unsigned collect_idle;

@@ -215,8 +215,9 @@ static void handles_open(struct net_worker *worker)
     uv_idle_init(&worker->loop, &worker->idle);
     uv_timer_init(&worker->loop, &worker->collect_timer);
     uv_timer_init(&worker->loop, &worker->stop_timer);
+    uv_timer_init(&worker->loop, &worker->linger_timer);
     worker->async.data = worker->prepare.data = worker->check.data = worker->idle.data = worker;
-    worker->collect_timer.data = worker->stop_timer.data = worker;
+    worker->collect_timer.data = worker->stop_timer.data = worker->linger_timer.data = worker;
     uv_prepare_start(&worker->prepare, on_prepare);
     uv_check_start(&worker->check, on_check);
 }
@@ -229,6 +230,7 @@ int net__worker_create(struct net_worker *worker, struct net *net, unsigned numb
     list_create(&worker->dirty);
     list_create(&worker->turn);
     list_create(&worker->waiting);
+    list_create(&worker->lingering);
     pthread_mutex_init(&worker->mutex, NULL);
     int rc = uv_loop_init(&worker->loop);
     if (!rc) {

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -81,6 +83,8 @@ static int client_open(void)
     assert_int_equal(address_parse(net_listen_address(net), &address), 0);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, &address.any, address.size), 0);
+    int on = 1; /* so that what was sent has been received */
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
     return fd;
 }
 
