@@ -15,8 +15,8 @@ local clock = require('clock')
 
 local schema = [[
     local space = box.schema.space.create('bench', {
-        format = { { 'id', 'unsigned' }, { 'name', 'string' }, { 'city', 'unsigned' }, { 'balance', 'number' },
-            { 'note', 'string' } },
+        format = { { 'id', 'unsigned' }, { 'name', 'string' }, { 'city', 'unsigned' },
+            { 'balance', 'number' }, { 'note', 'string' } },
     })
     space:create_index('primary', { parts = { 'id' } })
     space:create_index('name', { parts = { 'name' } })
@@ -105,8 +105,9 @@ end
 -- Whole rounds, so that exactly as many are called as are counted.
 local round = tonumber(depth) * connection_count
 depth, calls = tonumber(depth), math.ceil(tonumber(calls) / round) * round
-run(math.ceil(calls / 20 / round) * round)
+local before = math.ceil(calls / 20 / round) * round
+run(before)
 local started = clock.monotonic()
 run(calls)
-print(string.format('%.1f %d', calls / (clock.monotonic() - started), calls + math.ceil(calls / 20 / round) * round))
+print(string.format('%.1f %d', calls / (clock.monotonic() - started), before + calls))
 os.exit(0)
