@@ -84,6 +84,14 @@ static int change_apply(struct run *run, struct txn *txn, const struct change *c
     return rc;
 }
 
+/* A group is acknowledged at the largest of its timestamps. A transaction that wrote nothing, since
+ * what it deletes is not there, has one that is older than those before it. */
+static void rest_on(uint64_t *ts, uint64_t seen_ts)
+{
+    if (seen_ts > *ts)
+        *ts = seen_ts;
+}
+
 /* One transaction; 0, ERROR_CONFLICT, or what the failing log says. */
 static int transaction_run(struct run *run, unsigned worker, uint64_t *ts)
 {
@@ -101,7 +109,7 @@ static int transaction_run(struct run *run, unsigned worker, uint64_t *ts)
     }
     if ((rc = txn_commit(txn)) != 0)
         return rc;
-    *ts = txn_worker_seen_ts(txn_worker);
+    rest_on(ts, txn_worker_seen_ts(txn_worker));
     run->changes[run->committed++] = change;
     return 0;
 }
@@ -115,7 +123,7 @@ static int truncation_run(struct run *run, uint64_t *ts)
     int rc = truncate_space(&run->f, names[1]);
     if (rc != 0)
         return rc;
-    *ts = txn_worker_seen_ts(db_worker_txn(run->f.workers[0]));
+    rest_on(ts, txn_worker_seen_ts(db_worker_txn(run->f.workers[0])));
     run->changes[run->committed++] = change;
     return 0;
 }
