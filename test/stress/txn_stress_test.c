@@ -8,6 +8,7 @@
  *   registers      every write puts a number of its own into a register; each committed transaction
  *                  notes what it read and over what it wrote. From that follows who came after whom
  *                  (Adya 1999: read, write and anti-dependencies), and a cycle is a violation
+ *   pairs          of two keys that exclude each other never both exist
  *   counters       txn_get_for_update and txn_put at read committed lose no increment
  *   unique keys    at most one row has a secondary key, whatever races for it
  *
@@ -75,9 +76,9 @@ static void check(struct thread *thread, bool right, const char *what)
 static uint64_t run_threads(struct thread *threads, void *(*run)(struct thread *thread))
 {
     const char *text = getenv("PERIGEE_STRESS_SECONDS");
-    uint64_t seconds = text == NULL ? 4 : strtoull(text, NULL, 10);
+    uint64_t seconds = text == NULL ? 5 : strtoull(text, NULL, 10);
     store_relaxed(&stop_ns,
-                  clock_monotonic_ns(clock_system()) + seconds * UINT64_C(1000000000) / 4);
+                  clock_monotonic_ns(clock_system()) + seconds * UINT64_C(1000000000) / 5);
     for (unsigned i = 0; i < THREADS; i++) {
         threads[i] = (struct thread){.number = i, .run = run};
         random_create(&threads[i].random, seed + i);
@@ -281,68 +282,100 @@ struct register_run {
     struct history *history;
     unsigned scan_lower, scan_upper; /* registers read by one range scan */
     unsigned reads, writes;          /* bit sets of registers */
+    bool by_key;
+    char moved_to;
+    char variants[REGISTERS]; /* where each was found, 0 nowhere */
 };
 
-static void register_key(char *key, unsigned n)
+/* A register is one row, under one of four keys: who writes it may move it, so that rows come and
+ * go and readers depend on keys that are absent and on ranges. */
+static void register_key(char *key, unsigned n, char variant)
 {
-    snprintf(key, 8, "reg%u", n);
+    snprintf(key, 8, "reg%u%c", n, variant);
 }
 
-static void register_scan(struct register_run *run, struct txn *txn, int *rc)
+static void register_seen(struct register_run *run, unsigned n, char variant,
+                          const struct version *version)
+{
+    check(run->thread, run->variants[n] == 0 || run->variants[n] == variant,
+          "a register is under two keys");
+    run->variants[n] = variant;
+    memcpy(&run->history->uses[n].read, version->bytes, 4);
+}
+
+static void register_use(struct register_run *run, unsigned n)
+{
+    run->history->uses[n] = (struct register_use){.used = true};
+    run->variants[n] = 0;
+}
+
+/* Reads the registers from `first` to `last` by a range. */
+static int registers_scan(struct register_run *run, struct txn *txn, unsigned first, unsigned last)
 {
     char lower[8], upper[8];
-    register_key(lower, run->scan_lower);
-    register_key(upper, run->scan_upper);
+    register_key(lower, first, 'a');
+    register_key(upper, last, 'd');
     struct txn_range range = {.lower = lower,
-                              .lower_size = 4,
+                              .lower_size = 5,
                               .lower_inclusive = true,
                               .upper = upper,
-                              .upper_size = 4,
+                              .upper_size = 5,
                               .upper_inclusive = true,
                               .backward = run->thread->number % 2};
     struct txn_cursor cursor;
     struct row *row;
     const struct version *version;
-    for (unsigned i = run->scan_lower; i <= run->scan_upper; i++)
-        run->history->uses[i] = (struct register_use){.used = true};
+    int rc;
+    for (unsigned n = first; n <= last; n++)
+        register_use(run, n);
     struct txn_index index = {.tree = f.other.tree, .head = &f.other};
     txn_cursor_open(&cursor, txn, &index, &range);
-    while ((*rc = txn_cursor_next(&cursor, &row, &version)) == 0)
-        memcpy(&run->history->uses[row->key[3] - '0'].read, version->bytes, 4);
-    *rc = *rc == ERROR_END ? 0 : *rc;
+    while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0)
+        register_seen(run, (unsigned)row->key[3] - '0', (char)row->key[4], version);
+    return rc == ERROR_END ? 0 : rc;
 }
 
-static int register_read(struct register_run *run, struct txn *txn, unsigned n)
+/* Reads one register key by key. */
+static int register_get(struct register_run *run, struct txn *txn, unsigned n)
+{
+    register_use(run, n);
+    for (char variant = 'a'; variant <= 'd'; variant++) {
+        char key[8];
+        const struct version *version;
+        register_key(key, n, variant);
+        int rc = txn_get(txn, &f.other, key, 5, &version);
+        if (rc != 0)
+            return rc;
+        if (version != NULL)
+            register_seen(run, n, variant, version);
+    }
+    return 0;
+}
+
+static int register_write(struct register_run *run, struct txn *txn, unsigned n)
 {
     char key[8];
-    const struct version *version;
-    register_key(key, n);
-    int rc = txn_get(txn, &f.other, key, 4, &version);
-    struct register_use *use = &run->history->uses[n];
-    use->used = true;
-    use->read = 0;
-    if (rc == 0 && version != NULL)
-        memcpy(&use->read, version->bytes, 4);
-    return rc;
+    int rc = 0;
+    run->history->uses[n].wrote = true;
+    if (run->variants[n] != 0 && run->variants[n] != run->moved_to) {
+        register_key(key, n, run->variants[n]);
+        rc = txn_delete(txn, &f.other, key, 5);
+    }
+    register_key(key, n, run->moved_to);
+    return rc != 0 ? rc : txn_put(txn, &f.other, key, 5, &run->history->number, 4, NULL, NULL);
 }
 
 static int register_run(struct txn *txn, void *arg)
 {
     struct register_run *run = arg;
-    int rc = 0;
     memset(run->history->uses, 0, sizeof run->history->uses);
-    register_scan(run, txn, &rc);
+    int rc = registers_scan(run, txn, run->scan_lower, run->scan_upper);
     for (unsigned n = 0; rc == 0 && n < REGISTERS; n++)
         if ((run->reads | run->writes) & 1u << n)
-            rc = register_read(run, txn, n);
-    for (unsigned n = 0; rc == 0 && n < REGISTERS; n++) {
-        if (!(run->writes & 1u << n))
-            continue;
-        char key[8];
-        register_key(key, n);
-        rc = txn_put(txn, &f.other, key, 4, &run->history->number, 4, NULL, NULL);
-        run->history->uses[n].wrote = true;
-    }
+            rc = run->by_key ? register_get(run, txn, n) : registers_scan(run, txn, n, n);
+    for (unsigned n = 0; rc == 0 && n < REGISTERS; n++)
+        if (run->writes & 1u << n)
+            rc = register_write(run, txn, n);
     return rc;
 }
 
@@ -361,9 +394,13 @@ static void *registers_main(struct thread *thread)
             run.scan_upper = run.scan_lower + 1;
         run.reads = 1u << random_below(&thread->random, REGISTERS);
         run.writes = 1u << random_below(&thread->random, REGISTERS);
+        run.by_key = random_below(&thread->random, 2);
+        run.moved_to = (char)('a' + random_below(&thread->random, 4));
         struct txn_options options = {.level = TXN_SERIALIZABLE};
         check(thread, txn_run(f.workers[thread->number], &options, register_run, &run) == 0,
               "a transaction over registers failed");
+        if (random_below(&thread->random, 64) == 0)
+            wal_kick(f.wal);
         thread->done++;
     }
     return histories;
@@ -487,6 +524,83 @@ static void histories_of_registers_are_serializable(void **state)
     free(graph.by_number);
     for (unsigned i = 0; i < THREADS; i++)
         free(threads[i].result);
+}
+
+/* -------------------------------------------------------------------------------------- pairs */
+
+/* Of the two keys of a pair at most one exists: who finds neither makes one, who finds one deletes
+ * it. All that this rests on is what was absent. */
+enum { PAIRS = 3 };
+
+struct pair {
+    struct thread *thread;
+    unsigned number;
+    bool by_range;
+    char made;
+};
+
+/* Which of the two exist, as bits; -1 after a conflict. */
+static int pair_look(struct txn *txn, const struct pair *pair)
+{
+    char key[8], until[8];
+    const struct version *version;
+    struct row *row;
+    int found = 0, rc = 0;
+    if (!pair->by_range) {
+        for (unsigned i = 0; rc == 0 && i < 2; i++) {
+            snprintf(key, sizeof key, "pair%u%c", pair->number, (char)('a' + i));
+            rc = txn_get(txn, &f.other, key, 6, &version);
+            found |= version != NULL ? 1 << i : 0;
+        }
+        return rc == 0 ? found : -1;
+    }
+    snprintf(key, sizeof key, "pair%u", pair->number);
+    snprintf(until, sizeof until, "pair%u~", pair->number);
+    struct txn_range range = {.lower = key, .lower_size = 5, .upper = until, .upper_size = 6};
+    struct txn_index index = {.tree = f.other.tree, .head = &f.other};
+    struct txn_cursor cursor;
+    txn_cursor_open(&cursor, txn, &index, &range);
+    while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0)
+        found |= row->key[5] == 'a' ? 1 : 2;
+    return rc == ERROR_END ? found : -1;
+}
+
+static int pair_run(struct txn *txn, void *arg)
+{
+    const struct pair *pair = arg;
+    char key[8];
+    int found = pair_look(txn, pair);
+    if (found < 0)
+        return ERROR_CONFLICT;
+    check(pair->thread, found != 3, "both of a pair exist");
+    char which = found == 0 ? pair->made : (char)('a' + found - 1);
+    snprintf(key, sizeof key, "pair%u%c", pair->number, which);
+    return found == 0 ? txn_put(txn, &f.other, key, 6, "", 0, NULL, NULL)
+                      : txn_delete(txn, &f.other, key, 6);
+}
+
+static void *pairs_main(struct thread *thread)
+{
+    while (go_on(thread)) {
+        struct pair pair = {.thread = thread,
+                            .number = (unsigned)random_below(&thread->random, PAIRS),
+                            .by_range = random_below(&thread->random, 2),
+                            .made = (char)('a' + random_below(&thread->random, 2))};
+        struct txn_options options = {.level = TXN_SERIALIZABLE};
+        check(thread, txn_run(f.workers[thread->number], &options, pair_run, &pair) == 0,
+              "a transaction over a pair failed");
+        if (random_below(&thread->random, 16) == 0)
+            wal_kick(f.wal);
+        thread->done++;
+    }
+    return NULL;
+}
+
+static void of_two_keys_that_exclude_each_other_never_both_exist(void **state)
+{
+    (void)state;
+    struct thread threads[THREADS];
+    run_threads(threads, pairs_main);
 }
 
 /* ----------------------------------------------------------------------------------- counters */
@@ -621,6 +735,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(transfers_keep_the_sum_in_every_snapshot),
         WITH_FIXTURE(histories_of_registers_are_serializable),
+        WITH_FIXTURE(of_two_keys_that_exclude_each_other_never_both_exist),
         WITH_FIXTURE(counters_lose_no_increment),
         WITH_FIXTURE(a_unique_key_has_one_row_whatever_races_for_it),
     };
