@@ -59,6 +59,9 @@ int lua__commit(struct lua_runtime *runtime)
     runtime->txn = NULL;
     runtime->txn_sequence++;
     lua__seen(runtime);
+    /* Code that goes on for long may have committed what others wait to see: they read at V. */
+    if (code == 0 && runtime->seen_ts > wal_visible_ts(runtime->wal))
+        wal_kick_early(runtime->wal);
     return code;
 }
 

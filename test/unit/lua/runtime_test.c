@@ -178,6 +178,23 @@ static void the_schema_does_not_change_inside_of_a_transaction(void **state)
                        "can't be changed inside of a transaction") != NULL);
 }
 
+/* Other connections read at V; nobody may have to wait for the text to end. Without it this test
+ * does not end. */
+static void what_text_has_committed_becomes_visible_although_nobody_waits_for_it(void **state)
+{
+    static const char text[] = "box.space.accounts:replace{1, 'ann', 1}";
+    struct lua_fixture *f = *state;
+    make_accounts(f);
+    struct lua_request request = {.latest = false};
+    mp_buffer_reset(&f->result, 0);
+    assert_int_equal(lua_runtime_eval(f->runtime, &request, text, sizeof text - 1, NULL, &f->result,
+                                      &f->reply_ts),
+                     0);
+    unsigned turn = 0;
+    while (wal_visible_ts(db_wal(f->db)) < f->reply_ts)
+        spin_wait(&turn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +209,7 @@ int main(void)
         TEST(procedures_and_tuples_survive_a_restart),
         TEST(a_readonly_procedure_can_not_write),
         TEST(the_schema_does_not_change_inside_of_a_transaction),
+        TEST(what_text_has_committed_becomes_visible_although_nobody_waits_for_it),
 #undef TEST
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
