@@ -4,9 +4,15 @@
  * Update operations: a tuple taken apart into fields, changed one operation after the other, put
  * together again. Each operation sees what those before it did.
  *
- *   =  assign (field count + 1 appends)    !  insert before    #  delete n fields    + - arithmetic
- * on numbers & | ^  bit operations on unsigned integers    :  splice of strings: position, length,
- * text
+ *   =      assign; field count + 1 appends
+ *   !      insert before
+ *   #      delete n fields
+ *   + -    arithmetic on numbers
+ *   & | ^  bit operations on unsigned integers
+ *   :      splice of a string: position, length, text
+ *
+ * Nothing can end an update before it is done, so its work is bounded: in operations, and in bytes
+ * that inserting, deleting and splicing move.
  */
 #include "db/db_private.h"
 
@@ -16,6 +22,9 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/mp.h"
+
+enum { OPERATIONS_MAX = 4000 };
+#define MOVED_BYTES_MAX ((size_t)512 << 20)
 
 struct field {
     const char *data;
@@ -28,6 +37,7 @@ struct change {
     struct field *fields;
     uint32_t count, capacity;
     int field_base;
+    size_t moved_bytes;
 };
 
 /* One operation, taken apart. */
@@ -134,6 +144,17 @@ static int operation_read(struct change *change, const char **data, struct opera
     return rc;
 }
 
+/* Counts what an operation is about to move. */
+static int moves(struct change *change, size_t bytes)
+{
+    change->moved_bytes += bytes;
+    if (change->moved_bytes > MOVED_BYTES_MAX)
+        return diag_set(ERROR_INVALID,
+                        "the operations of an update move more than %zu MB: make several of it",
+                        MOVED_BYTES_MAX >> 20);
+    return 0;
+}
+
 static struct field arg_field(const struct operation *op)
 {
     const char *end = op->args;
@@ -145,8 +166,11 @@ static int op_insert(struct change *change, const struct operation *op)
 {
     if (op->field > change->count)
         return bad(op, "there is a gap before it");
-    memmove(&change->fields[op->field + 1], &change->fields[op->field],
-            (change->count - (size_t)op->field) * sizeof *change->fields);
+    size_t bytes = (change->count - (size_t)op->field) * sizeof *change->fields;
+    int rc = moves(change, bytes);
+    if (rc != 0)
+        return rc;
+    memmove(&change->fields[op->field + 1], &change->fields[op->field], bytes);
     change->fields[op->field] = arg_field(op);
     change->count++;
     return 0;
@@ -172,8 +196,11 @@ static int op_delete(struct change *change, const struct operation *op)
         return bad(op, "the tuple has no such field");
     if (many > change->count - (uint64_t)op->field)
         many = change->count - (uint64_t)op->field;
-    memmove(&change->fields[op->field], &change->fields[op->field + (int64_t)many],
-            (change->count - (size_t)op->field - many) * sizeof *change->fields);
+    size_t bytes = (change->count - (size_t)op->field - many) * sizeof *change->fields;
+    int rc = moves(change, bytes);
+    if (rc != 0)
+        return rc;
+    memmove(&change->fields[op->field], &change->fields[op->field + (int64_t)many], bytes);
     change->count -= (uint32_t)many;
     return 0;
 }
@@ -273,6 +300,9 @@ static int op_splice(struct change *change, const struct operation *op)
         cut = (int64_t)size - position + cut < 0 ? 0 : (int64_t)size - position + cut;
     if (cut > (int64_t)size - position)
         cut = (int64_t)size - position;
+    int rc = moves(change, (size_t)size - (size_t)cut + text_size);
+    if (rc != 0)
+        return rc;
     uint32_t result_size = size - (uint32_t)cut + text_size;
     char *data = arena_alloc(change->arena, (size_t)result_size + 5);
     if (data == NULL)
@@ -316,6 +346,9 @@ int db__tuple_update(struct arena *arena, const struct space *space, const char 
 {
     struct change change = {.arena = arena, .space = space, .field_base = field_base};
     uint32_t op_count = mp_decode_array(&ops);
+    if (op_count > OPERATIONS_MAX)
+        return diag_set(ERROR_INVALID, "an update has at most %d operations, not %u",
+                        OPERATIONS_MAX, op_count);
     int rc = take_apart(&change, tuple, op_count);
     for (uint32_t i = 0; rc == 0 && i < op_count; i++) {
         struct operation op;

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/diag.h"
@@ -222,6 +224,37 @@ static void update_operations_do_what_they_say(void **state)
     assert_int_equal(update_by(&f, NULL, "s", "pk", "[9]", "[[\"=\", 4, 1]]"), 0);
 }
 
+/* An update like "[[op, field, ..], [op, field, ..], ..]" with `count` times the same operation. */
+static int update_many(const char *op, unsigned count)
+{
+    char *ops;
+    size_t size;
+    FILE *out = open_memstream(&ops, &size);
+    for (unsigned i = 0; i < count; i++)
+        fprintf(out, "%s%s", i == 0 ? "[" : ",", op);
+    fputs("]", out);
+    fclose(out);
+    int rc = update_by(&f, NULL, "s", "pk", "[1]", ops);
+    free(ops);
+    return rc;
+}
+
+static void the_work_of_an_update_is_bounded(void **state)
+{
+    (void)state;
+    assert_int_equal(replace(&f, NULL, "s", "[1, \"a\", \"group\", 5, \"xyz\"]"), 0);
+    assert_int_equal(update_many("[\"+\", \"n\", 1]", 4000), 0);
+    assert_int_equal(update_many("[\"+\", \"n\", 1]", 4001), ERROR_INVALID);
+    const char *splice = "[\":\", 5, 1, 0, \"0123456789012345678901234567890123456789\"]";
+    unsigned done = 0;
+    int rc;
+    while ((rc = update_many(splice, 1000)) == 0) /* adds 40,000 bytes to the field */
+        assert_true(++done < 100);
+    assert_true(done > 1);
+    assert_int_equal(rc, ERROR_INVALID);
+    assert_non_null(strstr(diag_message_for(ERROR_INVALID), "make several of it"));
+}
+
 static void every_iterator_goes_where_it_says(void **state)
 {
     (void)state;
@@ -340,6 +373,7 @@ int main(void)
         WITH_FIXTURE(an_update_through_a_secondary_index_loses_nothing_at_read_committed),
         WITH_FIXTURE(upsert_inserts_or_applies),
         WITH_FIXTURE(update_operations_do_what_they_say),
+        WITH_FIXTURE(the_work_of_an_update_is_bounded),
         WITH_FIXTURE(every_iterator_goes_where_it_says),
         WITH_FIXTURE(keys_that_do_not_fit_are_refused),
         WITH_FIXTURE(nil_is_not_unique),
