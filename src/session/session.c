@@ -50,6 +50,14 @@ static struct resp_limits resp_limits_of(const struct service *service)
     return limits;
 }
 
+void session__rpc_limit(struct session *session)
+{
+    size_t max = session->service->limits.request_bytes_max;
+    if (!session->authenticated && max > SESSION_STRANGER_BYTES_MAX)
+        max = SESSION_STRANGER_BYTES_MAX;
+    rpc_parser_create(&session->rpc, max);
+}
+
 int session_new(struct session_worker *worker, const struct session_peer *peer,
                 struct session **out)
 {
@@ -72,7 +80,7 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     session->sink = (struct session_sink){{&session__sink_vtab}, session};
     struct resp_limits limits = resp_limits_of(service);
     resp_parser_create(&session->resp, &limits, session->authenticated);
-    rpc_parser_create(&session->rpc, service->limits.request_bytes_max);
+    session__rpc_limit(session);
     mp_buffer_create(&session->in);
     mp_buffer_create(&session->out);
     arena_create(&session->queue_arena, SESSION_BUFFER_KEEP_BYTES);

@@ -54,6 +54,7 @@ bool session__authenticate(struct session *session, const char *user, size_t use
     if (!session->authenticated) {
         session->authenticated = true;
         resp_parser_authenticate(&session->resp);
+        session__rpc_limit(session);
     }
     return true;
 }

@@ -68,6 +68,16 @@ static int unknown_command(const struct redis_slice *argv, unsigned argc)
                     clamp(argv[0].size, 128), argv[0].data, args);
 }
 
+/*
+ * The words that begin a request's line and a header of HTTP: a page in somebody's browser can send
+ * such a request to a port of this machine, with commands in its body.
+ */
+static bool is_http(const struct redis_slice *name)
+{
+    return (name->size == 4 && strncasecmp(name->data, "post", 4) == 0) ||
+           (name->size == 5 && strncasecmp(name->data, "host:", 5) == 0);
+}
+
 static int unknown_subcommand(const struct session_command *command, const struct redis_slice *name)
 {
     char upper[32];
@@ -243,7 +253,10 @@ void session__execute(struct session *session, const struct redis_slice *argv, s
     diag_clear();
     request.command = session__resolve(session, argv, request.argc);
     const struct session_command *command = request.command;
-    if (!command) {
+    if (!command && is_http(&argv[0])) {
+        session->closing = true;
+        session__error(session, "ERR", "Protocol error: this is a request of HTTP");
+    } else if (!command) {
         session->multi_failed |= session->multi;
         session__error_code(session, ERROR_INVALID);
     } else if (refused(session, command)) {

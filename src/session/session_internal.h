@@ -75,10 +75,11 @@ struct session_command {
 
 /* Bounds and sizes. */
 enum {
-    SESSION_BATCH_MAX = 64,            /* requests parsed before the first is executed */
-    SESSION_CLOCK_COMMANDS = 16,       /* commands that may share one `now` */
-    SESSION_BUFFER_KEEP_BYTES = 65536, /* of an idle connection's buffers */
-    SESSION_MARKS_MAX = 65536,         /* groups of replies that may wait */
+    SESSION_BATCH_MAX = 64,             /* requests parsed before the first is executed */
+    SESSION_CLOCK_COMMANDS = 16,        /* commands that may share one `now` */
+    SESSION_STRANGER_BYTES_MAX = 16384, /* of an RPC message before the password is given */
+    SESSION_BUFFER_KEEP_BYTES = 65536,  /* of an idle connection's buffers */
+    SESSION_MARKS_MAX = 65536,          /* groups of replies that may wait */
     SERVICE_COMMANDS_MAX = 256,
     SERVICE_SLOTS = 1024,
     SERVICE_SCRIPTS_MAX = 1024,
@@ -317,6 +318,8 @@ static inline void session__now_forget(struct session_worker *worker)
 /* session_connection.c */
 int session__ping(struct session *session, struct session_request *request);
 int session__echo(struct session *session, struct session_request *request);
+/* Makes the parser of RPC anew, with the limit of a session that is, or is not, authenticated. */
+void session__rpc_limit(struct session *session);
 int session__hello(struct session *session, struct session_request *request);
 int session__auth(struct session *session, struct session_request *request);
 int session__quit(struct session *session, struct session_request *request);

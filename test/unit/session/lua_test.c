@@ -235,6 +235,18 @@ static void rpc_asks_for_the_password(void **state)
     assert_string_equal(rpc(two, "auth", "[\"default\", \"secret\"]"), "[1,7,null,true]");
 }
 
+static void a_stranger_may_not_send_a_large_message(void **state)
+{
+    (void)state;
+    const char begun[] = "\x94\x00\x01\xa4"
+                         "ping\x91\xdb\x00\x01\x00\x00";
+    assert_string_equal(rpc(two, "auth", "[\"secret\"]"), "[1,7,null,true]");
+    session_fixture_bytes(fixture, two, begun, sizeof begun - 1);
+    assert_false(session_wants_close(two));
+    session_fixture_bytes(fixture, one, begun, sizeof begun - 1);
+    assert_true(session_wants_close(one));
+}
+
 static void a_notification_is_executed_and_not_answered(void **state)
 {
     (void)state;
@@ -283,6 +295,8 @@ int main(void)
         WITH_SESSIONS(rpc_calls_procedures_and_runs_text),
         WITH_SESSIONS(rpc_errors_carry_code_name_and_message),
         cmocka_unit_test_setup_teardown(rpc_asks_for_the_password, setup_password, teardown),
+        cmocka_unit_test_setup_teardown(a_stranger_may_not_send_a_large_message, setup_password,
+                                        teardown),
         WITH_SESSIONS(a_notification_is_executed_and_not_answered),
         WITH_SESSIONS(an_rpc_write_that_the_log_lost_is_answered_so),
     };

@@ -211,6 +211,9 @@ static void malformed_input_is_answered_by_an_error_and_the_end(void **state)
         {"*1\r\nx", "-ERR Protocol error: expected '$', got 'x'\r\n"},
         {"*a\r\n", "-ERR Protocol error: invalid multibulk length\r\n"},
         {"*1\r\n$-5\r\n", "-ERR Protocol error: invalid bulk length\r\n"},
+        {"POST / HTTP/1.1\r\n", "-ERR Protocol error: this is a request of HTTP\r\n"},
+        {"Host: localhost:6379\r\nset a 1\r\n",
+         "-ERR Protocol error: this is a request of HTTP\r\n"},
         {"ping\r\nset a \"1\r\n", "+PONG\r\n-ERR Protocol error: unbalanced quotes in request\r\n"},
     };
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
