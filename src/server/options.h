@@ -31,7 +31,8 @@
       "line that `serve` prints says which. An address that other machines can reach needs a "     \
       "`password`.")                                                                               \
     X(workers, unsigned, COUNT, "0",                                                               \
-      "Threads that serve connections and run procedures; 0 makes one for each core.")             \
+      "Threads that serve connections and run procedures, at most 1024; 0 makes one for each "     \
+      "core.")                                                                                     \
     X(durability, int, DURABILITY, "commit",                                                       \
       "When a write is acknowledged. `commit`: when it is on stable storage. `interval`: when "    \
       "the operating system has it, so that a killed process loses nothing; it is flushed every "  \

@@ -33,6 +33,7 @@
 #include "session/service.h"
 
 enum {
+    WORKERS_MAX = 1024,
     OTHER_WORKERS = 2, /* threads that work with the database and serve nobody: a script's */
     OTHER_FILES = 64   /* descriptors for all but connections */
 };
@@ -161,6 +162,9 @@ static int database_open(struct server *server)
 
 int server_open(const struct options *options, bool listen, struct server **out)
 {
+    if (options->workers > WORKERS_MAX)
+        return diag_set(ERROR_INVALID, "option 'workers' is at most %d, not %u", WORKERS_MAX,
+                        options->workers);
     struct server *server = calloc(1, sizeof *server);
     if (!server)
         return diag_set(ERROR_MEMORY, "out of memory");
