@@ -12,7 +12,8 @@ tests_time_max=300 # seconds for one program
 tests_prefix=()    # put before each command
 
 # What runs under ThreadSanitizer.
-tests_concurrent=(unit_base_ unit_io_ unit_index_ unit_txn_ unit_wal_ stress_ lua_smoke)
+tests_concurrent=(unit_base_ unit_mem_heap unit_io_ unit_index_ unit_txn_ unit_db_ unit_wal_ unit_lua_conflict
+    unit_session_ unit_net_ stress_ crash_kill protocol_)
 
 # matches TEXT PART...: whether TEXT contains one of the parts.
 matches() {

@@ -75,7 +75,8 @@ static int thread_start(struct net_worker *worker)
     return error ? diag_set_errno(ERROR_AGAIN, error, "cannot start a thread") : 0;
 }
 
-/* Waits until all threads have said how their start went; the first bad result. */
+/* Waits until all threads have said how their start went; the first bad result. From a good one on
+ * the end of the last worker is told. */
 static int started_wait(struct net *net)
 {
     int rc = 0;
@@ -85,6 +86,7 @@ static int started_wait(struct net *net)
     for (unsigned n = 0; !rc && n < net->running; n++)
         if ((rc = net->workers[n].start_result))
             diag_set(rc, "%s", net->workers[n].start_message);
+    net->serving = !rc && net->running == net->worker_count;
     pthread_mutex_unlock(&net->mutex);
     return rc;
 }
@@ -94,14 +96,15 @@ int net_start(struct net *net, struct service *service)
     net->service = service;
     int rc = net__listener_start(net, &net->workers[0]);
     for (unsigned n = 0; !rc && n < net->worker_count; n++) {
+        pthread_mutex_lock(&net->mutex);
         rc = thread_start(&net->workers[n]);
         if (!rc)
             net->running++;
+        pthread_mutex_unlock(&net->mutex);
     }
     int result = started_wait(net);
     rc = rc ? rc : result;
     if (rc) {
-        net->on_stopped = NULL;
         net_stop(net, true);
         net_join(net);
     }

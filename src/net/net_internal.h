@@ -89,6 +89,7 @@ struct net {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     unsigned started, ended;   /* workers, under the mutex */
+    bool serving;              /* all of them have started, under the mutex */
     unsigned running;          /* threads to be joined */
     _Atomic uint32_t stopping; /* 0, 1, or 2: fast */
     struct net_worker workers[];

@@ -38,8 +38,7 @@ void net__worker_busy(struct net_worker *worker)
     uv_idle_start(&worker->idle, on_idle);
 }
 
-/* ------------------------------------------------------------------------------------ the mailbox
- */
+/* ---------------------------------------------------------------------------------- the mailbox */
 
 /* From the accepting worker's thread. */
 void net__worker_accept(struct net_worker *worker, int fd)
@@ -87,8 +86,7 @@ static void mailbox_take(struct net_worker *worker)
     free(fds);
 }
 
-/* ------------------------------------------------------------------------------------------- stop
- */
+/* ----------------------------------------------------------------------------------------- stop */
 
 static void on_stop_time(uv_timer_t *timer)
 {
@@ -128,8 +126,7 @@ static void stop_check(struct net_worker *worker)
         uv_stop(&worker->loop);
 }
 
-/* ---------------------------------------------------------------------------------- old versions
- */
+/* --------------------------------------------------------------------------------- old versions */
 
 static void on_collect(uv_timer_t *timer)
 {
@@ -149,8 +146,7 @@ static void collect_schedule(struct net_worker *worker)
     uv_timer_start(&worker->collect_timer, on_collect, NET_COLLECT_MS, NET_COLLECT_MS);
 }
 
-/* --------------------------------------------------------------------------------------- the turn
- */
+/* ------------------------------------------------------------------------------------- the turn */
 
 static void on_async(uv_async_t *async)
 {
@@ -205,8 +201,7 @@ void net_wake(struct net *net)
     }
 }
 
-/* ------------------------------------------------------------------------------------------- life
- */
+/* ----------------------------------------------------------------------------------------- life */
 
 static void handles_open(struct net_worker *worker)
 {
@@ -281,10 +276,10 @@ static void started(struct net_worker *worker, int rc)
 static void ended(struct net *net)
 {
     pthread_mutex_lock(&net->mutex);
-    bool last = ++net->ended == net->running;
+    bool last = ++net->ended == net->running, serving = net->serving;
     pthread_cond_broadcast(&net->changed);
     pthread_mutex_unlock(&net->mutex);
-    if (last && net->on_stopped)
+    if (last && serving && net->on_stopped)
         net->on_stopped(net->arg);
 }
 
