@@ -2,8 +2,7 @@
 /*
  * xoshiro256** 1.0 (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2018),
  * its state filled by splitmix64 (Steele, Lea and Flood 2014); bounded numbers by Lemire's
- * multiplication
- * ("Fast random integer generation in an interval", 2019).
+ * multiplication ("Fast random integer generation in an interval", 2019).
  */
 #include "base/random.h"
 

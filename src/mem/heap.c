@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Size classes, magazines of a thread, a depot of the heap: the vmem/magazine design of Bonwick and
- * Adams
- * ("Magazines and Vmem", 2001), with magazines that are linked through the free objects themselves.
+ * Adams ("Magazines and Vmem", 2001), with magazines that are linked through the free objects
+ * themselves.
  *
  *     heap_cache (one a thread)                 heap (shared, a mutex a class)
  *       class 5:  loaded  o-o-o                   class 5: full batches  o-o-o-o   o-o-o-o

@@ -91,8 +91,7 @@ bool options_is_set(const struct options *options, size_t number)
     return options->source[number] != OPTIONS_DEFAULT;
 }
 
-/* -------------------------------------------------------------------------------- text to values
- */
+/* ------------------------------------------------------------------------------- text to values */
 
 /* A number and a unit; true when that is all there is, and it fits. */
 static bool units_parse(const char *text, const struct unit *units, size_t count, uint64_t *out)
@@ -220,8 +219,7 @@ int options_set(struct options *options, const char *name, const char *value,
     return unknown(name);
 }
 
-/* --------------------------------------------------------------------------------- values to text
- */
+/* ------------------------------------------------------------------------------- values to text */
 
 static void units_format(uint64_t value, const struct unit *units, size_t count, char *out)
 {
@@ -289,8 +287,7 @@ void options_print_markdown(FILE *out)
     }
 }
 
-/* ---------------------------------------------------------------------------------------- sources
- */
+/* -------------------------------------------------------------------------------------- sources */
 
 /* "--lua-time-max=5s" to "lua_time_max"; the value behind '=', or NULL. */
 static int argument_split(const char *argument, char name[64], const char **value)

@@ -46,8 +46,7 @@ int command_file(int argc, char **argv)
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------- tests
- */
+/* ---------------------------------------------------------------------------------------- tests */
 
 /* busted calls os.exit with what it found; a chunk without a file name makes it do so always. */
 static const char BUSTED[] = "require('busted.runner')({standalone = false})";

@@ -37,8 +37,7 @@ struct script {
     uint64_t started_ns;
 };
 
-/* ---------------------------------------------------------------------------------------- box.info
- */
+/* ------------------------------------------------------------------------------------- box.info */
 
 static void put_text(struct mp_buffer *out, const char *text)
 {
@@ -73,8 +72,7 @@ static uint32_t on_options(void *arg, struct mp_buffer *out)
     return OPTIONS_COUNT;
 }
 
-/* ----------------------------------------------------------------------------------------- box.cfg
- */
+/* -------------------------------------------------------------------------------------- box.cfg */
 
 /* An option's value as the parsers of options take it. */
 static int value_to_text(const char **value, char *out, size_t size)
@@ -183,8 +181,7 @@ static int on_configure(void *arg, const char *table, size_t size)
     return rc;
 }
 
-/* -------------------------------------------------------------------------------------------- life
- */
+/* ----------------------------------------------------------------------------------------- life */
 
 static int script_end(struct script *script, int status)
 {
@@ -280,8 +277,7 @@ int script_close(struct script *script, int status)
     return status;
 }
 
-/* ----------------------------------------------------------------------------------------- running
- */
+/* -------------------------------------------------------------------------------------- running */
 
 int script_run_file(struct script *script, const char *path, int argc, char **argv)
 {

@@ -57,8 +57,7 @@ struct server {
     char executable[256];
 };
 
-/* --------------------------------------------------------------------------------------- signals
- */
+/* -------------------------------------------------------------------------------------- signals */
 
 static void signals_set(sigset_t *set)
 {
@@ -82,8 +81,7 @@ void server_signals_unblock(void)
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* ----------------------------------------------------------------------------------------- opening
- */
+/* -------------------------------------------------------------------------------------- opening */
 
 static unsigned core_count(void)
 {
@@ -188,8 +186,7 @@ int server_open(const struct options *options, bool listen, struct server **out)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------- serving
- */
+/* -------------------------------------------------------------------------------------- serving */
 
 /* Each connection takes a descriptor. */
 static void descriptors_raise(unsigned clients)
@@ -317,8 +314,7 @@ void server_describe(struct server *server, char *out, size_t size)
              server->worker_count == 1 ? "" : "s", server->options->dir, log);
 }
 
-/* ---------------------------------------------------------------------------------------- stopping
- */
+/* ------------------------------------------------------------------------------------- stopping */
 
 void server_wait(struct server *server)
 {

@@ -113,8 +113,7 @@ unsigned service_client_count(const struct service *service)
     return load_relaxed(&service->client_count);
 }
 
-/* ----------------------------------------------------------------------------------- its workers
- */
+/* ---------------------------------------------------------------------------------- its workers */
 
 static int worker_register(struct service *service, struct session_worker *worker)
 {

@@ -6,9 +6,9 @@
  * What a process serves to its connections: a database, the limits and the password, what INFO and
  * CONFIG tell, who is connected; and, for each thread, what commands need to run.
  *
- *   service ──► db                     one a process, immutable but for atomics and the list of
- * clients ├──► session_worker (thread 1)  db_worker, Lua runtime, scratch memory, statistics └──►
- * session_worker (thread n)      └──► sessions of that thread
+ *   service ──► db                     one a process, immutable but for atomics and the clients
+ *      ├──► session_worker (thread 1)  db_worker, Lua runtime, scratch memory, statistics
+ *      └──► session_worker (thread n)     └──► sessions of that thread
  *
  * Strings and arrays in the options are the caller's and outlive the service.
  */

@@ -19,10 +19,12 @@
  * How a connection drives it, all on the worker's thread:
  *   - bytes arrived:           session_on_bytes
  *   - after it, after a write, and when the log has advanced (wal's on_advance) while
- * session_waiting: while (output = session_output(session), output.size > 0) write as much as the
- * socket takes, session_sent(that) session_resume(session) when that sent anything: executes what
- * back-pressure held back; then output once more stop or start reading as session_wants_read says;
- * close when session_wants_close
+ *     session_waiting:
+ *         while (output = session_output(session), output.size > 0)
+ *             write as much as the socket takes, session_sent(that)
+ *         session_resume(session) when that sent anything: executes what back-pressure held back;
+ *             then output once more
+ *         stop or start reading as session_wants_read says; close when session_wants_close
  *   - after all connections' turns: wal_kick, when some session is waiting
  *   - the peer has closed, or an error: session_delete
  */

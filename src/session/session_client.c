@@ -139,8 +139,7 @@ static int client_list(struct session *session, struct session_request *request)
     return about_reply(session, &text);
 }
 
-/* ------------------------------------------------------------------------------------ the others
- */
+/* ----------------------------------------------------------------------------------- the others */
 
 static int client_id(struct session *session, struct session_request *request)
 {

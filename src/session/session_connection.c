@@ -30,8 +30,7 @@ int session__echo(struct session *session, struct session_request *request)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------- identity
- */
+/* ------------------------------------------------------------------------------------- identity */
 
 /* Compares in a time that depends on the length given only. */
 static bool password_equal(const struct service *service, const char *password, size_t size)
@@ -85,8 +84,7 @@ int session__auth(struct session *session, struct session_request *request)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------- HELLO
- */
+/* ---------------------------------------------------------------------------------------- HELLO */
 
 struct hello {
     int64_t protocol;
@@ -173,8 +171,7 @@ int session__hello(struct session *session, struct session_request *request)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------- end
- */
+/* ------------------------------------------------------------------------------------------ end */
 
 int session__quit(struct session *session, struct session_request *request)
 {

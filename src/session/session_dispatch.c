@@ -129,8 +129,7 @@ const struct session_command *session__resolve(struct session *session,
     return NULL;
 }
 
-/* ---------------------------------------------------------------------------------- data commands
- */
+/* -------------------------------------------------------------------------------- data commands */
 
 static struct txn_options redis_options(struct session *session,
                                         const struct redis_command *command, unsigned argc)
@@ -187,8 +186,7 @@ int session__run_redis(struct session *session, struct session_request *request)
     }
 }
 
-/* ----------------------------------------------------------------------------------- one request
- */
+/* ---------------------------------------------------------------------------------- one request */
 
 static int run(struct session *session, struct session_request *request)
 {

@@ -25,8 +25,7 @@
 #include "session/service.h"
 #include "session/session.h"
 
-/* ------------------------------------------------------------------------------ the command table
- */
+/* ---------------------------------------------------------------------------- the command table */
 
 struct session;
 struct session_command;
@@ -70,8 +69,7 @@ struct session_command {
     unsigned number; /* place in the service's table, and in the statistics */
 };
 
-/* ---------------------------------------------------------------------------------------- service
- */
+/* -------------------------------------------------------------------------------------- service */
 
 /* Bounds and sizes. */
 enum {
@@ -83,6 +81,7 @@ enum {
     SERVICE_COMMANDS_MAX = 256,
     SERVICE_SLOTS = 1024,
     SERVICE_SCRIPTS_MAX = 1024,
+    SERVICE_SCRIPT_BYTES_MAX = 64 << 20,
     SERVICE_ERRORS = 20, /* prefixes that are counted one by one */
 };
 
@@ -146,6 +145,7 @@ struct service {
     unsigned worker_count;
     struct service_script *scripts;
     unsigned script_count, script_next;
+    size_t script_bytes;                /* of their sources together */
     _Atomic uint64_t script_generation; /* of SCRIPT FLUSH */
 };
 
@@ -176,8 +176,7 @@ static inline void service__count(_Atomic uint64_t *counter, uint64_t by)
 unsigned service__error_slot(const char *prefix, size_t size);
 const char *service__error_name(unsigned slot);
 
-/* ---------------------------------------------------------------------------------------- session
- */
+/* -------------------------------------------------------------------------------------- session */
 
 /* RESP as a sink for data commands and scripts. */
 struct session_sink {

@@ -26,6 +26,20 @@ static struct service_script *script_find(struct service *service, const char *s
     return NULL;
 }
 
+static void script_drop(struct service *service, struct service_script *script)
+{
+    service->script_bytes -= script->size;
+    free(script->source);
+    *script = (struct service_script){.size = 0};
+}
+
+/* The oldest go until the sources are not too large together. */
+static void scripts_bound(struct service *service)
+{
+    for (unsigned n = service->script_next; service->script_bytes > SERVICE_SCRIPT_BYTES_MAX; n++)
+        script_drop(service, &service->scripts[n % SERVICE_SCRIPTS_MAX]);
+}
+
 void service__script_put(struct service *service, const char sha1[LUA_SHA1_SIZE],
                          const char *source, size_t size)
 {
@@ -39,10 +53,12 @@ void service__script_put(struct service *service, const char sha1[LUA_SHA1_SIZE]
         service->script_next = (service->script_next + 1) % SERVICE_SCRIPTS_MAX;
         if (service->script_count < SERVICE_SCRIPTS_MAX)
             service->script_count++;
-        free(script->source);
+        script_drop(service, script);
         *script = (struct service_script){.size = size, .source = copy};
         memcpy(script->sha1, sha1, LUA_SHA1_SIZE);
         copy = NULL;
+        service->script_bytes += size;
+        scripts_bound(service);
     }
     pthread_mutex_unlock(&service->mutex);
     free(copy);
@@ -65,6 +81,7 @@ void service__scripts_flush(struct service *service)
         free(service->scripts[n].source);
     memset(service->scripts, 0, SERVICE_SCRIPTS_MAX * sizeof *service->scripts);
     service->script_count = service->script_next = 0;
+    service->script_bytes = 0;
     store_relaxed(&service->script_generation, load_relaxed(&service->script_generation) + 1);
     pthread_mutex_unlock(&service->mutex);
 }
@@ -261,8 +278,7 @@ const struct session_command session__script_commands[] = {
     {0},
 };
 
-/* ----------------------------------------------------------------------------------- CALL and LUA
- */
+/* --------------------------------------------------------------------------------- CALL and LUA */
 
 /* argv[2..] as a MessagePack array of strings in the worker's scratch; NULL when memory is out. */
 static const char *args_pack(struct session_worker *worker, const struct session_request *request)
@@ -312,8 +328,7 @@ int session__lua(struct session *session, struct session_request *request)
                                                    &request->reply_ts));
 }
 
-/* ------------------------------------------------------------------------- what box.info and
- * box.cfg say */
+/* ---------------------------------------------------------------- what box.info and box.cfg say */
 
 static void put_text(struct mp_buffer *out, const char *text)
 {

@@ -17,8 +17,7 @@
 
 #include "redis/redis_value.h"
 
-/* -------------------------------------------------------------------------------------- the queue
- */
+/* ------------------------------------------------------------------------------------ the queue */
 
 void session__multi_end(struct session *session)
 {
@@ -88,8 +87,7 @@ int session__discard(struct session *session, struct session_request *request)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------- WATCH
- */
+/* ---------------------------------------------------------------------------------------- WATCH */
 
 void session__watch_end(struct session *session)
 {
@@ -176,8 +174,7 @@ static int watch_check(struct session *session, struct txn *txn, uint64_t now_ms
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------ EXEC
- */
+/* ----------------------------------------------------------------------------------------- EXEC */
 
 static int queued_run_redis(struct session *session, const struct session_queued *queued,
                             const struct session_request *exec)

@@ -6,8 +6,8 @@
  * An engine is a body: where committed rows go when they leave the head, and how they are read
  * back.
  *
- *   head (memory, versions, all engines) ──absorb: sorted, committed, up to ts──► body ──get,
- * cursor──► readers
+ *   head: memory, versions          body: one an engine
+ *        └──absorb: sorted, committed, up to ts──►┘──get, cursor──► readers
  *
  * Uncommitted data never reaches a body, so no body needs undo. A body never sees transactions:
  * only timestamps, and the list of snapshots for which it has to keep a version each (invariant

@@ -97,8 +97,7 @@ void wal__buffer_delete(struct wal_buffer *buffer)
     free(buffer);
 }
 
-/* ------------------------------------------------------------------------------ the worker's end
- */
+/* ----------------------------------------------------------------------------- the worker's end */
 
 static uint64_t external_outstanding(struct wal_buffer *buffer)
 {
@@ -273,8 +272,7 @@ void wal_append(struct wal_buffer *buffer, uint64_t ts, const void *body, size_t
     store_release(&buffer->head, head + bytes);
 }
 
-/* -------------------------------------------------------------------------- the log writer's end
- */
+/* ------------------------------------------------------------------------- the log writer's end */
 
 void wal__buffer_take(struct wal_buffer *buffer, uint64_t c, struct wal_take *out)
 {

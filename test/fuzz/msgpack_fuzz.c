@@ -4,13 +4,13 @@
  * MessagePack-RPC message, as key bytes and as JSON text. Checked, beside what the sanitizers see
  * (every buffer ends where its memory ends):
  *   - a value is accepted or refused, and its end found, alike at once and in pieces, and as
- * msgpuck walks it;
+ *     msgpuck walks it;
  *   - an RPC message likewise;
  *   - of any two scalars in it, the keys order as the values do, and decode to what encodes to the
- * same key;
+ *     same key;
  *   - key bytes that decode at all encode to the same bytes;
  *   - an accepted value has JSON that is parsed again, and whatever JSON is parsed gives
- * MessagePack that is accepted.
+ *     MessagePack that is accepted.
  */
 #include <math.h>
 #include <stdbool.h>

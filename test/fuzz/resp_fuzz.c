@@ -4,11 +4,11 @@
  * whether the client has authenticated. Checked, beside what the sanitizers see (every buffer ends
  * where its memory ends):
  *   - the requests, and the error, are the same whether the bytes come at once or in pieces, each
- * time at another address;
+ *     time at another address;
  *   - before `need` bytes are there, no request is complete;
  *   - a request written as an array of bulk strings and parsed again has the same arguments;
  *   - a reply is found at the same place in pieces as at once, and its items can be stepped
- * through.
+ *     through.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -128,8 +128,7 @@ static void a_script_without_end_is_stopped_and_undone(void **state)
     expect(one, ":1\r\n", "eval \"return 1\" 0");
 }
 
-/* ---------------------------------------------------------------------------- procedures and text
- */
+/* -------------------------------------------------------------------------- procedures and text */
 
 static void lua_text_gives_its_value(void **state)
 {
