@@ -152,7 +152,7 @@ bool mp_check_limited(const char **data, const char *end)
 
 void mp_buffer_create(struct mp_buffer *buffer)
 {
-    *buffer = (struct mp_buffer){NULL, 0, 0, false};
+    *buffer = (struct mp_buffer){.data = NULL};
 }
 
 void mp_buffer_destroy(struct mp_buffer *buffer)
@@ -164,7 +164,9 @@ void mp_buffer_destroy(struct mp_buffer *buffer)
 void mp_buffer_reset(struct mp_buffer *buffer, size_t keep_bytes_max)
 {
     if (buffer->capacity > keep_bytes_max) {
+        size_t bytes_max = buffer->bytes_max;
         mp_buffer_destroy(buffer);
+        buffer->bytes_max = bytes_max;
         return;
     }
     buffer->size = 0;
@@ -180,7 +182,8 @@ char *mp_buffer_grow(struct mp_buffer *buffer, size_t size)
 
     size_t capacity =
         buffer->capacity < BUFFER_CAPACITY_MIN ? BUFFER_CAPACITY_MIN : buffer->capacity;
-    if (size < SIZE_MAX / 4 && buffer->size < SIZE_MAX / 4) {
+    bool bounded = buffer->bytes_max != 0 && buffer->size + size > buffer->bytes_max;
+    if (size < SIZE_MAX / 4 && buffer->size < SIZE_MAX / 4 && !bounded) {
         while (capacity - buffer->size < size)
             capacity *= 2;
         char *data = realloc(buffer->data, capacity);

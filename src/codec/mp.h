@@ -52,6 +52,7 @@ struct mp_buffer {
     char *data;
     size_t size, capacity;
     bool failed;
+    size_t bytes_max; /* growing beyond fails like memory that is out; 0: no bound */
 };
 
 void mp_buffer_create(struct mp_buffer *buffer);
