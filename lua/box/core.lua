@@ -29,8 +29,7 @@ struct perigee_api {
                   struct perigee_row *);
     int (*count)(struct perigee_runtime *, uint32_t, uint32_t, int, int, double *);
     double (*len)(struct perigee_runtime *, uint32_t);
-    void *(*rows_take)(struct perigee_runtime *);
-    void (*rows_free)(void *);
+    double (*rows_bytes)(const struct perigee_runtime *);
     int (*cursor_open)(struct perigee_runtime *, uint32_t, uint32_t, int, int, struct perigee_cursor *);
     int (*cursor_next)(struct perigee_runtime *, struct perigee_cursor *, struct perigee_row *);
     void (*field)(const char *, uint32_t, struct perigee_value *);

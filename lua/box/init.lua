@@ -89,7 +89,7 @@ local eval_environment = _G
 if native.trusted then
     _G.box, _G.redis = box, globals.redis
 else
-    eval_environment = sandbox.environment(globals)
+    eval_environment = sandbox.shared_environment(globals)
     sandbox.protect_strings()
 end
 
@@ -100,6 +100,7 @@ end
 
 -- Every state draws numbers of its own, and so does a run that is repeated: the generator goes on.
 math.randomseed(native.seed())
+local randomseed = math.randomseed
 
 -- What the sandbox's require gives: loaded now, since the globals are taken away from an untrusted state.
 for _, name in ipairs({ 'json', 'msgpack', 'clock', 'log' }) do
@@ -114,6 +115,7 @@ package.loaded['box.hooks'] = {
     raise = core.raise,
     compile_procedure = function(name, body) return procedure.compile(name, body, globals) end,
     compile_eval = function(text) return procedure.compile_eval(text, eval_environment) end,
+    reseed = function() randomseed(native.seed()) end,
     script = scripts.prepare,
     script_load = scripts.load,
     script_find = scripts.find,

@@ -3,16 +3,16 @@
 -- Environments for code that may not do everything.
 --
 -- Each procedure and script gets tables of its own with the safe part of the standard library, so that what
--- one does to `string` another does not
--- see. No environment leads to the globals: there is no getfenv, debug, package, ffi or bytecode in it,
--- metatables of strings and of box's
--- objects are not given away, and rawset refuses those objects.
+-- one does to `string` another does not see; what many share (the text that clients send) gets tables that
+-- can't be changed. No environment leads to the globals: there is no getfenv, debug, package, ffi or bytecode
+-- in it, metatables of strings and of box's objects are not given away, and rawset refuses those objects.
 
 local core = require('box.core')
 local pattern = require('box.pattern')
 
 local native = core.native
 local real_load, real_rawset, real_getmetatable = load, rawset, debug.getmetatable
+local getinfo = debug.getinfo
 
 local sandbox = {}
 
@@ -27,13 +27,86 @@ end
 local libraries = {
     string = pick(string, 'byte char format len lower rep reverse sub upper'),
     table = pick(table, 'concat foreach foreachi getn insert maxn move remove sort'),
-    math = math,
+    math = pick(math, [[abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min
+        mod modf pi pow rad random sin sinh sqrt tan tanh]]),
     bit = bit,
     os = pick(os, 'clock date difftime time'),
     coroutine = pick(coroutine, 'create isyieldable resume running status wrap yield'),
 }
 for name, fn in pairs(pattern) do
     libraries.string[name] = fn
+end
+
+local function refuse_guarded(t, level)
+    if core.guarded[real_getmetatable(t)] then
+        error('this object is read-only', level + 1)
+    end
+end
+
+--- Positions begin at 1: moving the elements up from one far below is a single C call that takes minutes.
+local insert = table.insert
+function libraries.table.insert(t, position, ...)
+    refuse_guarded(t, 2)
+    if select('#', ...) == 0 then
+        return insert(t, position)
+    end
+    if (tonumber(position) or 1) < 1 then
+        error("bad argument #2 to 'insert' (position out of bounds)", 2)
+    end
+    return insert(t, position, ...)
+end
+
+--- The generator is the state's: what comes after this request begins anew.
+local randomseed = math.randomseed
+function libraries.math.randomseed(seed)
+    native.seeded()
+    randomseed(seed)
+end
+
+local function less(left, right)
+    return left < right
+end
+
+--- Comparisons are made in Lua, which can be interrupted: there are orders on which sorting takes quadratic
+--- time. A few elements are sorted faster than that matters.
+local sort, SORTED_AT_ONCE_MAX = table.sort, 4096
+function libraries.table.sort(t, before)
+    refuse_guarded(t, 2)
+    if before == nil then
+        return sort(t, type(t) == 'table' and #t > SORTED_AT_ONCE_MAX and less or nil)
+    elseif type(before) == 'function' and getinfo(before, 'S').what == 'C' then
+        return sort(t, function(left, right) return before(left, right) end)
+    end
+    return sort(t, before)
+end
+
+--- A coroutine runs on the C stack of who resumes it: how deep they may be nested is bounded by that.
+local resume, create = coroutine.resume, coroutine.create
+function libraries.coroutine.resume(co, ...)
+    if not native.stack_left() then
+        return false, 'C stack overflow'
+    end
+    return resume(co, ...)
+end
+
+local function values_or_error(ok, ...)
+    if not ok then
+        error((...), 0)
+    end
+    return ...
+end
+
+function libraries.coroutine.wrap(fn)
+    if type(fn) ~= 'function' then
+        error(string.format("bad argument #1 to 'wrap' (function expected, got %s)", type(fn)), 2)
+    end
+    local co = create(fn)
+    return function(...)
+        if not native.stack_left() then
+            error('C stack overflow', 2)
+        end
+        return values_or_error(resume(co, ...))
+    end
 end
 
 local base = pick(_G, [[assert error getmetatable ipairs next pairs pcall rawequal rawget select setmetatable
@@ -53,9 +126,7 @@ function base.xpcall(fn, handler, ...)
 end
 
 function base.rawset(t, key, value)
-    if core.guarded[real_getmetatable(t)] then
-        error('this object is read-only', 2)
-    end
+    refuse_guarded(t, 2)
     return real_rawset(t, key, value)
 end
 
@@ -97,8 +168,9 @@ local function read_pieces(chunk)
     end
 end
 
-local function add_loaders(environment)
-    function environment.load(chunk, name, _, other)
+--- Adds load and loadstring to `result`, for chunks that see `environment`.
+local function add_loaders(result, environment)
+    function result.load(chunk, name, _, other)
         if type(chunk) == 'function' then
             chunk = read_pieces(chunk)
         end
@@ -111,16 +183,14 @@ local function add_loaders(environment)
         end
         return real_load(chunk, tostring(name or '=(load)'), 't', other)
     end
-    function environment.loadstring(chunk, name)
-        return environment.load(chunk, name)
+    local load_text = result.load
+    function result.loadstring(chunk, name)
+        return load_text(chunk, name)
     end
 end
 
---- A new environment; `extra` is added to it.
----@param extra table
----@return table
-function sandbox.environment(extra)
-    local result = {}
+--- Puts everything that code in the sandbox may use into `result`; `extra` is added to it.
+local function fill(result, extra)
     for name, value in pairs(base) do
         result[name] = value
     end
@@ -134,8 +204,43 @@ function sandbox.environment(extra)
     for name, value in pairs(extra) do
         result[name] = value
     end
+end
+
+--- A new environment; `extra` is added to it.
+---@param extra table
+---@return table
+function sandbox.environment(extra)
+    local result = {}
+    fill(result, extra)
     result._G = result
-    add_loaders(result)
+    add_loaders(result, result)
+    return result
+end
+
+--- An environment for the code of many: what is in it from the start can't be changed or hidden. What they
+--- add to it stays.
+---@param extra table
+---@return table
+function sandbox.shared_environment(extra)
+    local given = {}
+    fill(given, extra)
+    for name in pairs(libraries) do
+        given[name] = core.object(given[name])
+    end
+    local metatable = {
+        __index = given,
+        __newindex = function(t, name, value)
+            if given[name] ~= nil then
+                error(string.format("'%s' is built in: choose another name, or make it local", tostring(name)), 2)
+            end
+            real_rawset(t, name, value)
+        end,
+        __metatable = 'protected',
+    }
+    core.guarded[metatable] = true
+    local result = setmetatable({}, metatable)
+    given._G = result
+    add_loaders(given, result)
     return result
 end
 

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Redis scripts: compiled once, kept by source and by SHA-1; the oldest goes when there are too many.
+-- Redis scripts: compiled once, kept by source and by SHA-1; the oldest go when there are too many, or too large.
 --
 -- Lua 5.1 as Redis has it: globals can neither be made nor read when they do not exist.
 
@@ -8,10 +8,10 @@ local core = require('box.core')
 local sandbox = require('box.sandbox')
 
 local native = core.native
-local SCRIPTS_MAX = 1024
+local SCRIPTS_MAX, SCRIPTS_BYTES_MAX = 1024, 16 * 1024 * 1024
 
 local script = {}
-local by_source, by_sha, order, oldest = {}, {}, {}, 1
+local by_source, by_sha, order, oldest, bytes = {}, {}, {}, 1, 0
 
 --- The table `redis`.
 ---@return table
@@ -56,6 +56,7 @@ local function forget_oldest()
     local source = order[oldest]
     order[oldest] = nil
     oldest = oldest + 1
+    bytes = bytes - #source
     by_sha[by_source[source].sha] = nil
     by_source[source] = nil
 end
@@ -76,7 +77,8 @@ function script.new(globals)
         setmetatable(environment, metatable)
         newest = newest + 1
         order[newest], by_source[source], by_sha[entry.sha] = source, entry, source
-        if newest - oldest >= SCRIPTS_MAX then
+        bytes = bytes + #source
+        while newest - oldest >= SCRIPTS_MAX or bytes > SCRIPTS_BYTES_MAX do
             forget_oldest()
         end
         return entry
@@ -92,7 +94,7 @@ function script.new(globals)
         load = function(source) find_or_compile(source) end,
         find = function(sha) return by_sha[sha:lower()] end,
         flush = function()
-            by_source, by_sha, order, oldest, newest = {}, {}, {}, 1, 0
+            by_source, by_sha, order, oldest, bytes, newest = {}, {}, {}, 1, 0, 0
         end,
     }
 end

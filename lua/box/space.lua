@@ -190,8 +190,12 @@ local function over_cursor(cursor, space_id)
     end
 end
 
---- Outside of one: the rows of one snapshot, taken when the loop began.
-local function over_rows(rows, number, space_id)
+--- Outside of one: the rows of one snapshot, taken when the loop began. They are copied into memory of Lua's
+--- own, which its limit counts and which its collector knows the size of.
+local function over_rows(number, space_id)
+    local bytes = api.rows_bytes(runtime)
+    local rows = ffi.new('char[?]', bytes)
+    ffi.copy(rows, row.data, bytes)
     local data, passed = ffi.cast('const char *', rows), 0
     return function(_, position)
         if passed >= number or not rows then
@@ -215,8 +219,7 @@ local function iterate(space_id, index_id, key, options)
         return over_cursor(cursor, space_id), nil, 0
     end
     check(api.select(runtime, space_id, index_id, iterator, has_key, 0, huge, row))
-    local number = row.size
-    return over_rows(ffi.gc(api.rows_take(runtime), api.rows_free), number, space_id), nil, 0
+    return over_rows(row.size, space_id), nil, 0
 end
 
 -- ----------------------------------------------------------------------------------- objects
@@ -364,6 +367,14 @@ local function serialize_index(self)
     return { id = self.id, name = self.name, type = self.type, unique = self.unique, parts = self.parts }
 end
 
+local function copy_parts(parts)
+    local result = {}
+    for position, part in ipairs(parts) do
+        result[position] = { fieldno = part.fieldno, type = part.type, is_nullable = part.is_nullable }
+    end
+    return result
+end
+
 local function new_index(space_id, description)
     local fields = setmetatable({
         space_id = space_id,
@@ -371,8 +382,12 @@ local function new_index(space_id, description)
         name = description.name,
         type = description.type,
         unique = description.unique,
-        parts = description.parts,
-    }, { __index = index_methods })
+    }, {
+        -- the object is shared, and what it gives away may be changed: a copy for each
+        __index = function(_, key)
+            return key == 'parts' and copy_parts(description.parts) or index_methods[key]
+        end,
+    })
     return core.object(fields, { serialize = serialize_index })
 end
 

@@ -23,7 +23,8 @@
 #include "codec/json.h"
 #include "lua/internal.h"
 
-enum { LUA_TYPE_CDATA = 10 }; /* LuaJIT's own type number */
+enum { LUA_TYPE_CDATA = 10 };     /* LuaJIT's own type number */
+enum { JSON_MEMORY_FACTOR = 16 }; /* what the parser's tree takes for a byte of text, and more */
 static const int64_t exact_max = INT64_C(1) << 53;
 
 void lua__put_number(struct mp_buffer *out, double number)
@@ -109,6 +110,16 @@ static bool table_is_array(lua_State *L, int index, uint32_t *count)
     return true;
 }
 
+void lua__encode_check(lua_State *L, struct lua_runtime *runtime, struct mp_buffer *out)
+{
+    if (out->failed) {
+        mp_buffer_reset(out, 0);
+        lua__raise(L, runtime, diag_set(ERROR_MEMORY, "a value takes too much memory"));
+    }
+    if (lua__expired(runtime))
+        lua__raise(L, runtime, ERROR_TIMEOUT);
+}
+
 static void encode_map(lua_State *L, struct lua_runtime *runtime, int index, uint32_t count,
                        struct mp_buffer *out, enum lua__encoding encoding, unsigned depth)
 {
@@ -145,6 +156,7 @@ static void encode_table(lua_State *L, struct lua_runtime *runtime, int index,
     if (depth >= MP_DEPTH_MAX)
         luaL_error(L, "a table is nested more than %d deep, or contains itself", MP_DEPTH_MAX);
     luaL_checkstack(L, 8, "table");
+    lua__encode_check(L, runtime, out);
     if (push_serialized(L, runtime, index)) {
         encode(L, runtime, lua_gettop(L), out, encoding, depth + 1);
         lua_pop(L, 1);
@@ -197,10 +209,7 @@ void lua__encode(lua_State *L, struct lua_runtime *runtime, int index, struct mp
                  enum lua__encoding encoding)
 {
     encode(L, runtime, index, out, encoding, 0);
-    if (out->failed || (runtime->memory_bytes_max != 0 && out->size > runtime->memory_bytes_max)) {
-        mp_buffer_reset(out, 0);
-        lua__raise(L, runtime, diag_set(ERROR_MEMORY, "a value takes too much memory"));
-    }
+    lua__encode_check(L, runtime, out);
 }
 
 /* ------------------------------------------------------------------------------------ to Lua */
@@ -427,6 +436,8 @@ static int native_json_decode(lua_State *L)
     struct json_buffer packed;
     size_t size;
     const char *text = luaL_checklstring(L, 1, &size);
+    if (runtime->memory_bytes_max != 0 && size > runtime->memory_bytes_max / JSON_MEMORY_FACTOR)
+        return lua__raise(L, runtime, diag_set(ERROR_MEMORY, "the text takes too much memory"));
     json_buffer_create(&packed);
     int code = json_to_msgpack(text, size, &packed);
     mp_buffer_reset(keep, 65536);

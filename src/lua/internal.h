@@ -63,6 +63,7 @@ struct lua_runtime {
     struct lua_runtime_options options;
     struct lua__deadline deadline;
     size_t memory_bytes, memory_bytes_max;
+    size_t memory_bytes_kept; /* by the last full collection */
     struct random random;
 
     /* The transaction that statements work in, or NULL: then each is one of its own. */
@@ -88,6 +89,8 @@ struct lua_runtime {
     uint64_t catalog_version;
     struct space *spaces[LUA__SPACE_SLOTS];
 
+    bool seeded;            /* math.randomseed has been called in this request */
+    const char *stack_base; /* of the C stack, where the running call began */
     int error_code;
     bool unplaced; /* the error does not say where it was raised: from a tail call */
     bool tracing;  /* the error handler records the stack */
@@ -114,6 +117,9 @@ enum lua__encoding {
 }; /* lenient: what has no form is encoded as its text */
 void lua__encode(lua_State *L, struct lua_runtime *runtime, int index, struct mp_buffer *out,
                  enum lua__encoding encoding);
+/* While a value that may contain a table many times is made: raises when the buffer has failed, or
+ * the time is over. */
+void lua__encode_check(lua_State *L, struct lua_runtime *runtime, struct mp_buffer *out);
 /* Pushes the elements of an array, nil as nil; returns their number. */
 int lua__push_array(lua_State *L, struct lua_runtime *runtime, const char *array);
 void lua__put_number(struct mp_buffer *out, double number);

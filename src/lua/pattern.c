@@ -22,7 +22,8 @@ struct match {
     lua_State *L;
     struct lua_runtime *runtime;
     const char *subject, *subject_end, *pattern_end;
-    unsigned steps, depth;
+    size_t steps;
+    unsigned depth;
     int count;
     struct {
         const char *start;
@@ -32,10 +33,20 @@ struct match {
 
 static const char *match_here(struct match *m, const char *s, const char *p);
 
+/* Counts work: a step, and as many as a stretch of bytes that is looked through is worth. */
+static void steps(struct match *m, size_t count)
+{
+    m->steps += count;
+    if (m->steps < PATTERN_STEPS_CHECK)
+        return;
+    m->steps = 0;
+    if (lua__expired(m->runtime))
+        lua__raise(m->L, m->runtime, ERROR_TIMEOUT);
+}
+
 static void step(struct match *m)
 {
-    if (++m->steps % PATTERN_STEPS_CHECK == 0 && lua__expired(m->runtime))
-        lua__raise(m->L, m->runtime, ERROR_TIMEOUT);
+    steps(m, 1);
 }
 
 /* Behind the single-character class at p. */
@@ -125,7 +136,7 @@ static bool in_set(unsigned char c, const char *p, const char *last)
     return !found;
 }
 
-static bool single(const struct match *m, const char *s, const char *p, const char *end)
+static bool single(struct match *m, const char *s, const char *p, const char *end)
 {
     if (s >= m->subject_end)
         return false;
@@ -136,6 +147,7 @@ static bool single(const struct match *m, const char *s, const char *p, const ch
     case '%':
         return in_letter_class(c, (unsigned char)p[1]);
     case '[':
+        steps(m, (size_t)(end - p) / 8);
         return in_set(c, p, end - 1);
     default:
         return (unsigned char)*p == c;
@@ -220,12 +232,14 @@ static const char *match_back(struct match *m, const char *s, char digit)
     ptrdiff_t size = m->captures[i].size;
     if (size < 0 || m->subject_end - s < size)
         return NULL;
+    steps(m, (size_t)size / 64);
     return memcmp(m->captures[i].start, s, (size_t)size) == 0 ? s + size : NULL;
 }
 
 /* %f[set] at p, which points to the '['. */
 static bool at_frontier(struct match *m, const char *s, const char *p, const char *end)
 {
+    steps(m, (size_t)(end - p) / 4);
     unsigned char before = s == m->subject ? 0 : (unsigned char)s[-1];
     unsigned char after = s < m->subject_end ? (unsigned char)*s : 0;
     return !in_set(before, p, end - 1) && in_set(after, p, end - 1);
@@ -277,6 +291,7 @@ static const char *match_loop(struct match *m, const char *s, const char *p)
             continue;
         }
         const char *end = class_end(m, p);
+        steps(m, (size_t)(end - p) / 8);
         char quantifier = end < m->pattern_end ? *end : 0;
         if (quantifier == '*')
             return match_longest(m, s, p, end);

@@ -19,7 +19,7 @@
 
 /* --------------------------------------------------------------------------------- the reply */
 
-static void encode_reply(lua_State *L, struct mp_buffer *out, int index, unsigned depth);
+static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth);
 
 static void encode_integer(struct mp_buffer *out, double number)
 {
@@ -49,9 +49,10 @@ static bool encode_text_field(lua_State *L, struct mp_buffer *out, int index, co
     return found;
 }
 
-static void encode_array(lua_State *L, struct mp_buffer *out, int index, unsigned depth)
+static void encode_array(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth)
 {
     int count = 0;
+    lua__encode_check(L, runtime, &runtime->reply);
     luaL_checkstack(L, 4, "nested reply");
     for (;; count++) {
         lua_rawgeti(L, index, count + 1);
@@ -60,18 +61,19 @@ static void encode_array(lua_State *L, struct mp_buffer *out, int index, unsigne
         if (end)
             break;
     }
-    mp_put_array(out, (uint32_t)count);
+    mp_put_array(&runtime->reply, (uint32_t)count);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, index, i);
-        encode_reply(L, out, lua_gettop(L), depth + 1);
+        encode_reply(L, runtime, lua_gettop(L), depth + 1);
         lua_pop(L, 1);
     }
 }
 
-static void encode_reply(lua_State *L, struct mp_buffer *out, int index, unsigned depth)
+static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth)
 {
     size_t size;
     const char *text;
+    struct mp_buffer *out = &runtime->reply;
     if (depth >= MP_DEPTH_MAX)
         luaL_error(L, "reached the limit of nested tables in a reply");
     switch (lua_type(L, index)) {
@@ -91,7 +93,7 @@ static void encode_reply(lua_State *L, struct mp_buffer *out, int index, unsigne
     case LUA_TTABLE:
         if (!encode_text_field(L, out, index, "err", LUA__REPLY_ERROR) &&
             !encode_text_field(L, out, index, "ok", LUA__REPLY_STATUS))
-            encode_array(L, out, index, depth);
+            encode_array(L, runtime, index, depth);
         return;
     default:
         mp_put_nil(out);
@@ -119,8 +121,9 @@ static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)
     lua_call(L, 3, 1); /* the script's function, its environment prepared */
     lua_call(L, 0, 1);
     mp_buffer_reset(&runtime->reply, 65536);
-    encode_reply(L, &runtime->reply, lua_gettop(L), 0);
-    return runtime->reply.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+    encode_reply(L, runtime, lua_gettop(L), 0);
+    lua__encode_check(L, runtime, &runtime->reply);
+    return 0;
 }
 
 int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_eval *eval,

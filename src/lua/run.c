@@ -165,12 +165,25 @@ static void make_room(struct lua_runtime *runtime)
     runtime->memory_bytes_max = limit;
 }
 
+/* LuaJIT collects when a step of its own is due, not when memory is out: garbage of one request
+ * must not be what the next one fails for. */
+static void leave_room(struct lua_runtime *runtime)
+{
+    size_t limit = runtime->memory_bytes_max;
+    if (limit == 0 || runtime->memory_bytes < limit / 2 ||
+        runtime->memory_bytes < runtime->memory_bytes_kept + limit / 8)
+        return;
+    make_room(runtime);
+    runtime->memory_bytes_kept = runtime->memory_bytes;
+}
+
 int lua__protect(struct lua_runtime *runtime,
                  int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
 {
     lua_State *L = runtime->L;
     struct protected_call call = {.runtime = runtime, .body = body, .arg = arg};
     int top = lua_gettop(L);
+    runtime->stack_base = __builtin_frame_address(0);
     runtime->error_code = ERROR_LUA;
     runtime->unplaced = false;
     runtime->message[0] = 0;
@@ -197,12 +210,23 @@ void lua__request_begin(struct lua_runtime *runtime, bool latest, bool readonly)
     lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
 }
 
+static int reseed(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    (void)arg;
+    lua__push_hook(L, runtime, "reseed");
+    lua_call(L, 0, 0);
+    return 0;
+}
+
 int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
 {
     runtime->txn_fixed = false;
     bool open = runtime->txn != NULL;
     lua__rollback(runtime);
     lua__deadline_disarm(&runtime->deadline);
+    if (runtime->seeded)
+        runtime->seeded = lua__protect(runtime, reseed, NULL) != 0;
+    leave_room(runtime);
     if (code == 0 && open)
         code = diag_set(ERROR_INVALID,
                         "the transaction that was begun has not been ended; it is rolled back");

@@ -7,8 +7,8 @@
  *   the built-in modules (lua/) run with everything LuaJIT has and keep ffi and the like as locals
  *   trusted code runs in the same globals
  *   untrusted code runs in environments that lua/box/sandbox.lua makes, one for each procedure and
- * script, from which neither the globals nor the functions that could lead there (getfenv, debug,
- * bytecode) can be reached
+ *   script, from which neither the globals nor the functions that could lead there (getfenv,
+ *   debug, bytecode) can be reached
  *
  * Memory is bounded by the state's allocator, which counts; LuaJIT raises "not enough memory" when
  * it refuses. On a LuaJIT whose compiled loops don't look at hooks an untrusted state is
@@ -193,6 +193,17 @@ static void free_buffers(struct lua_runtime *runtime)
     mp_buffer_destroy(&runtime->reply);
 }
 
+/* Values on their way out of the state, or into it, take as much memory as the state may. */
+static void buffers_bound(struct lua_runtime *runtime)
+{
+    struct mp_buffer *const buffers[] = {
+        &runtime->args[0], &runtime->args[1], &runtime->scratch, &runtime->copy,
+        &runtime->rows,    &runtime->result,  &runtime->reply,
+    };
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        buffers[i]->bytes_max = runtime->memory_bytes_max;
+}
+
 int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtime **out)
 {
     struct lua_runtime *runtime = calloc(1, sizeof *runtime);
@@ -230,6 +241,7 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
     runtime->memory_bytes_max = options->memory_bytes_max;
     if (runtime->memory_bytes_max == 0 && !options->trusted)
         runtime->memory_bytes_max = LUA_MEMORY_BYTES_DEFAULT;
+    buffers_bound(runtime);
     *out = runtime;
     return 0;
 }
@@ -478,6 +490,13 @@ static int native_seed(lua_State *L)
     return 1;
 }
 
+/* seeded(): the request has made the numbers that are drawn its own. */
+static int native_seeded(lua_State *L)
+{
+    lua__runtime(L)->seeded = true;
+    return 0;
+}
+
 /* error_name(code), error_text(code) */
 static int native_error_name(lua_State *L)
 {
@@ -504,6 +523,20 @@ static int native_wait(lua_State *L)
     struct lua_runtime *runtime = lua__runtime(L);
     int code = wal_wait(runtime->wal, runtime->seen_ts);
     return code == 0 ? 0 : lua__raise(L, runtime, code);
+}
+
+enum { STACK_BYTES_MAX = 256 * 1024 };
+
+/*
+ * stack_left(): whether a coroutine may be resumed. It has a Lua stack of its own, but runs on the
+ * C stack of its resumer; on one Lua stack C calls can be nested to a depth of a few megabytes of C
+ * stack, and what is in use before is bounded by this.
+ */
+static int native_stack_left(lua_State *L)
+{
+    const char *here = __builtin_frame_address(0);
+    lua_pushboolean(L, lua__runtime(L)->stack_base - here < STACK_BYTES_MAX);
+    return 1;
 }
 
 /* statistics(): a table of counters of transactions and log. */
@@ -542,10 +575,12 @@ void lua__open_runtime(struct lua_runtime *runtime)
         {"memory", native_memory},
         {"variant", native_variant},
         {"seed", native_seed},
+        {"seeded", native_seeded},
         {"error_name", native_error_name},
         {"error_text", native_error_text},
         {"raise", native_raise},
         {"wait", native_wait},
+        {"stack_left", native_stack_left},
         {"statistics", native_statistics},
         {NULL, NULL},
     };

@@ -364,20 +364,10 @@ static double api_len(struct lua_runtime *runtime, uint32_t space_id)
     return space == NULL ? -1 : (double)space_len(space);
 }
 
-/* The rows of the last select become the caller's, who gives them back by api_rows_free. */
-static void *api_rows_take(struct lua_runtime *runtime)
+/* How many bytes the rows of the last select are. */
+static double api_rows_bytes(const struct lua_runtime *runtime)
 {
-    void *rows = runtime->rows.data;
-    mp_buffer_create(&runtime->rows);
-    return rows;
-}
-
-static void api_rows_free(void *rows)
-{
-    struct mp_buffer buffer;
-    mp_buffer_create(&buffer);
-    buffer.data = rows;
-    mp_buffer_destroy(&buffer);
+    return (double)runtime->rows.size;
 }
 
 /* ----------------------------------------------------------------------------------- cursors */
@@ -551,8 +541,7 @@ struct lua__api {
                   struct lua__row *);
     int (*count)(struct lua_runtime *, uint32_t, uint32_t, int, int, double *);
     double (*len)(struct lua_runtime *, uint32_t);
-    void *(*rows_take)(struct lua_runtime *);
-    void (*rows_free)(void *);
+    double (*rows_bytes)(const struct lua_runtime *);
     int (*cursor_open)(struct lua_runtime *, uint32_t, uint32_t, int, int, struct lua__cursor *);
     int (*cursor_next)(struct lua_runtime *, struct lua__cursor *, struct lua__row *);
     void (*field)(const char *, uint32_t, struct lua__value *);
@@ -578,8 +567,7 @@ const struct lua__api lua__api = {
     .select = api_select,
     .count = api_count,
     .len = api_len,
-    .rows_take = api_rows_take,
-    .rows_free = api_rows_free,
+    .rows_bytes = api_rows_bytes,
     .cursor_open = api_cursor_open,
     .cursor_next = api_cursor_next,
     .field = api_field,
