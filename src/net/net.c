@@ -70,7 +70,11 @@ static int thread_start(struct net_worker *worker)
     sigaddset(&blocked, SIGHUP);
     sigaddset(&blocked, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &blocked, &before);
-    int error = pthread_create(&worker->thread, NULL, net__worker_run, worker);
+    pthread_attr_t attributes; /* how deep Lua may go does not hang on the shell's limits */
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, NET_STACK_BYTES);
+    int error = pthread_create(&worker->thread, &attributes, net__worker_run, worker);
+    pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error ? diag_set_errno(ERROR_AGAIN, error, "cannot start a thread") : 0;
 }
