@@ -83,6 +83,7 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     session__rpc_limit(session);
     mp_buffer_create(&session->in);
     mp_buffer_create(&session->out);
+    session->out.bytes_max = service->limits.output_bytes_max;
     arena_create(&session->queue_arena, SESSION_BUFFER_KEEP_BYTES);
     arena_create(&session->watch_arena, SESSION_BUFFER_KEEP_BYTES);
     about_create(session, peer);

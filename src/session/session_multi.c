@@ -191,7 +191,7 @@ static int queued_run_redis(struct session *session, const struct session_queued
 }
 
 /* Runs one queued command in EXEC's transaction and writes one reply. 0, or what ends the whole
- * transaction: ERROR_CONFLICT. */
+ * transaction: a conflict, time that is over, memory that is out. */
 static int queued_run(struct session *session, const struct session_queued *queued,
                       const struct session_request *exec)
 {
@@ -212,6 +212,8 @@ static int queued_run(struct session *session, const struct session_queued *queu
     service__count(&stats->ticks, service__ticks() - ticks);
     if (rc == ERROR_CONFLICT || txn_doomed(exec->txn))
         return ERROR_CONFLICT;
+    if (rc == ERROR_TIMEOUT || session->out.failed) /* what is left would take as long, as much */
+        return rc < 0 ? rc : diag_set(ERROR_MEMORY, "the replies take too much memory");
     if (rc)
         service__count(&stats->failed, 1);
     if (rc < 0) {
