@@ -1,14 +1,14 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- One program for two databases: statements of `box` on a space with three indexes, run by
--- `perigee bench/box.lua` and by `tarantool bench/box.lua`. Prints a line for each operation: its name,
+-- One program for two databases: statements of `box` on a space with three indexes, run by `perigee
+-- bench/box.lua` and by `tarantool bench/box.lua`. Prints a line for each operation: its name,
 -- operations a second, and microseconds of CPU that the whole process has used for one.
 --
 --     box.lua none|write DIR [ROWS [OPERATIONS]]
 --
--- Under `write` every commit waits until its record is with the operating system. Tarantool's do so by
--- themselves; in Perigee a statement returns when it has committed and only replies wait, so here box.sync()
--- waits in their place.
+-- Under `write` every commit waits until its record is with the operating system. Tarantool's do so
+-- by themselves; in Perigee a statement returns when it has committed and only replies wait, so
+-- here box.sync() waits in their place.
 
 local mode, dir, rows, operations = ...
 rows, operations = tonumber(rows or 100000), tonumber(operations or 200000)
@@ -63,8 +63,8 @@ local secondary = space.index.name
 local addition = { { '+', 4, 1 } }
 local total = 0
 
--- In a transaction, where Perigee walks the index; outside of one it copies all that is to come first, so
--- that the loop sees one snapshot.
+-- In a transaction, where Perigee walks the index; outside of one it copies all that is to come
+-- first, so that the loop sees one snapshot.
 local function sum_of_range(id)
     local left = 100
     box.begin()

@@ -6,8 +6,8 @@
 --     tarantool wire.lua theirs|ours PORT fill
 --     tarantool wire.lua theirs|ours PORT PROCEDURE DEPTH CALLS
 --
--- `fill` makes the space and the procedures. Otherwise DEPTH calls are sent on each connection, and their
--- results awaited, again and again; prints calls a second, and how many there were in all.
+-- `fill` makes the space and the procedures. Otherwise DEPTH calls are sent on each connection, and
+-- their results awaited, again and again; prints calls a second, and how many there were in all.
 
 local system, port, word, depth, calls = ...
 local rows, connection_count = 100000, 16

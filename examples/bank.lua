@@ -5,10 +5,10 @@
 --
 --     luajit examples/bank.lua [ADDRESS] [--connections N] [--transfers N]
 --
--- against a running server, 127.0.0.1:6379 when no address is given. Kill the server meanwhile, with
--- SIGKILL, and start it again: the bank waits for it, and then finds the sum unchanged, each transfer
--- that was acknowledged done, and of those that were under way each done or not, but none in part. A
--- check that fails ends the program with an error.
+-- against a running server, 127.0.0.1:6379 when no address is given. Kill the server meanwhile,
+-- with SIGKILL, and start it again: the bank waits for it, and then finds the sum unchanged, each
+-- transfer that was acknowledged done, and of those that were under way each done or not, but none
+-- in part. A check that fails ends the program with an error.
 
 -- From the source tree: lua/ stands beside the folder of this file.
 local here = (arg and arg[0] or ''):match('^(.*/)[^/]*$') or './'

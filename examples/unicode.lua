@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- All of Unicode in a space: what each line of UnicodeData.txt says of a character (Debian's package
--- unicode-data has the file) is loaded by a stored procedure, a thousand characters a transaction, and
--- secondary indexes answer questions about it.
+-- All of Unicode in a space: what each line of UnicodeData.txt says of a character (Debian's
+-- package unicode-data has the file) is loaded by a stored procedure, a thousand characters a
+-- transaction, and secondary indexes answer questions about it.
 --
 --     perigee --dir /tmp/unicode examples/unicode.lua [FILE]
 --

@@ -8,17 +8,18 @@
 --     db:call('transfer', 1, 2, 10)
 --     db:eval('return box.space.accounts:get(...)', 1)
 --
--- Pipelining: `send` queues a request and gives its number, `receive` waits for the response that has
--- the number; responses may come in any order. All that is queued goes out in one write when somebody
--- waits, or with `flush`.
+-- Pipelining: `send` queues a request and gives its number, `receive` waits for the response that
+-- has the number; responses may come in any order. All that is queued goes out in one write when
+-- somebody waits, or with `flush`.
 --
 --     local first, second = db:send('call', 'f', 1), db:send('call', 'f', 2)
 --     print(db:receive(first), db:receive(second))
 --
--- Functions raise errors, which are tables {code, name, message} that print as their message. What the
--- server reports has its own codes, all negative; what happens on the way has the codes below, after
--- which it is unknown whether the server has done what it was asked. A connection that was lost stays
--- lost: connect again. After a timeout the connection goes on, and the late response is dropped.
+-- Functions raise errors, which are tables {code, name, message} that print as their message. What
+-- the server reports has its own codes, all negative; what happens on the way has the codes below,
+-- after which it is unknown whether the server has done what it was asked. A connection that was
+-- lost stays lost: connect again. After a timeout the connection goes on, and the late response is
+-- dropped.
 
 local msgpack = require('client.msgpack')
 local socket = require('client.socket')

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- clock: seconds, as numbers. time() stands still inside of a transaction, so that a run that is repeated
--- sees one time.
+-- clock: seconds, as numbers. time() stands still inside of a transaction, so that a run that is
+-- repeated sees one time.
 
 local core = require('box.core')
 local api, runtime = core.api, core.runtime

@@ -3,11 +3,11 @@
 -- `perigee console`: reads Lua, runs it on a server, shows what comes back.
 --
 -- Each input goes to the server as one `eval`. Lines are gathered until they are a whole chunk
--- (console.chunk). Results are drawn by console.grid; when the input is one statement on a space, the
--- columns have the names of that space's format (console.catalog), which the result itself does not
--- carry. On a terminal lines are edited by libedit, through the functions of console.native; without
--- one they are read from standard input, errors go to standard error, and the exit status tells
--- whether any input failed.
+-- (console.chunk). Results are drawn by console.grid; when the input is one statement on a space,
+-- the columns have the names of that space's format (console.catalog), which the result itself does
+-- not carry. On a terminal lines are edited by libedit, through the functions of console.native;
+-- without one they are read from standard input, errors go to standard error, and the exit status
+-- tells whether any input failed.
 
 local client = require('client')
 local catalog = require('console.catalog')
@@ -186,8 +186,8 @@ end
 
 -- --------------------------------------------------------------------------------------- input
 
---- Gathers lines into inputs and runs them. `read(prompt)` gives a line, nil at the end, or false when
---- what was typed so far is to be dropped.
+--- Gathers lines into inputs and runs them. `read(prompt)` gives a line, nil at the end, or false
+--- when what was typed so far is to be dropped.
 function console:read_all(read, remember)
     local prompt = 'perigee ' .. self.address .. '> '
     local continuation = (' '):rep(#prompt - 3) .. '-> '

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- log: lines in the server's log. log.info(format, ...) formats as string.format does when there are
--- arguments.
+-- log: lines in the server's log. log.info(format, ...) formats as string.format does when there
+-- are arguments.
 
 local core = require('box.core')
 local native = core.native

@@ -1,12 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- What the other built-in modules stand on: the functions of src/lua through FFI, errors, box.NULL, and
--- objects that users can
--- read and call but not change.
+-- What the other built-in modules stand on: the functions of src/lua through FFI, errors, box.NULL,
+-- and objects that users can read and call but not change.
 --
--- ffi stays in here and in the modules beside it. A tuple is cdata whose members have random names, so that
--- code in the sandbox,
--- to which `tuple.member` would be plain memory, has nothing to ask for.
+-- ffi stays in here and in the modules beside it. A tuple is cdata whose members have random names,
+-- so that code in the sandbox, to which `tuple.member` would be plain memory, has nothing to ask
+-- for.
 
 local ffi = require('ffi')
 local native = require('box.native')

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Puts `box` together, gives it to trusted code as a global, and leaves for C the functions that it calls
--- (the module box.hooks).
+-- Puts `box` together, gives it to trusted code as a global, and leaves for C the functions that it
+-- calls (the module box.hooks).
 
 local core = require('box.core')
 local tuple = require('box.tuple')

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- string.find, match, gmatch and gsub over the interruptible matcher of src/lua/pattern.c, for code in the
--- sandbox.
+-- string.find, match, gmatch and gsub over the interruptible matcher of src/lua/pattern.c, for code
+-- in the sandbox.
 
 local core = require('box.core')
 

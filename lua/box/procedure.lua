@@ -2,8 +2,8 @@
 --
 -- Source to functions: stored procedures and text that somebody typed.
 --
--- A procedure's body is `function(..) .. end`, or a chunk that gets the arguments as `...`, or a chunk that
--- returns the function.
+-- A procedure's body is `function(..) .. end`, or a chunk that gets the arguments as `...`, or a
+-- chunk that returns the function.
 
 local sandbox = require('box.sandbox')
 
@@ -68,9 +68,8 @@ function procedure.compile(name, body, globals)
     return of_chunk(sandbox.compile(body, name, environment))
 end
 
---- An expression when it is one, else statements. What an expression gives comes behind a nil, because a call
---- in `return call()` would be a
---- tail call, of whose errors nobody knows the line.
+--- An expression when it is one, else statements. What an expression gives comes behind a nil,
+--- because a call in `return call()` would be a tail call, of whose errors nobody knows the line.
 ---@param text string
 ---@param environment table
 ---@return function

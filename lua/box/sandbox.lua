@@ -2,10 +2,11 @@
 --
 -- Environments for code that may not do everything.
 --
--- Each procedure and script gets tables of its own with the safe part of the standard library, so that what
--- one does to `string` another does not see; what many share (the text that clients send) gets tables that
--- can't be changed. No environment leads to the globals: there is no getfenv, debug, package, ffi or bytecode
--- in it, metatables of strings and of box's objects are not given away, and rawset refuses those objects.
+-- Each procedure and script gets tables of its own with the safe part of the standard library, so
+-- that what one does to `string` another does not see; what many share (the text that clients send)
+-- gets tables that can't be changed. No environment leads to the globals: there is no getfenv,
+-- debug, package, ffi or bytecode in it, metatables of strings and of box's objects are not given
+-- away, and rawset refuses those objects.
 
 local core = require('box.core')
 local pattern = require('box.pattern')
@@ -67,8 +68,8 @@ local function less(left, right)
     return left < right
 end
 
---- Comparisons are made in Lua, which can be interrupted: there are orders on which sorting takes quadratic
---- time. A few elements are sorted faster than that matters.
+--- Comparisons are made in Lua, which can be interrupted: there are orders on which sorting takes
+--- quadratic time. A few elements are sorted faster than that matters.
 local sort, SORTED_AT_ONCE_MAX = table.sort, 4096
 function libraries.table.sort(t, before)
     refuse_guarded(t, 2)
@@ -119,8 +120,8 @@ local function handle(handler, ok, ...)
     return false, select(2, pcall(handler, ...))
 end
 
---- The handler runs when the stack has been unwound: inside of the hook that ends code whose time is
---- over no hook is called, so a handler that runs there could go on for ever.
+--- The handler runs when the stack has been unwound: inside of the hook that ends code whose time
+--- is over no hook is called, so a handler that runs there could go on for ever.
 function base.xpcall(fn, handler, ...)
     return handle(handler, pcall(fn, ...))
 end
@@ -217,8 +218,8 @@ function sandbox.environment(extra)
     return result
 end
 
---- An environment for the code of many: what is in it from the start can't be changed or hidden. What they
---- add to it stays.
+--- An environment for the code of many: what is in it from the start can't be changed or hidden.
+--- What they add to it stays.
 ---@param extra table
 ---@return table
 function sandbox.shared_environment(extra)

@@ -2,9 +2,8 @@
 --
 -- box.space: spaces and indexes as objects, and the statements on them.
 --
--- A space object holds the space's number; what is known of its indexes is asked for again when the schema
--- version has changed. A
--- statement outside of a transaction is a transaction of its own.
+-- A space object holds the space's number; what is known of its indexes is asked for again when the
+-- schema version has changed. A statement outside of a transaction is a transaction of its own.
 
 local ffi = require('ffi')
 local core = require('box.core')
@@ -44,8 +43,8 @@ local function put_key(key)
     return 1
 end
 
---- The number of the iterator that options name, or nil. To be asked for before the key is encoded, because
---- options of a user's may run code.
+--- The number of the iterator that options name, or nil. To be asked for before the key is encoded,
+--- because options of a user's may run code.
 local function iterator_of(options)
     local iterator = options
     if type(options) == 'table' then
@@ -92,8 +91,8 @@ end
 local compiled = jit.status()
 local FLAT_FIELDS_MAX = 32
 
---- Encodes a table of nothing but numbers, strings and booleans in a way that stays in a compiled trace;
---- false: it is another.
+--- Encodes a table of nothing but numbers, strings and booleans in a way that stays in a compiled
+--- trace; false: it is another.
 local function encode_flat(content)
     local length, keys = #content, 0
     if length == 0 or length > FLAT_FIELDS_MAX or getmetatable(content) ~= nil then
@@ -190,8 +189,8 @@ local function over_cursor(cursor, space_id)
     end
 end
 
---- Outside of one: the rows of one snapshot, taken when the loop began. They are copied into memory of Lua's
---- own, which its limit counts and which its collector knows the size of.
+--- Outside of one: the rows of one snapshot, taken when the loop began. They are copied into memory
+--- of Lua's own, which its limit counts and which its collector knows the size of.
 local function over_rows(number, space_id)
     local bytes = api.rows_bytes(runtime)
     local rows = ffi.new('char[?]', bytes)

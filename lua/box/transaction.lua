@@ -1,11 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- box.begin, commit, rollback, atomic: transactions of the session's own; and what runs a stored procedure
--- from Lua.
+-- box.begin, commit, rollback, atomic: transactions of the session's own; and what runs a stored
+-- procedure from Lua.
 --
--- A conflict dooms a transaction: whatever pcall has caught, its commit fails. Only who is asked to runs a
--- function again; what the function
--- has done to variables outside of it is not taken back.
+-- A conflict dooms a transaction: whatever pcall has caught, its commit fails. Only who is asked to
+-- runs a function again; what the function has done to variables outside of it is not taken back.
 
 local core = require('box.core')
 
@@ -83,8 +82,8 @@ function transaction.run(level, readonly, retries, fn, ...)
     end
 end
 
---- box.atomic([{isolation, readonly, retry},] fn, ...): fn(...) in a transaction, which ends with it. Inside
---- of another transaction it is a part of that one.
+--- box.atomic([{isolation, readonly, retry},] fn, ...): fn(...) in a transaction, which ends with
+--- it. Inside of another transaction it is a part of that one.
 function transaction.atomic(options, fn, ...)
     if type(options) ~= 'table' then
         return transaction.atomic({}, options, fn, ...)

@@ -2,9 +2,8 @@
 --
 -- Tuples: MessagePack arrays in memory of their own, read in place.
 --
--- t[1] and t.name read one field; nothing else is unpacked. A tuple keeps what it was made of, whatever
--- becomes of the row and of
--- the transaction.
+-- t[1] and t.name read one field; nothing else is unpacked. A tuple keeps what it was made of,
+-- whatever becomes of the row and of the transaction.
 
 local ffi = require('ffi')
 local core = require('box.core')
@@ -47,9 +46,9 @@ end
 
 -- ----------------------------------------------------------------------------------- reading
 
---- What api.field has left in `value`.
---- The arithmetic makes compiled code read `value` here: LuaJIT for x64 may put off a plain load until
---- the number is compared with something, which can be after the next call has changed `value`.
+--- What api.field has left in `value`. The arithmetic makes compiled code read `value` here: LuaJIT
+--- for x64 may put off a plain load until the number is compared with something, which can be after
+--- the next call has changed `value`.
 local function to_lua(self)
     local kind = value.type
     if kind == NUMBER then

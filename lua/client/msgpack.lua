@@ -7,12 +7,12 @@
 -- whose keys are 1..n is an array, any other a map (an empty one is an array unless marked by
 -- `msgpack.map`). What has no form raises an error.
 --
--- To Lua: integers up to 2^53 are numbers, larger ones 64-bit cdata; nil inside of arrays and maps is
--- NULL; arrays and maps are tables with the metatables `msgpack.array_metatable` and
+-- To Lua: integers up to 2^53 are numbers, larger ones 64-bit cdata; nil inside of arrays and maps
+-- is NULL; arrays and maps are tables with the metatables `msgpack.array_metatable` and
 -- `msgpack.map_metatable`, so that they can be told apart when empty and encoded as they came.
 --
--- A stream is cut into messages by `scan`, which counts the values that are still missing and goes on
--- where it stopped: no byte is looked at twice, in however many pieces a message arrives.
+-- A stream is cut into messages by `scan`, which counts the values that are still missing and goes
+-- on where it stopped: no byte is looked at twice, in however many pieces a message arrives.
 
 local ffi = require('ffi')
 local bit = require('bit')
@@ -406,8 +406,8 @@ function msgpack.scan(scanner, text)
     return true
 end
 
---- Decodes the value at `position` (1 when not given). Raises a string for bytes that are not, or not
---- wholly, MessagePack.
+--- Decodes the value at `position` (1 when not given). Raises a string for bytes that are not, or
+--- not wholly, MessagePack.
 ---@param text string
 ---@param position integer?
 ---@return any value, integer position of what follows

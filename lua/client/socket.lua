@@ -2,9 +2,9 @@
 --
 -- A stream socket through FFI, with time limits, for plain LuaJIT on Linux.
 --
--- The socket itself never blocks; whoever has to wait does so in poll(2). All functions return nil and
--- a text when they fail. "timeout" and "interrupted" are such texts, after which the socket is as good
--- as before; after any other it is to be closed.
+-- The socket itself never blocks; whoever has to wait does so in poll(2). All functions return nil
+-- and a text when they fail. "timeout" and "interrupted" are such texts, after which the socket is
+-- as good as before; after any other it is to be closed.
 
 local ffi = require('ffi')
 
@@ -65,8 +65,8 @@ function socket.now()
     return tonumber(timespec.seconds) + tonumber(timespec.nanoseconds) / 1e9
 end
 
---- Milliseconds for poll: until the deadline, but never long where somebody may interrupt, because a
---- signal that comes just before poll does not end it.
+--- Milliseconds for poll: until the deadline, but never long where somebody may interrupt, because
+--- a signal that comes just before poll does not end it.
 local function poll_time(self, deadline)
     local rest = deadline and math.max(0, math.ceil((deadline - socket.now()) * 1000)) or math.huge
     return math.min(rest, self.interrupted and INTERRUPT_MS or 2 ^ 31 - 1)

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- What the console knows of the server's schema: asked for through eval, and kept until the server's
--- schema version is another one.
+-- What the console knows of the server's schema: asked for through eval, and kept until the
+-- server's schema version is another one.
 
 local catalog = {}
 local methods = {}

@@ -16,8 +16,8 @@ function chunk.is_expression(text)
     return loadstring('return ' .. text .. '\n', '=input') ~= nil and text:find('%S') ~= nil
 end
 
---- Whether more lines are needed: it does not compile because it ends too early. What is wrong in any
---- other way is complete; the server says what is wrong.
+--- Whether more lines are needed: it does not compile because it ends too early. What is wrong in
+--- any other way is complete; the server says what is wrong.
 ---@param text string
 ---@return boolean
 function chunk.is_complete(text)

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Text as a terminal shows it: how wide it is, cut to a width, and without anything that the terminal
--- would obey.
+-- Text as a terminal shows it: how wide it is, cut to a width, and without anything that the
+-- terminal would obey.
 
 local ffi = require('ffi')
 

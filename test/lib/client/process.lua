@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Programs for tests in plain LuaJIT: started behind pipes or in a pseudo-terminal, waited for by what
--- they print, and ended. Nothing here waits for a time: a limit only ends a test that hangs.
+-- Programs for tests in plain LuaJIT: started behind pipes or in a pseudo-terminal, waited for by
+-- what they print, and ended. Nothing here waits for a time: a limit only ends a test that hangs.
 
 local ffi = require('ffi')
 
