@@ -28,8 +28,8 @@ end
 local libraries = {
     string = pick(string, 'byte char format len lower rep reverse sub upper'),
     table = pick(table, 'concat foreach foreachi getn insert maxn move remove sort'),
-    math = pick(math, [[abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min
-        mod modf pi pow rad random sin sinh sqrt tan tanh]]),
+    math = pick(math, [[abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10
+        max min mod modf pi pow rad random sin sinh sqrt tan tanh]]),
     bit = bit,
     os = pick(os, 'clock date difftime time'),
     coroutine = pick(coroutine, 'create isyieldable resume running status wrap yield'),
@@ -232,7 +232,8 @@ function sandbox.shared_environment(extra)
         __index = given,
         __newindex = function(t, name, value)
             if given[name] ~= nil then
-                error(string.format("'%s' is built in: choose another name, or make it local", tostring(name)), 2)
+                local message = "'%s' is built in: choose another name, or make it local"
+                error(message:format(tostring(name)), 2)
             end
             real_rawset(t, name, value)
         end,

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Redis scripts: compiled once, kept by source and by SHA-1; the oldest go when there are too many, or too large.
+-- Redis scripts: compiled once, kept by source and by SHA-1; the oldest go when
+-- there are too many, or too large.
 --
 -- Lua 5.1 as Redis has it: globals can neither be made nor read when they do not exist.
 

@@ -367,11 +367,11 @@ local function serialize_index(self)
 end
 
 local function copy_parts(parts)
-    local result = {}
+    local copies = {}
     for position, part in ipairs(parts) do
-        result[position] = { fieldno = part.fieldno, type = part.type, is_nullable = part.is_nullable }
+        copies[position] = { fieldno = part.fieldno, type = part.type, is_nullable = part.is_nullable }
     end
-    return result
+    return copies
 end
 
 local function new_index(space_id, description)

@@ -81,6 +81,17 @@ static void patterns_that_take_exponential_time_end(void **state)
                  "ERROR_TIMEOUT ");
 }
 
+static void sorting_ends_while_it_compares(void **state)
+{
+    assert_eval(*state, "t = {} for i = 1, 500000 do t[i] = math.random() end return #t",
+                "[500000]");
+    assert_error(*state, "table.sort(t)", "ERROR_TIMEOUT [box.sandbox]:");
+    assert_eval(*state,
+                "local t = {} for i = 1, 2000 do t[i] = 2001 - i end table.sort(t) "
+                "return t[1], t[1000], t[2000]",
+                "[1,1000,2000]");
+}
+
 static void what_timed_out_is_rolled_back(void **state)
 {
     struct lua_fixture *f = *state;
@@ -123,6 +134,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(endless_loops_end),
         TEST(patterns_that_take_exponential_time_end),
+        TEST(sorting_ends_while_it_compares),
         TEST(what_timed_out_is_rolled_back),
         cmocka_unit_test_setup_teardown(memory_is_bounded, set_up_without_time_limit, tear_down),
         cmocka_unit_test_setup_teardown(a_deep_recursion_ends_with_an_error,
