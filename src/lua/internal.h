@@ -91,6 +91,7 @@ struct lua_runtime {
 
     bool seeded;            /* math.randomseed has been called in this request */
     const char *stack_base; /* of the C stack, where the running call began */
+    unsigned procedures_compiled;
     int error_code;
     bool unplaced; /* the error does not say where it was raised: from a tail call */
     bool tracing;  /* the error handler records the stack */

@@ -138,6 +138,25 @@ static int native_function(lua_State *L)
 
 /* -------------------------------------------------------------------------------- procedures */
 
+enum { PROCEDURES_BETWEEN_LOOKS = 256 };
+
+/* Now and then forgets the compiled functions, in the table on top, of what has been dropped. */
+static void forget_dropped(lua_State *L, struct lua_runtime *runtime)
+{
+    if (++runtime->procedures_compiled % PROCEDURES_BETWEEN_LOOKS != 0)
+        return;
+    const struct catalog *catalog = db_catalog(runtime->worker);
+    for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+        size_t size;
+        const char *name = lua_tolstring(L, -2, &size);
+        if (catalog_func(catalog, name, size) != NULL)
+            continue;
+        lua_pushvalue(L, -2);
+        lua_pushnil(L);
+        lua_rawset(L, -5);
+    }
+}
+
 void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct func *func)
 {
     double version = (double)func->version_ts;
@@ -155,6 +174,7 @@ void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct
         }
     }
     lua_pop(L, 1);
+    forget_dropped(L, runtime);
     lua_createtable(L, 2, 0);
     lua__push_hook(L, runtime, "compile_procedure");
     lua_pushstring(L, func->name);

@@ -187,6 +187,17 @@ static void garbage_of_one_request_is_not_what_the_next_fails_for(void **state)
         assert_eval(*state, "#('x'):rep(15e6)", "[15000000]");
 }
 
+static void dropped_procedures_are_forgotten(void **state)
+{
+    static const char text[] =
+        "for i = 1, 1000 do c = (c or 0) + 1 local n = 'f' .. c "
+        "box.schema.func.create(n, {body = 'function() local t = {' .. ('1,'):rep(1000) .. '} "
+        "return #t end'}) box.func[n]() box.schema.func.drop(n) end return 1";
+    for (int i = 0; i < 4; i++)
+        assert_eval(*state, text, "[1]");
+    assert_eval(*state, "box.info().lua.memory < 32 * 1024 * 1024", "[true]");
+}
+
 static void single_calls_end(void **state)
 {
     static const char *const calls[] = {
@@ -213,6 +224,7 @@ int main(void)
         TEST(a_value_that_contains_itself_often_takes_no_more_than_the_limit),
         TEST(json_takes_no_more_than_the_limit),
         TEST(rows_of_loops_that_were_left_are_memory_of_the_state),
+        TEST(dropped_procedures_are_forgotten),
         TEST(garbage_of_one_request_is_not_what_the_next_fails_for),
         cmocka_unit_test_setup_teardown(single_calls_end, set_up_with_time_limit, tear_down),
     };
