@@ -21,11 +21,11 @@
 enum {
     NET_READ_BYTES = 64 * 1024,
     NET_STACK_BYTES = 16 << 20, /* of a worker's thread */
-    NET_ACCEPT_MAX = 64,       /* connections accepted in one turn */
-    NET_FLUSH_MAX = 16,        /* writes for one connection in one turn */
-    NET_LINGER_MS = 500,       /* for a peer to end its side when all has been sent */
-    NET_COLLECT_MS = 20,       /* from work done to looking after old versions */
-    NET_COLLECT_IDLE_MAX = 3,  /* looks that found nothing, after which nobody looks any more */
+    NET_ACCEPT_MAX = 64,        /* connections accepted in one turn */
+    NET_FLUSH_MAX = 16,         /* writes for one connection in one turn */
+    NET_LINGER_MS = 500,        /* for a peer to end its side when all has been sent */
+    NET_COLLECT_MS = 20,        /* from work done to looking after old versions */
+    NET_COLLECT_IDLE_MAX = 3,   /* looks that found nothing, after which nobody looks any more */
 };
 
 /* How far the stop of a worker has come. */
