@@ -233,6 +233,29 @@ static int append_array(struct json_buffer *buffer, const char **value)
     return rc == 0 ? append_text(buffer, "]") : rc;
 }
 
+/* Whether the value is, or holds, a map. */
+static bool holds_map(const char *value)
+{
+    if (mp_typeof(*value) != MP_ARRAY)
+        return mp_typeof(*value) == MP_MAP;
+    for (uint32_t count = mp_decode_array(&value); count > 0; count--, mp_next(&value))
+        if (holds_map(value))
+            return true;
+    return false;
+}
+
+/* A key that holds a map is not spelt out: its own keys would be strings in a string, and each
+ * further map in a key would double the escapes of all those inside. */
+static int append_packed(struct json_buffer *buffer, const char **value)
+{
+    const char *start = *value;
+    mp_next(value);
+    if (append_text(buffer, "{\"$msgpack\":") != 0 ||
+        append_base64(buffer, start, (size_t)(*value - start)) != 0)
+        return ERROR_MEMORY;
+    return append_text(buffer, "}");
+}
+
 /* A map's key: a string as such, anything else by its JSON text, which becomes a string. */
 static int append_map_key(struct json_buffer *buffer, const char **value)
 {
@@ -248,7 +271,7 @@ static int append_map_key(struct json_buffer *buffer, const char **value)
     }
     struct json_buffer text;
     json_buffer_create(&text);
-    int rc = json_from_msgpack(&text, value);
+    int rc = holds_map(*value) ? append_packed(&text, value) : json_from_msgpack(&text, value);
     if (rc == 0)
         rc = text.data[0] == '"' ? json_append(buffer, text.data, text.size)
                                  : json_append_string(buffer, text.data, text.size);

@@ -134,6 +134,21 @@ static void map_keys_of_other_types_become_strings(void **state)
     assert_json("{\"1\":null,\"[\\\"x\\\"]\":null,\"b\":null}", false);
 }
 
+/* Escapes of keys in keys would double with each level: sixty of them would fill the memory. */
+static void maps_in_keys_of_maps_take_no_more_room_than_they_are_large(void **state)
+{
+    (void)state;
+    for (unsigned level = 0; level < MP_DEPTH_MAX - 1; level++)
+        mp_put_map(&value, 1);
+    mp_put_str(&value, "a", 1);
+    for (unsigned level = 0; level < MP_DEPTH_MAX - 1; level++)
+        mp_put_nil(&value);
+    const char *at = value.data;
+    assert_int_equal(json_from_msgpack(&text, &at), 0);
+    assert_ptr_equal(at, value.data + value.size);
+    assert_true(text.size < 4 * value.size);
+}
+
 static void malformed_text_is_refused_with_its_place(void **state)
 {
     (void)state;
@@ -193,6 +208,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_json_has_no_form_for_is_wrapped, setup, teardown),
         cmocka_unit_test_setup_teardown(containers_nest_and_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(map_keys_of_other_types_become_strings, setup, teardown),
+        cmocka_unit_test_setup_teardown(maps_in_keys_of_maps_take_no_more_room_than_they_are_large,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(malformed_text_is_refused_with_its_place, setup, teardown),
         cmocka_unit_test_setup_teardown(deep_nesting_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(base64_is_strict_and_comes_back, setup, teardown),
