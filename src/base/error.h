@@ -37,7 +37,10 @@
     X(ERROR_CANCELLED, -23, "ERR", "cancelled")                                                \
     X(ERROR_UNSUPPORTED, -24, "ERR", "not supported")                                          \
     X(ERROR_SCHEMA, -25, "ERR", "schema error")                                                \
-    X(ERROR_END, -26, "ERR", "no more")
+    X(ERROR_END, -26, "ERR", "no more")                                                        \
+    X(ERROR_WAIT, -27, "ERR", "must wait for a lock")                                          \
+    X(ERROR_DEADLOCK, -28, "DEADLOCK", "deadlock: this transaction was chosen to end")         \
+    X(ERROR_LOCK_TIMEOUT, -29, "LOCKTIMEOUT", "lock timeout exceeded")
 
 #define ERROR_ENUM(name, code, prefix, text) name = (code),
 enum error_code { ERROR_LIST(ERROR_ENUM) };
