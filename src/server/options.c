@@ -333,13 +333,20 @@ int options_load_arguments(struct options *options, int *argc, char ***argv)
     return 0;
 }
 
+/* Variables that are not options: PERIGEE_SEED is read by random tests, PERIGEE_CRASH_POINT by
+ * `serve`. */
+static bool is_of_tests(const char *variable)
+{
+    return strncmp(variable, "PERIGEE_SEED=", 13) == 0 ||
+           strncmp(variable, "PERIGEE_CRASH_POINT=", 20) == 0;
+}
+
 int options_load_environment(struct options *options, char *const *environment)
 {
     static const char PREFIX[] = "PERIGEE_";
     for (; *environment; environment++) {
         const char *variable = *environment, *equals = strchr(variable, '=');
-        if (!equals || strncmp(variable, PREFIX, sizeof PREFIX - 1) != 0 ||
-            strncmp(variable, "PERIGEE_SEED=", 13) == 0)
+        if (!equals || strncmp(variable, PREFIX, sizeof PREFIX - 1) != 0 || is_of_tests(variable))
             continue;
         char name[64];
         size_t size = 0;

@@ -2,8 +2,10 @@
 
 /* `perigee serve`: serves a folder until it is told to stop. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "base/crash_point.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -44,6 +46,8 @@ int command_serve(int argc, char **argv)
         rc = options_load(&options, &argc, &argv, environ);
     if (!rc && argc > 0)
         rc = diag_set(ERROR_INVALID, "serve takes options only, not '%s'", argv[0]);
+    if (!rc)
+        rc = crash_point_arm(getenv("PERIGEE_CRASH_POINT"));
     if (rc) {
         command_failed(rc);
         options_destroy(&options);
