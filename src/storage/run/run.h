@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_RUN_RUN_H
+#define STORAGE_RUN_RUN_H
+
+/*
+ * A run: the one sorted file. It holds versions of rows of one tree, written once from first to
+ * last and never changed: checkpoints, levels, backups, bulk import and export are runs.
+ *
+ *   run_writer ──add, in order──► file ──run_open──► run ──► run_get
+ *                                                     ├────► run_cursor, all versions of a range
+ *                                                     └────► run_merge, several runs as one source
+ *
+ * Order: keys ascending; the versions of one key newest first; no (key, ts) twice. The bytes are
+ * described in run_format.h.
+ *
+ * Functions return 0 or a negative code with diagnostics. ERROR_CORRUPT names file, offset and the
+ * check that failed; ERROR_VERSION says that the file is of a newer format or of another byte
+ * order. Every block is checked against its checksum each time it is read.
+ *
+ * Threads: an open run does not change; any number of threads may read it at once, each through a
+ * cursor or merge of its own. A writer, a cursor, a merge belong to one thread at a time. The io
+ * outlives them all.
+ *
+ * Memory: an open run holds its index (about a key for each block); a cursor and a get one block;
+ * a writer one block, the index so far and a buffer of RUN_BUFFER_BYTES.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/io.h"
+#include "mem/arena.h"
+#include "storage/engine.h"
+
+struct run;
+struct run_writer;
+struct run_cursor;
+struct run_merge;
+
+enum {
+    RUN_BLOCK_BYTES = 16 << 10, /* of a block before compression, when options say 0 */
+    RUN_BLOCK_BYTES_MIN = 64,
+    RUN_BLOCK_BYTES_MAX = 16 << 20,
+    RUN_BUFFER_BYTES = 1 << 20, /* what a writer collects before it writes */
+};
+
+struct run_options {
+    struct io *io;
+    const char *name; /* copied */
+    uint32_t space_id, incarnation;
+    uint32_t index_id; /* 0: the primary index */
+    uint32_t level; /* level and sequence mean what the caller wants, and come back in run_info */
+    uint64_t sequence;
+    uint64_t up_to_ts;  /* no row is newer (K of a checkpoint); UINT64_MAX: unknown */
+    size_t block_bytes; /* a block ends when it has reached so many; 0: RUN_BLOCK_BYTES */
+    bool compress;      /* zstd, for blocks that it makes smaller */
+};
+
+/* What a run says about itself. */
+struct run_info {
+    uint32_t space_id, incarnation, index_id, level;
+    uint64_t sequence;
+    uint64_t up_to_ts;
+    uint64_t rows;       /* versions, tombstones among them */
+    uint64_t tombstones; /* versions that are tombstones */
+    uint64_t blocks;
+    uint64_t data_bytes; /* of keys and data, as they were added */
+    uint64_t file_bytes;
+    uint64_t min_ts, max_ts; /* of the rows; 0 when there are none */
+    uint64_t key_bytes_max;  /* of the longest key */
+    bool compressed;         /* zstd was asked for */
+    /* Of the first and last row; NULL when there are none. From run_info() they are the run's and
+     * live as long as it is open; run_writer_finish gives NULL with the sizes. */
+    const unsigned char *first_key, *last_key;
+    size_t first_key_size, last_key_size;
+};
+
+/* ---------------------------------------------------------------------------------------- writing
+ */
+
+/* Makes the file; ERROR_EXISTS when there is one of that name. The caller owns *out and ends it
+ * with run_writer_finish or run_writer_delete. */
+int run_writer_new(const struct run_options *options, struct run_writer **out);
+
+/* Adds a row, whose bytes are copied. ERROR_INVALID when it is out of order or newer than up_to_ts.
+ * After an error every further call gives the same one. */
+int run_writer_add(struct run_writer *writer, const struct engine_row *row);
+
+/* Adds a section that readers find by its type (run_section_read), and skip when they don't know
+ * the type; with `required` such a reader refuses the file (ERROR_VERSION). Types from 1000 on are
+ * the caller's. Each type once; after the last row. */
+int run_writer_section(struct run_writer *writer, uint32_t type, bool required, const void *data,
+                       size_t size);
+
+/* Bytes of the file so far, the block being filled included as it is before compression. */
+uint64_t run_writer_bytes(const struct run_writer *writer);
+
+/* Writes what is left, makes the contents durable (not the name: that is io_sync_dir, the caller's)
+ * and frees the writer, in any case. After an error the file is gone. `info` may be NULL. */
+int run_writer_finish(struct run_writer *writer, struct run_info *info);
+
+/* Abandons the file: it is gone. */
+void run_writer_delete(struct run_writer *writer);
+
+/* ---------------------------------------------------------------------------------------- reading
+ */
+
+/* Opens and checks header, footer and index. The caller owns *out. ERROR_NOT_FOUND when absent. */
+int run_open(struct io *io, const char *name, struct run **out);
+
+/* Cursors and merges must have been closed. The file may have been unlinked meanwhile. */
+void run_close(struct run *run);
+
+/* The run's, as long as it is open. */
+const struct run_info *run_info(const struct run *run);
+const char *run_name(const struct run *run);
+
+/* The newest version of the key at or before ts, which may be a tombstone (data NULL), or
+ * ERROR_NOT_FOUND. What `out` points to is in the arena. */
+int run_get(struct run *run, const void *key, size_t key_size, uint64_t ts, struct arena *arena,
+            struct engine_row *out);
+
+/* The contents of a section, in the arena; ERROR_NOT_FOUND when the run has none of that type. */
+int run_section_read(struct run *run, uint32_t type, struct arena *arena, const void **data,
+                     size_t *size);
+
+/* All versions of the keys in a range, tombstones included, in the run's order, or, backward, in
+ * exactly the reverse one: the oldest version of the last key first. NULL is the range of all. The
+ * range's bounds stay valid while the cursor is open. The caller owns *out. */
+int run_cursor_open(struct run *run, const struct engine_range *range, struct run_cursor **out);
+
+/* 0, or ERROR_END. The row is valid until the next call. */
+int run_cursor_next(struct run_cursor *cursor, struct engine_row *out);
+void run_cursor_close(struct run_cursor *cursor);
+
+/* Reads the whole file and checks everything: checksums, order, that index, footer and rows agree,
+ * that no byte is unaccounted for. `progress` (may be NULL) hears of bytes done, of all, now and
+ * then. */
+int run_verify(struct run *run, void (*progress)(void *arg, uint64_t done, uint64_t total),
+               void *arg);
+
+/* ---------------------------------------------------------------------------------------- merging
+ */
+
+/*
+ * Several runs of one tree as one sequence of rows in order, each (key, ts) once; where runs have
+ * the same (key, ts), the row of the first of them (give the newest first). Of each key it keeps the
+ * newest version and those that a snapshot sees; `snapshots` NULL keeps all. With `drop_tombstones`
+ * a tombstone goes when no older version of its key is kept: right only when no other run of the
+ * tree, nor the log, has an older version. The runs stay open, and the snapshots' array stays valid,
+ * while the merge lives. The caller owns *out.
+ */
+int run_merge_new(struct run *const *runs, unsigned count, const struct engine_snapshots *snapshots,
+                  bool drop_tombstones, struct run_merge **out);
+
+/* 0, or ERROR_END. The row is valid until the next call. */
+int run_merge_next(struct run_merge *merge, struct engine_row *out);
+void run_merge_delete(struct run_merge *merge);
+
+/* The merge as a source for body_absorb; lives and goes on as the merge does. */
+struct engine_source *run_merge_source(struct run_merge *merge);
+
+#endif
