@@ -7,14 +7,22 @@
  * garbage.
  *
  * A txn_system is shared by all threads of a database; each thread that runs transactions has a
- * txn_worker, and runs at most one transaction at a time. A transaction does not yield: it begins,
- * runs and ends in one call from its thread's point of view. Pointers to versions and rows are
- * valid until the transaction ends (it holds a reclamation epoch).
+ * txn_worker, which has at most one current transaction. One of txn_begin runs and ends in one call
+ * from its thread's point of view. One of txn_open may be parked between statements, so that its
+ * worker runs others meanwhile. Pointers to versions and rows are valid until the transaction ends
+ * or is parked (a current one holds a reclamation epoch).
  *
- * Levels. TXN_READ_COMMITTED: each statement reads the latest committed, and writes conflict only
- * with writes that are going on. TXN_SNAPSHOT: all reads are at one snapshot, and of those who
- * write one row the first wins. TXN_SERIALIZABLE: in addition every row, absent key and range that
- * was read is validated at the commit timestamp.
+ * Levels. TXN_READ_UNCOMMITTED: reads see what others have written and not yet committed.
+ * TXN_READ_COMMITTED: each statement reads the latest committed, and writes conflict only with
+ * writes that are going on. TXN_SNAPSHOT, also called repeatable read: all reads are at one
+ * snapshot, and of those who write one row the first wins. TXN_SERIALIZABLE: in addition every row,
+ * absent key and range that was read is validated at the commit timestamp.
+ *
+ * Waiting. Nothing here puts a thread to sleep for a lock or for a parked transaction. An operation
+ * that would have to wait returns ERROR_WAIT, and its lock owner (txn_owner) is queued. The runner
+ * rolls back, to where the statement began if the transaction can be parked and else altogether,
+ * lets the thread do something else until lock_owner's wake function is called (or calls
+ * lock_wait_block), and runs it again, with the same owner, whose locks are kept meanwhile.
  *
  * Timestamps for replies (invariant 9): txn_seen_ts is the largest timestamp of any version that
  * the transaction looked at or wrote; a reply waits until wal_reply_ts reaches it. A read-only
@@ -34,8 +42,16 @@
 struct txn_system;
 struct txn_worker;
 struct txn;
+struct lock_owner;
+struct lock_table;
 
-enum txn_level { TXN_READ_COMMITTED, TXN_SNAPSHOT, TXN_SERIALIZABLE };
+enum txn_level { TXN_READ_COMMITTED, TXN_SNAPSHOT, TXN_SERIALIZABLE, TXN_READ_UNCOMMITTED };
+
+/* "serializable", "snapshot", "repeatable read", "read committed", "read uncommitted", in either
+ * case, with '-' or '_' for the space as well; false when it is none of them. The name of a level
+ * is a static string. */
+bool txn_level_parse(const char *name, size_t size, enum txn_level *out);
+const char *txn_level_name(enum txn_level level);
 
 /*
  * A head: the rows of one space in memory. The tree's items are rows. `id` and `incarnation` name
@@ -52,6 +68,8 @@ struct head {
     void (*version_dropped)(struct head *head, struct txn_worker *worker, struct row *row,
                             const struct version *dropped);
     void *arg;
+    bool tracked; /* changed rows are listed for checkpoints (txn_changes_take), and tombstones stay
+                     until one has taken them (invariant 19) */
 };
 
 /*
@@ -73,6 +91,10 @@ struct txn_system_options {
     struct epoch_domain *epochs; /* reclamation, for at least worker_max slots; like wal and heap it
                                     outlives the system */
     unsigned worker_max;
+    unsigned parked_max;      /* transactions of txn_open at a time; 0: 1024 */
+    struct clock *clock;      /* for ages; NULL: the system's */
+    unsigned escalation_rows; /* row locks of one transaction in one space before it tries to lock
+                                 the space instead; 0: 1000 */
 };
 
 int txn_system_new(const struct txn_system_options *options, struct txn_system **out);
@@ -87,6 +109,7 @@ void txn_worker_close(struct txn_worker *worker);
 struct tree_thread *txn_worker_thread(struct txn_worker *worker);
 struct txn_system *txn_worker_system(struct txn_worker *worker);
 struct wal *txn_system_wal(struct txn_system *system);
+struct lock_table *txn_system_locks(struct txn_system *system);
 
 /* Frees what no snapshot needs any more, for at most about `budget` rows. For idle moments and
  * after D has advanced; also done as a side effect of commits. Returns the number of rows still
@@ -102,8 +125,12 @@ struct txn_options {
     bool readonly; /* writes fail with ERROR_READONLY; reads at V */
     bool latest; /* with readonly: read the latest instead of V (a connection whose earlier replies
                     still wait) */
-    bool exclusive; /* alone among all transactions that may write: waits for the others to end
-                       (invariant 24) */
+    bool exclusive; /* alone among all transactions that may write: waits for those that run to end;
+                       parked ones in its way are rolled back (invariant 24) */
+    bool durable;   /* with readonly: read at D whatever the level of durability: for checkpoints */
+    struct lock_owner *owner; /* whose locks and age it has: the caller's, from txn_owner_detach or
+                                 lock_owner_new. NULL: the worker's own, which lets go at the end */
+    uint64_t session_id;      /* who it is for, for those who look; 0: nobody */
 };
 
 /* Begins the worker's transaction; the worker has none. ERROR_LOG_FAILED for one that may write
@@ -117,6 +144,55 @@ int txn_begin(struct txn_worker *worker, const struct txn_options *options, stru
  */
 int txn_commit(struct txn *txn);
 void txn_rollback(struct txn *txn);
+
+/*
+ * A transaction that outlives the call that began it. It is the worker's current one until
+ * txn_park, and again after txn_resume, on a worker of the same thread. While it is parked it holds
+ * no epoch, and whatever it keeps from being freed is what its snapshot needs; it may be rolled
+ * back by others: to let an exclusive one pass, or because of a limit (txn_cancel). ERROR_BUSY when
+ * parked_max are open.
+ *
+ * txn_resume returns 0, or ERROR_CANCELLED with the reason in the diagnostics: then the transaction
+ * has ended. txn_commit and txn_rollback end it as any other; both demand that it is current.
+ */
+int txn_open(struct txn_worker *worker, const struct txn_options *options, struct txn **out);
+void txn_park(struct txn *txn);
+int txn_resume(struct txn *txn);
+
+/* Cancels parked transactions, and marks running ones so that their next operation returns
+ * ERROR_CANCELLED: those of a session, or those whose snapshot is older than age_ns. Returns how
+ * many. From any thread that has a worker without a current transaction. */
+unsigned txn_cancel_session(struct txn_worker *worker, uint64_t session_id);
+unsigned txn_cancel_older(struct txn_worker *worker, uint64_t age_ns);
+
+/* Rolls back every parked transaction that has written. The worker's running transaction is
+ * exclusive. */
+void txn_abort_parked(struct txn *txn);
+
+/* The oldest snapshot that is held. False when none is. */
+struct txn_oldest {
+    uint64_t snapshot_ts, session_id, age_ns;
+    bool parked, readonly;
+};
+bool txn_oldest_get(const struct txn_system *system, struct txn_oldest *out);
+
+/* The owner of the transaction's locks; made on the first call. NULL when memory is out. */
+struct lock_owner *txn_owner(struct txn *txn);
+
+/* After a transaction of txn_begin without an owner in its options ended with ERROR_WAIT: takes the
+ * owner out of the worker's hands, so that the caller may wait and run again with it, and deletes
+ * it in the end by lock_owner_delete. NULL when nothing waits. */
+struct lock_owner *txn_owner_detach(struct txn_worker *worker);
+
+/* Locks, held until the transaction ends (of an owner in the options: until its locks are released
+ * or a savepoint before them is returned to). 0, ERROR_WAIT, ERROR_DEADLOCK, ERROR_CONFLICT (what is
+ * to be locked exclusively was changed since the snapshot), ERROR_MEMORY. A key without a row can be
+ * locked. Those who write without locks respect these. Not for read-only transactions, which never
+ * wait: ERROR_READONLY. */
+enum txn_lock { TXN_LOCK_SHARED, TXN_LOCK_EXCLUSIVE };
+int txn_lock_row(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                 enum txn_lock mode);
+int txn_lock_space(struct txn *txn, struct head *head, enum txn_lock mode);
 
 /* Largest timestamp looked at or written by the transaction that ended last on this worker. */
 uint64_t txn_worker_seen_ts(const struct txn_worker *worker);
@@ -196,7 +272,7 @@ int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefi
 
 /* A point to return to: undoes the writes made since. Reads stay in the read set. */
 struct txn_savepoint {
-    size_t writes;
+    size_t writes, deferred, locks;
 };
 struct txn_savepoint txn_savepoint(const struct txn *txn);
 void txn_rollback_to(struct txn *txn, struct txn_savepoint savepoint);
@@ -253,12 +329,72 @@ void txn_backoff(struct txn_worker *worker, unsigned losses, struct txn_options 
  */
 void txn_on_commit(struct txn *txn, void (*fn)(struct txn *txn, void *arg), void *arg);
 
+/*
+ * Deferred actions (invariant 10): `data` is copied and goes out after the commit, when V has
+ * reached its timestamp, in order of timestamps over all workers, at most once; never after a
+ * rollback, also to a savepoint before it, nor when the log failed first. `kind` is the caller's.
+ *
+ * txn_deferred_run hands over what may go, in order; one thread at a time does it (the others return
+ * at once, and what comes meanwhile is done by the one who is at it). Call it when the log has
+ * advanced and txn_deferred_pending.
+ */
+int txn_defer(struct txn *txn, unsigned kind, const void *data, size_t size);
+typedef void (*txn_deferred_fn)(uint64_t ts, unsigned kind, const void *data, size_t size,
+                                void *arg);
+bool txn_deferred_pending(const struct txn_system *system);
+void txn_deferred_run(struct txn_system *system, txn_deferred_fn fn, void *arg);
+
+/*
+ * Rows of tracked heads that commits have changed (invariant 19), each listed once. A checkpoint
+ * takes the list, writes for each row the version that was committed at its K, makes it durable,
+ * and says so row by row; a row that has changed since is listed again. Until then the row is not
+ * freed, and neither are versions that a snapshot at K sees.
+ */
+struct txn_change {
+    struct head *head;
+    struct row *row;
+};
+struct txn_changes {
+    struct txn_change *items;
+    size_t count, capacity;
+};
+
+/* Appends what all workers have listed to *changes (malloc'ed; zero-initialised by the caller,
+ * freed by txn_changes_free). ERROR_MEMORY: nothing was taken. Any thread. */
+int txn_changes_take(struct txn_system *system, struct txn_changes *changes);
+
+/* Lists rows again: after a checkpoint that failed, and what replay has listed. */
+int txn_changes_return(struct txn_system *system, const struct txn_changes *changes);
+int txn_changes_add(struct txn_changes *changes, struct head *head, struct row *row);
+void txn_changes_free(struct txn_changes *changes);
+
+/* How many rows are listed. */
+uint64_t txn_changes_pending(const struct txn_system *system);
+
+/* The version of the row that was committed at or before ts, tombstones included, and its
+ * timestamp; NULL when there is none. Inside of the worker's epoch (txn_worker_enter). */
+const struct version *txn_row_at(const struct row *row, uint64_t ts, uint64_t *ts_out);
+
+/* The row's state up to K is durable in a body. Inside of the worker's epoch. After a checkpoint at
+ * K, for each row taken for it, also those for which there was nothing to write. */
+void txn_change_done(struct txn_worker *worker, const struct txn_change *change, uint64_t k);
+
+/* Reclamation epochs for a thread that follows rows without a current transaction; short. */
+void txn_worker_enter(struct txn_worker *worker);
+void txn_worker_leave(struct txn_worker *worker);
+
 /* Recovery: puts what the log says into a head unless a newer timestamp is there. No transaction
  * runs. 0 or ERROR_MEMORY. */
 int txn_replay(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
                size_t key_size, const void *data, uint32_t size, bool tombstone);
 
-/* After replay: unlinks the rows that are tombstones. */
+/* The row that txn_replay put something into, or NULL when a newer one was there: for
+ * txn_changes_add. */
+int txn_replay_row(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
+                   size_t key_size, const void *data, uint32_t size, bool tombstone,
+                   struct row **out);
+
+/* After replay: unlinks the rows that are tombstones, but for listed ones. */
 void txn_replay_end(struct tree_thread *thread, struct head *head);
 
 /* Frees a tree of rows with all their versions, or a tree of entries. Nobody uses it any more. */
@@ -277,9 +413,37 @@ struct txn_redo {
 /* Reads the next operation at *body and advances it; ERROR_END behind the last, ERROR_CORRUPT. */
 int txn_redo_next(const char **body, const char *end, struct txn_redo *out);
 
+/* Why transactions ended without a commit, or lost. */
+enum txn_cause {
+    TXN_CAUSE_WRITE,  /* the row was written by another, first */
+    TXN_CAUSE_READ,   /* what was read has changed: validation */
+    TXN_CAUSE_UNIQUE, /* two raced for a unique key */
+    TXN_CAUSE_WAIT,   /* had to wait for a lock: rolled back to be run again */
+    TXN_CAUSE_DEADLOCK,
+    TXN_CAUSE_CANCELLED, /* by a limit, by its session's end, or to let an exclusive one pass */
+    TXN_CAUSE_ROLLBACK,  /* by its own will, or an error */
+    TXN_CAUSE_MAX
+};
+const char *txn_cause_name(enum txn_cause cause);
+
 struct txn_stats {
     uint64_t commits, rollbacks, conflicts, retries, gate_entries, rows_queued;
+    uint64_t aborts[TXN_CAUSE_MAX];
+    uint64_t deferred; /* actions that went out */
+    uint64_t open;     /* transactions of txn_open now */
+    uint64_t changes;  /* rows listed for the next checkpoint */
 };
 void txn_stats_get(const struct txn_system *system, struct txn_stats *out);
+
+/* Where conflicts were lost: space and the beginning of the key, as the index has it, the most
+ * frequent first; an estimate (Metwally's space saving) when there are many different ones. Returns
+ * how many were written to out[0..max). */
+enum { TXN_PREFIX_MAX = 16 };
+struct txn_conflict {
+    uint32_t space_id, prefix_size;
+    unsigned char prefix[TXN_PREFIX_MAX];
+    uint64_t count;
+};
+unsigned txn_conflicts_get(struct txn_system *system, struct txn_conflict *out, unsigned max);
 
 #endif
