@@ -245,6 +245,17 @@ bool wal_cut_state(const struct wal *wal, uint64_t *last_cut)
     return down;
 }
 
+/* A worker that read the clock before this advanced it has a bound of at most c, and its bound is
+ * seen here or it sees the flag, which it reads after storing the bound. One that read the clock
+ * later reads the flag later still. */
+void wal_quiesce(struct wal *wal)
+{
+    uint64_t c = wal_clock_next(wal);
+    unsigned count = load_acquire(&wal->buffer_count);
+    for (unsigned i = 0; i < count; i++)
+        wal__buffer_wait(wal->buffers[i], c);
+}
+
 /* ------------------------------------------------------------------------------------- waiting */
 
 void wal_kick(struct wal *wal)

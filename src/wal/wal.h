@@ -35,6 +35,7 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "io/io.h"
 
 enum wal_durability { WAL_DURABILITY_NONE, WAL_DURABILITY_INTERVAL, WAL_DURABILITY_COMMIT };
@@ -50,6 +51,16 @@ struct wal_options {
     uint64_t segment_bytes;     /* at most, but for single larger blocks; 0: 64 MiB */
     unsigned flush_interval_ms; /* for interval and none; 0: the default of 1000 */
     bool skip_flush; /* only for the test that proves that the crash test sees a missing flush */
+    /* Where the log begins, as whoever released what came before has recorded it durably
+     * (wal_first_needed, wal_release). Segments below are not read; what is left of them goes. This
+     * one must be there: ERROR_CORRUPT names it otherwise. 0: nothing has ever been released. */
+    uint64_t first_segment;
+    /* Another directory, to which finished segments are copied, durably, before they are given up;
+     * must outlive the log. NULL: none. */
+    struct io *archive;
+    /* Whose wall-clock time goes into block headers; NULL: none does. */
+    struct clock *clock;
+    bool compression; /* zstd for large blocks */
     /* Called by the log writer after D or the written timestamp has advanced, and once after the
      * log has failed. Must be short; may read timestamps and the failure, not wait or close. It is
      * for waking those who sleep while replies wait. May be NULL. */
@@ -146,6 +157,41 @@ int wal_wait(struct wal *wal, uint64_t ts);
  * once. 0 or ERROR_UNKNOWN_OUTCOME. */
 int wal_wait_durable(struct wal *wal, uint64_t ts);
 
+/* Returns when every worker that was between wal_begin and wal_end at the call has left. For callers
+ * that have just set a flag which committing workers look at after wal_begin: whoever did not see
+ * it has left its record behind when this returns, and whoever begins later sees it. Both sides of
+ * the flag are sequentially consistent, the store before this call and the load after wal_begin.
+ * Takes a timestamp. Not to be called between wal_begin and wal_end. */
+void wal_quiesce(struct wal *wal);
+
+/* ------------------------------------------------------------------------- giving up segments */
+
+/*
+ * The number of the oldest segment that is needed once everything up to `ts` is safe elsewhere:
+ * what may be recorded as wal_options.first_segment. No older segment has a record above ts.
+ * `ts` is at most D. The log can always begin at the segment returned: it is an incarnation's
+ * first, or its first block is durable. Any thread.
+ */
+uint64_t wal_first_needed(struct wal *wal, uint64_t ts);
+
+/*
+ * Gives up the segments below `first_segment`, which wal_first_needed has returned and which has
+ * been recorded durably since. They are copied to the archive, if there is one, and then made into
+ * new segments or removed, by a thread of the log's own and later. A segment that can't be archived
+ * stays, is tried again with each call and each finished segment, and is counted in
+ * wal_stats.archive_failures; wal_archive_failure has the reason. 0, or ERROR_INVALID when it is
+ * above the current segment, or ERROR_LOG_FAILED, then nothing is given up.
+ */
+int wal_release(struct wal *wal, uint64_t first_segment);
+
+/* Copies the reason of the last failure to archive a segment to `out`, "" when the last attempt
+ * succeeded. Any thread. */
+void wal_archive_failure(struct wal *wal, char *out, size_t size);
+
+/* Waits until what has been released so far is gone and what is finished is archived, or could not
+ * be. For tests and for a shutdown that wants an archive without a gap. */
+void wal_release_wait(struct wal *wal);
+
 bool wal_failed(const struct wal *wal);
 
 /* The message of the failure, "" while there is none. */
@@ -157,6 +203,10 @@ struct wal_stats {
     uint64_t bytes; /* of blocks, with their padding */
     uint64_t segments, log_bytes;
     uint64_t flushes; /* under commit one for each block */
+    uint64_t released, recycled; /* segments given up; those of them made into new ones */
+    uint64_t archived, archive_failures;
+    uint64_t compressed_from, compressed_to; /* bytes of records before and after compression */
+    uint64_t first_segment, current_segment;
 };
 void wal_stats_get(const struct wal *wal, struct wal_stats *out);
 

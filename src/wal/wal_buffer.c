@@ -274,6 +274,14 @@ void wal_append(struct wal_buffer *buffer, uint64_t ts, const void *body, size_t
 
 /* ------------------------------------------------------------------------- the log writer's end */
 
+void wal__buffer_wait(const struct wal_buffer *buffer, uint64_t c)
+{
+    uint64_t bound;
+    unsigned turn = 0;
+    while ((bound = load_seq_cst(&buffer->inflight)) != 0 && bound <= c)
+        spin_wait(&turn);
+}
+
 void wal__buffer_take(struct wal_buffer *buffer, uint64_t c, struct wal_take *out)
 {
     uint64_t at = load_relaxed(&buffer->tail), head = load_acquire(&buffer->head);

@@ -203,6 +203,8 @@ int wal__open(const struct wal_options *options, unsigned mutations, wal_replay_
 /* wal_buffer.c */
 int wal__buffer_new(struct wal *wal, unsigned number, struct wal_buffer **out);
 void wal__buffer_delete(struct wal_buffer *buffer);
+/* Waits until the worker is not between wal_begin and wal_end with a bound of at most c. */
+void wal__buffer_wait(const struct wal_buffer *buffer, uint64_t c);
 /* Finds the records up to c; wal__buffer_copy then copies them to `out` and gives their room back.
  */
 void wal__buffer_take(struct wal_buffer *buffer, uint64_t c, struct wal_take *out);

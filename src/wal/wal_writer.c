@@ -197,12 +197,8 @@ static uint64_t cut(struct wal *wal)
     store_seq_cst(&wal->last_cut, c);
     store_seq_cst(&wal->cutting, 0);
     unsigned count = load_acquire(&wal->buffer_count);
-    for (unsigned i = 0; i < count && !(wal->mutations & WAL_MUTATION_NO_WAIT); i++) {
-        uint64_t bound;
-        unsigned turn = 0;
-        while ((bound = load_seq_cst(&wal->buffers[i]->inflight)) != 0 && bound <= c)
-            spin_wait(&turn);
-    }
+    for (unsigned i = 0; i < count && !(wal->mutations & WAL_MUTATION_NO_WAIT); i++)
+        wal__buffer_wait(wal->buffers[i], c);
     return c;
 }
 
