@@ -26,7 +26,24 @@ int disk__failed(enum disk__fate fate, struct disk *disk, const char *call, cons
 {
     if (fate == FATE_CUT)
         return diag_set(ERROR_IO, "%s %s: the power is cut", call, path);
-    return diag_set_errno(code_of(disk->fail_error), disk->fail_error, "%s %s", call, path);
+    return diag_set_errno(code_of(disk->fate_error), disk->fate_error, "%s %s", call, path);
+}
+
+int disk__full(const char *call, const char *path)
+{
+    return diag_set_errno(ERROR_IO, ENOSPC, "%s %s", call, path);
+}
+
+/* Whether what is armed makes this call fail, with disk->fate_error. */
+static bool fails_now(struct disk *disk, enum disk_call call)
+{
+    disk->fate_error = disk->fail_always[call];
+    if (disk->fail_in > 0 && (disk->fail_call < 0 || disk->fail_call == (int)call) &&
+        --disk->fail_in == 0) {
+        disk->fate_error = disk->fail_error;
+        disk->fail_in = disk->fail_on;
+    }
+    return disk->fate_error != 0;
 }
 
 enum disk__fate disk__enter(struct disk *disk, enum disk_call call, unsigned generation,
@@ -42,10 +59,7 @@ enum disk__fate disk__enter(struct disk *disk, enum disk_call call, unsigned gen
         *interrupted = true;
         return FATE_CUT;
     }
-    if (disk->fail_in > 0 && (disk->fail_call < 0 || disk->fail_call == (int)call) &&
-        --disk->fail_in == 0)
-        return FATE_FAIL;
-    return FATE_WELL;
+    return fails_now(disk, call) ? FATE_FAIL : FATE_WELL;
 }
 
 void disk__leave(struct disk *disk)
@@ -81,6 +95,7 @@ void disk_cut(struct disk *disk, uint64_t seed)
     disk->generation++;
     disk->cut = false;
     disk->cut_in = disk->fail_in = 0;
+    memset(disk->fail_always, 0, sizeof(disk->fail_always));
     pthread_mutex_unlock(&disk->mutex);
 }
 
@@ -115,24 +130,107 @@ bool disk_is_cut(struct disk *disk)
     return cut;
 }
 
-static void fail_arm(struct disk *disk, int call, uint64_t n, int error)
+static void fail_arm(struct disk *disk, int call, uint64_t n, int error, bool on)
 {
     pthread_mutex_lock(&disk->mutex);
     disk->fail_in = n;
     disk->fail_call = call;
     disk->fail_error = error;
+    disk->fail_on = on;
     pthread_mutex_unlock(&disk->mutex);
 }
 
 void disk_fail_nth(struct disk *disk, uint64_t n, int error)
 {
-    fail_arm(disk, -1, n, error);
+    fail_arm(disk, -1, n, error, false);
 }
 
 void disk_fail_nth_of(struct disk *disk, enum disk_call call, uint64_t n, int error)
 {
-    fail_arm(disk, (int)call, n, error);
+    fail_arm(disk, (int)call, n, error, false);
 }
+
+void disk_fail_from(struct disk *disk, uint64_t n, int error)
+{
+    fail_arm(disk, -1, n, error, true);
+}
+
+void disk_fail_always(struct disk *disk, enum disk_call call, int error)
+{
+    pthread_mutex_lock(&disk->mutex);
+    disk->fail_always[call] = error;
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+void disk_capacity(struct disk *disk, uint64_t bytes)
+{
+    pthread_mutex_lock(&disk->mutex);
+    disk->capacity = bytes;
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+uint64_t disk_used(struct disk *disk)
+{
+    pthread_mutex_lock(&disk->mutex);
+    uint64_t used = disk__used(disk);
+    pthread_mutex_unlock(&disk->mutex);
+    return used;
+}
+
+void disk_tear(struct disk *disk, unsigned bytes)
+{
+    ASSERT(bytes == 512 || bytes == DISK_PAGE_BYTES);
+    pthread_mutex_lock(&disk->mutex);
+    disk->tear_bytes = bytes;
+    pthread_mutex_unlock(&disk->mutex);
+}
+
+/* ---------------------------------------------------------------- damage */
+
+static bool flip(struct disk *disk, const char *path, uint64_t offset, unsigned bit)
+{
+    struct name *name = disk__name_find(&disk->seen, path);
+    unsigned char byte;
+    if (name == NULL || disk_image_read(&name->inode->seen, &byte, 1, offset) == 0)
+        return false;
+    disk__inode_set(name->inode, offset, (unsigned char)(byte ^ (1u << bit)));
+    return true;
+}
+
+bool disk_flip(struct disk *disk, const char *path, uint64_t offset, unsigned bit)
+{
+    ASSERT(bit < 8);
+    pthread_mutex_lock(&disk->mutex);
+    bool found = flip(disk, path, offset, bit);
+    pthread_mutex_unlock(&disk->mutex);
+    return found;
+}
+
+bool disk_flip_random(struct disk *disk, const char *path, uint64_t seed, uint64_t *offset)
+{
+    struct random random;
+    random_create(&random, seed);
+    pthread_mutex_lock(&disk->mutex);
+    struct name *name = disk__name_find(&disk->seen, path);
+    bool found = name != NULL && name->inode->seen.size > 0;
+    if (found) {
+        *offset = random_below(&random, name->inode->seen.size);
+        found = flip(disk, path, *offset, (unsigned)random_below(&random, 8));
+    }
+    pthread_mutex_unlock(&disk->mutex);
+    return found;
+}
+
+bool disk_vanish(struct disk *disk, const char *path)
+{
+    pthread_mutex_lock(&disk->mutex);
+    bool found = disk__name_find(&disk->seen, path) != NULL;
+    disk__name_forget(disk, path);
+    pthread_mutex_unlock(&disk->mutex);
+    return found;
+}
+
+/* ---------------------------------------------------------------- counts */
 
 uint64_t disk_call_count(struct disk *disk, enum disk_call call)
 {

@@ -9,8 +9,11 @@
  * Durable is only what a completed flush covered: io_sync, io_allocate_zeros, a durable write of a
  * queue once its completion was taken, a completed write on a direct file (itself only), and for
  * names (create, rename, unlink) io_sync_dir. All else survives a cut at random: of each write each
- * piece of 4 KiB, aligned in the file, is kept or lost; each change of size and of a name is kept
- * or lost.
+ * piece of 4 KiB (or of a sector, see disk_tear), aligned in the file, is kept or lost; each change
+ * of size and of a name is kept or lost. So in effect the disk reorders at will what was not
+ * flushed: a later write may survive without an earlier one, of the same file or another, and a
+ * name without what it stands for. Only of two changes of the same byte, or name, that both survive
+ * the later one counts.
  *
  * A failed flush is never made good: what it should have covered stays at the mercy of the next
  * cut, whatever later flush succeeds. Data handed to a queue is compared at its completion with
@@ -80,7 +83,7 @@ void disk_offer_direct(struct disk *disk, bool offer);
 void disk_ignore_flush(struct disk *disk, bool ignore);
 
 /* Cuts the power and brings it back: what was not durable is kept or lost, by `seed`, and is
- * durable from now on. Disarms what was armed. Locks are free again. */
+ * durable from now on. Disarms every failure that was armed. Locks are free again. */
 void disk_cut(struct disk *disk, uint64_t seed);
 
 /* Lets the power fail in the nth call from now (n >= 1): that call returns ERROR_IO, what it should
@@ -98,6 +101,38 @@ void disk_fail_nth(struct disk *disk, uint64_t n, int error);
 
 /* The same, counting only calls of one kind. */
 void disk_fail_nth_of(struct disk *disk, enum disk_call call, uint64_t n, int error);
+
+/* The nth call from now (n >= 1) and every one behind it fail with `error`. n = 0 disarms. */
+void disk_fail_from(struct disk *disk, uint64_t n, int error);
+
+/* From now on every call of this kind fails with `error`, beside whatever else is armed, until it is
+ * called with 0: a directory that can't be synced (DISK_SYNC_DIR), a worn-out disk that is still
+ * read (DISK_WRITE, DISK_QUEUE_WAIT, DISK_ALLOCATE_ZEROS). */
+void disk_fail_always(struct disk *disk, enum disk_call call, int error);
+
+/* The disk is full when its files are `bytes` long in all: a write that would make them longer
+ * writes what fits and fails with ENOSPC; an allocation or a lengthening fails and changes nothing.
+ * What lies inside a file can always be written. 0: no limit. */
+void disk_capacity(struct disk *disk, uint64_t bytes);
+
+/* The sizes of all files that have a name. */
+uint64_t disk_used(struct disk *disk);
+
+/* How much of a write the hardware writes at once, from now on: a cut keeps or loses pieces of
+ * `bytes` (512 or, as at first, 4096). */
+void disk_tear(struct disk *disk, unsigned bytes);
+
+/* Damage that stays: one bit (0 to 7) of the byte at `offset` is the other way round, as if the file
+ * had been written and flushed so. False when there is no such file or byte. */
+bool disk_flip(struct disk *disk, const char *path, uint64_t offset, unsigned bit);
+
+/* The same at a place that `seed` decides; *offset tells where. False when there is no such file, or
+ * nothing in it. */
+bool disk_flip_random(struct disk *disk, const char *path, uint64_t seed, uint64_t *offset);
+
+/* A file loses its name for good, as if somebody had removed it. Those who have it open go on. False
+ * when there is no such file. */
+bool disk_vanish(struct disk *disk, const char *path);
 
 /* How often a call was made, failed ones included; of all kinds together. */
 uint64_t disk_call_count(struct disk *disk, enum disk_call call);

@@ -85,6 +85,11 @@ struct disk {
     uint64_t cut_in, fail_in;
     int fail_call; /* of enum disk_call, or -1 for any */
     int fail_error;
+    bool fail_on;                   /* also every call behind the one that fail_in counts down to */
+    int fail_always[DISK_CALL_MAX]; /* errno values; 0: does not */
+    int fate_error;                 /* of the call that is let fail */
+    uint64_t capacity;              /* 0: no limit */
+    unsigned tear_bytes;
     uint64_t counts[DISK_CALL_MAX];
 };
 
@@ -153,6 +158,9 @@ void disk__inode_truncate(struct inode *inode, uint64_t size);
 /* Moves durable changes at the head of the list into the durable image. */
 void disk__inode_settle(struct inode *inode);
 
+/* A byte that is written and durable at once, whatever is not durable before it. */
+void disk__inode_set(struct inode *inode, uint64_t offset, unsigned char byte);
+
 /* A flush of the file. One that failed forsakes what it should have covered. */
 void disk__inode_flush(struct disk *disk, struct inode *inode, bool failed);
 
@@ -162,6 +170,9 @@ struct name *disk__name_find(struct list *names, const char *name);
 /* Takes away `from` and sets `to` ("" for none), seen at once. */
 void disk__name_change(struct disk *disk, const char *from, const char *to, struct inode *inode);
 void disk__names_flush(struct disk *disk, bool failed);
+
+/* The name is gone and does not come back by a cut. */
+void disk__name_forget(struct disk *disk, const char *name);
 
 /* Gives back the locks of one io, or all if it is NULL. */
 void disk__locks_release(struct disk *disk, const struct disk_io *owner);
@@ -182,6 +193,15 @@ void disk__leave(struct disk *disk);
 
 /* Sets the diagnostics for a call that was not let through and returns the code. */
 int disk__failed(enum disk__fate fate, struct disk *disk, const char *call, const char *path);
+
+/* How many of `size` bytes can be written at `offset` before the disk is full. */
+size_t disk__room(struct disk *disk, const struct inode *inode, size_t size, uint64_t offset);
+
+/* Sets the diagnostics for a full disk and returns the code. */
+int disk__full(const char *call, const char *path);
+
+/* The sizes of all files that have a name. */
+uint64_t disk__used(struct disk *disk);
 
 /* For files: 0, or an error when it was opened for reading only. */
 int disk__file_check_writable(const struct disk_file *file, const char *call);

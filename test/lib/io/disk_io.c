@@ -89,14 +89,17 @@ static int disk_write(struct io_file *base, const void *data, size_t size, uint6
         return result;
     bool interrupted;
     enum disk__fate fate = disk__enter(file->disk, DISK_WRITE, file->generation, &interrupted);
-    if (fate == FATE_WELL || interrupted) {
-        struct change *change = disk__change_new(file->inode, data, size, offset);
+    size_t room = disk__room(file->disk, file->inode, size, offset);
+    if ((fate == FATE_WELL || interrupted) && room > 0) {
+        struct change *change = disk__change_new(file->inode, data, room, offset);
         disk__change_apply(change, &file->inode->seen);
         change->durable = base->direct && !interrupted && !file->disk->ignore_flush;
         disk__inode_settle(file->inode);
     }
     if (fate != FATE_WELL)
         result = disk__failed(fate, file->disk, "write", file->name);
+    else if (room < size)
+        result = disk__full("write", file->name);
     disk__leave(file->disk);
     return result;
 }
@@ -132,10 +135,13 @@ static int disk_truncate(struct io_file *base, uint64_t size)
         return result;
     bool interrupted;
     enum disk__fate fate = disk__enter(file->disk, DISK_TRUNCATE, file->generation, &interrupted);
-    if (fate == FATE_WELL || interrupted)
+    bool fits = disk__room(file->disk, file->inode, (size_t)size, 0) == size;
+    if ((fate == FATE_WELL || interrupted) && fits)
         disk__inode_truncate(file->inode, size);
     if (fate != FATE_WELL)
         result = disk__failed(fate, file->disk, "ftruncate", file->name);
+    else if (!fits)
+        result = disk__full("ftruncate", file->name);
     disk__leave(file->disk);
     return result;
 }
@@ -149,13 +155,16 @@ static int disk_allocate_zeros(struct io_file *base, uint64_t size)
     bool interrupted;
     enum disk__fate fate =
         disk__enter(file->disk, DISK_ALLOCATE_ZEROS, file->generation, &interrupted);
-    if (fate == FATE_WELL || interrupted) {
+    bool fits = disk__room(file->disk, file->inode, (size_t)size, 0) == size;
+    if ((fate == FATE_WELL || interrupted) && fits) {
         disk__inode_truncate(file->inode, 0);
         disk__change_apply(disk__change_new(file->inode, NULL, size, 0), &file->inode->seen);
         disk__inode_flush(file->disk, file->inode, false);
     }
     if (fate != FATE_WELL)
         result = disk__failed(fate, file->disk, "allocate", file->name);
+    else if (!fits)
+        result = disk__full("allocate", file->name);
     disk__leave(file->disk);
     return result;
 }

@@ -5,6 +5,7 @@
  * and becomes durable, when queue_wait or queue_delete completes it, in an order that the disk's
  * seed decides.
  */
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "base/assert.h"
@@ -84,6 +85,10 @@ static void complete_one(struct disk_queue *queue, int error, struct io_completi
 {
     unsigned i = (unsigned)random_below(&queue->disk->random, queue->in_flight);
     struct pending *pending = &queue->pending[i];
+    struct change *change = pending->change;
+    if (error == 0 &&
+        disk__room(queue->disk, pending->file->inode, change->size, change->offset) < change->size)
+        error = ENOSPC;
     pending_complete(queue->disk, pending, error);
     out->cookie = pending->cookie;
     out->result = error ? ERROR_IO : 0;
@@ -103,7 +108,7 @@ int disk__queue_wait(struct io_queue *base, bool block, struct io_completion *ou
     if (fate == FATE_CUT || (fate == FATE_FAIL && queue->in_flight == 0)) {
         result = disk__failed(fate, disk, "queue", ".");
     } else if (fate == FATE_FAIL) {
-        complete_one(queue, disk->fail_error, &out[result++]);
+        complete_one(queue, disk->fate_error, &out[result++]);
     } else if (queue->in_flight > 0) {
         unsigned most = queue->in_flight < max ? queue->in_flight : max;
         unsigned count = (unsigned)random_below(&disk->random, most + 1);

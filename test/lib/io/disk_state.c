@@ -48,8 +48,8 @@ void disk__change_apply(const struct change *change, struct disk_image *image)
         disk_image_write(image, change->data, change->size, change->offset);
 }
 
-/* What a cut leaves of a change that was not durable. */
-static void change_apply_torn(const struct change *change, struct disk_image *image,
+/* What a cut leaves of a change that was not durable: pieces of `tear` bytes. */
+static void change_apply_torn(const struct change *change, struct disk_image *image, size_t tear,
                               struct random *random)
 {
     if (change->truncate) {
@@ -58,7 +58,7 @@ static void change_apply_torn(const struct change *change, struct disk_image *im
         return;
     }
     for (size_t at = 0; at < change->size;) {
-        size_t room = DISK_PAGE_BYTES - (change->offset + at) % DISK_PAGE_BYTES;
+        size_t room = tear - (change->offset + at) % tear;
         size_t n = room < change->size - at ? room : change->size - at;
         if (coin(random))
             disk_image_write(image, change->data ? change->data + at : NULL, n,
@@ -91,6 +91,14 @@ void disk__inode_flush(struct disk *disk, struct inode *inode, bool failed)
         else
             change->durable = !change->forsaken;
     }
+    disk__inode_settle(inode);
+}
+
+void disk__inode_set(struct inode *inode, uint64_t offset, unsigned char byte)
+{
+    struct change *change = disk__change_new(inode, &byte, 1, offset);
+    disk__change_apply(change, &inode->seen);
+    change->durable = true;
     disk__inode_settle(inode);
 }
 
@@ -128,7 +136,7 @@ static struct inode *inode_survivor(struct disk *disk, struct inode *inode, stru
         if (change->durable)
             disk__change_apply(change, &survivor->durable);
         else
-            change_apply_torn(change, &survivor->durable, random);
+            change_apply_torn(change, &survivor->durable, disk->tear_bytes, random);
     }
     disk_image_copy(&survivor->seen, &survivor->durable);
     return survivor;
@@ -223,6 +231,23 @@ void disk__names_flush(struct disk *disk, bool failed)
     names_settle(disk);
 }
 
+/* Changes that would bring the name back are made to give the file no name, so that their order
+ * stays as it is. */
+void disk__name_forget(struct disk *disk, const char *name)
+{
+    struct list *tables[] = {&disk->seen, &disk->durable};
+    for (unsigned n = 0; n < 2; n++) {
+        struct name *found = disk__name_find(tables[n], name);
+        if (found != NULL)
+            name_remove(tables[n], name, found->inode);
+    }
+    list_for_each (link, &disk->name_changes) {
+        struct name_change *change = list_entry(link, struct name_change, link);
+        if (strcmp(change->to, name) == 0)
+            change->to[0] = 0;
+    }
+}
+
 void disk__locks_release(struct disk *disk, const struct disk_io *owner)
 {
     list_for_each_safe (link, &disk->locks) {
@@ -234,6 +259,25 @@ void disk__locks_release(struct disk *disk, const struct disk_io *owner)
     }
 }
 
+/* ---------------------------------------------------------------- room */
+
+uint64_t disk__used(struct disk *disk)
+{
+    uint64_t used = 0;
+    list_for_each (link, &disk->seen)
+        used += list_entry(link, struct name, link)->inode->seen.size;
+    return used;
+}
+
+size_t disk__room(struct disk *disk, const struct inode *inode, size_t size, uint64_t offset)
+{
+    uint64_t end = inode->seen.size, used = disk__used(disk);
+    if (disk->capacity == 0 || offset + size <= end)
+        return size;
+    uint64_t last = end + (used < disk->capacity ? disk->capacity - used : 0);
+    return last >= offset + size ? size : last > offset ? (size_t)(last - offset) : 0;
+}
+
 /* ---------------------------------------------------------------- all of it */
 
 void disk__state_create(struct disk *disk)
@@ -243,6 +287,7 @@ void disk__state_create(struct disk *disk)
     list_create(&disk->durable);
     list_create(&disk->name_changes);
     list_create(&disk->locks);
+    disk->tear_bytes = DISK_PAGE_BYTES;
 }
 
 static void name_changes_clear(struct disk *disk)
