@@ -209,6 +209,7 @@ static bool run_once(uint64_t seed, bool skip_flush)
     run->skip_flush = skip_flush;
     random_create(&run->random, seed);
     run->f.disk = disk_new(seed);
+    disk_tear(run->f.disk, random_below(&run->random, 2) ? 512 : 4096);
     assert_int_equal(db_fixture_start(&run->f, false), 0);
     schema_make(&run->f);
     db_fixture_stop(&run->f);
