@@ -131,7 +131,7 @@ typedef int (*lua__body)(struct lua_runtime *runtime, void *arg);
  * results are errors too. */
 int lua__protect(struct lua_runtime *runtime,
                  int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg);
-void lua__request_begin(struct lua_runtime *runtime, bool latest, bool readonly);
+void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request);
 int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts);
 /* Runs body as one transaction, again after each conflict. */
 int lua__transaction(struct lua_runtime *runtime, const struct txn_options *options,

@@ -133,8 +133,8 @@ int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_e
         const void *from;
         void *to;
     } arg = {.from = eval};
-    struct txn_options options = {.level = TXN_SERIALIZABLE, .readonly = eval->readonly};
-    lua__request_begin(runtime, eval->latest, eval->readonly);
+    struct txn_options options = {.level = TXN_SERIALIZABLE, .readonly = eval->request.readonly};
+    lua__request_begin(runtime, &eval->request);
     int code = lua__transaction(runtime, &options, eval_script, arg.to);
     code = lua__request_end(runtime, code, reply_ts);
     if (code != 0)
@@ -151,7 +151,7 @@ int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint
         const void *from;
         void *to;
     } arg = {.from = eval};
-    lua__request_begin(runtime, eval->latest, eval->readonly);
+    lua__request_begin(runtime, &eval->request);
     runtime->txn = txn;
     runtime->txn_sequence++;
     runtime->txn_fixed = true;

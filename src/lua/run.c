@@ -201,10 +201,10 @@ int lua__protect(struct lua_runtime *runtime,
 
 /* ---------------------------------------------------------------------------------- requests */
 
-void lua__request_begin(struct lua_runtime *runtime, bool latest, bool readonly)
+void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request)
 {
-    runtime->latest = latest;
-    runtime->readonly = readonly;
+    runtime->latest = request->latest;
+    runtime->readonly = request->readonly;
     runtime->seen_ts = 0;
     runtime->trace[0] = 0;
     lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);

@@ -333,7 +333,7 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
 {
     struct call call = {.name = name, .name_size = name_size, .args = args};
     runtime->unplaced = false;
-    lua__request_begin(runtime, request->latest, request->readonly);
+    lua__request_begin(runtime, request);
     const struct func *func = catalog_func(db_catalog(runtime->worker), name, name_size);
     int code;
     if (func == NULL) {
@@ -366,7 +366,7 @@ int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *requ
                      uint64_t *reply_ts)
 {
     struct call call = {.name = text, .name_size = size, .args = args};
-    lua__request_begin(runtime, request->latest, request->readonly);
+    lua__request_begin(runtime, request);
     int code = lua__protect(runtime, eval_text, &call);
     if (code == 0 && lua__expired(runtime))
         code = ERROR_TIMEOUT; /* the error was caught on the way out */
@@ -405,7 +405,8 @@ int lua_runtime_run_file(struct lua_runtime *runtime, const char *path, int argc
                          uint64_t *reply_ts)
 {
     struct file file = {.path = path, .argc = argc, .argv = argv};
-    lua__request_begin(runtime, false, false);
+    struct lua_request request = {.txn = NULL};
+    lua__request_begin(runtime, &request);
     int code = lua__protect(runtime, run_file, &file);
     return lua__request_end(runtime, code, reply_ts);
 }

@@ -7,19 +7,23 @@
  * `box` at hand.
  *
  * Each worker thread owns one runtime, and so does the thread of a script. All functions of a
- * runtime are called by the thread that made it, and not while the worker has a transaction, except
- * lua_runtime_redis_eval_in.
+ * runtime are called by the thread that made it, and not while the worker has a transaction, except the
+ * request's own (lua_request) and that of lua_runtime_redis_eval_in.
  *
  * Two kinds. An untrusted runtime serves code that came over the wire or from the catalog: no ffi,
  * io, debug or bytecode, bounded time and memory. A trusted one runs the operator's own files with
  * all that LuaJIT has, and without a time limit unless one is given.
  *
  * Errors: a negative code, with diagnostics whose message begins with the chunk's name and the line
- * ("transfer:3: not enough money"). ERROR_LUA            the code raised something of its own, or
- * does not compile ERROR_TIMEOUT        time limit exceeded; rolled back ERROR_MEMORY memory limit
- * of the state, or of the database, exceeded; rolled back ERROR_NOT_FOUND      no procedure is
- * called so any other            what a statement raised and nobody caught (ERROR_DUPLICATE,
- * ERROR_SCHEMA, ERROR_READONLY ..) A runtime stays usable after every error.
+ * ("transfer:3: not enough money").
+ *      ERROR_LUA           the code raised something of its own, or does not compile
+ *      ERROR_TIMEOUT       time limit exceeded; rolled back
+ *      ERROR_MEMORY        memory limit of the state, or of the database, exceeded; rolled back
+ *      ERROR_NOT_FOUND     no procedure is called so
+ *      ERROR_WAIT, ERROR_LOCK_TIMEOUT     see struct lua_request
+ *      any other           what a statement raised and nobody caught (ERROR_DUPLICATE,
+ *                          ERROR_SCHEMA, ERROR_READONLY ..)
+ * A runtime stays usable after every error.
  *
  * Timestamps for replies (invariant 9): *reply_ts, which is set after errors as well, is the
  * largest timestamp of anything that was looked at or written: the reply waits until wal_reply_ts
@@ -63,21 +67,49 @@ struct lua_runtime_options {
     struct db_worker *worker;      /* of the same thread; the caller's, outlives the runtime */
     struct lua_watchdog *watchdog; /* NULL: no time limit */
     uint64_t time_max_ms;          /* for each call; 0: no limit */
-    uint64_t memory_bytes_max;     /* of the state; 0: LUA_MEMORY_BYTES_DEFAULT when untrusted, none
+    uint64_t lock_timeout_ms;  /* for requests without may_wait; 0: LUA_LOCK_TIMEOUT_MS_DEFAULT */
+    uint64_t memory_bytes_max; /* of the state; 0: LUA_MEMORY_BYTES_DEFAULT when untrusted, none
                                       when trusted */
     bool trusted;
     struct lua_callbacks callbacks;
 };
 
-enum { LUA_MEMORY_BYTES_DEFAULT = 256 * 1024 * 1024 };
+enum { LUA_MEMORY_BYTES_DEFAULT = 256 * 1024 * 1024, LUA_LOCK_TIMEOUT_MS_DEFAULT = 10000 };
 
 /* ERROR_MEMORY, or ERROR_LUA when the built-in Lua does not load. */
 int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtime **out);
 void lua_runtime_delete(struct lua_runtime *runtime);
 
+/*
+ * How a request runs. All zero: at V, may write, serializable unless declared otherwise, in
+ * transactions of its own, waiting for locks with its thread.
+ *
+ * With `txn`, which is the worker's current one, all that the request does is a part of it. The
+ * request is undone when it fails, to where it began; ERROR_CONFLICT, ERROR_DEADLOCK and
+ * ERROR_CANCELLED mean that the transaction itself is lost, and the caller rolls it back. After
+ * ERROR_WAIT the transaction's owner is queued: the caller parks it, and runs the request again.
+ *
+ * With `may_wait`, where a lock is held by others the request ends with ERROR_WAIT, rolled back,
+ * and is to be run again from its start with the owner that *waiting is set to, which keeps the
+ * locks it has got so far: the caller's from then on, and deleted by the caller in the end, however
+ * the request ends. A request that has already committed something (text whose statements are
+ * transactions of their own) can't be run again: it gets ERROR_LOCK_TIMEOUT instead.
+ *
+ * Without it, for threads that have nothing else to do, the runtime itself waits, for at most its
+ * lock timeout, and goes on: ERROR_LOCK_TIMEOUT.
+ *
+ * A deadlock is lost and run again as a conflict is.
+ */
 struct lua_request {
     bool latest;   /* read the latest instead of V: earlier replies of this connection still wait */
     bool readonly; /* writes are refused with ERROR_READONLY */
+    bool level_given; /* level is the session's default, for what declares none */
+    enum txn_level level;
+    struct txn *txn; /* an interactive transaction; NULL: the request's own */
+    bool may_wait;
+    struct lock_owner *owner;    /* from an earlier try of this request, or NULL */
+    struct lock_owner **waiting; /* set with ERROR_WAIT when txn is NULL; not NULL if may_wait */
+    uint64_t session_id;         /* who it is for, for those who look; 0: nobody */
 };
 
 /*
@@ -108,8 +140,7 @@ struct lua_redis_eval {
     unsigned key_count;
     const struct redis_slice *args;
     unsigned arg_count;
-    bool readonly;
-    bool latest;
+    struct lua_request request; /* readonly: EVAL_RO */
 };
 
 /*
@@ -122,8 +153,9 @@ int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_e
 
 /*
  * The same inside of a transaction that the caller has begun and will end (MULTI); `now_ms` is that
- * transaction's time. ERROR_CONFLICT: the caller runs its transaction again. A script that fails
- * leaves its writes to the caller, as Redis does.
+ * transaction's time. ERROR_CONFLICT, ERROR_WAIT, ERROR_DEADLOCK: the caller rolls its transaction
+ * back and runs it again. A script that fails otherwise leaves its writes to the caller, as Redis
+ * does. Of eval->request only `readonly` counts.
  */
 int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint64_t now_ms,
                               const struct lua_redis_eval *eval, struct redis_sink *sink);

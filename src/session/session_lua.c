@@ -146,14 +146,14 @@ static int script_run(struct session *session, struct session_request *request, 
     int rc = numkeys_parse(request, &keys);
     if (rc)
         return rc;
-    struct lua_redis_eval eval = {.script = source,
-                                  .script_size = size,
-                                  .keys = request->argv + 3,
-                                  .key_count = keys,
-                                  .args = request->argv + 3 + keys,
-                                  .arg_count = request->argc - 3 - keys,
-                                  .readonly = readonly,
-                                  .latest = session__reads_latest(session)};
+    struct lua_redis_eval eval = {
+        .script = source,
+        .script_size = size,
+        .keys = request->argv + 3,
+        .key_count = keys,
+        .args = request->argv + 3 + keys,
+        .arg_count = request->argc - 3 - keys,
+        .request = {.readonly = readonly, .latest = session__reads_latest(session)}};
     struct session_worker *worker = session->worker;
     if (request->txn)
         return lua_runtime_redis_eval_in(worker->lua, request->txn, request->now_ms, &eval,

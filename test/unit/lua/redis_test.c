@@ -88,7 +88,7 @@ static const char *eval_as(struct lua_fixture *f, bool readonly, const char *scr
                                   .script_size = strlen(script),
                                   .keys = key_slices,
                                   .args = arg_slices,
-                                  .readonly = readonly};
+                                  .request = {.readonly = readonly}};
     slices_of(keys, key_slices, &eval.key_count);
     slices_of(args, arg_slices, &eval.arg_count);
     sink.base.vtab = &vtab;
