@@ -214,8 +214,11 @@ static int no_memory(void)
     return diag_set(ERROR_MEMORY, "no memory for the catalog");
 }
 
-static int damaged(const char *space, const char *what)
+/* A row that could not be read: since it is damaged, unless memory was out. */
+static int damaged(const struct catalog *catalog, const char *space, const char *what)
 {
+    if (catalog->memory_out)
+        return no_memory();
     return diag_set(ERROR_CORRUPT, "a row of %s is damaged: %s", space, what);
 }
 
@@ -290,6 +293,7 @@ static bool read_string(struct catalog *catalog, const char **data, const char *
     uint32_t size;
     const char *text = mp_decode_str(data, &size);
     char *copy = arena_alloc(&catalog->arena, (size_t)size + 1);
+    catalog->memory_out |= copy == NULL;
     if (copy == NULL)
         return false;
     memcpy(copy, text, size);
@@ -335,6 +339,7 @@ static bool read_format(struct catalog *catalog, const char *data, struct space 
         return false;
     space->field_count = mp_decode_array(&data);
     space->fields = arena_alloc(&catalog->arena, space->field_count * sizeof *space->fields);
+    catalog->memory_out |= space->fields == NULL;
     if (space->fields == NULL)
         return false;
     for (uint32_t i = 0; i < space->field_count; i++) {
@@ -364,16 +369,16 @@ static int space_add(struct db *db, struct catalog *catalog, struct row *row,
         !read_uint32(&data, &space->id) || !read_uint32(&data, &owner) ||
         !read_string(catalog, &data, &space->name) ||
         !read_string(catalog, &data, &space->engine) || !read_uint32(&data, &field_count))
-        return damaged("_space", "not as expected");
+        return damaged(catalog, "_space", "not as expected");
     const char *found = map_find(data, "incarnation");
     if (found != NULL && !read_uint32(&found, &incarnation))
-        return damaged("_space", "incarnation");
+        return damaged(catalog, "_space", "incarnation");
     mp_next(&data);
     if (!read_format(catalog, data, space))
-        return damaged("_space", "format");
+        return damaged(catalog, "_space", "format");
     struct store *store = db__store_find(db, space->id, incarnation);
     if (store == NULL)
-        return damaged("_space", "a space without a store");
+        return damaged(catalog, "_space", "a space without a store");
     space->head = &store->head;
     space->row = row;
     space->row_version = version;
@@ -412,18 +417,18 @@ static int index_add(struct catalog *catalog, const struct version *version)
     if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 6 ||
         !read_uint32(&data, &space_id) || !read_uint32(&data, &id) || id >= INDEX_MAX ||
         !read_string(catalog, &data, &name) || mp_typeof(*data) != MP_STR)
-        return damaged("_index", "not as expected");
+        return damaged(catalog, "_index", "not as expected");
     mp_next(&data);
     struct space *space = catalog_space_by_id(catalog, space_id);
     if (space == NULL || space->index_count == INDEX_MAX)
-        return damaged("_index", "an index without a space");
+        return damaged(catalog, "_index", "an index without a space");
     struct index *index = index_new(catalog, space, id, name);
     if (index == NULL)
         return no_memory();
     index->unique = map_bool(data, "unique", true);
     mp_next(&data);
     if (!read_parts(data, index))
-        return damaged("_index", "parts");
+        return damaged(catalog, "_index", "parts");
     space->indexes[space->index_count++] = index;
     return 0;
 }
@@ -449,13 +454,13 @@ static int func_add(struct catalog *catalog, const struct version *version)
     if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 5 ||
         !read_uint32(&data, &func->id) || !read_uint32(&data, &owner) ||
         !read_string(catalog, &data, &func->name) || mp_typeof(*data) != MP_STR)
-        return damaged("_func", "not as expected");
+        return damaged(catalog, "_func", "not as expected");
     const char *body = data;
     uint32_t size;
     mp_decode_str(&body, &size);
     func->body_size = size;
     if (!read_string(catalog, &data, &func->body))
-        return no_memory();
+        return damaged(catalog, "_func", "body");
     const char *end = data;
     mp_next(&end);
     if ((func->options = arena_copy(&catalog->arena, data, (size_t)(end - data))) == NULL)

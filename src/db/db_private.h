@@ -35,6 +35,7 @@ struct catalog {
     _Atomic uint32_t references;
     uint64_t version;
     struct arena arena; /* all of the below */
+    bool memory_out;    /* while it was made */
     uint32_t space_count, func_count;
     struct space **spaces; /* in order of id */
     struct func **funcs;
