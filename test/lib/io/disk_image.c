@@ -1,31 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Sparse file contents for the test disk; see disk_image.h. */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/test_alloc.h"
 #include "io/disk_image.h"
+
+/* An array of pages grown to `count`. */
+static void pages_grow(struct disk_image *image, size_t count)
+{
+    image->pages = realloc(image->pages, count * sizeof(image->pages[0]));
+    ASSERT(image->pages != NULL);
+    memset(image->pages + image->page_count, 0,
+           (count - image->page_count) * sizeof(image->pages[0]));
+    image->page_count = count;
+}
+
+/* Makes page `index` exist. */
+static void page_make(struct disk_image *image, size_t index)
+{
+    test_alloc_begin();
+    if (index >= image->page_count)
+        pages_grow(image, (index + 1) * 2);
+    if (image->pages[index] == NULL)
+        image->pages[index] = calloc(1, DISK_PAGE_BYTES);
+    test_alloc_end();
+    ASSERT(image->pages[index] != NULL);
+}
 
 static void page_put(struct disk_image *image, size_t index, size_t at, const unsigned char *data,
                      size_t size)
 {
-    if (index >= image->page_count) {
-        if (data == NULL)
-            return;
-        size_t count = (index + 1) * 2;
-        image->pages = realloc(image->pages, count * sizeof(image->pages[0]));
-        ASSERT(image->pages != NULL);
-        memset(image->pages + image->page_count, 0,
-               (count - image->page_count) * sizeof(image->pages[0]));
-        image->page_count = count;
-    }
-    if (image->pages[index] == NULL) {
-        if (data == NULL)
-            return;
-        image->pages[index] = calloc(1, DISK_PAGE_BYTES);
-        ASSERT(image->pages[index] != NULL);
-    }
+    bool exists = index < image->page_count && image->pages[index] != NULL;
+    if (data == NULL && !exists)
+        return;
+    if (!exists)
+        page_make(image, index);
     if (data == NULL)
         memset(image->pages[index] + at, 0, size);
     else

@@ -4,11 +4,14 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "base/test_alloc.h"
 #include "io/disk_internal.h"
 
 void *disk__allocate(size_t size)
 {
+    test_alloc_begin();
     void *memory = calloc(1, size);
+    test_alloc_end();
     ASSERT(memory != NULL);
     return memory;
 }

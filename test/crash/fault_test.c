@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The nth call of the disk fails, or the nth allocation; for each n, until a life goes by in which
+ * none did. A life opens a database, makes spaces, commits transactions over two of them, truncates,
+ * drops, and closes. Whatever fails:
+ *
+ * - what is told is the error that belongs to the fault, and the statement has changed nothing;
+ * - reads go on, and after an allocation that failed so do writes;
+ * - opened again, with or without a power cut, the database has all that was acknowledged, nothing
+ *   of what was refused, and nothing in part.
+ *
+ * Leaks are for AddressSanitizer to find, under which also every object of the heap is an allocation
+ * that can fail.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "alloc/alloc_fault.h"
+#include "base/clock.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/test_alloc.h"
+#include "db/db_fixture.h"
+
+enum { KEYS = 5, STEPS = 16, LIVES_MAX = 20000 };
+
+/* Of one key in both spaces: the value that was acknowledged, and those whose outcome is unknown. */
+struct slot {
+    unsigned value; /* 0: no row */
+    unsigned unknown[STEPS];
+    unsigned unknown_count;
+};
+
+struct life {
+    struct db_fixture f;
+    struct slot slots[KEYS];
+    bool memory; /* it is memory that fails, not the disk */
+    bool made;   /* the two spaces exist, by acknowledgement */
+    bool failed; /* some call has returned an error */
+    char first[256];
+};
+
+static const char *const names[2] = {"left", "right"};
+
+/* ---------------------------------------------------------------- errors */
+
+static bool error_is_clean(const struct life *life, int rc)
+{
+    if (rc == ERROR_LOG_FAILED || rc == ERROR_UNKNOWN_OUTCOME)
+        return true;
+    return life->memory ? rc == ERROR_MEMORY : rc == ERROR_IO;
+}
+
+/* Remembers that something failed, and that it did so with words that fit. */
+static int told(struct life *life, const char *what, int rc)
+{
+    if (rc == 0)
+        return 0;
+    test_alloc_begin();
+    if (!error_is_clean(life, rc))
+        fail_msg("%s: %s (%s)", what, error_name(rc), diag_message_for(rc));
+    if (!life->failed)
+        snprintf(life->first, sizeof life->first, "%s: %s", what, diag_message_for(rc));
+    life->failed = true;
+    test_alloc_end();
+    return rc;
+}
+
+/* ---------------------------------------------------------------- a life */
+
+/* MessagePack that is the test's own. */
+static const char *own_mp(const char *json, size_t *size)
+{
+    test_alloc_begin();
+    const char *data = mp_of(json, size);
+    test_alloc_end();
+    return data;
+}
+
+static int life_open(struct life *life)
+{
+    struct db_fixture *f = &life->f;
+    f->db = NULL;
+    memset(f->workers, 0, sizeof f->workers);
+    f->io = disk_io(f->disk);
+    struct db_options options = {.io = f->io,
+                                 .clock = clock_system(),
+                                 .durability = WAL_DURABILITY_COMMIT,
+                                 .worker_max = DB_FIXTURE_WORKERS};
+    int rc = told(life, "open", db_open(&options, &f->stats, &f->db));
+    for (unsigned i = 0; rc == 0 && i < DB_FIXTURE_WORKERS; i++)
+        rc = told(life, "worker", db_worker_open(f->db, &f->workers[i]));
+    return rc;
+}
+
+static int life_close(struct life *life)
+{
+    struct db_fixture *f = &life->f;
+    int rc = 0;
+    for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
+        if (f->workers[i] != NULL)
+            db_worker_close(f->workers[i]);
+    if (f->db != NULL)
+        rc = told(life, "close", db_close(f->db));
+    io_delete(f->io);
+    f->db = NULL;
+    return rc;
+}
+
+/* Waits for what the worker has done last. */
+static int acknowledge(struct life *life, unsigned worker)
+{
+    uint64_t ts = txn_worker_seen_ts(db_worker_txn(life->f.workers[worker]));
+    return wal_wait(db_wal(life->f.db), ts);
+}
+
+static int space_make(struct life *life, const char *name)
+{
+    struct db_worker *worker = life->f.workers[0];
+    uint32_t id, index;
+    int rc = ddl_space_create(worker, name, strlen(name), own_mp("{\"if_not_exists\": true}", NULL),
+                              &id);
+    if (rc == 0)
+        rc = ddl_index_create(worker, id, "pk", 2, own_mp("{\"if_not_exists\": true}", NULL),
+                              &index);
+    if (rc == 0)
+        rc = ddl_index_create(worker, id, "value", 5,
+                              own_mp("{\"if_not_exists\": true, \"unique\": false, \"parts\": "
+                                     "[[2, \"unsigned\"]]}",
+                                     NULL),
+                              &index);
+    return told(life, "make a space", rc);
+}
+
+static struct space *space_named(struct life *life, unsigned worker, const char *name)
+{
+    const struct catalog *catalog = db_catalog(life->f.workers[worker]);
+    return catalog == NULL ? NULL : catalog_space(catalog, name, strlen(name));
+}
+
+/* Sets a key to a value in both spaces; 0 deletes it. */
+static int key_set(struct life *life, unsigned worker, unsigned key, unsigned value)
+{
+    struct txn_options options = {.level = TXN_SERIALIZABLE};
+    struct txn *txn;
+    int rc = txn_begin(db_worker_txn(life->f.workers[worker]), &options, &txn);
+    if (rc != 0)
+        return rc;
+    char text[64];
+    size_t size;
+    for (unsigned i = 0; rc == 0 && i < 2; i++) {
+        struct space *space = space_named(life, worker, names[i]);
+        struct tuple_ref out, old;
+        if (value > 0)
+            snprintf(text, sizeof text, "[%u, %u, \"%040u\"]", key, value, value);
+        else
+            snprintf(text, sizeof text, "[%u]", key);
+        const char *data = own_mp(text, &size);
+        rc = value > 0 ? space_replace(txn, space, data, size, &out, &old)
+                       : space_delete(txn, space->indexes[0], data, &old);
+    }
+    if (rc == 0)
+        return txn_commit(txn);
+    txn_rollback(txn);
+    return rc;
+}
+
+/* What one step may have left behind, by what was told of it. */
+static void slot_note(struct slot *slot, unsigned value, int rc)
+{
+    if (rc == 0) {
+        slot->value = value;
+        slot->unknown_count = 0;
+    } else if (rc == ERROR_UNKNOWN_OUTCOME) {
+        slot->unknown[slot->unknown_count++] = value;
+    }
+}
+
+static int key_step(struct life *life, unsigned worker, unsigned key, unsigned value)
+{
+    int rc = key_set(life, worker, key, value);
+    if (rc == 0)
+        rc = acknowledge(life, worker);
+    slot_note(&life->slots[key], value, rc);
+    return told(life, value > 0 ? "replace" : "delete", rc);
+}
+
+/* A space that is made, filled and dropped, or emptied, beside the others. */
+static int other_step(struct life *life, bool drop)
+{
+    struct db_worker *worker = life->f.workers[0];
+    int rc = space_make(life, "other");
+    if (rc != 0)
+        return rc;
+    struct space *other = space_named(life, 0, "other");
+    rc = drop ? ddl_space_drop(worker, other->id) : ddl_space_truncate(worker, other->id);
+    return told(life, drop ? "drop" : "truncate", rc);
+}
+
+static void step(struct life *life, unsigned number)
+{
+    unsigned worker = number % DB_FIXTURE_WORKERS, key = number * 3 % KEYS;
+    if (number % 8 == 7)
+        other_step(life, number % 16 == 15);
+    else
+        key_step(life, worker, key, number % 5 == 4 ? 0 : number + 1);
+}
+
+static void work(struct life *life)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (space_make(life, names[i]) != 0)
+            return;
+    life->made = acknowledge(life, 0) == 0;
+    for (unsigned number = 0; number < STEPS; number++)
+        step(life, number);
+}
+
+/* ---------------------------------------------------------------- what is found */
+
+/* The values of all keys by an index; false when it can't be read. */
+static bool values_read(struct life *life, const char *space, const char *index,
+                        unsigned values[KEYS])
+{
+    const char *at = select_by(&life->f, NULL, space, index, ITERATOR_ALL, NULL);
+    unsigned key, value, same;
+    int size;
+    memset(values, 0, KEYS * sizeof *values);
+    if (strcmp(at, "error") == 0)
+        return false;
+    for (; sscanf(at, " [%u,%u,\"%u\"]%n", &key, &value, &same, &size) == 3; at += size) {
+        assert_true(key < KEYS && values[key] == 0);
+        assert_int_equal(value, same);
+        values[key] = value;
+    }
+    assert_int_equal(*at, '\0');
+    return true;
+}
+
+static void slot_check(const struct life *life, unsigned key, unsigned found)
+{
+    const struct slot *slot = &life->slots[key];
+    bool right = found == slot->value;
+    for (unsigned i = 0; i < slot->unknown_count; i++)
+        right |= found == slot->unknown[i];
+    if (!right)
+        fail_msg("key %u has value %u, %u was acknowledged (%s)", key, found, slot->value,
+                 life->first);
+}
+
+/* Both spaces, by both indexes. */
+static void state_check(struct life *life)
+{
+    unsigned values[2][2][KEYS];
+    if (space_named(life, 0, names[0]) == NULL || space_named(life, 0, names[1]) == NULL) {
+        assert_false(life->made);
+        return;
+    }
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned j = 0; j < 2; j++) {
+            struct space *space = space_named(life, 0, names[i]);
+            if (j < space->index_count)
+                assert_true(values_read(life, names[i], j == 0 ? "pk" : "value", values[i][j]));
+            else
+                assert_false(life->made);
+        }
+    for (unsigned key = 0; life->made && key < KEYS; key++) {
+        for (unsigned i = 0; i < 4; i++)
+            assert_int_equal(values[i / 2][i % 2][key], values[0][0][key]);
+        slot_check(life, key, values[0][0][key]);
+    }
+}
+
+/* After the fault, on the same open database: reads go on, and writes unless the log has failed. */
+static void go_on(struct life *life)
+{
+    if (life->made)
+        state_check(life);
+    bool may_write = !wal_failed(db_wal(life->f.db));
+    int rc = space_make(life, "left");
+    if (rc == 0)
+        rc = space_make(life, "right");
+    if (rc == 0)
+        rc = key_step(life, 0, 0, STEPS + 1);
+    if (rc != 0 && may_write && !wal_failed(db_wal(life->f.db)))
+        fail_msg("after '%s' nothing can be written: %s", life->first, diag_message_for(rc));
+}
+
+/* Opened again without faults, twice: what is there, and that it can be worked with. */
+static void reopen_and_check(struct life *life, uint64_t cut_seed)
+{
+    if (cut_seed != 0)
+        disk_cut(life->f.disk, cut_seed);
+    for (unsigned n = 0; n < 2; n++) {
+        int rc = life_open(life);
+        if (rc != 0)
+            fail_msg("after '%s' it does not open: %s", life->first, diag_message_for(rc));
+        state_check(life);
+        assert_int_equal(space_make(life, "left"), 0);
+        assert_int_equal(space_make(life, "right"), 0);
+        assert_int_equal(key_step(life, 0, 0, STEPS + 2 + n), 0);
+        life->made = true;
+        assert_int_equal(life_close(life), 0);
+    }
+}
+
+static void life_begin(struct life *life, bool memory, uint64_t seed)
+{
+    memset(life, 0, sizeof *life);
+    life->memory = memory;
+    life->f.disk = disk_new(seed);
+}
+
+/* ---------------------------------------------------------------- the tests */
+
+/* One life in which the nth allocation fails. False: there was no such one. */
+static bool life_without_memory(uint64_t n, bool old)
+{
+    struct life life;
+    life_begin(&life, true, n);
+    if (old) {
+        assert_int_equal(life_open(&life), 0);
+        work(&life);
+        assert_int_equal(life_close(&life), 0);
+    }
+    alloc_fail_nth(n);
+    int rc = life_open(&life);
+    if (rc == 0)
+        work(&life);
+    bool happened = alloc_fail_end();
+    if (rc == 0)
+        go_on(&life);
+    rc = life_close(&life);
+    assert_true(happened || (rc == 0 && !life.failed));
+    reopen_and_check(&life, n % 2 ? n : 0);
+    disk_delete(life.f.disk);
+    return happened;
+}
+
+static void whichever_allocation_fails_the_database_goes_on(void **state)
+{
+    (void)state;
+    for (unsigned old = 0; old < 2; old++) {
+        uint64_t n = 1;
+        while (life_without_memory(n, old))
+            assert_true(n++ < LIVES_MAX);
+        printf("%s: %llu allocations\n", old ? "opened again" : "new", (unsigned long long)n - 1);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whichever_allocation_fails_the_database_goes_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
