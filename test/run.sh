@@ -3,17 +3,18 @@
 #
 # Runs test programs and adds up what they say. Sourced by ./dev, which sets `root` and declares say.
 #
-# A program is known by name: unit_<folder>_<name>, stress_<name>, crash_<name> (cmocka); lua_<name>
-# (a busted spec inside perigee), client_<name> (a busted spec in plain LuaJIT), protocol_<name>
-# (node), lint_<name>. Each gets the path of the executable under test in TEST_PERIGEE, counts for as
-# many tests as it reports, and for one failed test when it dies, hangs or reports nothing.
+# A program is known by name: unit_<folder>_<name>, isolation_<name>, stress_<name>, crash_<name>
+# (cmocka); lua_<name> (a busted spec inside perigee), client_<name> (a busted spec in plain LuaJIT),
+# protocol_<name> (node), lint_<name>. Each gets the path of the executable under test in
+# TEST_PERIGEE, counts for as many tests as it reports, and for one failed test when it dies, hangs
+# or reports nothing.
 
 tests_time_max=300 # seconds for one program
 tests_prefix=()    # put before each command
 
 # What runs under ThreadSanitizer.
 tests_concurrent=(unit_base_ unit_mem_heap unit_io_ unit_index_ unit_txn_ unit_db_ unit_wal_ unit_lua_conflict
-    unit_session_ unit_net_ stress_ crash_kill protocol_)
+    unit_session_ unit_net_ isolation_ stress_ crash_kill protocol_)
 
 # matches TEXT PART...: whether TEXT contains one of the parts.
 matches() {
@@ -28,8 +29,9 @@ matches() {
 # tests_list PART...: the names of all programs, or of those that contain a part.
 tests_list() {
     local file name
-    for file in test/lint/* test/unit/*/*_test.c test/stress/*_test.c test/crash/*_test.c \
-        test/lua/*_spec.lua test/lua-client/*_spec.lua test/protocol/*.test.*js; do
+    for file in test/lint/* test/unit/*/*_test.c test/isolation/*_test.c test/stress/*_test.c \
+        test/crash/*_test.c test/lua/*_spec.lua test/lua-client/*_spec.lua \
+        test/protocol/*.test.*js; do
         [ -f "$file" ] || continue
         name=$(tests_name "$file")
         if [ $# = 0 ] || matches "$name" "$@"; then echo "$name"; fi
@@ -42,6 +44,7 @@ tests_name() {
     case $1 in
     test/lint/*) echo "lint_$base" ;;
     test/unit/*) echo "unit_$(basename "$(dirname "$1")")_${base%_test.c}" ;;
+    test/isolation/*) echo "isolation_${base%_test.c}" ;;
     test/stress/*) echo "stress_${base%_test.c}" ;;
     test/crash/*) echo "crash_${base%_test.c}" ;;
     test/lua/*) echo "lua_${base%_spec.lua}" ;;
@@ -56,7 +59,7 @@ tests_targets() {
     for name in "$@"; do
         case $name in
         unit_*) echo "$name" ;;
-        stress_* | crash_*)
+        isolation_* | stress_* | crash_*)
             echo "$name"
             server=yes
             ;;
