@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening a run, reading one frame, one row, one section.
+ *
+ * Opening reads header, trailer, footer and index, in this order: header and trailer have their
+ * places, the trailer tells the footer's, the footer the index's. What they say about sizes is
+ * checked against the size of the file before it is believed, so that damage costs no memory.
+ */
+#include "storage/run/run.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/compress.h"
+#include "storage/run/run_internal.h"
+
+int run__corrupt(const struct run *run, uint64_t offset, const char *check)
+{
+    return diag_set(ERROR_CORRUPT, "%s, offset %" PRIu64 ": %s", run->name, offset, check);
+}
+
+static int refused(const struct run *run, int rc, uint64_t offset, const char *check)
+{
+    if (rc == ERROR_CORRUPT)
+        return run__corrupt(run, offset, check);
+    return diag_set(rc, "the run %s was %s", run->name, check);
+}
+
+static int no_memory(const struct run *run)
+{
+    return diag_set(ERROR_MEMORY, "no memory to read the run %s", run->name);
+}
+
+/* ----------------------------------------------------------------------------------------- frames
+ */
+
+void run__buffers_destroy(struct run_buffers *buffers)
+{
+    run_memory_destroy(&buffers->stored);
+    run_memory_destroy(&buffers->contents);
+}
+
+static void *buffer_take(struct run_buffers *buffers, struct run_memory *memory, size_t size)
+{
+    if (buffers->arena != NULL)
+        return arena_alloc(buffers->arena, size);
+    return run_memory_reserve(memory, size > 0 ? size : 1) == 0 ? memory->data : NULL;
+}
+
+static int read_exactly(const struct run *run, const struct run_extent *extent, void *out)
+{
+    int64_t n = io_read(run->file, out, extent->bytes, extent->offset);
+    if (n < 0)
+        return (int)n;
+    if ((uint64_t)n < extent->bytes)
+        return run__corrupt(run, extent->offset, "the file ends too early");
+    return 0;
+}
+
+int run__frame_read(const struct run *run, const struct run_extent *extent,
+                    enum run_frame_kind kind, struct run_buffers *buffers, const void **out,
+                    size_t *size)
+{
+    struct run_frame frame;
+    unsigned char *stored = buffer_take(buffers, &buffers->stored, extent->bytes);
+    if (stored == NULL)
+        return no_memory(run);
+    int rc = read_exactly(run, extent, stored);
+    if (rc != 0)
+        return rc;
+    const char *check = run_frame_decode(stored, extent, run->header.checksum, kind, &frame);
+    if (check != NULL)
+        return run__corrupt(run, extent->offset, check);
+    *out = stored + RUN_FRAME_BYTES;
+    *size = frame.bytes;
+    if (!(frame.flags & RUN_FRAME_ZSTD))
+        return 0;
+    void *contents = buffer_take(buffers, &buffers->contents, frame.bytes);
+    if (contents == NULL)
+        return no_memory(run);
+    rc = decompress_zstd(contents, frame.bytes, *out, frame.stored_bytes);
+    if (rc != 0)
+        return rc == ERROR_MEMORY ? no_memory(run)
+                                  : run__corrupt(run, extent->offset, "block does not decompress");
+    *out = contents;
+    return 0;
+}
+
+int run__index_open(const struct run *run, unsigned char *key, struct run_block_iter *out)
+{
+    int rc = run_block_open(out, run->index, run->index_size, run->header.up_to_ts, key,
+                            run__key_room(run));
+    return rc != 0 ? run__corrupt(run, run->index_extent.offset, out->check) : 0;
+}
+
+int run__index_extent(const struct run *run, const struct run_block_iter *index,
+                      struct run_extent *out)
+{
+    uint64_t data[2];
+    _Static_assert(sizeof data == RUN_INDEX_DATA_BYTES, "offset and bytes");
+    if (index->row.data == NULL || index->row.size != sizeof data)
+        return run__corrupt(run, run->index_extent.offset, "row of the index");
+    memcpy(data, index->row.data, sizeof data);
+    *out = (struct run_extent){data[0], data[1]};
+    uint64_t end = run->footer.rows_end;
+    if (out->offset < RUN_HEADER_BYTES || out->offset > end || out->bytes > end - out->offset ||
+        out->bytes < RUN_FRAME_BYTES)
+        return run__corrupt(run, run->index_extent.offset, "the index points beyond the rows");
+    return 0;
+}
+
+int run__block_read(const struct run *run, const struct run_extent *extent,
+                    struct run_buffers *buffers, unsigned char *key, struct run_block_iter *out)
+{
+    const void *contents;
+    size_t size;
+    int rc = run__frame_read(run, extent, RUN_FRAME_ROWS, buffers, &contents, &size);
+    if (rc != 0)
+        return rc;
+    rc = run_block_open(out, contents, size, run->header.up_to_ts, key, run__key_room(run));
+    return rc != 0 ? run__corrupt(run, extent->offset, out->check) : 0;
+}
+
+/* ---------------------------------------------------------------------------------------- opening
+ */
+
+static int header_load(struct run *run)
+{
+    unsigned char bytes[RUN_HEADER_BYTES];
+    const char *check;
+    int64_t size = io_size(run->file);
+    if (size < 0)
+        return (int)size;
+    run->info.file_bytes = (uint64_t)size;
+    if (size < RUN_HEADER_BYTES)
+        return run__corrupt(run, 0, "the file is shorter than a run's header");
+    int rc = read_exactly(run, &(struct run_extent){0, sizeof bytes}, bytes);
+    if (rc != 0)
+        return rc;
+    rc = run_header_decode(bytes, &run->header, &check);
+    return rc != 0 ? refused(run, rc, 0, check) : 0;
+}
+
+static int trailer_load(struct run *run)
+{
+    unsigned char bytes[RUN_TRAILER_BYTES];
+    uint64_t size = run->info.file_bytes;
+    if (size < RUN_HEADER_BYTES + RUN_TRAILER_BYTES)
+        return run__corrupt(run, size, "the file has been cut, or was never finished");
+    uint64_t offset = size - sizeof bytes;
+    int rc = read_exactly(run, &(struct run_extent){offset, sizeof bytes}, bytes);
+    if (rc != 0)
+        return rc;
+    const char *check = run_trailer_decode(bytes, size, run->header.checksum, &run->trailer);
+    return check != NULL ? run__corrupt(run, offset, check) : 0;
+}
+
+/* Reads a frame whose contents the run keeps. */
+static int frame_load(struct run *run, const struct run_extent *extent, enum run_frame_kind kind,
+                      unsigned char **out, size_t *size)
+{
+    struct run_buffers buffers = {0};
+    const void *contents;
+    int rc = run__frame_read(run, extent, kind, &buffers, &contents, size);
+    if (rc == 0) {
+        *out = malloc(*size + 1);
+        if (*out == NULL)
+            rc = no_memory(run);
+        else
+            memcpy(*out, contents, *size);
+    }
+    run__buffers_destroy(&buffers);
+    return rc;
+}
+
+static int footer_load(struct run *run)
+{
+    const struct run_extent extent = {run->trailer.footer_offset, run->trailer.footer_bytes};
+    const char *check;
+    size_t size;
+    int rc = frame_load(run, &extent, RUN_FRAME_FOOTER, &run->footer_contents, &size);
+    if (rc != 0)
+        return rc;
+    struct run_info *info = &run->info;
+    rc = run_footer_decode(run->footer_contents, size, extent.offset, &run->footer, run->sections,
+                           &info->first_key, &info->last_key, &check);
+    if (rc != 0)
+        return refused(run, rc, extent.offset, check);
+    /* A key is no longer than its block, which is no longer than the file or than what is stored
+     * compressed: a wrong number must not cost memory. */
+    if (run->footer.key_bytes_max > info->file_bytes &&
+        run->footer.key_bytes_max > RUN_COMPRESS_BYTES_MAX)
+        return run__corrupt(run, extent.offset, "longest key");
+    if (run->footer.max_ts > run->header.up_to_ts)
+        return run__corrupt(run, extent.offset, "largest timestamp");
+    return 0;
+}
+
+static int index_load(struct run *run)
+{
+    const struct run_section *section = run->sections;
+    while (section->type != RUN_SECTION_INDEX)
+        section++; /* the footer has been checked to have one */
+    run->index_extent = (struct run_extent){section->offset, section->bytes};
+    struct run_block_iter iter;
+    int rc = frame_load(run, &run->index_extent, RUN_FRAME_SECTION, &run->index, &run->index_size);
+    if (rc == 0)
+        rc = run__index_open(run, NULL, &iter);
+    if (rc == 0 && iter.rows != run->footer.blocks)
+        rc = run__corrupt(run, run->index_extent.offset, "number of blocks in the index");
+    return rc;
+}
+
+static void info_fill(struct run *run)
+{
+    const struct run_header *header = &run->header;
+    const struct run_footer *footer = &run->footer;
+    struct run_info *info = &run->info;
+    info->space_id = header->space_id;
+    info->incarnation = header->incarnation;
+    info->index_id = header->index_id;
+    info->level = header->level;
+    info->sequence = header->sequence;
+    info->up_to_ts = header->up_to_ts;
+    info->compressed = (header->flags & RUN_HEADER_COMPRESS) != 0;
+    info->rows = footer->rows;
+    info->tombstones = footer->tombstones;
+    info->blocks = footer->blocks;
+    info->data_bytes = footer->data_bytes;
+    info->min_ts = footer->min_ts;
+    info->max_ts = footer->max_ts;
+    info->key_bytes_max = footer->key_bytes_max;
+    info->first_key_size = footer->first_key_size;
+    info->last_key_size = footer->last_key_size;
+    if (footer->rows == 0)
+        info->first_key = info->last_key = NULL;
+}
+
+int run_open(struct io *io, const char *name, struct run **out)
+{
+    struct run *run = calloc(1, sizeof *run + strlen(name) + 1);
+    if (run == NULL)
+        return diag_set(ERROR_MEMORY, "no memory to open the run %s", name);
+    memcpy(run->name, name, strlen(name) + 1);
+    int rc = io_open(io, name, IO_READ, &run->file);
+    if (rc == 0)
+        rc = header_load(run);
+    if (rc == 0)
+        rc = trailer_load(run);
+    if (rc == 0)
+        rc = footer_load(run);
+    if (rc == 0)
+        rc = index_load(run);
+    if (rc != 0) {
+        run_close(run);
+        return rc;
+    }
+    info_fill(run);
+    *out = run;
+    return 0;
+}
+
+void run_close(struct run *run)
+{
+    if (run->file != NULL)
+        io_close(run->file);
+    free(run->footer_contents);
+    free(run->index);
+    free(run);
+}
+
+const struct run_info *run_info(const struct run *run)
+{
+    return &run->info;
+}
+
+const char *run_name(const struct run *run)
+{
+    return run->name;
+}
+
+/* ------------------------------------------------------------------------------ a row, a section
+ */
+
+static bool may_have(const struct run *run, const void *key, size_t key_size, uint64_t ts)
+{
+    const struct run_info *info = &run->info;
+    return info->rows > 0 && ts >= info->min_ts &&
+           run_key_compare(key, key_size, info->first_key, info->first_key_size) >= 0 &&
+           run_key_compare(key, key_size, info->last_key, info->last_key_size) <= 0;
+}
+
+/* The index names the only block in which it can be. */
+static int get(struct run *run, const void *key, size_t key_size, uint64_t ts, struct arena *arena,
+               struct engine_row *out)
+{
+    struct run_buffers buffers = {.arena = arena};
+    struct run_block_iter iter;
+    struct run_extent extent;
+    unsigned char *memory = arena_alloc(arena, run__key_room(run));
+    if (memory == NULL)
+        return no_memory(run);
+    int rc = run__index_open(run, memory, &iter);
+    if (rc != 0)
+        return rc;
+    rc = run_block_seek(&iter, key, key_size, ts);
+    if (rc != 0)
+        return rc == ERROR_END ? ERROR_NOT_FOUND
+                               : run__corrupt(run, run->index_extent.offset, iter.check);
+    rc = run__index_extent(run, &iter, &extent);
+    if (rc == 0)
+        rc = run__block_read(run, &extent, &buffers, memory, &iter);
+    if (rc != 0)
+        return rc;
+    rc = run_block_seek(&iter, key, key_size, ts);
+    if (rc == ERROR_CORRUPT)
+        return run__corrupt(run, extent.offset, iter.check);
+    if (rc != 0 || run_key_compare(iter.key, iter.row.key_size, key, key_size) != 0)
+        return ERROR_NOT_FOUND;
+    *out = iter.row;
+    return 0;
+}
+
+int run_get(struct run *run, const void *key, size_t key_size, uint64_t ts, struct arena *arena,
+            struct engine_row *out)
+{
+    if (!may_have(run, key, key_size, ts))
+        return ERROR_NOT_FOUND;
+    struct arena_mark mark = arena_mark(arena);
+    int rc = get(run, key, key_size, ts, arena, out);
+    if (rc != 0)
+        arena_rewind(arena, mark);
+    return rc;
+}
+
+int run_section_read(struct run *run, uint32_t type, struct arena *arena, const void **data,
+                     size_t *size)
+{
+    for (uint32_t i = 0; i < run->footer.sections; i++) {
+        const struct run_section *section = &run->sections[i];
+        if (section->type != type)
+            continue;
+        struct run_buffers buffers = {.arena = arena};
+        const struct run_extent extent = {section->offset, section->bytes};
+        return run__frame_read(run, &extent, RUN_FRAME_SECTION, &buffers, data, size);
+    }
+    return diag_set(ERROR_NOT_FOUND, "the run %s has no section of type %u", run->name, type);
+}

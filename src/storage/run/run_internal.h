@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_RUN_RUN_INTERNAL_H
+#define STORAGE_RUN_RUN_INTERNAL_H
+
+/* What the files that read runs share: the open run, and reading one frame of it. */
+#include "storage/run/run.h"
+#include "storage/run/run_block.h"
+#include "storage/run/run_format.h"
+
+struct run {
+    struct io_file *file;
+    struct run_header header;
+    struct run_footer footer;
+    struct run_trailer trailer;
+    struct run_section sections[RUN_SECTIONS_MAX];
+    struct run_extent index_extent;
+    unsigned char *footer_contents; /* the info's keys point into it */
+    unsigned char *index;           /* contents */
+    size_t index_size;
+    struct run_info info;
+    char name[];
+};
+
+/* Memory for one frame at a time: of an arena, or (NULL) its own. Zero-initialised it is empty. */
+struct run_buffers {
+    struct arena *arena;
+    struct run_memory stored, contents;
+};
+
+void run__buffers_destroy(struct run_buffers *buffers);
+
+/* ERROR_CORRUPT with file, offset and check. */
+int run__corrupt(const struct run *run, uint64_t offset, const char *check);
+
+/* Reads a frame that lies within the file and checks it. Its contents stay valid until the buffers
+ * are used again. */
+int run__frame_read(const struct run *run, const struct run_extent *extent,
+                    enum run_frame_kind kind, struct run_buffers *buffers, const void **out,
+                    size_t *size);
+
+/* An iterator over the index. `key` has room for key_bytes_max bytes. */
+int run__index_open(const struct run *run, unsigned char *key, struct run_block_iter *out);
+
+/* Where the block is that the index's present row names; checked to lie among the rows. */
+int run__index_extent(const struct run *run, const struct run_block_iter *index,
+                      struct run_extent *out);
+
+/* Reads the block and puts `block` before its first row. */
+int run__block_read(const struct run *run, const struct run_extent *extent,
+                    struct run_buffers *buffers, unsigned char *key, struct run_block_iter *out);
+
+/* Room that an iterator of the run needs for its key; not 0. */
+static inline size_t run__key_room(const struct run *run)
+{
+    return run->footer.key_bytes_max + 1;
+}
+
+#endif

@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Writing runs and reading them: what each function promises, on a disk in memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "io/disk.h"
+#include "storage/run_fixture.h"
+
+static struct disk *disk;
+static struct io *io;
+
+static int set_up(void **state)
+{
+    (void)state;
+    disk = disk_new(1);
+    io = disk_io(disk);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    io_delete(io);
+    disk_delete(disk);
+    return 0;
+}
+
+static struct run_options options_of(const char *name)
+{
+    return (struct run_options){.io = io, .name = name, .space_id = 512, .up_to_ts = 1000};
+}
+
+static struct run *open_of(const struct run_options *options, const struct run_text *texts,
+                           size_t count)
+{
+    struct run *run;
+    assert_int_equal(run_text_write(options, texts, count, NULL), 0);
+    assert_int_equal(run_open(io, options->name, &run), 0);
+    assert_int_equal(run_verify(run, NULL, NULL), 0);
+    return run;
+}
+
+/* The rows of a range as text: "key@ts=data key@ts- ...". */
+static const char *range_text(struct run *run, const struct engine_range *range)
+{
+    static char text[1000];
+    struct run_cursor *cursor;
+    struct engine_row row;
+    size_t size = 0;
+    text[0] = '\0';
+    assert_int_equal(run_cursor_open(run, range, &cursor), 0);
+    int rc;
+    while ((rc = run_cursor_next(cursor, &row)) == 0)
+        size += (size_t)snprintf(text + size, sizeof text - size, "%s%.*s@%u%s%.*s",
+                                 size > 0 ? " " : "", (int)row.key_size, (const char *)row.key,
+                                 (unsigned)row.ts, row.data == NULL ? "-" : "=", (int)row.size,
+                                 row.data == NULL ? "" : row.data);
+    assert_int_equal(rc, ERROR_END);
+    assert_int_equal(run_cursor_next(cursor, &row), ERROR_END);
+    run_cursor_close(cursor);
+    return text;
+}
+
+static struct engine_range range_of(const char *lower, bool lower_inclusive, const char *upper,
+                                    bool upper_inclusive, bool backward)
+{
+    return (struct engine_range){.lower = lower,
+                                 .lower_size = lower == NULL ? 0 : strlen(lower),
+                                 .lower_inclusive = lower_inclusive,
+                                 .upper = upper,
+                                 .upper_size = upper == NULL ? 0 : strlen(upper),
+                                 .upper_inclusive = upper_inclusive,
+                                 .backward = backward};
+}
+
+static const struct run_text FEW[] = {
+    {"a", 9, "nine"}, {"a", 3, "three"}, {"ab", 5, NULL}, {"ab", 0, ""}, {"b", 7, "seven"},
+};
+enum { FEW_COUNT = sizeof FEW / sizeof *FEW };
+static const char FEW_TEXT[] = "a@9=nine a@3=three ab@5- ab@0= b@7=seven";
+static const char FEW_BACKWARD[] = "b@7=seven ab@0= ab@5- a@3=three a@9=nine";
+
+static void what_was_added_is_read_in_order(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run *run = open_of(&options, FEW, FEW_COUNT);
+    assert_string_equal(range_text(run, NULL), FEW_TEXT);
+    struct engine_range backward = {.backward = true};
+    assert_string_equal(range_text(run, &backward), FEW_BACKWARD);
+    run_close(run);
+}
+
+static void the_info_is_the_same_from_writer_and_reader(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run_info info;
+    struct run *run;
+    options.incarnation = 3;
+    options.index_id = 2;
+    options.level = 4;
+    options.sequence = 77;
+    options.compress = true;
+    assert_int_equal(run_text_write(&options, FEW, FEW_COUNT, &info), 0);
+    assert_int_equal(run_open(io, "r", &run), 0);
+    const struct run_info *read = run_info(run);
+    assert_string_equal(run_name(run), "r");
+    assert_int_equal(read->space_id, 512);
+    assert_int_equal(read->incarnation, 3);
+    assert_int_equal(read->index_id, 2);
+    assert_int_equal(read->level, 4);
+    assert_int_equal(read->sequence, 77);
+    assert_int_equal(read->up_to_ts, 1000);
+    assert_int_equal(read->rows, 5);
+    assert_int_equal(read->tombstones, 1);
+    assert_int_equal(read->blocks, 1);
+    assert_int_equal(read->data_bytes, 1 + 4 + 1 + 5 + 2 + 2 + 1 + 5);
+    assert_int_equal(read->min_ts, 0);
+    assert_int_equal(read->max_ts, 9);
+    assert_int_equal(read->key_bytes_max, 2);
+    assert_true(read->compressed);
+    assert_int_equal(read->first_key_size, 1);
+    assert_memory_equal(read->first_key, "a", 1);
+    assert_int_equal(read->last_key_size, 1);
+    assert_memory_equal(read->last_key, "b", 1);
+    assert_null(info.first_key);
+    assert_null(info.last_key);
+    info.first_key = read->first_key;
+    info.last_key = read->last_key;
+    assert_memory_equal(&info, read, sizeof info);
+    run_close(run);
+}
+
+static void a_run_without_rows_is_a_run(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run *run = open_of(&options, NULL, 0);
+    struct arena arena;
+    struct engine_row row;
+    struct engine_range backward = {.backward = true};
+    struct engine_range from = range_of("a", true, NULL, false, false);
+    struct engine_range to = range_of(NULL, false, "a", true, true);
+    assert_string_equal(range_text(run, NULL), "");
+    assert_string_equal(range_text(run, &backward), "");
+    assert_string_equal(range_text(run, &from), "");
+    assert_string_equal(range_text(run, &to), "");
+    assert_null(run_info(run)->first_key);
+    arena_create(&arena, 0);
+    assert_int_equal(run_get(run, "a", 1, 1000, &arena, &row), ERROR_NOT_FOUND);
+    arena_destroy(&arena);
+    run_close(run);
+}
+
+static void ranges_begin_and_end_where_they_say(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *lower, *upper;
+        bool lower_inclusive, upper_inclusive;
+        const char *rows;
+    } cases[] = {
+        {"a", NULL, true, false, "a@9=nine a@3=three ab@5- ab@0= b@7=seven"},
+        {"a", NULL, false, false, "ab@5- ab@0= b@7=seven"},
+        {"ab", NULL, false, false, "b@7=seven"},
+        {"b", NULL, false, false, ""},
+        {"c", NULL, true, false, ""},
+        {NULL, "ab", false, true, "a@9=nine a@3=three ab@5- ab@0="},
+        {NULL, "ab", false, false, "a@9=nine a@3=three"},
+        {NULL, "a", false, false, ""},
+        {NULL, "c", false, false, "a@9=nine a@3=three ab@5- ab@0= b@7=seven"},
+        {"aa", "az", true, true, "ab@5- ab@0="},
+        {"ab", "ab", true, true, "ab@5- ab@0="},
+        {"ab", "ab", true, false, ""},
+        {"b", "a", true, true, ""},
+    };
+    for (size_t block_bytes = RUN_BLOCK_BYTES_MIN; block_bytes <= 4096; block_bytes *= 64) {
+        struct run_options options = options_of("r");
+        options.block_bytes = block_bytes;
+        struct run *run = open_of(&options, FEW, FEW_COUNT);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            struct engine_range range = range_of(cases[i].lower, cases[i].lower_inclusive,
+                                                 cases[i].upper, cases[i].upper_inclusive, false);
+            assert_string_equal(range_text(run, &range), cases[i].rows);
+        }
+        run_close(run);
+        assert_int_equal(io_unlink(io, "r"), 0);
+    }
+}
+
+static void get_finds_the_newest_version_not_above_a_timestamp(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run *run = open_of(&options, FEW, FEW_COUNT);
+    struct arena arena;
+    struct engine_row row;
+    arena_create(&arena, 0);
+    assert_int_equal(run_get(run, "a", 1, UINT64_MAX, &arena, &row), 0);
+    assert_int_equal(row.ts, 9);
+    assert_memory_equal(row.data, "nine", 4);
+    assert_memory_equal(row.key, "a", 1);
+    assert_int_equal(run_get(run, "a", 1, 8, &arena, &row), 0);
+    assert_int_equal(row.ts, 3);
+    assert_int_equal(run_get(run, "a", 1, 2, &arena, &row), ERROR_NOT_FOUND);
+    assert_int_equal(run_get(run, "ab", 2, 10, &arena, &row), 0);
+    assert_null(row.data);
+    assert_int_equal(run_get(run, "ab", 2, 4, &arena, &row), 0);
+    assert_non_null(row.data);
+    assert_int_equal(row.size, 0);
+    assert_int_equal(run_get(run, "aa", 2, 10, &arena, &row), ERROR_NOT_FOUND);
+    assert_int_equal(run_get(run, "", 0, 10, &arena, &row), ERROR_NOT_FOUND);
+    assert_int_equal(run_get(run, "c", 1, 10, &arena, &row), ERROR_NOT_FOUND);
+    arena_destroy(&arena);
+    run_close(run);
+}
+
+/* Versions of one key that fill many blocks, between keys that are prefixes and successors of it. */
+static void the_versions_of_one_key_may_fill_many_blocks(void **state)
+{
+    (void)state;
+    enum { VERSIONS = 300 };
+    struct run_options options = options_of("r");
+    options.block_bytes = RUN_BLOCK_BYTES_MIN;
+    struct run_writer *writer;
+    struct engine_row row = run_text_row(&(struct run_text){"k", 500, "before"});
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    assert_int_equal(run_writer_add(writer, &row), 0);
+    for (unsigned n = 0; n < VERSIONS; n++) {
+        row = run_text_row(&(struct run_text){"key", 2 * (VERSIONS - n), "some data"});
+        assert_int_equal(run_writer_add(writer, &row), 0);
+    }
+    row = run_text_row(&(struct run_text){"key\x01", 500, "after"});
+    assert_int_equal(run_writer_add(writer, &row), 0);
+    assert_int_equal(run_writer_finish(writer, NULL), 0);
+
+    struct run *run;
+    struct arena arena;
+    arena_create(&arena, 1 << 20);
+    assert_int_equal(run_open(io, "r", &run), 0);
+    assert_int_equal(run_verify(run, NULL, NULL), 0);
+    assert_true(run_info(run)->blocks > 20);
+    for (uint64_t ts = 2; ts <= 2 * VERSIONS + 1; ts++) {
+        assert_int_equal(run_get(run, "key", 3, ts, &arena, &row), 0);
+        assert_int_equal(row.ts, ts & ~UINT64_C(1));
+        arena_reset(&arena);
+    }
+    assert_int_equal(run_get(run, "key", 3, 1, &arena, &row), ERROR_NOT_FOUND);
+    struct engine_range none = range_of("key", false, "key\x01", false, false);
+    assert_string_equal(range_text(run, &none), "");
+    none.backward = true;
+    assert_string_equal(range_text(run, &none), "");
+    struct engine_range all = range_of("key", true, "key", true, true);
+    struct run_cursor *cursor;
+    assert_int_equal(run_cursor_open(run, &all, &cursor), 0);
+    for (unsigned n = 1; n <= VERSIONS; n++) {
+        assert_int_equal(run_cursor_next(cursor, &row), 0);
+        assert_int_equal(row.ts, 2 * n);
+    }
+    assert_int_equal(run_cursor_next(cursor, &row), ERROR_END);
+    run_cursor_close(cursor);
+    run_close(run);
+    arena_destroy(&arena);
+}
+
+/* Larger than a block, than the writer's buffer, and than what is compressed. */
+static void a_row_may_be_larger_than_everything(void **state)
+{
+    (void)state;
+    enum { SIZE = 17 << 20 };
+    char *data = malloc(SIZE);
+    assert_non_null(data);
+    memset(data, 'x', SIZE);
+    struct run_options options = options_of("r");
+    options.compress = true;
+    struct run_writer *writer;
+    struct engine_row row = run_text_row(&(struct run_text){"a", 1, "small"});
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    assert_int_equal(run_writer_add(writer, &row), 0);
+    row = (struct engine_row){(const unsigned char *)"b", 1, 1, data, SIZE};
+    assert_int_equal(run_writer_add(writer, &row), 0);
+    assert_true(run_writer_bytes(writer) > SIZE);
+    row.key = (const unsigned char *)"c";
+    row.size = 1 << 20;
+    assert_int_equal(run_writer_add(writer, &row), 0);
+    assert_int_equal(run_writer_finish(writer, NULL), 0);
+
+    struct run *run;
+    struct arena arena;
+    arena_create(&arena, 0);
+    assert_int_equal(run_open(io, "r", &run), 0);
+    assert_int_equal(run_verify(run, NULL, NULL), 0);
+    assert_int_equal(run_get(run, "b", 1, 1, &arena, &row), 0);
+    assert_int_equal(row.size, SIZE);
+    assert_memory_equal(row.data, data, SIZE);
+    assert_int_equal(run_get(run, "c", 1, 1, &arena, &row), 0);
+    assert_int_equal(row.size, 1 << 20);
+    assert_in_range(run_info(run)->file_bytes, SIZE, SIZE + (1 << 16));
+    arena_destroy(&arena);
+    run_close(run);
+    free(data);
+}
+
+static void compression_makes_the_file_smaller_and_changes_nothing_else(void **state)
+{
+    (void)state;
+    enum { ROWS = 2000 };
+    struct run_info info[2];
+    for (unsigned n = 0; n < 2; n++) {
+        struct run_options options = options_of(n == 0 ? "plain" : "packed");
+        options.compress = n == 1;
+        struct run_writer *writer;
+        assert_int_equal(run_writer_new(&options, &writer), 0);
+        for (unsigned i = 0; i < ROWS; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "key %05u", i);
+            struct engine_row row =
+                run_text_row(&(struct run_text){key, i % 1000, "text that repeats, that repeats"});
+            assert_int_equal(run_writer_add(writer, &row), 0);
+        }
+        assert_int_equal(run_writer_finish(writer, &info[n]), 0);
+        assert_int_equal(run_read_all(io, options.name), 0);
+    }
+    assert_true(info[1].file_bytes * 4 < info[0].file_bytes);
+    assert_int_equal(info[1].data_bytes, info[0].data_bytes);
+    assert_int_equal(info[1].rows, info[0].rows);
+}
+
+static void rows_out_of_order_are_refused_and_leave_no_file(void **state)
+{
+    (void)state;
+    static const struct run_text wrong[][2] = {
+        {{"b", 1, "x"}, {"a", 1, "x"}},
+        {{"a", 1, "x"}, {"a", 2, "x"}},
+        {{"a", 1, "x"}, {"a", 1, "x"}},
+        {{"ab", 1, "x"}, {"a", 1, "x"}},
+        {{"a", 1, "x"}, {"b", 1001, "newer than up_to_ts"}},
+    };
+    struct run_options options = options_of("r");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct io_file *file;
+        assert_int_equal(run_text_write(&options, wrong[i], 2, NULL), ERROR_INVALID);
+        assert_int_equal(diag_code(), ERROR_INVALID);
+        assert_non_null(strstr(diag_message(), "run r"));
+        assert_int_equal(io_open(io, "r", IO_READ, &file), ERROR_NOT_FOUND);
+    }
+}
+
+static void after_an_error_a_writer_repeats_it(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    struct engine_row row = run_text_row(&(struct run_text){"a", 1001, "x"});
+    char message[DIAG_MESSAGE_MAX];
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    assert_int_equal(run_writer_add(writer, &row), ERROR_INVALID);
+    snprintf(message, sizeof message, "%s", diag_message());
+    row.ts = 1;
+    assert_int_equal(run_writer_add(writer, &row), ERROR_INVALID);
+    assert_string_equal(diag_message(), message);
+    diag_clear();
+    assert_int_equal(run_writer_section(writer, 1000, false, "x", 1), ERROR_INVALID);
+    assert_int_equal(run_writer_finish(writer, NULL), ERROR_INVALID);
+    assert_string_equal(diag_message(), message);
+}
+
+static void a_file_that_is_there_is_not_overwritten(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    assert_int_equal(run_text_write(&options, FEW, FEW_COUNT, NULL), 0);
+    assert_int_equal(run_text_write(&options, FEW, 1, NULL), ERROR_EXISTS);
+    assert_int_equal(run_read_all(io, "r"), 0);
+    struct run *run;
+    assert_int_equal(run_open(io, "absent", &run), ERROR_NOT_FOUND);
+}
+
+static void an_abandoned_run_leaves_no_file(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    struct io_file *file;
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    run_writer_delete(writer);
+    assert_int_equal(io_open(io, "r", IO_READ, &file), ERROR_NOT_FOUND);
+}
+
+static void a_finished_run_is_durable_before_the_next_call(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    assert_int_equal(run_text_write(&options, FEW, FEW_COUNT, NULL), 0);
+    assert_int_equal(io_sync_dir(io), 0);
+    disk_cut(disk, 7);
+    io_delete(io);
+    io = disk_io(disk);
+    assert_int_equal(run_read_all(io, "r"), 0);
+}
+
+static void sections_are_found_by_type_and_skipped_when_unknown(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    struct engine_row row = run_text_row(&FEW[0]);
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    assert_int_equal(run_writer_add(writer, &row), 0);
+    assert_int_equal(run_writer_section(writer, 1000, false, "filter", 6), 0);
+    assert_int_equal(run_writer_section(writer, 7, false, "of a later version", 18), 0);
+    assert_int_equal(run_writer_section(writer, 1001, true, NULL, 0), 0);
+    assert_int_equal(run_writer_finish(writer, NULL), 0);
+    assert_int_equal(run_read_all(io, "r"), 0);
+
+    struct run *run;
+    struct arena arena;
+    const void *data;
+    size_t size;
+    arena_create(&arena, 0);
+    assert_int_equal(run_open(io, "r", &run), 0);
+    assert_string_equal(range_text(run, NULL), "a@9=nine");
+    assert_int_equal(run_section_read(run, 1000, &arena, &data, &size), 0);
+    assert_int_equal(size, 6);
+    assert_memory_equal(data, "filter", 6);
+    assert_int_equal(run_section_read(run, 1001, &arena, &data, &size), 0);
+    assert_int_equal(size, 0);
+    assert_int_equal(run_section_read(run, 1002, &arena, &data, &size), ERROR_NOT_FOUND);
+    run_close(run);
+    arena_destroy(&arena);
+}
+
+static void an_unknown_section_that_must_be_understood_refuses_the_file(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    struct run *run;
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    assert_int_equal(run_writer_section(writer, 7, true, "x", 1), 0);
+    assert_int_equal(run_writer_finish(writer, NULL), 0);
+    assert_int_equal(run_open(io, "r", &run), ERROR_VERSION);
+    assert_non_null(strstr(diag_message(), "use the program that wrote it"));
+}
+
+static void rows_after_a_section_are_refused(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    struct engine_row row = run_text_row(&FEW[0]);
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    assert_int_equal(run_writer_section(writer, 1000, false, "x", 1), 0);
+    assert_int_equal(run_writer_add(writer, &row), ERROR_INVALID);
+    run_writer_delete(writer);
+}
+
+static void on_progress(void *arg, uint64_t done, uint64_t total)
+{
+    uint64_t *seen = arg;
+    assert_true(done > seen[0] && done <= total);
+    seen[0] = done;
+    seen[1] = total;
+}
+
+static void verify_tells_how_far_it_is(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    struct run *run;
+    uint64_t seen[2] = {0, 0};
+    char data[4096];
+    memset(data, 'x', sizeof data);
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    for (unsigned i = 0; i < 1000; i++) {
+        unsigned char key[2] = {(unsigned char)(i >> 8), (unsigned char)i};
+        struct engine_row row = {key, 2, 1, data, sizeof data};
+        assert_int_equal(run_writer_add(writer, &row), 0);
+    }
+    assert_int_equal(run_writer_finish(writer, NULL), 0);
+    assert_int_equal(run_open(io, "r", &run), 0);
+    assert_int_equal(run_verify(run, on_progress, seen), 0);
+    assert_int_equal(seen[0], run_info(run)->file_bytes);
+    assert_int_equal(seen[1], run_info(run)->file_bytes);
+    run_close(run);
+}
+
+static void a_timestamp_of_any_size_is_kept(void **state)
+{
+    (void)state;
+    static const struct run_text rows[] = {
+        {"a", UINT64_MAX, "x"},
+        {"a", UINT64_MAX - 1, "x"},
+        {"a", UINT64_C(1) << 63, "x"},
+        {"a", 1, "x"},
+        {"a", 0, "x"},
+    };
+    struct run_options options = options_of("r");
+    options.up_to_ts = UINT64_MAX;
+    struct run *run = open_of(&options, rows, 5);
+    struct run_cursor *cursor;
+    struct engine_row row;
+    assert_int_equal(run_cursor_open(run, NULL, &cursor), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(run_cursor_next(cursor, &row), 0);
+        assert_true(row.ts == rows[i].ts);
+    }
+    run_cursor_close(cursor);
+    run_close(run);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_was_added_is_read_in_order),
+        TEST(the_info_is_the_same_from_writer_and_reader),
+        TEST(a_run_without_rows_is_a_run),
+        TEST(ranges_begin_and_end_where_they_say),
+        TEST(get_finds_the_newest_version_not_above_a_timestamp),
+        TEST(the_versions_of_one_key_may_fill_many_blocks),
+        TEST(a_row_may_be_larger_than_everything),
+        TEST(compression_makes_the_file_smaller_and_changes_nothing_else),
+        TEST(rows_out_of_order_are_refused_and_leave_no_file),
+        TEST(after_an_error_a_writer_repeats_it),
+        TEST(a_file_that_is_there_is_not_overwritten),
+        TEST(an_abandoned_run_leaves_no_file),
+        TEST(a_finished_run_is_durable_before_the_next_call),
+        TEST(sections_are_found_by_type_and_skipped_when_unknown),
+        TEST(an_unknown_section_that_must_be_understood_refuses_the_file),
+        TEST(rows_after_a_section_are_refused),
+        TEST(verify_tells_how_far_it_is),
+        TEST(a_timestamp_of_any_size_is_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
