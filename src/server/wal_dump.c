@@ -125,7 +125,9 @@ static int dump_folder(const char *path)
     struct wal_replay_stats stats;
     json_buffer_create(&dump.line);
     mp_buffer_create(&dump.key);
-    rc = wal_read(io, on_record, &dump, &stats);
+    const struct wal_read_options reading = {
+        .io = io, .first_segment = WAL_FIRST_FOUND, .each = on_record, .arg = &dump};
+    rc = wal_read(&reading, &stats);
     json_buffer_destroy(&dump.line);
     mp_buffer_destroy(&dump.key);
     io_delete(io);

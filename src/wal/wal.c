@@ -4,7 +4,7 @@
  * see.
  *
  * Starting, in this order, so that a crash between any two steps recovers to the same log:
- *      1. remove temporary files
+ *      1. remove temporary and spare files
  *      2. replay up to the end
  *      3. write the blocks that nothing knows durable again, and flush them
  *      4. make the first segment of the new incarnation, whose header records the end, durable
@@ -72,6 +72,7 @@ static void conditions_create(struct wal *wal)
     pthread_cond_init(&wal->advanced, NULL);
     pthread_cond_init(&wal->room, NULL);
     pthread_cond_init(&wal->prepare, NULL);
+    pthread_cond_init(&wal->keep, NULL);
     pthread_condattr_destroy(&attributes);
 }
 
@@ -88,12 +89,13 @@ static void wal_delete(struct wal *wal)
     pthread_cond_destroy(&wal->advanced);
     pthread_cond_destroy(&wal->room);
     pthread_cond_destroy(&wal->prepare);
+    pthread_cond_destroy(&wal->keep);
     free(wal);
 }
 
 /* Steps 4 to 6. */
 static int incarnation_start(struct wal *wal, const struct wal_replay_stats *stats,
-                             const struct wal_end *end)
+                             struct wal_end *end)
 {
     wal->incarnation = end->incarnation + 1;
     wal->salt = random_seed();
@@ -102,9 +104,9 @@ static int incarnation_start(struct wal *wal, const struct wal_replay_stats *sta
     store_relaxed(&wal->durable, stats->clock);
     store_relaxed(&wal->written, stats->clock);
     store_relaxed(&wal->last_cut, stats->clock);
-    store_relaxed(&wal->stats.log_bytes, stats->log_bytes);
-    store_relaxed(&wal->stats.segments, stats->segments);
-    int rc = wal__segment_start(wal, end);
+    int rc = wal__release_start(wal, end);
+    if (rc == 0)
+        rc = wal__segment_start(wal, end);
     if (rc == 0)
         rc = wal__segment_clean_dead(wal, end);
     if (rc == 0)
@@ -122,11 +124,13 @@ int wal__open(const struct wal_options *options, unsigned mutations, wal_replay_
     wal->mutations = mutations;
     conditions_create(wal);
     struct wal_end end = {0};
+    const struct wal_read_options reading = {
+        .io = options->io, .first_segment = options->first_segment, .each = replay, .arg = arg};
     int rc = options_take(wal, options);
     if (rc == 0)
         rc = wal__segment_clean_temporary(options->io);
     if (rc == 0)
-        rc = wal__replay(options->io, mutations, replay, arg, stats, &end);
+        rc = wal__replay(&reading, mutations, stats, &end);
     if (rc == 0 && !(mutations & WAL_MUTATION_NO_ADOPT))
         rc = wal__replay_adopt(options->io, &end);
     if (rc == 0)
@@ -135,6 +139,7 @@ int wal__open(const struct wal_options *options, unsigned mutations, wal_replay_
     if (rc != 0) {
         wal__writer_stop(wal);
         wal__segment_stop(wal);
+        wal__release_stop(wal);
         wal_delete(wal);
         return rc;
     }
@@ -154,14 +159,15 @@ int wal_close(struct wal *wal)
     int rc =
         wal_failed(wal) ? diag_set(ERROR_LOG_FAILED, "the log had failed: %s", wal->failure) : 0;
     wal__segment_stop(wal);
+    wal__release_stop(wal);
     wal_delete(wal);
     return rc;
 }
 
-int wal_read(struct io *io, wal_replay_fn each, void *arg, struct wal_replay_stats *stats)
+int wal_read(const struct wal_read_options *options, struct wal_replay_stats *stats)
 {
     struct wal_end end;
-    int rc = wal__replay(io, 0, each, arg, stats, &end);
+    int rc = wal__replay(options, 0, stats, &end);
     wal__end_destroy(&end);
     return rc;
 }
@@ -329,5 +335,12 @@ void wal_stats_get(const struct wal *wal, struct wal_stats *out)
     out->bytes = load_relaxed(&wal->stats.bytes);
     out->segments = load_relaxed(&wal->stats.segments);
     out->log_bytes = load_relaxed(&wal->stats.log_bytes);
+    out->used_bytes = load_relaxed(&wal->stats.used_bytes);
     out->flushes = load_relaxed(&wal->stats.flushes);
+    out->released = load_relaxed(&wal->stats.released);
+    out->recycled = load_relaxed(&wal->stats.recycled);
+    out->archived = load_relaxed(&wal->stats.archived);
+    out->archive_failures = load_relaxed(&wal->stats.archive_failures);
+    out->compressed_from = load_relaxed(&wal->stats.compressed_from);
+    out->compressed_to = load_relaxed(&wal->stats.compressed_to);
 }

@@ -77,6 +77,7 @@ struct wal_replay_stats {
     uint64_t segments, blocks, records;
     uint64_t bytes;     /* of records */
     uint64_t last_ts;   /* the largest C replayed */
+    uint64_t last_time; /* the wall-clock time of that C, ns; 0: unknown */
     uint64_t clock;     /* the largest timestamp seen in any valid block, used or not */
     uint64_t log_bytes; /* size of all segment files */
 };
@@ -197,21 +198,62 @@ bool wal_failed(const struct wal *wal);
 /* The message of the failure, "" while there is none. */
 const char *wal_failure(const struct wal *wal);
 
-/* Since the start, but for log_bytes and segments, which count what is on disk. */
+/* Since the start, but for what is on disk: segments not given up, the bytes of their files, and how
+ * many of those are used. */
 struct wal_stats {
     uint64_t blocks, records;
     uint64_t bytes; /* of blocks, with their padding */
-    uint64_t segments, log_bytes;
-    uint64_t flushes; /* under commit one for each block */
+    uint64_t segments, log_bytes, used_bytes;
+    uint64_t flushes;            /* under commit one for each block */
     uint64_t released, recycled; /* segments given up; those of them made into new ones */
     uint64_t archived, archive_failures;
     uint64_t compressed_from, compressed_to; /* bytes of records before and after compression */
-    uint64_t first_segment, current_segment;
 };
 void wal_stats_get(const struct wal *wal, struct wal_stats *out);
 
-/* Reads the log of a directory without changing it, also while it is being written: for `perigee
- * wal`. Calls back and returns errors as wal_open does. */
-int wal_read(struct io *io, wal_replay_fn each, void *arg, struct wal_replay_stats *stats);
+/* ------------------------------------------------------------------------------------- reading */
+
+/* A block on its way out of the log, before its records. */
+struct wal_block_info {
+    uint64_t segment, offset, bytes;
+    uint64_t incarnation, sequence, durable_sequence;
+    uint64_t previous_c, c; /* its records are in (previous_c, c] */
+    uint64_t time;          /* wall-clock time at which the epoch was cut, ns; 0: unknown */
+    uint64_t records, data_bytes;
+    uint32_t chunks;
+};
+
+/* A segment, before its blocks. */
+struct wal_segment_info {
+    uint64_t number, bytes;
+    uint64_t incarnation, index; /* the segment's place in its incarnation, from 0 */
+    uint64_t clock;              /* no timestamp of an earlier incarnation is larger */
+    uint32_t version;            /* of the format */
+};
+
+#define WAL_FIRST_FOUND UINT64_MAX
+
+struct wal_read_options {
+    struct io *io; /* a data directory, or an archive */
+    /* As in wal_options; WAL_FIRST_FOUND: the log begins with the oldest segment that is there,
+     * whatever came before, as an archive does and what is shown to people. */
+    uint64_t first_segment;
+    /* Reading ends behind the last record of at most this ts, or the last block that was cut at
+     * this time (ns since 1970) or before; what lies behind is not looked at. 0: all of the log. */
+    uint64_t to_ts, to_time;
+    /* Each may be NULL. A nonzero result ends reading and is returned. */
+    wal_replay_fn each;
+    int (*each_block)(const struct wal_block_info *block, void *arg);
+    int (*each_segment)(const struct wal_segment_info *segment, void *arg);
+    void *arg;
+};
+
+/*
+ * Reads the log of a directory without changing it, also while it is being written: for restoring
+ * and for `perigee wal`. Checks and errors are those of wal_open; ERROR_BUSY when a segment was
+ * given up by the running database before this came to it. In an archive, what is there must
+ * follow one another without a gap; the newest segment may be incomplete.
+ */
+int wal_read(const struct wal_read_options *options, struct wal_replay_stats *stats);
 
 #endif

@@ -9,10 +9,13 @@
  */
 #include "wal/wal_format.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/diag.h"
 #include "base/error.h"
+#include "codec/compress.h"
 #include "codec/crc32c.h"
 
 STATIC_ASSERT(sizeof(struct wal_segment_header) == 96);
@@ -51,6 +54,9 @@ static uint32_t checksum_without(uint32_t seed, const void *data, size_t size, s
 int wal_segment_header_decode(const void *page, struct wal_segment_header *out, const char **check)
 {
     memcpy(out, page, sizeof(*out));
+    *check = "order of bytes";
+    if (out->magic == __builtin_bswap64(WAL_SEGMENT_MAGIC))
+        return ERROR_VERSION;
     *check = "segment magic";
     if (out->magic != WAL_SEGMENT_MAGIC)
         return ERROR_CORRUPT;
@@ -59,8 +65,10 @@ int wal_segment_header_decode(const void *page, struct wal_segment_header *out, 
         checksum_without(0, page, WAL_ALIGN, offsetof(struct wal_segment_header, checksum)))
         return ERROR_CORRUPT;
     *check = "segment format version";
-    if (out->version != WAL_FORMAT_VERSION)
-        return out->version > WAL_FORMAT_VERSION ? ERROR_VERSION : ERROR_CORRUPT;
+    if (out->version > WAL_FORMAT_VERSION)
+        return ERROR_VERSION;
+    if (out->version < WAL_FORMAT_VERSION_OLDEST)
+        return ERROR_CORRUPT;
     *check = NULL;
     return 0;
 }
@@ -90,7 +98,7 @@ bool wal_block_header_peek(const void *page, uint64_t available, struct wal_bloc
         return false;
     uint64_t headers = wal_block_header_bytes(out->chunks);
     return out->block_bytes % WAL_ALIGN == 0 && out->block_bytes <= available &&
-           headers <= out->block_bytes && out->data_bytes <= out->block_bytes - headers;
+           headers <= out->block_bytes;
 }
 
 bool wal_block_header_verify(const void *headers, uint64_t salt)
@@ -146,39 +154,149 @@ static void chunk_at(const void *block, uint32_t i, struct wal_chunk_header *out
     memcpy(out, (const char *)block + wal_block_header_bytes(i), sizeof(*out));
 }
 
-const char *wal_block_body_check(const void *block)
+/* Checks that the chunks fill exactly what the header says, as they are in the block; *compressed
+ * tells whether any is. */
+static const char *chunks_check(const void *block, const struct wal_block_header *header,
+                                bool *compressed)
 {
-    struct wal_block_header header;
-    memcpy(&header, block, sizeof(header));
-    if (header.version != WAL_FORMAT_VERSION)
-        return "block format version";
-    const char *bytes = (const char *)block + wal_block_header_bytes(header.chunks);
-    uint64_t left = header.data_bytes, records = 0;
-    for (uint32_t i = 0; i < header.chunks; i++) {
+    uint64_t left = header->block_bytes - wal_block_header_bytes(header->chunks), bytes = 0;
+    *compressed = false;
+    for (uint32_t i = 0; i < header->chunks; i++) {
         struct wal_chunk_header chunk;
         chunk_at(block, i, &chunk);
-        if (chunk.flags != 0)
+        if (chunk.flags & ~(uint32_t)WAL_CHUNK_COMPRESSED ||
+            (chunk.flags != 0 && header->version < 2))
             return "chunk flags";
         if (chunk.bytes > left)
             return "chunk beyond its block";
-        const char *failed = chunk_check(&header, &chunk, bytes);
-        if (failed != NULL)
-            return failed;
-        bytes += chunk.bytes;
+        *compressed |= chunk.flags != 0;
         left -= chunk.bytes;
-        records += chunk.records;
+        bytes += chunk.bytes;
     }
-    if (left != 0)
-        return "bytes of records in the block";
-    return records == header.records ? NULL : "number of records in the block";
+    if (*compressed)
+        return header->data_bytes <= WAL_UNPACKED_BYTES_MAX ? NULL
+                                                            : "bytes of records in the block";
+    return bytes == header->data_bytes ? NULL : "bytes of records in the block";
 }
 
-int wal_block_each(const void *block,
+void wal_unpacked_destroy(struct wal_unpacked *unpacked)
+{
+    free(unpacked->data);
+    *unpacked = (struct wal_unpacked){0};
+}
+
+static int unpacked_reserve(struct wal_unpacked *unpacked, uint64_t bytes)
+{
+    if (unpacked->bytes >= bytes)
+        return 0;
+    wal_unpacked_destroy(unpacked);
+    unpacked->data = malloc(bytes);
+    if (unpacked->data == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory for a log block of %llu bytes",
+                        (unsigned long long)bytes);
+    unpacked->bytes = bytes;
+    return 0;
+}
+
+/* Unpacks one chunk from `bytes` to `out`, which has `room`; *size becomes the bytes of its
+ * records. */
+static int chunk_unpack(const struct wal_chunk_header *chunk, const char *bytes, char *out,
+                        uint64_t room, uint64_t *size, const char **check)
+{
+    *size = chunk->bytes;
+    if (chunk->flags == 0) {
+        *check = chunk->bytes <= room ? NULL : "bytes of records in the block";
+        if (*check == NULL)
+            memcpy(out, bytes, chunk->bytes);
+        return 0;
+    }
+    *check = "size of a compressed chunk";
+    if (chunk->bytes < sizeof(*size))
+        return 0;
+    memcpy(size, bytes, sizeof(*size));
+    *check = "checksum of a compressed chunk";
+    if (crc32c(0, bytes, chunk->bytes) != chunk->stored_checksum)
+        return 0;
+    *check = "bytes of records in the block";
+    if (*size > room)
+        return 0;
+    int rc = decompress_zstd(out, *size, bytes + sizeof(*size), chunk->bytes - sizeof(*size));
+    *check = rc == ERROR_CORRUPT ? "compressed chunk" : NULL;
+    return rc == ERROR_MEMORY ? diag_set(rc, "out of memory to decompress the log") : 0;
+}
+
+/* Where the records are as they were appended: in the block, or unpacked. */
+static int block_unpack(const void *block, const struct wal_block_header *header,
+                        struct wal_unpacked *unpacked, const void **records, const char **check)
+{
+    bool compressed;
+    const char *bytes = (const char *)block + wal_block_header_bytes(header->chunks);
+    *records = bytes;
+    *check = chunks_check(block, header, &compressed);
+    if (*check != NULL || !compressed)
+        return 0;
+    int rc = unpacked_reserve(unpacked, header->data_bytes + 1);
+    uint64_t at = 0;
+    for (uint32_t i = 0; rc == 0 && *check == NULL && i < header->chunks; i++) {
+        struct wal_chunk_header chunk;
+        uint64_t size;
+        chunk_at(block, i, &chunk);
+        rc =
+            chunk_unpack(&chunk, bytes, unpacked->data + at, header->data_bytes - at, &size, check);
+        bytes += chunk.bytes;
+        at += size;
+    }
+    *records = unpacked->data;
+    if (rc == 0 && *check == NULL && at != header->data_bytes)
+        *check = "bytes of records in the block";
+    return rc;
+}
+
+/* The bytes of a chunk's records before compression. */
+static uint64_t chunk_data_bytes(const struct wal_chunk_header *chunk, const char *stored)
+{
+    uint64_t bytes = chunk->bytes;
+    if (chunk->flags & WAL_CHUNK_COMPRESSED)
+        memcpy(&bytes, stored, sizeof(bytes));
+    return bytes;
+}
+
+int wal_block_body_check(const void *block, struct wal_unpacked *unpacked, const void **records,
+                         const char **check)
+{
+    struct wal_block_header header;
+    memcpy(&header, block, sizeof(header));
+    *check = "block format version";
+    if (header.version > WAL_FORMAT_VERSION || header.version < WAL_FORMAT_VERSION_OLDEST)
+        return 0;
+    int rc = block_unpack(block, &header, unpacked, records, check);
+    if (rc != 0 || *check != NULL)
+        return rc;
+    const char *bytes = *records;
+    const char *stored = (const char *)block + wal_block_header_bytes(header.chunks);
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < header.chunks; i++) {
+        struct wal_chunk_header chunk;
+        chunk_at(block, i, &chunk);
+        uint64_t stored_bytes = chunk.bytes;
+        chunk.bytes = chunk_data_bytes(&chunk, stored);
+        *check = chunk_check(&header, &chunk, bytes);
+        if (*check != NULL)
+            return 0;
+        bytes += chunk.bytes;
+        stored += stored_bytes;
+        count += chunk.records;
+    }
+    *check = count == header.records ? NULL : "number of records in the block";
+    return 0;
+}
+
+int wal_block_each(const void *block, const void *records,
                    int (*each)(uint64_t ts, const void *body, size_t size, void *arg), void *arg)
 {
     struct wal_block_header header;
     memcpy(&header, block, sizeof(header));
-    const char *bytes = (const char *)block + wal_block_header_bytes(header.chunks);
+    const char *bytes = records;
     for (uint64_t i = 0; i < header.records; i++) {
         struct wal_record_header record;
         memcpy(&record, bytes, sizeof(record));
@@ -188,4 +306,16 @@ int wal_block_each(const void *block,
         bytes += wal_record_bytes(record.size);
     }
     return 0;
+}
+
+size_t wal_chunk_compress(const void *records, size_t bytes, void *out)
+{
+    const uint64_t size = bytes;
+    if (bytes <= sizeof(size) || bytes > WAL_UNPACKED_BYTES_MAX)
+        return 0;
+    int64_t frame = compress_zstd((char *)out + sizeof(size), bytes - sizeof(size), records, bytes);
+    if (frame <= 0)
+        return 0;
+    memcpy(out, &size, sizeof(size));
+    return sizeof(size) + (size_t)frame;
 }

@@ -45,15 +45,20 @@
  *      80  u64  number of records
  *      88  u64  term, and
  *      96  u64  index, both zero until there is replication
- *     104       zeros
+ *     104  u64  wall-clock time at which the epoch was cut, ns since 1970; zero: unknown
+ *     112  u64  number of the segment; zero in version 1
+ *     120       zeros
  *
  * Chunk header, 32 bytes:
  *       0  u32  worker
- *       4  u32  flags, zero until there is compression
- *       8  u64  bytes of its records
+ *       4  u32  flags; 1: the records are compressed together. Others: zero
+ *       8  u64  bytes of its records, as they are in the block
  *      16  u64  number of its records
  *      24  u32  checksum of its records' checksums, in their order
- *      28  u32  zero
+ *      28  u32  checksum of the bytes in the block, if compressed; else zero
+ *
+ * A compressed chunk is a u64, the bytes of its records, and a zstd frame of them. "Bytes of all
+ * records" in the block header are those before compression.
  *
  * Record, a multiple of 8 bytes:
  *       0  u32  bytes of the body
@@ -61,7 +66,11 @@
  *       8  u64  ts
  *      16       body, zeros
  *
- * The checksums are CRC-32C. The salt is a random number of the incarnation: no body that a client
+ * Version 2 has compression, and the segment's number and the time in block headers. Version 1 is
+ * read; there the number and the time are zero.
+ *
+ * The checksums are CRC-32C. The number in the block headers tells what a segment that was made of
+ * an older one still has of it, behind its own blocks. The salt is a random number of the incarnation: no body that a client
  * chose can pass for a block when the rest of a damaged log is searched for block headers.
  */
 #include <stdbool.h>
@@ -70,9 +79,12 @@
 
 enum {
     WAL_ALIGN = 4096,
-    WAL_FORMAT_VERSION = 1,
+    WAL_FORMAT_VERSION = 2,
+    WAL_FORMAT_VERSION_OLDEST = 1,
+    WAL_CHUNK_COMPRESSED = 1, /* in the flags of a chunk */
     WAL_RECORD_HEADER_SIZE = 16,
     WAL_CHUNKS_MAX = 65536,
+    WAL_UNPACKED_BYTES_MAX = 1 << 30, /* bytes of all records of a block with a compressed chunk */
 };
 
 #define WAL_SEGMENT_MAGIC UINT64_C(0x4745532d4c415750) /* "PWAL-SEG" */
@@ -111,7 +123,9 @@ struct wal_block_header {
     uint64_t records;
     uint64_t term;
     uint64_t index;
-    uint64_t zero[3];
+    uint64_t time;
+    uint64_t segment;
+    uint64_t zero;
 };
 
 struct wal_chunk_header {
@@ -120,7 +134,7 @@ struct wal_chunk_header {
     uint64_t bytes;
     uint64_t records;
     uint32_t sum;
-    uint32_t zero;
+    uint32_t stored_checksum;
 };
 
 struct wal_record_header {
@@ -153,8 +167,8 @@ uint32_t wal_record_checksum(uint64_t ts, const void *body, uint32_t size);
  */
 void wal_segment_header_encode(struct wal_segment_header *header, void *page);
 
-/* Reads and checks a page of WAL_ALIGN bytes. 0, ERROR_CORRUPT or ERROR_VERSION, then *check says
- * which check failed. */
+/* Reads and checks a page of WAL_ALIGN bytes. 0, or ERROR_CORRUPT or ERROR_VERSION (a newer format,
+ * or the other order of bytes), then *check says which check failed. */
 int wal_segment_header_decode(const void *page, struct wal_segment_header *out, const char **check);
 
 /* Sets magic, version and checksum of the header at the start of `block`, whose chunk headers stand
@@ -171,13 +185,28 @@ bool wal_block_header_peek(const void *page, uint64_t available, struct wal_bloc
 /* True when the checksum over the header and the chunk headers, all at `headers`, holds. */
 bool wal_block_header_verify(const void *headers, uint64_t salt);
 
-/* Checks chunks and records of a whole block whose header has been verified. NULL when all is well,
- * else which check failed. */
-const char *wal_block_body_check(const void *block);
+/* Memory for the records of compressed blocks, kept from one to the next. Starts as zeros. */
+struct wal_unpacked {
+    char *data;
+    size_t bytes;
+};
+void wal_unpacked_destroy(struct wal_unpacked *unpacked);
+
+/*
+ * Checks chunks and records of a whole block whose header has been verified. *records becomes where
+ * its records are, one after the other: in the block, or in `unpacked` if any chunk is compressed.
+ * *check is NULL when all is well, else which check failed. 0 or ERROR_MEMORY.
+ */
+int wal_block_body_check(const void *block, struct wal_unpacked *unpacked, const void **records,
+                         const char **check);
 
 /* Calls `each` for every record of a block that has been checked; stops at a nonzero result and
  * returns it. */
-int wal_block_each(const void *block,
+int wal_block_each(const void *block, const void *records,
                    int (*each)(uint64_t ts, const void *body, size_t size, void *arg), void *arg);
+
+/* Compresses the records of a chunk to `out`, which has `bytes` bytes of room. Returns the size, or
+ * 0 when it would not be smaller than `bytes`. */
+size_t wal_chunk_compress(const void *records, size_t bytes, void *out);
 
 #endif

@@ -26,6 +26,12 @@ enum wal_mutation {
         256, /* no rule: the moment between reading C and recording it is drawn out */
     WAL_MUTATION_EAGER =
         512, /* no rule: another block starts while some are in flight, however small */
+    WAL_MUTATION_STALE = 1024, /* whose block it is, and which, is not looked at (rule 2) */
+    WAL_MUTATION_RECYCLE_NAMED =
+        2048, /* a recycled segment has its name before its header (rule 2) */
+    WAL_MUTATION_NO_ARCHIVE_WAIT = 4096, /* a segment goes before it has been archived */
+    WAL_MUTATION_FIRST_ANY =
+        8192, /* the log may begin at a segment of which nothing is durable (rule 2) */
 };
 
 enum {
@@ -40,6 +46,9 @@ enum {
     WAL_SEGMENT_BYTES_FIRST = 4 << 20, /* of an incarnation; each is twice the one before */
     WAL_NONE_INTERVAL_MS = 10,         /* durability none: written this often */
     WAL_FLUSH_INTERVAL_MS_DEFAULT = 1000,
+    WAL_SPARES_MAX = 2,       /* segments given up that are kept to be made into new ones */
+    WAL_COPY_BYTES = 1 << 20, /* archived in pieces of so much */
+    WAL_COMPRESS_BYTES_MIN = 16 << 10, /* a chunk of less is not compressed */
 };
 
 /* In a ring: this bit in a record header's size says that the body is not there but a pointer to
@@ -89,6 +98,25 @@ struct wal_take {
     bool external; /* some of the records are */
 };
 
+/*
+ * A segment as long as its file is there, from the first one needed to the current one
+ * (wal_release.c). Links, and what is not atomic, are under wal->mutex; the log writer adds at the
+ * end, the keeping thread removes.
+ */
+struct wal_file {
+    struct wal_file *next;
+    uint64_t number;
+    uint64_t bytes; /* of the file */
+    uint64_t used;  /* up to the end of the last block; valid when finished */
+    bool first;     /* of its incarnation */
+    bool finished;  /* nothing will be written to it any more */
+    bool released, archived;
+    bool dead;            /* nothing in it counts: goes without being archived */
+    _Atomic uint64_t c;   /* the largest of its blocks; 0: it has none */
+    _Atomic bool durable; /* its first block is */
+};
+
+/* A segment that is being written. */
 struct wal_segment {
     struct io_file *file;
     uint64_t number;
@@ -97,6 +125,8 @@ struct wal_segment {
     uint32_t checksum;        /* of its header */
     unsigned pending;         /* blocks in flight */
     bool dirty;               /* has completed writes that no flush has covered */
+    uint64_t first_sequence;  /* of its first block; 0: it has none */
+    struct wal_file *entry;   /* in wal->files, from when it is current */
     struct wal_segment *next; /* the open ones, oldest first */
 };
 
@@ -125,6 +155,7 @@ struct wal_end {
     uint64_t segment_max;        /* the largest number of any segment file */
     struct wal_tail_block *tail; /* used blocks above durable_sequence; malloc'ed */
     size_t tail_count, tail_capacity;
+    struct wal_file *files; /* of the segments found, oldest first; malloc'ed */
 };
 
 struct wal {
@@ -166,6 +197,8 @@ struct wal {
         epoch_next;  /* those in flight; epoch n is in epochs[n % WAL_INFLIGHT_MAX] */
     unsigned writes; /* in the queue */
     struct wal_take *takes;
+    unsigned char *scratch; /* of a chunk that is being compressed */
+    uint64_t scratch_bytes;
     uint64_t incarnation, salt;
     uint64_t sequence;         /* of the last block issued */
     uint64_t durable_sequence; /* of the last block known durable */
@@ -187,10 +220,23 @@ struct wal {
     struct wal_segment_header segment_header; /* of the next one to be made */
     uint64_t segment_next_bytes;
 
+    /* Segments given up and their archive: wal_release.c. Under `mutex`. */
+    pthread_t keeper;
+    bool keeper_started, keeper_wanted, keeper_busy, keeper_stop;
+    pthread_cond_t keep;
+    struct wal_file *files, **files_end;
+    struct wal_spare {
+        uint64_t number, bytes;
+    } spares[WAL_SPARES_MAX];
+    unsigned spare_count;
+    char archive_message[512];
+
     char failure[512]; /* written once, before `failed` */
 
     struct {
-        _Atomic uint64_t blocks, records, bytes, segments, log_bytes, flushes;
+        _Atomic uint64_t blocks, records, bytes, segments, log_bytes, used_bytes, flushes;
+        _Atomic uint64_t released, recycled, archived, archive_failures;
+        _Atomic uint64_t compressed_from, compressed_to;
     } stats;
 };
 
@@ -214,10 +260,14 @@ uint64_t wal__pending_bytes(struct wal *wal);
 
 /* wal_segment.c */
 void wal__segment_name(uint64_t number, char out[32]);
+/* The names while a segment is made, and while one that was given up waits to be made into
+ * another. */
+void wal__segment_temporary(uint64_t number, char out[32]);
+void wal__segment_spare(uint64_t number, char out[32]);
 /* True when `name` is that of a segment. */
 bool wal__segment_parse(const char *name, uint64_t *number);
-/* Removes what an interrupted start or a dead incarnation has left: temporary files; segments and
- * bytes behind the end. */
+/* Removes what an interrupted start or a dead incarnation has left: temporary and spare files;
+ * segments and bytes behind the end. */
 int wal__segment_clean_temporary(struct io *io);
 int wal__segment_clean_dead(struct wal *wal, const struct wal_end *end);
 /* Makes the first segment and starts the thread that prepares the others. */
@@ -226,13 +276,26 @@ void wal__segment_stop(struct wal *wal);
 /* Makes wal->current a segment with room for a block of `bytes`, waiting for the preparing thread
  * if need be. */
 int wal__segment_reserve(struct wal *wal, uint64_t bytes);
-/* Closes those that are full and need no flush any more. */
+/* After D or the written timestamp has advanced: notes which segments have begun to be durable, and
+ * closes those that are full and need no flush any more. */
 void wal__segment_retire(struct wal *wal);
 
-/* wal_replay.c: reads the log. `adopt`: the blocks above the durable ones are written again and
- * flushed. */
-int wal__replay(struct io *io, unsigned mutations, wal_replay_fn each, void *arg,
+/* wal_release.c */
+/* Takes over the segments that were found, and starts the thread if there is something to do. */
+int wal__release_start(struct wal *wal, struct wal_end *end);
+void wal__release_stop(struct wal *wal);
+void wal__files_free(struct wal_file *files);
+/* The log writer's: a new segment at the end; one that is finished, with `used` bytes. */
+void wal__file_add(struct wal *wal, struct wal_file *file);
+void wal__file_finish(struct wal *wal, struct wal_file *file, uint64_t used);
+/* Takes a spare file of at least `bytes` out of those kept; 0 when there is none. *bytes becomes
+ * its size. */
+uint64_t wal__spare_take(struct wal *wal, uint64_t *bytes);
+
+/* wal_replay.c: reads the log. `options->arg` is that of all callbacks. */
+int wal__replay(const struct wal_read_options *options, unsigned mutations,
                 struct wal_replay_stats *stats, struct wal_end *end);
+/* The blocks above the durable ones are written again and flushed. */
 int wal__replay_adopt(struct io *io, const struct wal_end *end);
 void wal__end_destroy(struct wal_end *end);
 

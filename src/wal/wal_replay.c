@@ -17,6 +17,15 @@
  *
  * A whole block is checked before any of its records is handed over.
  *
+ * A log whose older segments were given up begins in the middle of an incarnation. Sequence and
+ * checksum of its first block are then taken from that block, and since whoever recorded this
+ * beginning knew the block to be durable, its absence is damage. Where the log merely begins with
+ * what is there (WAL_FIRST_FOUND), an empty first segment is passed over.
+ *
+ * A segment that was made of an older one has blocks of that behind its own. They carry the older
+ * segment's number, and sequence numbers below all that is in the log: never where a block must be,
+ * and no evidence of damage.
+ *
  * Adopting. A block that no other knows durable may be valid in the page cache alone: its process
  * was killed before the flush, or the flush failed and the cache dropped the fact. What follows
  * would rest on it, and its end is about to be recorded; so such blocks are written again, byte for
@@ -30,30 +39,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "wal/wal_internal.h"
 
 enum { SCAN_BYTES = 64 * WAL_ALIGN };
 
+static const char NOTHING_HERE[] = "block is missing";
+
 struct segment {
     uint64_t number, size;
     struct wal_segment_header header;
+    uint64_t used, c; /* behind the last block used; the largest C of those, 0 if there is none */
+    bool counts;      /* not behind the end of its incarnation */
 };
 
 struct reader {
+    const struct wal_read_options *options;
     struct io *io;
     unsigned mutations;
-    wal_replay_fn each;
-    void *arg;
     struct wal_replay_stats *stats;
     struct wal_end *end;
+    bool stopped; /* at the ts or time asked for */
 
-    struct segment *segments;
-    size_t segment_count, segment_capacity;
+    struct segment *segments; /* those below the first are left-overs */
+    size_t segment_first, segment_count, segment_capacity;
 
     unsigned char *memory; /* of the block or the headers read last */
     size_t memory_bytes;
+    struct wal_unpacked unpacked;
+    const void *records; /* of the block read last */
 
     struct io_file *file; /* of segments[file_index] */
     size_t file_index;
@@ -63,7 +79,7 @@ struct reader {
 struct position {
     size_t segment; /* index */
     uint64_t offset;
-    uint64_t sequence;
+    uint64_t sequence; /* 0: whatever is there, and then the next two don't matter */
     uint32_t previous_checksum;
     uint64_t previous_c;
 };
@@ -93,7 +109,8 @@ static int segment_add(const char *name, uint64_t size, void *arg)
         reader->segments = segments;
         reader->segment_capacity = capacity;
     }
-    reader->segments[reader->segment_count++] = (struct segment){.number = number, .size = size};
+    reader->segments[reader->segment_count++] =
+        (struct segment){.number = number, .size = size, .used = WAL_ALIGN};
     reader->stats->log_bytes += size;
     return 0;
 }
@@ -151,6 +168,21 @@ static int segment_read(struct reader *reader, size_t index, uint64_t offset, ui
     return 0;
 }
 
+static int version_refused(const struct segment *segment)
+{
+    char name[32];
+    wal__segment_name(segment->number, name);
+    if (segment->header.magic != WAL_SEGMENT_MAGIC)
+        return diag_set(ERROR_VERSION,
+                        "%s was written on a machine with the other order of bytes (big-endian); "
+                        "this program reads logs of little-endian machines",
+                        name);
+    return diag_set(ERROR_VERSION,
+                    "%s has format version %u and was written by a newer Perigee; this one reads "
+                    "versions up to %d",
+                    name, segment->header.version, WAL_FORMAT_VERSION);
+}
+
 static int segment_header_read(struct reader *reader, size_t index)
 {
     struct segment *segment = &reader->segments[index];
@@ -163,9 +195,7 @@ static int segment_header_read(struct reader *reader, size_t index)
     const char *check;
     rc = wal_segment_header_decode(reader->memory, &segment->header, &check);
     if (rc == ERROR_VERSION)
-        return diag_set(ERROR_VERSION,
-                        "the log has format version %u, this program knows versions up to %d",
-                        segment->header.version, WAL_FORMAT_VERSION);
+        return version_refused(segment);
     if (rc != 0)
         return corrupt(reader, index, 0, check);
     if (segment->header.number != segment->number)
@@ -175,6 +205,23 @@ static int segment_header_read(struct reader *reader, size_t index)
     return 0;
 }
 
+/* Passes over those below the first that is needed; that one must be there. */
+static int segments_begin(struct reader *reader)
+{
+    uint64_t first = reader->options->first_segment;
+    if (first == 0 || first == WAL_FIRST_FOUND)
+        return 0;
+    size_t i = 0;
+    while (i < reader->segment_count && reader->segments[i].number < first)
+        i++;
+    reader->segment_first = i;
+    if (i < reader->segment_count && reader->segments[i].number == first)
+        return 0;
+    char name[32];
+    wal__segment_name(first, name);
+    return diag_set(ERROR_CORRUPT, "%s is missing: the log begins there", name);
+}
+
 static int segments_read(struct reader *reader)
 {
     int rc = io_list(reader->io, segment_add, reader);
@@ -182,9 +229,10 @@ static int segments_read(struct reader *reader)
         return rc;
     if (reader->segment_count > 0)
         qsort(reader->segments, reader->segment_count, sizeof(*reader->segments), by_number);
-    for (size_t i = 0; i < reader->segment_count && rc == 0; i++)
+    rc = segments_begin(reader);
+    for (size_t i = reader->segment_first; i < reader->segment_count && rc == 0; i++)
         rc = segment_header_read(reader, i);
-    reader->stats->segments = reader->segment_count;
+    reader->stats->segments = reader->segment_count - reader->segment_first;
     return rc;
 }
 
@@ -198,7 +246,7 @@ static int headers_read(struct reader *reader, size_t index, uint64_t offset,
     const struct segment *segment = &reader->segments[index];
     bool whole = false;
     *state = BLOCK_ABSENT;
-    *check = "block is missing";
+    *check = NOTHING_HERE;
     if (offset > segment->size || segment->size - offset < WAL_ALIGN)
         return 0;
     int rc = segment_read(reader, index, offset, WAL_ALIGN, &whole);
@@ -223,9 +271,27 @@ static int headers_read(struct reader *reader, size_t index, uint64_t offset,
     *check = "block of another incarnation";
     if (out->incarnation != segment->header.incarnation)
         return 0;
+    *check = "block of another segment";
+    if (out->segment != 0 && out->segment != segment->number &&
+        !(reader->mutations & WAL_MUTATION_STALE))
+        return 0;
     *state = BLOCK_VALID;
     *check = NULL;
     return 0;
+}
+
+/* Whether the block is the next one. */
+static const char *chain_check(const struct reader *reader, const struct position *position,
+                               const struct wal_block_header *header)
+{
+    bool any = position->sequence == 0 || reader->mutations & WAL_MUTATION_STALE;
+    if (header->sequence == 0 || (header->sequence != position->sequence && !any))
+        return "block sequence";
+    if (header->previous_checksum != position->previous_checksum && !any)
+        return "checksum of the previous block";
+    if ((header->previous_c != position->previous_c && !any) || header->c < header->previous_c)
+        return "previous C";
+    return NULL;
 }
 
 /* Reads the block that must be at `position` in segment `index` and checks all of it. */
@@ -238,14 +304,8 @@ static int block_read(struct reader *reader, const struct position *position, si
         return rc;
     bool whole = false;
     *state = BLOCK_BAD;
-    *check = "block sequence";
-    if (out->sequence != position->sequence)
-        return 0;
-    *check = "checksum of the previous block";
-    if (out->previous_checksum != position->previous_checksum)
-        return 0;
-    *check = "previous C";
-    if (out->previous_c != position->previous_c || out->c < out->previous_c)
+    *check = chain_check(reader, position, out);
+    if (*check != NULL)
         return 0;
     *check = "sequence known durable";
     if (out->durable_sequence >= out->sequence)
@@ -256,10 +316,10 @@ static int block_read(struct reader *reader, const struct position *position, si
     *check = "block is cut short";
     if (!whole)
         return 0;
-    *check = wal_block_body_check(reader->memory);
-    if (*check == NULL)
+    rc = wal_block_body_check(reader->memory, &reader->unpacked, &reader->records, check);
+    if (rc == 0 && *check == NULL)
         *state = BLOCK_VALID;
-    return 0;
+    return rc;
 }
 
 static int tail_add(struct wal_end *end, struct wal_tail_block block)
@@ -288,28 +348,79 @@ static void tail_trim(struct wal_end *end)
     end->tail_count -= known;
 }
 
+static int record_use(uint64_t ts, const void *body, size_t size, void *arg)
+{
+    struct reader *reader = arg;
+    const struct wal_read_options *options = reader->options;
+    if (options->to_ts != 0 && ts > options->to_ts)
+        return 0;
+    reader->stats->records++;
+    return options->each == NULL ? 0 : options->each(ts, body, size, options->arg);
+}
+
+static int block_tell(const struct reader *reader, size_t index, uint64_t offset,
+                      const struct wal_block_header *header)
+{
+    const struct wal_block_info info = {
+        .segment = reader->segments[index].number,
+        .offset = offset,
+        .bytes = header->block_bytes,
+        .incarnation = header->incarnation,
+        .sequence = header->sequence,
+        .durable_sequence = header->durable_sequence,
+        .previous_c = header->previous_c,
+        .c = header->c,
+        .time = header->time,
+        .records = header->records,
+        .data_bytes = header->data_bytes,
+        .chunks = header->chunks,
+    };
+    if (reader->options->each_block == NULL)
+        return 0;
+    return reader->options->each_block(&info, reader->options->arg);
+}
+
+/* True when the block is behind the ts or time up to which reading was asked for. */
+static bool block_is_behind(const struct reader *reader, const struct wal_block_header *header)
+{
+    const struct wal_read_options *options = reader->options;
+    return (options->to_ts != 0 && header->previous_c >= options->to_ts) ||
+           (options->to_time != 0 && header->time > options->to_time);
+}
+
+static void block_count(struct reader *reader, const struct wal_block_header *header)
+{
+    struct wal_replay_stats *stats = reader->stats;
+    uint64_t to_ts = reader->options->to_ts;
+    stats->blocks++;
+    stats->bytes += header->data_bytes;
+    stats->last_ts = to_ts != 0 && to_ts < header->c ? to_ts : header->c;
+    stats->last_time = header->time;
+    if (header->c > stats->clock)
+        stats->clock = header->c;
+}
+
 /* Hands over the records of the valid block in reader->memory and moves `position` behind it. */
 static int block_use(struct reader *reader, struct position *position, size_t index,
                      uint64_t offset, const struct wal_block_header *header)
 {
-    struct wal_replay_stats *stats = reader->stats;
     struct wal_end *end = reader->end;
-    int rc = wal_block_each(reader->memory, reader->each, reader->arg);
+    struct segment *segment = &reader->segments[index];
+    int rc = block_tell(reader, index, offset, header);
+    if (rc == 0)
+        rc = wal_block_each(reader->memory, reader->records, record_use, reader);
     if (rc != 0)
         return rc;
-    rc = tail_add(end, (struct wal_tail_block){reader->segments[index].number, offset,
-                                               header->block_bytes, header->sequence});
+    rc = tail_add(end, (struct wal_tail_block){segment->number, offset, header->block_bytes,
+                                               header->sequence});
     if (rc != 0)
         return rc;
     if (header->durable_sequence > end->durable_sequence)
         end->durable_sequence = header->durable_sequence;
     tail_trim(end);
-    stats->blocks++;
-    stats->records += header->records;
-    stats->bytes += header->data_bytes;
-    stats->last_ts = header->c;
-    if (header->c > stats->clock)
-        stats->clock = header->c;
+    block_count(reader, header);
+    segment->used = offset + header->block_bytes;
+    segment->c = header->c;
     *position = (struct position){
         .segment = index,
         .offset = offset + header->block_bytes,
@@ -357,6 +468,13 @@ static int scan_segment(struct reader *reader, size_t index, uint64_t offset, ui
     return rc;
 }
 
+/* Whether the log may begin in a later segment although this one, the first, begins with what
+ * `state` says. */
+static bool may_pass_over(const struct reader *reader, enum block_state state)
+{
+    return reader->options->first_segment == WAL_FIRST_FOUND && state == BLOCK_ABSENT;
+}
+
 /* Finds the block that must be next: behind the last one, else at the start of a later segment up
  * to `last`. What is wrong is reported about the first place, unless that is merely empty and a
  * later one is not. */
@@ -368,6 +486,8 @@ static int block_find(struct reader *reader, const struct position *position, si
     *offset = position->offset;
     int rc = block_read(reader, position, *index, *offset, header, state, check);
     for (size_t i = position->segment + 1; rc == 0 && *state != BLOCK_VALID && i <= last; i++) {
+        if (position->sequence == 0 && !may_pass_over(reader, *state))
+            break;
         struct wal_block_header other;
         enum block_state other_state;
         const char *other_check;
@@ -391,6 +511,12 @@ struct recorded_end {
     uint32_t checksum;
 };
 
+/* Whether the block is the last one according to that. */
+static bool is_recorded_end(const struct recorded_end *recorded, const struct position *position)
+{
+    return recorded->known && position->sequence != 0 && position->sequence > recorded->sequence;
+}
+
 /* No valid block is where `position` says: 0 when the log ends here, ERROR_CORRUPT when it is
  * damaged. */
 static int end_or_damage(struct reader *reader, const struct position *position, size_t last,
@@ -398,6 +524,12 @@ static int end_or_damage(struct reader *reader, const struct position *position,
                          const char *check)
 {
     char message[160];
+    if (position->sequence == 0) {
+        if (reader->options->first_segment == WAL_FIRST_FOUND && strcmp(check, NOTHING_HERE) == 0)
+            return 0;
+        snprintf(message, sizeof(message), "%s (the first block of the log)", check);
+        return corrupt(reader, bad_index, bad_offset, message);
+    }
     if (recorded->known) {
         snprintf(message, sizeof(message),
                  "%s (block %" PRIu64 ", and the log is recorded to end at %" PRIu64 ")", check,
@@ -425,7 +557,7 @@ static int incarnation_replay(struct reader *reader, size_t first, size_t last,
     struct position position = {
         .segment = first,
         .offset = WAL_ALIGN,
-        .sequence = 1,
+        .sequence = start->index == 0,
         .previous_checksum = start->checksum,
         .previous_c = start->clock,
     };
@@ -434,7 +566,7 @@ static int incarnation_replay(struct reader *reader, size_t first, size_t last,
     end->tail_count = 0;
     int rc = 0;
     bool again = false;
-    while (rc == 0 && !(recorded->known && position.sequence > recorded->sequence)) {
+    while (rc == 0 && !is_recorded_end(recorded, &position)) {
         struct wal_block_header header;
         enum block_state state;
         const char *check;
@@ -444,6 +576,9 @@ static int incarnation_replay(struct reader *reader, size_t first, size_t last,
         if (rc != 0)
             return rc;
         if (state == BLOCK_VALID) {
+            reader->stopped = block_is_behind(reader, &header);
+            if (reader->stopped)
+                return 0;
             rc = block_use(reader, &position, index, offset, &header);
             again = false;
             continue;
@@ -456,10 +591,11 @@ static int incarnation_replay(struct reader *reader, size_t first, size_t last,
             rc = 0;
         }
     }
-    if (rc == 0 && recorded->known && position.previous_checksum != recorded->checksum)
+    if (rc == 0 && is_recorded_end(recorded, &position) &&
+        position.previous_checksum != recorded->checksum)
         return corrupt(reader, position.segment, position.offset,
                        "checksum of the last block of the incarnation");
-    end->sequence = position.sequence - 1;
+    end->sequence = position.sequence == 0 ? 0 : position.sequence - 1;
     end->segment = reader->segments[position.segment].number;
     end->offset = position.offset;
     end->checksum = position.previous_checksum;
@@ -485,12 +621,14 @@ static int incarnation_check(const struct reader *reader, size_t first, size_t b
 {
     const struct segment *start = &reader->segments[first];
     const char *missing = "the segment before this one is missing";
-    if (start->header.index != 0)
+    bool begins = first == reader->segment_first && reader->options->first_segment != 0;
+    if (start->header.index != 0 && !begins)
         return corrupt(reader, first, 0, missing);
     *last = first;
     for (size_t i = first; i < behind && reader->segments[i].number <= end_segment; i++) {
         const struct segment *segment = &reader->segments[i];
-        if (segment->header.index != i - first || segment->number != start->number + (i - first))
+        if (segment->header.index != start->header.index + (i - first) ||
+            segment->number != start->number + (i - first))
             return corrupt(reader, i, 0, missing);
         if (segment->header.salt != start->header.salt)
             return corrupt(reader, i, 0, "salt of the incarnation");
@@ -501,14 +639,35 @@ static int incarnation_check(const struct reader *reader, size_t first, size_t b
     return 0;
 }
 
+static int segments_tell(struct reader *reader, size_t first, size_t last)
+{
+    int rc = 0;
+    for (size_t i = first; i <= last; i++) {
+        struct segment *segment = &reader->segments[i];
+        const struct wal_segment_info info = {
+            .number = segment->number,
+            .bytes = segment->size,
+            .incarnation = segment->header.incarnation,
+            .index = segment->header.index,
+            .clock = segment->header.clock,
+            .version = segment->header.version,
+        };
+        segment->counts = true;
+        if (rc == 0 && reader->options->each_segment != NULL)
+            rc = reader->options->each_segment(&info, reader->options->arg);
+    }
+    return rc;
+}
+
 static int incarnations_replay(struct reader *reader)
 {
     uint64_t previous = 0;
-    for (size_t first = 0; first < reader->segment_count;) {
+    for (size_t first = reader->segment_first; first < reader->segment_count && !reader->stopped;) {
         size_t behind = incarnation_end(reader, first), last = first;
         struct recorded_end recorded = {.known = behind < reader->segment_count};
         uint64_t end_segment = UINT64_MAX;
-        if (reader->segments[first].header.previous_incarnation != previous)
+        bool begins = first == reader->segment_first && reader->options->first_segment != 0;
+        if (reader->segments[first].header.previous_incarnation != previous && !begins)
             return corrupt(reader, first, 0, "the incarnation before this one is missing");
         if (recorded.known) {
             const struct wal_segment_header *next = &reader->segments[behind].header;
@@ -519,6 +678,8 @@ static int incarnations_replay(struct reader *reader)
         }
         int rc = incarnation_check(reader, first, behind, end_segment, &last);
         if (rc == 0)
+            rc = segments_tell(reader, first, last);
+        if (rc == 0)
             rc = incarnation_replay(reader, first, last, &recorded);
         if (rc != 0)
             return rc;
@@ -528,11 +689,63 @@ static int incarnations_replay(struct reader *reader)
     return 0;
 }
 
-int wal__replay(struct io *io, unsigned mutations, wal_replay_fn each, void *arg,
+/* The segments that are there once the log has been opened, for those who give them up. */
+static int files_list(const struct reader *reader)
+{
+    struct wal_end *end = reader->end;
+    struct wal_file **link = &end->files;
+    for (size_t i = 0; i < reader->segment_count; i++) {
+        const struct segment *segment = &reader->segments[i];
+        bool leftover = i < reader->segment_first;
+        if (!leftover && segment->number > end->segment)
+            break; /* goes at once: wal__segment_clean_dead */
+        struct wal_file *file = calloc(1, sizeof(*file));
+        if (file == NULL)
+            return diag_set(ERROR_MEMORY, "out of memory while reading the log");
+        *link = file;
+        link = &file->next;
+        file->number = segment->number;
+        file->used = leftover ? segment->size : segment->used;
+        file->bytes = segment->number == end->segment ? file->used : segment->size;
+        file->first = segment->header.index == 0;
+        file->finished = true;
+        file->dead = !leftover && !segment->counts;
+        file->released = leftover || file->dead;
+        atomic_init(&file->c, segment->c);
+        atomic_init(&file->durable, segment->c != 0);
+    }
+    return 0;
+}
+
+/* What a running database gives up while its log is read looks like damage, or is gone. */
+static int explain_failure(const struct reader *reader, int rc)
+{
+    char name[32];
+    struct io_file *file;
+    if (reader->options->first_segment != WAL_FIRST_FOUND ||
+        (rc != ERROR_CORRUPT && rc != ERROR_NOT_FOUND))
+        return rc;
+    for (size_t i = 0; i < reader->segment_count; i++) {
+        wal__segment_name(reader->segments[i].number, name);
+        int opened = io_open(reader->io, name, IO_READ, &file);
+        if (opened == 0)
+            io_close(file);
+        else if (opened == ERROR_NOT_FOUND)
+            return diag_set(ERROR_BUSY,
+                            "%s was given up meanwhile by the running database; read "
+                            "the log again",
+                            name);
+        else
+            return opened;
+    }
+    return rc;
+}
+
+int wal__replay(const struct wal_read_options *options, unsigned mutations,
                 struct wal_replay_stats *stats, struct wal_end *end)
 {
     struct reader reader = {
-        .io = io, .mutations = mutations, .each = each, .arg = arg, .stats = stats, .end = end};
+        .options = options, .io = options->io, .mutations = mutations, .stats = stats, .end = end};
     memset(stats, 0, sizeof(*stats));
     memset(end, 0, sizeof(*end));
     int rc = segments_read(&reader);
@@ -540,9 +753,14 @@ int wal__replay(struct io *io, unsigned mutations, wal_replay_fn each, void *arg
         end->segment_max = reader.segments[reader.segment_count - 1].number;
     if (rc == 0)
         rc = incarnations_replay(&reader);
+    if (rc == 0)
+        rc = files_list(&reader);
     if (reader.file != NULL)
         io_close(reader.file);
+    if (rc != 0)
+        rc = explain_failure(&reader, rc);
     free(reader.memory);
+    wal_unpacked_destroy(&reader.unpacked);
     free(reader.segments);
     if (rc != 0)
         wal__end_destroy(end);
@@ -552,6 +770,8 @@ int wal__replay(struct io *io, unsigned mutations, wal_replay_fn each, void *arg
 void wal__end_destroy(struct wal_end *end)
 {
     free(end->tail);
+    wal__files_free(end->files);
+    end->files = NULL;
     end->tail = NULL;
     end->tail_count = end->tail_capacity = 0;
 }

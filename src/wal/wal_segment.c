@@ -9,6 +9,12 @@
  * of the zeros: the flush that comes later writes metadata anyway, and every byte once. What an
  * interrupted start leaves is a temporary file, and the next start removes it.
  *
+ * Or it is made of a segment that was given up (wal_release.c): renamed to a temporary file, given
+ * its new header, flushed, renamed. What an interruption leaves is a temporary file as before, and
+ * nothing is written with zeros: behind its own blocks there are those of the older segment. They
+ * don't count, since they say another segment's number and, being older than all that is in the
+ * log, too low a sequence; those of another incarnation have another salt besides.
+ *
  * The next segment is prepared by a thread of its own while the current one fills. The first of an
  * incarnation is small, so that starting is quick, and each is twice the size of the one before up
  * to segment_bytes. A block larger than the one that has been prepared goes into the one after it,
@@ -24,6 +30,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/crash_point.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -41,6 +48,16 @@ static void name_with(uint64_t number, const char *suffix, char out[32])
 void wal__segment_name(uint64_t number, char out[32])
 {
     name_with(number, ".log", out);
+}
+
+void wal__segment_temporary(uint64_t number, char out[32])
+{
+    name_with(number, ".tmp", out);
+}
+
+void wal__segment_spare(uint64_t number, char out[32])
+{
+    name_with(number, ".spare", out);
 }
 
 static bool parse_with(const char *name, const char *suffix, uint64_t *number)
@@ -109,7 +126,8 @@ static int unlink_between(struct io *io, const char *suffix, uint64_t above, uin
 
 int wal__segment_clean_temporary(struct io *io)
 {
-    return unlink_between(io, ".tmp", 0, UINT64_MAX);
+    int rc = unlink_between(io, ".tmp", 0, UINT64_MAX);
+    return rc != 0 ? rc : unlink_between(io, ".spare", 0, UINT64_MAX);
 }
 
 int wal__segment_clean_dead(struct wal *wal, const struct wal_end *end)
@@ -141,14 +159,17 @@ static bool writes_durably(const struct wal *wal)
     return wal->options.durability == WAL_DURABILITY_COMMIT && !wal->options.skip_flush;
 }
 
-/* Fills the temporary file and makes it durable. */
-static int fill(const struct wal *wal, struct io_file *file, uint64_t bytes,
+/* Makes the file what `header` says, durably. A recycled one keeps the blocks it has: they are of
+ * other segments. */
+static int fill(const struct wal *wal, struct io_file *file, uint64_t bytes, bool recycled,
                 struct wal_segment_header *header)
 {
     void *page = aligned_alloc(IO_ALIGN, WAL_ALIGN);
     if (page == NULL)
         return diag_set(ERROR_MEMORY, "out of memory for a log segment");
-    int rc = writes_durably(wal) ? io_allocate_zeros(file, bytes) : io_truncate(file, bytes);
+    int rc = 0;
+    if (!recycled)
+        rc = writes_durably(wal) ? io_allocate_zeros(file, bytes) : io_truncate(file, bytes);
     wal_segment_header_encode(header, page);
     if (rc == 0)
         rc = io_write(file, page, WAL_ALIGN, 0);
@@ -158,42 +179,83 @@ static int fill(const struct wal *wal, struct io_file *file, uint64_t bytes,
     return rc;
 }
 
-/* Makes the segment of `header`, durable with its name, and opens it. */
-static int segment_new(struct wal *wal, struct wal_segment_header *header, uint64_t bytes,
-                       struct wal_segment **out)
+/* The file under its temporary name, from a spare one or new; *bytes becomes its size. */
+static int temporary_make(struct wal *wal, struct wal_segment_header *header, uint64_t *bytes)
+{
+    struct io *io = wal->options.io;
+    char temporary[32], spare_name[32];
+    struct io_file *file;
+    int rc = 0, flags = IO_WRITE;
+    uint64_t spare = wal__spare_take(wal, bytes);
+    if (wal->mutations & WAL_MUTATION_RECYCLE_NAMED && spare != 0)
+        wal__segment_name(header->number, temporary);
+    else
+        wal__segment_temporary(header->number, temporary);
+    if (spare != 0) {
+        wal__segment_spare(spare, spare_name);
+        rc = io_rename(io, spare_name, temporary);
+        crash_point("wal.segment.recycled");
+    } else {
+        flags |= IO_CREATE | IO_TRUNCATE;
+    }
+    if (rc == 0)
+        rc = io_open(io, temporary, flags, &file);
+    if (rc != 0)
+        return rc;
+    rc = fill(wal, file, *bytes, spare != 0, header);
+    io_close(file);
+    if (rc == 0 && spare != 0)
+        atomic_fetch_add(&wal->stats.recycled, 1);
+    return rc;
+}
+
+/* Gives the temporary file its name, durably, and opens it. */
+static int temporary_name(struct wal *wal, uint64_t number, struct io_file **out)
 {
     struct io *io = wal->options.io;
     char temporary[32], name[32];
-    name_with(header->number, ".tmp", temporary);
-    wal__segment_name(header->number, name);
-    struct wal_segment *segment = calloc(1, sizeof(*segment));
-    if (segment == NULL)
-        return diag_set(ERROR_MEMORY, "out of memory for a log segment");
-    struct io_file *file;
-    int rc = io_open(io, temporary, IO_WRITE | IO_CREATE | IO_TRUNCATE, &file);
-    if (rc != 0)
-        goto fail;
-    rc = fill(wal, file, bytes, header);
-    io_close(file);
-    if (rc == 0)
+    int rc = 0;
+    wal__segment_temporary(number, temporary);
+    wal__segment_name(number, name);
+    if (!(wal->mutations & WAL_MUTATION_RECYCLE_NAMED))
         rc = io_rename(io, temporary, name);
+    else if ((rc = io_rename(io, temporary, name)) == ERROR_NOT_FOUND)
+        rc = 0;
     if (rc == 0)
         rc = io_sync_dir(io);
     if (rc == 0)
-        rc = io_open(io, name, IO_WRITE | (writes_durably(wal) ? IO_DIRECT : 0), &segment->file);
-    if (rc != 0)
-        goto fail;
-    segment->number = header->number;
-    segment->bytes = bytes;
+        rc = io_open(io, name, IO_WRITE | (writes_durably(wal) ? IO_DIRECT : 0), out);
+    return rc;
+}
+
+/* Makes the segment of `header`, at least `bytes` large, durable with its name, and opens it. */
+static int segment_new(struct wal *wal, struct wal_segment_header *header, uint64_t bytes,
+                       struct wal_segment **out)
+{
+    struct wal_segment *segment = calloc(1, sizeof(*segment));
+    struct wal_file *entry = calloc(1, sizeof(*entry));
+    int rc = 0;
+    if (segment == NULL || entry == NULL)
+        rc = diag_set(ERROR_MEMORY, "out of memory for a log segment");
+    if (rc == 0)
+        rc = temporary_make(wal, header, &bytes);
+    if (rc == 0)
+        rc = temporary_name(wal, header->number, &segment->file);
+    if (rc != 0) {
+        free(entry);
+        free(segment);
+        return rc;
+    }
+    segment->entry = entry;
+    segment->number = entry->number = header->number;
+    segment->bytes = entry->bytes = bytes;
     segment->used = WAL_ALIGN;
     segment->checksum = header->checksum;
+    entry->first = header->index == 0;
     atomic_fetch_add(&wal->stats.segments, 1);
     atomic_fetch_add(&wal->stats.log_bytes, bytes);
     *out = segment;
     return 0;
-fail:
-    free(segment);
-    return rc;
 }
 
 static void segment_delete(struct wal_segment *segment)
@@ -251,6 +313,7 @@ static void segment_append(struct wal *wal, struct wal_segment *segment)
         last = &(*last)->next;
     *last = segment;
     wal->current = segment;
+    wal__file_add(wal, segment->entry);
 }
 
 int wal__segment_start(struct wal *wal, const struct wal_end *end)
@@ -296,6 +359,7 @@ void wal__segment_stop(struct wal *wal)
         /* Nothing depends on it: the next start would remove it. */
         char name[32];
         wal__segment_name(wal->prepared->number, name);
+        free(wal->prepared->entry);
         segment_delete(wal->prepared);
         (void)io_unlink(wal->options.io, name);
     }
@@ -337,10 +401,13 @@ int wal__segment_reserve(struct wal *wal, uint64_t bytes)
 
 void wal__segment_retire(struct wal *wal)
 {
-    for (struct wal_segment **link = &wal->segments; *link != wal->current;) {
+    for (struct wal_segment **link = &wal->segments; *link != NULL;) {
         struct wal_segment *segment = *link;
-        if (segment->pending == 0 && !segment->dirty) {
+        if (segment->first_sequence != 0 && segment->first_sequence <= wal->durable_sequence)
+            store_release(&segment->entry->durable, true);
+        if (segment != wal->current && segment->pending == 0 && !segment->dirty) {
             *link = segment->next;
+            wal__file_finish(wal, segment->entry, segment->used);
             segment_delete(segment);
         } else {
             link = &segment->next;

@@ -39,9 +39,11 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "codec/crc32c.h"
 #include "wal/wal_internal.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -130,6 +132,8 @@ static void publish(struct wal *wal)
         struct wal_epoch *epoch = &wal->epochs[wal->epoch_first % WAL_INFLIGHT_MAX];
         if (!epoch->done)
             break;
+        if (epoch->sequence != 0)
+            crash_point("wal.block.flushed");
         advance_written(wal, epoch->c, epoch->sequence);
         if (epoch->sequence != 0)
             count_block(wal, epoch);
@@ -215,13 +219,59 @@ static int block_memory(struct wal_epoch *epoch, uint64_t bytes)
     return 0;
 }
 
-/* Copies what was taken into the epoch's block of `block_bytes` and seals it. */
+/* Memory for what is going to be compressed, NULL when there is none: then it is not. */
+static unsigned char *scratch_reserve(struct wal *wal, uint64_t bytes)
+{
+    if (wal->scratch_bytes >= bytes)
+        return wal->scratch;
+    free(wal->scratch);
+    wal->scratch = malloc(bytes);
+    wal->scratch_bytes = wal->scratch == NULL ? 0 : bytes;
+    return wal->scratch;
+}
+
+static void scratch_release(struct wal *wal)
+{
+    if (wal->scratch_bytes <= WAL_BLOCK_KEEP_BYTES)
+        return;
+    free(wal->scratch);
+    wal->scratch = NULL;
+    wal->scratch_bytes = 0;
+}
+
+/* Puts the records that were taken to `out`, compressed if that is wanted and pays; returns the
+ * bytes used, at most those of the records, and says them and what they are in `chunk`. */
+static uint64_t chunk_fill(struct wal *wal, const struct wal_take *take, bool compress,
+                           unsigned char *out, struct wal_chunk_header *chunk)
+{
+    unsigned char *scratch = NULL;
+    if (compress && take->bytes >= WAL_COMPRESS_BYTES_MIN)
+        scratch = scratch_reserve(wal, take->bytes);
+    wal__buffer_copy(take, scratch == NULL ? out : scratch);
+    if (scratch == NULL)
+        return take->bytes;
+    uint64_t bytes = wal_chunk_compress(scratch, take->bytes, out);
+    atomic_fetch_add_explicit(&wal->stats.compressed_from, take->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&wal->stats.compressed_to, bytes == 0 ? take->bytes : bytes,
+                              memory_order_relaxed);
+    if (bytes == 0) {
+        memcpy(out, scratch, take->bytes);
+        return take->bytes;
+    }
+    chunk->flags = WAL_CHUNK_COMPRESSED;
+    chunk->bytes = bytes;
+    chunk->stored_checksum = crc32c(0, out, bytes);
+    return bytes;
+}
+
+/* Copies what was taken into the epoch's block, which has room for header->block_bytes, and seals
+ * it; the block may turn out smaller. */
 static void block_fill(struct wal *wal, struct wal_epoch *epoch, unsigned chunks,
-                       const struct wal_block_header *header)
+                       struct wal_block_header *header)
 {
     unsigned char *chunk_out = epoch->block + sizeof(*header);
     unsigned char *out = epoch->block + wal_block_header_bytes(chunks);
-    memcpy(epoch->block, header, sizeof(*header));
+    bool compress = wal->options.compression && header->data_bytes <= WAL_UNPACKED_BYTES_MAX;
     for (unsigned i = 0; i < chunks; i++) {
         const struct wal_take *take = &wal->takes[i];
         struct wal_chunk_header chunk = {
@@ -230,13 +280,16 @@ static void block_fill(struct wal *wal, struct wal_epoch *epoch, unsigned chunks
             .records = take->records,
             .sum = take->sum,
         };
+        out += chunk_fill(wal, take, compress, out, &chunk);
         memcpy(chunk_out, &chunk, sizeof(chunk));
         chunk_out += sizeof(chunk);
-        wal__buffer_copy(take, out);
-        out += take->bytes;
     }
+    header->block_bytes = wal_align_up((uint64_t)(out - epoch->block));
     memset(out, 0, (size_t)(epoch->block + header->block_bytes - out));
+    memcpy(epoch->block, header, sizeof(*header));
     wal_block_header_seal(epoch->block, wal->salt);
+    memcpy(header, epoch->block, sizeof(*header));
+    scratch_release(wal);
 }
 
 static void wake_room_waiters(struct wal *wal)
@@ -246,6 +299,23 @@ static void wake_room_waiters(struct wal *wal)
     pthread_mutex_lock(&wal->mutex);
     pthread_cond_broadcast(&wal->room);
     pthread_mutex_unlock(&wal->mutex);
+}
+
+/* Leaves half of the block in the file, as the system might, and ends the process. */
+static void die_halfway(struct wal *wal, const struct wal_epoch *epoch)
+{
+    char name[32];
+    struct io_file *file;
+    wal__segment_name(epoch->segment->number, name);
+    if (io_open(wal->options.io, name, IO_WRITE, &file) == 0)
+        (void)io_write(file, epoch->block, epoch->bytes / 2, epoch->offset);
+    crash_point_kill();
+}
+
+/* When a block is cut, for those who restore to a time. */
+static uint64_t wall_clock_ns(const struct wal *wal)
+{
+    return wal->options.clock == NULL ? 0 : clock_realtime_ms(wal->options.clock) * NS_PER_MS;
 }
 
 /* Makes a block of the first `chunks` takes and starts writing it. */
@@ -260,6 +330,8 @@ static int epoch_write(struct wal *wal, struct wal_epoch *epoch, unsigned chunks
         return rc;
     struct wal_block_header header = {
         .incarnation = wal->incarnation,
+        .time = wall_clock_ns(wal),
+        .segment = wal->current->number,
         .sequence = ++wal->sequence,
         .previous_checksum = wal->previous_checksum,
         .chunks = chunks,
@@ -272,7 +344,7 @@ static int epoch_write(struct wal *wal, struct wal_epoch *epoch, unsigned chunks
     };
     block_fill(wal, epoch, chunks, &header);
     wake_room_waiters(wal);
-    memcpy(&header, epoch->block, sizeof(header));
+    bytes = header.block_bytes;
     wal->previous_checksum = header.checksum;
     wal->previous_c = epoch->c;
     epoch->sequence = header.sequence;
@@ -280,7 +352,14 @@ static int epoch_write(struct wal *wal, struct wal_epoch *epoch, unsigned chunks
     epoch->offset = wal->current->used;
     epoch->bytes = bytes;
     epoch->segment->used += bytes;
+    if (epoch->segment->first_sequence == 0)
+        epoch->segment->first_sequence = header.sequence;
+    store_release(&epoch->segment->entry->c, epoch->c);
+    atomic_fetch_add_explicit(&wal->stats.used_bytes, bytes, memory_order_relaxed);
     bool durable = has_level(wal, WAL_DURABILITY_COMMIT) && !wal->options.skip_flush;
+    crash_point("wal.block.before");
+    if (crash_point_armed_now("wal.block.half"))
+        die_halfway(wal, epoch);
     rc = io_queue_write(wal->queue, epoch->segment->file, epoch->block, bytes, epoch->offset,
                         durable, wal->epoch_next);
     if (rc != 0)
@@ -455,4 +534,5 @@ void wal__writer_stop(struct wal *wal)
         io_queue_delete(wal->queue);
     for (unsigned i = 0; i < WAL_INFLIGHT_MAX; i++)
         free(wal->epochs[i].block);
+    free(wal->scratch);
 }

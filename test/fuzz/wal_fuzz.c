@@ -5,9 +5,11 @@
  *
  * The first byte chooses how the rest becomes files. Bytes alone rarely get past a checksum, so a
  * bit of it asks for the checksums to be made right: then whatever else is in the headers and
- * records is believed as far as a reader may. bits 0-1   how many segments the rest is cut into,
- * less one bit 2      segment headers get magic, version, number and checksum bit 3      and what
- * looks like a block header, on every page, is sealed
+ * records is believed as far as a reader may.
+ *      bits 0-1   how many segments the rest is cut into, less one
+ *      bit 2      segment headers get magic, version, number and checksum
+ *      bit 3      and what looks like a block header, on every page, is sealed
+ *      bit 4      the log begins with what is there
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -155,7 +157,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             repair_blocks(memory.segments[i].data, bytes, &previous);
     }
     struct wal_replay_stats stats;
-    int rc = wal_read(&memory.base, check_record, NULL, &stats);
+    const struct wal_read_options options = {
+        .io = &memory.base, .first_segment = mode & 16 ? WAL_FIRST_FOUND : 0, .each = check_record};
+    int rc = wal_read(&options, &stats);
     ASSERT(rc == 0 || rc == ERROR_CORRUPT || rc == ERROR_VERSION || rc == ERROR_MEMORY);
     for (size_t i = 0; i < memory.count; i++)
         free(memory.segments[i].data);

@@ -60,7 +60,10 @@ static void records_read(struct records *records)
     struct wal_replay_stats stats;
     records->count = 0;
     assert_int_equal(wal_wait_durable(f.wal, wal_clock(f.wal)), 0);
-    assert_int_equal(wal_read(f.io, record_add, records, &stats), 0);
+    assert_int_equal(
+        wal_read(&(struct wal_read_options){.io = f.io, .each = record_add, .arg = records},
+                 &stats),
+        0);
 }
 
 static void records_free(struct records *records)

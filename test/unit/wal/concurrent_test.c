@@ -142,7 +142,11 @@ static void check(struct fixture *f)
     size_t expected = 0;
     struct wal_replay_stats stats;
     log_seen_destroy(&f->seen);
-    assert_int_equal(wal_read(f->options.io, log_seen_add, &f->seen, &stats), 0);
+    assert_int_equal(
+        wal_read(
+            &(struct wal_read_options){.io = f->options.io, .each = log_seen_add, .arg = &f->seen},
+            &stats),
+        0);
     for (unsigned i = 0; i < WORKERS; i++)
         for (unsigned j = 0; j < COMMITS; j++)
             expected += f->present[i][j];
@@ -234,7 +238,8 @@ static void a_cut_that_did_not_wait_would_publish_what_is_not_in_the_log(void **
     durable_while_a_worker_is_between(f, WAL_MUTATION_NO_WAIT);
     /* The late record is in a block whose range it is below: the reader refuses it. */
     log_seen_destroy(&f->seen);
-    wal_read(f->options.io, log_seen_add, &f->seen, &stats);
+    wal_read(&(struct wal_read_options){.io = f->options.io, .each = log_seen_add, .arg = &f->seen},
+             &stats);
     assert_true(f->seen.count < 2);
 }
 

@@ -420,7 +420,10 @@ static void replay_may_be_repeated(void **state)
     struct log_seen again = {0};
     struct wal_replay_stats stats;
     start(f);
-    assert_int_equal(wal_read(f->io, log_seen_add, &again, &stats), 0);
+    assert_int_equal(
+        wal_read(&(struct wal_read_options){.io = f->io, .each = log_seen_add, .arg = &again},
+                 &stats),
+        0);
     log_seen_sort(&again);
     assert_int_equal(again.count, f->seen.count);
     assert_memory_equal(again.items, f->seen.items, again.count * sizeof(*again.items));

@@ -279,7 +279,10 @@ static void under_interval_a_reply_waits_until_the_record_is_with_the_system(voi
     assert_true(wal_durable_ts(f->wal) < ts);
     struct log_seen seen = {0};
     struct wal_replay_stats stats;
-    assert_int_equal(wal_read(f->io, log_seen_add, &seen, &stats), 0);
+    assert_int_equal(
+        wal_read(&(struct wal_read_options){.io = f->io, .each = log_seen_add, .arg = &seen},
+                 &stats),
+        0);
     assert_int_equal(seen.count, 1);
     log_seen_destroy(&seen);
     assert_int_equal(wal_wait_durable(f->wal, ts), 0);
@@ -312,7 +315,10 @@ static void reading_a_running_log_gives_what_is_durable(void **state)
         assert_int_equal(wal_wait(f->wal, commit(f, id, 100)), 0);
         struct log_seen seen = {0};
         struct wal_replay_stats stats;
-        assert_int_equal(wal_read(f->io, log_seen_add, &seen, &stats), 0);
+        assert_int_equal(
+            wal_read(&(struct wal_read_options){.io = f->io, .each = log_seen_add, .arg = &seen},
+                     &stats),
+            0);
         assert_int_equal(seen.count, id);
         assert_int_equal(stats.last_ts, wal_durable_ts(f->wal));
         log_seen_destroy(&seen);
