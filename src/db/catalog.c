@@ -253,8 +253,10 @@ static int body_ensure(struct db *db, struct store *store, const char *engine_na
         return diag_set(ERROR_UNSUPPORTED,
                         "space %u has engine \"%s\", which this version does not know",
                         store->head.id, engine_name);
-    struct engine_options options = {
-        .io = db->io, .space_id = store->head.id, .incarnation = store->head.incarnation};
+    struct engine_options options = {.io = db->io,
+                                     .space_id = store->head.id,
+                                     .incarnation = store->head.incarnation,
+                                     .next_file = &db->next_file};
     return body_open(engine, &options, &store->body);
 }
 
@@ -433,14 +435,15 @@ static int index_add(struct catalog *catalog, const struct version *version)
     return 0;
 }
 
-static enum txn_level read_level(const char *options)
+static bool read_level(const char *options, enum txn_level *out)
 {
-    const char *value = map_find(options, "isolation");
-    if (value == NULL || mp_typeof(*value) != MP_STR)
-        return TXN_SERIALIZABLE;
     uint32_t size;
+    const char *value = map_find(options, "isolation");
+    *out = TXN_SERIALIZABLE;
+    if (value == NULL || mp_typeof(*value) != MP_STR)
+        return false;
     const char *name = mp_decode_str(&value, &size);
-    return size == 8 && memcmp(name, "snapshot", 8) == 0 ? TXN_SNAPSHOT : TXN_SERIALIZABLE;
+    return txn_level_parse(name, size, out);
 }
 
 static int func_add(struct catalog *catalog, const struct version *version)
@@ -467,7 +470,7 @@ static int func_add(struct catalog *catalog, const struct version *version)
         return no_memory();
     func->readonly = map_bool(func->options, "readonly", false);
     func->transaction = map_bool(func->options, "transaction", true);
-    func->level = read_level(func->options);
+    func->level_given = read_level(func->options, &func->level);
     const char *revision = map_find(func->options, "revision");
     uint64_t value = 0;
     if (revision != NULL)

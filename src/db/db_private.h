@@ -54,6 +54,7 @@ struct db {
     struct store *space_store, *index_store, *func_store, *redis_store;
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
     struct catalog *catalog;
+    _Atomic uint64_t next_file; /* numbers for the names of files of bodies */
     CACHE_ALIGNED _Atomic uint64_t schema_version;
 };
 

@@ -93,3 +93,33 @@ int engine_generic_compact(struct body *body, const struct engine_snapshots *sna
     (void)snapshots;
     return 0;
 }
+
+int engine_generic_tidy(struct body *body, const struct engine_snapshots *snapshots,
+                        uint64_t bytes_max, enum engine_tidy *out)
+{
+    (void)body;
+    (void)snapshots;
+    (void)bytes_max;
+    *out = ENGINE_TIDY;
+    return 0;
+}
+
+int engine_generic_files(struct body *body, int (*each)(const struct engine_file *file, void *arg),
+                         void *arg)
+{
+    (void)body;
+    (void)each;
+    (void)arg;
+    return 0;
+}
+
+void engine_generic_settle(struct body *body)
+{
+    (void)body;
+}
+
+void engine_generic_revert(struct body *body, bool keep_files)
+{
+    (void)body;
+    (void)keep_files;
+}

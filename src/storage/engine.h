@@ -14,8 +14,8 @@
  * 17). Readers name a view, a picture of the body that stays as it is while they hold it, and a
  * timestamp.
  *
- * Threads: absorb, compact and verify of one body are called by one thread at a time; views, gets
- * and cursors by any, at the same time.
+ * Threads: absorb, compact, tidy, files, settle, revert and verify of one body are called by one
+ * thread at a time; views, gets and cursors by any, at the same time.
  *
  * Functions return 0 or a negative code with diagnostics. Optional functions have an
  * engine_generic_ version, so that no caller looks for NULL.
@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
 #include "io/io.h"
 #include "mem/arena.h"
 
@@ -70,14 +71,37 @@ struct engine_range {
     bool lower_inclusive, upper_inclusive, backward;
 };
 
+enum { ENGINE_NAME_MAX = 15, ENGINE_FILE_NAME_MAX = 63 };
+
+/* A file of a body, as the manifest names it. */
+struct engine_file {
+    char name[ENGINE_FILE_NAME_MAX + 1];
+    uint64_t bytes;
+    uint64_t rows, tombstones; /* versions, and those of them that are tombstones */
+};
+
 struct engine_options {
     struct io *io; /* the data directory */
     uint32_t space_id, incarnation;
+    /* The files of a durable body as body_files gave them when the manifest was written, copied. */
+    const struct engine_file *files;
+    unsigned file_count;
+    /* Where numbers for the names of new files come from; outlives the body. */
+    _Atomic uint64_t *next_file;
 };
 
 struct engine_stats {
-    uint64_t rows;  /* versions that the body holds */
-    uint64_t bytes; /* of keys and data */
+    uint64_t rows;       /* versions that the body holds */
+    uint64_t bytes;      /* of keys and data; of files, if it has any */
+    uint64_t live_bytes; /* an estimate of what of that is not superseded or deleted */
+    uint64_t files;
+};
+
+/* What a step of body_tidy has done. */
+enum engine_tidy {
+    ENGINE_TIDY,         /* there is nothing to do */
+    ENGINE_TIDY_WORKING, /* a part, more to come */
+    ENGINE_TIDY_CHANGED  /* body_files gives other files than before */
 };
 
 struct engine_vtab {
@@ -96,6 +120,12 @@ struct engine_vtab {
     int (*cursor_next)(struct body_cursor *cursor, struct engine_row *out);
     void (*cursor_close)(struct body_cursor *cursor);
     int (*compact)(struct body *body, const struct engine_snapshots *snapshots);
+    int (*tidy)(struct body *body, const struct engine_snapshots *snapshots, uint64_t bytes_max,
+                enum engine_tidy *out);
+    int (*files)(struct body *body, int (*each)(const struct engine_file *file, void *arg),
+                 void *arg);
+    void (*settle)(struct body *body);
+    void (*revert)(struct body *body, bool keep_files);
     int (*verify)(struct body *body);
     void (*stats)(struct body *body, struct engine_stats *out);
 };
@@ -128,6 +158,14 @@ int engine_generic_cursor_open(struct body_view *view, const struct engine_range
 int engine_generic_cursor_next(struct body_cursor *cursor, struct engine_row *out);
 void engine_generic_cursor_close(struct body_cursor *cursor);
 int engine_generic_compact(struct body *body, const struct engine_snapshots *snapshots);
+
+/* For engines without ENGINE_DURABLE: nothing to do, no files. */
+int engine_generic_tidy(struct body *body, const struct engine_snapshots *snapshots,
+                        uint64_t bytes_max, enum engine_tidy *out);
+int engine_generic_files(struct body *body, int (*each)(const struct engine_file *file, void *arg),
+                         void *arg);
+void engine_generic_settle(struct body *body);
+void engine_generic_revert(struct body *body, bool keep_files);
 
 /* Opens the body of a space. The caller closes it. */
 static inline int body_open(const struct engine_vtab *engine, const struct engine_options *options,
@@ -192,6 +230,42 @@ static inline void body_cursor_close(struct body_cursor *cursor)
 static inline int body_compact(struct body *body, const struct engine_snapshots *snapshots)
 {
     return body->vtab->compact(body, snapshots);
+}
+
+/*
+ * Does a part of the work that keeps what the body takes within a bound, writing about bytes_max
+ * bytes: whoever calls decides when, and is not kept long. The snapshots are those of the first
+ * call of a piece of work. After an error that piece has been given up, and nothing is lost.
+ */
+static inline int body_tidy(struct body *body, const struct engine_snapshots *snapshots,
+                            uint64_t bytes_max, enum engine_tidy *out)
+{
+    return body->vtab->tidy(body, snapshots, bytes_max, out);
+}
+
+/*
+ * Durable bodies are made of files that never change. What absorb, compact and tidy have made is
+ * durable (but for its names: io_sync_dir), and counts after a restart when a manifest says so.
+ *
+ * body_files tells which files the body is made of now, oldest first. After a manifest with them is
+ * durable, body_settle says so. body_revert goes back to what body_settle, or opening, has found,
+ * and removes the files made since, unless `keep_files`. Files that are no longer part of a body
+ * are removed by the caller; views that were opened before go on.
+ */
+static inline int body_files(struct body *body,
+                             int (*each)(const struct engine_file *file, void *arg), void *arg)
+{
+    return body->vtab->files(body, each, arg);
+}
+
+static inline void body_settle(struct body *body)
+{
+    body->vtab->settle(body);
+}
+
+static inline void body_revert(struct body *body, bool keep_files)
+{
+    body->vtab->revert(body, keep_files);
 }
 
 /* Checks order and structure. 0, or ERROR_CORRUPT saying what and where. */

@@ -379,6 +379,7 @@ static void null_stats(struct body *base, struct engine_stats *out)
     *out = (struct engine_stats){.rows = array->count};
     for (size_t i = 0; i < array->count; i++)
         out->bytes += array->rows[i].key_size + array->rows[i].size;
+    out->live_bytes = out->bytes;
 }
 
 const struct engine_vtab engine_null = {
@@ -394,6 +395,10 @@ const struct engine_vtab engine_null = {
     .cursor_next = null_cursor_next,
     .cursor_close = null_cursor_close,
     .compact = null_compact,
+    .tidy = engine_generic_tidy,
+    .files = engine_generic_files,
+    .settle = engine_generic_settle,
+    .revert = engine_generic_revert,
     .verify = null_verify,
     .stats = null_stats,
 };

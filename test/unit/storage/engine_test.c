@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
+#include "io/disk.h"
 #include "storage/engine.h"
 
 enum { KEYS = 40, ROWS_MAX = 4000, ROUNDS = 60 };
@@ -39,6 +40,32 @@ struct source {
     unsigned count, next;
     unsigned char key[4];
 };
+
+/* A body on a disk of its own. */
+struct place {
+    struct disk *disk;
+    struct io *io;
+    _Atomic uint64_t next_file;
+    struct body *body;
+};
+
+static struct body *place_open(struct place *place, const struct engine_vtab *engine)
+{
+    place->disk = disk_new(1);
+    place->io = disk_io(place->disk);
+    atomic_init(&place->next_file, 1);
+    struct engine_options options = {
+        .io = place->io, .space_id = 512, .incarnation = 3, .next_file = &place->next_file};
+    assert_int_equal(body_open(engine, &options, &place->body), 0);
+    return place->body;
+}
+
+static void place_close(struct place *place)
+{
+    body_close(place->body);
+    io_delete(place->io);
+    disk_delete(place->disk);
+}
 
 static void key_make(unsigned key, unsigned char out[4])
 {
@@ -187,12 +214,12 @@ static void absorb_and_read(const struct engine_vtab *engine, uint64_t seed)
     struct random random;
     static struct model model;
     static struct source source;
-    struct body *body;
+    struct place place;
+    struct body *body = place_open(&place, engine);
     struct body_view *old_view = NULL;
     uint64_t clock = 0, old_ts = 0, held[4] = {0};
     random_create(&random, seed);
     model.count = 0;
-    assert_int_equal(body_open(engine, &(struct engine_options){.space_id = 512}, &body), 0);
     for (unsigned round = 0; round < ROUNDS; round++) {
         unsigned from = model.count;
         model_grow(&model, &clock, &random);
@@ -203,6 +230,8 @@ static void absorb_and_read(const struct engine_vtab *engine, uint64_t seed)
         assert_int_equal(body_absorb(body, &source.base, clock, &snapshots), 0);
         if (random_below(&random, 4) == 0)
             assert_int_equal(body_compact(body, &snapshots), 0);
+        enum engine_tidy done;
+        assert_int_equal(body_tidy(body, &snapshots, random_below(&random, 500), &done), 0);
         assert_int_equal(body_verify(body), 0);
         struct body_view *view;
         assert_int_equal(body_view_open(body, &view), 0);
@@ -218,7 +247,7 @@ static void absorb_and_read(const struct engine_vtab *engine, uint64_t seed)
         old_ts = clock;
     }
     body_view_close(old_view);
-    body_close(body);
+    place_close(&place);
 }
 
 static void what_was_absorbed_is_read_back_at_every_snapshot(void **state)
@@ -237,13 +266,13 @@ static void a_row_beyond_the_bound_is_refused_and_nothing_is_absorbed(void **sta
     static struct source source;
     struct engine_snapshots snapshots = {NULL, 0};
     for (unsigned n = 0; engine_at(n) != NULL; n++) {
+        struct place place;
         struct body *body;
         struct body_view *view;
         struct engine_stats stats;
         if (!(engine_at(n)->flags & ENGINE_ABSORBS))
             continue;
-        assert_int_equal(body_open(engine_at(n), &(struct engine_options){.space_id = 512}, &body),
-                         0);
+        body = place_open(&place, engine_at(n));
         source_make(&source, &model, 0);
         assert_int_equal(body_absorb(body, &source.base, 8, &snapshots), ERROR_INVALID);
         body_stats(body, &stats);
@@ -251,7 +280,7 @@ static void a_row_beyond_the_bound_is_refused_and_nothing_is_absorbed(void **sta
         assert_int_equal(body_view_open(body, &view), 0);
         check_gets(view, &(struct model){.count = 0}, UINT64_MAX - 1);
         body_view_close(view);
-        body_close(body);
+        place_close(&place);
     }
 }
 
@@ -262,13 +291,13 @@ static void an_engine_that_absorbs_nothing_says_so_and_shows_nothing(void **stat
     static struct model empty;
     struct engine_snapshots snapshots = {NULL, 0};
     for (unsigned n = 0; engine_at(n) != NULL; n++) {
+        struct place place;
         struct body *body;
         struct body_view *view;
         if (engine_at(n)->flags & ENGINE_ABSORBS)
             continue;
         assert_true(engine_at(n)->flags & ENGINE_RESIDENT);
-        assert_int_equal(body_open(engine_at(n), &(struct engine_options){.space_id = 512}, &body),
-                         0);
+        body = place_open(&place, engine_at(n));
         source_make(&source, &empty, 0);
         assert_int_equal(body_absorb(body, &source.base, 1, &snapshots), ERROR_UNSUPPORTED);
         assert_int_equal(body_compact(body, &snapshots), 0);
@@ -277,7 +306,98 @@ static void an_engine_that_absorbs_nothing_says_so_and_shows_nothing(void **stat
         check_gets(view, &empty, 1);
         check_range(view, &empty, 1, &(struct engine_range){0});
         body_view_close(view);
-        body_close(body);
+        place_close(&place);
+    }
+}
+
+static int file_note(const struct engine_file *file, void *arg)
+{
+    struct engine_file **next = arg;
+    *(*next)++ = *file;
+    return 0;
+}
+
+/* Closes, cuts the power and opens again with the files that the body had. */
+static void place_reopen(struct place *place)
+{
+    const struct engine_vtab *engine = place->body->vtab;
+    struct engine_file files[ROUNDS], *end = files;
+    assert_int_equal(body_files(place->body, file_note, &end), 0);
+    assert_int_equal(io_sync_dir(place->io), 0);
+    body_close(place->body);
+    io_delete(place->io);
+    disk_cut(place->disk, 1);
+    place->io = disk_io(place->disk);
+    struct engine_options options = {.io = place->io,
+                                     .space_id = 512,
+                                     .incarnation = 3,
+                                     .next_file = &place->next_file,
+                                     .files = files,
+                                     .file_count = (unsigned)(end - files)};
+    assert_int_equal(body_open(engine, &options, &place->body), 0);
+}
+
+static void what_a_durable_body_has_absorbed_is_there_after_a_cut(void **state)
+{
+    (void)state;
+    static struct model model;
+    static struct source source;
+    struct random random;
+    random_create(&random, test_seed());
+    for (unsigned n = 0; engine_at(n) != NULL; n++) {
+        if (!(engine_at(n)->flags & ENGINE_DURABLE))
+            continue;
+        struct place place;
+        struct engine_snapshots snapshots = {NULL, 0};
+        uint64_t clock = 0;
+        place_open(&place, engine_at(n));
+        model.count = 0;
+        for (unsigned round = 0; round < 20; round++) {
+            unsigned from = model.count;
+            struct body_view *view;
+            model_grow(&model, &clock, &random);
+            source_make(&source, &model, from);
+            assert_int_equal(body_absorb(place.body, &source.base, clock, &snapshots), 0);
+            if (random_below(&random, 4) == 0)
+                assert_int_equal(body_compact(place.body, &snapshots), 0);
+            body_settle(place.body);
+            place_reopen(&place);
+            assert_int_equal(body_view_open(place.body, &view), 0);
+            check_gets(view, &model, clock);
+            body_view_close(view);
+        }
+        place_close(&place);
+    }
+}
+
+static void what_was_not_settled_can_be_taken_back(void **state)
+{
+    (void)state;
+    static struct model model = {{{1, 5, "first"}, {2, 6, "second"}, {1, 9, "third"}}, 2};
+    static struct source source;
+    for (unsigned n = 0; engine_at(n) != NULL; n++) {
+        if (!(engine_at(n)->flags & ENGINE_DURABLE))
+            continue;
+        struct place place;
+        struct engine_snapshots snapshots = {NULL, 0};
+        struct body_view *view;
+        place_open(&place, engine_at(n));
+        model.count = 2;
+        source_make(&source, &model, 0);
+        assert_int_equal(body_absorb(place.body, &source.base, 8, &snapshots), 0);
+        body_settle(place.body);
+        uint64_t used = disk_used(place.disk);
+        model.count = 3;
+        source_make(&source, &model, 2);
+        assert_int_equal(body_absorb(place.body, &source.base, 9, &snapshots), 0);
+        assert_int_equal(body_compact(place.body, &snapshots), 0);
+        body_revert(place.body, false);
+        model.count = 2;
+        assert_int_equal(body_view_open(place.body, &view), 0);
+        check_gets(view, &model, 100);
+        body_view_close(view);
+        assert_int_equal(disk_used(place.disk), used);
+        place_close(&place);
     }
 }
 
@@ -296,6 +416,8 @@ int main(void)
         cmocka_unit_test(what_was_absorbed_is_read_back_at_every_snapshot),
         cmocka_unit_test(a_row_beyond_the_bound_is_refused_and_nothing_is_absorbed),
         cmocka_unit_test(an_engine_that_absorbs_nothing_says_so_and_shows_nothing),
+        cmocka_unit_test(what_a_durable_body_has_absorbed_is_there_after_a_cut),
+        cmocka_unit_test(what_was_not_settled_can_be_taken_back),
         cmocka_unit_test(engines_are_found_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
