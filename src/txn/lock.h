@@ -234,9 +234,12 @@ struct lock_view {
     struct lock_name name; /* the key is valid during the call */
     enum lock_mode mode;   /* held or asked for */
     bool waiting;
-    uint64_t since_ns;    /* monotonic, by the table's clock; 0 for what is held */
-    size_t blocker_count; /* all it waits for, of which the first LOCK_VIEW_BLOCKERS_MAX follow */
-    uint64_t blockers[LOCK_VIEW_BLOCKERS_MAX]; /* ids */
+    uint64_t since_ns; /* monotonic, by the table's clock; 0 for what is held */
+    /* Whom it waits for: all who hold what conflicts, and who waits in front of it for what does;
+     * of those who wait for it exclusively only the nearest, who waits for the others in turn. The
+     * first LOCK_VIEW_BLOCKERS_MAX of blocker_count are named by their ids. */
+    size_t blocker_count;
+    uint64_t blockers[LOCK_VIEW_BLOCKERS_MAX];
 };
 
 /* Calls `each` for all of them, until it returns another value than 0, which is returned;
