@@ -83,6 +83,7 @@ struct func {
     const char *options; /* MessagePack map */
     bool readonly;
     bool transaction; /* true: one transaction from its start */
+    bool level_given; /* else the session's default */
     enum txn_level level;
     uint64_t version_ts; /* changes when it is replaced */
 };
