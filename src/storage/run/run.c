@@ -26,7 +26,7 @@ static int refused(const struct run *run, int rc, uint64_t offset, const char *c
 {
     if (rc == ERROR_CORRUPT)
         return run__corrupt(run, offset, check);
-    return diag_set(rc, "the run %s was %s", run->name, check);
+    return diag_set(rc, "the run %s %s", run->name, check);
 }
 
 static int no_memory(const struct run *run)
@@ -92,7 +92,7 @@ int run__frame_read(const struct run *run, const struct run_extent *extent,
 int run__index_open(const struct run *run, unsigned char *key, struct run_block_iter *out)
 {
     int rc = run_block_open(out, run->index, run->index_size, run->header.up_to_ts, key,
-                            run__key_room(run));
+                            run->footer.key_bytes_max);
     return rc != 0 ? run__corrupt(run, run->index_extent.offset, out->check) : 0;
 }
 
@@ -120,7 +120,7 @@ int run__block_read(const struct run *run, const struct run_extent *extent,
     int rc = run__frame_read(run, extent, RUN_FRAME_ROWS, buffers, &contents, &size);
     if (rc != 0)
         return rc;
-    rc = run_block_open(out, contents, size, run->header.up_to_ts, key, run__key_room(run));
+    rc = run_block_open(out, contents, size, run->header.up_to_ts, key, run->footer.key_bytes_max);
     return rc != 0 ? run__corrupt(run, extent->offset, out->check) : 0;
 }
 
@@ -141,6 +141,12 @@ static int header_load(struct run *run)
     if (rc != 0)
         return rc;
     rc = run_header_decode(bytes, &run->header, &check);
+    if (rc == ERROR_VERSION && run->header.magic == RUN_HEADER_MAGIC &&
+        run->header.version > RUN_FORMAT_VERSION)
+        return diag_set(rc,
+                        "the run %s has format version %u, this program knows versions up to %d; "
+                        "use the program that wrote it, or a later one",
+                        run->name, run->header.version, RUN_FORMAT_VERSION);
     return rc != 0 ? refused(run, rc, 0, check) : 0;
 }
 

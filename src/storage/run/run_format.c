@@ -40,7 +40,7 @@ void run_header_encode(struct run_header *header, void *out)
 int run_header_decode(const void *bytes, struct run_header *out, const char **check)
 {
     memcpy(out, bytes, sizeof *out);
-    *check = "written on a machine of the other byte order, which this program cannot read";
+    *check = "was written on a machine of the other byte order, which this program cannot read";
     if (out->magic == __builtin_bswap64(RUN_HEADER_MAGIC))
         return ERROR_VERSION;
     *check = "run header magic: this is no run";
@@ -49,15 +49,15 @@ int run_header_decode(const void *bytes, struct run_header *out, const char **ch
     *check = "run header checksum";
     if (out->checksum != header_checksum_of(*out))
         return ERROR_CORRUPT;
-    *check = "of a newer format version than this program knows; use the program that wrote it, or "
-             "a later one";
+    *check = "has a newer format version than this program knows";
     if (out->version > RUN_FORMAT_VERSION)
         return ERROR_VERSION;
     *check = "run format version";
     if (out->version < 1)
         return ERROR_CORRUPT;
-    *check = "made with a feature that this program does not know; use the program that wrote it, "
-             "or a later one";
+    *check =
+        "was made with a feature that this program does not know; use the program that wrote it, "
+        "or a later one";
     if (out->flags & ~(uint32_t)RUN_HEADER_COMPRESS)
         return ERROR_VERSION;
     *check = NULL;
@@ -168,8 +168,9 @@ static int sections_check(const struct run_footer *footer, const struct run_sect
             return ERROR_CORRUPT;
         at += section->bytes;
         indexes += section->type == RUN_SECTION_INDEX;
-        *check = "made with a kind of section that this program does not know and that cannot be "
-                 "skipped; use the program that wrote it, or a later one";
+        *check =
+            "was made with a kind of section that this program does not know and that cannot be "
+            "skipped; use the program that wrote it, or a later one";
         if (section->type != RUN_SECTION_INDEX && section->type < RUN_SECTION_CALLER &&
             section->flags & RUN_SECTION_REQUIRED)
             return ERROR_VERSION;

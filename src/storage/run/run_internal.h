@@ -49,7 +49,7 @@ int run__index_extent(const struct run *run, const struct run_block_iter *index,
 int run__block_read(const struct run *run, const struct run_extent *extent,
                     struct run_buffers *buffers, unsigned char *key, struct run_block_iter *out);
 
-/* Room that an iterator of the run needs for its key; not 0. */
+/* Bytes to allocate for an iterator's key: those of the longest one, and not 0. */
 static inline size_t run__key_room(const struct run *run)
 {
     return run->footer.key_bytes_max + 1;
