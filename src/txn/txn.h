@@ -203,9 +203,11 @@ uint64_t txn_snapshot_ts(const struct txn *txn);
 struct txn_worker *txn_worker_of(struct txn *txn);
 bool txn_readonly(const struct txn *txn);
 
-/* Once doomed (by a conflict, invariant 22, or by the caller) every operation returns
- * ERROR_CONFLICT, and commit does, too. */
+/* Once doomed (by a conflict, invariant 22, by having to wait, by another or by the caller) every
+ * operation returns the same code, and so does commit. txn_stopped tells which: 0, ERROR_CONFLICT,
+ * ERROR_WAIT (until txn_rollback_to), ERROR_DEADLOCK or ERROR_CANCELLED. */
 bool txn_doomed(const struct txn *txn);
+int txn_stopped(struct txn *txn);
 void txn_doom(struct txn *txn);
 
 /* Memory of the transaction: gone when it ends. */

@@ -13,7 +13,8 @@
  *      4. wal_begin, timestamp T from the clock, state = preparing at T
  *      5. validation at T; when it fails: state = aborted, nothing was logged, undo
  *      6. append to the log buffer; state = committed at T: this one store makes all versions
- *         visible; wal_end
+ *         visible; list the rows for the next checkpoint and queue the deferred actions, so that
+ *         whoever knows the cut knows of these; wal_end
  *      7. stamp the versions, note what has become garbage, retire the descriptor
  * Between 4 and 6 nothing blocks, allocates or can fail but validation (invariant 4).
  *
@@ -47,6 +48,8 @@ static struct txn_descriptor *descriptor_new(struct txn_worker *worker)
     atomic_init(&descriptor->lock.older, NULL);
     descriptor->lock.size = 0;
     descriptor->lock.flags = VERSION_LOCK | VERSION_TOMBSTONE;
+    descriptor->slot = NULL;
+    descriptor->owner_id = 0;
     descriptor->next_free = NULL;
     return descriptor;
 }
@@ -71,14 +74,17 @@ static void descriptor_done(struct txn *txn)
     txn->descriptor = NULL;
 }
 
-static void txn_clear(struct txn *txn)
+/* All but arena, worker and slot. */
+void txn__clear(struct txn *txn)
 {
     struct arena arena = txn->arena;
     struct txn_worker *worker = txn->worker;
+    struct txn_slot *slot = txn->slot;
     arena_reset(&arena);
     memset(txn, 0, sizeof *txn);
     txn->arena = arena;
     txn->worker = worker;
+    txn->slot = slot;
 }
 
 static void leave_gate(struct txn *txn)
@@ -86,42 +92,63 @@ static void leave_gate(struct txn *txn)
     if (txn->readonly)
         return;
     if (txn->exclusive)
-        txn__gate_open(txn->worker);
+        txn__gate_open(txn->worker->system, txn->slot);
     else
-        txn__gate_leave_writer(txn->worker);
+        txn__gate_leave_writer(txn->slot);
 }
 
-int txn_begin(struct txn_worker *worker, const struct txn_options *options, struct txn **out)
+static void enter_gate(struct txn *txn, bool exclusive)
 {
-    struct txn *txn = &worker->txn;
-    ASSERT(!txn->active);
+    txn->exclusive = exclusive && !txn->readonly;
+    if (txn->exclusive)
+        txn__gate_close(txn->worker, txn->slot);
+    else if (!txn->readonly)
+        txn__gate_enter_writer(txn->worker->system, txn->slot);
+}
+
+int txn__begin_at(struct txn_worker *worker, struct txn *txn, struct txn_slot *slot,
+                  const struct txn_options *options)
+{
+    ASSERT(worker->current == NULL);
     if (!options->readonly && wal_failed(worker->system->wal))
         return diag_set(ERROR_LOG_FAILED,
                         "the write-ahead log failed (%s); writes are refused until restart",
                         wal_failure(worker->system->wal));
-    if (!options->readonly) {
-        if (options->exclusive)
-            txn__gate_close(worker);
-        else
-            txn__gate_enter_writer(worker);
-    }
-    epoch_enter(worker->thread.epoch);
     txn->level = options->level;
     txn->readonly = options->readonly;
-    txn->exclusive = options->exclusive && !options->readonly;
-    txn->descriptor = NULL;
+    txn->at_durable = options->readonly && options->durable;
+    txn->at_visible = options->readonly && !options->latest;
+    txn->owner = options->owner;
+    txn->owner_given = options->owner != NULL;
+    txn->session_id = options->session_id;
+    enter_gate(txn, options->exclusive);
+    epoch_enter(worker->thread.epoch);
     if (!txn->readonly && (txn->descriptor = descriptor_new(worker)) == NULL) {
         epoch_leave(worker->thread.epoch);
         leave_gate(txn);
         return diag_set(ERROR_MEMORY, "no memory for a transaction");
     }
     txn->active = true;
+    worker->current = txn;
     worker->begun++;
-    txn->snapshot = txn__snapshot_take(worker, options->readonly && !options->latest);
+    store_relaxed(&slot->cancel, 0);
+    store_relaxed(&slot->begun, load_relaxed(&slot->begun) + 1);
+    store_relaxed(&slot->session_id, options->session_id);
+    store_relaxed(&slot->readonly, options->readonly);
+    txn__snapshot_take(txn);
     if (txn->descriptor != NULL)
         txn->descriptor->begin_order = txn->snapshot;
-    *out = txn;
     return 0;
+}
+
+int txn_begin(struct txn_worker *worker, const struct txn_options *options, struct txn **out)
+{
+    int rc = txn__begin_at(worker, &worker->txn, worker->slot, options);
+    if (rc != 0)
+        txn__clear(&worker->txn);
+    else
+        *out = &worker->txn;
+    return rc;
 }
 
 /* The common end: the snapshot, the epoch, the gate, the arena. */
@@ -129,16 +156,23 @@ static void txn_end(struct txn *txn)
 {
     struct txn_worker *worker = txn->worker;
     worker->seen_ts = txn->seen_ts;
-    txn__snapshot_drop(worker);
+    worker->current = NULL;
+    txn__snapshot_drop(txn->slot);
     leave_gate(txn);
     epoch_leave(worker->thread.epoch);
-    txn_clear(txn);
+    if (txn->owner != NULL)
+        txn__locks_end(txn);
+    if (txn->opened)
+        txn__open_end(txn);
+    else
+        txn__clear(txn);
 }
 
 /* Undo, for rollback and for a commit that failed; the versions are invisible from the first store
  * on. */
-static void abort_writes(struct txn *txn)
+void txn__abort_writes(struct txn *txn)
 {
+    txn__deferred_drop(txn, 0);
     if (txn->descriptor == NULL)
         return;
     store_release(&txn->descriptor->state, STATE_ABORTED);
@@ -149,9 +183,11 @@ static void abort_writes(struct txn *txn)
 
 void txn_rollback(struct txn *txn)
 {
-    ASSERT(txn->active);
-    abort_writes(txn);
-    txn__count(&txn->worker->counters->rollbacks);
+    ASSERT(txn->active && txn->worker->current == txn);
+    struct txn_counters *counters = txn->worker->counters;
+    txn__abort_writes(txn);
+    txn__count(&counters->rollbacks);
+    txn__count(&counters->aborts[txn->stop == 0 ? TXN_CAUSE_ROLLBACK : txn->cause]);
     txn_end(txn);
 }
 
@@ -165,15 +201,17 @@ static int commit_failed(struct txn *txn, int code)
 static void stamp_versions(struct txn *txn, uint64_t ts)
 {
     for (size_t i = 0; i < txn->writes.count; i++)
-        store_release(&txn->writes.items[i].version->stamp, ts);
+        if (!(txn->writes.items[i].version->flags & VERSION_LOCK))
+            store_release(&txn->writes.items[i].version->stamp, ts);
 }
 
 static void note_garbage(struct txn *txn, uint64_t ts)
 {
     for (size_t i = 0; i < txn->writes.count; i++) {
         struct txn_write *write = &txn->writes.items[i];
-        if (load_relaxed(&write->version->older) != NULL ||
-            (write->version->flags & VERSION_TOMBSTONE))
+        if (!(write->version->flags & VERSION_LOCK) &&
+            (load_relaxed(&write->version->older) != NULL ||
+             (write->version->flags & VERSION_TOMBSTONE)))
             txn__garbage_add(txn->worker, write->head, write->row, ts);
     }
 }
@@ -189,13 +227,19 @@ static int commit_at_timestamp(struct txn *txn, const char *redo, size_t redo_si
     uint64_t ts = wal_clock_next(worker->system->wal);
     store_release(&descriptor->state, ts << STATE_TS_SHIFT | STATE_PREPARING);
     bool gate_validated = txn->exclusive && txn__read_count(txn) > READS_MAX;
-    if (!gate_validated && !txn__validate(txn, ts)) {
+    int rc = gate_validated ? 0 : txn__validate(txn, ts);
+    if (rc == 0 && load_seq_cst(&worker->system->spaces_locked) != 0 && txn__space_locked(txn))
+        rc = txn__conflict(txn, TXN_CAUSE_WAIT);
+    if (rc != 0) {
         store_release(&descriptor->state, STATE_ABORTED);
         wal_end(worker->log);
-        return txn__conflict(txn);
+        return rc;
     }
     wal_append(worker->log, ts, redo, redo_size);
     store_release(&descriptor->state, ts << STATE_TS_SHIFT | STATE_COMMITTED);
+    txn__changes_list(worker, txn->writes.items, txn->writes.count);
+    if (txn->deferred.count > 0)
+        txn__deferred_commit(txn, ts);
     wal_end(worker->log);
     *ts_out = ts;
     return 0;
@@ -208,41 +252,70 @@ static int validate_beforehand(struct txn *txn)
     if (reads <= READS_PREVALIDATE)
         return 0;
     if (reads > READS_MAX && !txn->exclusive) {
-        if (!txn__gate_upgrade(txn->worker))
-            return txn__conflict(txn);
+        if (!txn__gate_upgrade(txn->worker, txn->slot))
+            return txn__conflict(txn, TXN_CAUSE_READ);
         txn->exclusive = true;
     }
-    return txn__validate(txn, wal_clock(txn->worker->system->wal)) ? 0 : txn__conflict(txn);
+    return txn__validate(txn, wal_clock(txn->worker->system->wal));
+}
+
+/* A transaction that only queued actions has a timestamp as well, and nothing in the log. */
+static int commit_deferred_only(struct txn *txn)
+{
+    struct txn_worker *worker = txn->worker;
+    wal_begin(worker->log);
+    uint64_t ts = wal_clock_next(worker->system->wal);
+    txn__deferred_commit(txn, ts);
+    wal_end(worker->log);
+    txn__saw(txn, ts);
+    return 0;
+}
+
+/* Nothing was written: what it read was consistent at its snapshot. */
+static int commit_nothing(struct txn *txn)
+{
+    if (txn->deferred.count > 0)
+        commit_deferred_only(txn);
+    txn__abort_writes(txn);
+    txn__count(&txn->worker->counters->commits);
+    txn_end(txn);
+    return 0;
+}
+
+/* Step 2. */
+static int commit_prepare(struct txn *txn, char **redo, size_t *size)
+{
+    if (!txn__changes_reserve(txn->worker, txn->writes.count))
+        return diag_set(ERROR_MEMORY, "no memory to list %zu changed rows", txn->writes.count);
+    *size = txn__redo_size(txn);
+    *redo = arena_alloc(&txn->arena, *size);
+    if (*redo == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a redo record of %zu bytes", *size);
+    txn__redo_write(txn, *redo);
+    return wal_reserve(txn->worker->log, *size);
 }
 
 int txn_commit(struct txn *txn)
 {
-    ASSERT(txn->active);
-    if (txn->doomed)
-        return commit_failed(txn, ERROR_CONFLICT);
-    txn__unlock_row(txn);
-    if (txn->writes.count == 0) {
-        abort_writes(txn);
-        txn__count(&txn->worker->counters->commits);
-        txn_end(txn);
-        return 0;
-    }
-    int rc = validate_beforehand(txn);
+    ASSERT(txn->active && txn->worker->current == txn);
+    int rc = txn__stopped(txn);
     if (rc != 0)
         return commit_failed(txn, rc);
-    size_t size = txn__redo_size(txn);
-    char *redo = arena_alloc(&txn->arena, size);
-    if (redo == NULL)
-        return commit_failed(
-            txn, diag_set(ERROR_MEMORY, "no memory for a redo record of %zu bytes", size));
-    txn__redo_write(txn, redo);
-    if ((rc = wal_reserve(txn->worker->log, size)) != 0)
-        return commit_failed(txn, rc);
+    txn__unlock_row(txn);
+    if (!txn_has_writes(txn))
+        return commit_nothing(txn);
+    if (txn->lock_writes > 0)
+        txn__unlock_versions(txn, true);
     uint64_t ts = 0;
-    if ((rc = commit_at_timestamp(txn, redo, size, &ts)) != 0)
+    char *redo = NULL;
+    size_t size = 0;
+    if ((rc = validate_beforehand(txn)) != 0 || (rc = commit_prepare(txn, &redo, &size)) != 0 ||
+        (rc = commit_at_timestamp(txn, redo, size, &ts)) != 0)
         return commit_failed(txn, rc);
     stamp_versions(txn, ts);
     note_garbage(txn, ts);
+    if (txn->lock_writes > 0)
+        txn__unlock_versions(txn, false);
     txn__saw(txn, ts);
     if (txn->on_commit != NULL)
         txn->on_commit(txn, txn->on_commit_arg);
@@ -283,12 +356,17 @@ bool txn_readonly(const struct txn *txn)
 
 bool txn_doomed(const struct txn *txn)
 {
-    return txn->doomed;
+    return txn->stop != 0;
+}
+
+int txn_stopped(struct txn *txn)
+{
+    return txn__stopped(txn);
 }
 
 void txn_doom(struct txn *txn)
 {
-    txn->doomed = true;
+    txn__stop(txn, ERROR_CONFLICT, TXN_CAUSE_WRITE);
 }
 
 struct arena *txn_arena(struct txn *txn)
@@ -303,5 +381,5 @@ uint64_t txn_worker_begun(const struct txn_worker *worker)
 
 struct txn *txn_current(struct txn_worker *worker)
 {
-    return worker->txn.active ? &worker->txn : NULL;
+    return worker->current;
 }

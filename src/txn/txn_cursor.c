@@ -55,8 +55,7 @@ static void tree_start(struct tree_cursor *cursor, struct tree *tree, const stru
         tree_cursor_until(cursor, until, until_size, until_inclusive);
 }
 
-/* Copies a bound into the transaction's arena; false when memory is out. */
-static bool bound_keep(struct txn *txn, const void **key, size_t size)
+bool txn__bound_keep(struct txn *txn, const void **key, size_t size)
 {
     if (*key == NULL)
         return true;
@@ -75,8 +74,8 @@ static struct txn_range_read *range_read_new(struct txn *txn, const struct txn_i
     if (read == NULL)
         return NULL;
     *read = (struct txn_range_read){.next = txn->ranges, .index = *index, .range = *range};
-    if (!bound_keep(txn, &read->range.lower, range->lower_size) ||
-        !bound_keep(txn, &read->range.upper, range->upper_size))
+    if (!txn__bound_keep(txn, &read->range.lower, range->lower_size) ||
+        !txn__bound_keep(txn, &read->range.upper, range->upper_size))
         return NULL;
     txn->ranges = read;
     return read;
@@ -92,7 +91,8 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
     if (txn->level == TXN_SERIALIZABLE && !txn->readonly) {
         cursor->read = range_read_new(txn, index, range);
         if (cursor->read == NULL)
-            txn->doomed = true; /* what it reads could not be validated; the next call says so */
+            txn->stop = ERROR_CONFLICT; /* what it reads could not be validated; the next call says
+                                           so */
         else
             cursor->range = cursor->read->range;
     }
@@ -136,7 +136,7 @@ static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
 {
     struct txn *txn = cursor->txn;
     uint64_t stamp;
-    const struct version *seen = txn__visible(row, txn->snapshot, txn->descriptor, true, &stamp);
+    const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
     const struct version *committed = seen;
     uint64_t committed_stamp = stamp;
     if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
@@ -149,15 +149,15 @@ static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
         cursor->read->visible_count++;
     }
     return txn__read_row(txn, cursor->index->head, row,
-                         committed == &txn__version_dead ? NULL : committed);
+                         txn__exists(committed) ? committed_stamp : 0);
 }
 
 int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct version **version)
 {
-    if (cursor->txn->doomed)
-        return ERROR_CONFLICT;
+    int rc = txn__stopped(cursor->txn);
+    if (rc != 0)
+        return rc;
     for (;;) {
-        int rc = 0;
         struct item *item = tree_cursor_next(&cursor->tree, &rc);
         if (rc != 0)
             return rc;
@@ -178,6 +178,8 @@ int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct ve
 
 static bool leaves_unchanged(const struct txn_range_read *range)
 {
+    if (range->leaves_lost)
+        return false;
     for (const struct txn_leaf_read *read = range->leaves; read != NULL; read = read->next)
         if (!tree_leaf_unchanged(read->leaf, read->version))
             return false;

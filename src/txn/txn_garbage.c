@@ -11,11 +11,19 @@
  *   - no registered snapshot is in [a, b), nor may one that is just starting be.
  * The newest committed version of a row always stays (txn_write.c relies on it).
  *
- * A row stands in at most one worker's queue: whoever sets ROW_QUEUED owns its place, and only that
- * worker ends the row. It is looked at when every snapshot has passed the timestamp it was queued
- * for. A row that is updated very often is also shortened in between, above the last cut, where its
+ * Two queues. A commit puts the row into its worker's queue of changed rows, once: whoever sets
+ * ROW_QUEUED owns its place, and only he ends the row. It is looked at when every snapshot has
+ * passed the timestamp it was queued for; or, when some snapshot is held for long, a little later:
+ * then it is shortened to what the snapshots need, and goes to the queue of held rows, where ROW_HELD
+ * stands for its place, until the snapshot has gone; and the next commit may queue it again. So a
+ * snapshot that is held for a minute costs memory for what it must keep, and each commit one look. A
+ * row does not end while it is held by another; of the two owners of places, who gives up his place
+ * last looks after the row: both are bits of one word.
+ *
+ * A row that is updated very often is also shortened in between, above the last cut, where its
  * writers would otherwise pile up versions for as long as a flush takes. ROW_PRUNING keeps two from
- * shortening the same chain.
+ * shortening the same chain. A tombstone that a checkpoint has not covered (ROW_CHANGED, invariant
+ * 19) leaves the queue; txn_change_done puts it there again.
  */
 #include "txn/txn_private.h"
 
@@ -23,29 +31,50 @@
 
 #include "base/error.h"
 
-enum { COLLECT_EVERY = 32, COLLECT_BUDGET = 96, HOT_EVERY = 16, SNAPSHOTS_MAX = 256 };
-
-struct points {
-    uint64_t now; /* what begins later is at least this; lowered by snapshots that are starting */
-    uint64_t durable; /* D */
-    uint64_t cut;     /* C of the last cut */
-    uint64_t horizon; /* the smallest of all */
-    unsigned count;
-    uint64_t snapshots[SNAPSHOTS_MAX];
+enum {
+    COLLECT_EVERY = 32,
+    COLLECT_BUDGET = 96,
+    HOT_EVERY = 16,
+    HELD_AFTER = 1024 /* timestamps that a row waits for a snapshot to go before it is shortened */
 };
 
-/* False while a cut is being taken, or there are too many snapshots to list. */
-static bool points_take(struct txn_worker *worker, struct points *points)
+static void snapshots_sort(uint64_t *snapshots, unsigned count)
+{
+    for (unsigned i = 1; i < count; i++) {
+        uint64_t snapshot = snapshots[i];
+        unsigned place = i;
+        for (; place > 0 && snapshots[place - 1] > snapshot; place--)
+            snapshots[place] = snapshots[place - 1];
+        snapshots[place] = snapshot;
+    }
+}
+
+static bool snapshots_reserve(struct garbage_points *points, unsigned count)
+{
+    if (points->capacity >= count)
+        return true;
+    uint64_t *grown = realloc(points->snapshots, 2 * count * sizeof *grown);
+    if (grown == NULL)
+        return false;
+    points->snapshots = grown;
+    points->capacity = 2 * count;
+    return true;
+}
+
+/* False while a cut is being taken. */
+static bool points_take(struct txn_worker *worker)
 {
     struct txn_system *system = worker->system;
+    struct garbage_points *points = &worker->points;
     points->now = wal_clock(system->wal);
     points->count = 0;
     fence_seq_cst(&worker->slot->snapshot);
-    if (!wal_cut_state(system->wal, &points->cut))
+    uint32_t high = load_seq_cst(&system->slot_high);
+    if (!wal_cut_state(system->wal, &points->cut) || !snapshots_reserve(points, high))
         return false;
     points->durable = wal_durable_ts(system->wal);
     uint64_t lowest = points->durable;
-    for (unsigned i = 0; i < system->worker_max; i++) {
+    for (uint32_t i = 0; i < high; i++) {
         uint64_t snapshot = load_seq_cst(&system->slots[i].snapshot);
         if (snapshot == SNAPSHOT_NONE)
             continue;
@@ -54,27 +83,38 @@ static bool points_take(struct txn_worker *worker, struct points *points)
             if (snapshot < points->now)
                 points->now = snapshot;
         } else {
-            if (points->count == SNAPSHOTS_MAX)
-                return false;
             points->snapshots[points->count++] = snapshot;
         }
         if (snapshot < lowest)
             lowest = snapshot;
     }
+    snapshots_sort(points->snapshots, points->count);
     points->horizon = lowest < points->now ? lowest : points->now;
     return true;
 }
 
-static bool needed(const struct points *points, uint64_t ts, uint64_t successor_ts)
+/* The first snapshot that is not below ts. */
+static unsigned snapshot_find(const struct garbage_points *points, uint64_t ts)
+{
+    unsigned low = 0, high = points->count;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (points->snapshots[middle] < ts)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool needed(const struct garbage_points *points, uint64_t ts, uint64_t successor_ts)
 {
     if (successor_ts > points->now)
         return true;
     if (successor_ts > points->durable && ts <= points->cut)
         return true;
-    for (unsigned i = 0; i < points->count; i++)
-        if (ts <= points->snapshots[i] && points->snapshots[i] < successor_ts)
-            return true;
-    return false;
+    unsigned n = snapshot_find(points, ts);
+    return n < points->count && points->snapshots[n] < successor_ts;
 }
 
 /* The commit timestamp, or 0 for a version that is not committed. */
@@ -108,7 +148,7 @@ static void version_drop(struct txn_worker *worker, struct head *head, struct ro
 /* Unlinks what is not needed. `only_above_cut`: stops at the last cut, for a row that is being
  * updated all the time. */
 static void chain_prune(struct txn_worker *worker, struct head *head, struct row *row,
-                        const struct points *points, bool only_above_cut)
+                        const struct garbage_points *points, bool only_above_cut)
 {
     if (atomic_fetch_or_explicit(&row->state, ROW_PRUNING, memory_order_acquire) & ROW_PRUNING)
         return;
@@ -131,6 +171,8 @@ static void chain_prune(struct txn_worker *worker, struct head *head, struct row
     }
     atomic_fetch_and_explicit(&row->state, ~(uint32_t)ROW_PRUNING, memory_order_release);
 }
+
+static bool row_has_garbage(struct row *row, uint64_t *ts);
 
 static bool queue_push(struct garbage_queue *queue, struct garbage_entry entry)
 {
@@ -162,9 +204,15 @@ void txn__garbage_add(struct txn_worker *worker, struct head *head, struct row *
         row_requeue(worker, head, row, ts);
         return;
     }
-    struct points points;
-    if (random_below(&worker->random, HOT_EVERY) == 0 && points_take(worker, &points))
-        chain_prune(worker, head, row, &points, true);
+    if (random_below(&worker->random, HOT_EVERY) == 0 && points_take(worker))
+        chain_prune(worker, head, row, &worker->points, true);
+}
+
+void txn__changes_adopt(struct txn_worker *worker, struct head *head, struct row *row)
+{
+    uint64_t ts;
+    if (row_has_garbage(row, &ts))
+        txn__garbage_add(worker, head, row, ts);
 }
 
 struct row_end {
@@ -204,9 +252,11 @@ static void row_retire(struct txn_worker *worker, const struct head *head, struc
 
 /* True when the row has ended and is gone. */
 static bool row_try_end(struct txn_worker *worker, struct head *head, struct row *row,
-                        const struct points *points)
+                        const struct garbage_points *points)
 {
     struct row_end end = {load_acquire(&row->newest)};
+    if (load_seq_cst(&row->state) & (ROW_CHANGED | ROW_HELD))
+        return false;
     if (end.last != NULL) {
         uint64_t ts = committed_ts(end.last);
         bool ended = ts != 0 && (end.last->flags & VERSION_TOMBSTONE) && ts <= points->horizon &&
@@ -237,53 +287,114 @@ static bool row_has_garbage(struct row *row, uint64_t *ts)
            (load_acquire(&version->older) != NULL || (version->flags & VERSION_TOMBSTONE));
 }
 
-static void row_collect(struct txn_worker *worker, struct garbage_entry *entry,
-                        const struct points *points)
+/* Whether the queue is the place for the row, or somebody else looks after what it has. */
+static bool row_is_left(const struct row *row)
 {
-    struct row *row = entry->row;
-    chain_prune(worker, entry->head, row, points, false);
-    if (row_try_end(worker, entry->head, row, points))
-        return;
+    uint32_t state = load_seq_cst(&row->state);
+    if (state & ROW_HELD)
+        return true;
+    struct version *top = load_acquire(&row->newest);
+    return (state & ROW_CHANGED) && top != NULL && load_acquire(&top->older) == NULL;
+}
+
+/* Gives up the place in the queue of changed rows. A commit that came in between has seen the row
+ * queued and left it to us: look again. `held_ts`: what the row is held for. */
+static void row_leave(struct txn_worker *worker, struct head *head, struct row *row,
+                      uint64_t held_ts)
+{
     uint64_t ts;
-    if (row_has_garbage(row, &ts)) {
-        row_requeue(worker, entry->head, row, ts);
-        return;
-    }
-    /* A commit that came in between has seen the row queued and left it to us: look again after
-     * giving up the place. */
     atomic_fetch_and(&row->state, ~(uint32_t)ROW_QUEUED);
-    if (row_has_garbage(row, &ts))
-        txn__garbage_add(worker, entry->head, row, ts);
+    if (row_has_garbage(row, &ts) && ts != held_ts && !row_is_left(row))
+        txn__garbage_add(worker, head, row, ts);
+}
+
+/* Puts the row among those that wait for a snapshot. */
+static void row_hold(struct txn_worker *worker, struct head *head, struct row *row, uint64_t ts)
+{
+    if (!(atomic_fetch_or(&row->state, ROW_HELD) & ROW_HELD) &&
+        !queue_push(&worker->held, (struct garbage_entry){head, row, ts}))
+        atomic_fetch_and(&row->state, ~(uint32_t)ROW_HELD); /* left to its next writer */
+    row_leave(worker, head, row, ts);
+}
+
+/* Looks at a row whose ROW_QUEUED the worker owns. */
+static void row_collect(struct txn_worker *worker, struct head *head, struct row *row)
+{
+    const struct garbage_points *points = &worker->points;
+    uint64_t ts;
+    chain_prune(worker, head, row, points, false);
+    if (row_try_end(worker, head, row, points))
+        return;
+    if (!row_has_garbage(row, &ts) || row_is_left(row))
+        row_leave(worker, head, row, 0);
+    else if (ts > points->durable || ts <= points->horizon)
+        row_requeue(worker, head, row, ts);
+    else
+        row_hold(worker, head, row, ts);
+}
+
+static struct garbage_entry queue_pop(struct garbage_queue *queue)
+{
+    struct garbage_entry entry = queue->entries[queue->head];
+    queue->head = (queue->head + 1) & (queue->capacity - 1);
+    queue->count--;
+    return entry;
+}
+
+/* A held row whose snapshot has gone. */
+static void row_release(struct txn_worker *worker, struct garbage_entry entry)
+{
+    struct row *row = entry.row;
+    uint32_t queued = atomic_fetch_or(&row->state, ROW_QUEUED) & ROW_QUEUED;
+    uint32_t before = atomic_fetch_and(&row->state, ~(uint32_t)ROW_HELD);
+    if (queued && !(before & ROW_QUEUED)) /* its owner has left it to us in between */
+        queued = atomic_fetch_or(&row->state, ROW_QUEUED) & ROW_QUEUED;
+    if (!queued)
+        row_collect(worker, entry.head, row);
+}
+
+static void collect_held(struct txn_worker *worker, size_t budget)
+{
+    struct garbage_queue *queue = &worker->held;
+    while (budget-- > 0 && queue->count > 0 &&
+           queue->entries[queue->head].ts <= worker->points.horizon)
+        row_release(worker, queue_pop(queue));
+}
+
+static void collect_changed(struct txn_worker *worker, size_t budget)
+{
+    struct garbage_queue *queue = &worker->garbage;
+    const struct garbage_points *points = &worker->points;
+    for (size_t seen = queue->count; budget-- > 0 && seen > 0 && queue->count > 0; seen--) {
+        uint64_t ts = queue->entries[queue->head].ts;
+        bool late = ts <= points->durable && points->now - ts > HELD_AFTER;
+        if (ts > points->horizon && !late)
+            break;
+        struct garbage_entry entry = queue_pop(queue);
+        row_collect(worker, entry.head, entry.row);
+    }
 }
 
 static void collect(struct txn_worker *worker, size_t budget)
 {
-    struct garbage_queue *queue = &worker->garbage;
-    struct points points;
-    if (queue->count == 0 || !points_take(worker, &points))
+    if ((worker->garbage.count == 0 && worker->held.count == 0) || !points_take(worker))
         return;
     epoch_enter(worker->thread.epoch);
-    size_t seen = queue->count;
-    while (budget-- > 0 && seen-- > 0 && queue->count > 0) {
-        struct garbage_entry entry = queue->entries[queue->head];
-        if (entry.ts > points.horizon)
-            break;
-        queue->head = (queue->head + 1) & (queue->capacity - 1);
-        queue->count--;
-        row_collect(worker, &entry, &points);
-    }
+    collect_held(worker, budget);
+    collect_changed(worker, budget);
     epoch_leave(worker->thread.epoch);
 }
 
 size_t txn_collect(struct txn_worker *worker, size_t budget)
 {
     struct txn_slot *slot = worker->slot;
-    if (!worker->txn.active) {
+    if (worker->current == NULL) {
         /* The owner of the gate may be looking at our queue: then later. */
         atomic_exchange(&slot->writing, 1);
         if (load_seq_cst(&worker->system->gate) == 0) {
             collect(worker, budget);
-            store_relaxed(&worker->counters->rows_queued, worker->garbage.count);
+            store_relaxed(&worker->counters->rows_queued,
+                          worker->garbage.count + worker->held.count);
         }
         store_release(&slot->writing, 0);
     }
@@ -315,17 +426,27 @@ void txn_collect_forget(struct txn *txn, const struct head *head)
     ASSERT(txn->exclusive);
     struct txn_system *system = txn->worker->system;
     for (unsigned i = 0; i < system->worker_max; i++)
-        if (system->workers[i] != NULL)
+        if (system->workers[i] != NULL) {
             queue_forget(&system->workers[i]->garbage, head);
+            queue_forget(&system->workers[i]->held, head);
+        }
+    txn__changes_forget(system, head);
+}
+
+static void queue_destroy(struct garbage_queue *queue, uint32_t place)
+{
+    for (size_t i = 0; i < queue->count; i++) {
+        struct garbage_entry *entry = &queue->entries[(queue->head + i) & (queue->capacity - 1)];
+        atomic_fetch_and(&entry->row->state, ~place);
+    }
+    free(queue->entries);
+    *queue = (struct garbage_queue){NULL, 0, 0, 0};
 }
 
 void txn__garbage_destroy(struct txn_worker *worker)
 {
-    struct garbage_queue *queue = &worker->garbage;
-    for (size_t i = 0; i < queue->count; i++) {
-        struct garbage_entry *entry = &queue->entries[(queue->head + i) & (queue->capacity - 1)];
-        atomic_fetch_and(&entry->row->state, ~(uint32_t)ROW_QUEUED);
-    }
-    free(queue->entries);
-    *queue = (struct garbage_queue){NULL, 0, 0, 0};
+    queue_destroy(&worker->garbage, ROW_QUEUED);
+    queue_destroy(&worker->held, ROW_HELD);
+    free(worker->points.snapshots);
+    worker->points = (struct garbage_points){.snapshots = NULL};
 }

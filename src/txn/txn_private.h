@@ -6,8 +6,11 @@
  * What the files of txn share among themselves. See README.md for the picture and txn.h for the
  * contract.
  */
+#include <pthread.h>
+
 #include "base/assert.h"
 #include "base/random.h"
+#include "txn/lock.h"
 #include "txn/txn.h"
 
 /*
@@ -25,15 +28,25 @@ enum {
     STATE_TS_SHIFT = 2
 };
 
-/* VERSION_LOCK: a placeholder that tags a row and carries nothing: readers go on to the older
- * version (invariant 11). */
-enum { VERSION_LOCK = 2 };
+/*
+ * Further flags of a version. VERSION_LOCK: it tags a row and carries nothing: readers go on to the
+ * older version (invariant 11). VERSION_OPEN: its bytes are still being written by the transaction,
+ * so nobody else looks at them before it has committed.
+ */
+enum { VERSION_LOCK = 2, VERSION_OPEN = 4 };
+
+/* Further states of a row. ROW_CHANGED: listed for the next checkpoint, or being written by one: it
+ * does not end (invariant 19). ROW_HELD: stands in the list of some worker's rows that wait for a
+ * snapshot to go. */
+enum { ROW_CHANGED = 8, ROW_HELD = 16 };
 
 /* A tag points to one of these. Retired through epochs, since readers may hold the tag longer than
  * the transaction runs. */
 struct txn_descriptor {
     _Atomic uint64_t state;
-    uint64_t begin_order; /* of two that race for a unique key the later one yields */
+    uint64_t begin_order;  /* of two that race for a unique key the later one yields */
+    struct txn_slot *slot; /* of a transaction that can be parked; else NULL */
+    uint64_t owner_id;     /* of the lock owner of such a one: who meets its tag waits for that */
     struct txn_descriptor *next_free;
     struct version lock; /* the placeholder of txn_get_for_update */
 };
@@ -46,49 +59,128 @@ struct txn_descriptor {
 #define SNAPSHOT_NONE     UINT64_MAX
 #define SNAPSHOT_STARTING (UINT64_C(1) << 62)
 
+struct txn;
 struct txn_slot {
     CACHE_ALIGNED _Atomic uint64_t snapshot;
     _Atomic uint32_t used;
+    _Atomic uint32_t phase;  /* enum txn_phase, of a transaction of txn_open */
+    _Atomic uint32_t cancel; /* a code that others want the transaction to end with, or 0 */
+    _Atomic uint32_t readonly;
+    _Atomic uint64_t begun; /* counts the transactions that had the slot */
+    _Atomic uint64_t session_id;
+    _Atomic uint64_t began_ns; /* of a transaction of txn_open; of others as sampled_begun says */
+    struct txn *parked;        /* whose slot it is; for who has claimed it */
     CACHE_ALIGNED _Atomic uint32_t writing;
+    /* Samples of those who ask for ages: `begun` when they first saw it, and when that was. */
+    _Atomic uint64_t sampled_begun, sampled_ns;
 };
 
+/*
+ * Phases of a transaction of txn_open. Whoever brings it from parked to another phase by
+ * compare-and-swap has it to himself: its own thread to run it, another to roll it back.
+ *
+ *      running <──> parked ──> claimed ──> ended
+ */
+enum txn_phase { PHASE_NONE, PHASE_RUNNING, PHASE_PARKED, PHASE_CLAIMED, PHASE_ENDED };
+
 _Static_assert(sizeof(struct txn_slot) == 2 * CACHE_LINE_SIZE, "no slot shares a line (28)");
+
+/* Conflicts by place: Metwally's space saving with so many places. */
+enum { CONFLICT_PLACES = 64 };
+struct conflict_table {
+    pthread_mutex_t mutex; /* the owner's and that of who asks; a conflict is a slow path */
+    unsigned count;
+    struct txn_conflict places[CONFLICT_PLACES];
+};
 
 /* Striped statistics, written by the worker, read by anyone. */
 struct txn_counters {
     CACHE_ALIGNED _Atomic uint64_t commits;
     _Atomic uint64_t rollbacks, conflicts, retries, gate_entries, rows_queued;
+    _Atomic uint64_t aborts[TXN_CAUSE_MAX];
 };
+
+/* Rows that a worker's commits have changed. The owner adds, a checkpoint takes. */
+struct change_list {
+    CACHE_ALIGNED _Atomic uint32_t latch;
+    struct txn_changes rows; /* with room for `reserved` more at least, from the reservation on */
+    size_t reserved;
+};
+
+/* A deferred action. Those of one worker are queued in order of their timestamps. */
+struct deferred {
+    struct deferred *next;
+    uint64_t ts;
+    unsigned kind;
+    size_t size;
+    char data[];
+};
+
+/* Of a worker: actions of committed transactions. The owner adds at the end, between wal_begin and
+ * wal_end; who runs them takes from the beginning. */
+struct deferred_queue {
+    CACHE_ALIGNED pthread_mutex_t mutex;
+    struct deferred *first, **last;
+};
+
+/* A space's locks are looked at by writers that hold none: by the hash of the space's name. */
+enum { LOCK_FLAGS = 64 };
 
 struct txn_system {
     struct wal *wal;
     struct heap *heap;
     struct epoch_domain *epochs;
+    struct clock *clock;
+    struct lock_table *locks;
     unsigned worker_max;
+    unsigned slot_max; /* worker_max, and behind them those of parked transactions */
     struct txn_slot *slots;
     struct txn_counters *counters;
+    struct conflict_table *conflicts; /* one a worker, as the following */
+    struct change_list *changes;
+    struct deferred_queue *deferred;
     struct txn_worker **workers; /* by number; NULL where none is open. Changed by writers, read by
                                     the owner of the gate. */
     /* The exclusive gate: 0 open, else 1 + the number of the worker that owns it (invariant 24). */
     CACHE_ALIGNED _Atomic uint32_t gate;
+    /* Slots from here on have never been used: who scans stops there. */
+    CACHE_ALIGNED _Atomic uint32_t slot_high;
+    _Atomic uint32_t open; /* transactions of txn_open */
+    /* How many rows are locked for sharing, or spaces for sharing or exclusively: writers that hold
+     * no locks look here after each write, and at space_locked when they commit. */
+    CACHE_ALIGNED _Atomic uint32_t locked[LOCK_FLAGS];
+    _Atomic uint32_t space_locked[LOCK_FLAGS];
+    _Atomic uint32_t spaces_locked; /* the sum of these */
+    pthread_mutex_t lock_mutex;     /* guards what follows; innermost */
+    uint64_t *locked_spaces;        /* names of spaces that are locked as a whole */
+    size_t locked_count, locked_capacity;
+    /* Deferred actions: how many wait; who runs them. */
+    CACHE_ALIGNED _Atomic uint64_t deferred_count;
+    _Atomic uint64_t deferred_done;
+    pthread_mutex_t deferred_mutex;
 };
 
 struct txn_write {
     struct head *head;
     struct row *row;
     struct version *version; /* own, uncommitted */
+    bool covered;            /* by a lock of the transaction's in the lock table */
 };
 
+/* What was read of a row. */
 struct txn_read {
     struct head *head;
     struct row *row;
-    const struct version *version; /* seen at the snapshot; NULL: none visible */
+    uint64_t ts; /* of the version that was visible; 0: none was, or a tombstone */
 };
 
-struct txn_absent {
+/* The same by key: of a key without a row, or of a row that may be freed while the transaction is
+ * parked. */
+struct txn_keyed {
     struct head *head;
     const void *key;
     size_t key_size;
+    uint64_t ts; /* 0: none was visible */
 };
 
 struct txn_leaf_read {
@@ -104,6 +196,7 @@ struct txn_range_read {
     struct txn_index index;
     struct txn_range range; /* the bound on the far side is moved to where the cursor stopped */
     struct txn_leaf_read *leaves;
+    bool leaves_lost; /* they may have been freed while the transaction was parked */
     uint64_t visible_sum;
     uint64_t visible_count;
 };
@@ -117,17 +210,26 @@ struct txn_range_read {
 
 struct txn {
     struct txn_worker *worker;
+    struct txn_slot *slot; /* the worker's, or one of its own */
     struct txn_descriptor *descriptor;
     enum txn_level level;
-    bool active, readonly, exclusive, doomed;
-    bool published; /* others may have seen a tag of this transaction */
+    int stop; /* what every operation returns: 0, ERROR_CONFLICT, ERROR_WAIT, ERROR_DEADLOCK,
+                 ERROR_CANCELLED */
+    bool active, readonly, exclusive;
+    bool opened;                 /* by txn_open */
+    bool at_visible, at_durable; /* where its snapshot was taken */
+    bool published;              /* others may have seen a tag of this transaction */
+    bool waiting;                /* its owner is queued: it keeps its locks when it ends */
+    enum txn_cause cause;        /* why it is doomed */
     uint64_t snapshot;
     uint64_t seen_ts;
     struct arena arena;
     TXN_VECTOR(struct txn_write) writes;
+    size_t lock_writes; /* of them, versions that only lock */
     TXN_VECTOR(struct txn_read) reads;
     TXN_VECTOR(struct txn_read) depends;
-    TXN_VECTOR(struct txn_absent) absents;
+    TXN_VECTOR(struct txn_keyed) keyed;
+    TXN_VECTOR(struct deferred *) deferred; /* malloc'ed: they outlive it */
     struct txn_range_read *ranges;
     void (*on_commit)(struct txn *txn, void *arg);
     void *on_commit_arg;
@@ -135,6 +237,10 @@ struct txn {
     bool
         lock_used; /* readers may still stand on the placeholder: it serves one row a transaction */
     struct head *locked_head;
+    struct lock_owner *owner; /* NULL: none was needed yet */
+    bool owner_given;         /* by the caller, who lets go of its locks */
+    uint64_t session_id;
+    const char *reason; /* why another has cancelled it: a static string */
 };
 
 struct garbage_entry {
@@ -149,6 +255,16 @@ struct garbage_queue {
     size_t head, count, capacity;
 };
 
+/* What counts as a snapshot when garbage is looked for (txn_garbage.c). */
+struct garbage_points {
+    uint64_t now; /* what begins later is at least this; lowered by snapshots that are starting */
+    uint64_t durable; /* D */
+    uint64_t cut;     /* C of the last cut */
+    uint64_t horizon; /* the smallest of all */
+    unsigned count, capacity;
+    uint64_t *snapshots; /* ascending */
+};
+
 struct txn_worker {
     struct txn_system *system;
     unsigned number;
@@ -156,8 +272,12 @@ struct txn_worker {
     struct txn_counters *counters;
     struct wal_buffer *log;
     struct tree_thread thread;
+    struct txn *current; /* &txn, or one of txn_open; NULL */
     struct txn txn;
-    struct garbage_queue garbage;
+    struct lock_owner *owner;     /* for transactions that bring none; NULL until one needs it */
+    struct garbage_queue garbage; /* rows that have changed */
+    struct garbage_queue held;    /* rows that are as short as some snapshot allows */
+    struct garbage_points points;
     struct txn_descriptor *free_descriptors;
     uint64_t seen_ts;
     uint64_t begun; /* transactions so far */
@@ -174,6 +294,9 @@ static inline struct txn_descriptor *txn__tag_owner(uint64_t stamp)
 {
     return (struct txn_descriptor *)(uintptr_t)(stamp & ~STAMP_TAG);
 }
+
+/* Takes over what others want the transaction to end with; returns it. */
+int txn__cancelled(struct txn *txn);
 
 static inline void txn__count(_Atomic uint64_t *counter)
 {
@@ -219,16 +342,42 @@ static inline bool txn__exists(const struct version *version)
     return version != NULL && !(version->flags & VERSION_TOMBSTONE);
 }
 
+/* Levels at which a statement reads the latest committed, and writes are not checked against a
+ * snapshot. */
+static inline bool txn__latest_level(const struct txn *txn)
+{
+    return txn->level == TXN_READ_COMMITTED || txn->level == TXN_READ_UNCOMMITTED;
+}
+
+/* What an operation returns before it does anything: 0, or why the transaction can't go on. */
+static inline int txn__stopped(struct txn *txn)
+{
+    return txn->stop != 0 || load_relaxed(&txn->slot->cancel) == 0 ? txn->stop
+                                                                   : txn__cancelled(txn);
+}
+
 /* As txn_get under read committed, but the row, or its absence, is validated at commit: what is
  * written on top of it was computed from the latest. */
 int txn__get_validated(struct txn *txn, struct head *head, const void *key, size_t key_size,
                        const struct version **out);
 
-/* Records what a serializable transaction has read. 0 or ERROR_MEMORY. */
-int txn__read_row(struct txn *txn, struct head *head, struct row *row, const struct version *seen);
+/* Records what a serializable transaction has read: the timestamp of the version that exists, or 0.
+ * 0 or ERROR_MEMORY. */
+int txn__read_row(struct txn *txn, struct head *head, struct row *row, uint64_t ts);
 
-/* Whether all that was read is the same at timestamp ts. */
-bool txn__validate(struct txn *txn, uint64_t ts);
+/* The version of a row that the transaction sees at its snapshot, tombstones included; what others
+ * have not committed under TXN_READ_UNCOMMITTED. *stamp as for txn__visible. */
+const struct version *txn__see(const struct txn *txn, const struct row *row, uint64_t ts,
+                               uint64_t *stamp);
+
+/* Copies a bound into the transaction's arena; false when memory is out. */
+bool txn__bound_keep(struct txn *txn, const void **key, size_t size);
+
+/* Turns what was read into something that survives without an epoch. False when memory is out. */
+bool txn__reads_park(struct txn *txn);
+
+/* Whether all that was read is the same at timestamp ts: 0, or ERROR_CONFLICT. */
+int txn__validate(struct txn *txn, uint64_t ts);
 bool txn__range_unchanged(struct txn *txn, struct txn_range_read *range, uint64_t ts);
 size_t txn__read_count(const struct txn *txn);
 
@@ -239,11 +388,71 @@ static inline void txn__saw(struct txn *txn, uint64_t ts)
         txn->seen_ts = ts;
 }
 
-/* Marks the transaction as lost and returns ERROR_CONFLICT. */
-int txn__conflict(struct txn *txn);
+/* Marks the transaction as lost and returns ERROR_CONFLICT. The second counts the place. */
+int txn__conflict(struct txn *txn, enum txn_cause cause);
+int txn__conflict_at(struct txn *txn, enum txn_cause cause, const struct head *head,
+                     const void *key, size_t key_size);
+
+/* Stops the transaction: ERROR_WAIT or ERROR_DEADLOCK from the lock table. */
+int txn__stop(struct txn *txn, int code, enum txn_cause cause);
 
 /* Removes the versions of writes[from..]; the transaction's state is not touched. */
 void txn__undo(struct txn *txn, size_t from);
+
+/* A version with the transaction's tag; NULL when memory is out. The second puts it on top of the
+ * row of this key, or frees it. */
+struct version *txn__version_new(struct txn *txn, uint32_t size, uint32_t flags);
+int txn__write_version(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                       struct version *version, struct row **row_out);
+
+/* Takes the versions that only lock off their rows: before the commit those on top of which there
+ * is another of the transaction (`covered`), and after it the rest. */
+void txn__unlock_versions(struct txn *txn, bool covered);
+
+/* txn_lock.c. The owner that the transaction met at `row` can be parked: queues behind it, and
+ * returns ERROR_WAIT, ERROR_DEADLOCK or, when it has ended meanwhile, ERROR_AGAIN. */
+int txn__wait_for(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                  struct txn_descriptor *owner);
+
+/* After a write, when somebody has locked something in the space: as txn_lock_row, but without a tag.
+ * `space_only`: the intention alone. */
+int txn__lock_cover(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                    bool space_only);
+static inline unsigned txn__lock_flag(const struct head *head)
+{
+    return (head->id * 31 + head->incarnation) % LOCK_FLAGS;
+}
+/* Whether a space that was written without looking is locked by now. Between wal_begin and wal_end.
+ */
+bool txn__space_locked(const struct txn *txn);
+int txn__locks_create(struct txn_system *system, unsigned escalation_rows);
+/* The end of a transaction: lets go of locks, unless its owner waits, or is the caller's. */
+void txn__locks_end(struct txn *txn);
+
+/* txn_park.c: rolls back a parked transaction in the way of an exclusive one, or of a limit. False
+ * when it is not parked (any more). */
+bool txn__claim_and_abort(struct txn_worker *worker, struct txn_slot *slot,
+                          const struct txn_descriptor *descriptor, int code, const char *reason);
+int txn__slot_take(struct txn_system *system, unsigned from, unsigned until, unsigned *number);
+
+/* txn_commit.c */
+void txn__abort_writes(struct txn *txn);
+int txn__begin_at(struct txn_worker *worker, struct txn *txn, struct txn_slot *slot,
+                  const struct txn_options *options);
+void txn__clear(struct txn *txn);
+/* txn_park.c: the end of a transaction of txn_open. */
+void txn__open_end(struct txn *txn);
+
+/* txn_changes.c. `reserve` before the commit, so that listing can't fail. */
+bool txn__changes_reserve(struct txn_worker *worker, size_t count);
+void txn__changes_list(struct txn_worker *worker, const struct txn_write *writes, size_t count);
+void txn__changes_forget(struct txn_system *system, const struct head *head);
+void txn__changes_adopt(struct txn_worker *worker, struct head *head, struct row *row);
+
+/* txn_deferred.c */
+void txn__deferred_commit(struct txn *txn, uint64_t ts);
+void txn__deferred_drop(struct txn *txn, size_t from);
+void txn__deferred_destroy(struct txn_system *system);
 
 /* Takes the placeholder off the row that txn_get_for_update tagged, if it still stands there. */
 void txn__unlock_row(struct txn *txn);
@@ -258,17 +467,17 @@ void txn__row_free(void *row, void *heap_cache);
 void txn__entry_free(void *entry, void *heap_cache);
 void txn__version_retire(struct txn_worker *worker, struct version *version);
 
-/* Snapshots: publish, fence, read again. `at_visible`: at V instead of the clock. Returns the
- * timestamp to read at. */
-uint64_t txn__snapshot_take(struct txn_worker *worker, bool at_visible);
-void txn__snapshot_drop(struct txn_worker *worker);
+/* Snapshots: publish, fence, read again; at the clock, at V or at D as the transaction says. */
+void txn__snapshot_take(struct txn *txn);
+void txn__snapshot_drop(struct txn_slot *slot);
 
-/* The gate (invariant 24). enter_writer waits while somebody else owns it. */
-void txn__gate_enter_writer(struct txn_worker *worker);
-void txn__gate_leave_writer(struct txn_worker *worker);
-void txn__gate_close(struct txn_worker *worker);
-void txn__gate_open(struct txn_worker *worker);
+/* The gate (invariant 24), for a transaction that has this slot. enter_writer waits while somebody
+ * else owns it. */
+void txn__gate_enter_writer(struct txn_system *system, struct txn_slot *slot);
+void txn__gate_leave_writer(struct txn_slot *slot);
+void txn__gate_close(struct txn_worker *worker, struct txn_slot *slot);
+void txn__gate_open(struct txn_system *system, struct txn_slot *slot);
 /* A running writer takes the gate for its commit: false when another owns or wants it. */
-bool txn__gate_upgrade(struct txn_worker *worker);
+bool txn__gate_upgrade(struct txn_worker *worker, struct txn_slot *slot);
 
 #endif

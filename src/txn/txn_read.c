@@ -11,8 +11,12 @@
  * takes the few instructions until it has appended its record.
  *
  * Validation (invariant 16) happens with a commit timestamp T in hand: every row that was read must
- * give the same version at T, not counting own writes; every absent key must still be absent; every
- * range whose leaves have changed is scanned again and must hold the same visible rows.
+ * give the version of the same timestamp at T, not counting own writes; every absent key must still
+ * be absent; every range whose leaves have changed is scanned again and must hold the same visible
+ * rows.
+ *
+ * A transaction that is parked holds no epoch, so rows it has read may end and be freed. It takes
+ * keys and timestamps with it instead of pointers, and scans its ranges again.
  */
 #include "txn/txn_private.h"
 
@@ -69,24 +73,80 @@ const struct version *txn__visible(const struct row *row, uint64_t ts,
     return txn__visible_from(load_acquire(&row->newest), ts, own, with_own, stamp_out);
 }
 
-static int row_record(struct txn *txn, struct head *head, struct row *row,
-                      const struct version *seen)
+/* The newest version of a row that others may look at, committed or not. */
+static const struct version *newest_written(const struct txn *txn, const struct row *row,
+                                            uint64_t *stamp_out)
+{
+    const struct version *version = load_acquire(&row->newest);
+    for (; version != NULL; version = load_acquire(&version->older)) {
+        uint64_t stamp = load_acquire(&version->stamp);
+        *stamp_out = stamp;
+        if (!(stamp & STAMP_TAG))
+            return version;
+        const struct txn_descriptor *owner = txn__tag_owner(stamp);
+        uint64_t state = load_acquire(&owner->state);
+        bool committed = (state & STATE_MASK) == STATE_COMMITTED;
+        *stamp_out = committed ? state >> STATE_TS_SHIFT : 0;
+        if (version->flags & VERSION_LOCK || (state & STATE_MASK) == STATE_ABORTED)
+            continue;
+        if (owner == txn->descriptor || committed || !(version->flags & VERSION_OPEN))
+            return version;
+    }
+    *stamp_out = 0;
+    return NULL;
+}
+
+const struct version *txn__see(const struct txn *txn, const struct row *row, uint64_t ts,
+                               uint64_t *stamp)
+{
+    return txn->level == TXN_READ_UNCOMMITTED ? newest_written(txn, row, stamp)
+                                              : txn__visible(row, ts, txn->descriptor, true, stamp);
+}
+
+static int row_record(struct txn *txn, struct head *head, struct row *row, uint64_t ts)
 {
     if (txn->reads.count > 0) {
         struct txn_read *last = &txn->reads.items[txn->reads.count - 1];
-        if (last->row == row && last->version == seen)
+        if (last->row == row && last->ts == ts)
             return 0;
     }
-    return txn__vector_add(txn, &txn->reads, (struct txn_read){head, row, seen}) ? 0 : ERROR_MEMORY;
+    return txn__vector_add(txn, &txn->reads, (struct txn_read){head, row, ts}) ? 0 : ERROR_MEMORY;
 }
 
-static int absent_record(struct txn *txn, struct head *head, const void *key, size_t key_size)
+static int keyed_record(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                        uint64_t ts)
 {
     void *copy = arena_copy(&txn->arena, key, key_size);
     if (copy == NULL ||
-        !txn__vector_add(txn, &txn->absents, (struct txn_absent){head, copy, key_size}))
+        !txn__vector_add(txn, &txn->keyed, (struct txn_keyed){head, copy, key_size, ts}))
         return ERROR_MEMORY;
     return 0;
+}
+
+static bool vector_park(struct txn *txn, const struct txn_read *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (keyed_record(txn, items[i].head, items[i].row->key, items[i].row->key_size,
+                         items[i].ts) != 0)
+            return false;
+    return true;
+}
+
+bool txn__reads_park(struct txn *txn)
+{
+    if (!vector_park(txn, txn->reads.items, txn->reads.count) ||
+        !vector_park(txn, txn->depends.items, txn->depends.count))
+        return false;
+    txn->reads.count = 0;
+    txn->depends.count = 0;
+    for (struct txn_range_read *range = txn->ranges; range != NULL; range = range->next) {
+        range->leaves = NULL;
+        range->leaves_lost = true;
+        if (!txn__bound_keep(txn, &range->range.lower, range->range.lower_size) ||
+            !txn__bound_keep(txn, &range->range.upper, range->range.upper_size))
+            return false;
+    }
+    return true;
 }
 
 static bool reads_are_recorded(const struct txn *txn)
@@ -94,25 +154,24 @@ static bool reads_are_recorded(const struct txn *txn)
     return txn->level == TXN_SERIALIZABLE && !txn->readonly;
 }
 
-int txn__read_row(struct txn *txn, struct head *head, struct row *row, const struct version *seen)
+int txn__read_row(struct txn *txn, struct head *head, struct row *row, uint64_t ts)
 {
-    return reads_are_recorded(txn) ? row_record(txn, head, row, seen) : 0;
+    return reads_are_recorded(txn) ? row_record(txn, head, row, ts) : 0;
 }
 
-/* A row as this transaction sees it at `ts`; *committed is what is visible there without own
- * writes, which belongs into the read set. */
+/* A row as this transaction sees it at `ts`; *committed_ts is the timestamp of what is visible there
+ * without own writes, 0 when that does not exist: it belongs into the read set. */
 static const struct version *row_see(struct txn *txn, const struct row *row, uint64_t ts,
-                                     const struct version **committed)
+                                     uint64_t *committed_ts)
 {
     uint64_t stamp;
-    const struct version *seen = txn__visible(row, ts, txn->descriptor, true, &stamp);
-    *committed = seen;
+    const struct version *seen = txn__see(txn, row, ts, &stamp);
+    const struct version *committed = seen;
     if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
-        *committed = txn__visible(row, ts, txn->descriptor, false, &stamp);
+        committed = txn__visible(row, ts, txn->descriptor, false, &stamp);
     if (seen != NULL)
         txn__saw(txn, stamp);
-    if (*committed == &txn__version_dead)
-        *committed = NULL;
+    *committed_ts = txn__exists(committed) ? stamp : 0;
     return txn__exists(seen) ? seen : NULL;
 }
 
@@ -127,12 +186,13 @@ int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size
             const struct version **out)
 {
     *out = NULL;
-    if (txn->doomed)
-        return ERROR_CONFLICT;
+    int rc = txn__stopped(txn);
+    if (rc != 0)
+        return rc;
     struct row *row = row_get(head, key, key_size);
     if (row == NULL)
-        return reads_are_recorded(txn) ? absent_record(txn, head, key, key_size) : 0;
-    const struct version *committed;
+        return reads_are_recorded(txn) ? keyed_record(txn, head, key, key_size, 0) : 0;
+    uint64_t committed;
     *out = row_see(txn, row, txn->snapshot, &committed);
     return txn__read_row(txn, head, row, committed);
 }
@@ -142,55 +202,70 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
 {
     struct row *row = row_get(head, key, key_size);
     if (row == NULL)
-        return absent_record(txn, head, key, key_size);
-    const struct version *committed;
+        return keyed_record(txn, head, key, key_size, 0);
+    uint64_t committed;
     *out = row_see(txn, row, STAMP_TAG - 1, &committed);
     return row_record(txn, head, row, committed);
 }
 
-static bool absent_unchanged(struct txn *txn, const struct txn_absent *absent, uint64_t ts)
+/* The timestamp of what exists of the row at ts without own writes, or 0. */
+static uint64_t existing_ts(const struct txn *txn, const struct row *row, uint64_t ts)
 {
-    struct row *row = (struct row *)tree_get(absent->head->tree, absent->key, absent->key_size);
-    return row == NULL || !txn__exists(txn__visible(row, ts, txn->descriptor, false, NULL));
+    uint64_t stamp;
+    const struct version *version = txn__visible(row, ts, txn->descriptor, false, &stamp);
+    return txn__exists(version) ? stamp : 0;
+}
+
+static bool keyed_unchanged(struct txn *txn, const struct txn_keyed *keyed, uint64_t ts)
+{
+    struct row *row = (struct row *)tree_get(keyed->head->tree, keyed->key, keyed->key_size);
+    return (row == NULL ? 0 : existing_ts(txn, row, ts)) == keyed->ts;
 }
 
 static bool row_unchanged(struct txn *txn, const struct txn_read *read, uint64_t ts)
 {
-    const struct version *now = txn__visible(read->row, ts, txn->descriptor, false, NULL);
-    if (now == &txn__version_dead) {
-        /* The row was read as absent and has ended since: another of the same key may be in its
-         * place. */
-        struct txn_absent absent = {read->head, read->row->key, read->row->key_size};
-        return !txn__exists(read->version) && absent_unchanged(txn, &absent, ts);
-    }
-    if (now == read->version)
-        return true;
-    return !txn__exists(now) && !txn__exists(read->version);
+    if (load_acquire(&read->row->newest) != &txn__version_dead)
+        return existing_ts(txn, read->row, ts) == read->ts;
+    /* The row was read as absent and has ended since: another of the same key may be in its place. */
+    struct txn_keyed keyed = {read->head, read->row->key, read->row->key_size, read->ts};
+    return keyed_unchanged(txn, &keyed, ts);
 }
 
 size_t txn__read_count(const struct txn *txn)
 {
-    size_t count = txn->reads.count + txn->absents.count + txn->depends.count;
+    size_t count = txn->reads.count + txn->keyed.count + txn->depends.count;
     for (const struct txn_range_read *range = txn->ranges; range != NULL; range = range->next)
         count += 1 + range->visible_count;
     return count;
 }
 
-bool txn__validate(struct txn *txn, uint64_t ts)
+static int lost(struct txn *txn, const struct head *head, const void *key, size_t key_size)
 {
-    for (size_t i = 0; i < txn->depends.count; i++)
-        if (!row_unchanged(txn, &txn->depends.items[i], ts))
-            return false;
-    for (size_t i = 0; i < txn->reads.count; i++)
-        if (!row_unchanged(txn, &txn->reads.items[i], ts))
-            return false;
-    for (size_t i = 0; i < txn->absents.count; i++)
-        if (!absent_unchanged(txn, &txn->absents.items[i], ts))
-            return false;
+    return txn__conflict_at(txn, TXN_CAUSE_READ, head, key, key_size);
+}
+
+int txn__validate(struct txn *txn, uint64_t ts)
+{
+    for (size_t i = 0; i < txn->depends.count; i++) {
+        const struct txn_read *read = &txn->depends.items[i];
+        if (!row_unchanged(txn, read, ts))
+            return lost(txn, read->head, read->row->key, read->row->key_size);
+    }
+    for (size_t i = 0; i < txn->reads.count; i++) {
+        const struct txn_read *read = &txn->reads.items[i];
+        if (!row_unchanged(txn, read, ts))
+            return lost(txn, read->head, read->row->key, read->row->key_size);
+    }
+    for (size_t i = 0; i < txn->keyed.count; i++) {
+        const struct txn_keyed *keyed = &txn->keyed.items[i];
+        if (!keyed_unchanged(txn, keyed, ts))
+            return lost(txn, keyed->head, keyed->key, keyed->key_size);
+    }
     for (struct txn_range_read *range = txn->ranges; range != NULL; range = range->next)
         if (!txn__range_unchanged(txn, range, ts))
-            return false;
-    return true;
+            return lost(txn, range->index.head, range->range.lower,
+                        range->range.lower == NULL ? 0 : range->range.lower_size);
+    return 0;
 }
 
 int txn_depend(struct txn *txn, struct head *head, struct row *row, const struct version *seen)
@@ -198,12 +273,18 @@ int txn_depend(struct txn *txn, struct head *head, struct row *row, const struct
     for (size_t i = 0; i < txn->depends.count; i++)
         if (txn->depends.items[i].row == row)
             return 0;
-    return txn__vector_add(txn, &txn->depends, (struct txn_read){head, row, seen}) ? 0
-                                                                                   : ERROR_MEMORY;
+    /* `seen` is looked for, not into: the picture of the catalog that has it may be an old one. */
+    const struct version *version = load_acquire(&row->newest);
+    while (version != NULL && version != seen)
+        version = load_acquire(&version->older);
+    if (version == NULL)
+        return txn__conflict(txn, TXN_CAUSE_READ);
+    uint64_t ts = load_acquire(&version->stamp);
+    return txn__vector_add(txn, &txn->depends, (struct txn_read){head, row, ts}) ? 0 : ERROR_MEMORY;
 }
 
 void txn_statement(struct txn *txn)
 {
-    if (txn->level == TXN_READ_COMMITTED && !txn->readonly)
-        txn->snapshot = txn__snapshot_take(txn->worker, false);
+    if (txn__latest_level(txn) && !txn->readonly)
+        txn__snapshot_take(txn);
 }

@@ -42,7 +42,8 @@ static bool varint_read(const char **data, const char *end, uint64_t *out)
  * top. */
 static bool is_outcome(const struct txn_write *write)
 {
-    return load_relaxed(&write->row->newest) == write->version;
+    return !(write->version->flags & VERSION_LOCK) &&
+           load_relaxed(&write->row->newest) == write->version;
 }
 
 static uint64_t data_mark(const struct version *version)

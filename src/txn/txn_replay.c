@@ -46,8 +46,17 @@ static int replay_row(struct tree_thread *thread, struct head *head, const void 
 int txn_replay(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
                size_t key_size, const void *data, uint32_t size, bool tombstone)
 {
+    struct row *row;
+    return txn_replay_row(thread, head, ts, key, key_size, data, size, tombstone, &row);
+}
+
+int txn_replay_row(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
+                   size_t key_size, const void *data, uint32_t size, bool tombstone,
+                   struct row **out)
+{
     epoch_enter(thread->epoch);
     int rc = 0;
+    *out = NULL;
     struct row *row = (struct row *)tree_get(head->tree, key, key_size);
     if (row == NULL && (rc = replay_row(thread, head, key, key_size, &row)) != 0)
         goto out;
@@ -60,6 +69,7 @@ int txn_replay(struct tree_thread *thread, struct head *head, uint64_t ts, const
         goto out;
     }
     store_release(&row->newest, version);
+    *out = row;
     if (present != NULL)
         txn__version_free(present, thread->heap);
 out:
@@ -76,7 +86,8 @@ void txn_replay_end(struct tree_thread *thread, struct head *head)
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         struct row *row = (struct row *)item;
         struct version *version = load_relaxed(&row->newest);
-        if (version != NULL && !(version->flags & VERSION_TOMBSTONE))
+        bool exists = version != NULL && !(version->flags & VERSION_TOMBSTONE);
+        if (exists || (load_relaxed(&row->state) & ROW_CHANGED))
             continue;
         if (tree_remove(head->tree, thread, item, NULL, NULL)) {
             if (version != NULL)

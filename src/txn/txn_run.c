@@ -12,6 +12,9 @@
 
 enum { BACKOFF_BASE_NS = 2000, BACKOFF_SPIN_NS = 20000 };
 
+/* For threads that wait in their own time; requests have the limit of their sessions. */
+#define LOCK_TIMEOUT_NS UINT64_C(10000000000)
+
 void txn_backoff(struct txn_worker *worker, unsigned losses, struct txn_options *options)
 {
     txn__count(&worker->counters->retries);
@@ -29,6 +32,15 @@ void txn_backoff(struct txn_worker *worker, unsigned losses, struct txn_options 
     nanosleep(&wait, NULL);
 }
 
+/* For a thread that has nothing else to do: sleeps until the lock is granted. */
+static int wait_for_lock(struct txn_worker *worker)
+{
+    int rc = worker->owner == NULL ? 0 : lock_wait_block(worker->owner, LOCK_TIMEOUT_NS);
+    if (rc != 0 && worker->owner != NULL)
+        lock_release_all(worker->owner);
+    return rc;
+}
+
 int txn_run(struct txn_worker *worker, const struct txn_options *options, txn_fn fn, void *arg)
 {
     struct txn_options now = *options;
@@ -42,8 +54,49 @@ int txn_run(struct txn_worker *worker, const struct txn_options *options, txn_fn
             txn_rollback(txn);
         else
             rc = txn_commit(txn);
-        if (rc != ERROR_CONFLICT)
+        if (rc == ERROR_WAIT && (rc = wait_for_lock(worker)) == 0)
+            continue;
+        if (rc != ERROR_CONFLICT && rc != ERROR_DEADLOCK)
             return rc;
         txn_backoff(worker, ++losses, &now);
+    }
+}
+
+bool txn_level_parse(const char *name, size_t size, enum txn_level *out)
+{
+    static const struct {
+        const char *name;
+        enum txn_level level;
+    } LEVELS[] = {
+        {"serializable", TXN_SERIALIZABLE},         {"snapshot", TXN_SNAPSHOT},
+        {"repeatable read", TXN_SNAPSHOT},          {"read committed", TXN_READ_COMMITTED},
+        {"read uncommitted", TXN_READ_UNCOMMITTED},
+    };
+    for (size_t n = 0; n < sizeof LEVELS / sizeof *LEVELS; n++) {
+        size_t i = 0;
+        for (; i < size && LEVELS[n].name[i] != 0; i++) {
+            char c = name[i] == '-' || name[i] == '_' ? ' ' : name[i];
+            if ((c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c) != LEVELS[n].name[i])
+                break;
+        }
+        if (i == size && LEVELS[n].name[i] == 0) {
+            *out = LEVELS[n].level;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *txn_level_name(enum txn_level level)
+{
+    switch (level) {
+    case TXN_READ_UNCOMMITTED:
+        return "read uncommitted";
+    case TXN_READ_COMMITTED:
+        return "read committed";
+    case TXN_SNAPSHOT:
+        return "snapshot";
+    default:
+        return "serializable";
     }
 }

@@ -13,7 +13,9 @@
  *
  * The gate (invariant 24). A writer sets its slot's `writing`, fences, and looks at the gate; the
  * one who closes the gate sets it, fences, and waits until no other slot is writing. At least one
- * of two sees the other. New writers wait outside while it is closed.
+ * of two sees the other. New writers wait outside while it is closed. A parked transaction is not
+ * writing: when it is resumed it enters like a new one, and if what it has written is in the way of
+ * the gate's owner, it is rolled back (txn_park.c).
  */
 #include "txn/txn_private.h"
 
@@ -25,41 +27,76 @@
 
 struct version txn__version_dead = {.flags = VERSION_TOMBSTONE};
 
+enum { PARKED_MAX_DEFAULT = 1024 };
+
+static void *zeroed(size_t count, size_t size)
+{
+    size_t bytes = (count * size + CACHE_LINE_SIZE - 1) / CACHE_LINE_SIZE * CACHE_LINE_SIZE;
+    void *memory = aligned_alloc(CACHE_LINE_SIZE, bytes);
+    return memory == NULL ? NULL : memset(memory, 0, bytes);
+}
+
+static void system_free(struct txn_system *system)
+{
+    pthread_mutex_destroy(&system->deferred_mutex);
+    free(system->deferred);
+    free(system->changes);
+    free(system->conflicts);
+    free(system->workers);
+    free(system->counters);
+    free(system->slots);
+    free(system);
+}
+
 int txn_system_new(const struct txn_system_options *options, struct txn_system **out)
 {
-    struct txn_system *system = aligned_alloc(CACHE_LINE_SIZE, sizeof *system);
+    struct txn_system *system = zeroed(1, sizeof *system);
     if (system == NULL)
         return diag_set(ERROR_MEMORY, "no memory for the transaction system");
-    memset(system, 0, sizeof *system);
+    unsigned workers = options->worker_max;
     system->wal = options->wal;
     system->heap = options->heap;
-    system->worker_max = options->worker_max;
-    system->slots = aligned_alloc(CACHE_LINE_SIZE, options->worker_max * sizeof *system->slots);
-    system->counters =
-        aligned_alloc(CACHE_LINE_SIZE, options->worker_max * sizeof *system->counters);
-    system->workers = calloc(options->worker_max, sizeof(struct txn_worker *));
     system->epochs = options->epochs;
-    if (system->slots == NULL || system->counters == NULL || system->workers == NULL) {
-        free(system->workers);
-        free(system->counters);
-        free(system->slots);
-        free(system);
-        return diag_set(ERROR_MEMORY, "no memory for %u transaction workers", options->worker_max);
+    system->clock = options->clock != NULL ? options->clock : clock_system();
+    system->worker_max = workers;
+    system->slot_max =
+        workers + (options->parked_max != 0 ? options->parked_max : PARKED_MAX_DEFAULT);
+    system->slots = zeroed(system->slot_max, sizeof *system->slots);
+    system->counters = zeroed(workers, sizeof *system->counters);
+    system->conflicts = zeroed(workers, sizeof *system->conflicts);
+    system->changes = zeroed(workers, sizeof *system->changes);
+    system->deferred = zeroed(workers, sizeof *system->deferred);
+    system->workers = zeroed(workers, sizeof(struct txn_worker *));
+    pthread_mutex_init(&system->deferred_mutex, NULL);
+    if (system->slots == NULL || system->counters == NULL || system->conflicts == NULL ||
+        system->changes == NULL || system->deferred == NULL || system->workers == NULL ||
+        txn__locks_create(system, options->escalation_rows) != 0) {
+        system_free(system);
+        return diag_set(ERROR_MEMORY, "no memory for %u transaction workers", workers);
     }
-    memset(system->slots, 0, options->worker_max * sizeof *system->slots);
-    memset(system->counters, 0, options->worker_max * sizeof *system->counters);
-    for (unsigned i = 0; i < options->worker_max; i++)
+    for (unsigned i = 0; i < system->slot_max; i++)
         store_relaxed(&system->slots[i].snapshot, SNAPSHOT_NONE);
+    for (unsigned i = 0; i < workers; i++) {
+        pthread_mutex_init(&system->conflicts[i].mutex, NULL);
+        pthread_mutex_init(&system->deferred[i].mutex, NULL);
+        system->deferred[i].last = &system->deferred[i].first;
+    }
     *out = system;
     return 0;
 }
 
 void txn_system_delete(struct txn_system *system)
 {
-    free(system->workers);
-    free(system->counters);
-    free(system->slots);
-    free(system);
+    txn__deferred_destroy(system);
+    for (unsigned i = 0; i < system->worker_max; i++) {
+        pthread_mutex_destroy(&system->conflicts[i].mutex);
+        pthread_mutex_destroy(&system->deferred[i].mutex);
+        txn_changes_free(&system->changes[i].rows);
+    }
+    lock_table_delete(system->locks);
+    pthread_mutex_destroy(&system->lock_mutex);
+    free(system->locked_spaces);
+    system_free(system);
 }
 
 struct wal *txn_system_wal(struct txn_system *system)
@@ -67,24 +104,39 @@ struct wal *txn_system_wal(struct txn_system *system)
     return system->wal;
 }
 
-static int slot_take(struct txn_system *system, unsigned *number)
+struct lock_table *txn_system_locks(struct txn_system *system)
 {
-    for (unsigned i = 0; i < system->worker_max; i++) {
+    return system->locks;
+}
+
+static void slot_high_raise(struct txn_system *system, uint32_t until)
+{
+    uint32_t high = load_relaxed(&system->slot_high);
+    while (high < until && !atomic_compare_exchange_weak(&system->slot_high, &high, until))
+        ;
+}
+
+/* Those who scan the slots read slot_high after their fence: raised before the slot is used. */
+int txn__slot_take(struct txn_system *system, unsigned from, unsigned until, unsigned *number)
+{
+    for (unsigned i = from; i < until; i++) {
         uint32_t unused = 0;
-        if (atomic_compare_exchange_strong(&system->slots[i].used, &unused, 1)) {
+        if (load_relaxed(&system->slots[i].used) == 0 &&
+            atomic_compare_exchange_strong(&system->slots[i].used, &unused, 1)) {
+            slot_high_raise(system, i + 1);
             *number = i;
             return 0;
         }
     }
-    return diag_set(ERROR_INVALID, "all %u transaction workers are in use", system->worker_max);
+    return ERROR_BUSY;
 }
 
 int txn_worker_open(struct txn_system *system, struct txn_worker **out)
 {
     unsigned number = 0;
-    int rc = slot_take(system, &number);
+    int rc = txn__slot_take(system, 0, system->worker_max, &number);
     if (rc != 0)
-        return rc;
+        return diag_set(ERROR_INVALID, "all %u transaction workers are in use", system->worker_max);
     struct txn_worker *worker = calloc(1, sizeof *worker);
     if (worker == NULL) {
         rc = diag_set(ERROR_MEMORY, "no memory for a transaction worker");
@@ -95,6 +147,7 @@ int txn_worker_open(struct txn_system *system, struct txn_worker **out)
     worker->slot = &system->slots[number];
     worker->counters = &system->counters[number];
     worker->txn.worker = worker;
+    worker->txn.slot = worker->slot;
     random_create(&worker->random, random_seed());
     arena_create(&worker->txn.arena, 1 << 20);
     if ((rc = heap_cache_open(system->heap, &worker->thread.heap)) != 0)
@@ -103,9 +156,10 @@ int txn_worker_open(struct txn_system *system, struct txn_worker **out)
         goto fail_heap;
     if ((rc = wal_buffer_open(system->wal, &worker->log)) != 0)
         goto fail_epoch;
-    txn__gate_enter_writer(worker); /* whoever owns the gate may be going over all workers */
+    txn__gate_enter_writer(system, worker->slot); /* whoever owns the gate may be going over all
+                                                     workers */
     system->workers[number] = worker;
-    txn__gate_leave_writer(worker);
+    txn__gate_leave_writer(worker->slot);
     *out = worker;
     return 0;
 
@@ -123,11 +177,14 @@ fail_slot:
 
 void txn_worker_close(struct txn_worker *worker)
 {
-    ASSERT(!worker->txn.active);
-    txn__gate_enter_writer(worker); /* whoever owns the gate may look into our queue */
+    ASSERT(worker->current == NULL);
+    struct txn_system *system = worker->system;
+    txn__gate_enter_writer(system,
+                           worker->slot); /* whoever owns the gate may look into our queue */
     txn__garbage_destroy(worker);
-    worker->system->workers[worker->number] = NULL;
-    txn__gate_leave_writer(worker);
+    system->workers[worker->number] = NULL;
+    txn__gate_leave_writer(worker->slot);
+    lock_owner_delete(worker->owner);
     wal_buffer_close(worker->log);
     epoch_slot_close(worker->thread.epoch);
     while (worker->free_descriptors != NULL) {
@@ -179,27 +236,31 @@ void txn__version_retire(struct txn_worker *worker, struct version *version)
     epoch_retire(worker->thread.epoch, version, txn__version_free, worker->thread.heap);
 }
 
-uint64_t txn__snapshot_take(struct txn_worker *worker, bool at_visible)
+static uint64_t snapshot_source(const struct txn *txn)
 {
-    struct wal *wal = worker->system->wal;
-    _Atomic uint64_t *published = &worker->slot->snapshot;
-    uint64_t guess = at_visible ? wal_visible_ts(wal) : wal_clock(wal);
-    store_seq_cst(published, guess | SNAPSHOT_STARTING);
+    const struct wal *wal = txn->worker->system->wal;
+    return txn->at_durable   ? wal_durable_ts(wal)
+           : txn->at_visible ? wal_visible_ts(wal)
+                             : wal_clock(wal);
+}
+
+void txn__snapshot_take(struct txn *txn)
+{
+    _Atomic uint64_t *published = &txn->slot->snapshot;
+    store_seq_cst(published, snapshot_source(txn) | SNAPSHOT_STARTING);
     fence_seq_cst(published);
-    uint64_t snapshot = at_visible ? wal_visible_ts(wal) : wal_clock(wal);
-    store_release(published, snapshot);
-    return snapshot;
+    txn->snapshot = snapshot_source(txn);
+    store_release(published, txn->snapshot);
 }
 
-void txn__snapshot_drop(struct txn_worker *worker)
+void txn__snapshot_drop(struct txn_slot *slot)
 {
-    store_release(&worker->slot->snapshot, SNAPSHOT_NONE);
+    store_release(&slot->snapshot, SNAPSHOT_NONE);
 }
 
-void txn__gate_enter_writer(struct txn_worker *worker)
+void txn__gate_enter_writer(struct txn_system *system, struct txn_slot *slot)
 {
-    struct txn_slot *slot = worker->slot;
-    _Atomic uint32_t *gate = &worker->system->gate;
+    _Atomic uint32_t *gate = &system->gate;
     unsigned turn = 0;
     for (;;) {
         atomic_exchange(&slot->writing, 1); /* seq_cst: before looking at the gate */
@@ -211,60 +272,46 @@ void txn__gate_enter_writer(struct txn_worker *worker)
     }
 }
 
-void txn__gate_leave_writer(struct txn_worker *worker)
+void txn__gate_leave_writer(struct txn_slot *slot)
 {
-    store_release(&worker->slot->writing, 0);
+    store_release(&slot->writing, 0);
 }
 
-static void gate_wait_others(struct txn_worker *worker)
+static void gate_wait_others(struct txn_system *system, const struct txn_slot *own)
 {
-    struct txn_system *system = worker->system;
     unsigned turn = 0;
-    for (unsigned i = 0; i < system->worker_max; i++)
-        while (i != worker->number && load_seq_cst(&system->slots[i].writing) != 0)
+    uint32_t high = load_seq_cst(&system->slot_high);
+    for (uint32_t i = 0; i < high; i++)
+        while (&system->slots[i] != own && load_seq_cst(&system->slots[i].writing) != 0)
             spin_wait(&turn);
 }
 
-void txn__gate_close(struct txn_worker *worker)
+void txn__gate_close(struct txn_worker *worker, struct txn_slot *slot)
 {
-    _Atomic uint32_t *gate = &worker->system->gate;
+    struct txn_system *system = worker->system;
     unsigned turn = 0;
     uint32_t open = 0;
-    while (!atomic_compare_exchange_strong(gate, &open, worker->number + 1)) {
+    while (!atomic_compare_exchange_strong(&system->gate, &open, worker->number + 1)) {
         open = 0;
         spin_wait(&turn);
     }
-    gate_wait_others(worker);
-    store_release(&worker->slot->writing, 1);
+    gate_wait_others(system, slot);
+    store_release(&slot->writing, 1);
     txn__count(&worker->counters->gate_entries);
 }
 
-bool txn__gate_upgrade(struct txn_worker *worker)
+bool txn__gate_upgrade(struct txn_worker *worker, struct txn_slot *slot)
 {
     uint32_t open = 0;
     if (!atomic_compare_exchange_strong(&worker->system->gate, &open, worker->number + 1))
         return false;
-    gate_wait_others(worker);
+    gate_wait_others(worker->system, slot);
     txn__count(&worker->counters->gate_entries);
     return true;
 }
 
-void txn__gate_open(struct txn_worker *worker)
+void txn__gate_open(struct txn_system *system, struct txn_slot *slot)
 {
-    store_release(&worker->slot->writing, 0);
-    store_release(&worker->system->gate, 0);
-}
-
-void txn_stats_get(const struct txn_system *system, struct txn_stats *out)
-{
-    memset(out, 0, sizeof *out);
-    for (unsigned i = 0; i < system->worker_max; i++) {
-        const struct txn_counters *counters = &system->counters[i];
-        out->commits += load_relaxed(&counters->commits);
-        out->rollbacks += load_relaxed(&counters->rollbacks);
-        out->conflicts += load_relaxed(&counters->conflicts);
-        out->retries += load_relaxed(&counters->retries);
-        out->gate_entries += load_relaxed(&counters->gate_entries);
-        out->rows_queued += load_relaxed(&counters->rows_queued);
-    }
+    store_release(&slot->writing, 0);
+    store_release(&system->gate, 0);
 }

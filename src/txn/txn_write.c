@@ -41,45 +41,54 @@ bool txn__vector_grow(struct txn *txn, void **items, size_t *capacity, size_t it
     return true;
 }
 
-int txn__conflict(struct txn *txn)
+/* What the owner of a tag on top of a row means for one who wants to write it: 0 it has committed,
+ * at *stamp; ERROR_AGAIN look again; ERROR_CONFLICT; ERROR_WAIT, ERROR_DEADLOCK. */
+static int owner_check(struct txn *txn, struct head *head, const struct row *row,
+                       const struct version *top, uint64_t *stamp, unsigned *turn)
 {
-    txn->doomed = true;
-    txn__count(&txn->worker->counters->conflicts);
-    return ERROR_CONFLICT;
+    struct txn_descriptor *owner = txn__tag_owner(*stamp);
+    uint64_t state = txn__settled_state(owner, STAMP_TAG);
+    switch (state & STATE_MASK) {
+    case STATE_COMMITTED:
+        if (top->flags & VERSION_LOCK)
+            break; /* its owner is taking it away */
+        *stamp = state >> STATE_TS_SHIFT;
+        return 0;
+    case STATE_ABORTED: /* the same */
+        break;
+    default:
+        if (owner->slot != NULL) {
+            int rc = txn__wait_for(txn, head, row->key, row->key_size, owner);
+            if (rc != ERROR_AGAIN)
+                return rc;
+        } else if (!txn__latest_level(txn) || *turn > OWNER_WAIT_TURNS) {
+            return ERROR_CONFLICT;
+        }
+    }
+    spin_wait(turn);
+    return ERROR_AGAIN;
 }
 
-/* What stands in the way of putting a version on top of `top`: 0 nothing, ERROR_AGAIN look again,
- * ERROR_CONFLICT. */
-static int top_check(struct txn *txn, const struct version *top, unsigned *turn)
+/* What stands in the way of putting a version on top of `top`: 0 nothing, else as owner_check. */
+static int top_check(struct txn *txn, struct head *head, const struct row *row,
+                     const struct version *top, unsigned *turn)
 {
     uint64_t stamp = load_acquire(&top->stamp);
     if (stamp & STAMP_TAG) {
-        const struct txn_descriptor *owner = txn__tag_owner(stamp);
-        if (owner == txn->descriptor)
+        if (txn__tag_owner(stamp) == txn->descriptor)
             return 0;
-        uint64_t state = txn__settled_state(owner, STAMP_TAG);
-        switch (state & STATE_MASK) {
-        case STATE_COMMITTED:
-            stamp = state >> STATE_TS_SHIFT;
-            break;
-        case STATE_ABORTED: /* its owner is taking it away */
-            spin_wait(turn);
-            return ERROR_AGAIN;
-        default:
-            if (txn->level != TXN_READ_COMMITTED || *turn > OWNER_WAIT_TURNS)
-                return ERROR_CONFLICT;
-            spin_wait(turn);
-            return ERROR_AGAIN;
-        }
+        int rc = owner_check(txn, head, row, top, &stamp, turn);
+        if (rc != 0)
+            return rc;
     }
-    if (txn->level == TXN_READ_COMMITTED || stamp <= txn->snapshot)
+    if (txn__latest_level(txn) || stamp <= txn->snapshot)
         return 0;
     txn__saw(txn, stamp); /* a reply that tells of the conflict rests on it (invariant 9) */
     return ERROR_CONFLICT;
 }
 
 /* Puts `version` on top of the row. ERROR_AGAIN: the row is dead. */
-static int row_push(struct txn *txn, struct row *row, struct version *version)
+static int row_push(struct txn *txn, struct head *head, struct row *row, struct version *version)
 {
     unsigned turn = 0;
     for (;;) {
@@ -87,11 +96,13 @@ static int row_push(struct txn *txn, struct row *row, struct version *version)
         if (top == &txn__version_dead)
             return ERROR_AGAIN;
         if (top != NULL) {
-            int rc = top_check(txn, top, &turn);
+            int rc = top_check(txn, head, row, top, &turn);
             if (rc == ERROR_AGAIN)
                 continue;
+            if (rc == ERROR_CONFLICT)
+                return txn__conflict_at(txn, TXN_CAUSE_WRITE, head, row->key, row->key_size);
             if (rc != 0)
-                return txn__conflict(txn);
+                return rc;
         }
         if (top != NULL && top == &txn->descriptor->lock) { /* the row is ours already: the version
                                                                takes the placeholder's place */
@@ -101,8 +112,8 @@ static int row_push(struct txn *txn, struct row *row, struct version *version)
             return 0;
         }
         store_relaxed(&version->older, top);
-        if (atomic_compare_exchange_strong_explicit(&row->newest, &top, version,
-                                                    memory_order_acq_rel, memory_order_acquire))
+        /* Sequentially consistent: the look for locks comes after it (txn_lock.c). */
+        if (atomic_compare_exchange_strong(&row->newest, &top, version))
             return 0;
     }
 }
@@ -144,7 +155,7 @@ static int row_write(struct txn *txn, struct head *head, const void *key, size_t
             if (rc == ERROR_EXISTS)
                 continue;
         } else {
-            rc = row_push(txn, row, version);
+            rc = row_push(txn, head, row, version);
             if (rc == ERROR_AGAIN) {
                 spin_wait(&turn);
                 continue;
@@ -158,31 +169,56 @@ static int row_write(struct txn *txn, struct head *head, const void *key, size_t
 
 static int write_allowed(struct txn *txn)
 {
-    if (txn->doomed)
-        return ERROR_CONFLICT;
-    if (txn->readonly)
+    int rc = txn__stopped(txn);
+    if (rc == 0 && txn->readonly)
         return diag_set(ERROR_READONLY, "a read-only transaction cannot write");
-    return 0;
+    return rc;
 }
 
-static int write_version(struct txn *txn, struct head *head, const void *key, size_t key_size,
-                         struct version *version, struct row **row_out)
+/* Whether somebody has locked something in the space, so that those who write without locks have to
+ * ask. After the version was put on top: who locks sets this first and then looks for versions. */
+static bool space_has_locks(struct txn_system *system, const struct head *head)
 {
-    if (!txn__vector_add(txn, &txn->writes, (struct txn_write){head, NULL, NULL}))
+    return load_seq_cst(&system->locked[txn__lock_flag(head)]) != 0;
+}
+
+int txn__write_version(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                       struct version *version, struct row **row_out)
+{
+    if (!txn__vector_add(txn, &txn->writes, (struct txn_write){.head = head}))
         return diag_set(ERROR_MEMORY, "no memory for the write set");
+    txn->writes.count--;
+    bool covered = false;
+    int rc = 0;
+    if (txn->opened && !(version->flags & VERSION_LOCK)) {
+        rc = txn__lock_cover(txn, head, key, key_size, true);
+        covered = true;
+    }
     struct row *row = NULL;
-    int rc = row_write(txn, head, key, key_size, version, &row);
+    if (rc == 0)
+        rc = row_write(txn, head, key, key_size, version, &row);
     if (rc != 0) {
-        txn->writes.count--;
+        txn__version_free(version, txn->worker->thread.heap);
         return rc;
     }
-    txn->writes.items[txn->writes.count - 1] = (struct txn_write){head, row, version};
     if (row_out != NULL)
         *row_out = row;
-    return 0;
+    txn->writes.items[txn->writes.count++] = (struct txn_write){head, row, version, covered};
+    if (version->flags & VERSION_LOCK) {
+        txn->lock_writes++;
+        return 0;
+    }
+    if (!space_has_locks(txn->worker->system, head))
+        return 0;
+    rc = txn__lock_cover(txn, head, key, key_size, false);
+    if (rc == 0)
+        txn->writes.items[txn->writes.count - 1].covered = true;
+    else
+        txn__undo(txn, txn->writes.count - 1);
+    return rc;
 }
 
-static struct version *version_new(struct txn *txn, uint32_t size, uint32_t flags)
+struct version *txn__version_new(struct txn *txn, uint32_t size, uint32_t flags)
 {
     struct version *version = heap_alloc(txn->worker->thread.heap, version_alloc_size(size));
     if (version == NULL)
@@ -205,16 +241,14 @@ int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size
                         TREE_KEY_SIZE_MAX);
     if (heap_over_limit(txn->worker->system->heap))
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'memory_max'");
-    struct version *version = version_new(txn, size, 0);
+    struct version *version = txn__version_new(txn, size, data == NULL ? VERSION_OPEN : 0);
     if (version == NULL)
         return diag_set(ERROR_MEMORY, "no memory for a row of %u bytes", size);
     if (data != NULL)
         memcpy(version->bytes, data, size);
-    rc = write_version(txn, head, key, key_size, version, row);
-    if (rc != 0) {
-        txn__version_free(version, txn->worker->thread.heap);
+    rc = txn__write_version(txn, head, key, key_size, version, row);
+    if (rc != 0)
         return rc;
-    }
     if (out != NULL)
         *out = version;
     return 0;
@@ -225,23 +259,21 @@ int txn_delete(struct txn *txn, struct head *head, const void *key, size_t key_s
     int rc = write_allowed(txn);
     if (rc != 0)
         return rc;
-    struct version *version = version_new(txn, 0, VERSION_TOMBSTONE);
+    struct version *version = txn__version_new(txn, 0, VERSION_TOMBSTONE);
     if (version == NULL)
         return diag_set(ERROR_MEMORY, "no memory for a tombstone");
-    rc = write_version(txn, head, key, key_size, version, NULL);
-    if (rc != 0)
-        txn__version_free(version, txn->worker->thread.heap);
-    return rc;
+    return txn__write_version(txn, head, key, key_size, version, NULL);
 }
 
 int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size_t key_size,
                        const struct version **out)
 {
     *out = NULL;
-    if (txn->level != TXN_READ_COMMITTED || txn->readonly)
+    if (!txn__latest_level(txn) || txn->readonly)
         return txn_get(txn, head, key, key_size, out);
-    if (txn->doomed)
-        return ERROR_CONFLICT;
+    int rc = txn__stopped(txn);
+    if (rc != 0)
+        return rc;
     if (txn->lock_used || txn->writes.count > 0)
         return txn__get_validated(txn, head, key, key_size, out);
     if (key_size > TREE_KEY_SIZE_MAX)
@@ -249,7 +281,7 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
                         TREE_KEY_SIZE_MAX);
     struct version *lock = &txn->descriptor->lock;
     struct row *row = NULL;
-    int rc = row_write(txn, head, key, key_size, lock, &row);
+    rc = row_write(txn, head, key, key_size, lock, &row);
     if (rc != 0)
         return rc;
     txn->locked_row = row;
@@ -284,7 +316,9 @@ void txn__undo(struct txn *txn, size_t from)
         ASSERT(load_relaxed(&write->row->newest) == version);
         struct version *older = load_relaxed(&version->older);
         store_release(&write->row->newest, older);
-        if (write->head->version_dropped != NULL)
+        if (version->flags & VERSION_LOCK)
+            txn->lock_writes--;
+        else if (write->head->version_dropped != NULL)
             write->head->version_dropped(write->head, txn->worker, write->row, version);
         txn__version_retire(txn->worker, version);
         if (older == NULL)
@@ -292,20 +326,61 @@ void txn__undo(struct txn *txn, size_t from)
     }
 }
 
+/* Takes a version that only locks out of its chain. Ours above it are uncommitted, so their links
+ * are ours alone; on top of one that is itself on top nobody can put another. */
+static void lock_unlink(struct txn *txn, const struct txn_write *write)
+{
+    struct version *version = write->version, *older = load_relaxed(&version->older);
+    struct version *above = load_acquire(&write->row->newest);
+    if (above == version) {
+        store_release(&write->row->newest, older);
+        if (older == NULL)
+            txn__garbage_add(txn->worker, write->head, write->row, 0);
+    } else {
+        while (load_relaxed(&above->older) != version)
+            above = load_relaxed(&above->older);
+        store_release(&above->older, older);
+    }
+    txn__version_retire(txn->worker, version);
+}
+
+void txn__unlock_versions(struct txn *txn, bool covered)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < txn->writes.count; i++) {
+        struct txn_write *write = &txn->writes.items[i];
+        bool goes = (write->version->flags & VERSION_LOCK) &&
+                    (!covered || load_relaxed(&write->row->newest) != write->version);
+        if (!goes) {
+            txn->writes.items[kept++] = *write;
+            continue;
+        }
+        lock_unlink(txn, write);
+        txn->lock_writes--;
+    }
+    txn->writes.count = kept;
+}
+
 struct txn_savepoint txn_savepoint(const struct txn *txn)
 {
-    return (struct txn_savepoint){txn->writes.count};
+    size_t locks = txn->owner == NULL ? 0 : lock_mark(txn->owner);
+    return (struct txn_savepoint){txn->writes.count, txn->deferred.count, locks};
 }
 
 void txn_rollback_to(struct txn *txn, struct txn_savepoint savepoint)
 {
     ASSERT(savepoint.writes <= txn->writes.count);
     txn__undo(txn, savepoint.writes);
+    txn__deferred_drop(txn, savepoint.deferred);
+    if (txn->stop == ERROR_WAIT)
+        txn->stop = 0; /* the owner keeps its locks and its place in the queue */
+    else if (txn->owner != NULL)
+        lock_release_to(txn->owner, savepoint.locks);
 }
 
 bool txn_has_writes(const struct txn *txn)
 {
-    return txn->writes.count > 0;
+    return txn->writes.count > txn->lock_writes;
 }
 
 /* An entry that leads to another row is a left-over: a key of a secondary index ends with the
@@ -408,7 +483,7 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
     uint64_t stamp = load_acquire(&top->stamp);
     bool top_has = txn__exists(top) && index->matches(index, entry, top);
     if (stamp & STAMP_TAG) {
-        const struct txn_descriptor *owner = txn__tag_owner(stamp);
+        struct txn_descriptor *owner = txn__tag_owner(stamp);
         if (owner == txn->descriptor)
             return top_has ? ERROR_DUPLICATE : 0;
         uint64_t state = txn__settled_state(owner, STAMP_TAG);
@@ -417,6 +492,8 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
         if ((state & STATE_MASK) == STATE_ACTIVE) {
             if (!any_has(txn, index, entry, top))
                 return 0;
+            if (owner->slot != NULL)
+                return txn__wait_for(txn, index->head, row->key, row->key_size, owner);
             return txn->descriptor->begin_order < owner->begin_order ? ERROR_AGAIN : ERROR_CONFLICT;
         }
         stamp = state >> STATE_TS_SHIFT;
@@ -424,9 +501,9 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
     if (!top_has)
         return 0;
     txn__saw(txn, stamp);
-    if (txn->level != TXN_READ_COMMITTED && stamp > txn->snapshot)
+    if (!txn__latest_level(txn) && stamp > txn->snapshot)
         return ERROR_CONFLICT;
-    return txn__read_row(txn, index->head, row, top) == 0 ? ERROR_DUPLICATE : ERROR_CONFLICT;
+    return txn__read_row(txn, index->head, row, stamp) == 0 ? ERROR_DUPLICATE : ERROR_CONFLICT;
 }
 
 int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefix,
@@ -452,8 +529,10 @@ int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefi
             spin_wait(&turn);
         if (rc == ERROR_DUPLICATE)
             *holder = row;
+        if (rc == ERROR_CONFLICT || rc == ERROR_AGAIN)
+            return txn__conflict_at(txn, TXN_CAUSE_UNIQUE, index->head, prefix, prefix_size);
         if (rc != 0)
-            return rc == ERROR_DUPLICATE ? rc : txn__conflict(txn);
+            return rc;
     }
     return 0;
 }

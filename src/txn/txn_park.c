@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Transactions that can be parked between statements, and ending those of others.
+ *
+ * A parked transaction has a slot of its own, which holds its snapshot; it holds no epoch, and does
+ * not count as writing at the gate. What it has written stays on its rows under its tag, and rows
+ * with a tag do not end; what it has read it keeps by key and timestamp (txn__reads_park).
+ *
+ * Whoever brings the slot's phase from parked to claimed has the transaction to himself: he rolls it
+ * back with the means of his own worker and says that it has ended. Its owner finds that out when he
+ * resumes it. It happens to let an exclusive transaction pass that has met its tag, before a change
+ * of the catalog, and because of limits. The owner's thread meanwhile may hold pointers to the
+ * struct, so the struct and its arena go only when he has resumed it.
+ *
+ * Others that meet the tag of a parked transaction wait for its lock owner (txn_lock.c).
+ */
+#include <stdlib.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "txn/txn_private.h"
+
+int txn_open(struct txn_worker *worker, const struct txn_options *options, struct txn **out)
+{
+    struct txn_system *system = worker->system;
+    struct txn *txn = calloc(1, sizeof *txn);
+    if (txn == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a transaction");
+    unsigned number;
+    int rc = txn__slot_take(system, system->worker_max, system->slot_max, &number);
+    if (rc != 0) {
+        free(txn);
+        return diag_set(rc, "%u interactive transactions are open already",
+                        system->slot_max - system->worker_max);
+    }
+    struct txn_slot *slot = &system->slots[number];
+    txn->worker = worker;
+    txn->slot = slot;
+    txn->opened = true;
+    arena_create(&txn->arena, 1 << 12);
+    slot->parked = txn;
+    store_relaxed(&slot->began_ns, clock_monotonic_ns(system->clock));
+    store_relaxed(&slot->phase, PHASE_RUNNING);
+    atomic_fetch_add(&system->open, 1);
+    struct txn_options now = *options;
+    now.exclusive = false;
+    if ((rc = txn__begin_at(worker, txn, slot, &now)) != 0) {
+        txn__open_end(txn);
+        return rc;
+    }
+    if (!txn->readonly) {
+        struct lock_owner *owner = txn_owner(txn);
+        struct lock_name name = lock_name_owner(owner == NULL ? 0 : lock_owner_id(owner));
+        rc = owner == NULL ? ERROR_MEMORY : lock_acquire(owner, &name, LOCK_EXCLUSIVE);
+        if (rc != 0) {
+            txn_rollback(txn);
+            return diag_set(rc, "no memory for a transaction");
+        }
+        txn->descriptor->slot = slot;
+        txn->descriptor->owner_id = lock_owner_id(owner);
+    }
+    *out = txn;
+    return 0;
+}
+
+void txn__open_end(struct txn *txn)
+{
+    struct txn_slot *slot = txn->slot;
+    struct txn_system *system = txn->worker->system;
+    slot->parked = NULL;
+    store_relaxed(&slot->phase, PHASE_NONE);
+    store_relaxed(&slot->session_id, 0);
+    store_release(&slot->used, 0);
+    atomic_fetch_sub(&system->open, 1);
+    arena_destroy(&txn->arena);
+    free(txn);
+}
+
+void txn_park(struct txn *txn)
+{
+    ASSERT(txn->opened && txn->worker->current == txn);
+    struct txn_slot *slot = txn->slot;
+    txn__unlock_row(txn);
+    if (!txn__reads_park(txn))
+        txn__conflict(txn, TXN_CAUSE_READ); /* could not be validated any more */
+    if (txn__latest_level(txn) && !txn->readonly)
+        txn__snapshot_drop(slot); /* the next statement takes another */
+    txn->worker->current = NULL;
+    txn->worker->seen_ts = txn->seen_ts;
+    epoch_leave(txn->worker->thread.epoch);
+    if (!txn->readonly)
+        txn__gate_leave_writer(slot);
+    store_seq_cst(&slot->phase, PHASE_PARKED); /* last: from here on others may claim it */
+}
+
+/* Takes a parked transaction to oneself. */
+static bool claim(struct txn_slot *slot, uint32_t phase)
+{
+    uint32_t parked = PHASE_PARKED;
+    return atomic_compare_exchange_strong(&slot->phase, &parked, phase);
+}
+
+/* Another has ended it: what is left is memory. */
+static int resume_ended(struct txn *txn)
+{
+    struct txn_slot *slot = txn->slot;
+    unsigned turn = 0;
+    while (load_acquire(&slot->phase) != PHASE_ENDED)
+        spin_wait(&turn);
+    int rc = diag_set(txn->stop, "%s", txn->reason);
+    if (txn->owner != NULL)
+        txn__locks_end(txn);
+    txn__open_end(txn);
+    return rc;
+}
+
+int txn_resume(struct txn *txn)
+{
+    struct txn_worker *worker = txn->worker;
+    struct txn_slot *slot = txn->slot;
+    ASSERT(worker->current == NULL);
+    if (!claim(slot, PHASE_RUNNING))
+        return resume_ended(txn);
+    if (!txn->readonly)
+        txn__gate_enter_writer(worker->system, slot);
+    epoch_enter(worker->thread.epoch);
+    worker->current = txn;
+    worker->begun++;
+    if (txn__latest_level(txn) && !txn->readonly)
+        txn__snapshot_take(txn);
+    return 0;
+}
+
+/* The rollback of a claimed transaction by another worker than its own. */
+static void abort_claimed(struct txn_worker *worker, struct txn *txn, int code, const char *reason)
+{
+    struct txn_worker *own = txn->worker;
+    struct txn_slot *slot = txn->slot;
+    txn->worker = worker;
+    epoch_enter(worker->thread.epoch);
+    txn__abort_writes(txn);
+    epoch_leave(worker->thread.epoch);
+    txn__snapshot_drop(slot);
+    if (txn->owner != NULL)
+        lock_release_all(txn->owner);
+    txn__count(&worker->counters->rollbacks);
+    txn__count(&worker->counters->aborts[TXN_CAUSE_CANCELLED]);
+    txn->worker = own;
+    txn->active = false;
+    txn->stop = code;
+    txn->reason = reason;
+    store_release(&slot->phase, PHASE_ENDED);
+}
+
+bool txn__claim_and_abort(struct txn_worker *worker, struct txn_slot *slot,
+                          const struct txn_descriptor *descriptor, int code, const char *reason)
+{
+    if (!claim(slot, PHASE_CLAIMED))
+        return false;
+    if (descriptor != NULL && slot->parked->descriptor != descriptor) {
+        store_release(&slot->phase, PHASE_PARKED); /* another one has the slot by now */
+        return false;
+    }
+    abort_claimed(worker, slot->parked, code, reason);
+    return true;
+}
+
+void txn_abort_parked(struct txn *txn)
+{
+    ASSERT(txn->exclusive);
+    struct txn_system *system = txn->worker->system;
+    uint32_t high = load_seq_cst(&system->slot_high);
+    for (uint32_t i = system->worker_max; i < high; i++) {
+        struct txn_slot *slot = &system->slots[i];
+        if (load_acquire(&slot->phase) == PHASE_PARKED && !load_relaxed(&slot->readonly))
+            txn__claim_and_abort(txn->worker, slot, NULL, ERROR_CANCELLED,
+                                 "the transaction was rolled back: the schema was being changed");
+    }
+}
+
+int txn__cancelled(struct txn *txn)
+{
+    int code = -(int)load_relaxed(&txn->slot->cancel);
+    diag_set(code, "%s", "the transaction was cancelled: its snapshot was held for too long");
+    return txn__stop(txn, code, TXN_CAUSE_CANCELLED);
+}
+
+/* When the transaction in the slot began, as far as known; 0 for none. Samples those that do not
+ * note it. */
+static uint64_t began_ns(struct txn_slot *slot, uint64_t now_ns)
+{
+    if (load_acquire(&slot->snapshot) == SNAPSHOT_NONE &&
+        load_acquire(&slot->phase) != PHASE_PARKED)
+        return 0;
+    if (load_acquire(&slot->phase) != PHASE_NONE)
+        return load_relaxed(&slot->began_ns);
+    uint64_t begun = load_relaxed(&slot->begun);
+    if (atomic_exchange(&slot->sampled_begun, begun) != begun)
+        store_relaxed(&slot->sampled_ns, now_ns);
+    return load_relaxed(&slot->sampled_ns);
+}
+
+static bool cancel(struct txn_worker *worker, struct txn_slot *slot, const char *reason)
+{
+    if (txn__claim_and_abort(worker, slot, NULL, ERROR_CANCELLED, reason))
+        return true;
+    if (load_acquire(&slot->snapshot) == SNAPSHOT_NONE)
+        return false;
+    store_release(&slot->cancel, (uint32_t)-ERROR_CANCELLED);
+    return true;
+}
+
+unsigned txn_cancel_session(struct txn_worker *worker, uint64_t session_id)
+{
+    struct txn_system *system = worker->system;
+    unsigned count = 0;
+    uint32_t high = load_seq_cst(&system->slot_high);
+    for (uint32_t i = 0; i < high; i++) {
+        struct txn_slot *slot = &system->slots[i];
+        if (load_relaxed(&slot->session_id) == session_id && load_relaxed(&slot->used) != 0)
+            count += cancel(worker, slot, "the transaction was cancelled on request");
+    }
+    return count;
+}
+
+unsigned txn_cancel_older(struct txn_worker *worker, uint64_t age_ns)
+{
+    struct txn_system *system = worker->system;
+    uint64_t now_ns = clock_monotonic_ns(system->clock);
+    unsigned count = 0;
+    uint32_t high = load_seq_cst(&system->slot_high);
+    for (uint32_t i = 0; i < high; i++) {
+        struct txn_slot *slot = &system->slots[i];
+        uint64_t since_ns = load_relaxed(&slot->used) == 0 ? 0 : began_ns(slot, now_ns);
+        if (since_ns != 0 && now_ns > since_ns && now_ns - since_ns > age_ns)
+            count += cancel(worker, slot,
+                            "the transaction was cancelled: its snapshot was held for too long");
+    }
+    return count;
+}
+
+bool txn_oldest_get(const struct txn_system *system, struct txn_oldest *out)
+{
+    uint64_t now_ns = clock_monotonic_ns(system->clock);
+    uint32_t high = load_seq_cst(&system->slot_high);
+    bool found = false;
+    for (uint32_t i = 0; i < high; i++) {
+        struct txn_slot *slot = &system->slots[i];
+        uint64_t snapshot = load_acquire(&slot->snapshot);
+        if (snapshot == SNAPSHOT_NONE)
+            continue;
+        snapshot &= ~SNAPSHOT_STARTING;
+        if (found && snapshot >= out->snapshot_ts)
+            continue;
+        uint64_t since_ns = began_ns(slot, now_ns);
+        *out = (struct txn_oldest){
+            .snapshot_ts = snapshot,
+            .session_id = load_relaxed(&slot->session_id),
+            .age_ns = since_ns != 0 && since_ns < now_ns ? now_ns - since_ns : 0,
+            .parked = load_relaxed(&slot->phase) == PHASE_PARKED,
+            .readonly = load_relaxed(&slot->readonly) != 0,
+        };
+        found = true;
+    }
+    return found;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changed rows for checkpoints (invariant 19), and deferred actions (invariant 10).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "base/error.h"
+#include "txn/txn_fixture.h"
+
+static struct txn_fixture f;
+
+static int open(void **state)
+{
+    (void)state;
+    fixture_open(&f, 3);
+    f.head.tracked = true;
+    return 0;
+}
+
+static int close(void **state)
+{
+    (void)state;
+    fixture_close(&f);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------- changes */
+
+static size_t take(struct txn_changes *changes)
+{
+    *changes = (struct txn_changes){NULL, 0, 0};
+    assert_int_equal(txn_changes_take(f.system, changes), 0);
+    return changes->count;
+}
+
+static void done(struct txn_changes *changes, uint64_t k)
+{
+    txn_worker_enter(f.workers[2]);
+    for (size_t n = 0; n < changes->count; n++)
+        txn_change_done(f.workers[2], &changes->items[n], k);
+    txn_worker_leave(f.workers[2]);
+    txn_changes_free(changes);
+}
+
+static void a_row_is_listed_once_however_often_it_is_written(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "1");
+    fixture_set(&f, 1, "a", "2");
+    fixture_set(&f, 0, "b", "1");
+    fixture_set(&f, 1, "a", "3");
+    struct txn *lost = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(fixture_put(&f, lost, "c", "1"), 0);
+    txn_rollback(lost);
+    assert_int_equal(txn_changes_pending(f.system), 2);
+    struct txn_changes changes;
+    assert_int_equal(take(&changes), 2);
+    assert_int_equal(txn_changes_pending(f.system), 0);
+    fixture_set(&f, 0, "a", "4"); /* still marked: not listed a second time */
+    assert_int_equal(txn_changes_pending(f.system), 0);
+    assert_int_equal(txn_changes_return(f.system, &changes), 0);
+    assert_int_equal(txn_changes_pending(f.system), 2);
+    txn_changes_free(&changes);
+}
+
+static void a_row_that_changed_above_k_is_listed_again(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "1");
+    uint64_t k = fixture_set(&f, 0, "b", "1");
+    struct txn_changes changes;
+    take(&changes);
+    fixture_set(&f, 0, "a", "2");
+    done(&changes, k);
+    assert_int_equal(txn_changes_pending(f.system), 1);
+    assert_int_equal(take(&changes), 1);
+    assert_memory_equal(changes.items[0].row->key, "a", 1);
+    done(&changes, wal_clock(f.wal));
+    assert_int_equal(txn_changes_pending(f.system), 0);
+    fixture_set(&f, 0, "a", "3");
+    assert_int_equal(txn_changes_pending(f.system), 1);
+}
+
+static void a_write_that_commits_after_the_checkpoint_looked_lists_itself(void **state)
+{
+    (void)state;
+    uint64_t k = fixture_set(&f, 0, "a", "1");
+    struct txn_changes changes;
+    take(&changes);
+    struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(fixture_put(&f, txn, "a", "2"), 0);
+    done(&changes, k);
+    assert_int_equal(txn_changes_pending(f.system), 0);
+    assert_int_equal(txn_commit(txn), 0);
+    assert_int_equal(txn_changes_pending(f.system), 1);
+}
+
+static void a_tombstone_stays_until_a_checkpoint_has_covered_it(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "1");
+    uint64_t k = fixture_set(&f, 0, "a", NULL);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), 1);
+    struct txn_changes changes;
+    assert_int_equal(take(&changes), 1);
+    txn_worker_enter(f.workers[2]);
+    uint64_t ts;
+    const struct version *version = txn_row_at(changes.items[0].row, k, &ts);
+    assert_true(version != NULL && (version->flags & VERSION_TOMBSTONE));
+    assert_int_equal(ts, k);
+    txn_worker_leave(f.workers[2]);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), 1);
+    done(&changes, k);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), -1);
+}
+
+static void the_version_at_k_is_kept_for_a_parked_snapshot_there(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "at k");
+    struct txn *snapshot;
+    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .durable = true};
+    assert_int_equal(wal_wait_durable(f.wal, wal_clock(f.wal)), 0);
+    assert_int_equal(txn_open(f.workers[2], &options, &snapshot), 0);
+    uint64_t k = txn_snapshot_ts(snapshot);
+    assert_int_equal(k, wal_durable_ts(f.wal));
+    txn_park(snapshot);
+    struct txn_changes changes;
+    assert_int_equal(take(&changes), 1);
+    for (unsigned i = 0; i < 2000; i++)
+        fixture_set(&f, 0, "a", "later");
+    fixture_settle(&f);
+    txn_worker_enter(f.workers[2]);
+    uint64_t ts;
+    const struct version *version = txn_row_at(changes.items[0].row, k, &ts);
+    assert_int_equal(version->size, 4);
+    assert_memory_equal(version->bytes, "at k", 4);
+    txn_worker_leave(f.workers[2]);
+    assert_int_equal(txn_resume(snapshot), 0);
+    assert_int_equal(txn_commit(snapshot), 0);
+    done(&changes, k);
+    assert_int_equal(txn_changes_pending(f.system), 1);
+}
+
+static void rows_of_a_head_that_goes_are_forgotten(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "1");
+    struct txn *txn;
+    struct txn_options options = {.level = TXN_SNAPSHOT, .exclusive = true};
+    assert_int_equal(txn_begin(f.workers[0], &options, &txn), 0);
+    txn_collect_forget(txn, &f.head);
+    txn_rollback(txn);
+    assert_int_equal(txn_changes_pending(f.system), 0);
+}
+
+/* ------------------------------------------------------------------------------------ deferred */
+
+static char heard[256];
+
+static void hear(uint64_t ts, unsigned kind, const void *data, size_t size, void *arg)
+{
+    (void)ts;
+    (void)arg;
+    assert_int_equal(kind, 7);
+    strncat(heard, data, size);
+}
+
+static const char *run_deferred(void)
+{
+    heard[0] = 0;
+    txn_deferred_run(f.system, hear, NULL);
+    return heard;
+}
+
+static void defer(struct txn *txn, const char *text)
+{
+    assert_int_equal(txn_defer(txn, 7, text, strlen(text)), 0);
+}
+
+static void settle_log(void)
+{
+    assert_int_equal(wal_wait_durable(f.wal, wal_clock(f.wal)), 0);
+}
+
+static void actions_go_out_once_after_the_commit_is_durable_in_order(void **state)
+{
+    (void)state;
+    struct txn *first = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    struct txn *second = fixture_begin(&f, 1, TXN_SNAPSHOT);
+    defer(first, "3");
+    defer(second, "1");
+    assert_int_equal(fixture_put(&f, second, "b", "1"), 0);
+    defer(second, "2");
+    assert_string_equal(run_deferred(), "");
+    assert_int_equal(txn_commit(second), 0);
+    assert_int_equal(fixture_put(&f, first, "a", "1"), 0);
+    assert_int_equal(txn_commit(first), 0);
+    assert_true(txn_deferred_pending(f.system));
+    settle_log();
+    assert_string_equal(run_deferred(), "123");
+    assert_string_equal(run_deferred(), "");
+    assert_false(txn_deferred_pending(f.system));
+}
+
+static void actions_of_what_was_rolled_back_never_go_out(void **state)
+{
+    (void)state;
+    struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    defer(txn, "kept");
+    struct txn_savepoint savepoint = txn_savepoint(txn);
+    defer(txn, "undone");
+    txn_rollback_to(txn, savepoint);
+    assert_int_equal(txn_commit(txn), 0);
+    txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    defer(txn, "lost");
+    assert_int_equal(fixture_put(&f, txn, "a", "1"), 0);
+    txn_rollback(txn);
+    settle_log();
+    assert_string_equal(run_deferred(), "kept");
+}
+
+static void actions_of_what_lost_a_conflict_never_go_out(void **state)
+{
+    (void)state;
+    struct txn *txn = fixture_begin(&f, 0, TXN_SERIALIZABLE);
+    fixture_get(&f, txn, "a");
+    defer(txn, "lost");
+    assert_int_equal(fixture_put(&f, txn, "b", "1"), 0);
+    fixture_set(&f, 1, "a", "1");
+    assert_int_equal(txn_commit(txn), ERROR_CONFLICT);
+    settle_log();
+    assert_string_equal(run_deferred(), "");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open, close)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_row_is_listed_once_however_often_it_is_written),
+        TEST(a_row_that_changed_above_k_is_listed_again),
+        TEST(a_write_that_commits_after_the_checkpoint_looked_lists_itself),
+        TEST(a_tombstone_stays_until_a_checkpoint_has_covered_it),
+        TEST(the_version_at_k_is_kept_for_a_parked_snapshot_there),
+        TEST(rows_of_a_head_that_goes_are_forgotten),
+        TEST(actions_go_out_once_after_the_commit_is_durable_in_order),
+        TEST(actions_of_what_was_rolled_back_never_go_out),
+        TEST(actions_of_what_lost_a_conflict_never_go_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
