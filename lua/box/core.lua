@@ -14,17 +14,22 @@ ffi.cdef([[
 struct perigee_runtime;
 struct perigee_value { int32_t type; uint32_t size; double number; int64_t integer; const char *data; };
 struct perigee_row { const char *data; uint32_t size; };
-struct perigee_cursor { void *cursor; uint64_t sequence; };
+struct perigee_cursor { void *cursor; uint64_t sequence, parks; };
+struct perigee_savepoint { size_t point[3]; uint64_t sequence; };
 struct perigee_api {
-    int (*begin)(struct perigee_runtime *, int, int, uint32_t);
+    int (*begin)(struct perigee_runtime *, int, int, uint32_t, double);
     int (*finish)(struct perigee_runtime *, int);
     int (*in_transaction)(const struct perigee_runtime *);
+    int (*savepoint)(struct perigee_runtime *, struct perigee_savepoint *);
+    int (*rollback_to)(struct perigee_runtime *, const struct perigee_savepoint *);
     int (*write)(struct perigee_runtime *, int, uint32_t, uint32_t, struct perigee_row *);
     int (*get)(struct perigee_runtime *, uint32_t, uint32_t, struct perigee_row *);
     int (*get_number)(struct perigee_runtime *, uint32_t, uint32_t, double, struct perigee_row *);
     int (*get_string)(struct perigee_runtime *, uint32_t, uint32_t, const char *, size_t,
                       struct perigee_row *);
-    int (*select)(struct perigee_runtime *, uint32_t, uint32_t, int, int, double, double,
+    int (*get_locked)(struct perigee_runtime *, uint32_t, uint32_t, int, struct perigee_row *);
+    int (*lock_space)(struct perigee_runtime *, uint32_t, int);
+    int (*select)(struct perigee_runtime *, uint32_t, uint32_t, int, int, double, double, int,
                   struct perigee_row *);
     int (*count)(struct perigee_runtime *, uint32_t, uint32_t, int, int, double *);
     double (*len)(struct perigee_runtime *, uint32_t);
@@ -139,7 +144,8 @@ function core.check(code)
     end
 end
 
-core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_LUA = -4, -5, -8, -19
+core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_AGAIN = -4, -5, -8, -9
+core.ERROR_LUA, core.ERROR_WAIT, core.ERROR_DEADLOCK = -19, -27, -28
 
 -- ------------------------------------------------------------------- 64-bit integers and NULL
 

@@ -47,7 +47,20 @@ local function info()
     return result
 end
 
-local box_info = core.object(function(_, key) return info()[key] end, { __call = info, serialize = info })
+--- A table that is asked for anew each time: called, or by one of its fields.
+local function view(get)
+    return core.object(function(_, key) return get()[key] end, { __call = get, serialize = get })
+end
+
+local box_stat = core.object({
+    txn = view(native.stat_txn),
+    locks = view(native.stat_locks),
+}, {
+    __call = function() return native.statistics() end,
+    serialize = function() return native.statistics() end,
+})
+
+local box_info = view(info)
 
 local box_cfg = core.object(function(_, key) return native.options()[key] end, {
     __call = function(_, options) native.configure(options or {}) end,
@@ -67,13 +80,19 @@ local fields = {
     index = space.index,
     info = box_info,
     is_in_txn = transaction.is_in_txn,
+    notify = transaction.notify,
     --- Seconds since 1970; inside of a transaction always the time of its beginning.
     now = function() return api.now(runtime) end,
+    on_commit = transaction.on_commit,
+    on_rollback = transaction.on_rollback,
     rollback = transaction.rollback,
+    rollback_to_savepoint = transaction.rollback_to_savepoint,
+    savepoint = transaction.savepoint,
     schema = schema.schema,
     space = space.space,
-    stat = function() return native.statistics() end,
+    stat = box_stat,
     tuple = core.object({ new = tuple.new, is = tuple.is }),
+    txn_isolation_level = transaction.levels,
 }
 if native.trusted then
     --- Waits until everything done so far is durable.
@@ -116,6 +135,7 @@ package.loaded['box.hooks'] = {
     compile_procedure = function(name, body) return procedure.compile(name, body, globals) end,
     compile_eval = function(text) return procedure.compile_eval(text, eval_environment) end,
     reseed = function() randomseed(native.seed()) end,
+    transaction_ended = transaction.ended,
     script = scripts.prepare,
     script_load = scripts.load,
     script_find = scripts.find,

@@ -85,7 +85,7 @@ local function call(self, arguments)
         return fn(unpack(arguments, 1, count))
     end
     local readonly = description.readonly and 1 or 0
-    return transaction.run(description.level, readonly, many, fn, unpack(arguments, 1, count))
+    return transaction.run(description.level, readonly, 0, many, fn, unpack(arguments, 1, count))
 end
 
 local functions, functions_version = {}, -1

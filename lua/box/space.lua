@@ -60,14 +60,45 @@ local function iterator_of(options)
     return number
 end
 
+local lock_modes = { shared = 1, exclusive = 2 }
+
+--- The number of a lock's mode; 0: no lock.
+local function lock_of(mode)
+    if mode == nil then
+        return 0
+    end
+    local number = lock_modes[mode]
+    if not number then
+        raise(core.ERROR_INVALID, "a lock is 'shared' or 'exclusive', not " .. tostring(mode))
+    end
+    return number
+end
+
 local function default_iterator(has_key)
     return has_key == 1 and iterators.EQ or iterators.ALL
 end
 
 -- -------------------------------------------------------------------------------- statements
 
-local function get(space_id, index_id, key)
+local function get_locked(space_id, index_id, key, options)
+    if type(options) ~= 'table' then
+        raise(core.ERROR_INVALID, 'options are a table')
+    end
+    local lock = lock_of(options.lock)
+    native.encode(0, key)
+    if lock == 0 then
+        check(api.get(runtime, space_id, index_id, row))
+    else
+        check(api.get_locked(runtime, space_id, index_id, lock, row))
+    end
+    return result(space_id)
+end
+
+local function get(space_id, index_id, key, options)
     local kind, code = type(key), nil
+    if options ~= nil and key ~= nil then
+        return get_locked(space_id, index_id, key, options)
+    end
     if kind == 'number' then
         code = api.get_number(runtime, space_id, index_id, key, row)
     elseif kind == 'string' then
@@ -133,13 +164,13 @@ local function put(operation, space_id, content)
 end
 
 local function select(space_id, index_id, key, options)
-    local iterator, limit, offset = iterator_of(options), huge, 0
+    local iterator, limit, offset, lock = iterator_of(options), huge, 0, 0
     if type(options) == 'table' then
-        limit, offset = options.limit or huge, options.offset or 0
+        limit, offset, lock = options.limit or huge, options.offset or 0, lock_of(options.lock)
     end
     local has_key = put_key(key)
     iterator = iterator or default_iterator(has_key)
-    check(api.select(runtime, space_id, index_id, iterator, has_key, offset, limit, row))
+    check(api.select(runtime, space_id, index_id, iterator, has_key, offset, limit, lock, row))
     local data, found = row.data, {}
     for n = 1, row.size do
         local size = ffi.cast('const uint32_t *', data)[0]
@@ -189,8 +220,8 @@ local function over_cursor(cursor, space_id)
     end
 end
 
---- Outside of one: the rows of one snapshot, taken when the loop began. They are copied into memory
---- of Lua's own, which its limit counts and which its collector knows the size of.
+--- Outside of one, or when they are locked: the rows that there are when the loop begins. They are
+--- copied into memory of Lua's own, which its limit counts and which its collector knows the size of.
 local function over_rows(number, space_id)
     local bytes = api.rows_bytes(runtime)
     local rows = ffi.new('char[?]', bytes)
@@ -210,14 +241,15 @@ end
 
 local function iterate(space_id, index_id, key, options)
     local iterator = iterator_of(options)
+    local lock = type(options) == 'table' and lock_of(options.lock) or 0
     local has_key = put_key(key)
     iterator = iterator or default_iterator(has_key)
-    if api.in_transaction(runtime) ~= 0 then
+    if lock == 0 and api.in_transaction(runtime) ~= 0 then
         local cursor = ffi.new('struct perigee_cursor')
         check(api.cursor_open(runtime, space_id, index_id, iterator, has_key, cursor))
         return over_cursor(cursor, space_id), nil, 0
     end
-    check(api.select(runtime, space_id, index_id, iterator, has_key, 0, huge, row))
+    check(api.select(runtime, space_id, index_id, iterator, has_key, 0, huge, lock, row))
     return over_rows(row.size, space_id), nil, 0
 end
 
@@ -225,8 +257,8 @@ end
 
 local index_methods, space_methods = {}, {}
 
-function index_methods.get(self, key)
-    return get(self.space_id, self.id, key)
+function index_methods.get(self, key, options)
+    return get(self.space_id, self.id, key, options)
 end
 
 function index_methods.select(self, key, options)
@@ -294,8 +326,14 @@ function space_methods.upsert(self, content, operations)
     put(UPSERT, self.id, content)
 end
 
-function space_methods.get(self, key)
-    return get(self.id, 0, key)
+function space_methods.get(self, key, options)
+    return get(self.id, 0, key, options)
+end
+
+--- space:lock('shared' or 'exclusive'): all of it, until the transaction ends.
+function space_methods.lock(self, mode)
+    check_self(self, 'lock')
+    check(api.lock_space(runtime, self.id, lock_of(mode or 'exclusive')))
 end
 
 function space_methods.select(self, key, options)

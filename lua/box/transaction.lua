@@ -1,50 +1,161 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- box.begin, commit, rollback, atomic: transactions of the session's own; and what runs a stored
--- procedure from Lua.
+-- box.begin, commit, rollback, savepoint, atomic: transactions of the session's own; what runs when
+-- they end; and what runs a stored procedure from Lua.
 --
 -- A conflict dooms a transaction: whatever pcall has caught, its commit fails. Only who is asked to
 -- runs a function again; what the function has done to variables outside of it is not taken back.
 
+local ffi = require('ffi')
 local core = require('box.core')
 
-local api, runtime = core.api, core.runtime
+local native, api, runtime = core.native, core.api, core.runtime
 local check, raise = core.check, core.raise
 
 local transaction = {}
 
-local levels = {
-    ['read-committed'] = 0, ['snapshot'] = 1, ['repeatable-read'] = 1, ['serializable'] = 2,
+local level_names = {
+    ['read-committed'] = 0,
+    ['snapshot'] = 1,
+    ['repeatable-read'] = 1,
+    ['serializable'] = 2,
+    ['read-uncommitted'] = 3,
+    ['default'] = -1,
 }
 
---- The number of an isolation level; serializable when none is named.
-local function level_of(name)
+--- box.txn_isolation_level
+transaction.levels = core.object({
+    DEFAULT = 'default',
+    READ_UNCOMMITTED = 'read-uncommitted',
+    READ_COMMITTED = 'read-committed',
+    REPEATABLE_READ = 'repeatable-read',
+    SNAPSHOT = 'snapshot',
+    SERIALIZABLE = 'serializable',
+})
+
+--- The number of an isolation level; that of the session when none is named.
+local function level_of(options)
+    local name = options.isolation or options.txn_isolation
     if name == nil then
-        return 2
+        return -1
     end
-    local level = type(name) == 'string' and levels[name:lower():gsub('[ _]', '-')]
+    local level = type(name) == 'string' and level_names[name:lower():gsub('[ _]', '-')]
     if not level then
         raise(core.ERROR_INVALID, 'unknown isolation level ' .. tostring(name))
     end
     return level
 end
 
---- box.begin{isolation = 'serializable', readonly = false}
+--- Seconds; 0: no limit.
+local function timeout_of(options)
+    local timeout = options.timeout
+    if timeout == nil then
+        return 0
+    end
+    if type(timeout) ~= 'number' or timeout ~= timeout or timeout <= 0 then
+        raise(core.ERROR_INVALID, 'timeout is a number of seconds')
+    end
+    return timeout
+end
+
+-- --------------------------------------------------------------------- what runs at the end
+
+local commit_functions, rollback_functions = {}, {}
+
+local function call_each(functions, from)
+    for position = from, #functions do
+        local fn = functions[position]
+        local ok, err = pcall(fn)
+        if not ok then
+            native.log(1, 'a function that runs at the end of a transaction: ' .. tostring(err))
+        end
+    end
+end
+
+--- Forgets those from `from` on, and calls `functions` among them.
+local function end_functions(commits, rollbacks, committed)
+    local old_commits, old_rollbacks = commit_functions, rollback_functions
+    local kept_commits, kept_rollbacks = {}, {}
+    for position = 1, commits do
+        kept_commits[position] = old_commits[position]
+    end
+    for position = 1, rollbacks do
+        kept_rollbacks[position] = old_rollbacks[position]
+    end
+    commit_functions, rollback_functions = kept_commits, kept_rollbacks
+    if committed then
+        call_each(old_commits, commits + 1)
+    else
+        call_each(old_rollbacks, rollbacks + 1)
+    end
+end
+
+--- The transaction has ended: calls the functions that were to be called then.
+---@param committed boolean
+function transaction.ended(committed)
+    if #commit_functions > 0 or #rollback_functions > 0 then
+        native.handlers(false)
+        end_functions(0, 0, committed)
+    end
+end
+
+local function add_function(functions, fn, name)
+    if type(fn) ~= 'function' then
+        raise(core.ERROR_INVALID, name .. ' needs a function')
+    end
+    native.handlers(true)
+    functions[#functions + 1] = fn
+end
+
+--- box.on_commit(fn): fn is called when the running transaction has committed.
+function transaction.on_commit(fn)
+    add_function(commit_functions, fn, 'box.on_commit')
+end
+
+--- box.on_rollback(fn): fn is called when it has been rolled back, also before it is run again.
+function transaction.on_rollback(fn)
+    add_function(rollback_functions, fn, 'box.on_rollback')
+end
+
+--- box.notify(channel, payload): goes out when the transaction has committed and is durable.
+function transaction.notify(channel, payload)
+    if type(channel) ~= 'string' then
+        raise(core.ERROR_INVALID, 'the name of a channel is a string')
+    end
+    native.notify(channel, payload)
+end
+
+-- ------------------------------------------------------------------------- begin and end
+
+local function finish(how)
+    local code = api.finish(runtime, how)
+    transaction.ended(how == 1 and code == 0)
+    return code
+end
+
+--- box.begin{isolation = .., readonly = false, timeout = seconds}; txn_isolation is the same.
 ---@param options table?
 function transaction.begin(options)
     options = options or {}
-    local level = level_of(options.isolation or options.txn_isolation)
-    check(api.begin(runtime, level, options.readonly and 1 or 0, 0))
+    local level, timeout = level_of(options), timeout_of(options)
+    check(api.begin(runtime, level, options.readonly and 1 or 0, 0, timeout))
 end
 
 --- box.commit(): an error says why it could not be, and then everything is rolled back.
 function transaction.commit()
-    check(api.finish(runtime, 1))
+    if api.in_transaction(runtime) == 0 then
+        check(api.finish(runtime, 1))
+    end
+    local code = finish(1)
+    if code == core.ERROR_AGAIN then
+        raise(core.ERROR_CONFLICT, 'the transaction had to wait for a lock, and was rolled back')
+    end
+    check(code)
 end
 
 --- box.rollback(): does nothing when there is no transaction.
 function transaction.rollback()
-    check(api.finish(runtime, 0))
+    check(finish(0))
 end
 
 --- box.is_in_txn()
@@ -53,37 +164,97 @@ function transaction.is_in_txn()
     return api.in_transaction(runtime) ~= 0
 end
 
+-- ------------------------------------------------------------------------------ savepoints
+
+-- The savepoints that can be returned to, in their order, and of which transaction they are.
+local points, points_sequence = {}, nil
+
+local function new_point()
+    local mark = ffi.new('struct perigee_savepoint')
+    check(api.savepoint(runtime, mark))
+    if mark.sequence ~= points_sequence then
+        points, points_sequence = {}, mark.sequence
+    end
+    return { mark = mark, commits = #commit_functions, rollbacks = #rollback_functions, before = #points }
+end
+
+local function return_to(point)
+    check(api.rollback_to(runtime, point.mark))
+    for position = #points, point.before + 1, -1 do
+        points[position] = nil
+    end
+    end_functions(point.commits, point.rollbacks, false)
+end
+
+local point_of = setmetatable({}, { __mode = 'k' })
+
+--- box.savepoint(): a point of the running transaction, for box.rollback_to_savepoint.
+---@return table
+function transaction.savepoint()
+    local point, object = new_point(), core.object({})
+    points[#points + 1] = point
+    point_of[object] = point
+    return object
+end
+
+--- Takes back what the transaction has written, locked and queued since the savepoint, which stays.
+function transaction.rollback_to_savepoint(object)
+    local point = type(object) == 'table' and point_of[object]
+    if not point then
+        raise(core.ERROR_INVALID, 'this is not a savepoint')
+    end
+    local position = point.before + 1
+    if point.mark.sequence == points_sequence and points[position] ~= point then
+        raise(core.ERROR_INVALID, 'the savepoint does not exist any more: an earlier one was returned to')
+    end
+    return_to(point)
+    points[position] = point
+end
+
+-- ----------------------------------------------------------------------------------- atomic
+
 local function pack(...)
     return { n = select('#', ...), ... }
 end
 
---- Runs fn(...) as a transaction, and again up to `retries` times when it loses a conflict.
-function transaction.run(level, readonly, retries, fn, ...)
+--- Runs fn(...) as a transaction, and again up to `retries` times when it loses a conflict or is
+--- the victim of a deadlock.
+function transaction.run(level, readonly, timeout, retries, fn, ...)
     local arguments, losses = pack(...), 0
     while true do
-        check(api.begin(runtime, level, readonly, losses))
+        check(api.begin(runtime, level, readonly, losses, timeout))
         local results = pack(pcall(fn, unpack(arguments, 1, arguments.n)))
-        if results[1] then
-            local code = api.finish(runtime, 1)
-            if code == 0 then
-                return unpack(results, 2, results.n)
-            end
-            if code ~= core.ERROR_CONFLICT or losses >= retries then
+        local code = finish(results[1] and 1 or 2)
+        if results[1] and code == 0 then
+            return unpack(results, 2, results.n)
+        end
+        local lost = code == core.ERROR_CONFLICT or code == core.ERROR_DEADLOCK
+        if lost and losses < retries then
+            losses = losses + 1
+        elseif code ~= core.ERROR_AGAIN then
+            if results[1] then
                 check(code)
             end
-        else
-            local doomed = api.in_transaction(runtime) == 2
-            api.finish(runtime, 0)
-            if not doomed or losses >= retries then
-                error(results[2], 0)
-            end
+            error(results[2], 0)
         end
-        losses = losses + 1
     end
 end
 
---- box.atomic([{isolation, readonly, retry},] fn, ...): fn(...) in a transaction, which ends with
---- it. Inside of another transaction it is a part of that one.
+--- A part of the running transaction: what it has done is taken back when it raises an error.
+local function run_inside(fn, ...)
+    local point = new_point()
+    local results = pack(pcall(fn, ...))
+    if results[1] then
+        return unpack(results, 2, results.n)
+    end
+    if api.in_transaction(runtime) == 1 then
+        return_to(point)
+    end
+    error(results[2], 0)
+end
+
+--- box.atomic([{isolation, readonly, retry, timeout},] fn, ...): fn(...) in a transaction, which
+--- ends with it. Inside of another transaction it is a part of that one.
 function transaction.atomic(options, fn, ...)
     if type(options) ~= 'table' then
         return transaction.atomic({}, options, fn, ...)
@@ -91,11 +262,11 @@ function transaction.atomic(options, fn, ...)
     if type(fn) ~= 'function' then
         raise(core.ERROR_INVALID, 'box.atomic needs a function')
     end
+    local level, timeout = level_of(options), timeout_of(options)
     if api.in_transaction(runtime) ~= 0 then
-        return fn(...)
+        return run_inside(fn, ...)
     end
-    local level = level_of(options.isolation or options.txn_isolation)
-    return transaction.run(level, options.readonly and 1 or 0, options.retry or 0, fn, ...)
+    return transaction.run(level, options.readonly and 1 or 0, timeout, options.retry or 0, fn, ...)
 end
 
 return transaction

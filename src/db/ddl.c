@@ -246,9 +246,11 @@ static int func_options_check(const struct ddl_option *options)
         return diag_set(ERROR_INVALID,
                         "a function needs a body: {body = 'function(a, b) ... end'}");
     const char *isolation = options[FUNC_ISOLATION].value;
-    if (isolation != NULL && !ddl__name_is(isolation, "serializable") &&
-        !ddl__name_is(isolation, "snapshot"))
-        return diag_set(ERROR_INVALID, "isolation of a function is 'serializable' or 'snapshot'");
+    uint32_t size = 0;
+    enum txn_level level;
+    const char *name = isolation == NULL ? NULL : mp_decode_str(&isolation, &size);
+    if (name != NULL && !txn_level_parse(name, size, &level))
+        return diag_set(ERROR_INVALID, "unknown isolation level '%.*s'", (int)size, name);
     if (options[FUNC_LANGUAGE].value != NULL && !ddl__name_is(options[FUNC_LANGUAGE].value, "LUA"))
         return diag_set(ERROR_UNSUPPORTED, "functions are written in 'LUA'");
     return 0;

@@ -105,7 +105,8 @@ static int tuple_write(struct txn *txn, struct space *space, const struct key_by
         return rc;
     for (uint32_t i = 1; i < space->index_count; i++)
         if ((rc = index_write(txn, space->indexes[i], version, row)) != 0) {
-            txn_rollback_to(txn, savepoint);
+            if (!txn_doomed(txn)) /* else all of it goes; one that waits keeps its place */
+                txn_rollback_to(txn, savepoint);
             return rc;
         }
     tuple_set(out, version);
@@ -196,20 +197,25 @@ static int row_find_secondary(struct txn *txn, struct index *index, const char *
     return rc;
 }
 
-/* The row with exactly this key of a unique index. */
-static int row_find(struct txn *txn, struct index *index, const char *key, bool for_update,
-                    const struct version **out)
+/* A complete key of a unique index. */
+static int unique_key(struct txn *txn, struct index *index, const char *key, struct key_bytes *out)
 {
-    struct key_bytes bytes;
-    *out = NULL;
     int rc = array_check(key, "a key");
     if (rc == 0)
         rc = space_usable(index->space);
     if (rc == 0 && !index->unique)
         rc = diag_set(ERROR_INVALID, "index \"%s\" of space \"%s\" is not unique: use select",
                       index->name, index->space->name);
-    if (rc == 0)
-        rc = db__key_of_array(txn_arena(txn), index, key, true, &bytes);
+    return rc != 0 ? rc : db__key_of_array(txn_arena(txn), index, key, true, out);
+}
+
+/* The row with exactly this key of a unique index. */
+static int row_find(struct txn *txn, struct index *index, const char *key, bool for_update,
+                    const struct version **out)
+{
+    struct key_bytes bytes;
+    *out = NULL;
+    int rc = unique_key(txn, index, key, &bytes);
     if (rc != 0)
         return rc;
     if (index->id == 0)
@@ -400,6 +406,84 @@ int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out)
     const struct version *version = NULL;
     int rc = txn_cursor_next(&cursor->cursor, &row, &version);
     tuple_set(out, rc == 0 ? version : NULL);
+    return rc;
+}
+
+static int space_lockable(const struct space *space)
+{
+    if (space->system)
+        return diag_set(ERROR_ACCESS, "system space \"%s\" can't be locked", space->name);
+    return space_usable(space);
+}
+
+int space_lock_all(struct txn *txn, struct space *space, enum txn_lock mode)
+{
+    int rc = space_lockable(space);
+    return rc != 0 ? rc : txn_lock_space(txn, space->head, mode);
+}
+
+int space_lock(struct txn *txn, struct index *index, const char *key, enum txn_lock mode)
+{
+    struct key_bytes bytes;
+    struct space_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    int rc = space_lockable(index->space);
+    if (rc == 0)
+        rc = unique_key(txn, index, key, &bytes);
+    if (rc == 0 && index->id == 0)
+        return txn_lock_row(txn, index->space->head, bytes.data, bytes.size, mode);
+    if (rc == 0)
+        rc = space_cursor_open(&cursor, txn, index, ITERATOR_EQ, key);
+    if (rc == 0)
+        rc = txn_cursor_next(&cursor.cursor, &row, &version);
+    if (rc != 0)
+        return rc == ERROR_END ? 0 : rc;
+    return txn_lock_row(txn, index->space->head, row->key, row->key_size, mode);
+}
+
+/* Whether both versions of a row stand under the same key of the index. */
+static int same_key(struct txn *txn, const struct index *index, const struct version *one,
+                    const struct version *other, bool *same)
+{
+    struct key_bytes keys[2];
+    *same = true;
+    if (index->id == 0 || one == other)
+        return 0;
+    int rc = db__key_of_tuple(txn_arena(txn), index, one->bytes, &keys[0]);
+    if (rc == 0)
+        rc = db__key_of_tuple(txn_arena(txn), index, other->bytes, &keys[1]);
+    if (rc == 0)
+        *same =
+            keys[0].size == keys[1].size && memcmp(keys[0].data, keys[1].data, keys[0].size) == 0;
+    return rc;
+}
+
+int space_cursor_next_locked(struct space_cursor *cursor, enum txn_lock mode, struct tuple_ref *out)
+{
+    struct txn *txn = cursor->cursor.txn;
+    struct head *head = cursor->index->space->head;
+    bool same = false;
+    int rc = space_lockable(cursor->index->space);
+    tuple_set(out, NULL);
+    while (rc == 0) {
+        struct row *row;
+        const struct version *version, *now;
+        rc = txn_cursor_next(&cursor->cursor, &row, &version);
+        if (rc == 0)
+            rc = txn_lock_row(txn, head, row->key, row->key_size, mode);
+        if (rc != 0)
+            break;
+        /* Under read committed it may have changed before it was locked. */
+        txn_statement(txn);
+        rc = txn_get(txn, head, row->key, row->key_size, &now);
+        if (rc == 0 && now != NULL)
+            rc = same_key(txn, cursor->index, version, now, &same);
+        if (rc == 0 && now != NULL && same) {
+            tuple_set(out, now);
+            return 0;
+        }
+    }
     return rc;
 }
 

@@ -69,6 +69,18 @@ int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index
 /* 0, or ERROR_END. */
 int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out);
 
+/*
+ * Locks, held until the transaction ends (txn_lock_row says what they return). space_lock: the row
+ * with this key of a unique index, which need not be there: by the primary index its absence is
+ * locked, by another one nothing. What was read before may be older than the lock: read again.
+ * space_cursor_next_locked: as space_cursor_next, of rows that are locked first. ERROR_ACCESS for
+ * system spaces.
+ */
+int space_lock(struct txn *txn, struct index *index, const char *key, enum txn_lock mode);
+int space_lock_all(struct txn *txn, struct space *space, enum txn_lock mode);
+int space_cursor_next_locked(struct space_cursor *cursor, enum txn_lock mode,
+                             struct tuple_ref *out);
+
 /* Rows visible to the transaction: walks the index. */
 int space_count(struct txn *txn, struct index *index, enum space_iterator iterator, const char *key,
                 uint64_t *out);

@@ -11,8 +11,10 @@
 
 #include "base/random.h"
 #include "db/catalog.h"
+#include "db/space.h"
 #include "lua/runtime.h"
 #include "lua/watchdog.h"
+#include "txn/lock.h"
 
 /* A value taken out of a tuple. The same layout is declared in lua/box/core.lua. */
 enum {
@@ -50,7 +52,18 @@ struct lua__tuple {
 struct lua__cursor {
     struct space_cursor *cursor;
     uint64_t sequence;
+    uint64_t parks;
 };
+
+/* A point to return to in the transaction `sequence`. */
+struct lua__savepoint {
+    struct txn_savepoint point;
+    uint64_t sequence;
+};
+_Static_assert(sizeof(struct lua__savepoint) == 32, "the same layout is in lua/box/core.lua");
+
+/* What a statement locks the rows with that it gives. */
+enum { LUA__LOCK_NONE, LUA__LOCK_SHARED, LUA__LOCK_EXCLUSIVE };
 
 enum { LUA__SPACE_SLOTS = 64, LUA__TRACE_SIZE = 8192 };
 
@@ -68,11 +81,29 @@ struct lua_runtime {
 
     /* The transaction that statements work in, or NULL: then each is one of its own. */
     struct txn *txn;
-    uint64_t txn_sequence; /* counts the transactions: iterators of an old one are recognised */
-    bool txn_fixed;        /* the runner ends it: box.commit and box.rollback are refused */
-    bool latest, readonly; /* of the request */
-    uint64_t seen_ts;      /* of the request so far */
-    uint64_t now_ms;       /* of the run */
+    uint64_t txn_sequence;    /* counts the transactions: iterators of an old one are recognised */
+    bool txn_fixed;           /* the runner ends it: box.commit and box.rollback are refused */
+    bool txn_opened;          /* it can be parked while its thread sleeps */
+    bool txn_checks;          /* lua__check is to be asked before each statement */
+    bool handlers;            /* functions wait for its end */
+    uint64_t parks;           /* how often one was parked: no cursor outlives that */
+    uint64_t txn_deadline_ns; /* by the clock's monotonic time; 0: none */
+
+    /*
+     * Why nothing can go on, or 0. With a transaction: why it is lost (ERROR_WAIT, ERROR_DEADLOCK,
+     * ERROR_CANCELLED, ERROR_TIMEOUT), whatever pcall has caught; what the transaction itself knows
+     * (txn_stopped) need not stand here. Without one: what has ended it under the feet of the code that had begun
+     * it, and has to end it; or ERROR_WAIT, with which this request is going to end.
+     */
+    int stop;
+    bool waits;     /* the latter */
+    bool committed; /* the request has done what can't be done again */
+    struct lua_request request;
+    struct lock_owner *owner;   /* whose locks its transactions have; NULL: their own */
+    struct txn_savepoint start; /* of a request in somebody else's transaction */
+    bool undoes;                /* it returns there when it fails */
+    uint64_t seen_ts;           /* of the request so far */
+    uint64_t now_ms;            /* of the run */
 
     struct mp_buffer args[2]; /* what native.encode made for the statement that follows */
     struct mp_buffer scratch; /* where values are made; never what a statement reads */
@@ -131,22 +162,72 @@ typedef int (*lua__body)(struct lua_runtime *runtime, void *arg);
  * results are errors too. */
 int lua__protect(struct lua_runtime *runtime,
                  int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg);
+/* Begins and ends what one call from outside does. The end returns the code of the whole. */
 void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request);
 int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts);
 /* Runs body as one transaction, again after each conflict. */
 int lua__transaction(struct lua_runtime *runtime, const struct txn_options *options,
                      int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg);
 
-/* statement.c */
-struct lua__api;
-extern const struct lua__api lua__api;
-int lua__begin(struct lua_runtime *runtime, const struct txn_options *options);
+/* After a transaction has ended: calls the functions that wait for that. Outside of Lua only. */
+void lua__run_handlers(struct lua_runtime *runtime, bool committed);
+
+/* transaction.c */
+/* Begins the runtime's transaction, with the owner and the session of the request. `open`: it can
+ * be parked. */
+int lua__begin(struct lua_runtime *runtime, struct txn_options *options, bool open);
 int lua__commit(struct lua_runtime *runtime);
 void lua__rollback(struct lua_runtime *runtime);
+
+/*
+ * After the rollback of a transaction that has met ERROR_WAIT. 0: it waited, and it is to be run
+ * again. ERROR_WAIT: the request is going to end with it. ERROR_LOCK_TIMEOUT, ERROR_TIMEOUT.
+ */
+int lua__wait(struct lua_runtime *runtime);
+
+/*
+ * After a run has been rolled back with this code: 0: it is to be run again, with the options as
+ * they are now; else the code that it ends with.
+ */
+int lua__lost(struct lua_runtime *runtime, int code, unsigned *losses, struct txn_options *options);
+
+/* Gives back the locks of the request's owner: its transaction has ended for good, or is a
+ * deadlock's victim. */
+void lua__let_go(struct lua_runtime *runtime);
+
+/* The level of what declares none. */
+enum txn_level lua__level(const struct lua_runtime *runtime);
+
+/* Before a statement in a transaction with txn_checks: 0, or why it can't be done. */
+int lua__check(struct lua_runtime *runtime, bool writes);
+
+/* After a statement in the runtime's transaction has failed: returns its code, and makes sure that
+ * the transaction does not go on when it can't. */
+int lua__failed(struct lua_runtime *runtime, int code);
+
+/* Statements of a transaction that can be parked: `point` before; after ERROR_WAIT, undoes the
+ * statement and sleeps: 0: to be done again. */
+int lua__wait_in_place(struct lua_runtime *runtime, struct txn_savepoint point);
+
+/* Why nothing can go on, or 0; the same code with a message. */
+int lua__stop(struct lua_runtime *runtime);
+int lua__stopped(struct lua_runtime *runtime);
+
 void lua__seen(struct lua_runtime *runtime);
 bool lua__latest(struct lua_runtime *runtime);
 /* True once the time of the running call is over; sets diagnostics. For loops in C. */
 bool lua__expired(struct lua_runtime *runtime);
+
+int lua__api_begin(struct lua_runtime *runtime, int level, int readonly, uint32_t losses,
+                   double timeout);
+int lua__api_finish(struct lua_runtime *runtime, int how);
+int lua__api_in_transaction(const struct lua_runtime *runtime);
+int lua__api_savepoint(struct lua_runtime *runtime, struct lua__savepoint *out);
+int lua__api_rollback_to(struct lua_runtime *runtime, const struct lua__savepoint *savepoint);
+
+/* statement.c */
+struct lua__api;
+extern const struct lua__api lua__api;
 
 /* Each adds its functions to the table `native` on top of the stack. */
 void lua__open_convert(struct lua_runtime *runtime);
@@ -154,6 +235,8 @@ void lua__open_schema(struct lua_runtime *runtime);
 void lua__open_runtime(struct lua_runtime *runtime);
 void lua__open_redis(struct lua_runtime *runtime);
 void lua__open_pattern(struct lua_runtime *runtime);
+void lua__open_transaction(struct lua_runtime *runtime);
+void lua__open_statistics(struct lua_runtime *runtime);
 
 /* schema.c: pushes the compiled function of a procedure; raises. */
 void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct func *func);

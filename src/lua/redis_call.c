@@ -112,8 +112,8 @@ static const char *arguments_error(lua_State *L, int argc)
 
 /* ------------------------------------------------------------------------------------ running */
 
-static int run_in(struct lua_runtime *runtime, const struct redis_command *command,
-                  struct redis_call *call)
+static int run_once(struct lua_runtime *runtime, const struct redis_command *command,
+                    struct redis_call *call)
 {
     struct lua__reply_sink sink;
     mp_buffer_reset(&runtime->reply, 65536);
@@ -128,6 +128,40 @@ static int run_in(struct lua_runtime *runtime, const struct redis_command *comma
     return code;
 }
 
+/* In the runtime's transaction. */
+static int run_in(struct lua_runtime *runtime, const struct redis_command *command,
+                  struct redis_call *call)
+{
+    for (;;) {
+        int code =
+            runtime->txn_checks ? lua__check(runtime, (command->flags & REDIS_WRITE) != 0) : 0;
+        if (code != 0)
+            return code;
+        struct txn_savepoint point = {.writes = 0};
+        if (runtime->txn_opened)
+            point = txn_savepoint(runtime->txn);
+        code = run_once(runtime, command, call);
+        if (code != ERROR_WAIT || !runtime->txn_opened)
+            return code == 0 ? 0 : lua__failed(runtime, code);
+        if ((code = lua__wait_in_place(runtime, point)) != 0)
+            return code;
+    }
+}
+
+static int run_and_commit(struct lua_runtime *runtime, const struct redis_command *command,
+                          struct redis_call *call, struct txn_options *options)
+{
+    options->latest = lua__latest(runtime);
+    int code = lua__begin(runtime, options, false);
+    if (code != 0)
+        return code;
+    code = run_once(runtime, command, call);
+    if (code == 0)
+        return lua__commit(runtime);
+    lua__rollback(runtime);
+    return code;
+}
+
 static int run_alone(struct lua_runtime *runtime, const struct redis_command *command,
                      struct redis_call *call)
 {
@@ -135,20 +169,11 @@ static int run_alone(struct lua_runtime *runtime, const struct redis_command *co
         .level = (command->flags & REDIS_ONE_ROW) != 0 ? TXN_READ_COMMITTED : TXN_SERIALIZABLE,
         .readonly = (command->flags & REDIS_WRITE) == 0};
     for (unsigned losses = 0;;) {
-        options.latest = lua__latest(runtime);
-        int code = lua__begin(runtime, &options);
-        if (code != 0)
-            return code;
-        code = run_in(runtime, command, call);
+        int code = run_and_commit(runtime, command, call, &options);
         if (code == 0)
-            code = lua__commit(runtime);
-        else
-            lua__rollback(runtime);
-        if (code != ERROR_CONFLICT)
+            return 0;
+        if ((code = lua__lost(runtime, code, &losses, &options)) != 0)
             return code;
-        if (lua__expired(runtime))
-            return ERROR_TIMEOUT;
-        txn_backoff(runtime->txn_worker, ++losses, &options);
     }
 }
 
@@ -162,7 +187,8 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
     if (code != 0)
         return code;
     bool writes = (command->flags & REDIS_WRITE) != 0;
-    if (writes && (runtime->readonly || (runtime->txn != NULL && txn_readonly(runtime->txn))))
+    if (writes &&
+        (runtime->request.readonly || (runtime->txn != NULL && txn_readonly(runtime->txn))))
         return diag_set(ERROR_LUA, "Write commands are not allowed from read-only scripts.");
     struct redis_call call = {.worker = runtime->worker, .argv = argv, .argc = argc};
     return runtime->txn != NULL ? run_in(runtime, command, &call)
@@ -192,7 +218,8 @@ static int call_command(lua_State *L, struct lua_runtime *runtime)
     } else {
         code = diag_set(ERROR_INVALID, "%s", wrong);
     }
-    if (code == ERROR_CONFLICT || code == ERROR_TIMEOUT)
+    if (code == ERROR_CONFLICT || code == ERROR_TIMEOUT || code == ERROR_WAIT ||
+        code == ERROR_DEADLOCK || code == ERROR_CANCELLED)
         return lua__raise(L, runtime, code);
     if (code != 0) {
         push_error(L, code);

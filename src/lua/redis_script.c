@@ -3,7 +3,7 @@
  * EVAL: Redis scripts as serializable transactions.
  *
  * Scripts are compiled and kept by lua/box/script.lua, by their source and by the SHA-1 of it. The
- * reply is converted by Redis's rules into runtime->reply and leaves for the caller's sink after
+ * reply is converted by Redis's rules into runtime->result and leaves for the caller's sink after
  * the commit: a number is truncated to an integer, true is 1, false and nil are null, a table with
  * `err` is an error, with `ok` a status, any other an array that ends at its first nil.
  *
@@ -52,7 +52,7 @@ static bool encode_text_field(lua_State *L, struct mp_buffer *out, int index, co
 static void encode_array(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth)
 {
     int count = 0;
-    lua__encode_check(L, runtime, &runtime->reply);
+    lua__encode_check(L, runtime, &runtime->result);
     luaL_checkstack(L, 4, "nested reply");
     for (;; count++) {
         lua_rawgeti(L, index, count + 1);
@@ -61,7 +61,7 @@ static void encode_array(lua_State *L, struct lua_runtime *runtime, int index, u
         if (end)
             break;
     }
-    mp_put_array(&runtime->reply, (uint32_t)count);
+    mp_put_array(&runtime->result, (uint32_t)count);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, index, i);
         encode_reply(L, runtime, lua_gettop(L), depth + 1);
@@ -73,7 +73,7 @@ static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, u
 {
     size_t size;
     const char *text;
-    struct mp_buffer *out = &runtime->reply;
+    struct mp_buffer *out = &runtime->result;
     if (depth >= MP_DEPTH_MAX)
         luaL_error(L, "reached the limit of nested tables in a reply");
     switch (lua_type(L, index)) {
@@ -120,9 +120,9 @@ static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)
     push_slices(L, eval->args, eval->arg_count);
     lua_call(L, 3, 1); /* the script's function, its environment prepared */
     lua_call(L, 0, 1);
-    mp_buffer_reset(&runtime->reply, 65536);
+    mp_buffer_reset(&runtime->result, 65536);
     encode_reply(L, runtime, lua_gettop(L), 0);
-    lua__encode_check(L, runtime, &runtime->reply);
+    lua__encode_check(L, runtime, &runtime->result);
     return 0;
 }
 
@@ -133,13 +133,15 @@ int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_e
         const void *from;
         void *to;
     } arg = {.from = eval};
-    struct txn_options options = {.level = TXN_SERIALIZABLE, .readonly = eval->request.readonly};
-    lua__request_begin(runtime, &eval->request);
-    int code = lua__transaction(runtime, &options, eval_script, arg.to);
+    const struct lua_request *request = &eval->request;
+    lua__request_begin(runtime, request);
+    struct txn_options options = {.level = lua__level(runtime), .readonly = request->readonly};
+    int code = request->txn != NULL ? lua__protect(runtime, eval_script, arg.to)
+                                    : lua__transaction(runtime, &options, eval_script, arg.to);
     code = lua__request_end(runtime, code, reply_ts);
     if (code != 0)
         return code;
-    const char *reply = runtime->reply.data;
+    const char *reply = runtime->result.data;
     lua__reply_emit(&reply, sink);
     return 0;
 }
@@ -147,24 +149,17 @@ int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_e
 int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint64_t now_ms,
                               const struct lua_redis_eval *eval, struct redis_sink *sink)
 {
-    union {
-        const void *from;
-        void *to;
-    } arg = {.from = eval};
-    lua__request_begin(runtime, &eval->request);
-    runtime->txn = txn;
-    runtime->txn_sequence++;
-    runtime->txn_fixed = true;
+    struct lua_redis_eval inside = *eval;
+    inside.request = (struct lua_request){
+        .readonly = eval->request.readonly, .session_id = eval->request.session_id, .txn = txn};
+    lua__request_begin(runtime, &inside.request);
     runtime->now_ms = now_ms;
-    int code = lua__protect(runtime, eval_script, arg.to);
-    if (code == 0 && txn_doomed(txn))
-        code = diag_set(ERROR_CONFLICT, "%s", error_text(ERROR_CONFLICT));
-    runtime->txn = NULL; /* the caller ends it */
-    runtime->txn_sequence++;
+    runtime->undoes = false;
+    int code = lua__protect(runtime, eval_script, &inside);
     code = lua__request_end(runtime, code, NULL);
     if (code != 0)
         return code;
-    const char *reply = runtime->reply.data;
+    const char *reply = runtime->result.data;
     lua__reply_emit(&reply, sink);
     return 0;
 }

@@ -4,9 +4,10 @@
  * and transactions that are run again.
  *
  * What counts when code has failed, in this order: its time was over (ERROR_TIMEOUT, whatever error
- * came out); its transaction is doomed by a conflict (ERROR_CONFLICT, whatever pcall caught,
- * invariant 22); memory was out; the code that the error carries; else ERROR_LUA. However a request
- * ends, no transaction is left open, no hook is set, and the stack is as it was.
+ * came out); its transaction must wait, is a deadlock's victim or cancelled; it is doomed by a
+ * conflict (whatever pcall caught, invariant 22); memory was out; the code that the error carries;
+ * else ERROR_LUA. However a request ends, no transaction is left open, no hook is set, and the stack
+ * is as it was.
  */
 #include <stdio.h>
 #include <string.h>
@@ -124,6 +125,13 @@ static int call_with_handler(lua_State *L)
     return 0;
 }
 
+/* Codes with which a transaction is run again or parked: somebody raised it, and the transaction,
+ * which would have said so, knows nothing of it. */
+static bool made_up(int code)
+{
+    return code == ERROR_CONFLICT || code == ERROR_WAIT || code == ERROR_DEADLOCK;
+}
+
 static int failure_code(struct lua_runtime *runtime, int status)
 {
     if (lua__deadline_passed(&runtime->deadline)) {
@@ -131,15 +139,18 @@ static int failure_code(struct lua_runtime *runtime, int status)
         bool said = strstr(message, "time limit exceeded") != NULL;
         return diag_set(ERROR_TIMEOUT, "%s", said ? message : "time limit exceeded");
     }
-    if (runtime->txn != NULL && txn_doomed(runtime->txn))
-        return diag_set(ERROR_CONFLICT, "%s", error_text(ERROR_CONFLICT));
+    int stop = lua__stop(runtime);
+    if (stop == ERROR_CONFLICT || (stop != 0 && runtime->error_code != stop))
+        return lua__stopped(runtime);
+    if (stop != 0)
+        return diag_set(stop, "%s", runtime->message);
     if (status == LUA_ERRMEM || strstr(runtime->message, "not enough memory") != NULL)
         return diag_set(ERROR_MEMORY, "%s",
                         runtime->message[0] == 0 ? "not enough memory" : runtime->message);
     if (status == LUA_ERRERR && runtime->message[0] == 0)
         return diag_set(ERROR_LUA, "error in error handling");
-    if (runtime->error_code == ERROR_CONFLICT && runtime->txn != NULL)
-        runtime->error_code = ERROR_LUA; /* somebody raised it: the transaction has no conflict */
+    if (runtime->error_code == ERROR_WAIT || (runtime->txn != NULL && made_up(runtime->error_code)))
+        runtime->error_code = ERROR_LUA;
     return diag_set(runtime->error_code, "%s", runtime->message);
 }
 
@@ -203,10 +214,20 @@ int lua__protect(struct lua_runtime *runtime,
 
 void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request)
 {
-    runtime->latest = request->latest;
-    runtime->readonly = request->readonly;
+    runtime->request = *request;
+    runtime->owner = request->owner;
     runtime->seen_ts = 0;
     runtime->trace[0] = 0;
+    runtime->committed = false;
+    if (request->txn != NULL) {
+        runtime->txn = request->txn;
+        runtime->txn_sequence++;
+        runtime->txn_fixed = true;
+        runtime->txn_checks = request->readonly;
+        runtime->start = txn_savepoint(request->txn);
+        runtime->undoes = true;
+        runtime->now_ms = clock_realtime_ms(runtime->clock);
+    }
     lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
 }
 
@@ -218,27 +239,110 @@ static int reseed(lua_State *L, struct lua_runtime *runtime, void *arg)
     return 0;
 }
 
+/* Leaves the transaction that the request was a part of to who has it. */
+static int leave(struct lua_runtime *runtime, int code)
+{
+    struct txn *txn = runtime->txn;
+    int stop = lua__stop(runtime);
+    if (stop != 0 && code != stop)
+        code = lua__stopped(runtime);
+    bool lost = code == ERROR_CONFLICT || code == ERROR_DEADLOCK || code == ERROR_CANCELLED;
+    if (code != 0 && runtime->undoes && !lost)
+        txn_rollback_to(txn, runtime->start);
+    if (txn_seen_ts(txn) > runtime->seen_ts)
+        runtime->seen_ts = txn_seen_ts(txn);
+    runtime->txn = NULL;
+    runtime->txn_sequence++;
+    runtime->txn_checks = false;
+    runtime->stop = 0;
+    return code;
+}
+
+/* Ends what the request has begun and not ended. */
+static int end_open(struct lua_runtime *runtime, int code)
+{
+    bool open = runtime->txn != NULL || (runtime->stop != 0 && !runtime->waits);
+    bool queued = runtime->txn != NULL && lua__stop(runtime) == ERROR_WAIT;
+    lua__rollback(runtime);
+    if (queued && code != ERROR_TIMEOUT)
+        code = lua__wait(runtime);
+    if (open)
+        lua__run_handlers(runtime, false);
+    if (code == 0 && open)
+        return diag_set(ERROR_INVALID,
+                        "the transaction that was begun has not been ended; it is rolled back");
+    return code;
+}
+
+/* Gives the owner that waits to the caller, or what it has got back to others. */
+static int end_waiting(struct lua_runtime *runtime, int code)
+{
+    struct lock_owner *owner = runtime->owner;
+    if (runtime->waits && code != ERROR_TIMEOUT) {
+        *runtime->request.waiting = owner;
+        code = diag_set(ERROR_WAIT, "%s", error_text(ERROR_WAIT));
+    } else if (owner != NULL) {
+        lock_release_all(owner);
+        if (owner != runtime->request.owner)
+            lock_owner_delete(owner);
+    }
+    runtime->owner = NULL;
+    runtime->waits = false;
+    runtime->stop = 0;
+    return code;
+}
+
 int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
 {
     runtime->txn_fixed = false;
-    bool open = runtime->txn != NULL;
-    lua__rollback(runtime);
+    if (runtime->request.txn != NULL)
+        code = leave(runtime, code);
+    else if (runtime->txn != NULL || runtime->stop != 0)
+        code = end_open(runtime, code);
+    if (runtime->owner != NULL)
+        code = end_waiting(runtime, code);
+    runtime->request.txn = NULL;
     lua__deadline_disarm(&runtime->deadline);
     if (runtime->seeded)
         runtime->seeded = lua__protect(runtime, reseed, NULL) != 0;
     leave_room(runtime);
-    if (code == 0 && open)
-        code = diag_set(ERROR_INVALID,
-                        "the transaction that was begun has not been ended; it is rolled back");
     if (reply_ts != NULL)
         *reply_ts = runtime->seen_ts;
     return code;
 }
 
-static int run_once(struct lua_runtime *runtime, const struct txn_options *options,
+static int call_handlers(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    lua__push_hook(L, runtime, "transaction_ended");
+    lua_pushboolean(L, *(const bool *)arg);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+void lua__run_handlers(struct lua_runtime *runtime, bool committed)
+{
+    char message[DIAG_MESSAGE_MAX];
+    if (!runtime->handlers)
+        return;
+    int code = diag_code();
+    bool unplaced = runtime->unplaced;
+    snprintf(message, sizeof message, "%s", diag_message());
+    if (lua__deadline_passed(&runtime->deadline)) { /* they get the same time once more */
+        lua__deadline_disarm(&runtime->deadline);
+        lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
+    }
+    lua__protect(runtime, call_handlers, &committed);
+    lua__rollback(runtime); /* what they have left open */
+    runtime->handlers = false;
+    runtime->unplaced = unplaced;
+    diag_set(code, "%s", message);
+}
+
+static int run_once(struct lua_runtime *runtime, struct txn_options *options,
                     int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
 {
-    int code = lua__begin(runtime, options);
+    options->latest = lua__latest(runtime);
+    int code = lua__begin(runtime, options, false);
     if (code != 0)
         return code;
     runtime->txn_fixed = true;
@@ -246,10 +350,11 @@ static int run_once(struct lua_runtime *runtime, const struct txn_options *optio
     runtime->txn_fixed = false;
     if (code == 0 && lua__expired(runtime))
         code = ERROR_TIMEOUT;
-    if (code == 0)
+    int stop = lua__stop(runtime);
+    if (code == 0 && stop == 0)
         return lua__commit(runtime);
-    if (txn_doomed(runtime->txn) && code != ERROR_TIMEOUT)
-        code = ERROR_CONFLICT;
+    if (stop != 0 && code != ERROR_TIMEOUT && code != stop)
+        code = lua__stopped(runtime);
     lua__rollback(runtime);
     return code;
 }
@@ -259,12 +364,10 @@ int lua__transaction(struct lua_runtime *runtime, const struct txn_options *opti
 {
     struct txn_options again = *options;
     for (unsigned losses = 0;;) {
-        again.latest = lua__latest(runtime);
         int code = run_once(runtime, &again, body, arg);
-        if (code != ERROR_CONFLICT)
-            return code;
-        if (lua__expired(runtime))
-            return ERROR_TIMEOUT;
-        txn_backoff(runtime->txn_worker, ++losses, &again);
+        int end = code == 0 ? 0 : lua__lost(runtime, code, &losses, &again);
+        lua__run_handlers(runtime, code == 0);
+        if (code == 0 || end != 0)
+            return end;
     }
 }

@@ -139,6 +139,8 @@ static void make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_runtime(runtime);
     lua__open_redis(runtime);
     lua__open_pattern(runtime);
+    lua__open_transaction(runtime);
+    lua__open_statistics(runtime);
     lua_setfield(L, -2, "box.native");
     lua_pop(L, 2);
 }
@@ -338,10 +340,13 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
     int code;
     if (func == NULL) {
         code = diag_set(ERROR_NOT_FOUND, "there is no procedure %.*s", (int)name_size, name);
-    } else if (!func->transaction) {
+    } else if (!func->transaction || request->txn != NULL) {
         code = lua__protect(runtime, call_procedure, &call);
+        if (code == 0 && lua__expired(runtime))
+            code = ERROR_TIMEOUT; /* the error was caught on the way out */
     } else {
-        struct txn_options options = {.level = func->level,
+        struct txn_options options = {.level =
+                                          func->level_given ? func->level : lua__level(runtime),
                                       .readonly = func->readonly || request->readonly};
         code = lua__transaction(runtime, &options, call_procedure, &call);
     }
@@ -415,6 +420,7 @@ int lua_runtime_settle(struct lua_runtime *runtime, uint64_t *reply_ts)
 {
     int code = lua__request_end(runtime, 0, reply_ts);
     runtime->seen_ts = 0;
+    runtime->committed = false;
     return code;
 }
 
@@ -540,32 +546,6 @@ static int native_stack_left(lua_State *L)
     return 1;
 }
 
-/* statistics(): a table of counters of transactions and log. */
-static int native_statistics(lua_State *L)
-{
-    struct lua_runtime *runtime = lua__runtime(L);
-    struct txn_stats txn;
-    struct wal_stats wal;
-    txn_stats_get(txn_worker_system(runtime->txn_worker), &txn);
-    wal_stats_get(runtime->wal, &wal);
-    const struct {
-        const char *name;
-        uint64_t value;
-    } rows[] = {
-        {"commits", txn.commits},           {"rollbacks", txn.rollbacks},
-        {"conflicts", txn.conflicts},       {"retries", txn.retries},
-        {"gate_entries", txn.gate_entries}, {"rows_queued", txn.rows_queued},
-        {"log_blocks", wal.blocks},         {"log_records", wal.records},
-        {"log_bytes", wal.log_bytes},       {"log_flushes", wal.flushes},
-    };
-    lua_newtable(L);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        lua_pushnumber(L, (lua_Number)rows[i].value);
-        lua_setfield(L, -2, rows[i].name);
-    }
-    return 1;
-}
-
 void lua__open_runtime(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
@@ -582,7 +562,6 @@ void lua__open_runtime(struct lua_runtime *runtime)
         {"raise", native_raise},
         {"wait", native_wait},
         {"stack_left", native_stack_left},
-        {"statistics", native_statistics},
         {NULL, NULL},
     };
     lua__register(runtime, functions);

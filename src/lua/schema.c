@@ -132,7 +132,7 @@ static int native_function(lua_State *L)
     lua_setfield(L, -2, "body");
     set_boolean(L, "readonly", func->readonly);
     set_boolean(L, "transaction", func->transaction);
-    set_number(L, "level", func->level);
+    set_number(L, "level", func->level_given ? (double)func->level : -1);
     return 1;
 }
 
@@ -212,7 +212,9 @@ static struct lua_runtime *check_ddl(lua_State *L)
     if (runtime->txn != NULL)
         lua__raise(L, runtime,
                    diag_set(ERROR_INVALID, "the schema can't be changed inside of a transaction"));
-    if (runtime->readonly)
+    if (runtime->stop != 0)
+        lua__raise(L, runtime, lua__stopped(runtime));
+    if (runtime->request.readonly)
         lua__raise(L, runtime, diag_set(ERROR_READONLY, "this request may not write"));
     return runtime;
 }
@@ -220,6 +222,7 @@ static struct lua_runtime *check_ddl(lua_State *L)
 static int ddl_result(lua_State *L, struct lua_runtime *runtime, int code)
 {
     lua__seen(runtime);
+    runtime->committed = runtime->committed || code == 0;
     return code == 0 ? 0 : lua__raise(L, runtime, code);
 }
 

@@ -19,92 +19,6 @@
 #include "db/space.h"
 #include "lua/internal.h"
 
-/* ------------------------------------------------------------------------------ transactions */
-
-void lua__seen(struct lua_runtime *runtime)
-{
-    uint64_t ts = txn_worker_seen_ts(runtime->txn_worker);
-    if (ts > runtime->seen_ts)
-        runtime->seen_ts = ts;
-}
-
-bool lua__latest(struct lua_runtime *runtime)
-{
-    return runtime->latest || runtime->seen_ts > wal_visible_ts(runtime->wal);
-}
-
-bool lua__expired(struct lua_runtime *runtime)
-{
-    if (!lua__deadline_passed(&runtime->deadline))
-        return false;
-    diag_set(ERROR_TIMEOUT, "time limit exceeded");
-    return true;
-}
-
-int lua__begin(struct lua_runtime *runtime, const struct txn_options *options)
-{
-    int code = txn_begin(runtime->txn_worker, options, &runtime->txn);
-    if (code != 0) {
-        runtime->txn = NULL;
-        return code;
-    }
-    runtime->txn_sequence++;
-    runtime->now_ms = clock_realtime_ms(runtime->clock);
-    return 0;
-}
-
-int lua__commit(struct lua_runtime *runtime)
-{
-    int code = txn_commit(runtime->txn);
-    runtime->txn = NULL;
-    runtime->txn_sequence++;
-    lua__seen(runtime);
-    /* Code that goes on for long may have committed what others wait to see: they read at V. */
-    if (code == 0 && runtime->seen_ts > wal_visible_ts(runtime->wal))
-        wal_kick_early(runtime->wal);
-    return code;
-}
-
-void lua__rollback(struct lua_runtime *runtime)
-{
-    if (runtime->txn == NULL)
-        return;
-    txn_rollback(runtime->txn);
-    runtime->txn = NULL;
-    runtime->txn_sequence++;
-    lua__seen(runtime);
-}
-
-static int api_begin(struct lua_runtime *runtime, int level, int readonly, uint32_t losses)
-{
-    struct txn_options options = {.level = (enum txn_level)level,
-                                  .readonly = readonly || runtime->readonly,
-                                  .latest = lua__latest(runtime)};
-    if (runtime->txn != NULL)
-        return diag_set(ERROR_INVALID, "a transaction is already going on");
-    if (losses != 0)
-        txn_backoff(runtime->txn_worker, losses, &options);
-    return lua__begin(runtime, &options);
-}
-
-static int api_end(struct lua_runtime *runtime, int commit)
-{
-    if (runtime->txn == NULL)
-        return commit ? diag_set(ERROR_INVALID, "there is no transaction to commit") : 0;
-    if (runtime->txn_fixed)
-        return diag_set(ERROR_INVALID,
-                        "this transaction begins and ends with its procedure or script");
-    if (commit)
-        return lua__commit(runtime);
-    lua__rollback(runtime);
-    return 0;
-}
-
-static int api_in_transaction(const struct lua_runtime *runtime)
-{
-    return runtime->txn == NULL ? 0 : txn_doomed(runtime->txn) ? 2 : 1;
-}
-
 /* ------------------------------------------------------------------------- spaces and indexes */
 
 static struct space *find_space(struct lua_runtime *runtime, uint32_t id)
@@ -152,7 +66,8 @@ enum operation {
     OP_UPSERT,
     OP_GET,
     OP_SELECT,
-    OP_COUNT
+    OP_COUNT,
+    OP_LOCK
 };
 
 struct statement {
@@ -160,10 +75,22 @@ struct statement {
     uint32_t space_id, index_id;
     const char *key; /* NULL: none */
     enum space_iterator iterator;
+    int lock;               /* of a get or select: LUA__LOCK_NONE .. */
     uint64_t offset, limit; /* of a select */
     double count;           /* of a count */
     struct tuple_ref out;
 };
+
+static enum txn_lock lock_mode(int lock)
+{
+    return lock == LUA__LOCK_EXCLUSIVE ? TXN_LOCK_EXCLUSIVE : TXN_LOCK_SHARED;
+}
+
+static int cursor_next(struct space_cursor *cursor, int lock, struct tuple_ref *tuple)
+{
+    return lock == LUA__LOCK_NONE ? space_cursor_next(cursor, tuple)
+                                  : space_cursor_next_locked(cursor, lock_mode(lock), tuple);
+}
 
 /* The rows of a select, or their number. */
 static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *index,
@@ -176,7 +103,7 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
     if (statement->operation == OP_SELECT)
         mp_buffer_reset(&runtime->rows, 1 << 20);
     while (code == 0 && taken < statement->limit) {
-        code = space_cursor_next(&cursor, &tuple);
+        code = cursor_next(&cursor, statement->lock, &tuple);
         if (code != 0)
             break;
         if ((++passed & 255) == 0 && lua__expired(runtime))
@@ -217,10 +144,18 @@ static int execute(struct lua_runtime *runtime, struct txn *txn, struct statemen
     case OP_UPSERT:
         return space_upsert(txn, index->space, args[0].data, args[0].size, args[1].data, 1);
     case OP_GET:
+        if (statement->lock != LUA__LOCK_NONE) {
+            code = space_lock(txn, index, statement->key, lock_mode(statement->lock));
+            if (code != 0)
+                return code;
+            txn_statement(txn); /* what it sees is what has been locked */
+        }
         return space_get(txn, index, statement->key, &statement->out);
     case OP_SELECT:
     case OP_COUNT:
         return scan(runtime, txn, index, statement);
+    case OP_LOCK:
+        return space_lock_all(txn, index->space, lock_mode(statement->lock));
     }
     return ERROR_INVALID;
 }
@@ -236,29 +171,61 @@ static int keep(struct lua_runtime *runtime, struct statement *statement)
     return runtime->copy.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
 }
 
+static bool reads(const struct statement *statement)
+{
+    return statement->operation >= OP_GET;
+}
+
+static int run_once(struct lua_runtime *runtime, struct txn_options *options,
+                    struct statement *statement)
+{
+    options->latest = lua__latest(runtime);
+    int code = lua__begin(runtime, options, false);
+    if (code != 0)
+        return code;
+    code = execute(runtime, runtime->txn, statement);
+    if (code == 0)
+        code = keep(runtime, statement);
+    if (code == 0)
+        return lua__commit(runtime);
+    lua__rollback(runtime);
+    return code;
+}
+
 static int run_alone(struct lua_runtime *runtime, struct statement *statement)
 {
-    bool reads = statement->operation >= OP_GET;
-    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = reads};
-    if (!reads && runtime->readonly)
+    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = reads(statement)};
+    if (!options.readonly && runtime->request.readonly)
         return diag_set(ERROR_READONLY, "this request may not write");
+    if (statement->lock != LUA__LOCK_NONE)
+        return diag_set(ERROR_INVALID, "a lock needs a transaction, at whose end it is given back");
     for (unsigned losses = 0;;) {
-        options.latest = lua__latest(runtime);
-        int code = lua__begin(runtime, &options);
+        int code = run_once(runtime, &options, statement);
+        if (code == 0)
+            return 0;
+        if ((code = lua__lost(runtime, code, &losses, &options)) != 0)
+            return code;
+    }
+}
+
+/* In a transaction that is lost, may not write, has a timeout or can be parked. */
+static int run_checked(struct lua_runtime *runtime, struct statement *statement)
+{
+    for (;;) {
+        int code = lua__check(runtime, !reads(statement));
         if (code != 0)
             return code;
+        if (!runtime->txn_opened)
+            return lua__failed(runtime, execute(runtime, runtime->txn, statement));
+        struct txn_savepoint point = txn_savepoint(runtime->txn);
         code = execute(runtime, runtime->txn, statement);
-        if (code == 0)
-            code = keep(runtime, statement);
-        if (code == 0)
-            code = lua__commit(runtime);
+        if (code == ERROR_WAIT)
+            code = lua__wait_in_place(runtime, point);
         else
-            lua__rollback(runtime);
-        if (code != ERROR_CONFLICT)
+            return lua__failed(runtime, code);
+        if (code != 0)
             return code;
-        if (lua__expired(runtime))
-            return ERROR_TIMEOUT;
-        txn_backoff(runtime->txn_worker, ++losses, &options);
+        txn_statement(runtime->txn);
     }
 }
 
@@ -267,7 +234,10 @@ static int run(struct lua_runtime *runtime, struct statement *statement, struct 
     int code;
     if (runtime->txn != NULL) {
         txn_statement(runtime->txn);
-        code = execute(runtime, runtime->txn, statement);
+        if (runtime->txn_checks)
+            code = run_checked(runtime, statement);
+        else if ((code = execute(runtime, runtime->txn, statement)) != 0)
+            lua__failed(runtime, code);
     } else {
         code = run_alone(runtime, statement);
     }
@@ -327,11 +297,31 @@ static uint64_t whole(double number)
     return number <= 0 ? 0 : number >= 1e18 ? UINT64_MAX : (uint64_t)number;
 }
 
+/* A get that locks the row, or the absence of one. */
+static int api_get_locked(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                          int lock, struct lua__row *row)
+{
+    struct statement statement = {.operation = OP_GET,
+                                  .space_id = space_id,
+                                  .index_id = index_id,
+                                  .key = runtime->args[0].data,
+                                  .lock = lock};
+    return run(runtime, &statement, row);
+}
+
+static int api_lock_space(struct lua_runtime *runtime, uint32_t space_id, int lock)
+{
+    struct statement statement = {.operation = OP_LOCK, .space_id = space_id, .lock = lock};
+    return run(runtime, &statement, NULL);
+}
+
 /* Rows go to runtime->rows; *rows and *size are where, until the next select. */
 static int api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-                      int iterator, int has_key, double offset, double limit, struct lua__row *rows)
+                      int iterator, int has_key, double offset, double limit, int lock,
+                      struct lua__row *rows)
 {
     struct statement statement = {.operation = OP_SELECT,
+                                  .lock = lock,
                                   .space_id = space_id,
                                   .index_id = index_id,
                                   .key = has_key ? runtime->args[0].data : NULL,
@@ -378,8 +368,11 @@ static int api_cursor_open(struct lua_runtime *runtime, uint32_t space_id, uint3
     struct index *index;
     if (runtime->txn == NULL)
         return diag_set(ERROR_INVALID, "there is no transaction");
+    int code = runtime->txn_checks ? lua__check(runtime, false) : 0;
+    if (code != 0)
+        return code;
     txn_statement(runtime->txn);
-    int code = find_index(runtime, space_id, index_id, &index);
+    code = find_index(runtime, space_id, index_id, &index);
     if (code != 0)
         return code;
     struct space_cursor *cursor = arena_alloc(txn_arena(runtime->txn), sizeof *cursor);
@@ -389,6 +382,7 @@ static int api_cursor_open(struct lua_runtime *runtime, uint32_t space_id, uint3
                              has_key ? runtime->args[0].data : NULL);
     out->cursor = cursor;
     out->sequence = runtime->txn_sequence;
+    out->parks = runtime->parks;
     return code;
 }
 
@@ -399,10 +393,15 @@ static int api_cursor_next(struct lua_runtime *runtime, struct lua__cursor *curs
     struct tuple_ref tuple = {NULL, 0};
     if (runtime->txn == NULL || cursor->sequence != runtime->txn_sequence)
         return diag_set(ERROR_INVALID, "the transaction of this iterator has ended");
-    int code = space_cursor_next(cursor->cursor, &tuple);
+    if (cursor->parks != runtime->parks)
+        return diag_set(ERROR_INVALID, "this iterator has ended because its transaction has waited "
+                                       "for a lock: lock first, or use select");
+    int code = runtime->txn_checks ? lua__check(runtime, false) : 0;
+    if (code == 0)
+        code = space_cursor_next(cursor->cursor, &tuple);
     row->data = code == 0 ? tuple.data : NULL;
     row->size = tuple.size;
-    return code == ERROR_END ? 0 : code;
+    return code == ERROR_END ? 0 : lua__failed(runtime, code);
 }
 
 /* ------------------------------------------------------------------------------------ fields */
@@ -529,15 +528,19 @@ static int api_put_end(struct lua_runtime *runtime)
 
 /* Declared in the same order in lua/box/core.lua. */
 struct lua__api {
-    int (*begin)(struct lua_runtime *, int, int, uint32_t);
+    int (*begin)(struct lua_runtime *, int, int, uint32_t, double);
     int (*finish)(struct lua_runtime *, int);
     int (*in_transaction)(const struct lua_runtime *);
+    int (*savepoint)(struct lua_runtime *, struct lua__savepoint *);
+    int (*rollback_to)(struct lua_runtime *, const struct lua__savepoint *);
     int (*write)(struct lua_runtime *, int, uint32_t, uint32_t, struct lua__row *);
     int (*get)(struct lua_runtime *, uint32_t, uint32_t, struct lua__row *);
     int (*get_number)(struct lua_runtime *, uint32_t, uint32_t, double, struct lua__row *);
     int (*get_string)(struct lua_runtime *, uint32_t, uint32_t, const char *, size_t,
                       struct lua__row *);
-    int (*select)(struct lua_runtime *, uint32_t, uint32_t, int, int, double, double,
+    int (*get_locked)(struct lua_runtime *, uint32_t, uint32_t, int, struct lua__row *);
+    int (*lock_space)(struct lua_runtime *, uint32_t, int);
+    int (*select)(struct lua_runtime *, uint32_t, uint32_t, int, int, double, double, int,
                   struct lua__row *);
     int (*count)(struct lua_runtime *, uint32_t, uint32_t, int, int, double *);
     double (*len)(struct lua_runtime *, uint32_t);
@@ -557,13 +560,17 @@ struct lua__api {
 };
 
 const struct lua__api lua__api = {
-    .begin = api_begin,
-    .finish = api_end,
-    .in_transaction = api_in_transaction,
+    .begin = lua__api_begin,
+    .finish = lua__api_finish,
+    .in_transaction = lua__api_in_transaction,
+    .savepoint = lua__api_savepoint,
+    .rollback_to = lua__api_rollback_to,
     .write = api_write,
     .get = api_get,
     .get_number = api_get_number,
     .get_string = api_get_string,
+    .get_locked = api_get_locked,
+    .lock_space = api_lock_space,
     .select = api_select,
     .count = api_count,
     .len = api_len,
