@@ -10,6 +10,7 @@ int command_serve(int argc, char **argv);
 int command_console(int argc, char **argv);
 int command_test(int argc, char **argv);
 int command_wal(int argc, char **argv);
+int command_run(int argc, char **argv);
 int command_version(int argc, char **argv);
 int command_options(int argc, char **argv);
 

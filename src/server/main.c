@@ -18,6 +18,7 @@ static const struct command COMMANDS[] = {
     {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console},
     {"test", "[SPEC]...", "run busted with `box` at hand, on a throw-away database", command_test},
     {"wal", "[DIR]", "print the records of a log as lines of JSON", command_wal},
+    {"run", "cat|verify|stats FILE", "print or check a run, the file of sorted rows", command_run},
     {"options", "", "print all options as a document", command_options},
     {"version", "", "print the version, and what of the system is in use", command_version},
 };
@@ -32,10 +33,10 @@ static const char *name_at(size_t number, void *arg)
 static int help(FILE *out)
 {
     fputs("perigee [--OPTION VALUE]... FILE.lua [ARGUMENT]...\n"
-          "                             run a file with `box` at hand\n",
+          "                              run a file with `box` at hand\n",
           out);
     for (size_t n = 0; n < COMMAND_COUNT; n++)
-        fprintf(out, "perigee %-7s %-20s %s\n", COMMANDS[n].name, COMMANDS[n].arguments,
+        fprintf(out, "perigee %-7s %-21s %s\n", COMMANDS[n].name, COMMANDS[n].arguments,
                 COMMANDS[n].about);
     return 0;
 }
