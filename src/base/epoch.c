@@ -68,7 +68,7 @@ struct epoch_slot {
     unsigned unsealed;                /* retires since the last seal */
     bool freeing;                     /* a free function is running: it may retire, not free */
     struct epoch_chunk *first, *last; /* NULL, NULL: no chunk yet */
-    struct epoch_chunk *spare;        /* one chunk kept for the next need */
+    struct epoch_chunk *spare;        /* for the next need; there at first, see limbo_push */
     unsigned first_index, last_index; /* next item to free in first, next free place in last */
     uint64_t retired, freed;          /* positions in the limbo since the slot was opened */
     unsigned seal_count;
@@ -105,18 +105,30 @@ int epoch_domain_new(unsigned slot_max, struct epoch_domain **out)
     return 0;
 }
 
-int epoch_slot_open(struct epoch_domain *domain, struct epoch_slot **out)
+static struct epoch_slot *slot_take(struct epoch_domain *domain)
 {
     for (unsigned i = 0; i < domain->slot_max; i++) {
         struct epoch_slot *slot = &domain->slots[i];
         uint64_t expected = 0;
         if (atomic_compare_exchange_strong_explicit(&slot->taken, &expected, 1,
-                                                    memory_order_acquire, memory_order_relaxed)) {
-            *out = slot;
-            return 0;
-        }
+                                                    memory_order_acquire, memory_order_relaxed))
+            return slot;
     }
-    return ERROR_INVALID;
+    return NULL;
+}
+
+int epoch_slot_open(struct epoch_domain *domain, struct epoch_slot **out)
+{
+    struct epoch_slot *slot = slot_take(domain);
+    if (slot == NULL)
+        return ERROR_INVALID;
+    slot->spare = malloc(sizeof(*slot->spare));
+    if (slot->spare == NULL) {
+        store_release(&slot->taken, 0);
+        return ERROR_MEMORY;
+    }
+    *out = slot;
+    return 0;
 }
 
 void epoch_enter(struct epoch_slot *slot)
@@ -249,8 +261,12 @@ static struct epoch_chunk *limbo_chunk_take(struct epoch_slot *slot)
     }
 }
 
+/* The next chunk is fetched when the last one is half full, and the first is there from the
+ * beginning: when memory is out there is still room to undo a transaction, which frees some. */
 static void limbo_push(struct epoch_slot *slot, struct epoch_item item)
 {
+    if (slot->spare == NULL && slot->last_index >= EPOCH_CHUNK_ITEMS / 2)
+        slot->spare = malloc(sizeof(*slot->spare));
     if (slot->last != NULL && slot->first == slot->last && slot->retired == slot->freed)
         slot->first_index = slot->last_index = 0;
     if (slot->last == NULL || slot->last_index == EPOCH_CHUNK_ITEMS) {

@@ -39,7 +39,7 @@ int epoch_domain_new(unsigned slot_max, struct epoch_domain **out);
 void epoch_domain_delete(struct epoch_domain *domain);
 
 /* Takes a slot for the calling thread (a slot is used by one thread at a time). Returns 0, or
- * ERROR_INVALID when all are taken. From any thread. */
+ * ERROR_INVALID when all are taken, or ERROR_MEMORY. From any thread. */
 int epoch_slot_open(struct epoch_domain *domain, struct epoch_slot **out);
 
 /* Gives the slot back when all that it retired has been freed: waits (collecting) until every other
@@ -59,8 +59,8 @@ int epoch_inside(const struct epoch_slot *slot);
 /* Schedules free_fn(object, arg) for when nobody can see `object` any more. It must be unreachable
  * already for threads that enter from now on, and is retired once only. `arg` must live until the
  * slot is closed. Inside or outside. Never fails: if there is no memory for a place in the limbo
- * (24 bytes an object, in chunks of 4 KiB) it waits until there is. Every 64th call also frees up
- * to 256 objects that have become free. */
+ * (24 bytes an object, in chunks of 4 KiB, of which one is kept in reserve) it waits until there
+ * is. Every 64th call also frees up to 256 objects that have become free. */
 void epoch_retire(struct epoch_slot *slot, void *object, epoch_free_fn free_fn, void *arg);
 
 /* Tries to move the epoch on and frees all of this slot's limbo that has become free. Returns how

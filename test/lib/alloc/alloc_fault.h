@@ -5,7 +5,7 @@
 /*
  * Makes allocations fail. The linker puts functions of this library in the place of malloc, calloc,
  * realloc, aligned_alloc, posix_memalign, strdup and mmap wherever the sources of the project call
- * them (not inside of other libraries), in the tests of test/crash that are called `..fault`. So each way of
+ * them (not inside of other libraries), in every test whose name ends in `fault`. So each way of
  * the product to get memory is caught: its own heap maps slabs, and under AddressSanitizer asks for
  * each object by itself, which makes the runs there the most thorough.
  *
