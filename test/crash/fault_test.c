@@ -312,54 +312,122 @@ static void reopen_and_check(struct life *life, uint64_t cut_seed)
     }
 }
 
-static void life_begin(struct life *life, bool memory, uint64_t seed)
+/* ---------------------------------------------------------------- faults */
+
+enum fault { ALLOCATION, ALLOCATIONS_FROM, CALL_EIO, CALL_ENOSPC, CALLS_FROM };
+
+static void fault_arm(struct life *life, enum fault fault, uint64_t n)
 {
-    memset(life, 0, sizeof *life);
-    life->memory = memory;
-    life->f.disk = disk_new(seed);
+    if (fault == ALLOCATION)
+        alloc_fail_nth(n);
+    else if (fault == ALLOCATIONS_FROM)
+        alloc_fail_from(n);
+    else if (fault == CALLS_FROM)
+        disk_fail_from(life->f.disk, n, EIO);
+    else
+        disk_fail_nth(life->f.disk, n, fault == CALL_EIO ? EIO : ENOSPC);
 }
 
-/* ---------------------------------------------------------------- the tests */
+/* Whether it has happened. The calls of the disk are counted from `before`. */
+static bool fault_end(struct life *life, enum fault fault, uint64_t n, uint64_t before)
+{
+    if (life->memory)
+        return alloc_fail_end();
+    bool happened = disk_calls(life->f.disk) - before >= n;
+    if (fault == CALLS_FROM)
+        disk_fail_from(life->f.disk, 0, 0);
+    else
+        disk_fail_nth(life->f.disk, 0, 0);
+    return happened;
+}
 
-/* One life in which the nth allocation fails. False: there was no such one. */
-static bool life_without_memory(uint64_t n, bool old)
+/* What a life with an error in it looks like to those who watch: reads go on, writes too unless the
+ * log has failed, and closing tells whether it has. */
+static void life_end(struct life *life, bool open)
+{
+    if (open)
+        go_on(life);
+    int rc = life_close(life);
+    if (open && rc == 0)
+        assert_false(life->slots[0].unknown_count > 0);
+}
+
+/* One life with one fault, of a new database or of one that was closed. False: there was none, since
+ * the life had fewer calls or allocations. */
+static bool life_run(enum fault fault, uint64_t n, bool old)
 {
     struct life life;
-    life_begin(&life, true, n);
+    memset(&life, 0, sizeof life);
+    life.memory = fault <= ALLOCATIONS_FROM;
+    life.f.disk = disk_new(n);
     if (old) {
         assert_int_equal(life_open(&life), 0);
         work(&life);
         assert_int_equal(life_close(&life), 0);
     }
-    alloc_fail_nth(n);
-    int rc = life_open(&life);
-    if (rc == 0)
+    uint64_t before = disk_calls(life.f.disk);
+    fault_arm(&life, fault, n);
+    bool open = life_open(&life) == 0;
+    if (open)
         work(&life);
-    bool happened = alloc_fail_end();
-    if (rc == 0)
-        go_on(&life);
-    rc = life_close(&life);
-    assert_true(happened || (rc == 0 && !life.failed));
+    bool happened = fault_end(&life, fault, n, before);
+    assert_true(happened || (open && !life.failed));
+    life_end(&life, open);
     reopen_and_check(&life, n % 2 ? n : 0);
     disk_delete(life.f.disk);
     return happened;
 }
 
+static void lives_run(enum fault fault)
+{
+    for (unsigned old = 0; old < 2; old++) {
+        uint64_t n = 1;
+        while (life_run(fault, n, old))
+            assert_true(n++ < LIVES_MAX);
+        printf("%s: %llu lives\n", old ? "opened again" : "new", (unsigned long long)n - 1);
+    }
+}
+
+/* ---------------------------------------------------------------- the tests */
+
 static void whichever_allocation_fails_the_database_goes_on(void **state)
 {
     (void)state;
-    for (unsigned old = 0; old < 2; old++) {
-        uint64_t n = 1;
-        while (life_without_memory(n, old))
-            assert_true(n++ < LIVES_MAX);
-        printf("%s: %llu allocations\n", old ? "opened again" : "new", (unsigned long long)n - 1);
-    }
+    lives_run(ALLOCATION);
+}
+
+static void from_whichever_allocation_memory_is_out_nothing_is_lost(void **state)
+{
+    (void)state;
+    lives_run(ALLOCATIONS_FROM);
+}
+
+static void whichever_call_fails_with_eio_nothing_is_lost(void **state)
+{
+    (void)state;
+    lives_run(CALL_EIO);
+}
+
+static void whichever_call_fails_with_enospc_nothing_is_lost(void **state)
+{
+    (void)state;
+    lives_run(CALL_ENOSPC);
+}
+
+static void from_whichever_call_the_disk_is_gone_nothing_is_lost(void **state)
+{
+    (void)state;
+    lives_run(CALLS_FROM);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whichever_allocation_fails_the_database_goes_on),
+        cmocka_unit_test(from_whichever_allocation_memory_is_out_nothing_is_lost),
+        cmocka_unit_test(whichever_call_fails_with_eio_nothing_is_lost),
+        cmocka_unit_test(whichever_call_fails_with_enospc_nothing_is_lost),
+        cmocka_unit_test(from_whichever_call_the_disk_is_gone_nothing_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
