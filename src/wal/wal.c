@@ -258,7 +258,7 @@ void wal_quiesce(struct wal *wal)
 {
     uint64_t c = wal_clock_next(wal);
     unsigned count = load_acquire(&wal->buffer_count);
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count && !(wal->mutations & WAL_MUTATION_NO_QUIESCE); i++)
         wal__buffer_wait(wal->buffers[i], c);
 }
 

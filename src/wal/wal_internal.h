@@ -32,6 +32,8 @@ enum wal_mutation {
     WAL_MUTATION_NO_ARCHIVE_WAIT = 4096, /* a segment goes before it has been archived */
     WAL_MUTATION_FIRST_ANY =
         8192, /* the log may begin at a segment of which nothing is durable (rule 2) */
+    WAL_MUTATION_COMPRESS_SMALL = 16384, /* no rule: chunks of any size are compressed */
+    WAL_MUTATION_NO_QUIESCE = 32768,     /* wal_quiesce does not wait */
 };
 
 enum {

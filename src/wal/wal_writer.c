@@ -245,7 +245,8 @@ static uint64_t chunk_fill(struct wal *wal, const struct wal_take *take, bool co
                            unsigned char *out, struct wal_chunk_header *chunk)
 {
     unsigned char *scratch = NULL;
-    if (compress && take->bytes >= WAL_COMPRESS_BYTES_MIN)
+    bool small = take->bytes < WAL_COMPRESS_BYTES_MIN;
+    if (compress && (!small || wal->mutations & WAL_MUTATION_COMPRESS_SMALL))
         scratch = scratch_reserve(wal, take->bytes);
     wal__buffer_copy(take, scratch == NULL ? out : scratch);
     if (scratch == NULL)

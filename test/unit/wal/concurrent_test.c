@@ -67,6 +67,7 @@ static int create(void **state)
     f->options.arg = f;
     f->options.on_advance = record_cut;
     f->size_max = 600;
+    f->options.compression = f->seed % 3 == 0;
     *state = f;
     return 0;
 }
@@ -243,6 +244,78 @@ static void a_cut_that_did_not_wait_would_publish_what_is_not_in_the_log(void **
     assert_true(f->seen.count < 2);
 }
 
+/*
+ * A flag is raised and wal_quiesce returns: from then on no worker that did not see the flag adds a
+ * record. Returns how many did.
+ */
+struct flag {
+    struct fixture *f;
+    _Atomic bool raised, settled;
+    _Atomic unsigned late;
+    _Atomic unsigned running;
+};
+
+static void *commit_until_flagged(void *arg)
+{
+    struct flag *flag = arg;
+    struct fixture *f = flag->f;
+    struct wal_buffer *buffer;
+    unsigned char body[8] = {0};
+    ASSERT(wal_buffer_open(f->wal, &buffer) == 0);
+    atomic_fetch_add(&flag->running, 1);
+    for (bool seen = false; !seen;) {
+        ASSERT(wal_reserve(buffer, sizeof(body)) == 0);
+        wal_begin(buffer);
+        seen = load_seq_cst(&flag->raised);
+        if (!seen) {
+            uint64_t ts = wal_clock_next(f->wal);
+            sched_yield();
+            atomic_fetch_add(&flag->late, load_seq_cst(&flag->settled));
+            wal_append(buffer, ts, body, sizeof(body));
+        }
+        wal_end(buffer);
+    }
+    wal_buffer_close(buffer);
+    return NULL;
+}
+
+static unsigned late_after_quiescing(struct fixture *f, unsigned mutations)
+{
+    struct wal_replay_stats stats;
+    unsigned late = 0;
+    for (int round = 0; round < 30; round++) {
+        struct flag flag = {.f = f};
+        pthread_t threads[WORKERS];
+        assert_int_equal(wal__open(&f->options, mutations, log_seen_add, &f->seen, &stats, &f->wal),
+                         0);
+        for (unsigned i = 0; i < WORKERS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, commit_until_flagged, &flag), 0);
+        while (load_seq_cst(&flag.running) < WORKERS)
+            sched_yield();
+        store_seq_cst(&flag.raised, true);
+        wal_quiesce(f->wal);
+        store_seq_cst(&flag.settled, true);
+        for (unsigned i = 0; i < WORKERS; i++)
+            pthread_join(threads[i], NULL);
+        late += load_seq_cst(&flag.late);
+        assert_int_equal(wal_close(f->wal), 0);
+    }
+    return late;
+}
+
+static void after_quiescing_whoever_commits_has_seen_the_flag(void **state)
+{
+    assert_int_equal(late_after_quiescing(*state, 0), 0);
+}
+
+static void without_quiescing_some_commit_without_having_seen_it(void **state)
+{
+    unsigned late = 0;
+    for (int round = 0; round < 50 && late == 0; round++)
+        late = late_after_quiescing(*state, WAL_MUTATION_NO_QUIESCE);
+    assert_true(late > 0);
+}
+
 /* Rule 12: how many cuts fell between a last cut that a worker saw, with the flag down, and its
  * timestamp: versions in between would have been pruned although the cut needs them. */
 static unsigned cuts_missed(struct fixture *f)
@@ -290,6 +363,8 @@ int main(void)
         TEST(every_level_keeps_what_many_workers_commit),
         TEST(a_cut_waits_for_a_worker_that_has_a_timestamp_and_no_record_yet),
         TEST(a_cut_that_did_not_wait_would_publish_what_is_not_in_the_log),
+        TEST(after_quiescing_whoever_commits_has_seen_the_flag),
+        TEST(without_quiescing_some_commit_without_having_seen_it),
         TEST(a_worker_that_saw_the_flag_down_knows_every_cut_below_its_timestamp),
         TEST(without_the_flag_a_worker_would_miss_a_cut),
     };

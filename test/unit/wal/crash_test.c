@@ -145,6 +145,7 @@ static void run_create(struct run *run, uint64_t seed, bool direct)
     disk_offer_direct(run->disk, direct);
     run->options = log_options(NULL);
     run->options.segment_bytes = 32768;
+    run->options.compression = seed % 3 == 0;
 }
 
 static void run_destroy(struct run *run)
@@ -168,7 +169,7 @@ static void cut_at_every_call(uint64_t seed, bool direct, unsigned mutations)
     for (uint64_t n = 1, cut = 1; cut; n++) {
         struct run run;
         run_create(&run, seed + n * 7919, direct);
-        run.mutations = mutations;
+        run.mutations = mutations | WAL_MUTATION_COMPRESS_SMALL;
         cut = cut_once(&run, n);
         assert_int_equal(run.lost, 0);
         run_destroy(&run);

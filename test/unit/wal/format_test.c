@@ -174,6 +174,112 @@ static void a_newer_format_is_refused_as_such(void **state)
     assert_int_equal(wal_segment_header_decode(page, &out, &check), ERROR_VERSION);
 }
 
+static void the_other_order_of_bytes_is_refused_as_such(void **state)
+{
+    (void)state;
+    unsigned char page[WAL_ALIGN] = {0};
+    struct wal_segment_header header = {.magic = __builtin_bswap64(WAL_SEGMENT_MAGIC)}, out;
+    const char *check;
+    memcpy(page, &header, sizeof(header));
+    assert_int_equal(wal_segment_header_decode(page, &out, &check), ERROR_VERSION);
+    assert_string_equal(check, "order of bytes");
+}
+
+/* The block's two chunks, the first compressed; its records are long enough for that. */
+static void make_compressed(unsigned char *block)
+{
+    char text[400];
+    unsigned char records[2048];
+    struct wal_chunk_header chunks[2] = {{.worker = 0}, {.worker = 3}};
+    memset(block, 0, BLOCK_BYTES);
+    memset(text, 'a', sizeof(text) - 1);
+    text[sizeof(text) - 1] = 0;
+    memset(records, 0, sizeof(records));
+    unsigned char *end = put_record(records, 11, text, &chunks[0]);
+    end = put_record(end, 12, text, &chunks[0]);
+    unsigned char *out = block + wal_block_header_bytes(2);
+    size_t size = wal_chunk_compress(records, (size_t)(end - records), out);
+    assert_true(size > 0 && size < 100);
+    chunks[0].flags = WAL_CHUNK_COMPRESSED;
+    chunks[0].stored_checksum = crc32c(0, out, size);
+    chunks[0].bytes = size;
+    put_record(out + size, 15, "third...", &chunks[1]);
+    struct wal_block_header header = {
+        .incarnation = 1,
+        .sequence = 2,
+        .chunks = 2,
+        .durable_sequence = 1,
+        .previous_c = 10,
+        .c = 20,
+        .block_bytes = BLOCK_BYTES,
+        .data_bytes = (uint64_t)(end - records) + chunks[1].bytes,
+        .records = 3,
+    };
+    memcpy(block, &header, sizeof(header));
+    memcpy(block + sizeof(header), chunks, sizeof(chunks));
+    wal_block_header_seal(block, SALT);
+}
+
+static void a_compressed_chunk_is_read_as_it_was_written(void **state)
+{
+    (void)state;
+    unsigned char *block = malloc(BLOCK_BYTES);
+    const void *records;
+    const char *check;
+    uint64_t sum = 0;
+    make_compressed(block);
+    assert_int_equal(wal_block_body_check(block, &unpacked, &records, &check), 0);
+    assert_null(check);
+    assert_int_equal(wal_block_each(block, records, sum_ts, &sum), 0);
+    assert_int_equal(sum, 38);
+    free(block);
+}
+
+static void a_changed_bit_of_a_compressed_block_is_noticed(void **state)
+{
+    (void)state;
+    unsigned char *block = malloc(BLOCK_BYTES);
+    make_compressed(block);
+    struct wal_chunk_header chunk;
+    memcpy(&chunk, block + sizeof(struct wal_block_header), sizeof(chunk));
+    uint64_t used = wal_block_header_bytes(2) + chunk.bytes + wal_record_bytes(8);
+    for (uint64_t bit = 0; bit < used * 8; bit++) {
+        block[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        assert_false(is_valid(block));
+        block[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+    assert_true(is_valid(block));
+    free(block);
+}
+
+/* Whatever a compressed chunk says of itself with valid checksums, nothing is believed that the
+ * block contradicts. */
+static void a_compressed_chunk_that_lies_is_refused(void **state)
+{
+    (void)state;
+    unsigned char *block = malloc(BLOCK_BYTES);
+    unsigned char *stored = block + wal_block_header_bytes(2);
+    static const uint64_t sizes[] = {0, 1, 831, 833, 1 << 20, UINT64_MAX};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct wal_chunk_header chunk;
+        make_compressed(block);
+        memcpy(stored, &sizes[i], sizeof(sizes[i]));
+        memcpy(&chunk, block + sizeof(struct wal_block_header), sizeof(chunk));
+        chunk.stored_checksum = crc32c(0, stored, chunk.bytes);
+        memcpy(block + sizeof(struct wal_block_header), &chunk, sizeof(chunk));
+        wal_block_header_seal(block, SALT);
+        assert_false(is_valid(block));
+    }
+    make_compressed(block);
+    struct wal_block_header header;
+    memcpy(&header, block, sizeof(header));
+    header.data_bytes = UINT64_MAX;
+    memcpy(block, &header, sizeof(header));
+    wal_block_header_seal(block, SALT);
+    assert_false(is_valid(block));
+    free(block);
+}
+
 static void segment_names_are_recognised_and_others_are_not(void **state)
 {
     (void)state;
@@ -198,7 +304,13 @@ int main(void)
         cmocka_unit_test(a_header_that_lies_with_a_valid_checksum_is_refused),
         cmocka_unit_test(a_segment_header_is_read_as_it_was_written_and_a_changed_bit_noticed),
         cmocka_unit_test(a_newer_format_is_refused_as_such),
+        cmocka_unit_test(the_other_order_of_bytes_is_refused_as_such),
+        cmocka_unit_test(a_compressed_chunk_is_read_as_it_was_written),
+        cmocka_unit_test(a_changed_bit_of_a_compressed_block_is_noticed),
+        cmocka_unit_test(a_compressed_chunk_that_lies_is_refused),
         cmocka_unit_test(segment_names_are_recognised_and_others_are_not),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    wal_unpacked_destroy(&unpacked);
+    return failed;
 }

@@ -14,6 +14,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/crc32c.h"
 #include "io/disk.h"
 #include "wal/log.h"
 #include "wal/wal_internal.h"
@@ -445,6 +446,80 @@ static void dead_space_is_given_back_at_the_next_start(void **state)
     stop(f);
 }
 
+/* Rewrites the first segment, of `blocks` blocks, as version 1 had it. */
+static void make_version_1(struct fixture *f, uint64_t blocks)
+{
+    unsigned char page[WAL_ALIGN];
+    struct wal_segment_header segment;
+    segment_io(f, 1, 0, page, sizeof(page), false);
+    memcpy(&segment, page, sizeof(segment));
+    segment.version = 1;
+    segment.checksum = 0;
+    memcpy(page, &segment, sizeof(segment));
+    segment.checksum = crc32c(0, page, sizeof(page));
+    memcpy(page, &segment, sizeof(segment));
+    segment_io(f, 1, 0, page, sizeof(page), true);
+    uint32_t previous = segment.checksum;
+    for (uint64_t n = 1; n <= blocks; n++) {
+        struct wal_block_header header;
+        segment_io(f, 1, block_offset(n), page, sizeof(page), false);
+        memcpy(&header, page, sizeof(header));
+        header.version = 1;
+        header.checksum = 0;
+        header.time = header.segment = 0;
+        header.previous_checksum = previous;
+        memcpy(page, &header, sizeof(header));
+        previous = crc32c(crc32c(0, &segment.salt, sizeof(segment.salt)), page,
+                          wal_block_header_bytes(header.chunks));
+        memcpy(page + offsetof(struct wal_block_header, checksum), &previous, sizeof(previous));
+        segment_io(f, 1, block_offset(n), page, sizeof(page), true);
+    }
+}
+
+static void a_log_of_version_1_is_read_and_continued(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    commit_blocks(f, 1, 5);
+    stop(f);
+    make_version_1(f, 5);
+    start(f);
+    assert_seen(f, 1, 5);
+    commit_blocks(f, 6, 8);
+    stop(f);
+    start(f);
+    assert_seen(f, 1, 8);
+    stop(f);
+}
+
+static void a_newer_format_and_another_order_of_bytes_are_refused_in_words(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char page[WAL_ALIGN];
+    struct wal_segment_header header;
+    start(f);
+    commit_blocks(f, 1, 2);
+    stop(f);
+    segment_io(f, 1, 0, page, sizeof(page), false);
+    memcpy(&header, page, sizeof(header));
+    header.version = WAL_FORMAT_VERSION + 1;
+    header.checksum = 0;
+    memcpy(page, &header, sizeof(header));
+    header.checksum = crc32c(0, page, sizeof(page));
+    memcpy(page, &header, sizeof(header));
+    segment_io(f, 1, 0, page, sizeof(page), true);
+    assert_int_equal(start_mutated(f, 0), ERROR_VERSION);
+    start_mutated(f, 0);
+    assert_non_null(strstr(diag_message(), "wal-0000000000000001.log has format version 3 and was "
+                                           "written by a newer Perigee"));
+    header.magic = __builtin_bswap64(header.magic);
+    memcpy(page, &header, sizeof(header));
+    segment_io(f, 1, 0, page, sizeof(page), true);
+    assert_int_equal(start_mutated(f, 0), ERROR_VERSION);
+    start_mutated(f, 0);
+    assert_non_null(strstr(diag_message(), "the other order of bytes"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
@@ -467,6 +542,8 @@ int main(void)
         TEST(without_writing_it_again_a_block_taken_over_could_be_lost),
         TEST(replay_may_be_repeated),
         TEST(dead_space_is_given_back_at_the_next_start),
+        TEST(a_log_of_version_1_is_read_and_continued),
+        TEST(a_newer_format_and_another_order_of_bytes_are_refused_in_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

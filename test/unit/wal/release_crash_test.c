@@ -175,6 +175,7 @@ static void run_create(struct run *run, uint64_t seed)
     run->options = log_options(NULL);
     run->options.segment_bytes = 8 * WAL_ALIGN;
     run->options.compression = seed % 3 == 0;
+    run->mutations = WAL_MUTATION_COMPRESS_SMALL;
     run->options.archive = disk_io(run->archive_disk);
 }
 
@@ -230,7 +231,7 @@ static unsigned lost_with(uint64_t seed, unsigned mutations)
     for (uint64_t n = 1; n < 400 && lost == 0; n++) {
         struct run run;
         run_create(&run, seed + n * 31);
-        run.mutations = mutations;
+        run.mutations |= mutations;
         live_and_die(&run, 20 + n, true);
         lost = run.lost;
         run_destroy(&run);

@@ -361,6 +361,32 @@ static void restarts_add_up(void **state)
     stop(f);
 }
 
+static void large_blocks_are_compressed_and_come_back(void **state)
+{
+    struct fixture *f = *state;
+    struct wal_stats stats;
+    f->options.compression = true;
+    f->options.buffer_bytes = 1 << 20;
+    f->options.segment_bytes = 8 << 20;
+    for (uint64_t life = 0; life < 3; life++) {
+        start(f);
+        assert_int_equal(f->seen.count, life * 40);
+        uint64_t ts = 0;
+        for (uint64_t id = 1; id <= 40; id++)
+            ts = commit(f, life * 40 + id, id % 7 == 0 ? 700000 : id * 1000);
+        assert_int_equal(wal_wait(f->wal, ts), 0);
+        wal_stats_get(f->wal, &stats);
+        assert_true(stats.compressed_from > 1000000);
+        assert_true(stats.compressed_to < stats.compressed_from * 3 / 4);
+        assert_true(stats.bytes < stats.compressed_from);
+        stop(f);
+    }
+    f->options.compression = false; /* what is compressed is read whatever is set */
+    start(f);
+    assert_seen(f, 1, 120);
+    stop(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
@@ -381,6 +407,7 @@ int main(void)
         TEST(reading_a_running_log_gives_what_is_durable),
         TEST(what_replay_answers_ends_the_opening),
         TEST(restarts_add_up),
+        TEST(large_blocks_are_compressed_and_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
