@@ -275,10 +275,10 @@ static void small_histories_are_judged_as_by_trying_every_order(void **state)
 
 /* ------------------------------------------------------------------------- from a register */
 
-enum { SESSIONS = 5, LARGE = 4000, KEYS = 3, PAST = 3 };
+enum { SESSIONS = 5, LARGE = 4000, KEYS = 3, PAST = 8 };
 
 /* Each session calls, some time later its command takes effect, and some time later it returns.
- * With a defect some reads are of the value that was there before. */
+ * With a defect some reads are of a value that was there a while ago. */
 static void register_run(struct random *random, struct linear_history *history, bool defect)
 {
     struct {
@@ -305,14 +305,17 @@ static void register_run(struct random *random, struct linear_history *history, 
             sessions[s].step = 1;
         } else if (sessions[s].step == 1) {
             const struct linear_op *op = &history->ops[sessions[s].op];
-            unsigned past = defect && op->verb == LINEAR_GET && random_below(random, 50) == 0;
+            unsigned past =
+                defect && op->verb == LINEAR_GET && random_below(random, 50) == 0 ? PAST - 1 : 0;
             bool there = keys[op->key].there[past];
             char text[LINEAR_TEXT_MAX];
             strcpy(text, keys[op->key].text[past]);
             sessions[s].nil = !linear_apply(op, &there, text, sessions[s].reply);
             if (op->verb != LINEAR_GET) {
-                keys[op->key].there[1] = keys[op->key].there[0];
-                strcpy(keys[op->key].text[1], keys[op->key].text[0]);
+                memmove(keys[op->key].there + 1, keys[op->key].there,
+                        (PAST - 1) * sizeof keys[op->key].there[0]);
+                memmove(keys[op->key].text + 1, keys[op->key].text,
+                        (PAST - 1) * sizeof keys[op->key].text[0]);
                 keys[op->key].there[0] = there;
                 strcpy(keys[op->key].text[0], text);
             }
