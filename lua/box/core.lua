@@ -145,7 +145,7 @@ function core.check(code)
 end
 
 core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_AGAIN = -4, -5, -8, -9
-core.ERROR_LUA, core.ERROR_WAIT, core.ERROR_DEADLOCK = -19, -27, -28
+core.ERROR_LUA, core.ERROR_DEADLOCK, core.ERROR_LOCK_TIMEOUT = -19, -28, -29
 
 -- ------------------------------------------------------------------- 64-bit integers and NULL
 

@@ -232,7 +232,7 @@ function transaction.run(level, readonly, timeout, retries, fn, ...)
         if lost and losses < retries then
             losses = losses + 1
         elseif code ~= core.ERROR_AGAIN then
-            if results[1] then
+            if results[1] or code == core.ERROR_LOCK_TIMEOUT then
                 check(code)
             end
             error(results[2], 0)

@@ -85,21 +85,25 @@ static void wait_until_visible(struct lua_fixture *fixture)
     assert_int_equal(wal_wait(wal, wal_clock(wal)), 0);
 }
 
-static const char *show(struct lua_fixture *fixture, int code)
+const char *lua_fixture_show(const struct mp_buffer *result, int code, char *text, size_t room)
 {
     if (code != 0) {
-        snprintf(fixture->text, sizeof fixture->text, "%s %s", error_name(code),
-                 diag_message_for(code));
-        return fixture->text;
+        snprintf(text, room, "%s %s", error_name(code), diag_message_for(code));
+        return text;
     }
     struct json_buffer json;
-    const char *data = fixture->result.data;
+    const char *data = result->data;
     json_buffer_create(&json);
     assert_int_equal(json_from_msgpack(&json, &data), 0);
-    assert_ptr_equal(data, fixture->result.data + fixture->result.size);
-    snprintf(fixture->text, sizeof fixture->text, "%.*s", (int)json.size, json.data);
+    assert_ptr_equal(data, result->data + result->size);
+    snprintf(text, room, "%.*s", (int)json.size, json.data);
     json_buffer_destroy(&json);
-    return fixture->text;
+    return text;
+}
+
+static const char *show(struct lua_fixture *fixture, int code)
+{
+    return lua_fixture_show(&fixture->result, code, fixture->text, sizeof fixture->text);
 }
 
 const char *lua_fixture_eval(struct lua_fixture *fixture, const char *text)

@@ -31,6 +31,9 @@ void lua_fixture_restart(struct lua_fixture *fixture);
 void lua_fixture_second(struct lua_fixture *fixture, struct db_worker **worker,
                         struct lua_runtime **runtime);
 
+/* The JSON of a result, or "CODE message", put into `text`. */
+const char *lua_fixture_show(const struct mp_buffer *result, int code, char *text, size_t room);
+
 /* Evaluates text; the JSON of the array of results, or "CODE message". Valid until the next call.
  */
 const char *lua_fixture_eval(struct lua_fixture *fixture, const char *text);
