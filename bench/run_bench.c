@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What runs cost: writing, walking, getting and merging rows of 16-byte keys and 100-byte data.
+ * CPU time of this thread; files are in the page cache, so that neither the disk nor the flushes at
+ * the end are measured.
+ *
+ * bench_run [rows]
+ */
+#include "bench.h"
+
+#include "base/random.h"
+#include "io/io.h"
+#include "storage/run/run.h"
+
+enum { KEY_BYTES = 16, DATA_BYTES = 100, RUNS = 8 };
+
+static void key_make(uint64_t number, unsigned char *out)
+{
+    memset(out, 'k', KEY_BYTES);
+    for (unsigned i = 0; i < 8; i++)
+        out[KEY_BYTES - 1 - i] = (unsigned char)(number >> 8 * i);
+}
+
+/* Half text that repeats, half noise, another part of it each time: shrinks to about half, as tuples
+ * do. Made beforehand, so that making it is not measured. */
+static char noise[1 << 16];
+
+static void noise_make(void)
+{
+    struct random random;
+    random_create(&random, 1);
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (char)random_below(&random, 64);
+}
+
+static void data_make(uint64_t number, char *out)
+{
+    memset(out, 'd', DATA_BYTES);
+    memcpy(out, noise + number * 7919 % (sizeof noise - DATA_BYTES), DATA_BYTES / 2);
+}
+
+/* Every step-th key from `first`. */
+static void write_run(struct io *io, const char *name, bool compress, uint64_t rows, uint64_t first,
+                      uint64_t step)
+{
+    const struct run_options options = {
+        .io = io, .name = name, .up_to_ts = 1000000, .compress = compress};
+    struct run_writer *writer;
+    struct run_info info;
+    unsigned char key[KEY_BYTES];
+    char data[DATA_BYTES], label[64];
+    double start = bench_cpu_ns();
+    bench_check(run_writer_new(&options, &writer), "run_writer_new");
+    for (uint64_t i = 0; i < rows; i++) {
+        key_make(first + i * step, key);
+        data_make(i, data);
+        const struct engine_row row = {key, sizeof key, 1000000 - i % 1000, data, sizeof data};
+        bench_check(run_writer_add(writer, &row), "run_writer_add");
+    }
+    bench_check(run_writer_finish(writer, &info), "run_writer_finish");
+    snprintf(label, sizeof label, "write a row%s, %.0f bytes in the file", compress ? ", zstd" : "",
+             (double)info.file_bytes / (double)rows);
+    bench_print(label, start, rows);
+}
+
+static void read_run(struct io *io, const char *name, const char *how, uint64_t rows)
+{
+    struct run *run;
+    struct run_cursor *cursor;
+    struct engine_row row;
+    struct engine_range range = {0};
+    char label[64];
+    bench_check(run_open(io, name, &run), "run_open");
+    double start = bench_cpu_ns();
+    bench_check(run_verify(run, NULL, NULL), "run_verify");
+    snprintf(label, sizeof label, "verify a row%s", how);
+    bench_print(label, start, rows);
+    for (unsigned backward = 0; backward < 2; backward++) {
+        range.backward = backward == 1;
+        start = bench_cpu_ns();
+        bench_check(run_cursor_open(run, &range, &cursor), "run_cursor_open");
+        while (run_cursor_next(cursor, &row) == 0)
+            bench_use(row.data);
+        run_cursor_close(cursor);
+        snprintf(label, sizeof label, "walk to the %s row%s", backward ? "previous" : "next", how);
+        bench_print(label, start, rows);
+    }
+    run_close(run);
+}
+
+static void get_rows(struct io *io, const char *name, const char *how, uint64_t rows)
+{
+    enum { GETS = 50000 };
+    struct run *run;
+    struct engine_row row;
+    struct arena arena;
+    struct random random;
+    unsigned char key[KEY_BYTES];
+    char label[64];
+    bench_check(run_open(io, name, &run), "run_open");
+    arena_create(&arena, 1 << 20);
+    random_create(&random, 2);
+    double start = bench_cpu_ns();
+    for (unsigned i = 0; i < GETS; i++) {
+        key_make(random_below(&random, rows), key);
+        bench_check(run_get(run, key, sizeof key, UINT64_MAX, &arena, &row), "run_get");
+        bench_use(row.data);
+        arena_reset(&arena);
+    }
+    snprintf(label, sizeof label, "get a row%s", how);
+    bench_print(label, start, GETS);
+    arena_destroy(&arena);
+    run_close(run);
+}
+
+static void merge_runs(struct io *io, uint64_t rows)
+{
+    struct run *runs[RUNS];
+    struct run_merge *merge;
+    struct engine_row row;
+    char name[16], label[64];
+    for (unsigned i = 0; i < RUNS; i++) {
+        snprintf(name, sizeof name, "part%u", i);
+        bench_check(run_open(io, name, &runs[i]), "run_open");
+    }
+    for (unsigned count = 2; count <= RUNS; count *= 2) {
+        double start = bench_cpu_ns();
+        bench_check(run_merge_new(runs, count, NULL, true, &merge), "run_merge_new");
+        while (run_merge_next(merge, &row) == 0)
+            bench_use(row.data);
+        run_merge_delete(merge);
+        snprintf(label, sizeof label, "merge a row of %u runs", count);
+        bench_print(label, start, rows / RUNS * count);
+    }
+    for (unsigned i = 0; i < RUNS; i++)
+        run_close(runs[i]);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t rows = argc > 1 ? strtoull(argv[1], NULL, 0) : 1000000;
+    char dir[] = "/tmp/perigee-bench-XXXXXX", name[16];
+    struct io *io;
+    noise_make();
+    bench_dir_create(dir);
+    bench_check(io_posix_new(dir, false, &io), dir);
+    write_run(io, "plain", false, rows, 0, 1);
+    write_run(io, "zstd", true, rows, 0, 1);
+    read_run(io, "plain", "", rows);
+    read_run(io, "zstd", ", zstd", rows);
+    get_rows(io, "plain", "", rows);
+    get_rows(io, "zstd", ", zstd", rows);
+    for (unsigned i = 0; i < RUNS; i++) {
+        snprintf(name, sizeof name, "part%u", i);
+        write_run(io, name, false, rows / RUNS, i, RUNS);
+    }
+    merge_runs(io, rows);
+    io_delete(io);
+    bench_dir_remove(dir);
+    return 0;
+}
