@@ -102,6 +102,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     }
     if (size == UV_EOF) {
         connection->ended = connection->peer_ended = true;
+        session_hurry(connection->session); /* who waits is told in this turn */
         reading_set(connection, false);
     } else {
         connection->worker->worked = true;
@@ -145,6 +146,7 @@ static void connection_finish(struct net_connection *connection)
 {
     struct net_worker *worker = connection->worker;
     uv_os_fd_t fd;
+    session_end(connection->session);
     if (connection->peer_ended || uv_fileno(&connection->handle, &fd) || shutdown(fd, SHUT_WR)) {
         connection_close(connection);
         return;
@@ -228,7 +230,8 @@ static void connection_flush(struct net_connection *connection)
         return;
     struct session *session = connection->session;
     bool waiting = session_waiting(session);
-    if (session_wants_close(session) || (connection->ended && !waiting)) {
+    if (session_wants_close(session) ||
+        (connection->ended && !waiting && !session_suspended(session))) {
         connection_finish(connection);
         return;
     }
@@ -237,6 +240,21 @@ static void connection_flush(struct net_connection *connection)
     else if (list_empty(&connection->waiting))
         list_add_tail(&connection->worker->waiting, &connection->waiting);
     reading_set(connection, !connection->ended && session_wants_read(session));
+}
+
+/* Has something to do or to send, though nothing has come from its client. */
+void net__session_ready(struct session *session, void *worker)
+{
+    struct net_connection *connection = session_user(session);
+    (void)worker;
+    if (connection->closing || connection->lingering)
+        return;
+    if (!connection->writing)
+        session_resume(session); /* else when the write has ended */
+    if (connection->writing && session_wants_close(session))
+        connection_close(connection);
+    else
+        connection_dirty(connection);
 }
 
 /* Those that wait are looked at when the log has got further than last time, or has failed. */
@@ -263,7 +281,7 @@ void net__connections_flush(struct net_worker *worker)
         list_remove(link);
         connection_flush(list_entry(link, struct net_connection, dirty));
     }
-    if (!list_empty(&worker->waiting))
+    if (!list_empty(&worker->waiting) || session_worker_deferred(worker->session_worker))
         wal_kick(worker->wal); /* once for all that was executed in this turn */
 }
 
@@ -338,6 +356,7 @@ void net__connection_open(struct net_worker *worker, int fd)
     if (!address_is_path(&peer))
         socket_set_up(fd);
     connection->worker = worker;
+    session_user_set(connection->session, connection);
     list_create(&connection->dirty);
     list_create(&connection->waiting);
     list_add_tail(&worker->connections, &connection->link);
@@ -358,6 +377,7 @@ void net__connections_end(struct net_worker *worker, bool at_once)
         } else if (!connection->closing && !connection->lingering) {
             connection->ended = true;
             reading_set(connection, false);
+            session_hurry(connection->session);
             connection_dirty(connection);
         }
     }

@@ -17,6 +17,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "net/net_internal.h"
+#include "session/service.h"
 
 enum { STOP_TIME_MAX_MS_DEFAULT = 10000 };
 
@@ -98,6 +99,7 @@ static int started_wait(struct net *net)
 int net_start(struct net *net, struct service *service)
 {
     net->service = service;
+    service_wake_set(service, net__session_wake);
     int rc = net__listener_start(net, &net->workers[0]);
     for (unsigned n = 0; !rc && n < net->worker_count; n++) {
         pthread_mutex_lock(&net->mutex);

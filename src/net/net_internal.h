@@ -46,7 +46,8 @@ struct net_worker {
     uv_prepare_t prepare; /* last thing before the loop may sleep */
     uv_check_t check;     /* after input: the turn's output */
     uv_idle_t idle;       /* while it is active the loop does not sleep */
-    uv_timer_t collect_timer, stop_timer, linger_timer;
+    uv_timer_t collect_timer, stop_timer, linger_timer, due_timer;
+    uint64_t due_at_ms; /* by the loop's time: when due_timer, if active, ends */
     bool handles_open;
 
     struct list connections;
@@ -108,11 +109,13 @@ int net__worker_create(struct net_worker *worker, struct net *net, unsigned numb
 void net__worker_destroy(struct net_worker *worker);
 void net__worker_accept(struct net_worker *worker, int fd);
 void net__worker_busy(struct net_worker *worker);
+void net__session_wake(void *worker); /* from any thread: see service_wake_set */
 
 /* connection.c: all on the worker's thread. */
 struct net_connection;
 void net__connection_open(struct net_worker *worker, int fd);
 void net__connections_flush(struct net_worker *worker);
+void net__session_ready(struct session *session, void *worker);
 void net__connections_end(struct net_worker *worker, bool at_once);
 
 #endif

@@ -3,12 +3,13 @@
 /*
  * A worker: a thread with a loop. A turn of it:
  *
- *   timers    old versions are freed some time after work was done
+ *   timers    old versions are freed some time after work was done; limits of transactions
  *   pending   writes that ended at once are reported: their connections become dirty
- *   prepare   output of those; replies wait? then say `asleep`, and look once more whether the log
- *             has advanced
+ *   prepare   output of those; replies wait, or deferred actions? then say `asleep`, and look once
+ *             more whether the log has advanced
  *   poll      sleeps; input is executed, connections become dirty
- *   check     no longer asleep; the output of the turn is written
+ *   check     no longer asleep; requests that waited and are woken, limits that have passed; the
+ *             output of the turn is written
  *
  * Sleeping and the log (invariant 5): the worker stores `asleep`, then reads what the log has
  * reached; the log writer stores what it has reached, then reads `asleep`. With a full fence
@@ -146,6 +147,32 @@ static void collect_schedule(struct net_worker *worker)
     uv_timer_start(&worker->collect_timer, on_collect, NET_COLLECT_MS, NET_COLLECT_MS);
 }
 
+/* ---------------------------------------------------------- what sessions wait for, and limits */
+
+void net__session_wake(void *arg)
+{
+    struct net_worker *worker = arg;
+    uv_async_send(&worker->async);
+}
+
+/* The turn that follows looks. */
+static void on_due(uv_timer_t *timer)
+{
+    net__worker_busy(timer->data);
+}
+
+static void due_schedule(struct net_worker *worker)
+{
+    uint64_t due_ms = session_worker_due_ms(worker->session_worker);
+    if (due_ms == UINT64_MAX)
+        return;
+    uint64_t at_ms = uv_now(&worker->loop) + due_ms;
+    if (uv_is_active((uv_handle_t *)&worker->due_timer) && worker->due_at_ms <= at_ms)
+        return;
+    worker->due_at_ms = at_ms;
+    uv_timer_start(&worker->due_timer, on_due, due_ms, 0);
+}
+
 /* ------------------------------------------------------------------------------------- the turn */
 
 static void on_async(uv_async_t *async)
@@ -161,12 +188,18 @@ static bool log_advanced(const struct net_worker *worker)
            wal_failed(worker->wal) != worker->passed_failed;
 }
 
+/* Replies, or what commits have deferred. */
+static bool log_awaited(const struct net_worker *worker)
+{
+    return !list_empty(&worker->waiting) || session_worker_deferred(worker->session_worker);
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct net_worker *worker = prepare->data;
     if (!list_empty(&worker->dirty)) /* by a write that had finished at once */
         net__connections_flush(worker);
-    for (unsigned turn = 0; !list_empty(&worker->waiting); turn++) {
+    for (unsigned turn = 0; log_awaited(worker); turn++) {
         store_seq_cst(&worker->asleep, 1);
         atomic_thread_fence(memory_order_seq_cst);
         if (!log_advanced(worker))
@@ -176,6 +209,7 @@ static void on_prepare(uv_prepare_t *prepare)
             net__worker_busy(worker); /* others want their turn */
             return;
         }
+        session_worker_run(worker->session_worker, net__session_ready, worker);
         net__connections_flush(worker);
     }
 }
@@ -187,7 +221,9 @@ static void on_check(uv_check_t *check)
     uv_idle_stop(&worker->idle);
     collect_schedule(worker);
     stop_check(worker);
+    session_worker_run(worker->session_worker, net__session_ready, worker);
     net__connections_flush(worker);
+    due_schedule(worker);
 }
 
 void net_wake(struct net *net)
@@ -211,8 +247,10 @@ static void handles_open(struct net_worker *worker)
     uv_timer_init(&worker->loop, &worker->collect_timer);
     uv_timer_init(&worker->loop, &worker->stop_timer);
     uv_timer_init(&worker->loop, &worker->linger_timer);
+    uv_timer_init(&worker->loop, &worker->due_timer);
     worker->async.data = worker->prepare.data = worker->check.data = worker->idle.data = worker;
-    worker->collect_timer.data = worker->stop_timer.data = worker->linger_timer.data = worker;
+    worker->collect_timer.data = worker->stop_timer.data = worker->linger_timer.data =
+        worker->due_timer.data = worker;
     uv_prepare_start(&worker->prepare, on_prepare);
     uv_check_start(&worker->check, on_check);
 }
@@ -291,6 +329,7 @@ void *net__worker_run(void *arg)
     log_thread_name(name);
     int rc = session_worker_open(worker->net->service, &worker->session_worker);
     if (!rc) {
+        session_worker_user_set(worker->session_worker, worker);
         worker->wal = db_wal(service_db(worker->net->service));
         worker->passed_ts = wal_reply_ts(worker->wal);
     }

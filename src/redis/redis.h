@@ -44,6 +44,16 @@ struct redis_sink {
     const struct redis_sink_vtab *vtab;
 };
 
+/* Who listens to channels: known to whoever has connections. `count`: how many do to this one. */
+struct redis_audience {
+    uint64_t (*count)(void *arg, const char *channel, size_t size);
+    void *arg;
+};
+
+/* The kind of what PUBLISH and its like defer (txn_defer): a MessagePack array of the channel, a
+ * string, and the payload. */
+enum { REDIS_DEFER_PUBLISH = 1 };
+
 struct redis_call {
     struct db_worker *worker;
     struct txn *txn;
@@ -52,6 +62,7 @@ struct redis_call {
     uint64_t now_ms;                /* one for the whole run (invariant 27) */
     struct redis_sink *sink;
     struct redis_scans *scans; /* redis/redis_scan.h; NULL: SCAN gives everything at once */
+    const struct redis_audience *audience; /* NULL: PUBLISH answers 0 */
 };
 
 enum redis_flags {

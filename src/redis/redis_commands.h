@@ -42,6 +42,9 @@ int redis__expiretime(struct redis_call *call);
 int redis__pexpiretime(struct redis_call *call);
 int redis__persist(struct redis_call *call);
 
+/* redis_publish.c */
+int redis__publish(struct redis_call *call);
+
 /* redis_keyspace.c */
 int redis__keys(struct redis_call *call);
 int redis__scan(struct redis_call *call);

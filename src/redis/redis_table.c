@@ -90,6 +90,8 @@ static const struct redis_command COMMANDS[] = {
      redis__psetex},
     {"pttl", 2, R | F | ONE, KEY, "Returns the expiration time in milliseconds of a key.", "2.6.0",
      "generic", redis__pttl},
+    {"publish", 3, W | F | ONE, NO_KEYS, "Posts a message to a channel.", "2.0.0", "pubsub",
+     redis__publish},
     {"scan", -2, R, NO_KEYS, "Iterates over the key names in the database.", "2.8.0", "generic",
      redis__scan},
     {"set", -3, W | M | ONE, KEY, "Sets the string value of a key, ignoring its type.", "1.0.0",

@@ -54,6 +54,20 @@
       "Connections at a time; those beyond are told so and closed.")                               \
     X(request_max, uint64_t, SIZE, "512mb",                                                        \
       "The largest argument of a command, and the largest MessagePack-RPC message.")               \
+    X(lock_timeout, uint64_t, TIME, "10s",                                                         \
+      "How long a request may wait for others: for locks, and for interactive transactions that "  \
+      "have written what it writes. Then it fails with `-LOCKTIMEOUT`. A connection may say "      \
+      "something else (LOCKTIMEOUT). 0: no limit.")                                                \
+    X(transaction_idle_max, uint64_t, TIME, "60s",                                                 \
+      "How long an interactive transaction may do nothing between two statements. Then it is "     \
+      "rolled back. 0: no limit.")                                                                 \
+    X(transaction_time_max, uint64_t, TIME, "5min",                                                \
+      "How long an interactive transaction may be open. Then it is rolled back. 0: no limit.")     \
+    X(snapshot_age_max, uint64_t, TIME, "10min",                                                   \
+      "How old the snapshot of an open transaction may become, which keeps old versions of "       \
+      "rows in memory. Then it is rolled back. 0: no limit.")                                      \
+    X(subscriber_max, uint64_t, SIZE, "32mb",                                                      \
+      "Messages that a connection which listens to channels may leave unread. Then it is closed.") \
     X(stop_time_max, uint64_t, TIME, "10s",                                                        \
       "How long an orderly stop waits for clients that do not read their replies.")                \
     X(config, char *, TEXT, "",                                                                    \

@@ -24,11 +24,18 @@ static struct service_limits limits_or_defaults(struct service_limits limits)
         limits.output_bytes_max = 1ul << 30;
     if (!limits.output_bytes_pause)
         limits.output_bytes_pause = 64ul << 20;
+    if (!limits.subscriber_bytes_max)
+        limits.subscriber_bytes_max = 32ul << 20;
     if (!limits.clients_max)
         limits.clients_max = 10000;
     if (!limits.lua_time_max_ms)
         limits.lua_time_max_ms = 5000;
     return limits;
+}
+
+static uint64_t receivers(void *arg, const char *channel, size_t size)
+{
+    return session__receivers(arg, channel, size);
 }
 
 static void run_id_make(char run_id[41])
@@ -54,6 +61,7 @@ int service_new(const struct service_options *options, struct service **out)
     if (!service->options.version)
         service->options.version = "";
     service->wal = db_wal(options->db);
+    service->audience = (struct redis_audience){receivers, service};
     service->start_ms = clock_realtime_ms(options->clock);
     service->start_ns = clock_monotonic_ns(options->clock);
     service->start_ticks = service__ticks();
@@ -163,6 +171,13 @@ int session_worker_open(struct service *service, struct session_worker **out)
     worker->service = service;
     mp_buffer_create(&worker->args);
     mp_buffer_create(&worker->result);
+    list_create(&worker->ready);
+    list_create(&worker->waits);
+    list_create(&worker->streams);
+    list_create(&worker->woken);
+    worker->due_ns = UINT64_MAX;
+    pthread_mutex_init(&worker->wake_mutex, NULL);
+    session__pubsub_create(&worker->pubsub);
     int rc = db_worker_open(service->options.db, &worker->db);
     if (!rc) {
         worker->txn = db_worker_txn(worker->db);
@@ -187,6 +202,8 @@ void session_worker_close(struct session_worker *worker)
         db_worker_close(worker->db);
     mp_buffer_destroy(&worker->args);
     mp_buffer_destroy(&worker->result);
+    session__pubsub_destroy(&worker->pubsub);
+    pthread_mutex_destroy(&worker->wake_mutex);
     free(worker);
 }
 
@@ -205,6 +222,79 @@ struct lua_runtime *session_worker_lua(struct session_worker *worker)
     return worker->lua;
 }
 
+/* ---------------------------------------------------------------- what happens besides input */
+
+void service_wake_set(struct service *service, void (*wake)(void *user))
+{
+    service->wake = wake;
+}
+
+void session_worker_user_set(struct session_worker *worker, void *user)
+{
+    worker->user = user;
+}
+
+void session__worker_wake(struct session_worker *worker)
+{
+    if (worker->service->wake)
+        worker->service->wake(worker->user);
+}
+
+void session__ready(struct session *session)
+{
+    if (list_empty(&session->ready))
+        list_add_tail(&session->worker->ready, &session->ready);
+}
+
+static void limits_look(struct session_worker *worker)
+{
+    if (worker->due_ns == UINT64_MAX)
+        return;
+    uint64_t now_ns = clock_monotonic_ns(worker->service->options.clock);
+    if (now_ns < worker->due_ns)
+        return;
+    worker->due_ns = UINT64_MAX;
+    session__due_at(worker, session__waits_expire(worker, now_ns));
+    session__due_at(worker, session__streams_expire(worker, now_ns));
+}
+
+void session_worker_run(struct session_worker *worker,
+                        void (*ready)(struct session *session, void *arg), void *arg)
+{
+    session__deferred_run(worker);
+    if (load_relaxed(&worker->stirred)) {
+        store_seq_cst(&worker->stirred, false); /* who comes later wakes again */
+        session__waits_take(worker);
+        session__inbox_take(worker);
+    }
+    limits_look(worker);
+    struct list turn, *link; /* what becomes ready again meanwhile has its turn later */
+    list_create(&turn);
+    while ((link = list_first(&worker->ready)) != NULL) {
+        list_remove(link);
+        list_add_tail(&turn, link);
+    }
+    while ((link = list_first(&turn)) != NULL) {
+        list_remove(link);
+        ready(list_entry(link, struct session, ready), arg);
+    }
+    if (!list_empty(&worker->ready))
+        session__worker_wake(worker);
+}
+
+bool session_worker_deferred(const struct session_worker *worker)
+{
+    return txn_deferred_pending(db_txn_system(worker->service->options.db));
+}
+
+uint64_t session_worker_due_ms(const struct session_worker *worker)
+{
+    if (worker->due_ns == UINT64_MAX)
+        return UINT64_MAX;
+    uint64_t now_ns = clock_monotonic_ns(worker->service->options.clock);
+    return now_ns >= worker->due_ns ? 0 : (worker->due_ns - now_ns) / 1000000 + 1;
+}
+
 bool session_worker_collect(struct session_worker *worker)
 {
     enum { ROWS_A_TIME = 256 };
@@ -214,8 +304,9 @@ bool session_worker_collect(struct session_worker *worker)
 /* ----------------------------------------------------------------------------------- statistics */
 
 static const char *const ERROR_PREFIXES[] = {
-    "ERR",     "WRONGTYPE", "NOAUTH",   "WRONGPASS", "NOPROTO", "NOSCRIPT", "EXECABORT", "OOM",
-    "MISCONF", "BUSY",      "READONLY", "NOPERM",    "LOADING", "UNKNOWN",  "CONFLICT",  "OTHER"};
+    "ERR",       "WRONGTYPE", "NOAUTH",   "WRONGPASS", "NOPROTO",     "NOSCRIPT",
+    "EXECABORT", "OOM",       "MISCONF",  "BUSY",      "READONLY",    "NOPERM",
+    "LOADING",   "UNKNOWN",   "CONFLICT", "DEADLOCK",  "LOCKTIMEOUT", "OTHER"};
 enum { ERROR_PREFIX_COUNT = sizeof ERROR_PREFIXES / sizeof *ERROR_PREFIXES };
 STATIC_ASSERT((int)ERROR_PREFIX_COUNT <= (int)SERVICE_ERRORS);
 

@@ -19,6 +19,7 @@
 #include "db/db.h"
 
 struct service;
+struct session;
 struct session_worker;
 struct lua_runtime;
 
@@ -34,6 +35,13 @@ struct service_limits {
     unsigned clients_max;      /* 0: 10000 */
     unsigned lua_time_max_ms;  /* 0: 5000 */
     size_t lua_memory_max_bytes; /* of each worker's Lua; 0: the runtime's default */
+    size_t subscriber_bytes_max; /* messages not yet sent at which one who listens to channels is
+                                    cut off; 0: 32 MiB */
+    /* In milliseconds; of these 0 is no limit. */
+    unsigned lock_timeout_ms;         /* how long a request waits for others; sessions may say */
+    unsigned transaction_idle_max_ms; /* between two statements of an interactive transaction */
+    unsigned transaction_time_max_ms; /* from its BEGIN on */
+    unsigned snapshot_age_max_ms;     /* of any transaction's snapshot */
 };
 
 struct service_options {
@@ -87,6 +95,31 @@ void session_worker_close(struct session_worker *worker);
 struct service *session_worker_service(struct session_worker *worker);
 struct db_worker *session_worker_db(struct session_worker *worker);
 struct lua_runtime *session_worker_lua(struct session_worker *worker);
+
+/*
+ * Something has happened that a worker has to look at: `wake` makes its thread call
+ * session_worker_run soon. From any thread, until the worker is closed; it only posts to a loop.
+ * `user` is the worker's, set before its first session. Set before the first worker is opened;
+ * without it workers are run without being asked.
+ */
+void service_wake_set(struct service *service, void (*wake)(void *user));
+void session_worker_user_set(struct session_worker *worker, void *user);
+
+/*
+ * Looks after what has happened besides input: requests that waited and have been woken, limits
+ * that have passed. Calls `ready` for each session that has something to do: session_resume is to be
+ * called for it, and then its output to be sent; during an unfinished write, when that has ended.
+ * `ready` deletes no session. After `wake`, when session_worker_due_ms have passed, and after input.
+ */
+void session_worker_run(struct session_worker *worker,
+                        void (*ready)(struct session *session, void *arg), void *arg);
+
+/* What commits have left to be done once they are durable waits: session_worker_run is to be called
+ * when the log has advanced. */
+bool session_worker_deferred(const struct session_worker *worker);
+
+/* Milliseconds until session_worker_run has a limit to look at; UINT64_MAX: none. */
+uint64_t session_worker_due_ms(const struct session_worker *worker);
 
 /* For idle moments and after the durable timestamp has advanced: frees a bounded amount of old
  * versions. True: there is more to do. */

@@ -86,6 +86,15 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     session->out.bytes_max = service->limits.output_bytes_max;
     arena_create(&session->queue_arena, SESSION_BUFFER_KEEP_BYTES);
     arena_create(&session->watch_arena, SESSION_BUFFER_KEEP_BYTES);
+    arena_create(&session->kept_arena, 0);
+    list_create(&session->ready);
+    session__wait_create(&session->wait, session);
+    session__stream_create(&session->stream, session, 0);
+    list_create(&session->rpc_streams);
+    list_create(&session->pendings);
+    channels_listener_create(&session->listener);
+    mp_buffer_create(&session->push);
+    session->push.bytes_max = service->limits.output_bytes_max;
     about_create(session, peer);
     atomic_fetch_add_explicit(&service->connections, 1, memory_order_relaxed);
     pthread_mutex_lock(&service->mutex);
@@ -100,6 +109,14 @@ const char *session_refusal(int code)
     return code == ERROR_BUSY ? "-ERR max number of clients reached\r\n" : "-ERR out of memory\r\n";
 }
 
+/* Gives up what waits, and rolls back what is open. */
+static void transactions_end(struct session *session)
+{
+    session__forget_kept(session);
+    session__stream_destroy(&session->stream);
+    session__pending_end(session);
+}
+
 void session_delete(struct session *session)
 {
     struct service *service = session->service;
@@ -107,11 +124,16 @@ void session_delete(struct session *session)
     list_remove(&session->link);
     pthread_mutex_unlock(&service->mutex);
     atomic_fetch_sub_explicit(&service->client_count, 1, memory_order_relaxed);
+    list_remove(&session->ready);
+    transactions_end(session);
+    session__unsubscribe_all(session);
+    mp_buffer_destroy(&session->push);
     resp_parser_destroy(&session->resp);
     mp_buffer_destroy(&session->in);
     mp_buffer_destroy(&session->out);
     arena_destroy(&session->queue_arena);
     arena_destroy(&session->watch_arena);
+    arena_destroy(&session->kept_arena);
     free(session->marks);
     free(session->about.name);
     free(session->about.library_name);
@@ -291,9 +313,38 @@ bool session_waiting(const struct session *session)
     return !session->dead && session->mark_first < session->mark_count;
 }
 
+/* What waits keeps the rest of the input from being executed. */
+static bool stuck(const struct session *session)
+{
+    return session->suspended || session__pending_full(session);
+}
+
 bool session_wants_read(const struct session *session)
 {
-    return !session->closing && !session->held && !out_full(session);
+    if (session->closing || out_full(session))
+        return false;
+    if (stuck(session)) /* to see when the peer goes away */
+        return session->in.size - session->in_start < SESSION_WAIT_INPUT_BYTES;
+    return !session->held;
+}
+
+bool session_suspended(const struct session *session)
+{
+    return session->suspended != NULL || session->pending_count > 0;
+}
+
+void session_end(struct session *session)
+{
+    session->closing = true;
+    transactions_end(session);
+}
+
+void session_hurry(struct session *session)
+{
+    session->hurried = true;
+    if (session->suspended)
+        session__wait_ready(session->suspended);
+    session__pending_hurry(session);
 }
 
 bool session_wants_close(const struct session *session)
@@ -326,7 +377,7 @@ static size_t resp_batch_execute(struct session *session, const struct resp_requ
     session->batch++;
     struct session_prefetch_try prefetch = session__prefetch(session, requests, count);
     for (unsigned n = 0; n < count; n++) {
-        if (session->closing || (n > 0 && out_full(session))) {
+        if (session->closing || session->suspended || (n > 0 && out_full(session))) {
             resp_restart(session);
             session->held = !session->closing;
             return done;
@@ -338,6 +389,7 @@ static size_t resp_batch_execute(struct session *session, const struct resp_requ
     }
     session__prefetch_end(session, prefetch, count);
     resp_parser_recycle(&session->resp);
+    session->held |= session->suspended != NULL;
     return done;
 }
 
@@ -377,7 +429,7 @@ static size_t rpc_run(struct session *session, const char *data, size_t size)
     size_t done = 0;
     session->batch++;
     while (done < size && !session->closing) {
-        if (out_full(session)) {
+        if (out_full(session) || session__pending_full(session)) {
             session->held = true;
             break;
         }
@@ -466,16 +518,31 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
     settle_after_input(session);
 }
 
+/* Requests that waited and need not any more. */
+static bool again(struct session *session)
+{
+    if (!session->suspended || session->suspended->state != SESSION_WAIT_READY)
+        return false;
+    session->batch++;
+    session__execute_again(session);
+    return true;
+}
+
 bool session_resume(struct session *session)
 {
-    if (!session->held || session->closing)
+    if (session->closing)
         return false;
     marks_settle(session);
     out_compact(session);
-    if (out_full(session))
-        return false;
     session__now_forget(session->worker);
-    input_execute(session);
-    settle_after_input(session);
-    return true;
+    bool done = again(session);
+    done |= session__pending_again(session);
+    done |= session__push_take(session);
+    if (session->held && !stuck(session) && !session->closing && !out_full(session)) {
+        input_execute(session);
+        done = true;
+    }
+    if (done)
+        settle_after_input(session);
+    return done;
 }

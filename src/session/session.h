@@ -26,7 +26,10 @@
  *             then output once more
  *         stop or start reading as session_wants_read says; close when session_wants_close
  *   - after all connections' turns: wal_kick, when some session is waiting
- *   - the peer has closed, or an error: session_delete
+ *   - session_worker_run names the session: session_resume, then its output
+ *   - the peer has ended its side, or the server stops: session_hurry, session_resume, its output;
+ *     and when that has been sent and session_suspended is false: session_delete
+ *   - an error: session_delete
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -63,8 +66,17 @@ void session_delete(struct session *session);
  */
 void session_on_bytes(struct session *session, const char *data, size_t size);
 
-/* Executes what was held back. True when it executed anything. */
+/* Executes what was held back, or waited and need not any more. True when it executed anything. */
 bool session_resume(struct session *session);
+
+/* A request waits for somebody else (session_wait.h): what was sent after it is held back. */
+bool session_suspended(const struct session *session);
+
+/* Nobody waits for others any more: a request that would gets an error. */
+void session_hurry(struct session *session);
+
+/* Nothing is executed any more, and what is open is rolled back. Output can still be sent. */
+void session_end(struct session *session);
 
 struct session_output {
     const char *data;

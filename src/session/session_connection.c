@@ -17,9 +17,15 @@ int session__ping(struct session *session, struct session_request *request)
 {
     if (request->argc > 2)
         return diag_set(ERROR_INVALID, "wrong number of arguments for 'ping' command");
+    if (session__listening(session)) {
+        resp_put_array(&session->out, 2);
+        resp_put_bulk(&session->out, "pong", 4);
+        if (request->argc == 1)
+            resp_put_bulk(&session->out, "", 0);
+    }
     if (request->argc == 2)
         resp_put_bulk(&session->out, request->argv[1].data, request->argv[1].size);
-    else
+    else if (!session__listening(session))
         resp_put_pong(&session->out);
     return 0;
 }
@@ -177,6 +183,7 @@ int session__quit(struct session *session, struct session_request *request)
 {
     (void)request;
     session->closing = true;
+    session__stream_destroy(&session->stream);
     resp_put_ok(&session->out);
     return 0;
 }
@@ -186,6 +193,9 @@ int session__reset(struct session *session, struct session_request *request)
     (void)request;
     session__multi_end(session);
     session__watch_end(session);
+    session__stream_destroy(&session->stream);
+    session__unsubscribe_all(session);
+    session->level_given = session->lock_timeout_given = false;
     session->reply_mode = REPLY_ON;
     session->protocol = RESP2;
     store_relaxed(&session->about.resp, RESP2);

@@ -7,11 +7,17 @@
  * A data command is one transaction. One on one row runs at read committed, others serializable
  * (invariant 25); a read-only one reads at V and waits for nothing, or the latest while an earlier
  * reply of the connection waits (invariants 8 and 9). After a conflict it runs again from its start
- * with the output of the lost try thrown away, and in the gate after a few losses.
+ * with the output of the lost try thrown away, and in the gate after a few losses. In an interactive
+ * transaction it is a statement of that instead.
+ *
+ * A request that has to wait for somebody (ERROR_WAIT) leaves nothing in the output; it is copied
+ * and kept, and the session executes nothing else until it has been run again to its end.
  */
 #include "session/session_internal.h"
 
 #include <stdio.h>
+
+#include "txn/lock.h"
 
 /* ------------------------------------------------------------------------------------- errors */
 
@@ -146,17 +152,25 @@ static struct txn_options redis_options(struct session *session,
     return options;
 }
 
+static struct redis_call redis_call_of(struct session *session,
+                                       const struct session_request *request)
+{
+    return (struct redis_call){.worker = session->worker->db,
+                               .txn = request->txn,
+                               .argv = request->argv,
+                               .argc = request->argc,
+                               .now_ms = request->now_ms,
+                               .sink = &session->sink.base,
+                               .scans = session->service->scans,
+                               .audience = &session->service->audience};
+}
+
 /* Runs and ends one try; *ts is what it has looked at. */
 static int redis_try(struct session *session, const struct session_request *request,
                      const struct txn_options *options, uint64_t *ts)
 {
     struct session_worker *worker = session->worker;
-    struct redis_call call = {.worker = worker->db,
-                              .argv = request->argv,
-                              .argc = request->argc,
-                              .now_ms = request->now_ms,
-                              .sink = &session->sink.base,
-                              .scans = session->service->scans};
+    struct redis_call call = redis_call_of(session, request);
     int rc = txn_begin(worker->txn, options, &call.txn);
     if (rc)
         return rc;
@@ -171,27 +185,70 @@ static int redis_try(struct session *session, const struct session_request *requ
     return rc;
 }
 
+int session__retry(struct session *session, int rc, unsigned *losses, struct txn_options *options)
+{
+    struct session_worker *worker = session->worker;
+    struct session_wait *wait = &session->wait;
+    if (rc == ERROR_WAIT) {
+        struct lock_owner *owner = wait->owner ? NULL : txn_owner_detach(worker->txn);
+        rc = session__wait_begin(wait, owner);
+    } else if (rc == ERROR_CONFLICT || rc == ERROR_DEADLOCK) {
+        if (rc == ERROR_DEADLOCK && wait->owner)
+            lock_release_all(wait->owner);
+        txn_backoff(worker->txn, ++*losses, options);
+        rc = 0;
+    }
+    options->owner = wait->owner;
+    session__now_forget(worker);
+    return rc;
+}
+
 int session__run_redis(struct session *session, struct session_request *request)
 {
     struct txn_options options = redis_options(session, request->command->redis, request->argc);
     size_t start = session->out.size;
-    for (unsigned losses = 0;;) {
+    unsigned losses = 0;
+    options.owner = session->wait.owner;
+    for (;;) {
         int rc = redis_try(session, request, &options, &request->reply_ts);
-        if (rc != ERROR_CONFLICT)
+        if (rc == 0)
+            return 0;
+        rc = session__retry(session, rc, &losses, &options);
+        if (rc)
             return rc;
         session__truncate(session, start);
-        txn_backoff(session->worker->txn, ++losses, &options);
-        session__now_forget(session->worker);
         request->now_ms = session__now_ms(session->worker);
     }
 }
 
 /* ---------------------------------------------------------------------------------- one request */
 
+/* As a statement of the connection's interactive transaction. */
+static int run_statement(struct session *session, struct session_request *request)
+{
+    struct session_stream *stream = &session->stream;
+    struct txn_savepoint savepoint;
+    int rc = session__stream_enter(stream, &savepoint);
+    if (rc)
+        return rc;
+    request->stream = stream;
+    request->txn = stream->txn;
+    if (request->command->redis) {
+        struct redis_call call = redis_call_of(session, request);
+        txn_statement(stream->txn);
+        rc = request->command->redis->run(&call);
+    } else {
+        rc = request->command->run(session, request);
+    }
+    return session__stream_leave(stream, &savepoint, rc, &request->reply_ts);
+}
+
 static int run(struct session *session, struct session_request *request)
 {
-    return request->command->redis ? session__run_redis(session, request)
-                                   : request->command->run(session, request);
+    const struct session_command *command = request->command;
+    if (session->stream.txn && (command->redis || (command->flags & SESSION_STATEMENT)))
+        return run_statement(session, request);
+    return command->redis ? session__run_redis(session, request) : command->run(session, request);
 }
 
 static bool needs_data(const struct session_command *command)
@@ -207,6 +264,17 @@ static bool refused(struct session *session, const struct session_command *comma
         session__error(session, "NOAUTH", "Authentication required.");
     else if (session->multi && (command->flags & SESSION_NO_MULTI))
         session__error(session, "ERR", "Command not allowed inside a transaction");
+    else if (session__listening(session) && !(command->flags & SESSION_LISTENING))
+        session__errorf(
+            session, "ERR",
+            "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+            "RESET are allowed in this context",
+            command->name);
+    else if (session->stream.failed && !(command->flags & SESSION_ENDS_TXN))
+        session__error_code(session, session__stream_failure(&session->stream));
+    else if (session->stream.txn && (command->flags & SESSION_NO_TXN))
+        session__errorf(session, "ERR", "%s is not allowed in a transaction of BEGIN",
+                        command->name);
     else if (needs_data(command) && load_relaxed(&session->service->loading))
         session__error(session, "LOADING", "Perigee is loading the dataset in memory");
     else
@@ -221,10 +289,17 @@ static void command_run(struct session *session, struct session_request *request
     size_t start = session->out.size;
     uint64_t ticks = service__ticks();
     int rc = run(session, request);
+    if (rc == ERROR_WAIT) {
+        session__truncate(session, start);
+        session->suspended = request->stream ? &session->stream.wait : &session->wait;
+        return;
+    }
     if (rc < 0) {
         session__truncate(session, start);
         session__error_code(session, rc);
     }
+    if (session->wait.owner)
+        session__wait_end(&session->wait);
     if (rc)
         service__count(&stats->failed, 1);
     service__count(&stats->calls, 1);
@@ -241,6 +316,49 @@ static bool reply_wanted(struct session *session)
     else if (session->reply_mode == REPLY_SKIP_NEXT)
         session->reply_mode = REPLY_SKIP;
     return false;
+}
+
+/* Keeps a request that waits. False when there is no memory for it: then it has been answered. */
+static bool keep(struct session *session, const struct redis_slice *argv, size_t argc)
+{
+    struct arena *arena = &session->kept_arena;
+    if (argv == session->kept_argv)
+        return true;
+    struct redis_slice *copy = arena_alloc(arena, argc * sizeof *copy);
+    for (size_t n = 0; copy && n < argc; n++) {
+        copy[n] = (struct redis_slice){arena_copy(arena, argv[n].data, argv[n].size), argv[n].size};
+        if (!copy[n].data)
+            copy = NULL;
+    }
+    session->kept_argv = copy;
+    session->kept_argc = (unsigned)argc;
+    store_relaxed(&session->about.waits, copy != NULL);
+    if (copy)
+        return true;
+    session__forget_kept(session);
+    session__error_code(session, diag_set(ERROR_MEMORY, "out of memory"));
+    return false;
+}
+
+void session__forget_kept(struct session *session)
+{
+    if (session->suspended)
+        session__wait_end(session->suspended);
+    session->suspended = NULL;
+    session->kept_argv = NULL;
+    arena_reset(&session->kept_arena);
+    store_relaxed(&session->about.waits, false);
+}
+
+void session__execute_again(struct session *session)
+{
+    struct session_wait *wait = session->suspended;
+    session->suspended = NULL;
+    session__execute(session, session->kept_argv, session->kept_argc);
+    if (session->suspended)
+        return;
+    session->suspended = wait;
+    session__forget_kept(session);
 }
 
 void session__execute(struct session *session, const struct redis_slice *argv, size_t argc)
@@ -269,6 +387,8 @@ void session__execute(struct session *session, const struct redis_slice *argv, s
                 session__error_code(session, ERROR_MEMORY);
         } else {
             command_run(session, &request);
+            if (session->suspended && keep(session, argv, argc))
+                return;
         }
     }
     service__count(&session->worker->stats.commands, 1);

@@ -24,24 +24,31 @@
 #include "redis/redis.h"
 #include "session/service.h"
 #include "session/session.h"
+#include "session/session_pubsub.h"
+#include "session/session_stream.h"
+#include "session/session_wait.h"
 
 /* ---------------------------------------------------------------------------- the command table */
 
 struct session;
 struct session_command;
+struct session_pending;
 
 /* One run of a command. */
 struct session_request {
     const struct session_command *command;
     const struct redis_slice *argv;
     unsigned argc;
-    struct txn *txn;   /* the transaction of EXEC, or NULL */
+    struct txn *txn; /* the transaction of EXEC or of `stream`, or NULL */
+    struct session_stream
+        *stream;       /* runs as a statement of this interactive transaction, or NULL */
     uint64_t now_ms;   /* one for the whole run (invariant 27) */
     uint64_t reply_ts; /* out: what the reply waits for */
 };
 
 /* What a command's function returns besides 0 (replied) and negative codes (with diagnostics; the
- * caller replies): it has written an error itself. */
+ * caller replies): it has written an error itself. ERROR_WAIT: session__wait_begin has said so, and
+ * the request is run again. */
 enum { SESSION_REPLIED_ERROR = 1 };
 
 enum session_command_flags {
@@ -54,7 +61,11 @@ enum session_command_flags {
     SESSION_FAST = 64,
     SESSION_NOSCRIPT = 128,
     SESSION_READS = 256,
-    SESSION_NUMKEYS = 512, /* argv[2] is the number of keys, which follow */
+    SESSION_NUMKEYS = 512,    /* argv[2] is the number of keys, which follow */
+    SESSION_ENDS_TXN = 1024,  /* runs although the interactive transaction has failed */
+    SESSION_NO_TXN = 2048,    /* refused in an interactive transaction */
+    SESSION_LISTENING = 8192, /* runs while a connection of RESP2 listens to channels */
+    SESSION_STATEMENT = 4096  /* a statement of the interactive transaction, if one is open */
 };
 
 struct session_command {
@@ -78,6 +89,10 @@ enum {
     SESSION_STRANGER_BYTES_MAX = 16384, /* of an RPC message before the password is given */
     SESSION_BUFFER_KEEP_BYTES = 65536,  /* of an idle connection's buffers */
     SESSION_MARKS_MAX = 65536,          /* groups of replies that may wait */
+    SESSION_WAIT_INPUT_BYTES = 65536,   /* read ahead of a request that waits */
+    SESSION_PENDING_MAX = 1024,         /* MessagePack-RPC requests that wait, of a connection */
+    SESSION_PENDING_BYTES_MAX = 64 << 20,
+    SESSION_STREAMS_MAX = 1024,
     SERVICE_COMMANDS_MAX = 256,
     SERVICE_SLOTS = 1024,
     SERVICE_SCRIPTS_MAX = 1024,
@@ -106,6 +121,15 @@ struct session_worker {
     double batch_cost[2];          /* ticks a request, [1] with the rows prefetched */
     unsigned batches;
     unsigned now_left; /* commands until it is read again */
+    void *user;
+    struct list ready;          /* sessions that session_resume is to be called for */
+    struct list waits;          /* requests that wait */
+    struct list streams;        /* open transactions */
+    uint64_t due_ns;            /* when the next of them has a limit to be looked at; or earlier */
+    pthread_mutex_t wake_mutex; /* guards what follows; nothing is locked inside of it */
+    struct list woken;          /* requests that others have woken */
+    struct session_pubsub pubsub; /* its inbox, too */
+    _Atomic bool stirred;         /* there may be something in it, or woken */
     uint64_t scripts_generation;
     uint64_t scripts_seen[SERVICE_SCRIPTS_MAX]; /* fingerprints of scripts that the service has */
 };
@@ -126,6 +150,8 @@ struct service {
     struct lua_watchdog *watchdog;
     struct redis_scans *scans;
     struct wal *wal;
+    void (*wake)(void *user);
+    struct redis_audience audience;
 
     /* The commands in order of name, then the subcommands of each parent, each list ended by one
      * without a name. */
@@ -137,6 +163,7 @@ struct service {
     _Atomic unsigned port;
     _Atomic uint64_t next_id, connections, refused;
     _Atomic unsigned client_count;
+    _Atomic uint64_t listeners; /* subscriptions of all sessions */
 
     pthread_mutex_t
         mutex; /* guards what follows, and what of sessions others read (session.about) */
@@ -216,13 +243,17 @@ struct session_about {
     _Atomic uint64_t active_ms;
     const struct session_command *_Atomic command; /* the last one */
     _Atomic int resp;
-    _Atomic int queued; /* -1: not in MULTI */
+    _Atomic int queued;                  /* -1: not in MULTI */
+    _Atomic unsigned open, failed;       /* interactive transactions */
+    _Atomic bool waits;                  /* a request of it waits */
+    _Atomic unsigned channels, patterns; /* it listens to */
     _Atomic uint64_t watched;
     _Atomic uint64_t input_bytes, output_bytes;
 };
 
 struct session {
-    struct list link; /* in service.clients */
+    struct list link;  /* in service.clients */
+    struct list ready; /* in worker->ready */
     struct session_worker *worker;
     struct service *service;
     struct session_about about;
@@ -251,6 +282,28 @@ struct session {
     uint64_t waited_ts; /* largest that a mark of this batch has waited for; to ask the log once */
 
     struct session_sink sink;
+    struct channels_listener listener;
+    struct mp_buffer push; /* messages that are not in `out` yet, which may be being written */
+
+    /* Transactions: what BEGIN, MULTI, EVAL and CALL use when nothing else is said. */
+    bool level_given, lock_timeout_given;
+    enum txn_level level;
+    unsigned lock_timeout_ms;
+    struct session_stream stream; /* of RESP */
+
+    /* Waiting: of RESP one request, kept here. */
+    struct session_wait wait;       /* of a request that is a transaction of its own */
+    struct session_wait *suspended; /* this one or the stream's; nothing else is executed */
+    struct arena kept_arena;
+    struct redis_slice *kept_argv;
+    unsigned kept_argc;
+    bool hurried; /* nobody waits any more */
+
+    /* Streams of MessagePack-RPC, and requests that wait: session_pending.c. */
+    struct list rpc_streams, pendings;
+    unsigned rpc_stream_count, pending_count;
+    size_t pending_bytes;
+    struct session_pending *pending_spare; /* for the next request, should it wait */
 
     /* MULTI */
     bool multi, multi_failed;
@@ -260,8 +313,30 @@ struct session {
     struct session_watch *watch_first, *watch_last;
 };
 
-/* session_dispatch.c: runs one RESP request and writes exactly one reply. */
+/* session_dispatch.c: runs one RESP request and writes exactly one reply, unless it has to wait:
+ * then session->suspended is set, and session__execute_again runs it when that is READY. */
 void session__execute(struct session *session, const struct redis_slice *argv, size_t argc);
+void session__execute_again(struct session *session);
+
+/* The request that waits, if there is one, has been answered or is given up. */
+void session__forget_kept(struct session *session);
+
+/* After a run, as a transaction of its own, that has failed with `rc`. 0: run it again, with
+ * *options, from its start; otherwise its result, ERROR_WAIT among them. */
+int session__retry(struct session *session, int rc, unsigned *losses, struct txn_options *options);
+
+/* service.c. The session has something to do or to send: its connection is told. */
+void session__ready(struct session *session);
+
+/* Asks the worker's loop for session_worker_run; from any thread. */
+void session__worker_wake(struct session_worker *worker);
+
+/* A limit is to be looked at then, or earlier. */
+static inline void session__due_at(struct session_worker *worker, uint64_t ns)
+{
+    if (ns < worker->due_ns)
+        worker->due_ns = ns;
+}
 
 /* Looks a request up and checks its arguments: the command or subcommand, or NULL with the error in
  * the diagnostics (ERROR_INVALID). */
@@ -282,8 +357,13 @@ struct session_prefetch_try session__prefetch(struct session *session,
 void session__prefetch_end(struct session *session, struct session_prefetch_try try,
                            unsigned count);
 
-/* session_rpc.c: the same for a MessagePack-RPC message. */
+/* session_pending.c: the same for a MessagePack-RPC message. _again: those that need not wait any
+ * more; true when there were any. _full: nothing more can be kept. _end: forgets all of it. */
 void session__execute_rpc(struct session *session, const struct rpc_request *request);
+bool session__pending_again(struct session *session);
+bool session__pending_full(const struct session *session);
+void session__pending_hurry(struct session *session);
+void session__pending_end(struct session *session);
 
 /* session.c. The reply that ends at the buffer's end waits for `ts`. A silent one has no bytes, but
  * the connection reads the latest until the log has reached it as well. */
@@ -291,6 +371,14 @@ void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id, b
 
 /* True when an earlier reply still waits, or keys are watched: reads take the latest (rule 9). */
 bool session__reads_latest(struct session *session);
+
+/* It speaks RESP2 and listens to channels: messages and replies cannot be told apart, so only a few
+ * commands are allowed. */
+static inline bool session__listening(const struct session *session)
+{
+    return session->protocol == RESP2 &&
+           session->listener.channels + session->listener.patterns > 0;
+}
 
 /* Throws away the output from `size` on. */
 static inline void session__truncate(struct session *session, size_t size)
@@ -353,6 +441,24 @@ int session__multi_queue(struct session *session, const struct session_command *
 void session__multi_end(struct session *session);
 void session__watch_end(struct session *session);
 
+/* session_begin.c: interactive transactions over RESP. */
+int session__begin(struct session *session, struct session_request *request);
+int session__start(struct session *session, struct session_request *request);
+int session__commit(struct session *session, struct session_request *request);
+int session__rollback(struct session *session, struct session_request *request);
+int session__savepoint(struct session *session, struct session_request *request);
+int session__release(struct session *session, struct session_request *request);
+int session__isolation(struct session *session, struct session_request *request);
+int session__locktimeout(struct session *session, struct session_request *request);
+/* The level of what declares none. */
+static inline enum txn_level session__level(const struct session *session)
+{
+    return session->level_given ? session->level : TXN_SERIALIZABLE;
+}
+
+/* session_pubsub.c; more in its header */
+extern const struct session_command session__pubsub_commands[];
+
 /* session_lua.c */
 int session__eval(struct session *session, struct session_request *request);
 int session__eval_ro(struct session *session, struct session_request *request);
@@ -361,6 +467,24 @@ int session__evalsha_ro(struct session *session, struct session_request *request
 int session__call(struct session *session, struct session_request *request);
 int session__lua(struct session *session, struct session_request *request);
 extern const struct session_command session__script_commands[];
+
+/* A script (eval is set), text, or a procedure. Results of the last two are in the worker's
+ * `result`. */
+struct session_lua_run {
+    struct lua_redis_eval *eval;
+    struct redis_sink *sink;
+    const char *name; /* or text */
+    size_t name_size;
+    const char *args; /* a MessagePack array */
+    bool text;
+    bool readonly;
+};
+
+/* Runs it as a statement of `stream`, or, when that is NULL, as the request of `wait`. As a
+ * command's function returns. */
+int session__lua_run(struct session *session, struct session_stream *stream,
+                     struct session_wait *wait, const struct session_lua_run *run,
+                     uint64_t *reply_ts);
 uint32_t session__lua_info(void *arg, struct mp_buffer *out);
 uint32_t session__lua_options(void *arg, struct mp_buffer *out);
 

@@ -124,6 +124,49 @@ static void script_remember(struct session_worker *worker, const char *source, s
     *seen = print;
 }
 
+/* -------------------------------------------------------------------------------------- running */
+
+static int lua_run(struct session_worker *worker, const struct lua_request *how,
+                   const struct session_lua_run *run, uint64_t *reply_ts)
+{
+    if (run->eval) {
+        run->eval->request = *how;
+        return lua_runtime_redis_eval(worker->lua, run->eval, run->sink, reply_ts);
+    }
+    mp_buffer_reset(&worker->result, SESSION_BUFFER_KEEP_BYTES);
+    return (run->text ? lua_runtime_eval : lua_runtime_call)(
+        worker->lua, how, run->name, run->name_size, run->args, &worker->result, reply_ts);
+}
+
+int session__lua_run(struct session *session, struct session_stream *stream,
+                     struct session_wait *wait, const struct session_lua_run *run,
+                     uint64_t *reply_ts)
+{
+    struct session_worker *worker = session->worker;
+    for (;;) {
+        struct lock_owner *waiting = NULL;
+        struct lua_request how = {.latest = session__reads_latest(session),
+                                  .readonly = run->readonly,
+                                  .level_given = session->level_given,
+                                  .level = session->level,
+                                  .txn = stream ? stream->txn : NULL,
+                                  .may_wait = true,
+                                  .owner = stream ? NULL : wait->owner,
+                                  .waiting = &waiting,
+                                  .session_id = session->about.id};
+        int rc = lua_run(worker, &how, run, reply_ts);
+        session__now_forget(worker);
+        if (!rc && !run->eval && worker->result.failed)
+            rc = diag_set(ERROR_MEMORY, "out of memory");
+        if (rc == ERROR_WAIT && !stream)
+            rc = session__wait_begin(wait, waiting);
+        else
+            return rc;
+        if (rc)
+            return rc;
+    }
+}
+
 /* ----------------------------------------------------------------------------------------- EVAL */
 
 static int numkeys_parse(const struct session_request *request, unsigned *keys)
@@ -153,14 +196,15 @@ static int script_run(struct session *session, struct session_request *request, 
         .key_count = keys,
         .args = request->argv + 3 + keys,
         .arg_count = request->argc - 3 - keys,
-        .request = {.readonly = readonly, .latest = session__reads_latest(session)}};
+    };
     struct session_worker *worker = session->worker;
-    if (request->txn)
+    if (request->txn && !request->stream) {
+        eval.request.readonly = readonly;
         return lua_runtime_redis_eval_in(worker->lua, request->txn, request->now_ms, &eval,
                                          &session->sink.base);
-    rc = lua_runtime_redis_eval(worker->lua, &eval, &session->sink.base, &request->reply_ts);
-    session__now_forget(worker);
-    return rc;
+    }
+    struct session_lua_run run = {.eval = &eval, .sink = &session->sink.base, .readonly = readonly};
+    return session__lua_run(session, request->stream, &session->wait, &run, &request->reply_ts);
 }
 
 static int eval(struct session *session, struct session_request *request, bool readonly)
@@ -284,48 +328,36 @@ const struct session_command session__script_commands[] = {
 static const char *args_pack(struct session_worker *worker, const struct session_request *request)
 {
     mp_buffer_reset(&worker->args, SESSION_BUFFER_KEEP_BYTES);
-    mp_buffer_reset(&worker->result, SESSION_BUFFER_KEEP_BYTES);
     mp_put_array(&worker->args, request->argc - 2);
     for (unsigned n = 2; n < request->argc; n++)
         mp_put_str(&worker->args, request->argv[n].data, request->argv[n].size);
     return worker->args.failed ? NULL : worker->args.data;
 }
 
-static int results_reply(struct session *session, int rc)
+static int call_or_text(struct session *session, struct session_request *request, bool text)
 {
-    struct session_worker *worker = session->worker;
-    session__now_forget(worker);
-    if (!rc && worker->result.failed)
-        rc = diag_set(ERROR_MEMORY, "out of memory");
+    struct session_lua_run run = {.name = request->argv[1].data,
+                                  .name_size = request->argv[1].size,
+                                  .args = args_pack(session->worker, request),
+                                  .text = text};
+    if (!run.args)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    int rc = session__lua_run(session, request->stream, &session->wait, &run, &request->reply_ts);
     if (rc)
         return rc;
-    const char *value = session__results_value(worker->result.data);
+    const char *value = session__results_value(session->worker->result.data);
     session__put_value(session, &value);
     return 0;
 }
 
 int session__call(struct session *session, struct session_request *request)
 {
-    struct session_worker *worker = session->worker;
-    const char *args = args_pack(worker, request);
-    if (!args)
-        return diag_set(ERROR_MEMORY, "out of memory");
-    struct lua_request how = {.latest = session__reads_latest(session)};
-    return results_reply(session, lua_runtime_call(worker->lua, &how, request->argv[1].data,
-                                                   request->argv[1].size, args, &worker->result,
-                                                   &request->reply_ts));
+    return call_or_text(session, request, false);
 }
 
 int session__lua(struct session *session, struct session_request *request)
 {
-    struct session_worker *worker = session->worker;
-    const char *args = args_pack(worker, request);
-    if (!args)
-        return diag_set(ERROR_MEMORY, "out of memory");
-    struct lua_request how = {.latest = session__reads_latest(session)};
-    return results_reply(session, lua_runtime_eval(worker->lua, &how, request->argv[1].data,
-                                                   request->argv[1].size, args, &worker->result,
-                                                   &request->reply_ts));
+    return call_or_text(session, request, true);
 }
 
 /* ---------------------------------------------------------------- what box.info and box.cfg say */

@@ -185,13 +185,14 @@ static int queued_run_redis(struct session *session, const struct session_queued
                               .argc = queued->argc,
                               .now_ms = exec->now_ms,
                               .sink = &session->sink.base,
-                              .scans = session->service->scans};
+                              .scans = session->service->scans,
+                              .audience = &session->service->audience};
     txn_statement(exec->txn);
     return queued->command->redis->run(&call);
 }
 
 /* Runs one queued command in EXEC's transaction and writes one reply. 0, or what ends the whole
- * transaction: a conflict, time that is over, memory that is out. */
+ * transaction: a conflict, waiting, time that is over, memory that is out. */
 static int queued_run(struct session *session, const struct session_queued *queued,
                       const struct session_request *exec)
 {
@@ -210,6 +211,8 @@ static int queued_run(struct session *session, const struct session_queued *queu
                                     : queued->command->run(session, &request);
     service__count(&stats->calls, 1);
     service__count(&stats->ticks, service__ticks() - ticks);
+    if (rc == ERROR_WAIT || rc == ERROR_DEADLOCK)
+        return rc;
     if (rc == ERROR_CONFLICT || txn_doomed(exec->txn))
         return ERROR_CONFLICT;
     if (rc == ERROR_TIMEOUT || session->out.failed) /* what is left would take as long, as much */
@@ -267,23 +270,37 @@ static int exec_try(struct session *session, struct session_request *request,
     return rc;
 }
 
-static int exec_run(struct session *session, struct session_request *request)
+/* At the session's level; but what is watched is safe until the commit in the read set only. */
+static struct txn_options exec_options(struct session *session)
 {
-    struct txn_options options = {.level = TXN_SERIALIZABLE};
+    struct txn_options options = {.level = session__level(session),
+                                  .owner = session->wait.owner,
+                                  .session_id = session->about.id};
+    if (session->watch_first)
+        options.level = TXN_SERIALIZABLE;
     if (queue_readonly(session)) {
         options.readonly = true;
         options.latest = session__reads_latest(session);
     }
+    return options;
+}
+
+static int exec_run(struct session *session, struct session_request *request)
+{
+    struct txn_options options = exec_options(session);
     size_t start = session->out.size;
-    for (unsigned losses = 0;;) {
+    unsigned losses = 0;
+    for (;;) {
         bool changed;
         int rc = exec_try(session, request, &options, &changed);
         if (rc == 0 && changed)
             resp_put_null_array(&session->out, session->protocol);
-        if (rc != ERROR_CONFLICT)
+        if (rc == 0)
+            return 0;
+        rc = session__retry(session, rc, &losses, &options);
+        if (rc)
             return rc;
         session__truncate(session, start);
-        txn_backoff(session->worker->txn, ++losses, &options);
     }
 }
 
@@ -297,6 +314,8 @@ int session__exec(struct session *session, struct session_request *request)
                             "Transaction discarded because of previous errors.");
     else
         rc = exec_run(session, request);
+    if (rc == ERROR_WAIT)
+        return rc;
     session__multi_end(session);
     session__watch_end(session);
     session__now_forget(session->worker);

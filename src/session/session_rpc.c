@@ -1,133 +1,352 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * MessagePack-RPC: methods `call`, `eval`, `ping` and `auth`; any other name is that of a stored
+ * MessagePack-RPC: the methods, each a function in one table; any other name is that of a stored
  * procedure.
+ *
+ * Options may stand at the head of the params, an extension of type 1 that holds a map:
+ * {stream = n} runs the request in the interactive transaction of that stream.
  *
  * A notification is executed and answered by nothing, not even when it fails.
  */
-#include "session/session_internal.h"
+#include "session/session_rpc.h"
 
-/* What a method gave: an error code with diagnostics, or a value. */
-struct rpc_answer {
-    const char *value; /* MessagePack; NULL: the worker's `result` holds what Lua returned */
-    uint64_t reply_ts;
-};
+enum { OPTIONS_EXTENSION = 1 };
 
 static const char PONG[] = "\xa4pong", TRUE[] = "\xc3";
 
-static bool method_is(const struct rpc_request *request, const char *name)
+/* ------------------------------------------------------------------------------------- options */
+
+static bool text_is(const char *text, uint32_t size, const char *wanted)
 {
-    return request->method_size == strlen(name) &&
-           memcmp(request->method, name, request->method_size) == 0;
+    return size == strlen(wanted) && memcmp(text, wanted, size) == 0;
 }
 
-/* Takes the string at the head of the params: its bytes, and the params behind it as an array of
- * their own in the worker's scratch. */
-static int head_take(struct session_worker *worker, const struct rpc_request *request,
-                     const char *what, struct redis_slice *head)
+/* Takes a key of a map that is a string; false when it is none. */
+static bool key_take(const char **at, const char **key, uint32_t *size)
 {
-    const char *at = request->params;
-    uint32_t count = mp_decode_array(&at), size;
-    if (count == 0 || (mp_typeof(*at) != MP_STR && mp_typeof(*at) != MP_BIN))
-        return diag_set(ERROR_INVALID, "%s must be a string at the head of the params", what);
-    head->data = mp_typeof(*at) == MP_STR ? mp_decode_str(&at, &size) : mp_decode_bin(&at, &size);
-    head->size = size;
-    mp_put_array(&worker->args, count - 1);
-    mp_put_raw(&worker->args, at, (size_t)(request->params + request->params_size - at));
-    return worker->args.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+    if (mp_typeof(**at) != MP_STR)
+        return false;
+    *key = mp_decode_str(at, size);
+    return true;
 }
 
-static int rpc_auth(struct session *session, const struct rpc_request *request)
+static int options_read(struct rpc_call *call, const char *at, const char *end)
 {
-    const char *at = request->params, *user = NULL, *password;
-    uint32_t count = mp_decode_array(&at), user_size = 0, size;
-    bool strings = count == 1 || count == 2;
-    const char *end = request->params + request->params_size;
-    for (const char *arg = at; strings && arg < end; mp_next(&arg))
-        strings = mp_typeof(*arg) == MP_STR;
-    if (!strings)
-        return diag_set(ERROR_INVALID, "auth takes [password] or [user, password]");
-    if (count == 2)
-        user = mp_decode_str(&at, &user_size);
-    password = mp_decode_str(&at, &size);
-    if (!session__authenticate(session, user, user_size, password, size))
-        return diag_set(ERROR_ACCESS, "invalid username-password pair or user is disabled.");
+    const char *check = at, *key;
+    uint32_t size;
+    if (!mp_check_limited(&check, end) || check != end || mp_typeof(*at) != MP_MAP)
+        return diag_set(ERROR_INVALID, "the options at the head of the params are not a map");
+    for (uint32_t left = mp_decode_map(&at); left > 0; left--) {
+        if (!key_take(&at, &key, &size) || !text_is(key, size, "stream"))
+            return diag_set(ERROR_INVALID, "the only option of a request is 'stream'");
+        if (!mp_read_uint(&at, &call->stream_id))
+            return diag_set(ERROR_INVALID, "the option 'stream' is an unsigned integer");
+        call->stream_given = true;
+    }
     return 0;
 }
 
-static int rpc_run_lua(struct session *session, const struct rpc_request *request,
-                       struct rpc_answer *answer)
+int session__rpc_open(struct session *session, const struct rpc_request *request,
+                      struct rpc_call *call)
 {
-    struct session_worker *worker = session->worker;
-    struct lua_request how = {.latest = session__reads_latest(session)};
-    struct redis_slice head = {request->method, request->method_size};
-    const char *args = request->params;
-    bool call = method_is(request, "call"), eval = method_is(request, "eval");
+    (void)session;
+    const char *at = request->params;
+    *call = (struct rpc_call){.request = request,
+                              .arg_count = mp_decode_array(&at),
+                              .args_end = request->params + request->params_size};
+    call->args = at;
+    if (call->arg_count == 0 || mp_typeof(*at) != MP_EXT)
+        return 0;
+    const char *behind = at;
+    mp_next(&behind);
+    unsigned char first = (unsigned char)*at;
+    at += first == 0xc7 ? 2 : first == 0xc8 ? 3 : first == 0xc9 ? 5 : 1; /* to the type */
+    if (*at != OPTIONS_EXTENSION)
+        return 0;
+    call->args = behind;
+    call->arg_count--;
+    return options_read(call, at + 1, behind);
+}
+
+/* ------------------------------------------------------------------------------------ arguments */
+
+static bool take_text(struct rpc_call *call, struct redis_slice *out)
+{
+    uint32_t size;
+    if (call->arg_count == 0 ||
+        (mp_typeof(*call->args) != MP_STR && mp_typeof(*call->args) != MP_BIN))
+        return false;
+    out->data = mp_typeof(*call->args) == MP_STR ? mp_decode_str(&call->args, &size)
+                                                 : mp_decode_bin(&call->args, &size);
+    out->size = size;
+    call->arg_count--;
+    return true;
+}
+
+/* What is left of the arguments as an array of their own; NULL when memory is out. */
+static const char *rest_array(struct session_worker *worker, const struct rpc_call *call)
+{
     mp_buffer_reset(&worker->args, SESSION_BUFFER_KEEP_BYTES);
-    mp_buffer_reset(&worker->result, SESSION_BUFFER_KEEP_BYTES);
+    mp_put_array(&worker->args, call->arg_count);
+    mp_put_raw(&worker->args, call->args, (size_t)(call->args_end - call->args));
+    return worker->args.failed ? NULL : worker->args.data;
+}
+
+/* ---------------------------------------------------------------------------------- Lua's methods */
+
+static int run_lua(struct session *session, struct rpc_call *call, struct session_lua_run *run)
+{
+    struct session_stream *stream = call->stream;
+    struct txn_savepoint savepoint;
+    run->args = rest_array(session->worker, call);
+    if (!run->args)
+        return diag_set(ERROR_MEMORY, "out of memory");
     if (load_relaxed(&session->service->loading))
         return diag_set(ERROR_BUSY, "Perigee is loading the dataset in memory");
-    if (call || eval) {
-        int rc = head_take(worker, request, call ? "the procedure's name" : "the text", &head);
-        if (rc)
-            return rc;
-        args = worker->args.data;
-    }
-    int rc = eval ? lua_runtime_eval(worker->lua, &how, head.data, head.size, args, &worker->result,
-                                     &answer->reply_ts)
-                  : lua_runtime_call(worker->lua, &how, head.data, head.size, args, &worker->result,
-                                     &answer->reply_ts);
-    session__now_forget(worker);
-    if (!rc && worker->result.failed)
-        rc = diag_set(ERROR_MEMORY, "out of memory");
-    if (rc == ERROR_NOT_FOUND && !call && !eval)
+    if (!call->stream_given)
+        return session__lua_run(session, NULL, call->wait, run, &call->reply_ts);
+    int rc = session__stream_enter(stream, &savepoint);
+    if (rc)
+        return rc;
+    rc = session__lua_run(session, stream, NULL, run, &call->reply_ts);
+    return session__stream_leave(stream, &savepoint, rc, &call->reply_ts);
+}
+
+static int method_call(struct session *session, struct rpc_call *call)
+{
+    struct redis_slice head;
+    if (!take_text(call, &head))
+        return diag_set(ERROR_INVALID,
+                        "the procedure's name must be a string at the head of the params");
+    struct session_lua_run run = {.name = head.data, .name_size = head.size};
+    return run_lua(session, call, &run);
+}
+
+static int method_eval(struct session *session, struct rpc_call *call)
+{
+    struct redis_slice head;
+    if (!take_text(call, &head))
+        return diag_set(ERROR_INVALID, "the text must be a string at the head of the params");
+    struct session_lua_run run = {.name = head.data, .name_size = head.size, .text = true};
+    return run_lua(session, call, &run);
+}
+
+static int procedure(struct session *session, struct rpc_call *call)
+{
+    const struct rpc_request *request = call->request;
+    struct session_lua_run run = {.name = request->method, .name_size = request->method_size};
+    int rc = run_lua(session, call, &run);
+    if (rc == ERROR_NOT_FOUND)
         rc = diag_set(ERROR_NOT_FOUND, "unknown method '%.*s'",
-                      (int)(head.size < 128 ? head.size : 128), head.data);
+                      (int)(request->method_size < 128 ? request->method_size : 128),
+                      request->method);
     return rc;
 }
 
-static int rpc_method_run(struct session *session, const struct rpc_request *request,
-                          struct rpc_answer *answer)
+/* -------------------------------------------------------------------- interactive transactions */
+
+/* {isolation = level, readonly = boolean}, either or none. */
+static int begin_options(struct rpc_call *call, struct session_stream_options *options)
 {
-    if (method_is(request, "auth")) {
-        answer->value = TRUE;
-        return rpc_auth(session, request);
-    }
-    if (!session->authenticated)
-        return diag_set(ERROR_AUTH, "Authentication required.");
-    if (method_is(request, "ping")) {
-        answer->value = PONG;
+    const char *at = call->args, *key, *name;
+    uint32_t size;
+    if (call->arg_count == 0)
         return 0;
+    if (call->arg_count > 1 || mp_typeof(*at) != MP_MAP)
+        return diag_set(ERROR_INVALID, "begin takes one map: {isolation =, readonly =}");
+    for (uint32_t left = mp_decode_map(&at); left > 0; left--) {
+        if (!key_take(&at, &key, &size))
+            return diag_set(ERROR_INVALID, "an option of begin is not a string");
+        if (text_is(key, size, "isolation") && mp_typeof(*at) == MP_STR) {
+            name = mp_decode_str(&at, &size);
+            if (!txn_level_parse(name, size, &options->level))
+                return diag_set(ERROR_INVALID, "there is no isolation level '%.*s'",
+                                (int)(size < 64 ? size : 64), name);
+        } else if (text_is(key, size, "readonly") && mp_typeof(*at) == MP_BOOL) {
+            options->readonly = mp_decode_bool(&at);
+        } else {
+            return diag_set(ERROR_INVALID,
+                            "begin's options are isolation, a string, and readonly, a boolean");
+        }
     }
-    return rpc_run_lua(session, request, answer);
+    return 0;
 }
 
-void session__execute_rpc(struct session *session, const struct rpc_request *request)
+static int method_begin(struct session *session, struct rpc_call *call)
 {
-    struct rpc_answer answer = {0};
-    diag_clear();
-    store_relaxed(&session->about.active_ms, session__now_ms(session->worker));
-    int rc = rpc_method_run(session, request, &answer);
+    struct session_stream_options options = {.level = session__level(session)};
+    int rc = begin_options(call, &options);
+    if (load_relaxed(&session->service->loading))
+        rc = diag_set(ERROR_BUSY, "Perigee is loading the dataset in memory");
+    if (!rc)
+        rc = session__rpc_stream_make(session, call);
+    if (rc)
+        return rc;
+    if (call->stream->failed)
+        return session__stream_failure(call->stream);
+    if (call->stream->txn)
+        return diag_set(ERROR_INVALID,
+                        "a transaction is open in this stream already: use savepoint");
+    return session__stream_begin(call->stream, &options);
+}
+
+static int method_commit(struct session *session, struct rpc_call *call)
+{
+    (void)session;
+    return session__stream_commit(call->stream, &call->reply_ts);
+}
+
+static int wants_name(const char *method)
+{
+    return diag_set(ERROR_INVALID, "%s takes a savepoint's name", method);
+}
+
+/* [] or [savepoint] */
+static int method_rollback(struct session *session, struct rpc_call *call)
+{
+    (void)session;
+    struct redis_slice name;
+    if (call->arg_count == 0)
+        return session__stream_rollback(call->stream, &call->reply_ts);
+    if (!take_text(call, &name) || call->arg_count > 0)
+        return wants_name("rollback");
+    return session__stream_rollback_to(call->stream, name.data, name.size, &call->reply_ts);
+}
+
+static int method_savepoint(struct session *session, struct rpc_call *call)
+{
+    (void)session;
+    struct redis_slice name;
+    if (!take_text(call, &name) || call->arg_count > 0)
+        return wants_name("savepoint");
+    return session__stream_savepoint(call->stream, name.data, name.size, &call->reply_ts);
+}
+
+static int method_release(struct session *session, struct rpc_call *call)
+{
+    (void)session;
+    struct redis_slice name;
+    if (!take_text(call, &name) || call->arg_count > 0)
+        return wants_name("release");
+    return session__stream_release(call->stream, name.data, name.size, &call->reply_ts);
+}
+
+/* [level], or [] for the default. */
+static int method_isolation(struct session *session, struct rpc_call *call)
+{
+    struct redis_slice name;
+    enum txn_level level = TXN_SERIALIZABLE;
+    bool given = call->arg_count > 0;
+    if (given && (!take_text(call, &name) || call->arg_count > 0 ||
+                  !txn_level_parse(name.data, name.size, &level)))
+        return diag_set(ERROR_INVALID, "isolation takes the name of a level");
+    session->level = level;
+    session->level_given = given;
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------- the others */
+
+static int method_ping(struct session *session, struct rpc_call *call)
+{
+    (void)session;
+    call->value = PONG;
+    return 0;
+}
+
+/* [password] or [user, password] */
+static int method_auth(struct session *session, struct rpc_call *call)
+{
+    struct redis_slice first, second;
+    bool two = call->arg_count == 2;
+    if (!take_text(call, &first) || (two && !take_text(call, &second)) || call->arg_count > 0)
+        return diag_set(ERROR_INVALID, "auth takes [password] or [user, password]");
+    bool right =
+        two ? session__authenticate(session, first.data, first.size, second.data, second.size)
+            : session__authenticate(session, NULL, 0, first.data, first.size);
+    return right ? 0
+                 : diag_set(ERROR_ACCESS, "invalid username-password pair or user is disabled.");
+}
+
+/* ------------------------------------------------------------------------------------- dispatch */
+
+enum method_flags {
+    BEFORE_AUTH = 1,
+    WANTS_STREAM = 2, /* one that has been begun */
+    MAKES_STREAM = 4,
+    RETURNS = 8 /* something of its own; others return true */
+};
+
+struct method {
+    const char *name;
+    unsigned flags;
+    int (*run)(struct session *session, struct rpc_call *call);
+};
+
+static const struct method METHODS[] = {
+    {"auth", BEFORE_AUTH, method_auth},
+    {"begin", MAKES_STREAM, method_begin},
+    {"call", RETURNS, method_call},
+    {"commit", WANTS_STREAM, method_commit},
+    {"eval", RETURNS, method_eval},
+    {"isolation", 0, method_isolation},
+    {"ping", RETURNS, method_ping},
+    {"release", WANTS_STREAM, method_release},
+    {"rollback", WANTS_STREAM, method_rollback},
+    {"savepoint", WANTS_STREAM, method_savepoint},
+};
+static const struct method PROCEDURE = {"", RETURNS, procedure};
+
+static const struct method *method_of(const struct rpc_request *request)
+{
+    for (size_t n = 0; n < sizeof METHODS / sizeof *METHODS; n++)
+        if (text_is(request->method, (uint32_t)request->method_size, METHODS[n].name))
+            return &METHODS[n];
+    return &PROCEDURE;
+}
+
+int session__rpc_run(struct session *session, struct rpc_call *call)
+{
+    const struct method *method = method_of(call->request);
+    if (!session->authenticated && !(method->flags & BEFORE_AUTH))
+        return diag_set(ERROR_AUTH, "Authentication required.");
+    if (!call->stream_given && (method->flags & (WANTS_STREAM | MAKES_STREAM)))
+        return diag_set(ERROR_INVALID,
+                        "%s needs a stream: the option {stream = n} at the head of the params",
+                        method->name);
+    if (call->stream_given && !call->stream && !(method->flags & MAKES_STREAM))
+        return diag_set(ERROR_INVALID, "no transaction is open in this stream: begin opens one");
+    if (!(method->flags & RETURNS))
+        call->value = TRUE;
+    return method->run(session, call);
+}
+
+static void error_count(struct session *session, int rc)
+{
+    const char *prefix = error_prefix(rc);
+    service__count(&session->worker->stats.errors[service__error_slot(prefix, strlen(prefix))], 1);
+}
+
+void session__rpc_answer(struct session *session, const struct rpc_call *call, int rc)
+{
+    const struct rpc_request *request = call->request;
     service__count(&session->worker->stats.commands, 1);
     if (rc)
-        service__count(
-            &session->worker->stats
-                 .errors[service__error_slot(error_prefix(rc), strlen(error_prefix(rc)))],
-            1);
+        error_count(session, rc);
     if (request->notification) {
-        session__reply_end(session, answer.reply_ts, 0, true);
+        session__reply_end(session, call->reply_ts, 0, true);
         return;
     }
     if (rc) {
         rpc_put_error(&session->out, request->id, rc, error_name(rc), diag_message_for(rc));
     } else {
         const char *value =
-            answer.value ? answer.value : session__results_value(session->worker->result.data);
+            call->value ? call->value : session__results_value(session->worker->result.data);
         const char *end = value;
         mp_next(&end);
         rpc_put_result_begin(&session->out, request->id);
         mp_put_raw(&session->out, value, (size_t)(end - value));
     }
-    session__reply_end(session, answer.reply_ts, request->id, false);
+    session__reply_end(session, call->reply_ts, request->id, false);
 }

@@ -73,6 +73,22 @@ struct session *session_fixture_connect(struct session_fixture *fixture, unsigne
     return session;
 }
 
+static void on_ready(struct session *session, void *arg)
+{
+    bool *any = arg;
+    *any |= session_resume(session);
+}
+
+void session_fixture_run(struct session_fixture *fixture)
+{
+    bool any;
+    do {
+        any = false;
+        for (unsigned n = 0; n < SESSION_FIXTURE_WORKERS; n++)
+            session_worker_run(fixture->workers[n], on_ready, &any);
+    } while (any);
+}
+
 const char *session_fixture_take(struct session_fixture *fixture, struct session *session)
 {
     struct wal *wal = db_wal(fixture->db);
@@ -82,6 +98,7 @@ const char *session_fixture_take(struct session_fixture *fixture, struct session
     FILE *reply = open_memstream(&fixture->reply, &fixture->reply_size);
     unsigned failures = 0;
     for (bool more = true; more;) {
+        session_fixture_run(fixture);
         while ((output = session_output(session)).size > 0) {
             size_t part =
                 output.size > 3 ? output.size / 2 : output.size; /* a socket that takes a part */

@@ -43,6 +43,9 @@ const char *session_fixture_bytes(struct session_fixture *fixture, struct sessio
 const char *session_fixture_text(struct session_fixture *fixture, struct session *session,
                                  const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Lets every worker look after requests that need not wait any more, and after limits. */
+void session_fixture_run(struct session_fixture *fixture);
+
 /* Takes what the session sends without handing it anything. */
 const char *session_fixture_take(struct session_fixture *fixture, struct session *session);
 

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * See session_pubsub.h. Of the mutexes the service's is taken first, then a worker's for its
+ * channels, then the one for its inbox.
+ */
+#include "session/session_internal.h"
+
+#include <stdlib.h>
+
+#include "codec/json.h"
+#include "redis/redis_glob.h"
+#include "redis/redis_value.h"
+
+enum {
+    INBOX_BYTES_MAX = 64 << 20,
+    SUBSCRIPTIONS_MAX = 65536, /* of a session */
+    MESSAGE_OVERHEAD = 64
+};
+
+void session__pubsub_create(struct session_pubsub *pubsub)
+{
+    list_create(&pubsub->inbox);
+    channels_create(&pubsub->channels);
+    pthread_mutex_init(&pubsub->channels_mutex, NULL);
+}
+
+static void messages_free(struct list *messages)
+{
+    struct list *link;
+    while ((link = list_first(messages)) != NULL) {
+        list_remove(link);
+        free(list_entry(link, struct session_message, link));
+    }
+}
+
+void session__pubsub_destroy(struct session_pubsub *pubsub)
+{
+    messages_free(&pubsub->inbox);
+    channels_destroy(&pubsub->channels);
+    pthread_mutex_destroy(&pubsub->channels_mutex);
+}
+
+/* ------------------------------------------------------------------------ from a commit to inboxes */
+
+static struct redis_slice channel_of(const char **message)
+{
+    uint32_t size;
+    mp_decode_array(message);
+    struct redis_slice name = {mp_decode_str(message, &size), 0};
+    name.size = size;
+    return name;
+}
+
+static void inbox_add(struct session_worker *worker, const char *data, size_t size)
+{
+    struct session_pubsub *pubsub = &worker->pubsub;
+    struct session_message *message = malloc(sizeof *message + size);
+    if (message) {
+        message->size = size;
+        memcpy(message->data, data, size);
+    }
+    pthread_mutex_lock(&worker->wake_mutex);
+    if (message && !pubsub->overflow && pubsub->inbox_bytes <= INBOX_BYTES_MAX) {
+        list_add_tail(&pubsub->inbox, &message->link);
+        pubsub->inbox_bytes += size + MESSAGE_OVERHEAD;
+        message = NULL;
+    } else {
+        pubsub->overflow = true;
+    }
+    bool first = !atomic_exchange_explicit(&worker->stirred, true, memory_order_acq_rel);
+    pthread_mutex_unlock(&worker->wake_mutex);
+    free(message);
+    if (first)
+        session__worker_wake(worker);
+}
+
+static uint64_t worker_receivers(struct session_worker *worker, const struct redis_slice *channel)
+{
+    pthread_mutex_lock(&worker->pubsub.channels_mutex);
+    uint64_t count = channels_receivers(&worker->pubsub.channels, channel->data, channel->size);
+    pthread_mutex_unlock(&worker->pubsub.channels_mutex);
+    return count;
+}
+
+static void message_route(uint64_t ts, unsigned kind, const void *data, size_t size, void *arg)
+{
+    struct service *service = arg;
+    const char *at = data;
+    (void)ts;
+    if (kind != REDIS_DEFER_PUBLISH || load_relaxed(&service->listeners) == 0)
+        return;
+    struct redis_slice channel = channel_of(&at);
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max; n++)
+        if (service->workers[n] && worker_receivers(service->workers[n], &channel) > 0)
+            inbox_add(service->workers[n], data, size);
+    pthread_mutex_unlock(&service->mutex);
+}
+
+void session__deferred_run(struct session_worker *worker)
+{
+    struct txn_system *system = db_txn_system(worker->service->options.db);
+    if (txn_deferred_pending(system))
+        txn_deferred_run(system, message_route, worker->service);
+}
+
+uint64_t session__receivers(struct service *service, const char *name, size_t size)
+{
+    const struct redis_slice channel = {name, size};
+    uint64_t count = 0;
+    if (load_relaxed(&service->listeners) == 0)
+        return 0;
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max; n++)
+        if (service->workers[n])
+            count += worker_receivers(service->workers[n], &channel);
+    pthread_mutex_unlock(&service->mutex);
+    return count;
+}
+
+/* --------------------------------------------------------------------- from an inbox to sessions */
+
+/* Text as it is; anything else, which only box.notify can send, as JSON. */
+static void put_payload(struct mp_buffer *out, const char *payload)
+{
+    struct json_buffer json;
+    uint32_t size;
+    if (mp_typeof(*payload) == MP_STR || mp_typeof(*payload) == MP_BIN) {
+        const char *data = mp_typeof(*payload) == MP_STR ? mp_decode_str(&payload, &size)
+                                                         : mp_decode_bin(&payload, &size);
+        resp_put_bulk(out, data, size);
+        return;
+    }
+    json_buffer_create(&json);
+    if (json_from_msgpack(&json, &payload))
+        resp_put_null(out, RESP2);
+    else
+        resp_put_bulk(out, json.data, json.size);
+    json_buffer_destroy(&json);
+}
+
+static void put_resp(struct session *session, const struct channels_channel *pattern,
+                     const struct redis_slice *channel, const char *payload)
+{
+    struct mp_buffer *out = &session->push;
+    resp_put_push(out, session->protocol, pattern ? 4 : 3);
+    if (pattern) {
+        resp_put_bulk(out, "pmessage", 8);
+        resp_put_bulk(out, pattern->name, pattern->size);
+    } else {
+        resp_put_bulk(out, "message", 7);
+    }
+    resp_put_bulk(out, channel->data, channel->size);
+    put_payload(out, payload);
+}
+
+static void put_rpc(struct session *session, const struct channels_channel *pattern,
+                    const struct redis_slice *channel, const char *payload)
+{
+    struct mp_buffer *out = &session->push;
+    const char *end = payload;
+    mp_next(&end);
+    rpc_put_notification_begin(out, pattern ? "pmessage" : "message");
+    mp_put_array(out, pattern ? 3 : 2);
+    if (pattern)
+        mp_put_str(out, pattern->name, pattern->size);
+    mp_put_str(out, channel->data, channel->size);
+    mp_put_raw(out, payload, (size_t)(end - payload));
+}
+
+static void cut_off(struct session *session)
+{
+    session->dead = session->closing = true;
+    session__ready(session);
+}
+
+static void push(struct channels_listener *listener, const struct channels_channel *pattern,
+                 const struct redis_slice *channel, const char *payload)
+{
+    struct session *session = list_entry(listener, struct session, listener);
+    if (session->closing)
+        return;
+    (session->kind == PROTO_RPC ? put_rpc : put_resp)(session, pattern, channel, payload);
+    if (session->push.failed || session->push.size + session->out.size - session->out_sent >
+                                    session->service->limits.subscriber_bytes_max)
+        cut_off(session);
+    else
+        session__ready(session);
+}
+
+static void push_to_all(const struct channels_channel *to, const struct channels_channel *pattern,
+                        const struct redis_slice *channel, const char *payload)
+{
+    list_for_each (link, &to->subscriptions)
+        push(list_entry(link, struct channels_subscription, by_channel)->listener, pattern, channel,
+             payload);
+}
+
+static void message_deliver(const struct channels *channels, const char *message)
+{
+    struct redis_slice channel = channel_of(&message);
+    const struct channels_channel *exact =
+        channels_find(channels, channel.data, channel.size, false);
+    if (exact)
+        push_to_all(exact, NULL, &channel, message);
+    list_for_each (link, &channels->patterns) {
+        const struct channels_channel *pattern = list_entry(link, struct channels_channel, link);
+        if (channels_match(pattern, channel.data, channel.size))
+            push_to_all(pattern, pattern, &channel, message);
+    }
+}
+
+static void cut_off_all(struct session_worker *worker)
+{
+    pthread_mutex_lock(&worker->service->mutex);
+    list_for_each (link, &worker->service->clients) {
+        struct session *session = list_entry(link, struct session, link);
+        if (session->worker == worker && session->listener.channels + session->listener.patterns)
+            cut_off(session);
+    }
+    pthread_mutex_unlock(&worker->service->mutex);
+}
+
+void session__inbox_take(struct session_worker *worker)
+{
+    struct session_pubsub *pubsub = &worker->pubsub;
+    struct list messages, *link;
+    list_create(&messages);
+    pthread_mutex_lock(&worker->wake_mutex);
+    while ((link = list_first(&pubsub->inbox)) != NULL) {
+        list_remove(link);
+        list_add_tail(&messages, link);
+    }
+    bool overflow = pubsub->overflow;
+    pubsub->overflow = false;
+    pubsub->inbox_bytes = 0;
+    pthread_mutex_unlock(&worker->wake_mutex);
+    list_for_each (each, &messages)
+        message_deliver(&pubsub->channels, list_entry(each, struct session_message, link)->data);
+    messages_free(&messages);
+    if (overflow)
+        cut_off_all(worker);
+}
+
+bool session__push_take(struct session *session)
+{
+    if (session->push.size == 0)
+        return false;
+    mp_put_raw(&session->out, session->push.data, session->push.size);
+    mp_buffer_reset(&session->push, SESSION_BUFFER_KEEP_BYTES);
+    session__reply_end(session, 0, 0, true);
+    return true;
+}
+
+/* ---------------------------------------------------------------------------------- subscribing */
+
+static void about_set(struct session *session)
+{
+    store_relaxed(&session->about.channels, session->listener.channels);
+    store_relaxed(&session->about.patterns, session->listener.patterns);
+}
+
+int session__listen(struct session *session, const char *name, size_t size, bool pattern)
+{
+    struct session_pubsub *pubsub = &session->worker->pubsub;
+    struct channels_listener *listener = &session->listener;
+    unsigned before = listener->channels + listener->patterns;
+    if (before >= SUBSCRIPTIONS_MAX)
+        return diag_set(ERROR_INVALID, "a connection listens to at most %d channels and patterns",
+                        SUBSCRIPTIONS_MAX);
+    pthread_mutex_lock(&pubsub->channels_mutex);
+    int rc = channels_subscribe(&pubsub->channels, listener, name, size, pattern);
+    pthread_mutex_unlock(&pubsub->channels_mutex);
+    atomic_fetch_add_explicit(&session->service->listeners,
+                              listener->channels + listener->patterns - before,
+                              memory_order_relaxed);
+    about_set(session);
+    return rc;
+}
+
+void session__unlisten(struct session *session, const char *name, size_t size, bool pattern)
+{
+    struct session_pubsub *pubsub = &session->worker->pubsub;
+    struct channels_listener *listener = &session->listener;
+    unsigned before = listener->channels + listener->patterns;
+    pthread_mutex_lock(&pubsub->channels_mutex);
+    channels_unsubscribe(&pubsub->channels, listener, name, size, pattern);
+    pthread_mutex_unlock(&pubsub->channels_mutex);
+    atomic_fetch_sub_explicit(&session->service->listeners,
+                              before - listener->channels - listener->patterns,
+                              memory_order_relaxed);
+    about_set(session);
+}
+
+/* The session's first subscription of this sort; NULL when there is none. */
+static const struct channels_channel *first_of(const struct session *session, bool pattern)
+{
+    list_for_each (link, &session->listener.subscriptions) {
+        const struct channels_subscription *subscription =
+            list_entry(link, struct channels_subscription, by_listener);
+        if (subscription->channel->pattern == pattern)
+            return subscription->channel;
+    }
+    return NULL;
+}
+
+void session__unsubscribe_all(struct session *session)
+{
+    struct list *link;
+    while ((link = list_first(&session->listener.subscriptions)) != NULL) {
+        struct channels_channel *channel =
+            list_entry(link, struct channels_subscription, by_listener)->channel;
+        session__unlisten(session, channel->name, channel->size, channel->pattern);
+    }
+}
+
+/* One answer of many: what was done, to which (NULL: none); then how many there are now. */
+static void confirm_begin(struct session *session, const char *what, const char *name, size_t size)
+{
+    resp_put_push(&session->out, session->protocol, 3);
+    resp_put_bulk(&session->out, what, strlen(what));
+    if (name)
+        resp_put_bulk(&session->out, name, size);
+    else
+        resp_put_null(&session->out, session->protocol);
+}
+
+static void confirm_end(struct session *session)
+{
+    resp_put_integer(&session->out, session->listener.channels + session->listener.patterns);
+}
+
+static int subscribe(struct session *session, struct session_request *request, bool pattern)
+{
+    for (unsigned n = 1; n < request->argc; n++) {
+        const struct redis_slice *name = &request->argv[n];
+        int rc = session__listen(session, name->data, name->size, pattern);
+        if (rc)
+            return rc;
+        confirm_begin(session, pattern ? "psubscribe" : "subscribe", name->data, name->size);
+        confirm_end(session);
+    }
+    return 0;
+}
+
+static int unsubscribe(struct session *session, struct session_request *request, bool pattern)
+{
+    const char *what = pattern ? "punsubscribe" : "unsubscribe";
+    for (unsigned n = 1; n < request->argc; n++) {
+        const struct redis_slice *name = &request->argv[n];
+        confirm_begin(session, what, name->data, name->size);
+        session__unlisten(session, name->data, name->size, pattern);
+        confirm_end(session);
+    }
+    if (request->argc > 1)
+        return 0;
+    const struct channels_channel *channel = first_of(session, pattern);
+    if (!channel) {
+        confirm_begin(session, what, NULL, 0);
+        confirm_end(session);
+    }
+    for (; channel; channel = first_of(session, pattern)) {
+        confirm_begin(session, what, channel->name, channel->size);
+        session__unlisten(session, channel->name, channel->size, pattern);
+        confirm_end(session);
+    }
+    return 0;
+}
+
+int session__subscribe(struct session *session, struct session_request *request)
+{
+    return subscribe(session, request, false);
+}
+
+int session__unsubscribe(struct session *session, struct session_request *request)
+{
+    return unsubscribe(session, request, false);
+}
+
+int session__psubscribe(struct session *session, struct session_request *request)
+{
+    return subscribe(session, request, true);
+}
+
+int session__punsubscribe(struct session *session, struct session_request *request)
+{
+    return unsubscribe(session, request, true);
+}
+
+/* --------------------------------------------------------------------------------------- PUBSUB */
+
+/* Names of all workers, with a copy of each. */
+struct names {
+    struct redis_slice *items;
+    size_t count, capacity;
+    bool failed;
+};
+
+static void name_add(struct names *names, const struct channels_channel *channel)
+{
+    if (names->count == names->capacity) {
+        size_t capacity = names->capacity ? names->capacity * 2 : 64;
+        struct redis_slice *items = realloc(names->items, capacity * sizeof *items);
+        if (!items) {
+            names->failed = true;
+            return;
+        }
+        names->items = items;
+        names->capacity = capacity;
+    }
+    char *copy = malloc(channel->size + 1);
+    if (!copy) {
+        names->failed = true;
+        return;
+    }
+    memcpy(copy, channel->name, channel->size);
+    names->items[names->count++] = (struct redis_slice){copy, channel->size};
+}
+
+static int by_name(const void *left, const void *right)
+{
+    const struct redis_slice *one = left, *two = right;
+    size_t size = one->size < two->size ? one->size : two->size;
+    int order = memcmp(one->data, two->data, size);
+    return order ? order : (one->size > two->size) - (one->size < two->size);
+}
+
+static void names_free(struct names *names)
+{
+    for (size_t n = 0; n < names->count; n++)
+        free((char *)(uintptr_t)names->items[n].data);
+    free(names->items);
+}
+
+static void names_unique(struct names *names)
+{
+    size_t kept = 0;
+    if (names->count)
+        qsort(names->items, names->count, sizeof *names->items, by_name);
+    for (size_t n = 0; n < names->count; n++) {
+        if (kept && by_name(&names->items[kept - 1], &names->items[n]) == 0)
+            free((char *)(uintptr_t)names->items[n].data);
+        else
+            names->items[kept++] = names->items[n];
+    }
+    names->count = kept;
+}
+
+static void worker_names(struct session_worker *worker, bool patterns,
+                         const struct redis_slice *glob, struct names *names)
+{
+    const struct channels *channels = &worker->pubsub.channels;
+    pthread_mutex_lock(&worker->pubsub.channels_mutex);
+    for (size_t bucket = 0; bucket < channels->bucket_count; bucket++)
+        for (const struct channels_channel *channel = channels->buckets[bucket]; channel;
+             channel = channel->next)
+            if (channel->pattern == patterns &&
+                (!glob || redis_glob_match(glob->data, glob->size, channel->name, channel->size)))
+                name_add(names, channel);
+    pthread_mutex_unlock(&worker->pubsub.channels_mutex);
+}
+
+/* The names of all channels, or patterns, that somebody listens to. */
+static int names_gather(struct service *service, bool patterns, const struct redis_slice *glob,
+                        struct names *names)
+{
+    *names = (struct names){.items = NULL};
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max; n++)
+        if (service->workers[n])
+            worker_names(service->workers[n], patterns, glob, names);
+    pthread_mutex_unlock(&service->mutex);
+    names_unique(names);
+    if (!names->failed)
+        return 0;
+    names_free(names);
+    return diag_set(ERROR_MEMORY, "out of memory");
+}
+
+int session__pubsub_counts(struct service *service, uint64_t *channels, uint64_t *patterns)
+{
+    struct names names;
+    int rc = names_gather(service, false, NULL, &names);
+    if (rc)
+        return rc;
+    *channels = names.count;
+    names_free(&names);
+    rc = names_gather(service, true, NULL, &names);
+    if (rc)
+        return rc;
+    *patterns = names.count;
+    names_free(&names);
+    return 0;
+}
+
+static int pubsub_channels(struct session *session, struct session_request *request)
+{
+    struct names names;
+    if (request->argc > 3)
+        return redis_syntax_error();
+    int rc = names_gather(session->service, false, request->argc == 3 ? &request->argv[2] : NULL,
+                          &names);
+    if (rc)
+        return rc;
+    resp_put_array(&session->out, names.count);
+    for (size_t n = 0; n < names.count; n++)
+        resp_put_bulk(&session->out, names.items[n].data, names.items[n].size);
+    names_free(&names);
+    return 0;
+}
+
+static uint64_t subscribers(struct service *service, const struct redis_slice *name)
+{
+    uint64_t count = 0;
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max; n++) {
+        struct session_worker *worker = service->workers[n];
+        if (!worker)
+            continue;
+        pthread_mutex_lock(&worker->pubsub.channels_mutex);
+        const struct channels_channel *channel =
+            channels_find(&worker->pubsub.channels, name->data, name->size, false);
+        count += channel ? channel->count : 0;
+        pthread_mutex_unlock(&worker->pubsub.channels_mutex);
+    }
+    pthread_mutex_unlock(&service->mutex);
+    return count;
+}
+
+static int pubsub_numsub(struct session *session, struct session_request *request)
+{
+    resp_put_array(&session->out, (request->argc - 2) * 2);
+    for (unsigned n = 2; n < request->argc; n++) {
+        resp_put_bulk(&session->out, request->argv[n].data, request->argv[n].size);
+        resp_put_integer(&session->out, (int64_t)subscribers(session->service, &request->argv[n]));
+    }
+    return 0;
+}
+
+static int pubsub_numpat(struct session *session, struct session_request *request)
+{
+    struct names names;
+    (void)request;
+    int rc = names_gather(session->service, true, NULL, &names);
+    if (rc)
+        return rc;
+    resp_put_integer(&session->out, (int64_t)names.count);
+    names_free(&names);
+    return 0;
+}
+
+#define ROW(name, arity, summary, since, run)                                 \
+    {                                                                         \
+        name, arity, 0, 0, 0, 0, summary, since, "pubsub", run, NULL, NULL, 0 \
+    }
+const struct session_command session__pubsub_commands[] = {
+    ROW("pubsub|channels", -2, "Returns the active channels.", "2.8.0", pubsub_channels),
+    ROW("pubsub|numpat", 2, "Returns a count of unique pattern subscriptions.", "2.8.0",
+        pubsub_numpat),
+    ROW("pubsub|numsub", -2, "Returns a count of subscribers to channels.", "2.8.0", pubsub_numsub),
+    {0},
+};

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* See session_wait.h. */
+#include "session/session_internal.h"
+
+#include <inttypes.h>
+
+#include "txn/lock.h"
+
+void session__wait_create(struct session_wait *wait, struct session *session)
+{
+    *wait = (struct session_wait){.session = session};
+    list_create(&wait->link);
+    list_create(&wait->woken);
+}
+
+static uint64_t lock_timeout_ms(const struct session *session)
+{
+    return session->lock_timeout_given ? session->lock_timeout_ms
+                                       : session->service->limits.lock_timeout_ms;
+}
+
+/* The owner of a first run belonged to the run, and nobody is woken for it. It leaves the queue,
+ * so that it can be given a wake function, and takes its place again in a second run. */
+static void owner_take(struct session_wait *wait, struct lock_owner *owner)
+{
+    lock_wait_cancel(owner, false);
+    lock_owner_wake_set(owner, session__wait_wake, wait);
+    lock_owner_session_set(owner, wait->session->about.id);
+    wait->owner = owner;
+    wait->owned = true;
+}
+
+int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
+{
+    struct session *session = wait->session;
+    struct session_worker *worker = session->worker;
+    if (!wait->owner) {
+        if (!owner)
+            return diag_set(ERROR_MEMORY, "out of memory");
+        owner_take(wait, owner);
+        return 0;
+    }
+    ASSERT(!owner || owner == wait->owner);
+    uint64_t timeout_ms = lock_timeout_ms(session);
+    uint64_t now_ns = clock_monotonic_ns(session->service->options.clock);
+    if (!wait->deadline_ns)
+        wait->deadline_ns = timeout_ms ? now_ns + timeout_ms * 1000000 : UINT64_MAX;
+    if (session->hurried) {
+        lock_wait_cancel(wait->owner, false);
+        return diag_set(ERROR_CANCELLED,
+                        "cancelled while waiting for a lock: the connection is being closed");
+    }
+    if (now_ns >= wait->deadline_ns) {
+        lock_wait_cancel(wait->owner, true);
+        return diag_set(ERROR_LOCK_TIMEOUT,
+                        "lock timeout: waited for others for %" PRIu64 " ms (lock_timeout)",
+                        timeout_ms);
+    }
+    wait->state = SESSION_WAIT_QUEUED;
+    list_remove(&wait->link);
+    list_add_tail(&worker->waits, &wait->link);
+    session__due_at(worker, wait->deadline_ns);
+    if (lock_wait_state(wait->owner) != LOCK_WAIT_QUEUED)
+        session__wait_ready(wait);
+    return ERROR_WAIT;
+}
+
+void session__wait_end(struct session_wait *wait)
+{
+    struct session_worker *worker = wait->session->worker;
+    if (wait->owned) {
+        lock_owner_delete(wait->owner); /* from here on nobody wakes it */
+        wait->owner = NULL;
+        wait->owned = false;
+    }
+    pthread_mutex_lock(&worker->wake_mutex);
+    list_remove(&wait->woken);
+    pthread_mutex_unlock(&worker->wake_mutex);
+    wait->deadline_ns = 0;
+    wait->state = SESSION_WAIT_NONE;
+    list_remove(&wait->link);
+}
+
+void session__wait_wake(void *arg)
+{
+    struct session_wait *wait = arg;
+    struct session_worker *worker = wait->session->worker;
+    pthread_mutex_lock(&worker->wake_mutex);
+    if (list_empty(&wait->woken))
+        list_add_tail(&worker->woken, &wait->woken);
+    bool first = !atomic_exchange_explicit(&worker->stirred, true, memory_order_acq_rel);
+    pthread_mutex_unlock(&worker->wake_mutex);
+    if (first)
+        session__worker_wake(worker);
+}
+
+void session__wait_ready(struct session_wait *wait)
+{
+    if (wait->state != SESSION_WAIT_QUEUED)
+        return;
+    wait->state = SESSION_WAIT_READY;
+    list_remove(&wait->link);
+    session__ready(wait->session);
+}
+
+void session__waits_take(struct session_worker *worker)
+{
+    struct list *link;
+    do {
+        pthread_mutex_lock(&worker->wake_mutex);
+        link = list_first(&worker->woken);
+        if (link)
+            list_remove(link);
+        pthread_mutex_unlock(&worker->wake_mutex);
+        if (link)
+            session__wait_ready(list_entry(link, struct session_wait, woken));
+    } while (link);
+}
+
+uint64_t session__waits_expire(struct session_worker *worker, uint64_t now_ns)
+{
+    uint64_t next = UINT64_MAX;
+    list_for_each_safe (link, &worker->waits) {
+        struct session_wait *wait = list_entry(link, struct session_wait, link);
+        if (wait->deadline_ns <= now_ns)
+            session__wait_ready(wait);
+        else if (wait->deadline_ns < next)
+            next = wait->deadline_ns;
+    }
+    return next;
+}
