@@ -27,9 +27,9 @@
  *           +------- its next call, which takes over what was granted -------+
  *
  * Only the owner leaves NONE, GRANTED and VICTIM; QUEUED is left by whoever holds the mutex of the
- * shard in which it waits. So a timeout, a grant and being chosen as a victim can't cross: the first
- * under the mutex decides. The wake function is called under the same mutex, and the owner's next
- * call takes it, too; hence an owner may be deleted as soon as its wait has ended.
+ * shard in which it waits. So a timeout, a grant and being chosen as a victim can't cross: the
+ * first under the mutex decides. The wake function is called under the same mutex, and the owner's
+ * next call takes it, too; hence an owner may be deleted as soon as its wait has ended.
  *
  * What always holds, under the mutexes:
  * - Two owners that hold a lock hold compatible modes.
@@ -56,24 +56,22 @@ static int deadlock_error(const struct lock_owner *owner)
     return diag_set(ERROR_DEADLOCK, "deadlock: %s", owner->deadlock);
 }
 
-/* After the wait that has just begun: looks for a cycle, and for what came of it. From now on the
- * owner is woken. */
+/* After the wait that has just begun: looks for a cycle, and for what came of it. If the owner still
+ * waits it is woken from now on. */
 static int wait_begin(struct lock_owner *owner)
 {
     lock__all_enter(owner->table);
     lock__deadlock_resolve(owner);
     owner->acquiring = false;
+    bool queued = load_relaxed(&owner->state) == LOCK_WAIT_QUEUED;
     lock__all_leave(owner->table);
-    switch (lock__owner_settle(owner)) {
-    case LOCK_WAIT_GRANTED:
-        return 0;
-    case LOCK_WAIT_VICTIM:
-        store_relaxed(&owner->state, (int)LOCK_WAIT_NONE);
-        lock__owner_busy_set(owner);
-        return deadlock_error(owner);
-    default:
+    if (queued)
         return ERROR_WAIT;
-    }
+    if (lock__owner_settle(owner) == LOCK_WAIT_GRANTED)
+        return 0;
+    store_relaxed(&owner->state, (int)LOCK_WAIT_NONE);
+    lock__owner_busy_set(owner);
+    return deadlock_error(owner);
 }
 
 struct request {

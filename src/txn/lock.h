@@ -35,10 +35,10 @@
  * largest id, is the victim. If that is the one who asks, lock_acquire returns ERROR_DEADLOCK; else
  * the victim's wait ends with LOCK_WAIT_VICTIM, it is woken and must release everything.
  *
- * Escalation. When an owner has more than escalation_rows row locks in one space, the next one tries
- * to lock the whole space instead: shared if all of them are shared, else exclusive. If that is
- * granted at once the row locks are given back; if it would have to wait, it goes on with rows and
- * tries again after as many more.
+ * Escalation. When an owner has escalation_rows row locks in one space, the next one tries to lock
+ * the whole space instead: shared if all of them are shared, else exclusive. If that is granted at
+ * once the row locks are given back; if it would have to wait, it goes on with rows and tries again
+ * after as many more.
  *
  * Threads. An owner is used by one thread at a time; only lock_wait_state and lock_owner_id may be
  * called by any. Different owners are used at the same time. A lock is taken and given back under
@@ -47,8 +47,8 @@
  * nothing of this file.
  *
  * Bounds: locks_max locks and waiting requests; owners_max owners; an owner waits for one thing. An
- * owner's memory follows the number of its locks. Finding a deadlock takes time in proportion to the
- * locks and waits it meets, each of them once a search.
+ * owner's memory follows the number of its locks. Finding a deadlock takes time in proportion to
+ * the locks and waits it meets, each of them once a search.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -128,8 +128,9 @@ struct lock_table_options {
 
     /*
      * For those who write without asking for locks, and must see cheaply that somebody has locked
-     * what they write. Both may be NULL. Called before the lock_acquire or lock_wait_state that
-     * tells of the grant can be acted on by its owner, and when the lock has been given back.
+     * what they write. Both may be NULL. Called before the owner is told that it has the lock (by
+     * the next call that gives 0, though lock_wait_state may be earlier), and when the lock has been
+     * given back; for one space or row one after the other.
      *
      * space_locked: the strongest of S, SIX and X that is held on a space has changed; LOCK_NONE
      * when none is held any more. row_shared: whether anybody holds the row shared has changed.
@@ -158,11 +159,12 @@ uint64_t lock_owner_id(const struct lock_owner *owner);
 void lock_owner_session_set(struct lock_owner *owner, uint64_t session_id);
 
 /*
- * `wake`, which may be NULL, is called once for each wait that lock_acquire has reported by
- * ERROR_WAIT, when it has ended with LOCK_WAIT_GRANTED or LOCK_WAIT_VICTIM; not after
- * lock_wait_cancel. It runs on any thread, inside of a shard's mutex: it only posts to an event
- * loop. It has returned before the owner's next lock_ call other than lock_wait_state does. Not to
- * be set while the owner waits.
+ * `wake`, which may be NULL, is called once for each wait that lock_acquire reports by ERROR_WAIT,
+ * when it has ended with LOCK_WAIT_GRANTED or LOCK_WAIT_VICTIM, which may be before lock_acquire has
+ * returned; not when lock_wait_cancel has ended it. It runs on any thread, inside of a shard's
+ * mutex: it only posts to an event loop. It has returned before the owner's next call does that
+ * takes notice of the end, so the owner, or `arg`, may go away after that. Not to be set while the
+ * owner waits.
  */
 void lock_owner_wake_set(struct lock_owner *owner, void (*wake)(void *arg), void *arg);
 

@@ -94,12 +94,12 @@ static bool cycle_find(struct lock_owner *root)
     return true;
 }
 
-/* Whether somebody may wait for the owner: its locks have queues, or it has gone in front of one,
- * or looking would take as long as the search. */
+/* Whether somebody may wait for the owner, which has just been queued: for one of its locks
+ * somebody does (it may be itself, for an upgrade, in front of others), or looking would take as
+ * long as the search. */
 static bool is_waited_for(const struct lock_owner *owner)
 {
-    const struct lock_hold *hold = owner->wait_hold;
-    if (owner->count > FEW_LOCKS || hold->queue_link.next != &hold->lock->queue)
+    if (owner->log_count > FEW_LOCKS)
         return true;
     for (size_t i = 0; i < owner->log_count; i++)
         if (owner->log[i].hold != NULL && !list_empty(&owner->log[i].hold->lock->queue))

@@ -5,9 +5,9 @@
  *     map      hash -> hold        is this held already, and how strongly?
  *     history  [hold, mode before] [hold, mode before] ...        a mark is a position in it
  *
- * Both are the owner's thread's alone. Others grant to an owner that waits, but they only note it in
- * the hold and the state; the owner takes it over, lock__owner_settle, when it comes back. The room
- * for that was made before it was queued, so it can't fail.
+ * Both are the owner's thread's alone. Others grant to an owner that waits, but they only note it
+ * in the hold and the state; the owner takes it over, lock__owner_settle, when it comes back. The
+ * room for that was made before it was queued, so it can't fail.
  *
  * Going back to a mark undoes the entries behind it from the last to the first. An escalation gives
  * the locks of rows back and clears their entries, without closing the gaps, so that marks stay

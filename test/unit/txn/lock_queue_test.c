@@ -665,7 +665,7 @@ static void without_memory_nothing_changes(void **state)
         }
     }
     system_fail_nth(0);
-    assert_true(failed > 500);
+    assert_true(failed > 250);
     assert_int_equal(lock_count(f.owners[0]), 501);
     for (uint64_t n = 1;; n++) {
         struct seen seen = {.limit = 1};
