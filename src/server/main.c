@@ -17,7 +17,7 @@ static const struct command COMMANDS[] = {
     {"serve", "[--OPTION VALUE]...", "serve a database until SIGTERM or SIGINT", command_serve},
     {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console},
     {"test", "[SPEC]...", "run busted with `box` at hand, on a throw-away database", command_test},
-    {"wal", "[DIR]", "print the records of a log as lines of JSON", command_wal},
+    {"wal", "[verify|...] [DIR]", "print or check a log, or an archive of one", command_wal},
     {"run", "cat|verify|stats FILE", "print or check a run, the file of sorted rows", command_run},
     {"options", "", "print all options as a document", command_options},
     {"version", "", "print the version, and what of the system is in use", command_version},
