@@ -3,10 +3,12 @@
 /*
  * Opening, recovery, workers, stores.
  *
- * Recovery: the log is replayed into the heads, each record into the store that its space id and
- * incarnation name, which is made when it is met first; tombstones are unlinked; the catalog is
- * read; the trees of its indexes are made and filled; stores that no row of the catalog knows
- * (dropped or truncated spaces) are freed.
+ * Recovery: what the last checkpoint has written is loaded into the heads (checkpoint_load.c); the
+ * log is replayed on top, each record into the store that its space id and incarnation name, which
+ * is made when it is met first, but for records that a checkpoint has covered; the rows that come
+ * from the log are those that the next checkpoint has to write; tombstones that need not be written
+ * are unlinked; the catalog is read; the trees of its indexes are made and filled; stores that no
+ * row of the catalog knows (dropped or truncated spaces) are freed.
  */
 #include "db/db_private.h"
 
@@ -16,6 +18,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/mp.h"
+#include "db/checkpoint_private.h"
 
 static struct store **store_bucket(struct db *db, uint32_t id)
 {
@@ -41,6 +44,8 @@ int db__store_make(struct db *db, struct tree_thread *thread, uint32_t id, uint3
     store->head.incarnation = incarnation;
     store->head.version_dropped = db__version_dropped;
     store->head.arg = store;
+    store->head.tracked = true;
+    atomic_init(&store->references, 1);
     int rc = tree_new(thread, &store->head.tree);
     if (rc != 0) {
         free(store);
@@ -69,6 +74,12 @@ void db__store_delete(struct store *store, struct tree_thread *thread)
     if (store->body != NULL)
         body_close(store->body);
     free(store);
+}
+
+void db__store_release(struct store *store, struct tree_thread *thread)
+{
+    if (atomic_fetch_sub(&store->references, 1) == 1)
+        db__store_delete(store, thread);
 }
 
 struct replay {
@@ -103,8 +114,13 @@ static int replay_record(uint64_t ts, const void *body, size_t size, void *arg)
         struct store *store;
         if ((rc = replay_store(replay, &redo, &store)) != 0)
             return rc;
-        rc = txn_replay(&replay->db->boot, &store->head, ts, redo.key, redo.key_size, redo.data,
-                        redo.size, redo.data == NULL);
+        if (ts <= store->k)
+            continue;
+        struct row *row;
+        rc = txn_replay_row(&replay->db->boot, &store->head, ts, redo.key, redo.key_size, redo.data,
+                            redo.size, redo.data == NULL, &row);
+        if (rc == 0 && row != NULL)
+            rc = txn_changes_add(&replay->db->replayed, &store->head, row);
         if (rc != 0)
             return diag_set(rc, "no memory to replay the log; memory in use: %zu bytes",
                             heap_used_bytes(replay->db->heap));
@@ -159,6 +175,20 @@ static int stores_settle(struct db *db, struct txn *txn)
     return rc == ERROR_END ? 0 : rc;
 }
 
+/* Gives the rows that replay has listed to the lists of the next checkpoint. */
+static int replayed_list(struct db *db)
+{
+    struct txn_changes *changes = &db->replayed;
+    size_t kept = 0;
+    for (size_t i = 0; i < changes->count; i++)
+        if (((struct store *)changes->items[i].head->arg)->space != NULL)
+            changes->items[kept++] = changes->items[i];
+    changes->count = kept;
+    int rc = txn_changes_return(db->txn, changes);
+    txn_changes_free(changes);
+    return rc != 0 ? diag_set(rc, "no memory to list the rows that have changed") : 0;
+}
+
 static void stores_free_unknown(struct db *db)
 {
     for (unsigned i = 0; i < STORE_BUCKETS; i++)
@@ -203,6 +233,8 @@ static int recover(struct db *db, struct db_open_stats *stats)
     }
     txn_worker_close(worker);
     if (rc == 0)
+        rc = replayed_list(db);
+    if (rc == 0)
         stores_free_unknown(db);
     return rc;
 }
@@ -233,7 +265,10 @@ static void db_free(struct db *db)
         heap_cache_close(db->boot.heap);
     if (db->heap != NULL)
         heap_delete(db->heap);
+    txn_changes_free(&db->replayed);
+    manifest_destroy(&db->loaded);
     pthread_mutex_destroy(&db->catalog_mutex);
+    pthread_mutex_destroy(&db->stores_mutex);
     free(db);
 }
 
@@ -243,16 +278,17 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
     if (rc == 0)
         rc = heap_cache_open(db->heap, &db->boot.heap);
     if (rc == 0)
-        rc = epoch_domain_new(options->worker_max + 2, &db->epochs);
+        rc = epoch_domain_new(options->worker_max + 3, &db->epochs);
     if (rc == 0)
         rc = epoch_slot_open(db->epochs, &db->boot.epoch);
     if (rc != 0)
         return diag_set(rc, "no memory to open the database");
-    if ((rc = system_stores_make(db)) != 0)
+    if ((rc = system_stores_make(db)) != 0 || (rc = db__checkpoint_load(db, stats)) != 0)
         return rc;
     struct wal_options wal = {.io = options->io,
                               .durability = options->durability,
-                              .buffer_max = options->worker_max + 1,
+                              .buffer_max = options->worker_max + 2,
+                              .first_segment = db->loaded.first_segment,
                               .on_advance = options->on_advance,
                               .arg = options->arg,
                               .skip_flush = options->skip_flush};
@@ -260,13 +296,22 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
     if ((rc = wal_open(&wal, replay_record, &replay, &stats->log, &db->wal)) != 0)
         return rc;
     stats->rows = replay.rows;
+    if (stats->log.clock < db->loaded.clock)
+        return diag_set(
+            ERROR_CORRUPT,
+            "the log ends at timestamp %llu, but %llu was durable when file " MANIFEST_NAME
+            " was written: segments are missing",
+            (unsigned long long)stats->log.clock, (unsigned long long)db->loaded.clock);
     struct txn_system_options system = {.wal = db->wal,
                                         .heap = db->heap,
                                         .epochs = db->epochs,
-                                        .worker_max = options->worker_max + 1};
+                                        .worker_max = options->worker_max + 2,
+                                        .clock = options->clock};
     if ((rc = txn_system_new(&system, &db->txn)) != 0)
         return rc;
-    return recover(db, stats);
+    if ((rc = recover(db, stats)) != 0)
+        return rc;
+    return db__checkpoint_start(db, options, stats);
 }
 
 int db_open(const struct db_options *options, struct db_open_stats *stats, struct db **out)
@@ -282,8 +327,11 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
     db->io = options->io;
     db->clock = options->clock;
     pthread_mutex_init(&db->catalog_mutex, NULL);
+    pthread_mutex_init(&db->stores_mutex, NULL);
+    manifest_create(&db->loaded);
     int rc = open_parts(db, options, stats);
     if (rc != 0) {
+        db__checkpoint_stop(db);
         if (db->wal != NULL)
             wal_close(db->wal);
         db_free(db);
@@ -295,6 +343,7 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
 
 int db_close(struct db *db)
 {
+    db__checkpoint_stop(db);
     int rc = wal_close(db->wal);
     db_free(db);
     return rc;

@@ -21,20 +21,31 @@ struct db;
 struct db_worker;
 struct catalog;
 
+/* When checkpoints are made by themselves, and at what pace (db/checkpoint.h). */
+struct db_checkpoint_options {
+    uint64_t log_bytes;   /* when the log has grown by so much since the last one; 0: never */
+    uint64_t interval_ms; /* after so much time, if something has changed; 0: never */
+    uint64_t rate;        /* bytes a second that it writes at most; 0: no limit */
+};
+
 struct db_options {
     struct io *io; /* the data directory, locked by the caller */
     struct clock *clock;
     enum wal_durability durability;
     unsigned worker_max;
     uint64_t memory_max;           /* bytes of the head; 0: no limit */
-    void (*on_advance)(void *arg); /* see wal.h */
+    void (*on_advance)(void *arg); /* see wal.h; also called when a checkpoint has ended */
     void *arg;
+    struct db_checkpoint_options checkpoint;
     bool skip_flush; /* only for the test that proves that the crash test sees a missing flush */
 };
 
 struct db_open_stats {
     struct wal_replay_stats log;
-    uint64_t rows;
+    uint64_t rows;      /* of the log that were replayed */
+    uint64_t k;         /* of the last checkpoint; 0: there was none */
+    uint64_t run_rows;  /* that came from its runs */
+    uint64_t run_bytes; /* of its files */
     uint32_t spaces;
 };
 

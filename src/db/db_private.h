@@ -18,6 +18,7 @@
 #include "db/db.h"
 #include "db/space.h"
 #include "storage/engine.h"
+#include "storage/manifest.h"
 
 enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 2 };
 
@@ -25,7 +26,12 @@ struct store {
     struct head head;
     struct db *db;
     struct store *next; /* of the same bucket */
-    struct body *body;  /* where cold rows live; opened when the catalog names the engine */
+    _Atomic uint32_t
+        references;       /* of the database, as long as it is not dropped; of a checkpoint */
+    _Atomic bool dropped; /* set under stores_mutex: what it has is of no use to anybody */
+    bool taken;           /* of the checkpoint's thread: among the stores that it works on */
+    uint64_t k;        /* rows up to this timestamp are in the body, and replay passes over them */
+    struct body *body; /* where cold rows live; opened when the catalog names the engine */
     struct tree *trees[INDEX_MAX]; /* of secondary indexes, by index id; [0] is unused */
     struct space
         *space; /* the newest picture; NULL until the catalog is read. Changed inside the gate. */
@@ -51,6 +57,11 @@ struct db {
     struct txn_system *txn;
     struct tree_thread boot; /* of the thread that opens and closes */
     struct store *stores[STORE_BUCKETS];
+    pthread_mutex_t stores_mutex; /* orders a store's end against taking its changed rows, and its
+                                     references */
+    struct manifest loaded;       /* what recovery has found, until the checkpoint takes it over */
+    struct txn_changes replayed;  /* rows that recovery has taken from the log */
+    struct checkpoint *checkpoint;
     struct store *space_store, *index_store, *func_store, *redis_store;
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
     struct catalog *catalog;
@@ -73,6 +84,11 @@ struct store *db__store_find(struct db *db, uint32_t id, uint32_t incarnation);
 int db__store_make(struct db *db, struct tree_thread *thread, uint32_t id, uint32_t incarnation,
                    struct store **out);
 void db__store_unlink(struct db *db, struct store *store);
+
+/* Drops a reference; with the last one the store goes. No thread may find it any more. */
+void db__store_release(struct store *store, struct tree_thread *thread);
+
+/* For a store that nobody else has seen. */
 void db__store_delete(struct store *store, struct tree_thread *thread);
 
 /*

@@ -15,10 +15,11 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "db/checkpoint_private.h"
 
 static void free_store(void *object, void *arg)
 {
-    db__store_delete(object, arg);
+    db__store_release(object, arg);
 }
 
 static void free_entries(void *object, void *arg)
@@ -48,9 +49,13 @@ static void hand_over(struct txn *txn, void *arg)
         *tree = NULL;
     }
     if (ddl->dropped_store != NULL) {
+        pthread_mutex_lock(&ddl->db->stores_mutex);
+        store_release(&ddl->dropped_store->dropped, true);
         txn_collect_forget(txn, &ddl->dropped_store->head);
+        pthread_mutex_unlock(&ddl->db->stores_mutex);
         db__store_unlink(ddl->db, ddl->dropped_store);
         epoch_retire(thread->epoch, ddl->dropped_store, free_store, thread);
+        db__checkpoint_dropped(ddl->db);
     }
 }
 

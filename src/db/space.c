@@ -501,5 +501,5 @@ int space_count(struct txn *txn, struct index *index, enum space_iterator iterat
 
 uint64_t space_len(const struct space *space)
 {
-    return tree_count(space->head->tree);
+    return txn_head_rows(space->head);
 }

@@ -85,7 +85,7 @@ int space_cursor_next_locked(struct space_cursor *cursor, enum txn_lock mode,
 int space_count(struct txn *txn, struct index *index, enum space_iterator iterator, const char *key,
                 uint64_t *out);
 
-/* Rows in the head, at once, uncommitted ones and recent tombstones included. */
+/* Rows that exist, as of the commits that have ended; at once. */
 uint64_t space_len(const struct space *space);
 
 #endif

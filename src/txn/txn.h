@@ -32,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 #include "index/tree.h"
 #include "mem/arena.h"
@@ -53,6 +54,8 @@ enum txn_level { TXN_READ_COMMITTED, TXN_SNAPSHOT, TXN_SERIALIZABLE, TXN_READ_UN
 bool txn_level_parse(const char *name, size_t size, enum txn_level *out);
 const char *txn_level_name(enum txn_level level);
 
+enum { HEAD_STRIPES = 8 };
+
 /*
  * A head: the rows of one space in memory. The tree's items are rows. `id` and `incarnation` name
  * it in the log (invariant 21).
@@ -68,9 +71,18 @@ struct head {
     void (*version_dropped)(struct head *head, struct txn_worker *worker, struct row *row,
                             const struct version *dropped);
     void *arg;
+    /* How many rows exist, as changes by commits; the sum counts, each worker adds to one of them. */
+    struct {
+        _Atomic int64_t change;
+        char apart[CACHE_LINE_SIZE - sizeof(int64_t)];
+    } live[HEAD_STRIPES];
     bool tracked; /* changed rows are listed for checkpoints (txn_changes_take), and tombstones stay
                      until one has taken them (invariant 19) */
 };
+
+/* Rows that exist, as of the commits that have ended: neither uncommitted ones nor tombstones, which
+ * the tree has as well. Any thread. */
+uint64_t txn_head_rows(const struct head *head);
 
 /*
  * An index to scan: the primary tree of a head, or a secondary one. `matches` is NULL for the

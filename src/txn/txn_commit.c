@@ -200,9 +200,14 @@ static int commit_failed(struct txn *txn, int code)
 /* After the one store that commits: puts the timestamp in place of the tag. Cannot fail. */
 static void stamp_versions(struct txn *txn, uint64_t ts)
 {
-    for (size_t i = 0; i < txn->writes.count; i++)
-        if (!(txn->writes.items[i].version->flags & VERSION_LOCK))
-            store_release(&txn->writes.items[i].version->stamp, ts);
+    for (size_t i = 0; i < txn->writes.count; i++) {
+        struct txn_write *write = &txn->writes.items[i];
+        if (write->version->flags & VERSION_LOCK)
+            continue;
+        store_release(&write->version->stamp, ts);
+        if (write->rows != 0)
+            txn__rows_count(write->head, txn->worker->number, write->rows);
+    }
 }
 
 static void note_garbage(struct txn *txn, uint64_t ts)
@@ -282,11 +287,27 @@ static int commit_nothing(struct txn *txn)
     return 0;
 }
 
+/* Whether each version makes a row exist, or not exist any more. What is under an uncommitted version
+ * stays: another of ours, or the newest committed one. */
+static void note_rows(struct txn *txn)
+{
+    for (size_t i = 0; i < txn->writes.count; i++) {
+        struct txn_write *write = &txn->writes.items[i];
+        if (write->version->flags & VERSION_LOCK)
+            continue;
+        const struct version *under = load_acquire(&write->version->older);
+        while (under != NULL && (under->flags & VERSION_LOCK))
+            under = load_acquire(&under->older);
+        write->rows = (signed char)(txn__exists(write->version) - txn__exists(under));
+    }
+}
+
 /* Step 2. */
 static int commit_prepare(struct txn *txn, char **redo, size_t *size)
 {
     if (!txn__changes_reserve(txn->worker, txn->writes.count))
         return diag_set(ERROR_MEMORY, "no memory to list %zu changed rows", txn->writes.count);
+    note_rows(txn);
     *size = txn__redo_size(txn);
     *redo = arena_alloc(&txn->arena, *size);
     if (*redo == NULL)

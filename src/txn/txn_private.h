@@ -165,6 +165,7 @@ struct txn_write {
     struct row *row;
     struct version *version; /* own, uncommitted */
     bool covered;            /* by a lock of the transaction's in the lock table */
+    signed char rows;        /* how many more rows there are with it: -1, 0, 1. Set at the commit */
 };
 
 /* What was read of a row. */
@@ -456,6 +457,13 @@ void txn__deferred_destroy(struct txn_system *system);
 
 /* Takes the placeholder off the row that txn_get_for_update tagged, if it still stands there. */
 void txn__unlock_row(struct txn *txn);
+
+/* Counts rows that have come or gone (txn_head_rows). */
+static inline void txn__rows_count(struct head *head, unsigned stripe, int64_t change)
+{
+    atomic_fetch_add_explicit(&head->live[stripe % HEAD_STRIPES].change, change,
+                              memory_order_relaxed);
+}
 
 /* Notes that a row may have something to free once timestamp ts is in no snapshot's future. */
 void txn__garbage_add(struct txn_worker *worker, struct head *head, struct row *row, uint64_t ts);

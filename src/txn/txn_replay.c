@@ -83,10 +83,12 @@ void txn_replay_end(struct tree_thread *thread, struct head *head)
     struct tree_cursor cursor;
     tree_cursor_create(&cursor, head->tree, NULL, 0, true, false);
     struct item *item;
+    int64_t rows = 0;
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         struct row *row = (struct row *)item;
         struct version *version = load_relaxed(&row->newest);
         bool exists = version != NULL && !(version->flags & VERSION_TOMBSTONE);
+        rows += exists;
         if (exists || (load_relaxed(&row->state) & ROW_CHANGED))
             continue;
         if (tree_remove(head->tree, thread, item, NULL, NULL)) {
@@ -95,6 +97,7 @@ void txn_replay_end(struct tree_thread *thread, struct head *head)
             epoch_retire(thread->epoch, row, txn__row_free, thread->heap);
         }
     }
+    txn__rows_count(head, 0, rows);
     epoch_leave(thread->epoch);
 }
 

@@ -116,3 +116,11 @@ void txn_stats_get(const struct txn_system *system, struct txn_stats *out)
     out->open = load_relaxed(&system->open);
     out->changes = txn_changes_pending(system);
 }
+
+uint64_t txn_head_rows(const struct head *head)
+{
+    int64_t rows = 0;
+    for (unsigned i = 0; i < HEAD_STRIPES; i++)
+        rows += load_relaxed(&head->live[i].change);
+    return rows > 0 ? (uint64_t)rows : 0;
+}

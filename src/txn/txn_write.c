@@ -203,7 +203,8 @@ int txn__write_version(struct txn *txn, struct head *head, const void *key, size
     }
     if (row_out != NULL)
         *row_out = row;
-    txn->writes.items[txn->writes.count++] = (struct txn_write){head, row, version, covered};
+    txn->writes.items[txn->writes.count++] =
+        (struct txn_write){.head = head, .row = row, .version = version, .covered = covered};
     if (version->flags & VERSION_LOCK) {
         txn->lock_writes++;
         return 0;

@@ -291,8 +291,7 @@ const char *select_by(struct db_fixture *f, struct txn *given, const char *space
 
 void db_settle(struct db_fixture *f)
 {
-    struct wal *wal = db_wal(f->db);
-    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    assert_int_equal(db_checkpoint(f->db), 0);
     for (unsigned round = 0; round < 2; round++)
         for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
             txn_collect(db_worker_txn(f->workers[i]), SIZE_MAX);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "db/checkpoint.h"
 #include "db/ddl.h"
 #include "db/space.h"
 #include "io/disk.h"
@@ -74,7 +75,7 @@ const char *get_by(struct db_fixture *fixture, struct txn *txn, const char *spac
 const char *select_by(struct db_fixture *fixture, struct txn *txn, const char *space,
                       const char *index, enum space_iterator iterator, const char *key);
 
-/* Makes everything durable and lets all workers collect. */
+/* Makes a checkpoint, by which tombstones have done their duty, and lets all workers collect. */
 void db_settle(struct db_fixture *fixture);
 
 #endif

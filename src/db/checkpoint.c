@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The checkpoint's thread: when there is something to do, and what.
+ *
+ *      asked for ──────────────┐
+ *      log has grown ──────────┼──► checkpoint (checkpoint_write.c) ──► ended, tickets up to it
+ *      time has passed ────────┘            │
+ *                                           ▼ runs have become more
+ *      tidying in steps (checkpoint_manifest.c), as long as nothing of the above is due
+ *
+ * Requests are numbered: one that runs serves those that came before it began. What is due by
+ * itself is looked at a few times a second. After a failure it is tried again later and later, but
+ * a request is always tried at once; after the log has failed nothing is (invariant 7).
+ *
+ * The thread has a worker of its own, since it follows rows, holds a snapshot and ends rows whose
+ * tombstones it has made durable.
+ */
+#include "db/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "db/checkpoint_private.h"
+
+enum { POLL_MS = 100, RETRY_FIRST_MS = 1000, RETRY_MAX_MS = 60000, COLLECT_ROWS = 4096, NICE = 5 };
+
+static const uint64_t NS_PER_MS = 1000 * 1000;
+
+static uint64_t now_ns(const struct checkpoint *checkpoint)
+{
+    return clock_monotonic_ns(checkpoint->db->clock);
+}
+
+/* How far the log has grown, replayed and not yet cut when the database was opened included. */
+static uint64_t log_bytes(const struct checkpoint *checkpoint)
+{
+    struct wal_stats stats;
+    wal_stats_get(checkpoint->db->wal, &stats);
+    return stats.bytes + checkpoint->log_bytes_replayed;
+}
+
+/* --------------------------------------------------------------------------------------- waiting */
+
+/* Waits on `wake` for at most ns. With the mutex. */
+static void wait_ns(struct checkpoint *checkpoint, uint64_t ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t total = (uint64_t)until.tv_nsec + ns % 1000000000;
+    until.tv_sec += (time_t)(ns / 1000000000 + total / 1000000000);
+    until.tv_nsec = (long)(total % 1000000000);
+    pthread_cond_timedwait(&checkpoint->wake, &checkpoint->mutex, &until);
+}
+
+int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes)
+{
+    uint64_t rate = checkpoint->options.rate;
+    checkpoint->paced_bytes += bytes;
+    pthread_mutex_lock(&checkpoint->mutex);
+    while (rate > 0 && !load_relaxed(&checkpoint->stop)) {
+        double due_ns = (double)checkpoint->paced_bytes / (double)rate * 1e9;
+        double gone_ns = (double)(now_ns(checkpoint) - checkpoint->paced_ns);
+        if (gone_ns >= due_ns)
+            break;
+        wait_ns(checkpoint, (uint64_t)(due_ns - gone_ns) + 1);
+    }
+    pthread_mutex_unlock(&checkpoint->mutex);
+    return load_relaxed(&checkpoint->stop)
+               ? diag_set(ERROR_CANCELLED, "the database is being closed")
+               : 0;
+}
+
+/* What was written long ago gives no right to hurry now. */
+static void pace_begin(struct checkpoint *checkpoint)
+{
+    checkpoint->paced_bytes = 0;
+    checkpoint->paced_ns = now_ns(checkpoint);
+}
+
+/* -------------------------------------------------------------------------------- one checkpoint */
+
+/* Nothing has changed since the last one, and none of the log could be given up. */
+static bool needless(const struct checkpoint *checkpoint)
+{
+    struct db *db = checkpoint->db;
+    return txn_changes_pending(db->txn) == 0 && !checkpoint->stale &&
+           wal_first_needed(db->wal, wal_durable_ts(db->wal)) <= checkpoint->manifest.first_segment;
+}
+
+static int make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes)
+{
+    struct wal *wal = checkpoint->db->wal;
+    if (wal_failed(wal))
+        return diag_set(ERROR_LOG_FAILED, "no checkpoint is made after the log has failed: %s",
+                        wal_failure(wal));
+    /* What had been committed when it was asked for belongs to it. */
+    int rc = wal_wait_durable(wal, wal_clock(wal));
+    if (rc != 0)
+        return rc;
+    pace_begin(checkpoint);
+    return checkpoint__make(checkpoint, rows, bytes);
+}
+
+static void retry_later(struct checkpoint *checkpoint)
+{
+    uint64_t ms = RETRY_FIRST_MS;
+    for (unsigned i = 0; i < checkpoint->failures && ms < RETRY_MAX_MS; i++)
+        ms *= 2;
+    checkpoint->failures++;
+    checkpoint->retry_ns = now_ns(checkpoint) + ms * NS_PER_MS;
+}
+
+/* With the mutex: what has become of it. */
+static void made(struct checkpoint *checkpoint, int rc, uint64_t rows, uint64_t bytes)
+{
+    struct db_checkpoint_stats *stats = &checkpoint->stats;
+    stats->last_code = rc;
+    stats->failed += rc != 0;
+    stats->failure[0] = '\0';
+    if (rc != 0) {
+        snprintf(stats->failure, sizeof stats->failure, "%s", diag_message_for(rc));
+        return;
+    }
+    stats->count++;
+    stats->k = checkpoint->manifest.clock;
+    stats->time_ms = clock_realtime_ms(checkpoint->db->clock);
+    stats->duration_ns = now_ns(checkpoint) - checkpoint->began_ns;
+    stats->last_rows = rows;
+    stats->last_bytes = bytes;
+    stats->rows += rows;
+    stats->bytes += bytes;
+}
+
+/* With the mutex: how much there is. */
+static void bodies_count(struct checkpoint *checkpoint)
+{
+    struct db_checkpoint_stats *stats = &checkpoint->stats;
+    stats->files = stats->file_bytes = stats->live_bytes = 0;
+    for (size_t i = 0; i < checkpoint->store_count; i++) {
+        struct engine_stats body;
+        body_stats(checkpoint->stores[i]->body, &body);
+        stats->files += body.files;
+        stats->file_bytes += body.bytes;
+        stats->live_bytes += body.live_bytes;
+    }
+}
+
+static void next_time_set(struct checkpoint *checkpoint)
+{
+    uint64_t ms = checkpoint->options.interval_ms;
+    checkpoint->next_ns = ms == 0 ? UINT64_MAX : now_ns(checkpoint) + ms * NS_PER_MS;
+}
+
+static void ended_tell(struct checkpoint *checkpoint)
+{
+    pthread_cond_broadcast(&checkpoint->ended);
+    pthread_mutex_unlock(&checkpoint->mutex);
+    if (checkpoint->on_end != NULL)
+        checkpoint->on_end(checkpoint->on_end_arg);
+    pthread_mutex_lock(&checkpoint->mutex);
+}
+
+/* With the mutex, which it lets go of meanwhile. */
+static void run(struct checkpoint *checkpoint)
+{
+    uint64_t ticket = checkpoint->requested, rows = 0, bytes = 0;
+    bool skip = !wal_failed(checkpoint->db->wal) && needless(checkpoint);
+    checkpoint->began_ns = now_ns(checkpoint);
+    checkpoint->stats.running = true;
+    pthread_mutex_unlock(&checkpoint->mutex);
+    uint64_t log = log_bytes(checkpoint);
+    int rc = skip ? 0 : make(checkpoint, &rows, &bytes);
+    if (rc != 0 && !load_relaxed(&checkpoint->stop))
+        log_error("checkpoint failed: %s", diag_message_for(rc));
+    else if (!skip)
+        log_debug("checkpoint at %" PRIu64 ": %" PRIu64 " rows, %" PRIu64 " bytes",
+                  checkpoint->manifest.clock, rows, bytes);
+    pthread_mutex_lock(&checkpoint->mutex);
+    if (skip) {
+        checkpoint->stats.skipped++;
+        checkpoint->stats.last_code = 0;
+    } else {
+        made(checkpoint, rc, rows, bytes);
+    }
+    if (rc == 0) {
+        checkpoint->log_bytes_seen = log;
+        checkpoint->failures = 0;
+        checkpoint->retry_ns = 0;
+        checkpoint->untidy = true;
+    } else {
+        retry_later(checkpoint);
+    }
+    next_time_set(checkpoint);
+    bodies_count(checkpoint);
+    checkpoint->stats.running = false;
+    checkpoint->finished = ticket;
+    ended_tell(checkpoint);
+}
+
+/* ------------------------------------------------------------------------------------- the thread */
+
+/* With the mutex. */
+static bool due(const struct checkpoint *checkpoint)
+{
+    if (checkpoint->requested > checkpoint->finished)
+        return true;
+    const struct db_checkpoint_options *options = &checkpoint->options;
+    uint64_t now = now_ns(checkpoint);
+    if (now < checkpoint->retry_ns || wal_failed(checkpoint->db->wal))
+        return false;
+    return now >= checkpoint->next_ns || checkpoint->failures > 0 ||
+           (options->log_bytes > 0 &&
+            log_bytes(checkpoint) - checkpoint->log_bytes_seen >= options->log_bytes);
+}
+
+/* With the mutex, which it lets go of meanwhile. */
+static void tidy(struct checkpoint *checkpoint)
+{
+    enum engine_tidy done;
+    uint64_t bytes;
+    pthread_mutex_unlock(&checkpoint->mutex);
+    int rc = checkpoint__tidy(checkpoint, &done, &bytes);
+    if (rc == 0)
+        rc = checkpoint__pace(checkpoint, bytes);
+    if (rc != 0 && !load_relaxed(&checkpoint->stop)) {
+        log_error("merging runs failed: %s", diag_message_for(rc));
+        checkpoint->tidy_again_ns = now_ns(checkpoint) + RETRY_MAX_MS * NS_PER_MS;
+    }
+    pthread_mutex_lock(&checkpoint->mutex);
+    checkpoint->stats.merged_bytes += bytes;
+    checkpoint->stats.merges += rc == 0 && done == ENGINE_TIDY_CHANGED;
+    checkpoint->stats.merges_failed += rc != 0;
+    if (done == ENGINE_TIDY_CHANGED)
+        bodies_count(checkpoint);
+}
+
+static void sweep(struct checkpoint *checkpoint)
+{
+    checkpoint->dropped = false;
+    pthread_mutex_unlock(&checkpoint->mutex);
+    checkpoint__sweep(checkpoint);
+    pthread_mutex_lock(&checkpoint->mutex);
+}
+
+/* Ends rows whose tombstones are in the bodies, and waits. With the mutex. */
+static void idle(struct checkpoint *checkpoint)
+{
+    pthread_mutex_unlock(&checkpoint->mutex);
+    txn_collect(checkpoint->worker->txn, COLLECT_ROWS);
+    pthread_mutex_lock(&checkpoint->mutex);
+    if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !due(checkpoint))
+        wait_ns(checkpoint, POLL_MS * NS_PER_MS);
+}
+
+static void *thread_main(void *arg)
+{
+    struct checkpoint *checkpoint = arg;
+    log_thread_name("checkpoint");
+    /* It has time; those who serve have not. */
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+    pthread_mutex_lock(&checkpoint->mutex);
+    while (!load_relaxed(&checkpoint->stop)) {
+        if (checkpoint->dropped)
+            sweep(checkpoint);
+        else if (due(checkpoint))
+            run(checkpoint);
+        else if (checkpoint->untidy && !wal_failed(checkpoint->db->wal) &&
+                 now_ns(checkpoint) >= checkpoint->tidy_again_ns)
+            tidy(checkpoint);
+        else
+            idle(checkpoint);
+    }
+    pthread_mutex_unlock(&checkpoint->mutex);
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------ start and the end */
+
+static struct checkpoint *checkpoint_new(struct db *db, const struct db_options *options)
+{
+    struct checkpoint *checkpoint = calloc(1, sizeof *checkpoint);
+    if (checkpoint == NULL)
+        return NULL;
+    checkpoint->db = db;
+    checkpoint->options = options->checkpoint;
+    checkpoint->on_end = options->on_advance;
+    checkpoint->on_end_arg = options->arg;
+    pthread_mutex_init(&checkpoint->mutex, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&checkpoint->wake, &attributes);
+    pthread_cond_init(&checkpoint->ended, NULL);
+    pthread_condattr_destroy(&attributes);
+    manifest_create(&checkpoint->manifest);
+    checkpoint->stats.time_ms = clock_realtime_ms(db->clock);
+    return checkpoint;
+}
+
+/* What recovery has loaded becomes the thread's: the manifest, and the stores that it names and the
+ * catalog still knows. */
+static int loaded_take(struct checkpoint *checkpoint, struct manifest *manifest)
+{
+    struct db *db = checkpoint->db;
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < manifest->tree_count; i++) {
+        const struct manifest_tree *tree = &manifest->trees[i];
+        struct store *store = db__store_find(db, tree->space_id, tree->incarnation);
+        if (store == NULL)
+            checkpoint->stale = true;
+        else
+            rc = checkpoint__store_hold(checkpoint, store);
+    }
+    if (rc != 0)
+        return rc;
+    checkpoint->manifest = *manifest;
+    manifest_create(manifest);
+    checkpoint->stats.k = checkpoint->manifest.clock;
+    checkpoint->untidy = true;
+    return 0;
+}
+
+int db__checkpoint_start(struct db *db, const struct db_options *options,
+                         const struct db_open_stats *opened)
+{
+    struct checkpoint *checkpoint = db->checkpoint = checkpoint_new(db, options);
+    if (checkpoint == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for checkpoints");
+    checkpoint->log_bytes_replayed = opened->log.bytes;
+    int rc = db_worker_open(db, &checkpoint->worker);
+    if (rc == 0)
+        rc = loaded_take(checkpoint, &db->loaded);
+    if (rc != 0)
+        return rc;
+    next_time_set(checkpoint);
+    bodies_count(checkpoint);
+    pace_begin(checkpoint);
+    if (pthread_create(&checkpoint->thread, NULL, thread_main, checkpoint) != 0)
+        return diag_set(ERROR_MEMORY, "no thread for checkpoints");
+    checkpoint->started = true;
+    return 0;
+}
+
+void db__checkpoint_stop(struct db *db)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    if (checkpoint == NULL)
+        return;
+    pthread_mutex_lock(&checkpoint->mutex);
+    store_relaxed(&checkpoint->stop, true);
+    pthread_cond_signal(&checkpoint->wake);
+    pthread_mutex_unlock(&checkpoint->mutex);
+    if (checkpoint->started)
+        pthread_join(checkpoint->thread, NULL);
+    struct db_worker *worker = checkpoint->worker;
+    for (size_t i = 0; i < checkpoint->store_count; i++)
+        db__store_release(checkpoint->stores[i], txn_worker_thread(worker->txn));
+    if (worker != NULL)
+        db_worker_close(worker);
+    free(checkpoint->stores);
+    manifest_destroy(&checkpoint->manifest);
+    checkpoint__names_free(&checkpoint->doubtful);
+    checkpoint__names_free(&checkpoint->unlinked);
+    pthread_cond_destroy(&checkpoint->wake);
+    pthread_cond_destroy(&checkpoint->ended);
+    pthread_mutex_destroy(&checkpoint->mutex);
+    free(checkpoint);
+    db->checkpoint = NULL;
+}
+
+void db__checkpoint_dropped(struct db *db)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    pthread_mutex_lock(&checkpoint->mutex);
+    checkpoint->dropped = true;
+    pthread_cond_signal(&checkpoint->wake);
+    pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+/* ------------------------------------------------------------------------------------- the caller */
+
+uint64_t db_checkpoint_request(struct db *db)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    pthread_mutex_lock(&checkpoint->mutex);
+    uint64_t ticket = ++checkpoint->requested;
+    pthread_cond_signal(&checkpoint->wake);
+    pthread_mutex_unlock(&checkpoint->mutex);
+    return ticket;
+}
+
+/* With the mutex. */
+static int result(const struct checkpoint *checkpoint)
+{
+    const struct db_checkpoint_stats *stats = &checkpoint->stats;
+    return stats->last_code == 0 ? 0 : diag_set(stats->last_code, "%s", stats->failure);
+}
+
+bool db_checkpoint_done(struct db *db, uint64_t ticket, int *rc)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    pthread_mutex_lock(&checkpoint->mutex);
+    bool done = checkpoint->finished >= ticket;
+    if (done)
+        *rc = result(checkpoint);
+    pthread_mutex_unlock(&checkpoint->mutex);
+    return done;
+}
+
+int db_checkpoint(struct db *db)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    uint64_t ticket = db_checkpoint_request(db);
+    pthread_mutex_lock(&checkpoint->mutex);
+    while (checkpoint->finished < ticket)
+        pthread_cond_wait(&checkpoint->ended, &checkpoint->mutex);
+    int rc = result(checkpoint);
+    pthread_mutex_unlock(&checkpoint->mutex);
+    return rc;
+}
+
+void db_checkpoint_stats_get(struct db *db, struct db_checkpoint_stats *out)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    pthread_mutex_lock(&checkpoint->mutex);
+    *out = checkpoint->stats;
+    if (out->running)
+        out->running_ns = now_ns(checkpoint) - checkpoint->began_ns;
+    pthread_mutex_unlock(&checkpoint->mutex);
+    out->changes = txn_changes_pending(db->txn);
+}

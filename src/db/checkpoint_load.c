@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What the last checkpoint has left, put into the heads again: before the log, whose records above
+ * each tree's K then come on top.
+ *
+ * Files that the manifest does not name are left over from a checkpoint or a merge that was
+ * interrupted, or were replaced, and go. Trees are loaded side by side by a few threads, the large
+ * ones first; each reads the runs of a tree as one sorted sequence.
+ */
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "db/checkpoint_private.h"
+
+enum { THREADS_MAX = 8, REPORT_ROWS = 4096, REPORT_SECONDS = 5 };
+
+/* ------------------------------------------------------------------------------------- left-overs */
+
+struct left_over {
+    struct io *io;
+    struct checkpoint_names *named; /* sorted */
+    uint64_t next_file;             /* above all numbers seen */
+};
+
+static bool ends_in(const char *name, const char *end)
+{
+    size_t size = strlen(name), end_size = strlen(end);
+    return size > end_size && strcmp(name + size - end_size, end) == 0;
+}
+
+static int left_over_remove(const char *name, uint64_t size, void *arg)
+{
+    (void)size;
+    struct left_over *all = arg;
+    bool run = ends_in(name, ".run");
+    if (!run && strcmp(name, MANIFEST_NAME_NEW) != 0)
+        return 0;
+    const char *number = strrchr(name, '-');
+    uint64_t next = run && number != NULL ? strtoull(number + 1, NULL, 10) + 1 : 0;
+    if (next > all->next_file && next != UINT64_MAX)
+        all->next_file = next;
+    if (checkpoint__names_have(all->named, name))
+        return 0;
+    int rc = io_unlink(all->io, name);
+    if (rc == 0)
+        log_info("removed %s, which was left over", name);
+    else if (rc != ERROR_NOT_FOUND)
+        log_warn("%s was left over and cannot be removed: %s", name, diag_message_for(rc));
+    return 0;
+}
+
+static int left_overs_remove(struct db *db)
+{
+    struct checkpoint_names named = {0};
+    struct left_over all = {db->io, &named, db->loaded.next_file};
+    int rc = checkpoint__names_of(&named, &db->loaded);
+    if (rc == 0)
+        rc = io_list(db->io, left_over_remove, &all);
+    checkpoint__names_free(&named);
+    atomic_store(&db->next_file, all.next_file);
+    return rc;
+}
+
+/* --------------------------------------------------------------------------------------- one tree */
+
+struct load {
+    struct db *db;
+    struct store **stores; /* of the manifest's trees, the large ones first */
+    unsigned count;
+    _Atomic unsigned next;
+    _Atomic uint64_t rows;
+    uint64_t rows_all; /* versions in the files */
+    _Atomic int failed;
+    pthread_mutex_t mutex;
+    char failure[DIAG_MESSAGE_MAX];
+};
+
+struct loader {
+    struct load *load;
+    struct tree_thread thread;
+    uint64_t report_ns;
+    bool reports;
+};
+
+static void report(struct loader *loader, uint64_t rows)
+{
+    struct load *load = loader->load;
+    uint64_t done = atomic_fetch_add(&load->rows, rows) + rows;
+    uint64_t now_ns = clock_monotonic_ns(load->db->clock);
+    if (!loader->reports || now_ns < loader->report_ns)
+        return;
+    loader->report_ns = now_ns + REPORT_SECONDS * UINT64_C(1000000000);
+    if (done > REPORT_ROWS)
+        log_info("loading: %" PRIu64 " rows of at most %" PRIu64, done, load->rows_all);
+}
+
+static int rows_load(struct loader *loader, struct store *store, struct body_cursor *cursor)
+{
+    struct engine_row row;
+    uint64_t rows = 0;
+    int rc;
+    while ((rc = body_cursor_next(cursor, &row)) == 0) {
+        rc = txn_replay(&loader->thread, &store->head, row.ts, row.key, row.key_size, row.data,
+                        row.size, false);
+        if (rc != 0)
+            return diag_set(rc, "no memory to load space %" PRIu32 "; memory in use: %zu bytes",
+                            store->head.id, heap_used_bytes(loader->load->db->heap));
+        if (++rows % REPORT_ROWS == 0) {
+            report(loader, REPORT_ROWS);
+            if (atomic_load(&loader->load->failed) != 0)
+                return atomic_load(&loader->load->failed);
+        }
+    }
+    report(loader, rows % REPORT_ROWS);
+    return rc == ERROR_END ? 0 : rc;
+}
+
+static int tree_load(struct loader *loader, struct store *store)
+{
+    struct body_view *view;
+    struct body_cursor *cursor;
+    int rc = body_view_open(store->body, &view);
+    if (rc != 0)
+        return rc;
+    rc = body_cursor_open(view, &(struct engine_range){0}, UINT64_MAX, &cursor);
+    if (rc == 0) {
+        rc = rows_load(loader, store, cursor);
+        body_cursor_close(cursor);
+    }
+    body_view_close(view);
+    return rc;
+}
+
+/* ---------------------------------------------------------------------------------------- threads */
+
+static void load_fail(struct load *load, int rc)
+{
+    pthread_mutex_lock(&load->mutex);
+    if (atomic_load(&load->failed) == 0) {
+        snprintf(load->failure, sizeof load->failure, "%s", diag_message_for(rc));
+        atomic_store(&load->failed, rc);
+    }
+    pthread_mutex_unlock(&load->mutex);
+}
+
+static void *loader_main(void *arg)
+{
+    struct loader *loader = arg;
+    struct load *load = loader->load;
+    unsigned next;
+    while ((next = atomic_fetch_add(&load->next, 1)) < load->count) {
+        int rc = atomic_load(&load->failed) != 0 ? 0 : tree_load(loader, load->stores[next]);
+        if (rc != 0)
+            load_fail(load, rc);
+    }
+    return NULL;
+}
+
+static unsigned threads_useful(const struct load *load)
+{
+    cpu_set_t cores;
+    unsigned count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+    count = count < THREADS_MAX ? count : THREADS_MAX;
+    return count < load->count ? count : load->count;
+}
+
+/* Loads with the calling thread and as many others as there are slots and cores for. */
+static int trees_load(struct load *load)
+{
+    struct loader loaders[THREADS_MAX] = {
+        {.load = load, .thread = load->db->boot, .reports = true}};
+    pthread_t threads[THREADS_MAX];
+    unsigned count = 1, wanted = threads_useful(load);
+    for (; count < wanted; count++) {
+        struct loader *loader = &loaders[count];
+        loader->load = load;
+        if (heap_cache_open(load->db->heap, &loader->thread.heap) != 0)
+            break;
+        if (epoch_slot_open(load->db->epochs, &loader->thread.epoch) != 0) {
+            heap_cache_close(loader->thread.heap);
+            break;
+        }
+        if (pthread_create(&threads[count], NULL, loader_main, loader) != 0) {
+            epoch_slot_close(loader->thread.epoch);
+            heap_cache_close(loader->thread.heap);
+            break;
+        }
+    }
+    loader_main(&loaders[0]);
+    for (unsigned i = 1; i < count; i++)
+        pthread_join(threads[i], NULL);
+    for (unsigned i = 1; i < count; i++) {
+        epoch_slot_close(loaders[i].thread.epoch);
+        heap_cache_close(loaders[i].thread.heap);
+    }
+    int rc = atomic_load(&load->failed);
+    return rc == 0 ? 0 : diag_set(rc, "%s", load->failure);
+}
+
+/* ----------------------------------------------------------------------------------- the manifest */
+
+static int body_of_tree(struct db *db, const struct manifest_tree *tree, struct store *store)
+{
+    const struct engine_vtab *engine = engine_find(tree->engine, strlen(tree->engine));
+    if (engine == NULL)
+        return diag_set(ERROR_UNSUPPORTED,
+                        "space %" PRIu32 " has engine \"%s\", which this version does not know",
+                        tree->space_id, tree->engine);
+    struct engine_options options = {.io = db->io,
+                                     .space_id = tree->space_id,
+                                     .incarnation = tree->incarnation,
+                                     .files = tree->files,
+                                     .file_count = tree->file_count,
+                                     .next_file = &db->next_file};
+    store->k = tree->k;
+    return body_open(engine, &options, &store->body);
+}
+
+static int stores_make(struct load *load, const struct manifest *manifest)
+{
+    struct db *db = load->db;
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < manifest->tree_count; i++) {
+        const struct manifest_tree *tree = &manifest->trees[i];
+        struct store *store = db__store_find(db, tree->space_id, tree->incarnation);
+        if (tree->index_id != 0 || (store != NULL && store->body != NULL))
+            return diag_set(ERROR_CORRUPT, "the manifest has space %" PRIu32 " twice",
+                            tree->space_id);
+        if (store == NULL)
+            rc = db__store_make(db, &db->boot, tree->space_id, tree->incarnation, &store);
+        if (rc == 0)
+            rc = body_of_tree(db, tree, store);
+        load->stores[i] = store;
+    }
+    return rc;
+}
+
+static uint64_t store_bytes(const struct store *store)
+{
+    struct engine_stats stats;
+    body_stats(store->body, &stats);
+    return stats.bytes;
+}
+
+static int larger_first(const void *a, const void *b)
+{
+    uint64_t a_bytes = store_bytes(*(struct store *const *)a);
+    uint64_t b_bytes = store_bytes(*(struct store *const *)b);
+    return (a_bytes < b_bytes) - (a_bytes > b_bytes);
+}
+
+static int bodies_load(struct db *db, struct db_open_stats *stats)
+{
+    const struct manifest *manifest = &db->loaded;
+    struct load load = {.db = db, .count = manifest->tree_count};
+    load.stores = calloc(load.count + 1, sizeof(struct store *));
+    if (load.stores == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for %u spaces", load.count);
+    pthread_mutex_init(&load.mutex, NULL);
+    int rc = stores_make(&load, manifest);
+    for (unsigned i = 0; rc == 0 && i < load.count; i++) {
+        struct engine_stats body;
+        body_stats(load.stores[i]->body, &body);
+        load.rows_all += body.rows;
+        stats->run_bytes += body.bytes;
+    }
+    if (rc == 0) {
+        qsort(load.stores, load.count, sizeof(struct store *), larger_first);
+        rc = trees_load(&load);
+    }
+    stats->run_rows = atomic_load(&load.rows);
+    pthread_mutex_destroy(&load.mutex);
+    free(load.stores);
+    return rc;
+}
+
+int db__checkpoint_load(struct db *db, struct db_open_stats *stats)
+{
+    int rc = manifest_load(db->io, &db->loaded);
+    if (rc == ERROR_NOT_FOUND)
+        rc = 0;
+    if (rc == 0)
+        rc = left_overs_remove(db);
+    if (rc == 0)
+        rc = bodies_load(db, stats);
+    stats->k = db->loaded.clock;
+    return rc;
+}

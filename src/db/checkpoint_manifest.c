@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Which files count: putting a new manifest in force, and removing what it no longer names.
+ *
+ * The manifest is made of the stores whose bodies have files. After it is durable the bodies are
+ * settled and whatever the old one named beside it goes. When storing it fails, the bodies go back
+ * to what they were; if nobody knows then which manifest a start would find, the files of both
+ * stay, as doubtful ones, until a later manifest is durable.
+ *
+ * Tidying is here, too, since each merge that ends puts a manifest in force.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crash_point.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "db/checkpoint_private.h"
+
+enum { TIDY_STEP_BYTES = 1 << 20 };
+
+/* ----------------------------------------------------------------------------------------- names */
+
+void checkpoint__names_free(struct checkpoint_names *names)
+{
+    free(names->names);
+    *names = (struct checkpoint_names){0};
+}
+
+static int names_add(struct checkpoint_names *names, const char *name)
+{
+    if (names->count == names->capacity) {
+        size_t capacity = 2 * names->capacity + 16;
+        void *grown = realloc(names->names, capacity * sizeof *names->names);
+        if (grown == NULL)
+            return diag_set(ERROR_MEMORY, "no memory for the name of a file");
+        names->names = grown;
+        names->capacity = capacity;
+    }
+    strcpy(names->names[names->count++], name);
+    return 0;
+}
+
+static int names_add_manifest(struct checkpoint_names *names, const struct manifest *manifest)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < manifest->tree_count; i++)
+        for (unsigned n = 0; rc == 0 && n < manifest->trees[i].file_count; n++)
+            rc = names_add(names, manifest->trees[i].files[n].name);
+    return rc;
+}
+
+static int name_compare(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+int checkpoint__names_of(struct checkpoint_names *names, const struct manifest *manifest)
+{
+    int rc = names_add_manifest(names, manifest);
+    if (rc == 0 && names->count > 0)
+        qsort(names->names, names->count, sizeof *names->names, name_compare);
+    return rc;
+}
+
+bool checkpoint__names_have(const struct checkpoint_names *sorted, const char *name)
+{
+    return sorted->count > 0 &&
+           bsearch(name, sorted->names, sorted->count, sizeof *sorted->names, name_compare) != NULL;
+}
+
+/* ---------------------------------------------------------------------------------------- stores */
+
+int checkpoint__store_hold(struct checkpoint *checkpoint, struct store *store)
+{
+    struct engine_stats stats;
+    body_stats(store->body, &stats);
+    for (size_t i = 0; i < checkpoint->store_count; i++)
+        if (checkpoint->stores[i] == store)
+            return 0;
+    if (stats.files == 0)
+        return 0;
+    if (checkpoint->store_count == checkpoint->store_capacity) {
+        size_t capacity = 2 * checkpoint->store_capacity + 16;
+        void *grown = realloc(checkpoint->stores, capacity * sizeof(struct store *));
+        if (grown == NULL)
+            return diag_set(ERROR_MEMORY, "no memory for the list of spaces");
+        checkpoint->stores = grown;
+        checkpoint->store_capacity = capacity;
+    }
+    checkpoint->stores[checkpoint->store_count++] = store;
+    atomic_fetch_add(&store->references, 1);
+    return 0;
+}
+
+void checkpoint__sweep(struct checkpoint *checkpoint)
+{
+    struct tree_thread *thread = txn_worker_thread(checkpoint->worker->txn);
+    size_t kept = 0;
+    for (size_t i = 0; i < checkpoint->store_count; i++) {
+        struct store *store = checkpoint->stores[i];
+        if (load_acquire(&store->dropped)) {
+            checkpoint->stale = true;
+            db__store_release(store, thread);
+        } else {
+            checkpoint->stores[kept++] = store;
+        }
+    }
+    checkpoint->store_count = kept;
+}
+
+/* -------------------------------------------------------------------------------------- manifest */
+
+static int file_add(const struct engine_file *file, void *arg)
+{
+    return manifest_file_add(arg, file);
+}
+
+/* The manifest of the bodies as they are; k 0: each tree has the K that it had. */
+static int manifest_make(struct checkpoint *checkpoint, uint64_t k, uint64_t first_segment,
+                         struct manifest *out)
+{
+    int rc = 0;
+    manifest_create(out);
+    out->clock = k != 0 ? k : checkpoint->manifest.clock;
+    out->first_segment = k != 0 ? first_segment : checkpoint->manifest.first_segment;
+    out->next_file = atomic_load(&checkpoint->db->next_file);
+    for (size_t i = 0; rc == 0 && i < checkpoint->store_count; i++) {
+        struct store *store = checkpoint->stores[i];
+        struct manifest_tree *tree;
+        if (load_relaxed(&store->dropped))
+            continue;
+        rc = manifest_tree_add(out, store->head.id, store->head.incarnation, 0,
+                               store->body->vtab->name, k != 0 ? k : store->k, &tree);
+        if (rc == 0)
+            rc = body_files(store->body, file_add, tree);
+    }
+    if (rc != 0)
+        manifest_destroy(out);
+    return rc;
+}
+
+static void file_remove(struct checkpoint *checkpoint, const char *name,
+                        struct checkpoint_names *again)
+{
+    crash_point("checkpoint.unlink");
+    int rc = io_unlink(checkpoint->db->io, name);
+    if (rc != 0 && rc != ERROR_NOT_FOUND) {
+        log_warn("the file %s is of no use any more and cannot be removed: %s", name,
+                 diag_message_for(rc));
+        names_add(again, name);
+    }
+}
+
+/* Removes those of `names` that the manifest does not name. */
+static void files_remove(struct checkpoint *checkpoint, const struct checkpoint_names *names,
+                         const struct checkpoint_names *named, struct checkpoint_names *again)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (!checkpoint__names_have(named, names->names[i]))
+            file_remove(checkpoint, names->names[i], again);
+}
+
+/* What older manifests named, and this one, which is in force, does not. */
+static void files_remove_replaced(struct checkpoint *checkpoint, const struct manifest *old,
+                                  const struct manifest *new)
+{
+    struct checkpoint_names named = {0}, before = {0}, again = {0};
+    if (checkpoint__names_of(&named, new) == 0 && names_add_manifest(&before, old) == 0) {
+        files_remove(checkpoint, &before, &named, &again);
+        files_remove(checkpoint, &checkpoint->doubtful, &named, &again);
+        files_remove(checkpoint, &checkpoint->unlinked, &named, &again);
+        checkpoint__names_free(&checkpoint->doubtful);
+        checkpoint__names_free(&checkpoint->unlinked);
+        checkpoint->unlinked = again;
+    } else {
+        log_warn("no memory to remove files that are of no use any more: the next start does");
+    }
+    checkpoint__names_free(&named);
+    checkpoint__names_free(&before);
+}
+
+static void manifest_in_force(struct checkpoint *checkpoint, struct manifest *manifest, uint64_t k)
+{
+    for (size_t i = 0; i < checkpoint->store_count; i++) {
+        struct store *store = checkpoint->stores[i];
+        body_settle(store->body);
+        if (k != 0)
+            store->k = k;
+    }
+    struct manifest old = checkpoint->manifest;
+    checkpoint->manifest = *manifest;
+    checkpoint->stale = false;
+    files_remove_replaced(checkpoint, &old, &checkpoint->manifest);
+    manifest_destroy(&old);
+}
+
+static void manifest_failed(struct checkpoint *checkpoint, struct manifest *manifest, bool replaced)
+{
+    struct checkpoint_names *doubtful = &checkpoint->doubtful;
+    if (replaced && names_add_manifest(doubtful, manifest) != 0)
+        log_warn("no memory to note files that may be of no use: the next start removes them");
+    for (size_t i = 0; i < checkpoint->store_count; i++)
+        body_revert(checkpoint->stores[i]->body, replaced);
+    manifest_destroy(manifest);
+}
+
+int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64_t first_segment)
+{
+    struct manifest manifest;
+    bool replaced = false;
+    int rc = manifest_make(checkpoint, k, first_segment, &manifest);
+    if (rc == 0 && checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_UNLINK_EARLY))
+        files_remove_replaced(checkpoint, &checkpoint->manifest, &manifest);
+    if (rc == 0)
+        rc = manifest_store(checkpoint->db->io, &manifest, &replaced);
+    if (rc == 0) {
+        manifest_in_force(checkpoint, &manifest, k);
+        return 0;
+    }
+    char message[DIAG_MESSAGE_MAX];
+    snprintf(message, sizeof message, "%s", diag_message_for(rc));
+    manifest_failed(checkpoint, &manifest, replaced);
+    return diag_set(rc, "%s", message);
+}
+
+/* ---------------------------------------------------------------------------------------- tidying */
+
+static int store_tidy(struct checkpoint *checkpoint, struct store *store, enum engine_tidy *done,
+                      uint64_t *bytes)
+{
+    static const struct engine_snapshots none = {NULL, 0}; /* nobody reads a resident body */
+    int rc = body_tidy(store->body, &none, TIDY_STEP_BYTES, done);
+    if (rc != 0)
+        return rc;
+    if (*done != ENGINE_TIDY)
+        *bytes = TIDY_STEP_BYTES;
+    return *done == ENGINE_TIDY_CHANGED ? checkpoint__manifest_store(checkpoint, 0, 0) : 0;
+}
+
+int checkpoint__tidy(struct checkpoint *checkpoint, enum engine_tidy *done, uint64_t *bytes)
+{
+    *done = ENGINE_TIDY;
+    *bytes = 0;
+    if (checkpoint->tidy_at >= checkpoint->store_count) {
+        checkpoint->tidy_at = 0;
+        checkpoint->untidy = false;
+        return 0;
+    }
+    struct store *store = checkpoint->stores[checkpoint->tidy_at];
+    int rc = load_relaxed(&store->dropped) ? 0 : store_tidy(checkpoint, store, done, bytes);
+    if (rc != 0 || *done == ENGINE_TIDY)
+        checkpoint->tidy_at++;
+    return rc;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DB_CHECKPOINT_PRIVATE_H
+#define DB_CHECKPOINT_PRIVATE_H
+
+/* What the files of the checkpoint share, and what they offer to the rest of db. */
+#include <pthread.h>
+
+#include "db/checkpoint.h"
+#include "db/db_private.h"
+#include "storage/manifest.h"
+
+/* Each takes a rule out, so that a test sees what would be lost. */
+enum checkpoint_mutation {
+    CHECKPOINT_MUTATION_LATEST = 1,        /* K is the latest timestamp, not a durable one */
+    CHECKPOINT_MUTATION_TAKE_FIRST = 2,    /* the changed rows are taken before K is known */
+    CHECKPOINT_MUTATION_NO_TOMBSTONE = 4,  /* tombstones are not written */
+    CHECKPOINT_MUTATION_NO_RETURN = 8,     /* what a failed checkpoint took is not listed again */
+    CHECKPOINT_MUTATION_CUT_EARLY = 16,    /* the log is cut before the manifest is durable */
+    CHECKPOINT_MUTATION_CUT_HIGH = 32,     /* ... and to where it is now, not to K */
+    CHECKPOINT_MUTATION_UNLINK_EARLY = 64, /* replaced runs go before the manifest is durable */
+};
+
+struct checkpoint_names {
+    char (*names)[ENGINE_FILE_NAME_MAX + 1];
+    size_t count, capacity;
+};
+
+struct checkpoint {
+    struct db *db;
+    struct db_checkpoint_options options;
+    void (*on_end)(void *arg); /* called when one has ended */
+    void *on_end_arg;
+    _Atomic unsigned mutations;
+    struct db_worker *worker;
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t mutex; /* requests, stats; innermost */
+    pthread_cond_t wake, ended;
+    _Atomic bool stop;
+    uint64_t requested, finished; /* tickets */
+    bool dropped;                 /* some store has been dropped */
+    struct db_checkpoint_stats stats;
+    uint64_t began_ns; /* of the present one */
+
+    /* Of the thread alone. */
+    struct store **stores; /* those whose bodies have files, each with a reference */
+    size_t store_count, store_capacity;
+    struct manifest manifest;         /* the one in force */
+    struct checkpoint_names doubtful; /* files of a manifest that may or may not be in force */
+    struct checkpoint_names unlinked; /* files that could not be removed yet */
+    bool stale;                       /* the manifest names files of stores that are gone */
+    bool untidy;                      /* body_tidy may have something to do */
+    size_t tidy_at;                   /* the store whose turn it is */
+    uint64_t tidy_again_ns;           /* not before, after a failure */
+    uint64_t log_bytes_replayed;      /* of the log, when the database was opened */
+    uint64_t log_bytes_seen;          /* of the log, when the last one began */
+    uint64_t next_ns;                 /* when time demands one; UINT64_MAX: never */
+    uint64_t retry_ns;                /* not by itself before, after a failure */
+    unsigned failures;                /* in a row */
+    uint64_t paced_bytes, paced_ns;   /* how much has been written since when */
+};
+
+/*
+ * Recovery, before the log is read: reads the manifest, removes what is left over, and puts the
+ * runs that it names into the heads. Stores get their body and K.
+ */
+int db__checkpoint_load(struct db *db, struct db_open_stats *stats);
+
+/* After recovery: takes over what was loaded, and starts the thread. */
+int db__checkpoint_start(struct db *db, const struct db_options *options,
+                         const struct db_open_stats *opened);
+
+/* Ends the thread, and what it is doing, and frees. Nothing may be asked for any more. */
+void db__checkpoint_stop(struct db *db);
+
+/* A store has been marked as dropped: lets go of it soon. Any thread. */
+void db__checkpoint_dropped(struct db *db);
+
+/* One checkpoint; on the checkpoint's thread. *rows and *bytes: what it has written. */
+int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes);
+
+/* One step of tidying; clears `untidy` when there is nothing to do. */
+int checkpoint__tidy(struct checkpoint *checkpoint, enum engine_tidy *done, uint64_t *bytes);
+
+/* Lets go of stores that have been dropped. */
+void checkpoint__sweep(struct checkpoint *checkpoint);
+
+/* Writes the manifest that says how the bodies are now, with K for each tree; settles or reverts
+ * the bodies; removes files that are no longer named. */
+int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64_t first_segment);
+
+/* Waits as long as the rate demands after so many bytes. ERROR_CANCELLED when it is to stop. */
+int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes);
+
+/* Adds a store to those of the manifest, with a reference, if its body has files. */
+int checkpoint__store_hold(struct checkpoint *checkpoint, struct store *store);
+
+bool checkpoint__mutated(const struct checkpoint *checkpoint, enum checkpoint_mutation mutation);
+
+/* The files that a manifest names, sorted; into an empty list. */
+int checkpoint__names_of(struct checkpoint_names *names, const struct manifest *manifest);
+bool checkpoint__names_have(const struct checkpoint_names *sorted, const char *name);
+void checkpoint__names_free(struct checkpoint_names *names);
+
+#endif

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One checkpoint (invariant 19).
+ *
+ *      read-only transaction at D: its snapshot is K ─► rows that have changed, taken from all
+ *      workers' lists ─► sorted by store and key ─► for each store the versions at K, absorbed as
+ *      one run ─► manifest ─► rows are told, the log is cut, replaced files go
+ *
+ * K comes first and the list second: whatever committed up to K has been listed before it became
+ * durable. What is listed may be newer than K, or not committed at all: then there is nothing, or
+ * an older version, to write, and txn_change_done lists the row again. A version that was there at
+ * the last K already is not written again.
+ *
+ * Rows on the list are not freed, so their keys can be compared without an epoch; versions are
+ * followed, and their bytes copied, inside of one, a few hundred rows at a time.
+ *
+ * A store can be dropped meanwhile. The list is taken and the references to its stores under the
+ * mutex under which a store is marked as dropped, so a reference keeps rows and trees until the
+ * checkpoint lets go; what is dropped is passed over from then on. The drop is durable in the log
+ * above K before the mark is set, so a manifest without the store says the same as one with it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/crash_point.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "db/checkpoint_private.h"
+
+enum { BATCH_ROWS = 256, BATCH_BYTES = 1 << 20, RETURN_WAIT_NS = 10 * 1000 * 1000 };
+
+/* A changed row; the first eight bytes of its key, so that sorting seldom has to fetch the row. */
+struct changed {
+    struct store *store;
+    uint64_t prefix;
+    struct row *row;
+};
+
+struct round {
+    struct checkpoint *checkpoint;
+    uint64_t k;
+    struct txn_changes changes;
+    struct changed *items;
+    struct store **stores; /* with a reference each */
+    size_t store_count, store_capacity;
+    uint64_t rows, bytes;
+};
+
+bool checkpoint__mutated(const struct checkpoint *checkpoint, enum checkpoint_mutation mutation)
+{
+    return (load_relaxed(&checkpoint->mutations) & mutation) != 0;
+}
+
+/* ----------------------------------------------------------------------------- the changed rows */
+
+static int round_store_add(struct round *round, struct store *store)
+{
+    if (store->taken)
+        return 0;
+    if (round->store_count == round->store_capacity) {
+        size_t capacity = 2 * round->store_capacity + 16;
+        struct store **stores = realloc(round->stores, capacity * sizeof(struct store *));
+        if (stores == NULL)
+            return diag_set(ERROR_MEMORY, "no memory for a checkpoint");
+        round->stores = stores;
+        round->store_capacity = capacity;
+    }
+    round->stores[round->store_count++] = store;
+    atomic_fetch_add(&store->references, 1);
+    store->taken = true;
+    return 0;
+}
+
+static struct store *change_store(const struct txn_change *change)
+{
+    return change->head->arg;
+}
+
+/* References to the stores of the changes. Under stores_mutex. */
+static int stores_hold(struct round *round)
+{
+    struct store *last = NULL;
+    for (size_t i = 0; i < round->changes.count; i++) {
+        struct store *store = change_store(&round->changes.items[i]);
+        if (store == last)
+            continue;
+        int rc = round_store_add(round, store);
+        if (rc != 0)
+            return rc;
+        last = store;
+    }
+    return 0;
+}
+
+static int changes_take(struct round *round)
+{
+    struct db *db = round->checkpoint->db;
+    pthread_mutex_lock(&db->stores_mutex);
+    int rc = txn_changes_take(db->txn, &round->changes);
+    if (rc == 0 && (rc = stores_hold(round)) != 0) {
+        txn_changes_return(db->txn, &round->changes);
+        round->changes.count = 0;
+    }
+    pthread_mutex_unlock(&db->stores_mutex);
+    return rc;
+}
+
+/* Under stores_mutex: those of stores that are still there. */
+static int changes_return_alive(struct round *round)
+{
+    struct txn_changes *changes = &round->changes;
+    size_t alive = 0;
+    for (size_t i = 0; i < changes->count; i++)
+        if (!load_relaxed(&change_store(&changes->items[i])->dropped))
+            changes->items[alive++] = changes->items[i];
+    changes->count = alive;
+    return txn_changes_return(round->checkpoint->db->txn, changes);
+}
+
+/* What was taken in vain is listed again. Only memory can be in the way, for a while. */
+static void changes_return(struct round *round)
+{
+    struct checkpoint *checkpoint = round->checkpoint;
+    int rc = checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_NO_RETURN) ? 0 : ERROR_MEMORY;
+    while (rc != 0 && !load_relaxed(&checkpoint->stop)) {
+        pthread_mutex_lock(&checkpoint->db->stores_mutex);
+        rc = changes_return_alive(round);
+        pthread_mutex_unlock(&checkpoint->db->stores_mutex);
+        if (rc != 0)
+            nanosleep(&(struct timespec){.tv_nsec = RETURN_WAIT_NS}, NULL);
+    }
+}
+
+/* The rows' state up to K is durable. */
+static void changes_done(struct round *round)
+{
+    struct txn_worker *worker = round->checkpoint->worker->txn;
+    const struct txn_changes *changes = &round->changes;
+    for (size_t first = 0; first < changes->count; first += BATCH_ROWS) {
+        size_t behind = first + BATCH_ROWS < changes->count ? first + BATCH_ROWS : changes->count;
+        pthread_mutex_lock(&round->checkpoint->db->stores_mutex);
+        txn_worker_enter(worker);
+        for (size_t i = first; i < behind; i++)
+            if (!load_relaxed(&change_store(&changes->items[i])->dropped))
+                txn_change_done(worker, &changes->items[i], round->k);
+        txn_worker_leave(worker);
+        pthread_mutex_unlock(&round->checkpoint->db->stores_mutex);
+    }
+}
+
+/* --------------------------------------------------------------------------------------- sorting */
+
+static uint64_t prefix_of(const struct row *row)
+{
+    uint64_t prefix = 0;
+    memcpy(&prefix, row->key, row->key_size < sizeof prefix ? row->key_size : sizeof prefix);
+    return __builtin_bswap64(prefix);
+}
+
+static int changed_compare(const void *a_pointer, const void *b_pointer)
+{
+    const struct changed *a = a_pointer, *b = b_pointer;
+    if (a->store != b->store)
+        return (uintptr_t)a->store < (uintptr_t)b->store ? -1 : 1;
+    if (a->prefix != b->prefix)
+        return a->prefix < b->prefix ? -1 : 1;
+    uint32_t common = a->row->key_size < b->row->key_size ? a->row->key_size : b->row->key_size;
+    int order = memcmp(a->row->key, b->row->key, common);
+    return order != 0
+               ? order
+               : (a->row->key_size > b->row->key_size) - (a->row->key_size < b->row->key_size);
+}
+
+static int items_sort(struct round *round)
+{
+    size_t count = round->changes.count;
+    round->items = malloc((count + 1) * sizeof *round->items);
+    if (round->items == NULL)
+        return diag_set(ERROR_MEMORY, "no memory to sort the %zu rows of a checkpoint", count);
+    for (size_t i = 0; i < count; i++) {
+        struct txn_change *change = &round->changes.items[i];
+        round->items[i] =
+            (struct changed){change_store(change), prefix_of(change->row), change->row};
+    }
+    qsort(round->items, count, sizeof *round->items, changed_compare);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------- rows of a store */
+
+/* The versions at K of the rows items[next..behind), in order. */
+struct source {
+    struct engine_source base;
+    struct round *round;
+    struct store *store;
+    bool tombstones; /* what was deleted may be in the body */
+    size_t next, behind;
+    struct arena arena; /* bytes of the batch */
+    unsigned at, count;
+    struct engine_row rows[BATCH_ROWS];
+    uint64_t bytes; /* of the batch */
+};
+
+/* Copies what a row has to write, if anything. */
+static int row_copy(struct source *source, const struct row *row)
+{
+    uint64_t ts = 0;
+    const struct version *version = txn_row_at(row, source->round->k, &ts);
+    if (version == NULL || ts <= source->store->k)
+        return 0;
+    bool tombstone = (version->flags & VERSION_TOMBSTONE) != 0;
+    if (tombstone && !source->tombstones)
+        return 0;
+    struct engine_row *out = &source->rows[source->count];
+    *out = (struct engine_row){.key = row->key, .key_size = row->key_size, .ts = ts};
+    if (!tombstone) {
+        out->data = arena_copy(&source->arena, version->bytes, version->size);
+        if (out->data == NULL)
+            return diag_set(ERROR_MEMORY, "no memory for the rows of a checkpoint");
+        out->size = version->size;
+    }
+    source->bytes += out->key_size + out->size;
+    source->count++;
+    return 0;
+}
+
+static int batch_fill(struct source *source)
+{
+    struct txn_worker *worker = source->round->checkpoint->worker->txn;
+    int rc = 0;
+    arena_reset(&source->arena);
+    source->at = source->count = 0;
+    source->bytes = 0;
+    txn_worker_enter(worker);
+    while (rc == 0 && source->next < source->behind && source->count < BATCH_ROWS &&
+           source->bytes < BATCH_BYTES)
+        rc = row_copy(source, source->round->items[source->next++].row);
+    txn_worker_leave(worker);
+    source->round->rows += source->count;
+    return rc;
+}
+
+static int source_next(struct engine_source *base, struct engine_row *out)
+{
+    struct source *source = (struct source *)base;
+    while (source->at == source->count) {
+        if (source->next == source->behind)
+            return ERROR_END;
+        if (load_relaxed(&source->store->dropped))
+            return diag_set(ERROR_CANCELLED, "the space was dropped");
+        int rc = checkpoint__pace(source->round->checkpoint, source->bytes);
+        if (rc == 0)
+            rc = batch_fill(source);
+        if (rc != 0)
+            return rc;
+    }
+    *out = source->rows[source->at++];
+    return 0;
+}
+
+static uint64_t body_bytes(struct body *body)
+{
+    struct engine_stats stats;
+    body_stats(body, &stats);
+    return stats.bytes;
+}
+
+static int store_absorb(struct round *round, struct store *store, size_t first, size_t behind)
+{
+    static const struct engine_snapshots none = {NULL, 0}; /* nobody reads a resident body */
+    struct engine_stats before;
+    body_stats(store->body, &before);
+    struct source *source = malloc(sizeof *source);
+    if (source == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for the rows of a checkpoint");
+    *source = (struct source){
+        .base.next = source_next,
+        .round = round,
+        .store = store,
+        .tombstones = before.files > 0 &&
+                      !checkpoint__mutated(round->checkpoint, CHECKPOINT_MUTATION_NO_TOMBSTONE),
+        .next = first,
+        .behind = behind};
+    arena_create(&source->arena, 2 * BATCH_BYTES);
+    int rc = body_absorb(store->body, &source->base, round->k, &none);
+    arena_destroy(&source->arena);
+    free(source);
+    if (rc == ERROR_CANCELLED && load_relaxed(&store->dropped))
+        return 0;
+    if (rc == 0)
+        round->bytes += body_bytes(store->body) - before.bytes;
+    return rc;
+}
+
+static int stores_absorb(struct round *round)
+{
+    size_t count = round->changes.count;
+    int rc = 0;
+    for (size_t first = 0, behind; rc == 0 && first < count; first = behind) {
+        struct store *store = round->items[first].store;
+        for (behind = first + 1; behind < count && round->items[behind].store == store;)
+            behind++;
+        if (load_relaxed(&round->checkpoint->stop))
+            return diag_set(ERROR_CANCELLED, "the database is being closed");
+        if (!load_relaxed(&store->dropped))
+            rc = store_absorb(round, store, first, behind);
+    }
+    return rc;
+}
+
+/* ---------------------------------------------------------------------------------------- course */
+
+static void snapshot_end(struct txn *txn)
+{
+    if (txn_resume(txn) == 0)
+        txn_rollback(txn);
+}
+
+/* Begins the transaction whose snapshot is K, and takes the changes. */
+static int snapshot_begin(struct round *round, struct txn **out)
+{
+    struct checkpoint *checkpoint = round->checkpoint;
+    bool latest = checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_LATEST);
+    struct txn_options options = {
+        .level = TXN_SNAPSHOT, .readonly = true, .durable = !latest, .latest = latest};
+    int rc = 0;
+    if (checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_TAKE_FIRST))
+        rc = changes_take(round);
+    if (rc == 0)
+        rc = txn_open(checkpoint->worker->txn, &options, out);
+    if (rc != 0)
+        return rc;
+    round->k = txn_snapshot_ts(*out);
+    txn_park(*out);
+    ASSERT(latest || round->k <= wal_durable_ts(checkpoint->db->wal));
+    if (!checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_TAKE_FIRST))
+        rc = changes_take(round);
+    if (rc != 0)
+        snapshot_end(*out);
+    return rc;
+}
+
+/* The rows are in files then, which no manifest names. */
+static int runs_write(struct round *round)
+{
+    struct txn *txn;
+    int rc = snapshot_begin(round, &txn);
+    if (rc != 0)
+        return rc;
+    rc = items_sort(round);
+    if (rc == 0)
+        rc = stores_absorb(round);
+    if (rc != 0) {
+        snapshot_end(txn);
+        return rc;
+    }
+    /* Without its snapshot some version may have gone before it was read. */
+    if ((rc = txn_resume(txn)) != 0)
+        return diag_add("the snapshot of a checkpoint has been ended");
+    txn_rollback(txn);
+    crash_point("checkpoint.runs.written");
+    return 0;
+}
+
+/* The stores whose bodies have got files for the first time join those of the manifest. */
+static int stores_join(struct round *round)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < round->store_count; i++)
+        if (!load_relaxed(&round->stores[i]->dropped))
+            rc = checkpoint__store_hold(round->checkpoint, round->stores[i]);
+    return rc;
+}
+
+static int manifest_write(struct round *round)
+{
+    struct checkpoint *checkpoint = round->checkpoint;
+    struct wal *wal = checkpoint->db->wal;
+    bool high = checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_CUT_HIGH);
+    uint64_t first_segment = wal_first_needed(wal, high ? wal_durable_ts(wal) : round->k);
+    if (checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_CUT_EARLY)) {
+        wal_release(wal, first_segment);
+        wal_release_wait(wal);
+    }
+    return checkpoint__manifest_store(checkpoint, round->k, first_segment);
+}
+
+/* Where a manifest has failed this has been done, and does nothing. */
+static void bodies_revert(struct round *round)
+{
+    for (size_t i = 0; i < round->store_count; i++)
+        body_revert(round->stores[i]->body, false);
+}
+
+static void round_end(struct round *round)
+{
+    struct tree_thread *thread = txn_worker_thread(round->checkpoint->worker->txn);
+    txn_changes_free(&round->changes);
+    for (size_t i = 0; i < round->store_count; i++) {
+        round->stores[i]->taken = false;
+        db__store_release(round->stores[i], thread);
+    }
+    free(round->stores);
+    free(round->items);
+}
+
+/* Everything that was taken is as it was before; the diagnostics stay. */
+static int round_fail(struct round *round, int rc)
+{
+    char message[DIAG_MESSAGE_MAX];
+    snprintf(message, sizeof message, "%s", diag_message_for(rc));
+    bodies_revert(round);
+    changes_return(round);
+    return diag_set(rc, "%s", message);
+}
+
+int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes)
+{
+    struct round round = {.checkpoint = checkpoint};
+    checkpoint__sweep(checkpoint);
+    int rc = runs_write(&round);
+    if (rc == 0)
+        rc = stores_join(&round);
+    if (rc == 0)
+        rc = manifest_write(&round);
+    if (rc != 0) {
+        rc = round_fail(&round, rc);
+    } else {
+        changes_done(&round);
+        txn_collect(checkpoint->worker->txn, SIZE_MAX);
+    }
+    if (rc == 0 && wal_release(checkpoint->db->wal, checkpoint->manifest.first_segment) != 0)
+        log_warn("the log is not cut after a checkpoint: %s", diag_message());
+    *rows = round.rows;
+    *bytes = round.bytes;
+    round_end(&round);
+    return rc;
+}
