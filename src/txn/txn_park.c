@@ -35,7 +35,7 @@ int txn_open(struct txn_worker *worker, const struct txn_options *options, struc
                         system->slot_max - system->worker_max);
     }
     struct txn_slot *slot = &system->slots[number];
-    txn->worker = worker;
+    txn->worker = txn->home = worker;
     txn->slot = slot;
     txn->opened = true;
     arena_create(&txn->arena, 1 << 12);
@@ -117,13 +117,19 @@ static int resume_ended(struct txn *txn)
 
 int txn_resume(struct txn *txn)
 {
-    struct txn_worker *worker = txn->worker;
+    struct txn_worker *worker = txn->home;
     struct txn_slot *slot = txn->slot;
     ASSERT(worker->current == NULL);
-    if (!claim(slot, PHASE_RUNNING))
-        return resume_ended(txn);
-    if (!txn->readonly)
+    /* The gate first: while it waits there it is still parked, and whoever owns the gate and meets
+     * what it has written can roll it back. */
+    bool writes = load_relaxed(&slot->readonly) == 0;
+    if (writes)
         txn__gate_enter_writer(worker->system, slot);
+    if (!claim(slot, PHASE_RUNNING)) {
+        if (writes)
+            txn__gate_leave_writer(slot);
+        return resume_ended(txn);
+    }
     epoch_enter(worker->thread.epoch);
     worker->current = txn;
     worker->begun++;
@@ -135,7 +141,6 @@ int txn_resume(struct txn *txn)
 /* The rollback of a claimed transaction by another worker than its own. */
 static void abort_claimed(struct txn_worker *worker, struct txn *txn, int code, const char *reason)
 {
-    struct txn_worker *own = txn->worker;
     struct txn_slot *slot = txn->slot;
     txn->worker = worker;
     epoch_enter(worker->thread.epoch);
@@ -146,7 +151,7 @@ static void abort_claimed(struct txn_worker *worker, struct txn *txn, int code, 
         lock_release_all(txn->owner);
     txn__count(&worker->counters->rollbacks);
     txn__count(&worker->counters->aborts[TXN_CAUSE_CANCELLED]);
-    txn->worker = own;
+    txn->worker = txn->home;
     txn->active = false;
     txn->stop = code;
     txn->reason = reason;

@@ -211,7 +211,9 @@ struct txn_range_read {
 
 struct txn {
     struct txn_worker *worker;
-    struct txn_slot *slot; /* the worker's, or one of its own */
+    struct txn_worker *home; /* of one that can be parked: the same, but while another rolls it back
+                              */
+    struct txn_slot *slot;   /* the worker's, or one of its own */
     struct txn_descriptor *descriptor;
     enum txn_level level;
     int stop; /* what every operation returns: 0, ERROR_CONFLICT, ERROR_WAIT, ERROR_DEADLOCK,
