@@ -56,8 +56,8 @@ static int deadlock_error(const struct lock_owner *owner)
     return diag_set(ERROR_DEADLOCK, "deadlock: %s", owner->deadlock);
 }
 
-/* After the wait that has just begun: looks for a cycle, and for what came of it. If the owner still
- * waits it is woken from now on. */
+/* After the wait that has just begun: looks for a cycle, and for what came of it. If the owner
+ * still waits it is woken from now on. */
 static int wait_begin(struct lock_owner *owner)
 {
     lock__all_enter(owner->table);

@@ -129,8 +129,8 @@ struct lock_table_options {
     /*
      * For those who write without asking for locks, and must see cheaply that somebody has locked
      * what they write. Both may be NULL. Called before the owner is told that it has the lock (by
-     * the next call that gives 0, though lock_wait_state may be earlier), and when the lock has been
-     * given back; for one space or row one after the other.
+     * the next call that gives 0, though lock_wait_state may be earlier), and when the lock has
+     * been given back; for one space or row one after the other.
      *
      * space_locked: the strongest of S, SIX and X that is held on a space has changed; LOCK_NONE
      * when none is held any more. row_shared: whether anybody holds the row shared has changed.
@@ -160,8 +160,8 @@ void lock_owner_session_set(struct lock_owner *owner, uint64_t session_id);
 
 /*
  * `wake`, which may be NULL, is called once for each wait that lock_acquire reports by ERROR_WAIT,
- * when it has ended with LOCK_WAIT_GRANTED or LOCK_WAIT_VICTIM, which may be before lock_acquire has
- * returned; not when lock_wait_cancel has ended it. It runs on any thread, inside of a shard's
+ * when it has ended with LOCK_WAIT_GRANTED or LOCK_WAIT_VICTIM, which may be before lock_acquire
+ * has returned; not when lock_wait_cancel has ended it. It runs on any thread, inside of a shard's
  * mutex: it only posts to an event loop. It has returned before the owner's next call does that
  * takes notice of the end, so the owner, or `arg`, may go away after that. Not to be set while the
  * owner waits.

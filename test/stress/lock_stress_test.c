@@ -5,15 +5,16 @@
  *
  *   exclusion   each row has counters of who believes to read and to write it, changed after a lock
  *               was granted and before it is given back; a writer that meets anybody else is a
- *               violation. It has plain memory as well, written under exclusive locks and read under
- *               shared ones, over which ThreadSanitizer watches
+ *               violation. It has plain memory as well, written under exclusive locks and read
+ *               under shared ones, over which ThreadSanitizer watches
  *   progress    who is not granted within a limit of its own waits without one: deadlocks must be
  *               found, and every wait must end. Some sleep in lock_wait_block, some are parked and
  *               woken, some leave their queues at any moment
  *   the view    an observer looks at all the time, and never sees two hold what conflicts
  *
- * Short by default; PERIGEE_STRESS_SECONDS makes it longer. The schedule is the machine's; the seed,
- * printed, gives the choices of each thread. If it hangs, it says who waits for whom and fails.
+ * Short by default; PERIGEE_STRESS_SECONDS makes it longer. The schedule is the machine's; the
+ * seed, printed, gives the choices of each thread. If it hangs, it says who waits for whom and
+ * fails.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -356,8 +357,7 @@ static uint64_t observe(uint64_t seconds)
         picture.count = 0;
         wrong += lock_table_each(shared.table, picture_add, &picture) != 0;
         wrong += !picture_is_right(&picture);
-        lock_stats_get(shared.table, &stats);
-        wrong += stats.waiting > THREADS;
+        lock_stats_get(shared.table, &stats); /* for its races: shards are read one by one */
         looks++;
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
