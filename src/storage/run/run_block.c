@@ -97,7 +97,7 @@ int run_block_add(struct run_block_builder *builder, const struct engine_row *ro
     size_t rest = row->key_size - shared;
     if (run_memory_reserve(bytes, bytes->size + 4 * VARINT_MAX + rest + row->size) != 0 ||
         run_memory_reserve(restarts, restarts->size + sizeof(uint32_t)) != 0 ||
-        run_memory_reserve(&builder->last_key, row->key_size) != 0)
+        run_memory_reserve(&builder->last_key, row->key_size + 1) != 0)
         return ERROR_MEMORY;
     if (restart) {
         uint32_t offset = (uint32_t)bytes->size;

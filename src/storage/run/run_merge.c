@@ -106,7 +106,7 @@ static int sorted_next(struct run_merge *merge, struct engine_row *out, bool *sa
     merge->begun = true;
     if (*same_key)
         return 0;
-    if (run_memory_reserve(&merge->key, out->key_size) != 0)
+    if (run_memory_reserve(&merge->key, out->key_size + 1) != 0)
         return diag_set(ERROR_MEMORY, "no memory to merge runs");
     if (out->key_size > 0)
         memcpy(merge->key.data, out->key, out->key_size);

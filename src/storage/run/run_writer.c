@@ -267,7 +267,7 @@ static int row_check(struct run_writer *writer, const struct engine_row *row)
 static int first_row(struct run_writer *writer, const struct engine_row *row)
 {
     struct run_memory *key = &writer->first_key;
-    if (run_memory_reserve(key, row->key_size) != 0)
+    if (run_memory_reserve(key, row->key_size + 1) != 0)
         return no_memory(writer);
     if (row->key_size > 0)
         memcpy(key->data, row->key, row->key_size);

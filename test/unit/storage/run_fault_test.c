@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What happens to runs when the disk fails: each call of the writer and of the readers in turn, the
- * power cut at each, and every bit of a file changed. Nothing may pass for a run that is not one.
+ * What happens to runs when the disk or memory fails: each call, and each allocation, of the writer
+ * and of the readers in turn, the power cut at each call, and every bit of a file changed. Nothing
+ * may pass for a run that is not one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/alloc_fault.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/test_seed.h"
@@ -160,6 +162,38 @@ static void a_reader_whose_nth_call_fails_says_so(void **state)
     disk_delete(disk);
 }
 
+static void fail_each_allocation(bool large)
+{
+    bool more = true;
+    uint64_t n = 1;
+    for (; more; n++) {
+        struct disk *disk = disk_new(1);
+        struct io *io = disk_io(disk);
+        diag_clear();
+        alloc_fail_nth(n);
+        int written = write_run(io, large, true);
+        int read = written == 0 ? read_everything(io) : 0;
+        more = alloc_fail_end();
+        int rc = written != 0 ? written : read;
+        assert_int_equal(rc, more ? ERROR_MEMORY : 0);
+        if (more)
+            assert_int_equal(diag_code(), ERROR_MEMORY);
+        assert_int_equal(exists(io), written == 0);
+        if (written == 0)
+            assert_int_equal(read_everything(io), 0);
+        io_delete(io);
+        disk_delete(disk);
+    }
+    assert_true(n > 20);
+}
+
+static void an_allocation_that_fails_is_told_and_does_no_harm(void **state)
+{
+    (void)state;
+    fail_each_allocation(false);
+    fail_each_allocation(true);
+}
+
 static void assert_damage_is_named(struct io *io, const char *what, size_t at)
 {
     diag_clear();
@@ -297,6 +331,7 @@ int main(void)
         cmocka_unit_test(
             a_run_that_was_acknowledged_survives_a_power_cut_and_no_other_passes_for_one),
         cmocka_unit_test(a_reader_whose_nth_call_fails_says_so),
+        cmocka_unit_test(an_allocation_that_fails_is_told_and_does_no_harm),
         cmocka_unit_test(a_changed_bit_is_noticed_wherever_it_is),
         cmocka_unit_test(a_file_cut_or_lengthened_anywhere_is_damaged),
         cmocka_unit_test(a_block_of_another_place_or_another_run_is_noticed),
