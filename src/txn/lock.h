@@ -121,8 +121,8 @@ bool lock_mode_covers(enum lock_mode held, enum lock_mode wanted);
 
 struct lock_table_options {
     unsigned escalation_rows; /* 0: LOCK_ESCALATION_ROWS_DEFAULT; UINT_MAX: never */
-    size_t locks_max;         /* held and waited for, all owners together; 0: the default. Exact to
-                                 the spread over the shards */
+    size_t locks_max;         /* held and waited for, all owners together; 0: the default. Up to
+                                 an eighth may not be had: shards keep some for themselves */
     size_t owners_max;        /* 0: the default */
     struct clock *clock;      /* since when somebody waits; NULL: the system's */
 
