@@ -82,6 +82,8 @@ static int change_make(struct ddl *ddl, ddl_fn change, ddl_fn finish, void *arg)
         return rc;
     if ((rc = db__catalog_build(ddl->db, ddl->txn, &ddl->after)) != 0)
         return rc;
+    if (txn_has_writes(ddl->txn) && !ddl->only_functions)
+        txn_abort_parked(ddl->txn); /* they may hold on to what is about to go */
     if (finish != NULL && (rc = finish(ddl, arg)) != 0)
         return rc;
     txn_on_commit(ddl->txn, hand_over, ddl);
@@ -277,6 +279,7 @@ static void put_option(struct mp_buffer *tuple, const struct ddl_option *option)
 
 static int func_create(struct ddl *ddl, void *arg)
 {
+    ddl->only_functions = true;
     struct func_args *args = arg;
     struct ddl_option options[FUNC_OPTIONS] = {
         {"body", MP_STR, NULL},      {"if_not_exists", MP_BOOL, NULL},
@@ -325,6 +328,7 @@ int ddl_func_create(struct db_worker *worker, const char *name, size_t name_size
 
 static int func_drop(struct ddl *ddl, void *arg)
 {
+    ddl->only_functions = true;
     struct func_args *args = arg;
     struct func *func = catalog_func(ddl->before, args->name, args->name_size);
     if (func == NULL)

@@ -335,6 +335,32 @@ static void the_schema_is_not_changed_inside_a_transaction(void **state)
     txn_rollback(txn);
 }
 
+/* It would hold on to rows and trees that are about to go. */
+static void a_parked_transaction_is_rolled_back_by_a_change_of_spaces_and_not_of_functions(
+    void **state)
+{
+    (void)state;
+    struct txn *txn;
+    const struct txn_options options = {.level = TXN_SERIALIZABLE};
+    assert_int_equal(make_space(&f, "s", NULL), 0);
+    assert_int_equal(make_index(&f, "s", "pk", NULL), 0);
+    assert_int_equal(txn_open(db_worker_txn(f.workers[0]), &options, &txn), 0);
+    assert_int_equal(insert(&f, txn, "s", "[1]"), 0);
+    txn_park(txn);
+    const char *body = "{\"body\": \"function() end\"}";
+    assert_int_equal(ddl_func_create(f.workers[0], "f", 1, mp_of(body, NULL)), 0);
+    assert_int_equal(txn_resume(txn), 0);
+    assert_int_equal(insert(&f, txn, "s", "[2]"), 0);
+    txn_park(txn);
+    assert_int_equal(truncate_space(&f, "s"), 0);
+    assert_int_equal(txn_resume(txn), ERROR_CANCELLED);
+    assert_int_equal(txn_open(db_worker_txn(f.workers[0]), &options, &txn), 0);
+    assert_int_equal(insert(&f, txn, "s", "[1]"), 0);
+    txn_park(txn);
+    assert_int_equal(drop_space(&f, "s"), 0);
+    assert_int_equal(txn_resume(txn), ERROR_CANCELLED);
+}
+
 /* Invariant 8: readers at V do not wait, so they must not see what a crash takes back. */
 static void a_change_that_is_in_force_is_durable(void **state)
 {
@@ -467,6 +493,8 @@ int main(void)
         WITH_FIXTURE(a_transaction_keeps_the_catalog_it_took),
         WITH_FIXTURE(a_commit_under_an_old_picture_fails),
         WITH_FIXTURE(the_schema_is_not_changed_inside_a_transaction),
+        WITH_FIXTURE(
+            a_parked_transaction_is_rolled_back_by_a_change_of_spaces_and_not_of_functions),
         WITH_FIXTURE(a_change_that_is_in_force_is_durable),
         WITH_FIXTURE(functions_are_made_replaced_and_dropped),
         WITH_FIXTURE(statements_run_beside_changes_of_the_schema),
