@@ -190,7 +190,10 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
     if (writes &&
         (runtime->request.readonly || (runtime->txn != NULL && txn_readonly(runtime->txn))))
         return diag_set(ERROR_LUA, "Write commands are not allowed from read-only scripts.");
-    struct redis_call call = {.worker = runtime->worker, .argv = argv, .argc = argc};
+    struct redis_call call = {.worker = runtime->worker,
+                              .argv = argv,
+                              .argc = argc,
+                              .audience = runtime->options.callbacks.audience};
     return runtime->txn != NULL ? run_in(runtime, command, &call)
                                 : run_alone(runtime, command, &call);
 }

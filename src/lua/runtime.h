@@ -61,6 +61,7 @@ struct lua_callbacks {
      * with diagnostics. */
     int (*configure)(void *arg, const char *table, size_t size);
     void *arg;
+    const struct redis_audience *audience; /* of PUBLISH */
 };
 
 struct lua_runtime_options {

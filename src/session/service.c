@@ -155,7 +155,10 @@ static int worker_lua_open(struct session_worker *worker)
         .watchdog = service->watchdog,
         .time_max_ms = service->limits.lua_time_max_ms,
         .memory_bytes_max = service->limits.lua_memory_max_bytes,
-        .callbacks = {.info = session__lua_info, .options = session__lua_options, .arg = service},
+        .callbacks = {.info = session__lua_info,
+                      .options = session__lua_options,
+                      .arg = service,
+                      .audience = &service->audience},
     };
     return lua_runtime_new(&options, &worker->lua);
 }

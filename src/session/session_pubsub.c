@@ -305,14 +305,17 @@ static const struct channels_channel *first_of(const struct session *session, bo
     return NULL;
 }
 
+void session__unlisten_all(struct session *session, bool pattern)
+{
+    const struct channels_channel *channel;
+    while ((channel = first_of(session, pattern)) != NULL)
+        session__unlisten(session, channel->name, channel->size, pattern);
+}
+
 void session__unsubscribe_all(struct session *session)
 {
-    struct list *link;
-    while ((link = list_first(&session->listener.subscriptions)) != NULL) {
-        struct channels_channel *channel =
-            list_entry(link, struct channels_subscription, by_listener)->channel;
-        session__unlisten(session, channel->name, channel->size, channel->pattern);
-    }
+    session__unlisten_all(session, false);
+    session__unlisten_all(session, true);
 }
 
 /* One answer of many: what was done, to which (NULL: none); then how many there are now. */

@@ -71,5 +71,6 @@ int session__pubsub_counts(struct service *service, uint64_t *channels, uint64_t
 /* For MessagePack-RPC. ERROR_MEMORY; ERROR_INVALID when it listens to too many. */
 int session__listen(struct session *session, const char *name, size_t size, bool pattern);
 void session__unlisten(struct session *session, const char *name, size_t size, bool pattern);
+void session__unlisten_all(struct session *session, bool pattern);
 
 #endif

@@ -71,7 +71,7 @@ int session__rpc_open(struct session *session, const struct rpc_request *request
 
 /* ------------------------------------------------------------------------------------ arguments */
 
-static bool take_text(struct rpc_call *call, struct redis_slice *out)
+bool session__rpc_take_text(struct rpc_call *call, struct redis_slice *out)
 {
     uint32_t size;
     if (call->arg_count == 0 ||
@@ -116,7 +116,7 @@ static int run_lua(struct session *session, struct rpc_call *call, struct sessio
 static int method_call(struct session *session, struct rpc_call *call)
 {
     struct redis_slice head;
-    if (!take_text(call, &head))
+    if (!session__rpc_take_text(call, &head))
         return diag_set(ERROR_INVALID,
                         "the procedure's name must be a string at the head of the params");
     struct session_lua_run run = {.name = head.data, .name_size = head.size};
@@ -126,7 +126,7 @@ static int method_call(struct session *session, struct rpc_call *call)
 static int method_eval(struct session *session, struct rpc_call *call)
 {
     struct redis_slice head;
-    if (!take_text(call, &head))
+    if (!session__rpc_take_text(call, &head))
         return diag_set(ERROR_INVALID, "the text must be a string at the head of the params");
     struct session_lua_run run = {.name = head.data, .name_size = head.size, .text = true};
     return run_lua(session, call, &run);
@@ -209,7 +209,7 @@ static int method_rollback(struct session *session, struct rpc_call *call)
     struct redis_slice name;
     if (call->arg_count == 0)
         return session__stream_rollback(call->stream, &call->reply_ts);
-    if (!take_text(call, &name) || call->arg_count > 0)
+    if (!session__rpc_take_text(call, &name) || call->arg_count > 0)
         return wants_name("rollback");
     return session__stream_rollback_to(call->stream, name.data, name.size, &call->reply_ts);
 }
@@ -218,7 +218,7 @@ static int method_savepoint(struct session *session, struct rpc_call *call)
 {
     (void)session;
     struct redis_slice name;
-    if (!take_text(call, &name) || call->arg_count > 0)
+    if (!session__rpc_take_text(call, &name) || call->arg_count > 0)
         return wants_name("savepoint");
     return session__stream_savepoint(call->stream, name.data, name.size, &call->reply_ts);
 }
@@ -227,7 +227,7 @@ static int method_release(struct session *session, struct rpc_call *call)
 {
     (void)session;
     struct redis_slice name;
-    if (!take_text(call, &name) || call->arg_count > 0)
+    if (!session__rpc_take_text(call, &name) || call->arg_count > 0)
         return wants_name("release");
     return session__stream_release(call->stream, name.data, name.size, &call->reply_ts);
 }
@@ -238,7 +238,7 @@ static int method_isolation(struct session *session, struct rpc_call *call)
     struct redis_slice name;
     enum txn_level level = TXN_SERIALIZABLE;
     bool given = call->arg_count > 0;
-    if (given && (!take_text(call, &name) || call->arg_count > 0 ||
+    if (given && (!session__rpc_take_text(call, &name) || call->arg_count > 0 ||
                   !txn_level_parse(name.data, name.size, &level)))
         return diag_set(ERROR_INVALID, "isolation takes the name of a level");
     session->level = level;
@@ -260,7 +260,8 @@ static int method_auth(struct session *session, struct rpc_call *call)
 {
     struct redis_slice first, second;
     bool two = call->arg_count == 2;
-    if (!take_text(call, &first) || (two && !take_text(call, &second)) || call->arg_count > 0)
+    if (!session__rpc_take_text(call, &first) || (two && !session__rpc_take_text(call, &second)) ||
+        call->arg_count > 0)
         return diag_set(ERROR_INVALID, "auth takes [password] or [user, password]");
     bool right =
         two ? session__authenticate(session, first.data, first.size, second.data, second.size)
@@ -292,9 +293,14 @@ static const struct method METHODS[] = {
     {"eval", RETURNS, method_eval},
     {"isolation", 0, method_isolation},
     {"ping", RETURNS, method_ping},
+    {"psubscribe", 0, session__rpc_psubscribe},
+    {"publish", RETURNS, session__rpc_publish},
+    {"punsubscribe", 0, session__rpc_punsubscribe},
     {"release", WANTS_STREAM, method_release},
     {"rollback", WANTS_STREAM, method_rollback},
     {"savepoint", WANTS_STREAM, method_savepoint},
+    {"subscribe", 0, session__rpc_subscribe},
+    {"unsubscribe", 0, session__rpc_unsubscribe},
 };
 static const struct method PROCEDURE = {"", RETURNS, procedure};
 

@@ -32,6 +32,16 @@ int session__rpc_run(struct session *session, struct rpc_call *call);
 /* Answers it, unless it is a notification. */
 void session__rpc_answer(struct session *session, const struct rpc_call *call, int rc);
 
+/* An argument that is a string, or bin; false, and it stays, when it is none. */
+bool session__rpc_take_text(struct rpc_call *call, struct redis_slice *out);
+
+/* session_rpc_listen.c: methods. */
+int session__rpc_publish(struct session *session, struct rpc_call *call);
+int session__rpc_subscribe(struct session *session, struct rpc_call *call);
+int session__rpc_unsubscribe(struct session *session, struct rpc_call *call);
+int session__rpc_psubscribe(struct session *session, struct rpc_call *call);
+int session__rpc_punsubscribe(struct session *session, struct rpc_call *call);
+
 /* Its stream, made for a `begin`. ERROR_BUSY when there are too many, ERROR_MEMORY. */
 int session__rpc_stream_make(struct session *session, struct rpc_call *call);
 
