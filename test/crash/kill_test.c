@@ -4,11 +4,13 @@
  * A killed process, and an oracle outside of it.
  *
  * Clients write numbers that only grow, each under keys of its own, and note what they have sent
- * and what was acknowledged. The server is killed at a random moment under this load and started
- * again. Then each key holds a number that is at least the last one acknowledged and at most the
- * last one sent; two keys that are written by one MULTI hold the same; and a counter that all of
- * them increment is at least the number of acknowledged increments and at most the number sent.
- * What has been found counts as acknowledged from then on: it must not go away either.
+ * and what was acknowledged; some values are long, so that blocks are. Under this load the server is
+ * killed, at a random moment or at a crash point (base/crash_point.h), and started again with other
+ * options. Then each key holds a number that is at least the last one acknowledged and at most the
+ * last one sent, and all of its value; two keys that are written by one MULTI hold the same; and a
+ * counter that all of them increment is at least the number of acknowledged increments and at most
+ * the number sent. What has been found counts as acknowledged from then on: it must not go away
+ * either.
  *
  * CRASH_ROUNDS sets the number of rounds, PERIGEE_SEED the seed.
  */
@@ -21,16 +23,35 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/crash_point.h"
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "server/server_process.h"
 
-enum { CLIENTS = 8, KEYS = 16, BATCH_MAX = 16, ROUNDS_DEFAULT = 5, KILL_MS_MAX = 300 };
+enum {
+    CLIENTS = 8,
+    KEYS = 16,
+    BATCH_MAX = 16,
+    ROUNDS_DEFAULT = 50,
+    ROUNDS_FOLDER = 25,  /* then with a new folder */
+    ROUNDS_LOSING = 20,  /* at most, until something is lost that was not promised */
+    ROUNDS_ORDERLY = 10, /* of those that kill, one that stops */
+    KILL_MS_MAX = 200,   /* when a moment is chosen */
+    POINT_MS_MAX = 500,  /* how long a crash point is waited for */
+    LONG_ONE_OF = 64,    /* values */
+    LONG_BYTES_MAX = 60000,
+    COMMAND_BYTES_MAX = 256 + LONG_BYTES_MAX,
+    POINTS_MAX = 32,
+    OPTIONS_MAX = 24,
+};
+
+/* ---------------------------------------------------------------- the writers */
 
 /* What a client knows of one number that it writes. */
 struct slot {
@@ -47,6 +68,7 @@ struct writer {
     uint64_t next;
     bool wrong; /* a reply that nobody expects */
     char wrong_reply[128];
+    unsigned *lost; /* counts what is not as it must be; NULL: that fails the test */
 };
 
 /* Of what one batch consists: the slot that each command writes, and what. */
@@ -57,10 +79,23 @@ struct command {
     char last;      /* the first letter of the last of them */
 };
 
-static unsigned rounds(void)
+/* The dots behind a number: few values are long. */
+static size_t padding_of(uint64_t value)
 {
-    const char *text = getenv("CRASH_ROUNDS");
-    return text && atoi(text) > 0 ? (unsigned)atoi(text) : ROUNDS_DEFAULT;
+    return value % LONG_ONE_OF == 0 ? (size_t)(value * 7919 % LONG_BYTES_MAX) : 0;
+}
+
+static size_t set_make(char *out, size_t room, unsigned writer, unsigned key, uint64_t value)
+{
+    char name[64], number[32];
+    size_t padding = padding_of(value);
+    int name_size = snprintf(name, sizeof name, "key:%u:%u", writer, key);
+    int size = snprintf(number, sizeof number, "%llu", (unsigned long long)value);
+    size_t made = (size_t)snprintf(out, room, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%zu\r\n%s",
+                                   name_size, name, (size_t)size + padding, number);
+    memset(out + made, '.', padding);
+    memcpy(out + made + padding, "\r\n", 2);
+    return made + padding + 2;
 }
 
 static size_t command_make(struct writer *writer, char *out, size_t room, struct command *command)
@@ -80,7 +115,7 @@ static size_t command_make(struct writer *writer, char *out, size_t room, struct
                                 writer->number, shown, writer->number, shown);
     }
     *command = (struct command){&writer->keys[key], value, 1, '+'};
-    return (size_t)snprintf(out, room, "SET key:%u:%u %llu\r\n", writer->number, key, shown);
+    return set_make(out, room, writer->number, key, value);
 }
 
 /* Reads one command's reply; false when the connection is gone, or the reply is wrong. */
@@ -97,8 +132,26 @@ static bool reply_read(struct writer *writer, struct server_client *client,
             return false;
         }
     }
-    command->slot->acknowledged = command->value;
+    if (command->slot == &writer->count)
+        writer->count.acknowledged++; /* one sent in an earlier life may never have arrived */
+    else
+        command->slot->acknowledged = command->value;
     return true;
+}
+
+static bool batch_run(struct writer *writer, struct server_client *client, char *text)
+{
+    struct command commands[BATCH_MAX];
+    unsigned count = 1 + (unsigned)random_below(&writer->random, BATCH_MAX);
+    size_t size = 0;
+    for (unsigned n = 0; n < count; n++) {
+        size += command_make(writer, text + size, COMMAND_BYTES_MAX, &commands[n]);
+        commands[n].slot->sent = commands[n].value;
+    }
+    bool going = server_client_send(client, text, size);
+    for (unsigned n = 0; n < count && going; n++)
+        going = reply_read(writer, client, &commands[n]);
+    return going;
 }
 
 /* Writes until the server is gone. */
@@ -106,35 +159,44 @@ static void *writer_run(void *arg)
 {
     struct writer *writer = arg;
     struct server_client client;
-    struct command commands[BATCH_MAX];
-    char text[BATCH_MAX * 128];
-    server_client_open(&client, writer->server);
-    for (bool going = true; going;) {
-        unsigned count = 1 + (unsigned)random_below(&writer->random, BATCH_MAX);
-        size_t size = 0;
-        for (unsigned n = 0; n < count; n++) {
-            size += command_make(writer, text + size, sizeof text - size, &commands[n]);
-            commands[n].slot->sent = commands[n].value;
-        }
-        going = server_client_send(&client, text, size);
-        for (unsigned n = 0; n < count && going; n++)
-            going = reply_read(writer, &client, &commands[n]);
-    }
+    if (!server_client_open(&client, writer->server))
+        return NULL;
+    char *text = malloc((size_t)BATCH_MAX * COMMAND_BYTES_MAX);
+    while (text != NULL && batch_run(writer, &client, text))
+        ;
+    free(text);
     server_client_close(&client);
     return NULL;
 }
+
+/* ---------------------------------------------------------------- what is found */
 
 static uint64_t number_of(const char *reply)
 {
     return reply ? strtoull(reply, NULL, 10) : 0;
 }
 
-static void slot_check(struct slot *slot, const char *name, uint64_t found)
+static void slot_check(struct slot *slot, const char *name, uint64_t found, unsigned *lost)
 {
-    if (found < slot->acknowledged || found > slot->sent)
+    bool right = found >= slot->acknowledged && found <= slot->sent;
+    if (!right && lost != NULL)
+        ++*lost;
+    else if (!right)
         fail_msg("%s holds %llu: acknowledged %llu, sent %llu", name, (unsigned long long)found,
                  (unsigned long long)slot->acknowledged, (unsigned long long)slot->sent);
     slot->acknowledged = slot->sent = found;
+}
+
+static void key_check(struct writer *writer, struct server_client *client, unsigned key)
+{
+    char command[64], number[32];
+    snprintf(command, sizeof command, "GETRANGE key:%u:%u 0 19", writer->number, key);
+    uint64_t found = number_of(server_client_ask(client, command));
+    slot_check(&writer->keys[key], command, found, writer->lost);
+    snprintf(command, sizeof command, "STRLEN key:%u:%u", writer->number, key);
+    size_t size =
+        found == 0 ? 0 : (size_t)snprintf(number, sizeof number, "%llu", (unsigned long long)found);
+    assert_int_equal(number_of(server_client_ask(client, command) + 1), size + padding_of(found));
 }
 
 static void writer_check(struct writer *writer, struct server_client *client)
@@ -142,16 +204,14 @@ static void writer_check(struct writer *writer, struct server_client *client)
     char command[64];
     if (writer->wrong)
         fail_msg("a client was told: %s", writer->wrong_reply);
-    for (unsigned key = 0; key < KEYS; key++) {
-        snprintf(command, sizeof command, "GET key:%u:%u", writer->number, key);
-        slot_check(&writer->keys[key], command, number_of(server_client_ask(client, command)));
-    }
+    for (unsigned key = 0; key < KEYS; key++)
+        key_check(writer, client, key);
     snprintf(command, sizeof command, "GET left:%u", writer->number);
     uint64_t left = number_of(server_client_ask(client, command));
     snprintf(command, sizeof command, "GET right:%u", writer->number);
     uint64_t right = number_of(server_client_ask(client, command));
     assert_int_equal(left, right);
-    slot_check(&writer->pair, "the pair", left);
+    slot_check(&writer->pair, "the pair", left, writer->lost);
 }
 
 /* The counter is everybody's: the sums of what they know bound it. */
@@ -163,8 +223,88 @@ static void count_check(struct writer *writers, struct server_client *client)
         all.acknowledged += writers[n].count.acknowledged;
         writers[n].count = (struct slot){0, 0};
     }
-    slot_check(&all, "GET count", number_of(server_client_ask(client, "GET count")));
+    slot_check(&all, "GET count", number_of(server_client_ask(client, "GET count")),
+               writers[0].lost);
     writers[0].count = all;
+}
+
+static void all_check(struct writer *writers, const struct server_process *server)
+{
+    struct server_client client;
+    assert_true(server_client_open(&client, server));
+    for (unsigned n = 0; n < CLIENTS; n++)
+        writer_check(&writers[n], &client);
+    count_check(writers, &client);
+    server_client_close(&client);
+}
+
+/* ---------------------------------------------------------------- options */
+
+/* What is rolled at each start. */
+struct rolled {
+    const char *name;
+    const char *values[6];
+};
+
+static const struct rolled rolled_options[] = {
+    {"--durability", {"commit", "interval"}},
+    {"--workers", {"1", "2", "4"}},
+};
+
+static void options_roll(struct random *random, const char **options)
+{
+    size_t count = 0;
+    options[count++] = "--log_level";
+    options[count++] = "error";
+    for (size_t n = 0; n < sizeof rolled_options / sizeof *rolled_options; n++) {
+        const struct rolled *rolled = &rolled_options[n];
+        unsigned values = 0;
+        while (values < 6 && rolled->values[values] != NULL)
+            values++;
+        options[count++] = rolled->name;
+        options[count++] = rolled->values[random_below(random, values)];
+    }
+    options[count] = NULL;
+}
+
+/* ---------------------------------------------------------------- crash points */
+
+struct point {
+    unsigned armed, hit;
+};
+
+/* "name:pass". What happens for each block has many passes to choose from. */
+static void point_choose(struct random *random, unsigned number, char *out, size_t size)
+{
+    const char *name = crash_point_name(number);
+    uint64_t most = strncmp(name, "wal.block.", 10) == 0 ? 400 : 3;
+    snprintf(out, size, "%s:%llu", name, (unsigned long long)(1 + random_below(random, most)));
+}
+
+static unsigned point_count(void)
+{
+    unsigned count = 0;
+    while (crash_point_name(count) != NULL)
+        count++;
+    assert_true(count <= POINTS_MAX);
+    return count;
+}
+
+/* ---------------------------------------------------------------- rounds */
+
+struct game {
+    struct writer writers[CLIENTS];
+    struct random random;
+    struct server_process server;
+    struct point points[POINTS_MAX];
+    char folder[256];
+    const char *options[OPTIONS_MAX];
+};
+
+static unsigned rounds(void)
+{
+    const char *text = getenv("CRASH_ROUNDS");
+    return text && atoi(text) > 0 ? (unsigned)atoi(text) : ROUNDS_DEFAULT;
 }
 
 static void sleep_ms(uint64_t ms)
@@ -173,92 +313,158 @@ static void sleep_ms(uint64_t ms)
     nanosleep(&time, NULL);
 }
 
-/* Lets the writers write and ends the server by the signal at some moment of it. */
-static int round_run(struct writer *writers, struct server_process *server, uint64_t after_ms,
-                     int signal_number)
+static void folder_begin(struct game *game)
+{
+    memset(game->writers, 0, sizeof game->writers);
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        game->writers[n].number = n;
+        random_create(&game->writers[n].random, random_next(&game->random));
+    }
+    server_folder_make(game->folder);
+}
+
+/* Lets the writers write until the server has ended by itself, or ends it by the signal when the
+ * time is over. True when it ended by itself. */
+static bool load_run(struct game *game, uint64_t for_ms, int signal_number)
 {
     pthread_t threads[CLIENTS];
     for (unsigned n = 0; n < CLIENTS; n++) {
-        writers[n].server = server;
-        assert_int_equal(pthread_create(&threads[n], NULL, writer_run, &writers[n]), 0);
+        game->writers[n].server = &game->server;
+        assert_int_equal(pthread_create(&threads[n], NULL, writer_run, &game->writers[n]), 0);
     }
-    sleep_ms(after_ms);
-    server_process_signal(server, signal_number);
+    bool ended = false;
+    for (uint64_t ms = 0; !(ended = server_process_ended(&game->server)) && ms < for_ms; ms++)
+        sleep_ms(1);
+    if (!ended)
+        server_process_signal(&game->server, signal_number);
     for (unsigned n = 0; n < CLIENTS; n++)
         pthread_join(threads[n], NULL);
-    return server_process_wait(server);
+    return ended;
 }
 
-static void all_check(struct writer *writers, const struct server_process *server)
+static void life_print(const struct game *game, const char *end)
 {
-    struct server_client client;
-    server_client_open(&client, server);
-    for (unsigned n = 0; n < CLIENTS; n++)
-        writer_check(&writers[n], &client);
-    count_check(writers, &client);
-    server_client_close(&client);
+    for (unsigned n = 2; game->options[n] != NULL; n += 2)
+        printf("%s=%s ", game->options[n] + 2, game->options[n + 1]);
+    printf("ended by %s\n", end);
+    fflush(stdout);
 }
 
-static void writers_create(struct writer *writers, struct random *random)
+/* A life that a crash point ends, or else the end of our patience. */
+static void life_to_point(struct game *game, unsigned number)
 {
-    memset(writers, 0, CLIENTS * sizeof *writers);
-    for (unsigned n = 0; n < CLIENTS; n++) {
-        writers[n].number = n;
-        random_create(&writers[n].random, random_next(random));
-    }
+    char point[64];
+    point_choose(&game->random, number, point, sizeof point);
+    options_roll(&game->random, game->options);
+    bool hit = !server_process_start_armed(&game->server, game->folder, game->options, point) ||
+               load_run(game, POINT_MS_MAX, SIGKILL);
+    assert_int_equal(server_process_wait(&game->server), -SIGKILL);
+    life_print(game, hit ? point : "nothing hit");
+    game->points[number].armed++;
+    game->points[number].hit += hit;
 }
 
-static void rounds_run(const char *durability, int signal_number, int status_wanted)
+/* A life that begins with a look at what the last one left, and ends by a signal under load. */
+static void life_to_signal(struct game *game, int signal_number)
 {
-    struct writer *writers = calloc(CLIENTS, sizeof *writers);
-    struct server_process server;
-    struct random random;
-    char folder[256];
-    const char *const options[] = {"--durability", durability, "--workers", "2",
-                                   "--log_level",  "warn",     NULL};
-    assert_non_null(writers);
-    random_create(&random, test_seed());
-    writers_create(writers, &random);
-    server_folder_make(folder);
+    options_roll(&game->random, game->options);
+    server_process_start(&game->server, game->folder, game->options);
+    all_check(game->writers, &game->server);
+    load_run(game, random_below(&game->random, KILL_MS_MAX), signal_number);
+    life_print(game, signal_number == SIGKILL ? "a kill" : "a stop");
+    assert_int_equal(server_process_wait(&game->server), signal_number == SIGKILL ? -SIGKILL : 0);
+}
+
+/* A last look, and an orderly stop. */
+static void folder_end(struct game *game)
+{
+    options_roll(&game->random, game->options);
+    server_process_start(&game->server, game->folder, game->options);
+    all_check(game->writers, &game->server);
+    server_process_signal(&game->server, SIGTERM);
+    assert_int_equal(server_process_wait(&game->server), 0);
+    server_folder_remove(game->folder);
+}
+
+static void points_print(const struct game *game, unsigned count)
+{
+    for (unsigned n = 0; n < count; n++)
+        printf("%-30s armed %3u times, hit %3u\n", crash_point_name(n), game->points[n].armed,
+               game->points[n].hit);
+    fflush(stdout);
+}
+
+/* Every second round has a crash point, in turn, beginning with one that the seed chooses. */
+static void what_was_acknowledged_survives_a_kill_at_any_moment_and_at_every_point(void **state)
+{
+    (void)state;
+    struct game *game = calloc(1, sizeof *game);
+    assert_non_null(game);
+    random_create(&game->random, test_seed());
+    unsigned points = point_count(), next = (unsigned)random_below(&game->random, points);
+    folder_begin(game);
     for (unsigned round = 0; round < rounds(); round++) {
-        server_process_start(&server, folder, options);
-        all_check(writers, &server);
-        uint64_t after_ms = random_below(&random, KILL_MS_MAX);
-        assert_int_equal(round_run(writers, &server, after_ms, signal_number), status_wanted);
+        if (round % 2 == 0)
+            life_to_point(game, next++ % points);
+        life_to_signal(game, round % ROUNDS_ORDERLY == ROUNDS_ORDERLY - 1 ? SIGTERM : SIGKILL);
+        if (round % ROUNDS_FOLDER == ROUNDS_FOLDER - 1) {
+            folder_end(game);
+            folder_begin(game);
+        }
     }
-    server_process_start(&server, folder, options);
-    all_check(writers, &server);
-    server_process_signal(&server, SIGTERM);
-    assert_int_equal(server_process_wait(&server), 0);
-    server_folder_remove(folder);
-    free(writers);
+    folder_end(game);
+    points_print(game, points);
+    free(game);
 }
 
-static void what_was_acknowledged_survives_a_kill(void **state)
+/* At `none` nothing else is promised. */
+static void an_orderly_stop_under_load_loses_nothing_at_the_lowest_level(void **state)
 {
     (void)state;
-    rounds_run("commit", SIGKILL, -SIGKILL);
+    static const char *const options[] = {"--durability", "none", "--log_level", "error", NULL};
+    struct game *game = calloc(1, sizeof *game);
+    assert_non_null(game);
+    random_create(&game->random, test_seed());
+    folder_begin(game);
+    for (unsigned round = 0; round < 3; round++) {
+        server_process_start(&game->server, game->folder, options);
+        all_check(game->writers, &game->server);
+        load_run(game, random_below(&game->random, KILL_MS_MAX), SIGTERM);
+        assert_int_equal(server_process_wait(&game->server), 0);
+    }
+    folder_end(game);
+    free(game);
 }
 
-static void what_the_system_has_survives_a_kill_under_interval(void **state)
+/* So this test would notice. */
+static void a_kill_at_the_lowest_level_loses_what_was_acknowledged(void **state)
 {
     (void)state;
-    rounds_run("interval", SIGKILL, -SIGKILL);
-}
-
-static void an_orderly_stop_under_load_loses_nothing_at_any_level(void **state)
-{
-    (void)state;
-    rounds_run("commit", SIGTERM, 0);
-    rounds_run("none", SIGTERM, 0);
+    static const char *const options[] = {"--durability", "none", "--log_level", "error", NULL};
+    struct game *game = calloc(1, sizeof *game);
+    unsigned lost = 0;
+    assert_non_null(game);
+    random_create(&game->random, test_seed());
+    folder_begin(game);
+    for (unsigned n = 0; n < CLIENTS; n++)
+        game->writers[n].lost = &lost;
+    for (unsigned round = 0; round < ROUNDS_LOSING && lost == 0; round++) {
+        server_process_start(&game->server, game->folder, options);
+        all_check(game->writers, &game->server);
+        load_run(game, 50 + random_below(&game->random, KILL_MS_MAX), SIGKILL);
+        assert_int_equal(server_process_wait(&game->server), -SIGKILL);
+    }
+    folder_end(game);
+    assert_true(lost > 0);
+    free(game);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_acknowledged_survives_a_kill),
-        cmocka_unit_test(what_the_system_has_survives_a_kill_under_interval),
-        cmocka_unit_test(an_orderly_stop_under_load_loses_nothing_at_any_level),
+        cmocka_unit_test(what_was_acknowledged_survives_a_kill_at_any_moment_and_at_every_point),
+        cmocka_unit_test(an_orderly_stop_under_load_loses_nothing_at_the_lowest_level),
+        cmocka_unit_test(a_kill_at_the_lowest_level_loses_what_was_acknowledged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

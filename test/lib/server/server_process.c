@@ -58,8 +58,8 @@ static void process_run(const char *path, const char *const *options, int out)
     _exit(127);
 }
 
-void server_process_start(struct server_process *server, const char *path,
-                          const char *const *options)
+bool server_process_start_armed(struct server_process *server, const char *path,
+                                const char *const *options, const char *crash_point)
 {
     int ends[2];
     must(getenv("TEST_PERIGEE") != NULL, "TEST_PERIGEE is not set");
@@ -68,16 +68,34 @@ void server_process_start(struct server_process *server, const char *path,
     must(server->pid >= 0, "fork");
     if (server->pid == 0) {
         close(ends[0]);
+        if (crash_point != NULL)
+            setenv("PERIGEE_CRASH_POINT", crash_point, 1);
         process_run(path, options, ends[1]);
     }
     close(ends[1]);
     FILE *out = fdopen(ends[0], "r");
     must(out != NULL, "fdopen");
-    must(fgets(server->ready, sizeof server->ready, out) != NULL, "the server did not get ready");
+    bool ready = fgets(server->ready, sizeof server->ready, out) != NULL;
     fclose(out);
+    if (!ready)
+        return false;
     const char *port = strstr(server->ready, "listening on 127.0.0.1:");
     must(port != NULL, server->ready);
     server->port = (unsigned)atoi(port + strlen("listening on 127.0.0.1:"));
+    return true;
+}
+
+void server_process_start(struct server_process *server, const char *path,
+                          const char *const *options)
+{
+    must(server_process_start_armed(server, path, options, NULL), "the server did not get ready");
+}
+
+bool server_process_ended(const struct server_process *server)
+{
+    siginfo_t info = {.si_pid = 0};
+    must(waitid(P_PID, (id_t)server->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0, "waitid");
+    return info.si_pid != 0;
 }
 
 void server_process_signal(const struct server_process *server, int number)
@@ -92,7 +110,7 @@ int server_process_wait(struct server_process *server)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-void server_client_open(struct server_client *client, const struct server_process *server)
+bool server_client_open(struct server_client *client, const struct server_process *server)
 {
     int on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -101,8 +119,13 @@ void server_client_open(struct server_client *client, const struct server_proces
     client->begin = client->end = 0;
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     must(client->fd >= 0, "socket");
-    must(connect(client->fd, (struct sockaddr *)&address, sizeof address) == 0, "connect");
+    if (connect(client->fd, (struct sockaddr *)&address, sizeof address) != 0) {
+        must(errno == ECONNREFUSED || errno == ECONNRESET, "connect");
+        close(client->fd);
+        return false;
+    }
     setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return true;
 }
 
 void server_client_close(struct server_client *client)

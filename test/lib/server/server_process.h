@@ -27,6 +27,14 @@ void server_folder_remove(const char *path);
 void server_process_start(struct server_process *server, const char *path,
                           const char *const *options);
 
+/* The same with a crash point armed ("name:pass", base/crash_point.h); false when it died before it
+ * was ready: then it remains to be waited for. */
+bool server_process_start_armed(struct server_process *server, const char *path,
+                                const char *const *options, const char *crash_point);
+
+/* Whether it has ended by itself; it remains to be waited for. */
+bool server_process_ended(const struct server_process *server);
+
 /* Sends the signal. */
 void server_process_signal(const struct server_process *server, int number);
 
@@ -40,7 +48,8 @@ struct server_client {
     char buffer[4096];
 };
 
-void server_client_open(struct server_client *client, const struct server_process *server);
+/* False when nobody listens there any more; then there is nothing to close. */
+bool server_client_open(struct server_client *client, const struct server_process *server);
 void server_client_close(struct server_client *client);
 
 /* Sends all of it; false when the connection is gone. */
