@@ -105,7 +105,9 @@ static int make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes)
         return diag_set(ERROR_LOG_FAILED, "no checkpoint is made after the log has failed: %s",
                         wal_failure(wal));
     /* What had been committed when it was asked for belongs to it. */
-    int rc = wal_wait_durable(wal, wal_clock(wal));
+    int rc = checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_LATEST)
+                 ? 0
+                 : wal_wait_durable(wal, wal_clock(wal));
     if (rc != 0)
         return rc;
     pace_begin(checkpoint);
@@ -256,6 +258,8 @@ static void sweep(struct checkpoint *checkpoint)
 /* Ends rows whose tombstones are in the bodies, and waits. With the mutex. */
 static void idle(struct checkpoint *checkpoint)
 {
+    checkpoint->idles++;
+    pthread_cond_broadcast(&checkpoint->ended);
     pthread_mutex_unlock(&checkpoint->mutex);
     txn_collect(checkpoint->worker->txn, COLLECT_ROWS);
     pthread_mutex_lock(&checkpoint->mutex);
@@ -385,6 +389,17 @@ void db__checkpoint_dropped(struct db *db)
     pthread_mutex_lock(&checkpoint->mutex);
     checkpoint->dropped = true;
     pthread_cond_signal(&checkpoint->wake);
+    pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+void db__checkpoint_wait_idle(struct db *db)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    pthread_mutex_lock(&checkpoint->mutex);
+    uint64_t before = checkpoint->idles;
+    pthread_cond_signal(&checkpoint->wake);
+    while (checkpoint->idles == before)
+        pthread_cond_wait(&checkpoint->ended, &checkpoint->mutex);
     pthread_mutex_unlock(&checkpoint->mutex);
 }
 

@@ -39,6 +39,7 @@ struct checkpoint {
     pthread_cond_t wake, ended;
     _Atomic bool stop;
     uint64_t requested, finished; /* tickets */
+    uint64_t idles;               /* how often it has found nothing to do */
     bool dropped;                 /* some store has been dropped */
     struct db_checkpoint_stats stats;
     uint64_t began_ns; /* of the present one */
@@ -73,6 +74,9 @@ int db__checkpoint_start(struct db *db, const struct db_options *options,
 
 /* Ends the thread, and what it is doing, and frees. Nothing may be asked for any more. */
 void db__checkpoint_stop(struct db *db);
+
+/* Blocks until there is nothing to do: for tests, which want merges to have ended. */
+void db__checkpoint_wait_idle(struct db *db);
 
 /* A store has been marked as dropped: lets go of it soon. Any thread. */
 void db__checkpoint_dropped(struct db *db);

@@ -329,8 +329,10 @@ static int snapshot_begin(struct round *round, struct txn **out)
     struct txn_options options = {
         .level = TXN_SNAPSHOT, .readonly = true, .durable = !latest, .latest = latest};
     int rc = 0;
-    if (checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_TAKE_FIRST))
+    if (checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_TAKE_FIRST)) {
         rc = changes_take(round);
+        nanosleep(&(struct timespec){.tv_nsec = RETURN_WAIT_NS}, NULL);
+    }
     if (rc == 0)
         rc = txn_open(checkpoint->worker->txn, &options, out);
     if (rc != 0)

@@ -41,6 +41,8 @@ int db_fixture_start(struct db_fixture *f, bool skip_flush)
 {
     f->db = NULL;
     f->io = disk_io(f->disk);
+    if (f->wrap != NULL)
+        f->io = f->wrap(f->io);
     struct db_options options = {.io = f->io,
                                  .clock = clock_system(),
                                  .durability = WAL_DURABILITY_COMMIT,

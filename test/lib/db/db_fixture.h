@@ -22,6 +22,7 @@ struct db_fixture {
     struct db *db;
     struct db_open_stats stats;
     struct db_worker *workers[DB_FIXTURE_WORKERS];
+    struct io *(*wrap)(struct io *io); /* puts something between database and disk at each start */
 };
 
 /* An empty database; ended by _close. Both assert. */
