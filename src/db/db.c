@@ -4,11 +4,12 @@
  * Opening, recovery, workers, stores.
  *
  * Recovery: what the last checkpoint has written is loaded into the heads (checkpoint_load.c); the
- * log is replayed on top, each record into the store that its space id and incarnation name, which
- * is made when it is met first, but for records that a checkpoint has covered; the rows that come
- * from the log are those that the next checkpoint has to write; tombstones that need not be written
- * are unlinked; the catalog is read; the trees of its indexes are made and filled; stores that no
- * row of the catalog knows (dropped or truncated spaces) are freed.
+ * log is replayed on top (db_replay.c), each record into the store that its space id and
+ * incarnation name, which is made when it is met first, but for records that a checkpoint has
+ * covered; the rows that come from the log are those that the next checkpoint has to write;
+ * tombstones that need not be written are unlinked; the catalog is read; the trees of its indexes
+ * are made and filled; stores that no row of the catalog knows (dropped or truncated spaces) are
+ * freed.
  */
 #include "db/db_private.h"
 
@@ -19,6 +20,7 @@
 #include "base/error.h"
 #include "codec/mp.h"
 #include "db/checkpoint_private.h"
+#include "db/db_replay.h"
 
 static struct store **store_bucket(struct db *db, uint32_t id)
 {
@@ -80,53 +82,6 @@ void db__store_release(struct store *store, struct tree_thread *thread)
 {
     if (atomic_fetch_sub(&store->references, 1) == 1)
         db__store_delete(store, thread);
-}
-
-struct replay {
-    struct db *db;
-    struct store *last;
-    uint64_t rows;
-};
-
-static int replay_store(struct replay *replay, const struct txn_redo *redo, struct store **out)
-{
-    struct store *store = replay->last;
-    if (store == NULL || store->head.id != redo->head_id ||
-        store->head.incarnation != redo->head_incarnation)
-        store = db__store_find(replay->db, redo->head_id, redo->head_incarnation);
-    if (store == NULL) {
-        int rc = db__store_make(replay->db, &replay->db->boot, redo->head_id,
-                                redo->head_incarnation, &store);
-        if (rc != 0)
-            return rc;
-    }
-    replay->last = *out = store;
-    return 0;
-}
-
-static int replay_record(uint64_t ts, const void *body, size_t size, void *arg)
-{
-    struct replay *replay = arg;
-    const char *data = body, *end = data + size;
-    struct txn_redo redo;
-    int rc;
-    while ((rc = txn_redo_next(&data, end, &redo)) == 0) {
-        struct store *store;
-        if ((rc = replay_store(replay, &redo, &store)) != 0)
-            return rc;
-        if (ts <= store->k)
-            continue;
-        struct row *row;
-        rc = txn_replay_row(&replay->db->boot, &store->head, ts, redo.key, redo.key_size, redo.data,
-                            redo.size, redo.data == NULL, &row);
-        if (rc == 0 && row != NULL)
-            rc = txn_changes_add(&replay->db->replayed, &store->head, row);
-        if (rc != 0)
-            return diag_set(rc, "no memory to replay the log; memory in use: %zu bytes",
-                            heap_used_bytes(replay->db->heap));
-        replay->rows++;
-    }
-    return rc == ERROR_END ? 0 : rc;
 }
 
 static int system_stores_make(struct db *db)
@@ -272,6 +227,19 @@ static void db_free(struct db *db)
     free(db);
 }
 
+/* Opens the log and puts what it says into the heads. */
+static int log_replay(struct db *db, const struct wal_options *options, unsigned threads,
+                      struct db_open_stats *stats)
+{
+    struct replay *replay;
+    int rc = db__replay_new(db, threads, &replay);
+    if (rc != 0)
+        return rc;
+    rc = wal_open(options, db__replay_record, replay, &stats->log, &db->wal);
+    int ended = db__replay_end(replay, &db->replayed, &stats->rows);
+    return rc != 0 ? rc : ended;
+}
+
 static int open_parts(struct db *db, const struct db_options *options, struct db_open_stats *stats)
 {
     int rc = heap_new(options->memory_max, &db->heap);
@@ -291,11 +259,13 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
                               .first_segment = db->loaded.first_segment,
                               .on_advance = options->on_advance,
                               .arg = options->arg,
+                              .segment_bytes = options->log_segment_bytes,
+                              .archive = options->log_archive,
+                              .compression = options->log_compression,
+                              .clock = options->clock,
                               .skip_flush = options->skip_flush};
-    struct replay replay = {.db = db};
-    if ((rc = wal_open(&wal, replay_record, &replay, &stats->log, &db->wal)) != 0)
+    if ((rc = log_replay(db, &wal, options->replay_threads, stats)) != 0)
         return rc;
-    stats->rows = replay.rows;
     if (stats->log.clock < db->loaded.clock)
         return diag_set(
             ERROR_CORRUPT,

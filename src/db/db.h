@@ -37,6 +37,10 @@ struct db_options {
     void (*on_advance)(void *arg); /* see wal.h; also called when a checkpoint has ended */
     void *arg;
     struct db_checkpoint_options checkpoint;
+    unsigned replay_threads;    /* 0: as many as the process has cores, at most 8 */
+    uint64_t log_segment_bytes; /* these three as in wal.h */
+    struct io *log_archive;
+    bool log_compression;
     bool skip_flush; /* only for the test that proves that the crash test sees a missing flush */
 };
 
