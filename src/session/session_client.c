@@ -46,6 +46,27 @@ static const char *text_or_empty(const char *text)
     return text ? text : "";
 }
 
+/* As Redis has them: P listens to channels, b waits, x is in MULTI. */
+static void flags_put(const struct session_about *about, char out[5])
+{
+    size_t size = 0;
+    if (load_relaxed(&about->channels) + load_relaxed(&about->patterns) > 0)
+        out[size++] = 'P';
+    if (load_relaxed(&about->waits))
+        out[size++] = 'b';
+    if (load_relaxed(&about->queued) >= 0)
+        out[size++] = 'x';
+    if (size == 0)
+        out[size++] = 'N';
+    out[size] = 0;
+}
+
+/* Of interactive transactions. */
+static const char *transaction_state(const struct session_about *about)
+{
+    return load_relaxed(&about->open) ? "open" : load_relaxed(&about->failed) ? "failed" : "none";
+}
+
 /* Appends the line of CLIENT LIST. Under the service's mutex. */
 static void about_put(const struct session *session, uint64_t now_ms, struct mp_buffer *out)
 {
@@ -53,7 +74,8 @@ static void about_put(const struct session *session, uint64_t now_ms, struct mp_
     const struct session_command *command = load_relaxed(&about->command);
     uint64_t active = load_relaxed(&about->active_ms);
     int queued = load_relaxed(&about->queued);
-    char numbers[512];
+    char numbers[512], flags[5];
+    flags_put(about, flags);
     int size =
         snprintf(numbers, sizeof numbers, "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=", about->id,
                  about->address, about->local_address, about->fd);
@@ -61,12 +83,13 @@ static void about_put(const struct session *session, uint64_t now_ms, struct mp_
     mp_put_raw(out, text_or_empty(about->name), strlen(text_or_empty(about->name)));
     size = snprintf(numbers, sizeof numbers,
                     " age=%" PRIu64 " idle=%" PRIu64
-                    " flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d watch=%" PRIu64
+                    " flags=%s db=0 sub=%u psub=%u ssub=0 multi=%d watch=%" PRIu64
                     " qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 "
                     "tot-mem=0 events=r cmd=%s "
                     "user=default redir=-1 resp=%d lib-name=",
                     now_ms > about->created_ms ? (now_ms - about->created_ms) / 1000 : 0,
-                    now_ms > active ? (now_ms - active) / 1000 : 0, queued >= 0 ? "x" : "N", queued,
+                    now_ms > active ? (now_ms - active) / 1000 : 0, flags,
+                    load_relaxed(&about->channels), load_relaxed(&about->patterns), queued,
                     load_relaxed(&about->watched), command ? command->name : "NULL",
                     load_relaxed(&about->resp));
     mp_put_raw(out, numbers, (size_t)size);
@@ -74,7 +97,8 @@ static void about_put(const struct session *session, uint64_t now_ms, struct mp_
     mp_put_raw(out, " lib-ver=", 9);
     mp_put_raw(out, text_or_empty(about->library_version),
                strlen(text_or_empty(about->library_version)));
-    mp_put_raw(out, "\n", 1);
+    size = snprintf(numbers, sizeof numbers, " txn=%s\n", transaction_state(about));
+    mp_put_raw(out, numbers, (size_t)size);
 }
 
 static int about_reply(struct session *session, struct mp_buffer *text)

@@ -16,6 +16,7 @@
 #include "redis/redis_glob.h"
 #include "redis/redis_value.h"
 #include "session/session_internal.h"
+#include "txn/lock.h"
 
 static const char REDIS_VERSION[] = "7.2.0";
 
@@ -146,13 +147,6 @@ static void info_perigee(struct service *service, struct mp_buffer *out)
     line(out, "workers:%u", service->options.worker_max);
     for (size_t n = 0; n < service->options.variant_count; n++)
         line(out, "%s:%s", service->options.variants[n].name, service->options.variants[n].value);
-    struct txn_stats txn;
-    txn_stats_get(db_txn_system(service->options.db), &txn);
-    line(out, "txn_commits:%" PRIu64, txn.commits);
-    line(out, "txn_rollbacks:%" PRIu64, txn.rollbacks);
-    line(out, "txn_conflicts:%" PRIu64, txn.conflicts);
-    line(out, "txn_retries:%" PRIu64, txn.retries);
-    line(out, "txn_gate_entries:%" PRIu64, txn.gate_entries);
     struct wal_stats wal;
     wal_stats_get(service->wal, &wal);
     line(out, "wal_blocks:%" PRIu64, wal.blocks);
@@ -163,15 +157,42 @@ static void info_perigee(struct service *service, struct mp_buffer *out)
     line(out, "wal_failure:%s", wal_failure(service->wal));
 }
 
+static void info_transactions(struct service *service, struct mp_buffer *out)
+{
+    struct txn_system *system = db_txn_system(service->options.db);
+    struct txn_stats txn;
+    struct lock_stats lock;
+    txn_stats_get(system, &txn);
+    lock_stats_get(txn_system_locks(system), &lock);
+    line(out, "txn_commits:%" PRIu64, txn.commits);
+    line(out, "txn_rollbacks:%" PRIu64, txn.rollbacks);
+    line(out, "txn_conflicts:%" PRIu64, txn.conflicts);
+    line(out, "txn_retries:%" PRIu64, txn.retries);
+    line(out, "txn_gate_entries:%" PRIu64, txn.gate_entries);
+    for (unsigned cause = 0; cause < TXN_CAUSE_MAX; cause++)
+        line(out, "txn_aborts_%s:%" PRIu64, txn_cause_name(cause), txn.aborts[cause]);
+    line(out, "txn_open:%" PRIu64, txn.open);
+    line(out, "txn_deferred:%" PRIu64, txn.deferred);
+    line(out, "locks_held:%" PRIu64, lock.held);
+    line(out, "locks_waiting:%" PRIu64, lock.waiting);
+    line(out, "locks_waits:%" PRIu64, lock.waits);
+    line(out, "locks_deadlocks:%" PRIu64, lock.deadlocks);
+    line(out, "locks_timeouts:%" PRIu64, lock.timeouts);
+    line(out, "locks_escalations:%" PRIu64, lock.escalations);
+}
+
 static void info_clients(struct service *service, struct mp_buffer *out)
 {
-    unsigned watching = 0;
+    unsigned watching = 0, blocked = 0, listening = 0;
     uint64_t watched = 0;
     pthread_mutex_lock(&service->mutex);
     list_for_each (link, &service->clients) {
-        uint64_t keys = load_relaxed(&list_entry(link, struct session, link)->about.watched);
+        const struct session_about *about = &list_entry(link, struct session, link)->about;
+        uint64_t keys = load_relaxed(&about->watched);
         watching += keys > 0;
         watched += keys;
+        blocked += load_relaxed(&about->waits);
+        listening += load_relaxed(&about->channels) + load_relaxed(&about->patterns) > 0;
     }
     pthread_mutex_unlock(&service->mutex);
     line(out, "connected_clients:%u", load_relaxed(&service->client_count));
@@ -179,9 +200,9 @@ static void info_clients(struct service *service, struct mp_buffer *out)
     line(out, "maxclients:%u", service->limits.clients_max);
     line(out, "client_recent_max_input_buffer:0");
     line(out, "client_recent_max_output_buffer:0");
-    line(out, "blocked_clients:0");
+    line(out, "blocked_clients:%u", blocked);
     line(out, "tracking_clients:0");
-    line(out, "pubsub_clients:0");
+    line(out, "pubsub_clients:%u", listening);
     line(out, "watching_clients:%u", watching);
     line(out, "clients_in_timeout_table:0");
     line(out, "total_watched_keys:%" PRIu64, watched);
@@ -275,8 +296,10 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "evicted_keys:0");
     line(out, "keyspace_hits:0");
     line(out, "keyspace_misses:0");
-    line(out, "pubsub_channels:0");
-    line(out, "pubsub_patterns:0");
+    uint64_t channels = 0, patterns = 0;
+    session__pubsub_counts(service, &channels, &patterns);
+    line(out, "pubsub_channels:%" PRIu64, channels);
+    line(out, "pubsub_patterns:%" PRIu64, patterns);
     line(out, "latest_fork_usec:0");
     line(out, "total_forks:0");
     line(out, "total_error_replies:%" PRIu64, totals.error_count);
@@ -365,12 +388,19 @@ struct section {
 };
 
 static const struct section SECTIONS[] = {
-    {"Server", true, info_server},           {"Perigee", true, info_perigee},
-    {"Clients", true, info_clients},         {"Memory", true, info_memory},
-    {"Persistence", true, info_persistence}, {"Stats", true, info_stats},
-    {"Replication", true, info_replication}, {"CPU", true, info_cpu},
-    {"Modules", true, info_modules},         {"Commandstats", false, info_commandstats},
-    {"Errorstats", true, info_errorstats},   {"Cluster", true, info_cluster},
+    {"Server", true, info_server},
+    {"Perigee", true, info_perigee},
+    {"Transactions", true, info_transactions},
+    {"Clients", true, info_clients},
+    {"Memory", true, info_memory},
+    {"Persistence", true, info_persistence},
+    {"Stats", true, info_stats},
+    {"Replication", true, info_replication},
+    {"CPU", true, info_cpu},
+    {"Modules", true, info_modules},
+    {"Commandstats", false, info_commandstats},
+    {"Errorstats", true, info_errorstats},
+    {"Cluster", true, info_cluster},
     {"Keyspace", true, info_keyspace},
 };
 

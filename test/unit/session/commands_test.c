@@ -159,7 +159,7 @@ static void clients_are_told_apart_and_listed(void **state)
         two,
         "id=1 addr=127.0.0.1:50000 laddr=127.0.0.1:6379 fd=7 name=first age=0 idle=0 flags=N db=0",
         "client list");
-    expect_in(two, "lib-name=mylib lib-ver=\n", "client list id 1");
+    expect_in(two, "lib-name=mylib lib-ver= txn=none\n", "client list id 1");
     assert_null(strstr(session_fixture_text(fixture, two, "client list id 2"), "id=1 "));
     expect_in(two, "cmd=client|info", "client info");
     expect(two, "$0\r\n\r\n", "client list type replica");

@@ -457,6 +457,38 @@ static void a_reply_that_is_not_wanted_is_not_sent_after_waiting_either(void **s
     expect(two, "$1\r\n2\r\n", "get a");
 }
 
+static void who_is_in_a_transaction_or_waits_is_shown(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n+OK\r\n$1\r\n0\r\n", "set b 0\r\nbegin\r\nget b");
+    expect(one, "+OK\r\n", "set a 1");
+    expect(two, "", "set a 2");
+    session_fixture_text(fixture, three, "client list id 1");
+    assert_non_null(strstr(fixture->reply, " flags=N "));
+    assert_non_null(strstr(fixture->reply, " txn=open\n"));
+    session_fixture_text(fixture, three, "client list id 2");
+    assert_non_null(strstr(fixture->reply, " flags=b "));
+    session_fixture_text(fixture, three, "info");
+    assert_non_null(strstr(fixture->reply, "\r\n# Transactions\r\n"));
+    assert_non_null(strstr(fixture->reply, "\r\nblocked_clients:1\r\n"));
+    assert_non_null(strstr(fixture->reply, "\r\ntxn_open:1\r\n"));
+    assert_non_null(strstr(fixture->reply, "\r\nlocks_waiting:1\r\n"));
+    expect(three, "+OK\r\n", "set b 1");
+    expect_error(one, "-CONFLICT ", "commit");
+    expect_take(two, "+OK\r\n");
+    session_fixture_text(fixture, three, "info");
+    assert_non_null(strstr(fixture->reply, "\r\nblocked_clients:0\r\n"));
+    assert_non_null(strstr(fixture->reply, "\r\ntxn_aborts_read:1\r\n"));
+    expect(one, "+OK\r\n$1\r\n1\r\n", "begin\r\nget b");
+    expect(two, "+OK\r\n", "set b 2");
+    expect_error(one, "-CONFLICT ", "set b 3");
+    session_fixture_text(fixture, three, "client list id 1");
+    assert_non_null(strstr(fixture->reply, " txn=failed\n"));
+    expect(one, "+OK\r\n", "rollback");
+    session_fixture_text(fixture, three, "client list id 1");
+    assert_non_null(strstr(fixture->reply, " txn=none\n"));
+}
+
 /* -------------------------------------------------------------------------------------- limits */
 
 static void a_transaction_that_is_idle_for_too_long_is_rolled_back(void **state)
@@ -554,6 +586,7 @@ int main(void)
         TEST(nobody_waits_when_the_connection_is_being_closed),
         TEST(many_wait_and_each_has_its_turn),
         TEST(a_reply_that_is_not_wanted_is_not_sent_after_waiting_either),
+        TEST(who_is_in_a_transaction_or_waits_is_shown),
         TEST(a_transaction_that_is_idle_for_too_long_is_rolled_back),
         TEST(a_transaction_that_is_open_for_too_long_is_rolled_back),
         TEST(a_statement_that_waits_is_given_up_with_its_transaction),
