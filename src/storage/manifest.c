@@ -322,8 +322,8 @@ int manifest_load(struct io *io, struct manifest *manifest)
     int rc = io_open(io, MANIFEST_NAME, IO_READ, &file);
     if (rc != 0)
         return rc;
-    char *data;
-    size_t size;
+    char *data = NULL;
+    size_t size = 0;
     rc = file_read(file, &data, &size);
     io_close(file);
     if (rc != 0)
