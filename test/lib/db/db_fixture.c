@@ -47,6 +47,7 @@ int db_fixture_start(struct db_fixture *f, bool skip_flush)
                                  .clock = clock_system(),
                                  .durability = WAL_DURABILITY_COMMIT,
                                  .worker_max = DB_FIXTURE_WORKERS,
+                                 .replay_threads = f->replay_threads,
                                  .skip_flush = skip_flush};
     int rc = db_open(&options, &f->stats, &f->db);
     if (rc != 0) {

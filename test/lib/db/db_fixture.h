@@ -21,6 +21,7 @@ struct db_fixture {
     struct io *io;
     struct db *db;
     struct db_open_stats stats;
+    unsigned replay_threads; /* of the next opening; see db.h */
     struct db_worker *workers[DB_FIXTURE_WORKERS];
     struct io *(*wrap)(struct io *io); /* puts something between database and disk at each start */
 };
