@@ -88,6 +88,7 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
     cursor->index = index;
     cursor->range = *range;
     cursor->read = NULL;
+    txn->looked = true;
     if (txn->level == TXN_SERIALIZABLE && !txn->readonly) {
         cursor->read = range_read_new(txn, index, range);
         if (cursor->read == NULL)

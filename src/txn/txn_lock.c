@@ -224,8 +224,8 @@ static struct txn_descriptor *other_owner(const struct txn *txn, const struct ro
  * begins with a lock does not lose to what was committed before it was granted. */
 static void snapshot_renew(struct txn *txn)
 {
-    if (txn->level != TXN_READ_COMMITTED && txn->writes.count == 0 && txn->seen_ts == 0 &&
-        txn__read_count(txn) == 0 && !txn->at_durable)
+    if (txn->level != TXN_READ_COMMITTED && txn->writes.count == 0 && !txn->looked &&
+        !txn->at_durable)
         txn__snapshot_take(txn);
 }
 

@@ -104,10 +104,6 @@ static bool claim(struct txn_slot *slot, uint32_t phase)
 /* Another has ended it: what is left is memory. */
 static int resume_ended(struct txn *txn)
 {
-    struct txn_slot *slot = txn->slot;
-    unsigned turn = 0;
-    while (load_acquire(&slot->phase) != PHASE_ENDED)
-        spin_wait(&turn);
     int rc = diag_set(txn->stop, "%s", txn->reason);
     if (txn->owner != NULL)
         txn__locks_end(txn);
@@ -125,7 +121,9 @@ int txn_resume(struct txn *txn)
     bool writes = load_relaxed(&slot->readonly) == 0;
     if (writes)
         txn__gate_enter_writer(worker->system, slot);
-    if (!claim(slot, PHASE_RUNNING)) {
+    for (unsigned turn = 0; !claim(slot, PHASE_RUNNING); spin_wait(&turn)) {
+        if (load_acquire(&slot->phase) != PHASE_ENDED)
+            continue; /* who has claimed it ends it, or lets go: it was not the one he had met */
         if (writes)
             txn__gate_leave_writer(slot);
         return resume_ended(txn);

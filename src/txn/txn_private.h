@@ -222,6 +222,7 @@ struct txn {
     bool opened;                 /* by txn_open */
     bool at_visible, at_durable; /* where its snapshot was taken */
     bool published;              /* others may have seen a tag of this transaction */
+    bool looked;                 /* it has read something, if only that there is nothing */
     bool waiting;                /* its owner is queued: it keeps its locks when it ends */
     enum txn_cause cause;        /* why it is doomed */
     uint64_t snapshot;

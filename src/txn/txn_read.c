@@ -159,13 +159,12 @@ int txn__read_row(struct txn *txn, struct head *head, struct row *row, uint64_t 
     return reads_are_recorded(txn) ? row_record(txn, head, row, ts) : 0;
 }
 
-/* A row as this transaction sees it at `ts`; *committed_ts is the timestamp of what is visible there
- * without own writes, 0 when that does not exist: it belongs into the read set. */
-static const struct version *row_see(struct txn *txn, const struct row *row, uint64_t ts,
-                                     uint64_t *committed_ts)
+/* Takes note of what was seen of a row at `ts`; *committed_ts is the timestamp of what is visible
+ * there without own writes, 0 when that does not exist: it belongs into the read set. */
+static const struct version *row_seen(struct txn *txn, const struct row *row, uint64_t ts,
+                                      const struct version *seen, uint64_t stamp,
+                                      uint64_t *committed_ts)
 {
-    uint64_t stamp;
-    const struct version *seen = txn__see(txn, row, ts, &stamp);
     const struct version *committed = seen;
     if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
         committed = txn__visible(row, ts, txn->descriptor, false, &stamp);
@@ -190,10 +189,12 @@ int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size
     if (rc != 0)
         return rc;
     struct row *row = row_get(head, key, key_size);
+    txn->looked = true;
     if (row == NULL)
         return reads_are_recorded(txn) ? keyed_record(txn, head, key, key_size, 0) : 0;
-    uint64_t committed;
-    *out = row_see(txn, row, txn->snapshot, &committed);
+    uint64_t stamp, committed;
+    const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
+    *out = row_seen(txn, row, txn->snapshot, seen, stamp, &committed);
     return txn__read_row(txn, head, row, committed);
 }
 
@@ -201,10 +202,13 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
                        const struct version **out)
 {
     struct row *row = row_get(head, key, key_size);
+    txn->looked = true;
     if (row == NULL)
         return keyed_record(txn, head, key, key_size, 0);
-    uint64_t committed;
-    *out = row_see(txn, row, STAMP_TAG - 1, &committed);
+    /* At read uncommitted as well: what is written on top must not rest on what may be undone. */
+    uint64_t stamp, committed;
+    const struct version *seen = txn__visible(row, STAMP_TAG - 1, txn->descriptor, true, &stamp);
+    *out = row_seen(txn, row, STAMP_TAG - 1, seen, stamp, &committed);
     return row_record(txn, head, row, committed);
 }
 

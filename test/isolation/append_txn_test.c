@@ -5,10 +5,12 @@
  * checked for anomalies (history/append.h). A list is a row; one that has become long is given up
  * for a new one, so readers meet keys that are absent, and scan ranges in which rows appear.
  *
- * Half of the transactions are run as procedures are, again and again until they succeed, in the
- * gate if need be; half as interactive ones, which yield between their statements, are not run
- * again, and undo part of what they did by savepoints. An attempt that was rolled back, and what a
- * savepoint undid, is in the history as well: nobody may have seen it.
+ * A thread has several sessions in hand, as a worker has. One runs procedures: again and again
+ * until they succeed, in the gate if need be, and waiting in a queue for locks. The others are
+ * interactive: parked between statements, in which time the thread serves the others, and not run
+ * again. They undo part of what they did by savepoints, lock rows, now and then a whole space, and
+ * are sometimes cancelled. An attempt that was rolled back, and what a savepoint undid, is in the
+ * history as well: nobody may have seen it.
  *
  * Short by default; PERIGEE_STRESS_SECONDS makes it longer.
  */
@@ -31,10 +33,12 @@
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "history/append.h"
+#include "txn/lock.h"
 #include "txn/txn_fixture.h"
 
 enum {
     THREADS = 4,
+    SESSIONS = 4,     /* of a thread; the first runs procedures */
     ACTIVE = 4,       /* lists in use */
     LIST_MAX = 16,    /* numbers, after which a list is given up */
     LIST_ROOM = 128,  /* who has one in hand may still append to it */
@@ -55,25 +59,40 @@ struct mix {
     unsigned count;
 };
 
+/* What a transaction is to do: decided before it begins, so that each run of it is the same. */
+struct plan {
+    enum append_level level;
+    bool readonly, latest, roll_back;
+    unsigned count;
+    struct step {
+        enum { READ, SCAN, APPEND, APPEND_AND_UNDO, LOCK_THE_ROW, LOCK_ALL } kind;
+        enum txn_lock lock;
+        uint32_t list;
+    } steps[OPS_MAX];
+};
+
+struct session {
+    struct thread *thread;
+    uint64_t id;
+    struct append_history history;
+    struct append_history undone; /* by savepoints */
+    bool planned;
+    struct plan plan;
+    struct txn_options options;
+    unsigned losses;
+    struct txn *txn;          /* interactive: open, and parked between turns */
+    unsigned next_step;       /* of it */
+    struct lock_owner *owner; /* what waits: the transaction's, or a procedure's own */
+};
+
 struct thread {
     unsigned number;
     pthread_t id;
     struct random random;
     const struct mix *mix;
-    struct append_history history;
-    struct append_history undone; /* by savepoints */
-    unsigned done, failures;
-};
-
-/* What a transaction is to do: decided before it begins, so that each run of it is the same. */
-struct plan {
-    enum append_level level;
-    bool readonly, latest, interactive, roll_back;
-    unsigned count;
-    struct step {
-        enum { READ, SCAN, APPEND, APPEND_AND_UNDO } kind;
-        uint32_t list;
-    } steps[OPS_MAX];
+    struct txn_worker *worker;
+    struct session sessions[SESSIONS];
+    unsigned done, failures, waits, deadlocks, cancelled;
 };
 
 static uint64_t now(void)
@@ -107,23 +126,29 @@ static void list_retire(uint32_t list, uint32_t count)
 
 /* ----------------------------------------------------------------------------- transactions */
 
-static const enum txn_level LEVELS[APPEND_LEVELS] = {TXN_READ_COMMITTED, TXN_READ_COMMITTED,
+static const enum txn_level LEVELS[APPEND_LEVELS] = {TXN_READ_UNCOMMITTED, TXN_READ_COMMITTED,
                                                      TXN_SNAPSHOT, TXN_SERIALIZABLE};
 
-static int do_read(struct thread *thread, struct txn *txn, uint32_t list)
+static void note_read(struct session *session, uint32_t list, const struct version *version,
+                      bool predicate)
+{
+    append_read(&session->history, list, version ? (const uint32_t *)version->bytes : NULL,
+                version ? version->size / 4 : 0, predicate);
+}
+
+static int do_read(struct session *session, struct txn *txn, uint32_t list)
 {
     char key[16];
     size_t size = list_key(key, list);
     const struct version *version;
     int rc = txn_get(txn, &f.other, key, size, &version);
     if (rc == 0)
-        append_read(&thread->history, list, version ? (const uint32_t *)version->bytes : NULL,
-                    version ? version->size / 4 : 0, false);
+        note_read(session, list, version, false);
     return rc;
 }
 
 /* Reads the lists from `first` on by a range; those without a row are in the history as absent. */
-static int do_scan(struct thread *thread, struct txn *txn, uint32_t first)
+static int do_scan(struct session *session, struct txn *txn, uint32_t first)
 {
     char lower[16], upper[16];
     size_t size = list_key(lower, first);
@@ -133,7 +158,7 @@ static int do_scan(struct thread *thread, struct txn *txn, uint32_t first)
                               .lower_inclusive = true,
                               .upper = upper,
                               .upper_size = size,
-                              .backward = thread->number % 2};
+                              .backward = session->id % 2};
     const struct version *seen[SCAN_MAX] = {NULL}, *version;
     struct txn_index index = {.tree = f.other.tree, .head = &f.other};
     struct txn_cursor cursor;
@@ -145,8 +170,7 @@ static int do_scan(struct thread *thread, struct txn *txn, uint32_t first)
     if (rc != ERROR_END)
         return rc;
     for (uint32_t i = 0; i < SCAN_MAX; i++)
-        append_read(&thread->history, first + i, seen[i] ? (const uint32_t *)seen[i]->bytes : NULL,
-                    seen[i] ? seen[i]->size / 4 : 0, true);
+        note_read(session, first + i, seen[i], true);
     return 0;
 }
 
@@ -170,108 +194,285 @@ static int do_append(struct append_history *history, struct txn *txn, uint32_t l
 }
 
 /* The number belongs to a transaction of its own, which is rolled back. */
-static int do_append_and_undo(struct thread *thread, struct txn *txn, enum append_level level,
-                              uint32_t list)
+static int do_append_and_undo(struct session *session, struct txn *txn, uint32_t list)
 {
     struct txn_savepoint savepoint = txn_savepoint(txn);
-    append_begin(&thread->undone, thread->number, level, now());
-    int rc = do_append(&thread->undone, txn, list);
-    append_end(&thread->undone, APPEND_ABORTED, now());
+    append_begin(&session->undone, (uint32_t)session->id, session->plan.level, now());
+    int rc = do_append(&session->undone, txn, list);
+    append_end(&session->undone, APPEND_ABORTED, now());
     if (rc == 0)
         txn_rollback_to(txn, savepoint);
     return rc;
 }
 
-static int do_step(struct thread *thread, struct txn *txn, const struct plan *plan,
-                   const struct step *step)
+static int do_step(struct session *session, struct txn *txn, const struct step *step)
 {
+    char key[16];
     txn_statement(txn);
     switch (step->kind) {
     case READ:
-        return do_read(thread, txn, step->list);
+        return do_read(session, txn, step->list);
     case SCAN:
-        return do_scan(thread, txn, step->list);
+        return do_scan(session, txn, step->list);
     case APPEND:
-        return do_append(&thread->history, txn, step->list);
+        return do_append(&session->history, txn, step->list);
+    case APPEND_AND_UNDO:
+        return do_append_and_undo(session, txn, step->list);
+    case LOCK_THE_ROW:
+        return txn_lock_row(txn, &f.other, key, list_key(key, step->list), step->lock);
     default:
-        return do_append_and_undo(thread, txn, plan->level, step->list);
+        return txn_lock_space(txn, &f.other, step->lock);
     }
 }
 
-/* One attempt. */
-static int plan_run(struct thread *thread, const struct plan *plan,
-                    const struct txn_options *options)
+/* ------------------------------------------------------------------------------------- plans */
+
+static void step_make(struct random *random, const struct plan *plan, struct step *step)
 {
+    uint64_t kind = random_below(random, 100);
+    step->list = load_relaxed(&active[random_below(random, ACTIVE)]);
+    step->lock = random_below(random, 2) ? TXN_LOCK_SHARED : TXN_LOCK_EXCLUSIVE;
+    if (kind < 40 || plan->readonly)
+        step->kind = kind < 10 ? SCAN : READ;
+    else if (kind < 85)
+        step->kind = APPEND;
+    else if (kind < 93)
+        step->kind = APPEND_AND_UNDO;
+    else
+        step->kind = kind < 99 ? LOCK_THE_ROW : LOCK_ALL;
+}
+
+static void plan_make(struct session *session)
+{
+    struct random *random = &session->thread->random;
+    const struct mix *mix = session->thread->mix;
+    struct plan *plan = &session->plan;
+    *plan = (struct plan){.level = mix->levels[random_below(random, mix->count)],
+                          .readonly = random_below(random, 6) == 0,
+                          .latest = random_below(random, 2),
+                          .roll_back = random_below(random, 15) == 0,
+                          .count = 1 + (unsigned)random_below(random, OPS_MAX)};
+    for (unsigned i = 0; i < plan->count; i++)
+        step_make(random, plan, &plan->steps[i]);
+    if (plan->readonly) /* what a snapshot of it shows is what a serializable one does */
+        plan->level = APPEND_SERIALIZABLE;
+    session->planned = true;
+    session->losses = session->next_step = 0;
+    session->options = (struct txn_options){.level = LEVELS[plan->level],
+                                            .readonly = plan->readonly,
+                                            .latest = plan->latest,
+                                            .session_id = session->id};
+}
+
+/* The record of a transaction begins before its snapshot is taken. A snapshot at V may be older
+ * than what has ended: nothing came before it for certain. */
+static void record_begin(struct session *session)
+{
+    bool old = session->plan.readonly && !session->plan.latest;
+    append_begin(&session->history, (uint32_t)session->id, session->plan.level, old ? 0 : now());
+}
+
+static void record_end(struct session *session, bool committed)
+{
+    append_end(&session->history, committed ? APPEND_COMMITTED : APPEND_ABORTED, now());
+}
+
+/* The plan has been carried out, or given up. */
+static void plan_end(struct session *session, int rc)
+{
+    struct thread *thread = session->thread;
+    session->planned = false;
+    thread->done++;
+    thread->deadlocks += rc == ERROR_DEADLOCK;
+    thread->cancelled += rc == ERROR_CANCELLED;
+    if (rc == 0 || (!session->plan.readonly && (rc == ERROR_CONFLICT || rc == ERROR_DEADLOCK)) ||
+        rc == ERROR_CANCELLED)
+        return;
+    thread->failures++;
+    fprintf(stderr, "a transaction failed: %s\n", error_name(rc));
+}
+
+/* -------------------------------------------------------------------------------- procedures */
+
+/* One attempt from begin to end. */
+static int attempt(struct session *session)
+{
+    const struct plan *plan = &session->plan;
     struct txn *txn;
-    /* A snapshot at V may be older than what has ended: nothing came before it for certain. */
-    uint64_t begin = plan->readonly && !plan->latest ? 0 : now();
-    int rc = txn_begin(f.workers[thread->number], options, &txn);
-    if (rc != 0)
+    record_begin(session);
+    int rc = txn_begin(session->thread->worker, &session->options, &txn);
+    if (rc != 0) {
+        record_end(session, false);
         return rc;
-    append_begin(&thread->history, thread->number, plan->level, begin);
-    for (unsigned i = 0; rc == 0 && i < plan->count; i++) {
-        rc = do_step(thread, txn, plan, &plan->steps[i]);
-        if (plan->interactive)
-            sched_yield();
     }
+    for (unsigned i = 0; rc == 0 && i < plan->count; i++)
+        rc = do_step(session, txn, &plan->steps[i]);
     if (rc != 0 || plan->roll_back)
         txn_rollback(txn);
     else
         rc = txn_commit(txn);
-    append_end(&thread->history, rc != 0 || plan->roll_back ? APPEND_ABORTED : APPEND_COMMITTED,
-               now());
+    record_end(session, rc == 0 && !plan->roll_back);
     return rc;
 }
 
-static void plan_make(struct thread *thread, struct plan *plan)
+static void owner_drop(struct session *session)
 {
-    struct random *random = &thread->random;
-    *plan = (struct plan){.level = thread->mix->levels[random_below(random, thread->mix->count)],
-                          .readonly = random_below(random, 6) == 0,
-                          .latest = random_below(random, 2),
-                          .interactive = random_below(random, 2),
-                          .roll_back = random_below(random, 15) == 0,
-                          .count = 1 + (unsigned)random_below(random, OPS_MAX)};
-    for (unsigned i = 0; i < plan->count; i++) {
-        struct step *step = &plan->steps[i];
-        uint64_t kind = random_below(random, 10);
-        step->kind = kind < 4 || plan->readonly ? READ : kind < 9 ? APPEND : APPEND_AND_UNDO;
-        if (step->kind == READ && kind == 0)
-            step->kind = SCAN;
-        if (step->kind == APPEND_AND_UNDO && !plan->interactive)
-            step->kind = APPEND;
-        step->list = load_relaxed(&active[random_below(random, ACTIVE)]);
-    }
-    if (plan->readonly) /* what a snapshot of it shows is what a serializable one does */
-        plan->level = APPEND_SERIALIZABLE;
+    if (session->owner != NULL)
+        lock_owner_delete(session->owner);
+    session->owner = session->options.owner = NULL;
 }
 
-static void plan_do(struct thread *thread, const struct plan *plan)
+static void procedure_turn(struct session *session)
 {
-    struct txn_options options = {
-        .level = LEVELS[plan->level], .readonly = plan->readonly, .latest = plan->latest};
-    unsigned losses = 0;
-    int rc;
-    while ((rc = plan_run(thread, plan, &options)) == ERROR_CONFLICT && !plan->interactive)
-        txn_backoff(f.workers[thread->number], ++losses, &options);
-    if (rc != 0 && (rc != ERROR_CONFLICT || plan->readonly)) {
-        thread->failures++;
-        fprintf(stderr, "a transaction failed: %s\n", error_name(rc));
+    struct txn_worker *worker = session->thread->worker;
+    int rc = attempt(session);
+    if (rc == ERROR_WAIT) {
+        if (session->owner == NULL)
+            session->owner = session->options.owner = txn_owner_detach(worker);
+        session->thread->waits++;
+        return;
     }
-    thread->done++;
+    owner_drop(session);
+    if (rc == ERROR_CONFLICT || rc == ERROR_DEADLOCK)
+        txn_backoff(worker, ++session->losses, &session->options);
+    else
+        plan_end(session, rc);
+}
+
+/* ------------------------------------------------------------------------------- interactive */
+
+static void interactive_end(struct session *session, int rc)
+{
+    record_end(session, rc == 0 && !session->plan.roll_back);
+    session->txn = NULL;
+    session->owner = NULL;
+    plan_end(session, rc);
+}
+
+/* A statement that must wait has not happened; but others may have seen, at read uncommitted, what
+ * it took back. */
+static void statement_wait(struct session *session, struct txn_savepoint savepoint, size_t recorded)
+{
+    struct append_history *history = &session->history;
+    txn_rollback_to(session->txn, savepoint);
+    session->owner = txn_owner(session->txn);
+    session->thread->waits++;
+    history->txns[history->txn_count - 1].count -= (uint32_t)(history->op_count - recorded);
+    for (; history->op_count > recorded; history->op_count--) {
+        const struct append_op *op = &history->ops[history->op_count - 1];
+        append_begin(&session->undone, (uint32_t)session->id, session->plan.level, now());
+        if (!op->read)
+            append_value(&session->undone, op->key, op->value);
+        append_end(&session->undone, APPEND_ABORTED, now());
+    }
+}
+
+static int statement(struct session *session)
+{
+    struct txn_savepoint savepoint = txn_savepoint(session->txn);
+    size_t recorded = session->history.op_count;
+    int rc = do_step(session, session->txn, &session->plan.steps[session->next_step]);
+    if (rc == ERROR_WAIT) {
+        statement_wait(session, savepoint, recorded);
+        return 0;
+    }
+    session->next_step++;
+    return rc;
+}
+
+static void interactive_finish(struct session *session)
+{
+    int rc = 0;
+    if (session->plan.roll_back)
+        txn_rollback(session->txn);
+    else
+        rc = txn_commit(session->txn);
+    interactive_end(session, rc);
+}
+
+static void interactive_turn(struct session *session)
+{
+    int rc;
+    if (session->txn == NULL) {
+        record_begin(session);
+        rc = txn_open(session->thread->worker, &session->options, &session->txn);
+    } else {
+        rc = txn_resume(session->txn);
+    }
+    session->owner = NULL;
+    if (rc != 0) {
+        interactive_end(session, rc);
+    } else if (session->next_step == session->plan.count) {
+        interactive_finish(session);
+    } else if ((rc = statement(session)) == 0) {
+        txn_park(session->txn);
+    } else {
+        txn_rollback(session->txn);
+        interactive_end(session, rc);
+    }
+}
+
+/* ----------------------------------------------------------------------------------- threads */
+
+static void turn(struct session *session)
+{
+    if (session->owner != NULL && lock_wait_state(session->owner) == LOCK_WAIT_QUEUED)
+        sched_yield();
+    else if (session == &session->thread->sessions[0])
+        procedure_turn(session);
+    else
+        interactive_turn(session);
+}
+
+static bool any_planned(const struct thread *thread)
+{
+    for (unsigned i = 0; i < SESSIONS; i++)
+        if (thread->sessions[i].planned)
+            return true;
+    return false;
 }
 
 static void *thread_run(void *arg)
 {
     struct thread *thread = arg;
-    while (thread->done < TXNS_MAX && (thread->done < 100 || now() < load_relaxed(&stop_ns))) {
-        struct plan plan;
-        plan_make(thread, &plan);
-        plan_do(thread, &plan);
-        if (random_below(&thread->random, 32) == 0)
+    struct random *random = &thread->random;
+    for (bool going = true; going || any_planned(thread);) {
+        struct session *session = &thread->sessions[random_below(random, SESSIONS)];
+        going = thread->done < TXNS_MAX && (thread->done < 100 || now() < load_relaxed(&stop_ns));
+        if (!session->planned && going)
+            plan_make(session);
+        if (session->planned)
+            turn(session);
+        if (random_below(random, 64) == 0)
             wal_kick(f.wal);
+        if (random_below(random, 2000) == 0)
+            txn_cancel_session(thread->worker, 1 + random_below(random, THREADS * SESSIONS));
     }
     return NULL;
+}
+
+static void thread_start(struct thread *thread, unsigned number, const struct mix *mix)
+{
+    *thread = (struct thread){.number = number, .mix = mix, .worker = f.workers[number]};
+    random_create(&thread->random, seed + number);
+    for (unsigned i = 0; i < SESSIONS; i++) {
+        thread->sessions[i].thread = thread;
+        thread->sessions[i].id = 1 + number * SESSIONS + i;
+        append_history_create(&thread->sessions[i].history);
+        append_history_create(&thread->sessions[i].undone);
+    }
+    assert_int_equal(pthread_create(&thread->id, NULL, thread_run, thread), 0);
+}
+
+static void thread_end(struct thread *thread, struct append_history *history)
+{
+    pthread_join(thread->id, NULL);
+    for (unsigned i = 0; i < SESSIONS; i++) {
+        append_history_join(history, &thread->sessions[i].history);
+        append_history_join(history, &thread->sessions[i].undone);
+        append_history_destroy(&thread->sessions[i].history);
+        append_history_destroy(&thread->sessions[i].undone);
+    }
 }
 
 /* ------------------------------------------------------------------------------------ tests */
@@ -279,7 +480,7 @@ static void *thread_run(void *arg)
 /* What is there at the end. */
 static void read_all(struct append_history *history)
 {
-    append_begin(history, THREADS, APPEND_SERIALIZABLE, now());
+    append_begin(history, 0, APPEND_SERIALIZABLE, now());
     struct txn *txn = fixture_begin_readonly(&f, 0, true);
     for (uint32_t list = 0; list < list_next; list++) {
         char key[16];
@@ -303,21 +504,18 @@ static void threads_run(const struct mix *mix, struct append_history *history)
     value_next = 0;
     for (unsigned i = 0; i < ACTIVE; i++)
         active[i] = list_next++;
-    for (unsigned i = 0; i < THREADS; i++) {
-        threads[i] = (struct thread){.number = i, .mix = mix};
-        random_create(&threads[i].random, seed + i);
-        assert_int_equal(pthread_create(&threads[i].id, NULL, thread_run, &threads[i]), 0);
-    }
+    for (unsigned i = 0; i < THREADS; i++)
+        thread_start(&threads[i], i, mix);
     append_history_create(history);
-    unsigned failures = 0;
+    unsigned failures = 0, waits = 0, deadlocks = 0, cancelled = 0;
     for (unsigned i = 0; i < THREADS; i++) {
-        pthread_join(threads[i].id, NULL);
+        thread_end(&threads[i], history);
         failures += threads[i].failures;
-        append_history_join(history, &threads[i].history);
-        append_history_join(history, &threads[i].undone);
-        append_history_destroy(&threads[i].history);
-        append_history_destroy(&threads[i].undone);
+        waits += threads[i].waits;
+        deadlocks += threads[i].deadlocks;
+        cancelled += threads[i].cancelled;
     }
+    printf("%s: %u waits, %u deadlocks, %u cancelled\n", mix->name, waits, deadlocks, cancelled);
     assert_int_equal(failures, 0);
     read_all(history);
 }
@@ -358,6 +556,12 @@ static void mix_run(const struct mix *mix)
     fixture_close(&f);
 }
 
+static void histories_at_read_uncommitted_have_no_dirty_writes(void **state)
+{
+    (void)state;
+    mix_run(&(struct mix){"read uncommitted", {APPEND_READ_UNCOMMITTED}, 1});
+}
+
 static void histories_at_read_committed_are_clean(void **state)
 {
     (void)state;
@@ -379,13 +583,16 @@ static void histories_at_serializable_are_clean(void **state)
 static void in_histories_of_mixed_levels_each_has_what_it_is_promised(void **state)
 {
     (void)state;
-    mix_run(
-        &(struct mix){"mixed", {APPEND_READ_COMMITTED, APPEND_SNAPSHOT, APPEND_SERIALIZABLE}, 3});
+    mix_run(&(struct mix){
+        "mixed",
+        {APPEND_READ_UNCOMMITTED, APPEND_READ_COMMITTED, APPEND_SNAPSHOT, APPEND_SERIALIZABLE},
+        4});
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(histories_at_read_uncommitted_have_no_dirty_writes),
         cmocka_unit_test(histories_at_read_committed_are_clean),
         cmocka_unit_test(histories_at_snapshot_are_clean),
         cmocka_unit_test(histories_at_serializable_are_clean),

@@ -156,6 +156,38 @@ static void read_uncommitted_sees_what_others_have_not_committed(void **state)
     txn_rollback(dirty);
 }
 
+static void what_read_uncommitted_reads_to_write_on_top_is_committed(void **state)
+{
+    (void)state;
+    fixture_set(&f, 1, "a", "1");
+    struct txn *writer = fixture_begin(&f, 1, TXN_SERIALIZABLE);
+    assert_int_equal(fixture_put(&f, writer, "a", "2"), 0);
+    struct txn *dirty = fixture_begin(&f, 0, TXN_READ_UNCOMMITTED);
+    assert_int_equal(fixture_put(&f, dirty, "b", "1"), 0);
+    assert_string_equal(fixture_get(&f, dirty, "a"), "2");
+    assert_string_equal(fixture_get_for_update(&f, dirty, "a"), "1");
+    txn_rollback(writer);
+    assert_int_equal(fixture_put(&f, dirty, "a", "3"), 0);
+    assert_int_equal(txn_commit(dirty), 0);
+}
+
+static void a_snapshot_that_has_found_nothing_does_not_move_with_a_lock(void **state)
+{
+    (void)state;
+    for (unsigned by_range = 0; by_range < 2; by_range++) {
+        struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+        const char *key = by_range ? "b" : "a";
+        if (by_range)
+            assert_string_equal(fixture_scan(&f, txn, &f.primary, "b", "c", false, 9), "");
+        else
+            assert_null(fixture_get(&f, txn, key));
+        fixture_set(&f, 1, key, "1");
+        assert_int_equal(lock_row(txn, "z", TXN_LOCK_EXCLUSIVE), 0);
+        assert_null(fixture_get(&f, txn, key));
+        txn_rollback(txn);
+    }
+}
+
 static void bytes_that_are_still_being_written_are_not_shown_to_read_uncommitted(void **state)
 {
     (void)state;
@@ -514,6 +546,8 @@ int main(void)
         TEST(a_row_that_ends_while_a_reader_of_it_is_parked_may_go),
         TEST(read_committed_sees_what_is_committed_between_its_statements),
         TEST(read_uncommitted_sees_what_others_have_not_committed),
+        TEST(what_read_uncommitted_reads_to_write_on_top_is_committed),
+        TEST(a_snapshot_that_has_found_nothing_does_not_move_with_a_lock),
         TEST(bytes_that_are_still_being_written_are_not_shown_to_read_uncommitted),
         TEST(who_meets_the_write_of_a_parked_one_waits_for_it),
         TEST(the_row_is_granted_in_the_order_of_those_who_wait),
