@@ -96,14 +96,14 @@ struct lua_runtime {
      * it, and has to end it; or ERROR_WAIT, with which this request is going to end.
      */
     int stop;
-    bool waits;     /* the latter */
-    bool committed; /* the request has done what can't be done again */
-    struct lua_request request;
-    struct lock_owner *owner;   /* whose locks its transactions have; NULL: their own */
-    struct txn_savepoint start; /* of a request in somebody else's transaction */
-    bool undoes;                /* it returns there when it fails */
-    uint64_t seen_ts;           /* of the request so far */
-    uint64_t now_ms;            /* of the run */
+    bool waits;                        /* the latter */
+    bool committed;                    /* the request has done what can't be done again */
+    const struct lua_request *request; /* never NULL */
+    struct lock_owner *owner;          /* whose locks its transactions have; NULL: their own */
+    struct txn_savepoint start;        /* of a request in somebody else's transaction */
+    bool undoes;                       /* it returns there when it fails */
+    uint64_t seen_ts;                  /* of the request so far */
+    uint64_t now_ms;                   /* of the run */
 
     struct mp_buffer args[2]; /* what native.encode made for the statement that follows */
     struct mp_buffer scratch; /* where values are made; never what a statement reads */
@@ -163,19 +163,20 @@ typedef int (*lua__body)(struct lua_runtime *runtime, void *arg);
 int lua__protect(struct lua_runtime *runtime,
                  int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg);
 /* Begins and ends what one call from outside does. The end returns the code of the whole. */
+void lua__request_none(struct lua_runtime *runtime);
 void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request);
 int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts);
 /* Runs body as one transaction, again after each conflict. */
 int lua__transaction(struct lua_runtime *runtime, const struct txn_options *options,
                      int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg);
 
-/* After a transaction has ended: calls the functions that wait for that. Outside of Lua only. */
+/* After a transaction has ended with handlers: calls the functions that wait for that. Outside of
+ * Lua only. */
 void lua__run_handlers(struct lua_runtime *runtime, bool committed);
 
 /* transaction.c */
-/* Begins the runtime's transaction, with the owner and the session of the request. `open`: it can
- * be parked. */
-int lua__begin(struct lua_runtime *runtime, struct txn_options *options, bool open);
+/* Begins the runtime's transaction, with the owner and the session of the request. */
+int lua__begin(struct lua_runtime *runtime, struct txn_options *options);
 int lua__commit(struct lua_runtime *runtime);
 void lua__rollback(struct lua_runtime *runtime);
 
@@ -193,7 +194,11 @@ int lua__lost(struct lua_runtime *runtime, int code, unsigned *losses, struct tx
 
 /* Gives back the locks of the request's owner: its transaction has ended for good, or is a
  * deadlock's victim. */
-void lua__let_go(struct lua_runtime *runtime);
+static inline void lua__let_go(struct lua_runtime *runtime)
+{
+    if (runtime->owner != NULL)
+        lock_release_all(runtime->owner);
+}
 
 /* The level of what declares none. */
 enum txn_level lua__level(const struct lua_runtime *runtime);

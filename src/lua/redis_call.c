@@ -152,13 +152,16 @@ static int run_and_commit(struct lua_runtime *runtime, const struct redis_comman
                           struct redis_call *call, struct txn_options *options)
 {
     options->latest = lua__latest(runtime);
-    int code = lua__begin(runtime, options, false);
+    int code = lua__begin(runtime, options);
     if (code != 0)
         return code;
     code = run_once(runtime, command, call);
-    if (code == 0)
-        return lua__commit(runtime);
-    lua__rollback(runtime);
+    if (code != 0) {
+        lua__rollback(runtime);
+        return code;
+    }
+    code = lua__commit(runtime);
+    runtime->committed = runtime->committed || (code == 0 && !options->readonly);
     return code;
 }
 
@@ -188,7 +191,7 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
         return code;
     bool writes = (command->flags & REDIS_WRITE) != 0;
     if (writes &&
-        (runtime->request.readonly || (runtime->txn != NULL && txn_readonly(runtime->txn))))
+        (runtime->request->readonly || (runtime->txn != NULL && txn_readonly(runtime->txn))))
         return diag_set(ERROR_LUA, "Write commands are not allowed from read-only scripts.");
     struct redis_call call = {.worker = runtime->worker,
                               .argv = argv,

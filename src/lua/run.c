@@ -212,9 +212,17 @@ int lua__protect(struct lua_runtime *runtime,
 
 /* ---------------------------------------------------------------------------------- requests */
 
+/* What holds while none runs. */
+static const struct lua_request no_request = {.txn = NULL};
+
+void lua__request_none(struct lua_runtime *runtime)
+{
+    runtime->request = &no_request;
+}
+
 void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request)
 {
-    runtime->request = *request;
+    runtime->request = request;
     runtime->owner = request->owner;
     runtime->seen_ts = 0;
     runtime->trace[0] = 0;
@@ -266,7 +274,7 @@ static int end_open(struct lua_runtime *runtime, int code)
     lua__rollback(runtime);
     if (queued && code != ERROR_TIMEOUT)
         code = lua__wait(runtime);
-    if (open)
+    if (runtime->handlers)
         lua__run_handlers(runtime, false);
     if (code == 0 && open)
         return diag_set(ERROR_INVALID,
@@ -279,11 +287,11 @@ static int end_waiting(struct lua_runtime *runtime, int code)
 {
     struct lock_owner *owner = runtime->owner;
     if (runtime->waits && code != ERROR_TIMEOUT) {
-        *runtime->request.waiting = owner;
+        *runtime->request->waiting = owner;
         code = diag_set(ERROR_WAIT, "%s", error_text(ERROR_WAIT));
     } else if (owner != NULL) {
         lock_release_all(owner);
-        if (owner != runtime->request.owner)
+        if (owner != runtime->request->owner)
             lock_owner_delete(owner);
     }
     runtime->owner = NULL;
@@ -295,13 +303,13 @@ static int end_waiting(struct lua_runtime *runtime, int code)
 int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
 {
     runtime->txn_fixed = false;
-    if (runtime->request.txn != NULL)
+    if (runtime->request->txn != NULL)
         code = leave(runtime, code);
     else if (runtime->txn != NULL || runtime->stop != 0)
         code = end_open(runtime, code);
     if (runtime->owner != NULL)
         code = end_waiting(runtime, code);
-    runtime->request.txn = NULL;
+    runtime->request = &no_request;
     lua__deadline_disarm(&runtime->deadline);
     if (runtime->seeded)
         runtime->seeded = lua__protect(runtime, reseed, NULL) != 0;
@@ -322,8 +330,6 @@ static int call_handlers(lua_State *L, struct lua_runtime *runtime, void *arg)
 void lua__run_handlers(struct lua_runtime *runtime, bool committed)
 {
     char message[DIAG_MESSAGE_MAX];
-    if (!runtime->handlers)
-        return;
     int code = diag_code();
     bool unplaced = runtime->unplaced;
     snprintf(message, sizeof message, "%s", diag_message());
@@ -331,6 +337,7 @@ void lua__run_handlers(struct lua_runtime *runtime, bool committed)
         lua__deadline_disarm(&runtime->deadline);
         lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
     }
+    runtime->committed = committed;
     lua__protect(runtime, call_handlers, &committed);
     lua__rollback(runtime); /* what they have left open */
     runtime->handlers = false;
@@ -342,7 +349,7 @@ static int run_once(struct lua_runtime *runtime, struct txn_options *options,
                     int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
 {
     options->latest = lua__latest(runtime);
-    int code = lua__begin(runtime, options, false);
+    int code = lua__begin(runtime, options);
     if (code != 0)
         return code;
     runtime->txn_fixed = true;
@@ -350,9 +357,9 @@ static int run_once(struct lua_runtime *runtime, struct txn_options *options,
     runtime->txn_fixed = false;
     if (code == 0 && lua__expired(runtime))
         code = ERROR_TIMEOUT;
-    int stop = lua__stop(runtime);
-    if (code == 0 && stop == 0)
+    if (code == 0 && runtime->stop == 0)
         return lua__commit(runtime);
+    int stop = lua__stop(runtime);
     if (stop != 0 && code != ERROR_TIMEOUT && code != stop)
         code = lua__stopped(runtime);
     lua__rollback(runtime);
@@ -366,7 +373,8 @@ int lua__transaction(struct lua_runtime *runtime, const struct txn_options *opti
     for (unsigned losses = 0;;) {
         int code = run_once(runtime, &again, body, arg);
         int end = code == 0 ? 0 : lua__lost(runtime, code, &losses, &again);
-        lua__run_handlers(runtime, code == 0);
+        if (runtime->handlers)
+            lua__run_handlers(runtime, code == 0);
         if (code == 0 || end != 0)
             return end;
     }

@@ -212,6 +212,7 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
     if (runtime == NULL)
         return diag_set(ERROR_MEMORY, "out of memory");
     struct db *db = db_worker_db(options->worker);
+    lua__request_none(runtime);
     runtime->options = *options;
     runtime->worker = options->worker;
     runtime->txn_worker = db_worker_txn(options->worker);

@@ -214,7 +214,7 @@ static struct lua_runtime *check_ddl(lua_State *L)
                    diag_set(ERROR_INVALID, "the schema can't be changed inside of a transaction"));
     if (runtime->stop != 0)
         lua__raise(L, runtime, lua__stopped(runtime));
-    if (runtime->request.readonly)
+    if (runtime->request->readonly)
         lua__raise(L, runtime, diag_set(ERROR_READONLY, "this request may not write"));
     return runtime;
 }

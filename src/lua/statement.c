@@ -180,22 +180,25 @@ static int run_once(struct lua_runtime *runtime, struct txn_options *options,
                     struct statement *statement)
 {
     options->latest = lua__latest(runtime);
-    int code = lua__begin(runtime, options, false);
+    int code = lua__begin(runtime, options);
     if (code != 0)
         return code;
     code = execute(runtime, runtime->txn, statement);
     if (code == 0)
         code = keep(runtime, statement);
-    if (code == 0)
-        return lua__commit(runtime);
-    lua__rollback(runtime);
+    if (code != 0) {
+        lua__rollback(runtime);
+        return code;
+    }
+    code = lua__commit(runtime);
+    runtime->committed = runtime->committed || (code == 0 && !options->readonly);
     return code;
 }
 
 static int run_alone(struct lua_runtime *runtime, struct statement *statement)
 {
     struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = reads(statement)};
-    if (!options.readonly && runtime->request.readonly)
+    if (!options.readonly && runtime->request->readonly)
         return diag_set(ERROR_READONLY, "this request may not write");
     if (statement->lock != LUA__LOCK_NONE)
         return diag_set(ERROR_INVALID, "a lock needs a transaction, at whose end it is given back");

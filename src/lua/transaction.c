@@ -35,12 +35,12 @@ void lua__seen(struct lua_runtime *runtime)
 
 bool lua__latest(struct lua_runtime *runtime)
 {
-    return runtime->request.latest || runtime->seen_ts > wal_visible_ts(runtime->wal);
+    return runtime->request->latest || runtime->seen_ts > wal_visible_ts(runtime->wal);
 }
 
 enum txn_level lua__level(const struct lua_runtime *runtime)
 {
-    return runtime->request.level_given ? runtime->request.level : TXN_SERIALIZABLE;
+    return runtime->request->level_given ? runtime->request->level : TXN_SERIALIZABLE;
 }
 
 bool lua__expired(struct lua_runtime *runtime)
@@ -53,22 +53,35 @@ bool lua__expired(struct lua_runtime *runtime)
 
 /* ---------------------------------------------------------------------------- begin and end */
 
-int lua__begin(struct lua_runtime *runtime, struct txn_options *options, bool open)
+static int begin(struct lua_runtime *runtime, struct txn_options *options,
+                 int (*how)(struct txn_worker *, const struct txn_options *, struct txn **))
 {
     if (runtime->stop != 0)
         return lua__stopped(runtime);
     options->owner = runtime->owner;
-    options->session_id = runtime->request.session_id;
-    int code = open ? txn_open(runtime->txn_worker, options, &runtime->txn)
-                    : txn_begin(runtime->txn_worker, options, &runtime->txn);
+    options->session_id = runtime->request->session_id;
+    int code = how(runtime->txn_worker, options, &runtime->txn);
     if (code != 0) {
         runtime->txn = NULL;
         return code;
     }
-    runtime->txn_opened = runtime->txn_checks = open;
     runtime->txn_sequence++;
     runtime->now_ms = clock_realtime_ms(runtime->clock);
     return 0;
+}
+
+int lua__begin(struct lua_runtime *runtime, struct txn_options *options)
+{
+    return begin(runtime, options, txn_begin);
+}
+
+/* One that can be parked. */
+static int begin_open(struct lua_runtime *runtime, struct txn_options *options)
+{
+    int code = begin(runtime, options, txn_open);
+    if (code == 0)
+        runtime->txn_opened = runtime->txn_checks = true;
+    return code;
 }
 
 /* The transaction is gone. */
@@ -83,12 +96,10 @@ static void forget(struct lua_runtime *runtime)
 
 int lua__commit(struct lua_runtime *runtime)
 {
-    bool writes = txn_has_writes(runtime->txn);
     int code = txn_commit(runtime->txn);
     forget(runtime);
     if (code != 0)
         return code;
-    runtime->committed = runtime->committed || writes;
     lua__let_go(runtime);
     /* Code that goes on for long may have committed what others wait to see: they read at V. */
     if (runtime->seen_ts > wal_visible_ts(runtime->wal))
@@ -104,12 +115,6 @@ void lua__rollback(struct lua_runtime *runtime)
     }
     if (!runtime->waits)
         runtime->stop = 0;
-}
-
-void lua__let_go(struct lua_runtime *runtime)
-{
-    if (runtime->owner != NULL)
-        lock_release_all(runtime->owner);
 }
 
 /* ---------------------------------------------------------------------------------- stopping */
@@ -145,7 +150,7 @@ int lua__check(struct lua_runtime *runtime, bool writes)
 {
     if (runtime->stop != 0)
         return lua__stopped(runtime);
-    if (writes && runtime->request.readonly)
+    if (writes && runtime->request->readonly)
         return diag_set(ERROR_READONLY, "this request may not write");
     if (runtime->txn_deadline_ns != 0 &&
         clock_monotonic_ns(runtime->clock) >= runtime->txn_deadline_ns) {
@@ -195,7 +200,7 @@ int lua__wait(struct lua_runtime *runtime)
         return ERROR_TIMEOUT;
     if (runtime->owner == NULL)
         return 0;
-    if (runtime->request.may_wait)
+    if (runtime->request->may_wait)
         return wait_outside(runtime);
     int code = lock_wait_block(runtime->owner, sleep_max_ns(runtime));
     if (code == 0)
@@ -251,14 +256,14 @@ int lua__api_begin(struct lua_runtime *runtime, int level, int readonly, uint32_
                    double timeout)
 {
     struct txn_options options = {.level = level < 0 ? lua__level(runtime) : (enum txn_level)level,
-                                  .readonly = readonly || runtime->request.readonly,
+                                  .readonly = readonly || runtime->request->readonly,
                                   .latest = lua__latest(runtime)};
     if (runtime->txn != NULL)
         return diag_set(ERROR_INVALID, "a transaction is already going on");
     if (losses != 0)
         txn_backoff(runtime->txn_worker, losses, &options);
-    bool open = !runtime->request.may_wait && !options.readonly && !options.exclusive;
-    int code = lua__begin(runtime, &options, open);
+    bool open = !runtime->request->may_wait && !options.readonly && !options.exclusive;
+    int code = open ? begin_open(runtime, &options) : lua__begin(runtime, &options);
     if (code == 0 && timeout > 0) {
         uint64_t ns = timeout > 1e9 ? UINT64_MAX / 2 : (uint64_t)(timeout * 1e9);
         runtime->txn_deadline_ns = clock_monotonic_ns(runtime->clock) + ns;
@@ -288,7 +293,9 @@ static int commit(struct lua_runtime *runtime)
 {
     if (runtime->txn_checks && lua__check(runtime, false) != 0)
         return give_up(runtime);
+    bool writes = txn_has_writes(runtime->txn);
     int code = lua__commit(runtime);
+    runtime->committed = runtime->committed || (code == 0 && writes);
     if (code != ERROR_WAIT)
         return code;
     code = lua__wait(runtime);
@@ -342,13 +349,13 @@ int lua__api_rollback_to(struct lua_runtime *runtime, const struct lua__savepoin
 
 static int defer(struct lua_runtime *runtime, const struct mp_buffer *action)
 {
-    if (runtime->request.readonly || (runtime->txn != NULL && txn_readonly(runtime->txn)))
+    if (runtime->request->readonly || (runtime->txn != NULL && txn_readonly(runtime->txn)))
         return diag_set(ERROR_READONLY, "this transaction may not notify");
     if (runtime->txn != NULL)
         return lua__failed(runtime,
                            txn_defer(runtime->txn, NOTIFY_KIND, action->data, action->size));
     struct txn_options options = {.level = TXN_READ_COMMITTED};
-    int code = lua__begin(runtime, &options, false);
+    int code = lua__begin(runtime, &options);
     if (code != 0)
         return code;
     code = txn_defer(runtime->txn, NOTIFY_KIND, action->data, action->size);
@@ -384,7 +391,7 @@ static int native_handlers(lua_State *L)
     bool some = lua_toboolean(L, 1);
     if (some && runtime->txn == NULL)
         return lua__raise(L, runtime, diag_set(ERROR_INVALID, "there is no transaction"));
-    if (some && runtime->request.txn != NULL)
+    if (some && runtime->request->txn != NULL)
         return lua__raise(L, runtime,
                           diag_set(ERROR_INVALID,
                                    "this transaction goes on after the request, and what runs at "
