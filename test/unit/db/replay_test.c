@@ -105,7 +105,7 @@ static void assert_same(const struct picture *a, const struct picture *b)
 static void make_spaces(void)
 {
     for (int n = 0; n < 3; n++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "s%d", n);
         assert_int_equal(make_space(&f, name, NULL), 0);
         assert_int_equal(make_index(&f, name, "pk", NULL), 0);
@@ -120,7 +120,7 @@ static void make_spaces(void)
 
 static void step(void)
 {
-    char space[8], tuple[1200], key[32], text[1000];
+    char space[16], tuple[1200], key[32], text[1000];
     unsigned worker = (unsigned)random_below(&rng, DB_FIXTURE_WORKERS);
     struct txn *txn = begin(&f, worker, TXN_SNAPSHOT);
     for (uint64_t n = 1 + random_below(&rng, 5); n > 0; n--) {
