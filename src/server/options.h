@@ -40,6 +40,14 @@
     X(memory_max, uint64_t, SIZE, "0",                                                             \
       "Memory for rows and their indexes. When it is used up, writes that need more are refused "  \
       "with `-OOM`, while reads and deletions go on. 0: no limit.")                                \
+    X(checkpoint_log_bytes, uint64_t, SIZE, "256mb",                                               \
+      "A checkpoint is made when the log has grown by so much since the last one. It writes "      \
+      "what has changed, and what it covers of the log is given up. 0: not for this reason.")      \
+    X(checkpoint_interval, uint64_t, TIME, "1h",                                                   \
+      "A checkpoint is made after so much time if something has changed. 0: not for this reason.") \
+    X(checkpoint_rate, uint64_t, SIZE, "0",                                                        \
+      "How many bytes a second checkpoints and the merging of their files write at most. 0: no "   \
+      "limit.")                                                                                    \
     X(lua_time_max, uint64_t, TIME, "5s",                                                          \
       "How long one call of a procedure or script may run. Then it ends with an error and is "     \
       "rolled back.")                                                                              \

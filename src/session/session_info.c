@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "db/checkpoint.h"
 #include "redis/redis_glob.h"
 #include "redis/redis_value.h"
 #include "session/session_internal.h"
@@ -258,16 +259,20 @@ static void info_memory(struct service *service, struct mp_buffer *out)
 static void info_persistence(struct service *service, struct mp_buffer *out)
 {
     struct wal_stats wal;
+    struct db_checkpoint_stats saved;
     wal_stats_get(service->wal, &wal);
+    db_checkpoint_stats_get(service->options.db, &saved);
     line(out, "loading:%d", load_relaxed(&service->loading));
     line(out, "async_loading:0");
-    line(out, "rdb_changes_since_last_save:0");
-    line(out, "rdb_bgsave_in_progress:0");
-    line(out, "rdb_last_save_time:%" PRIu64, service->start_ms / 1000);
-    line(out, "rdb_last_bgsave_status:ok");
-    line(out, "rdb_last_bgsave_time_sec:-1");
-    line(out, "rdb_current_bgsave_time_sec:-1");
-    line(out, "rdb_saves:0");
+    line(out, "rdb_changes_since_last_save:%" PRIu64, saved.changes);
+    line(out, "rdb_bgsave_in_progress:%d", saved.running);
+    line(out, "rdb_last_save_time:%" PRIu64, saved.time_ms / 1000);
+    line(out, "rdb_last_bgsave_status:%s", saved.last_code == 0 ? "ok" : "err");
+    line(out, "rdb_last_bgsave_time_sec:%" PRId64,
+         saved.count == 0 ? -1 : (int64_t)(saved.duration_ns / 1000000000));
+    line(out, "rdb_current_bgsave_time_sec:%" PRId64,
+         saved.running ? (int64_t)(saved.running_ns / 1000000000) : -1);
+    line(out, "rdb_saves:%" PRIu64, saved.count);
     line(out, "aof_enabled:1");
     line(out, "aof_rewrite_in_progress:0");
     line(out, "aof_rewrite_scheduled:0");
@@ -276,6 +281,14 @@ static void info_persistence(struct service *service, struct mp_buffer *out)
     line(out, "aof_last_bgrewrite_status:ok");
     line(out, "aof_last_write_status:%s", wal_failed(service->wal) ? "err" : "ok");
     line(out, "aof_current_size:%" PRIu64, wal.log_bytes);
+    line(out, "checkpoints_failed:%" PRIu64, saved.failed);
+    line(out, "checkpoint_rows:%" PRIu64, saved.rows);
+    line(out, "checkpoint_bytes:%" PRIu64, saved.bytes);
+    line(out, "checkpoint_files:%" PRIu64, saved.files);
+    line(out, "checkpoint_file_bytes:%" PRIu64, saved.file_bytes);
+    line(out, "checkpoint_live_bytes:%" PRIu64, saved.live_bytes);
+    line(out, "checkpoint_merges:%" PRIu64, saved.merges);
+    line(out, "checkpoint_merged_bytes:%" PRIu64, saved.merged_bytes);
 }
 
 static void info_stats(struct service *service, struct mp_buffer *out)
@@ -376,9 +389,9 @@ static void info_cluster(struct service *service, struct mp_buffer *out)
 
 static void info_keyspace(struct service *service, struct mp_buffer *out)
 {
-    size_t keys = tree_count(db_redis_head(service->options.db)->tree);
+    uint64_t keys = txn_head_rows(db_redis_head(service->options.db));
     if (keys)
-        line(out, "db0:keys=%zu,expires=0,avg_ttl=0", keys);
+        line(out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", keys);
 }
 
 struct section {

@@ -297,7 +297,8 @@ struct session {
     struct arena kept_arena;
     struct redis_slice *kept_argv;
     unsigned kept_argc;
-    bool hurried; /* nobody waits any more */
+    bool hurried;        /* nobody waits any more */
+    uint64_t checkpoint; /* the ticket that SAVE waits for, 0: none */
 
     /* Streams of MessagePack-RPC, and requests that wait: session_pending.c. */
     struct list rpc_streams, pendings;
@@ -427,6 +428,10 @@ extern const struct session_command session__command_commands[];
 
 /* session_info.c */
 int session__info(struct session *session, struct session_request *request);
+/* session_checkpoint.c */
+int session__save(struct session *session, struct session_request *request);
+int session__bgsave(struct session *session, struct session_request *request);
+int session__lastsave(struct session *session, struct session_request *request);
 int session__time(struct session *session, struct session_request *request);
 extern const struct session_command session__config_commands[];
 

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* SAVE, BGSAVE, LASTSAVE, and what INFO tells of them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "codec/mp.h"
+#include "db/checkpoint.h"
+#include "session/session_fixture.h"
+
+static struct session_fixture *fixture;
+static struct session *one, *two;
+
+static int setup(void **state)
+{
+    (void)state;
+    fixture = session_fixture_new(NULL, (struct service_limits){0});
+    one = session_fixture_connect(fixture, 0);
+    two = session_fixture_connect(fixture, 1);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    session_delete(one);
+    session_delete(two);
+    session_fixture_delete(fixture);
+    return 0;
+}
+
+static const char *text(struct session *session, const char *line)
+{
+    return session_fixture_text(fixture, session, "%s", line);
+}
+
+/* What a request that waits for a checkpoint is answered at last. */
+static const char *answer(struct session *session, const char *reply)
+{
+    while (*reply == '\0') {
+        clock_manual_advance_ms(&fixture->clock, 5);
+        reply = session_fixture_take(fixture, session);
+    }
+    return reply;
+}
+
+static struct db_checkpoint_stats stats(void)
+{
+    struct db_checkpoint_stats result;
+    db_checkpoint_stats_get(fixture->db, &result);
+    return result;
+}
+
+static void save_is_answered_when_all_is_written(void **state)
+{
+    (void)state;
+    assert_string_equal(text(one, "set a 1"), "+OK\r\n");
+    assert_string_equal(answer(one, text(one, "save")), "+OK\r\n");
+    assert_int_equal(stats().count, 1);
+    assert_int_equal(stats().rows, 1);
+    assert_non_null(strstr(text(one, "info persistence"), "rdb_changes_since_last_save:0\r\n"));
+    assert_string_equal(answer(one, text(one, "save")), "+OK\r\n");
+    assert_int_equal(stats().count, 1);
+}
+
+/* A directory that can't be synced lets checkpoints fail, and nothing else. */
+static void a_save_that_fails_says_why_and_others_go_on(void **state)
+{
+    (void)state;
+    disk_fail_always(fixture->disk, DISK_SYNC_DIR, 5 /* EIO */);
+    assert_string_equal(text(one, "set a 1"), "+OK\r\n");
+    const char *reply = answer(one, text(one, "save"));
+    assert_memory_equal(reply, "-ERR ", 5);
+    assert_non_null(strstr(reply, "fsync"));
+    assert_non_null(strstr(text(two, "info persistence"), "rdb_last_bgsave_status:err\r\n"));
+    assert_string_equal(text(two, "set a 2"), "+OK\r\n");
+    disk_fail_always(fixture->disk, DISK_SYNC_DIR, 0);
+    assert_string_equal(answer(one, text(one, "save")), "+OK\r\n");
+    assert_non_null(strstr(text(two, "info persistence"), "rdb_last_bgsave_status:ok\r\n"));
+}
+
+static void requests_behind_a_save_are_answered_behind_it(void **state)
+{
+    (void)state;
+    text(one, "set a 1");
+    const char *reply = session_fixture_bytes(fixture, one, "SAVE\r\nPING\r\n", 12);
+    struct mp_buffer all;
+    mp_buffer_create(&all);
+    while (all.size < 12) {
+        mp_put_raw(&all, reply, fixture->reply_size);
+        clock_manual_advance_ms(&fixture->clock, 5);
+        reply = session_fixture_take(fixture, one);
+    }
+    assert_memory_equal(all.data, "+OK\r\n+PONG\r\n", 12);
+    mp_buffer_destroy(&all);
+}
+
+static void a_client_may_go_away_while_its_save_goes_on(void **state)
+{
+    (void)state;
+    text(one, "set a 1");
+    struct session *third = session_fixture_connect(fixture, 0);
+    text(third, "save");
+    session_delete(third);
+    assert_string_equal(answer(one, text(one, "save")), "+OK\r\n");
+}
+
+static void bgsave_is_answered_at_once(void **state)
+{
+    (void)state;
+    text(one, "set a 1");
+    assert_non_null(strstr(text(one, "bgsave schedule"), "+Background saving s"));
+    assert_string_equal(answer(one, text(one, "save")), "+OK\r\n");
+    assert_int_equal(stats().rows, 1);
+    assert_string_equal(text(one, "bgsave now"), "-ERR syntax error\r\n");
+}
+
+static void lastsave_tells_when(void **state)
+{
+    (void)state;
+    assert_string_equal(text(one, "lastsave"), ":1000\r\n");
+    text(one, "set a 1");
+    clock_manual_advance_ms(&fixture->clock, 60000);
+    answer(one, text(one, "save"));
+    const char *reply = text(one, "lastsave");
+    assert_true(strcmp(reply, ":1060\r\n") == 0 || strcmp(reply, ":1061\r\n") == 0);
+}
+
+int main(void)
+{
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        WITH_SESSIONS(save_is_answered_when_all_is_written),
+        WITH_SESSIONS(a_save_that_fails_says_why_and_others_go_on),
+        WITH_SESSIONS(requests_behind_a_save_are_answered_behind_it),
+        WITH_SESSIONS(a_client_may_go_away_while_its_save_goes_on),
+        WITH_SESSIONS(bgsave_is_answered_at_once),
+        WITH_SESSIONS(lastsave_tells_when),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
