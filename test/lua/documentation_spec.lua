@@ -1,0 +1,74 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- Runs the examples of docs/lua.md about transactions, locks and statistics. A line `expression --> text`
+-- shows the expression's value.
+
+local function read(path)
+    local file = assert(io.open(path))
+    local text = file:read('*a')
+    file:close()
+    return text
+end
+
+--- The chunks of Lua in the sections from one heading to another.
+local function examples(text, from, to)
+    local first = assert(text:find('\n' .. from .. '\n', 1, true), from)
+    local last = assert(text:find('\n' .. to .. '\n', 1, true), to)
+    local chunks = {}
+    for chunk in text:sub(first, last):gmatch('\n```lua\n(.-)\n```') do
+        chunks[#chunks + 1] = chunk
+    end
+    return chunks
+end
+
+--- Makes statements of the lines that show something; those that only show an expression go.
+local function runnable(chunk)
+    local lines = {}
+    for line in (chunk .. '\n'):gmatch('(.-)\n') do
+        local expression, expected = line:match('^(.-)%s*%-%->%s*(.-)%s*$')
+        if expression then
+            line = ('show(%q, %s)'):format(expected, expression)
+        elseif line:match('^[%w_.]+%s+%-%- ') then
+            line = 'show(nil, ' .. line:match('^[%w_.]+') .. ')'
+        end
+        lines[#lines + 1] = line
+    end
+    return table.concat(lines, '\n')
+end
+
+describe('the documentation', function()
+    local text = read('docs/lua.md')
+
+    before_each(function()
+        local s = box.schema.space.create('accounts', {
+            format = { { 'id', 'unsigned' }, { 'owner', 'string' }, { 'balance', 'number' } },
+        })
+        s:create_index('pk')
+        s:insert({ 1, 'ann', 100 })
+        s:insert({ 2, 'bob', 0 })
+        box.schema.space.create('journal'):create_index('pk')
+    end)
+
+    after_each(function()
+        box.rollback()
+        box.space.accounts:drop()
+        box.space.journal:drop()
+    end)
+
+    for number, chunk in ipairs(examples(text, '## Transactions', '## Procedures')) do
+        it('has examples that do what they say, such as number ' .. number, function()
+            local environment = setmetatable({
+                s = box.space.accounts,
+                print = function() end,
+                show = function(expected, value)
+                    if expected then
+                        assert.equal(expected, tostring(value))
+                    end
+                end,
+            }, { __index = _G })
+            local fn = assert(loadstring(runnable(chunk), '=example'))
+            setfenv(fn, environment)()
+            assert.is_false(box.is_in_txn())
+        end)
+    end
+end)
