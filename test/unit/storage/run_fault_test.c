@@ -23,7 +23,7 @@
 #include "io/disk.h"
 #include "storage/run_fixture.h"
 
-enum { LARGE_ROWS = 20, LARGE_BYTES = 1 << 20 };
+enum { LARGE_ROWS = 24, LARGE_BYTES = 1 << 20 };
 
 /* A run of several buffers, flushed more than once; or a small one of many blocks. */
 static int write_run(struct io *io, bool large, bool compress)
@@ -235,6 +235,8 @@ static void a_file_cut_or_lengthened_anywhere_is_damaged(void **state)
     for (size_t left = 0; left < size; left++) {
         run_file_write(io, "r", bytes, left);
         assert_damage_is_named(io, "cut", left);
+        assert_true(strstr(diag_message(), "has been cut") != NULL ||
+                    strstr(diag_message(), "shorter than") != NULL);
     }
     unsigned char *longer = calloc(1, 2 * size);
     assert_non_null(longer);
@@ -301,6 +303,44 @@ static void a_block_of_another_place_or_another_run_is_noticed(void **state)
     disk_delete(disk);
 }
 
+static void a_large_run_is_flushed_while_it_is_written(void **state)
+{
+    (void)state;
+    struct disk *disk = disk_new(1);
+    struct io *io = disk_io(disk);
+    assert_int_equal(write_run(io, true, false), 0);
+    assert_int_equal(disk_call_count(disk, DISK_SYNC), 2);
+    io_delete(io);
+    disk_delete(disk);
+}
+
+static void a_file_that_shrinks_while_it_is_open_is_damaged(void **state)
+{
+    (void)state;
+    struct disk *disk = disk_new(1);
+    struct io *io = disk_io(disk);
+    struct run *run;
+    struct run_cursor *cursor;
+    struct engine_row row;
+    struct io_file *file;
+    assert_int_equal(write_run(io, false, false), 0);
+    assert_int_equal(run_open(io, "r", &run), 0);
+    assert_int_equal(run_cursor_open(run, NULL, &cursor), 0);
+    assert_int_equal(io_open(io, "r", IO_WRITE, &file), 0);
+    assert_int_equal(io_truncate(file, 100), 0);
+    io_close(file);
+    int rc;
+    while ((rc = run_cursor_next(cursor, &row)) == 0)
+        ;
+    assert_int_equal(rc, ERROR_CORRUPT);
+    assert_non_null(strstr(diag_message(), "the file ends too early"));
+    assert_int_equal(run_cursor_next(cursor, &row), ERROR_CORRUPT);
+    run_cursor_close(cursor);
+    run_close(run);
+    io_delete(io);
+    disk_delete(disk);
+}
+
 static void damage_that_comes_after_opening_is_noticed(void **state)
 {
     (void)state;
@@ -335,6 +375,8 @@ int main(void)
         cmocka_unit_test(a_changed_bit_is_noticed_wherever_it_is),
         cmocka_unit_test(a_file_cut_or_lengthened_anywhere_is_damaged),
         cmocka_unit_test(a_block_of_another_place_or_another_run_is_noticed),
+        cmocka_unit_test(a_large_run_is_flushed_while_it_is_written),
+        cmocka_unit_test(a_file_that_shrinks_while_it_is_open_is_damaged),
         cmocka_unit_test(damage_that_comes_after_opening_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

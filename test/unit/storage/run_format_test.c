@@ -175,6 +175,7 @@ static void a_newer_format_is_refused_in_words(void **state)
                         "the program that wrote it, or a later one");
     header.version = 0;
     assert_int_equal(open_with(file, size, &header), ERROR_CORRUPT);
+    assert_string_equal(diag_message(), "r, offset 0: run format version");
     header.version = RUN_FORMAT_VERSION;
     header.flags = 0x80;
     assert_int_equal(open_with(file, size, &header), ERROR_VERSION);
@@ -225,7 +226,10 @@ struct forgery {
     const char *first_key;
     enum run_frame_kind kind;
     uint16_t flags;
-    size_t gap; /* bytes between the blocks */
+    uint64_t stored_more, bytes_more; /* than there are, say the second block's numbers */
+    size_t gap;                       /* bytes between the blocks */
+    size_t gap_behind;                /* and behind them */
+    bool empty;                       /* a third block, without rows */
 };
 
 struct forged {
@@ -234,33 +238,44 @@ struct forged {
     struct run_header header;
 };
 
-static struct run_extent frame_put(struct forged *file, enum run_frame_kind kind, uint16_t flags,
-                                   const void *data, size_t size)
+static struct run_extent frame_put(struct forged *file, struct run_frame frame, const void *data,
+                                   size_t size)
 {
     struct run_extent extent = {file->size, RUN_FRAME_BYTES + size};
-    struct run_frame frame = {
-        .kind = (uint16_t)kind, .flags = flags, .stored_bytes = size, .bytes = size};
-    memcpy(file->bytes + file->size, &frame, sizeof frame);
-    memcpy(file->bytes + file->size + sizeof frame, data, size);
-    run_frame_seal(file->bytes + file->size, file->size, file->header.checksum);
+    unsigned char *at = file->bytes + file->size;
+    frame.stored_bytes += size;
+    frame.bytes += size;
+    memcpy(at, &frame, sizeof frame);
+    memcpy(at + sizeof frame, data, size);
+    uint32_t crc = crc32c(0, &extent.offset, sizeof extent.offset);
+    crc = crc32c(crc, &file->header.checksum, sizeof file->header.checksum);
+    crc = crc32c(crc, at + 4, sizeof frame - 4 + size);
+    memcpy(at, &crc, sizeof crc);
     file->size += sizeof frame + size;
     return extent;
 }
 
+/* A block of two rows, or without rows. */
 static struct run_extent block_put(struct forged *file, const struct forgery *forgery,
                                    const struct run_text *rows, bool second)
 {
     struct run_block_builder builder = {.up_to_ts = 100};
-    for (unsigned i = 0; i < 2; i++) {
+    struct run_frame frame = {.kind = RUN_FRAME_ROWS};
+    for (unsigned i = 0; rows != NULL && i < 2; i++) {
         struct engine_row row = run_text_row(&rows[i]);
         assert_int_equal(run_block_add(&builder, &row), 0);
     }
     assert_int_equal(run_block_end(&builder), 0);
     if (second && forgery->block != NULL)
         forgery->block(builder.bytes.data, builder.bytes.size);
-    enum run_frame_kind kind = second && forgery->kind ? forgery->kind : RUN_FRAME_ROWS;
-    struct run_extent extent =
-        frame_put(file, kind, second ? forgery->flags : 0, builder.bytes.data, builder.bytes.size);
+    if (second)
+        frame = (struct run_frame){
+            .kind = (uint16_t)(forgery->kind ? forgery->kind : RUN_FRAME_ROWS),
+            .flags = forgery->flags,
+            .stored_bytes = forgery->stored_more,
+            .bytes = forgery->bytes_more,
+        };
+    struct run_extent extent = frame_put(file, frame, builder.bytes.data, builder.bytes.size);
     run_block_builder_destroy(&builder);
     return extent;
 }
@@ -269,21 +284,23 @@ static struct run_extent index_put(struct forged *file, const struct forgery *fo
                                    const struct run_text *rows, const struct run_extent *blocks)
 {
     struct run_block_builder builder = {.up_to_ts = 100};
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 2u + forgery->empty; i++) {
         uint64_t data[2] = {blocks[i].offset, blocks[i].bytes};
-        struct run_text last = rows[2 * i + 1];
+        struct run_text last = i < 2 ? rows[2 * i + 1] : (struct run_text){"c", 1, ""};
         if (i == 0 && forgery->bound != NULL)
             last.key = forgery->bound;
-        data[0] += i * forgery->index_offset;
-        data[1] += i * forgery->index_bytes;
+        if (i == 1) {
+            data[0] += forgery->index_offset;
+            data[1] += forgery->index_bytes;
+        }
         struct engine_row row = run_text_row(&last);
         row.data = (const char *)data;
         row.size = sizeof data;
         assert_int_equal(run_block_add(&builder, &row), 0);
     }
     assert_int_equal(run_block_end(&builder), 0);
-    struct run_extent extent =
-        frame_put(file, RUN_FRAME_SECTION, 0, builder.bytes.data, builder.bytes.size);
+    struct run_extent extent = frame_put(file, (struct run_frame){.kind = RUN_FRAME_SECTION},
+                                         builder.bytes.data, builder.bytes.size);
     run_block_builder_destroy(&builder);
     return extent;
 }
@@ -293,7 +310,7 @@ static void forge(struct forged *file, const struct forgery *forgery)
     static const struct run_text usual[] = {
         {"aa", 9, "x"}, {"ab", 8, "x"}, {"ba", 7, NULL}, {"bbb", 6, "x"}};
     const struct run_text *rows = forgery->rows != NULL ? forgery->rows : usual;
-    struct run_extent blocks[2];
+    struct run_extent blocks[3];
     memset(file, 0, sizeof *file);
     file->header = (struct run_header){.up_to_ts = 100, .block_bytes = 64};
     run_header_encode(&file->header, file->bytes);
@@ -301,9 +318,12 @@ static void forge(struct forged *file, const struct forgery *forgery)
     blocks[0] = block_put(file, forgery, rows, false);
     file->size += forgery->gap;
     blocks[1] = block_put(file, forgery, rows + 2, true);
+    if (forgery->empty)
+        blocks[2] = block_put(file, forgery, NULL, false);
+    file->size += forgery->gap_behind;
     struct run_footer footer = {.rows = 4,
                                 .tombstones = 1,
-                                .blocks = 2,
+                                .blocks = 2u + forgery->empty,
                                 .data_bytes = 12,
                                 .min_ts = 6,
                                 .max_ts = 9,
@@ -322,8 +342,8 @@ static void forge(struct forged *file, const struct forgery *forgery)
                       "bbb", contents);
     if (forgery->footer_contents != NULL)
         forgery->footer_contents(contents);
-    struct run_extent place =
-        frame_put(file, RUN_FRAME_FOOTER, 0, contents, run_footer_bytes(&footer));
+    struct run_extent place = frame_put(file, (struct run_frame){.kind = RUN_FRAME_FOOTER},
+                                        contents, run_footer_bytes(&footer));
     struct run_trailer trailer = {.footer_offset = place.offset, .footer_bytes = place.bytes};
     run_trailer_encode(&trailer, file->header.checksum, file->bytes + file->size);
     file->size += RUN_TRAILER_BYTES;
@@ -399,6 +419,26 @@ static void more_tombstones_than_rows(struct run_footer *footer, struct run_sect
 {
     (void)sections;
     footer->tombstones = 5;
+}
+
+static void more_blocks_than_rows(struct run_footer *footer, struct run_section *sections)
+{
+    (void)sections;
+    footer->blocks = 5;
+}
+
+static void blocks_without_rows(struct run_footer *footer, struct run_section *sections)
+{
+    (void)sections;
+    footer->rows = footer->tombstones = 0;
+    footer->blocks = 0;
+    footer->max_ts = 0; /* and still less than min_ts */
+}
+
+static void no_rows(struct run_footer *footer, struct run_section *sections)
+{
+    (void)sections;
+    footer->blocks = 0;
 }
 
 static void no_section(struct run_footer *footer, struct run_section *sections)
@@ -504,6 +544,9 @@ static const struct forgery FORGERIES[] = {
     {.check = "first key in the footer", .first_key = "a0"},
     {.check = "number of blocks in the index", .footer = blocks_less},
     {.check = "the footer's numbers contradict each other", .footer = more_tombstones_than_rows},
+    {.check = "the footer's numbers contradict each other", .footer = more_blocks_than_rows},
+    {.check = "the footer's numbers contradict each other", .footer = blocks_without_rows},
+    {.check = "the footer's numbers contradict each other", .footer = no_rows},
     {.check = "not one section that is the index", .footer = no_section},
     {.check = "a section is not where", .footer = section_elsewhere},
     {.check = "a section is not where", .footer = section_too_long},
@@ -523,6 +566,11 @@ static const struct forgery FORGERIES[] = {
     {.check = "no block of the index is here", .index_offset = 1, .index_bytes = (uint64_t)-1},
     {.check = "no block of the index is here", .gap = 3},
     {.check = "block checksum", .index_bytes = (uint64_t)-1},
+    {.check = "the rows do not end where the sections begin", .gap_behind = 3},
+    {.check = "a block without rows", .empty = true},
+    {.check = "block size", .stored_more = 1},
+    {.check = "block contents size", .bytes_more = 1},
+    {.check = "block contents size", .bytes_more = 1 << 30, .flags = RUN_FRAME_ZSTD},
     {.check = "block kind", .kind = RUN_FRAME_FOOTER},
     {.check = "block flags", .flags = 0x100},
     {.check = "block does not decompress", .flags = RUN_FRAME_ZSTD},

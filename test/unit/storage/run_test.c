@@ -225,6 +225,20 @@ static void get_finds_the_newest_version_not_above_a_timestamp(void **state)
     run_close(run);
 }
 
+static void get_leaves_nothing_in_the_arena_when_it_finds_nothing(void **state)
+{
+    (void)state;
+    struct run_options options = options_of("r");
+    struct run *run = open_of(&options, FEW, FEW_COUNT);
+    struct arena arena;
+    struct engine_row row;
+    arena_create(&arena, 0);
+    assert_int_equal(run_get(run, "aa", 2, 10, &arena, &row), ERROR_NOT_FOUND);
+    assert_int_equal(arena.used_bytes, 0);
+    arena_destroy(&arena);
+    run_close(run);
+}
+
 /* Versions of one key that fill many blocks, between keys that are prefixes and successors of it. */
 static void the_versions_of_one_key_may_fill_many_blocks(void **state)
 {
@@ -530,6 +544,7 @@ int main(void)
         TEST(a_run_without_rows_is_a_run),
         TEST(ranges_begin_and_end_where_they_say),
         TEST(get_finds_the_newest_version_not_above_a_timestamp),
+        TEST(get_leaves_nothing_in_the_arena_when_it_finds_nothing),
         TEST(the_versions_of_one_key_may_fill_many_blocks),
         TEST(a_row_may_be_larger_than_everything),
         TEST(compression_makes_the_file_smaller_and_changes_nothing_else),
