@@ -15,6 +15,15 @@
 --     local first, second = db:send('call', 'f', 1), db:send('call', 'f', 2)
 --     print(db:receive(first), db:receive(second))
 --
+-- Interactive transactions: `begin` gives one, which has `call`, `eval`, `send` of its own. Several
+-- may be open on one connection.
+--
+--     local transaction = db:begin({ isolation = 'snapshot' })
+--     transaction:eval('box.space.accounts:update(...)', 1, { { '-', 'balance', 10 } })
+--     transaction:commit()
+--
+-- Messages: after `subscribe`, `message` waits for the next one.
+--
 -- Functions raise errors, which are tables {code, name, message} that print as their message. What
 -- the server reports has its own codes, all negative; what happens on the way has the codes below,
 -- after which it is unknown whether the server has done what it was asked. A connection that was
@@ -35,7 +44,8 @@ local client = {
 }
 local names = { 'CLIENT_LOST', 'CLIENT_TIMEOUT', 'CLIENT_PROTOCOL', 'CLIENT_INTERRUPTED' }
 
-local REQUEST, RESPONSE = 0, 1
+local REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
+local OPTIONS = 1 -- the extension at the head of the params
 local OUTPUT_BYTES_MAX = 1024 * 1024 -- queued requests are sent when they are more
 local NUMBER_MAX = 2 ^ 32
 
@@ -102,10 +112,23 @@ local function take_message(self)
     end
     local ok, message = pcall(msgpack.decode_scanned, self.input, self.position)
     self.position, self.scanner = self.scanner.position, nil
-    if not ok or type(message) ~= 'table' or message[1] ~= RESPONSE or message[2] == nil then
+    if not ok or type(message) ~= 'table' or message[2] == nil
+        or (message[1] ~= RESPONSE and message[1] ~= NOTIFICATION) then
         lose(self, 'what it sent is not a response')
     end
     return message
+end
+
+--- Keeps what came to a channel for `message`; the server sends no other notifications.
+local function take_notification(self, notification)
+    local params = notification[3]
+    if type(params) ~= 'table' then
+        lose(self, 'what it sent is not a message')
+    elseif notification[2] == 'message' then
+        table.insert(self.messages, { channel = params[1], payload = params[2] })
+    elseif notification[2] == 'pmessage' then
+        table.insert(self.messages, { pattern = params[1], channel = params[2], payload = params[3] })
+    end
 end
 
 --- Sorts the complete responses of the input by number.
@@ -116,7 +139,9 @@ local function take_messages(self)
             break
         end
         local number = message[2]
-        if self.waiting[number] then
+        if message[1] == NOTIFICATION then
+            take_notification(self, message)
+        elseif self.waiting[number] then
             self.waiting[number] = nil
             self.responses[number] = message
         end
@@ -183,12 +208,15 @@ local function take_number(self)
     return self.last_number
 end
 
---- Queues a request: a method ('call', 'eval', 'ping', or a procedure's name) and its arguments.
----@param method string
----@return integer number for `receive`
-function methods:send(method, ...)
+--- Queues a request, of a stream or of none.
+local function send(self, stream, method, ...)
     check_open(self)
-    local params = msgpack.encode_array(select('#', ...), ...)
+    local params
+    if stream then
+        params = msgpack.encode_array_behind({ stream = stream }, OPTIONS, select('#', ...), ...)
+    else
+        params = msgpack.encode_array(select('#', ...), ...)
+    end
     local number = take_number(self)
     local request = msgpack.array_header(4) .. msgpack.encode(REQUEST) .. msgpack.encode(number)
         .. msgpack.encode(method) .. params
@@ -199,6 +227,13 @@ function methods:send(method, ...)
         self:flush()
     end
     return number
+end
+
+--- Queues a request: a method ('call', 'eval', 'ping', or a procedure's name) and its arguments.
+---@param method string
+---@return integer number for `receive`
+function methods:send(method, ...)
+    return send(self, nil, method, ...)
 end
 
 --- Sends what is queued, without waiting for responses.
@@ -284,6 +319,129 @@ function methods:auth(password)
     self:request('auth', password)
 end
 
+-- -------------------------------------------------------------------- interactive transactions
+
+local transaction = {}
+transaction.__index = transaction
+
+--- Opens an interactive transaction. What is done through it is done in it; other requests of the
+--- connection are not. When it is lost to another (ERROR_CONFLICT, ERROR_DEADLOCK), or beyond a limit
+--- of the server (ERROR_CANCELLED), everything but `rollback` and `commit` raises that error.
+---@param options table? {isolation = name of a level, readonly = boolean}
+---@return table transaction
+function methods:begin(options)
+    local stream = 1
+    while self.streams[stream] do
+        stream = stream + 1
+    end
+    self.streams[stream] = true
+    local self_ = setmetatable({ connection = self, stream = stream, open = true }, transaction)
+    local ok, problem = pcall(self_.request, self_, 'begin', msgpack.map(options or {}))
+    if not ok then
+        self.streams[stream] = nil
+        error(problem, 0)
+    end
+    return self_
+end
+
+--- As of a connection; the responses are received there.
+function transaction:send(method, ...)
+    if not self.open then
+        error(new_error(client.PROTOCOL, 'the transaction has ended'), 0)
+    end
+    return send(self.connection, self.stream, method, ...)
+end
+
+function transaction:request(method, ...)
+    return self.connection:receive(self:send(method, ...))
+end
+
+function transaction:call(name, ...)
+    return self:request('call', name, ...)
+end
+
+function transaction:eval(text, ...)
+    return self:request('eval', text, ...)
+end
+
+---@param name string
+function transaction:savepoint(name)
+    self:request('savepoint', name)
+end
+
+--- Undoes what was done since the savepoint, which stays.
+---@param name string
+function transaction:rollback_to(name)
+    self:request('rollback', name)
+end
+
+--- Forgets the savepoint, and those after it.
+---@param name string
+function transaction:release(name)
+    self:request('release', name)
+end
+
+local function finish(self, method)
+    local number = self:send(method)
+    self.open = false
+    self.connection.streams[self.stream] = nil
+    self.connection:receive(number)
+end
+
+--- Ends it also when it raises an error: then nothing was done, except after LOST, TIMEOUT and
+--- INTERRUPTED, when that is not known.
+function transaction:commit()
+    finish(self, 'commit')
+end
+
+function transaction:rollback()
+    finish(self, 'rollback')
+end
+
+-- ------------------------------------------------------------------------------------- channels
+
+--- Listens to channels; messages come to `message`.
+---@param ... string
+function methods:subscribe(...)
+    self:request('subscribe', ...)
+end
+
+--- Listens to all channels whose names match the patterns ('news.*').
+---@param ... string
+function methods:psubscribe(...)
+    self:request('psubscribe', ...)
+end
+
+--- Stops listening to these channels, or to all of them.
+function methods:unsubscribe(...)
+    self:request('unsubscribe', ...)
+end
+
+function methods:punsubscribe(...)
+    self:request('punsubscribe', ...)
+end
+
+--- Sends any value to those who listen; gives their number.
+---@param channel string
+---@return integer
+function methods:publish(channel, payload)
+    return self:request('publish', channel, payload)
+end
+
+--- Waits for the next message: {channel, payload}, and `pattern` when it came by one.
+---@return table
+function methods:message()
+    local deadline = deadline_of(self)
+    while #self.messages == 0 do
+        check_open(self)
+        flush(self, deadline)
+        if #self.messages == 0 then
+            wait(self, socket.POLLIN, deadline)
+        end
+    end
+    return table.remove(self.messages, 1)
+end
+
 --- Seconds that each wait may take, or nil for no limit.
 ---@param seconds number?
 function methods:set_timeout(seconds)
@@ -324,6 +482,8 @@ function client.connect(address, options)
         last_number = 0,
         waiting = {},   -- numbers of requests whose response is missing
         responses = {}, -- those that have come and were not asked for yet
+        messages = {},  -- of channels, likewise
+        streams = {},   -- numbers of open transactions
         input = '',
         position = 1, -- of the first byte in `input` that no message has used
         scanner = nil,

@@ -17,6 +17,7 @@ local complete = require('console.complete')
 local grid = require('console.grid')
 local socket = require('client.socket')
 local text = require('console.text')
+local transaction = require('console.transaction')
 local value = require('console.value')
 
 local COLUMNS_DEFAULT = 80
@@ -84,24 +85,40 @@ function console:connect()
     self.catalog = catalog.new(self.eval)
 end
 
---- Runs text on the server, on a new connection when the last one was lost.
-function console:request(source, ...)
+--- The connection, a new one when the last one was lost.
+function console:database()
     if not self.db then
         self:connect()
         if self.interactive then
             self:print('connected to ' .. self.address .. ' again')
         end
     end
-    local result = { pcall(self.db.eval, self.db, source, ...) }
-    if not result[1] then
-        local problem = result[2]
-        if type(problem) == 'table' and (problem.code == client.LOST or problem.code == client.PROTOCOL) then
-            self.db:close()
-            self.db = nil
-        end
-        error(problem, 0)
+    return self.db
+end
+
+--- Forgets the connection when the problem says that it is of no more use, and a transaction with it.
+function console:note(problem)
+    if self.db and type(problem) == 'table'
+        and (problem.code == client.LOST or problem.code == client.PROTOCOL) then
+        self.db:close()
+        self.db, self.transaction = nil, nil
     end
-    return result[2]
+end
+
+--- Runs a function of the client's, and raises its errors.
+function console:try(fn, ...)
+    local ok, result = pcall(fn, ...)
+    if not ok then
+        self:note(result)
+        error(result, 0)
+    end
+    return result
+end
+
+--- Runs text on the server, outside of a transaction that is open: what the console itself asks.
+function console:request(source, ...)
+    local db = self:database()
+    return self:try(db.eval, db, source, ...)
 end
 
 -- ----------------------------------------------------------------------------------- evaluation
@@ -159,7 +176,8 @@ end
 
 function console:evaluate(source)
     local started = socket.now()
-    local result = self:request(source)
+    local where = self.transaction or self:database()
+    local result = self:try(where.eval, where, source)
     local seconds = socket.now() - started
     local rows = self:show(source, result)
     self:show_summary(rows, seconds)
@@ -171,8 +189,11 @@ function console:run(source)
         return
     end
     local ok, problem
+    local wish = transaction.parse(source)
     if command.is(source) then
         ok, problem = pcall(command.run, self, source)
+    elseif wish then
+        ok, problem = pcall(self.try, self, transaction.run, self, wish)
     else
         ok, problem = pcall(self.evaluate, self, source)
     end
@@ -189,15 +210,15 @@ end
 --- Gathers lines into inputs and runs them. `read(prompt)` gives a line, nil at the end, or false
 --- when what was typed so far is to be dropped.
 function console:read_all(read, remember)
-    local prompt = 'perigee ' .. self.address .. '> '
-    local continuation = (' '):rep(#prompt - 3) .. '-> '
     local lines = {}
     while not self.leaving do
+        local prompt = 'perigee ' .. self.address .. (self.transaction and ' transaction> ' or '> ')
+        local continuation = (' '):rep(#prompt - 3) .. '-> '
         local line = read(#lines == 0 and prompt or continuation)
         if line then
             lines[#lines + 1] = line
             local source = table.concat(lines, '\n')
-            if command.is(source) or chunk.is_complete(source) then
+            if command.is(source) or transaction.parse(source) or chunk.is_complete(source) then
                 remember(source)
                 self:run(source)
                 lines = {}

@@ -207,6 +207,20 @@ function msgpack.encode_array(count, ...)
     return concat(out)
 end
 
+--- The same with an extension in front: `type`, whose bytes are those of the value `extension`.
+---@param extension any
+---@param type integer
+---@param count integer
+---@return string
+function msgpack.encode_array_behind(extension, type, count, ...)
+    local body = msgpack.encode(extension)
+    local out = { header(count + 1, 0x90, 0xdc), char(0xc7, #body, type), body }
+    for n = 1, count do
+        encode_value((select(n, ...)), out, 2)
+    end
+    return concat(out)
+end
+
 -- -------------------------------------------------------------------------------------- to Lua
 
 local function read_unsigned(text, position, size)

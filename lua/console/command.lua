@@ -23,6 +23,10 @@ Lua is run on the server, each input as one piece; an expression's value is show
   \timing      show, or do not show, how long it took
   \help        this                 \q         leave (Ctrl-D)
 
+  BEGIN [level] [READ ONLY]         inputs after it are one transaction, until
+  COMMIT, ROLLBACK                  (also: box.begin(), box.commit(), box.rollback())
+  SAVEPOINT name, ROLLBACK TO name, RELEASE name
+
 Tab completes, Ctrl-C drops what was typed, an input ends when it is a whole piece of Lua.]]
 
 local commands = {}

@@ -82,6 +82,38 @@ describe('the console without a terminal', function()
         end)
     end)
 
+    it('keeps a transaction that is typed open over its inputs', function()
+        with_server(function(server)
+            piped(server, SETUP)
+            local output, status = piped(server, [[
+                BEGIN
+                box.space.people:insert{3, 'Barbara'}
+                SAVEPOINT three
+                box.space.people:insert{4, 'Margaret'}
+                \d people
+                rollback to three;
+                box.space.people:count()
+                COMMIT
+                box.begin{isolation = 'snapshot'}
+                box.space.people:delete(1)
+                box.rollback()
+                box.space.people:count()
+                start transaction isolation level read committed read only
+                box.space.people:count()
+                commit
+            ]])
+            assert.equal(0, status, output)
+            assert.is_truthy(output:find(' name    | tree | no     | name\n3\n id', 1, true), output)
+            assert.is_truthy(output:find('\n3\n3\n$'), output)
+            output, status = piped(server, 'COMMIT\nBEGIN nothing\nBEGIN\nBEGIN\nROLLBACK TO nowhere\n')
+            assert.equal(1, status)
+            assert.is_truthy(output:find('error: no transaction is open: BEGIN opens one\n', 1, true))
+            assert.is_truthy(output:find("there is no isolation level 'nothing'", 1, true))
+            assert.is_truthy(output:find('a transaction is open already', 1, true))
+            assert.is_truthy(output:find("there is no savepoint 'nowhere'", 1, true))
+        end)
+    end)
+
     it('describes spaces and procedures', function()
         with_server(function(server)
             piped(server, SETUP)
