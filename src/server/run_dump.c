@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/diag.h"
@@ -35,12 +36,13 @@ static int flushed(int rc)
 /* Opens the run at a path and hands it to `use`. */
 static int with_run(const char *path, int (*use)(struct run *run, void *arg), void *arg)
 {
+    struct stat status;
     struct io *io;
     struct run *run;
     int rc = io_posix_new(".", false, &io);
     if (rc)
         return rc;
-    if (access(path, F_OK))
+    if (stat(path, &status) || !S_ISREG(status.st_mode))
         rc = diag_set(ERROR_NOT_FOUND, "there is no file %s", path);
     else
         rc = run_open(io, path, &run);

@@ -174,6 +174,8 @@ static void verify_goes_on_after_a_file_that_is_damaged(void **state)
     write_run();
     assert_int_equal(command("verify", "/nowhere/r", path, NULL), 1);
     assert_non_null(strstr(output, "there is no file /nowhere/r"));
+    assert_int_equal(command("verify", folder, path, NULL), 1);
+    assert_non_null(strstr(output, "there is no file /tmp/perigee-run-"));
     assert_non_null(strstr(output, ": whole, 3 rows"));
 }
 
