@@ -139,7 +139,8 @@ struct txn_options {
                     still wait) */
     bool exclusive; /* alone among all transactions that may write: waits for those that run to end;
                        parked ones in its way are rolled back (invariant 24) */
-    bool durable;   /* with readonly: read at D whatever the level of durability: for checkpoints */
+    bool durable;   /* with readonly: read at D whatever the level of durability, for checkpoints;
+                       txn_cancel_older leaves it alone */
     struct lock_owner *owner; /* whose locks and age it has: the caller's, from txn_owner_detach or
                                  lock_owner_new. NULL: the worker's own, which lets go at the end */
     uint64_t session_id;      /* who it is for, for those who look; 0: nobody */

@@ -235,7 +235,8 @@ unsigned txn_cancel_older(struct txn_worker *worker, uint64_t age_ns)
     uint32_t high = load_seq_cst(&system->slot_high);
     for (uint32_t i = 0; i < high; i++) {
         struct txn_slot *slot = &system->slots[i];
-        uint64_t since_ns = load_relaxed(&slot->used) == 0 ? 0 : began_ns(slot, now_ns);
+        bool limited = load_relaxed(&slot->used) != 0 && !load_relaxed(&slot->keeps);
+        uint64_t since_ns = limited ? began_ns(slot, now_ns) : 0;
         if (since_ns != 0 && now_ns > since_ns && now_ns - since_ns > age_ns)
             count += cancel(worker, slot,
                             "the transaction was cancelled: its snapshot was held for too long");

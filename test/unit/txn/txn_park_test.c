@@ -329,6 +329,19 @@ static void the_oldest_snapshot_has_a_name_and_old_ones_can_be_cancelled(void **
     assert_int_equal(txn_resume(young), ERROR_CANCELLED);
 }
 
+/* What it has yet to write would be gone. */
+static void the_snapshot_of_a_checkpoint_is_not_cancelled_for_its_age(void **state)
+{
+    (void)state;
+    struct txn *txn;
+    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .durable = true};
+    assert_int_equal(txn_open(f.workers[0], &options, &txn), 0);
+    txn_park(txn);
+    assert_int_equal(txn_cancel_older(f.workers[1], 0), 0);
+    assert_int_equal(txn_resume(txn), 0);
+    assert_int_equal(txn_commit(txn), 0);
+}
+
 static void a_parked_snapshot_keeps_what_it_sees_and_no_more(void **state)
 {
     (void)state;
@@ -555,6 +568,7 @@ int main(void)
         TEST(one_that_waits_at_the_gate_to_go_on_can_still_be_ended_by_its_owner),
         TEST(a_session_is_cancelled_parked_or_running),
         TEST(the_oldest_snapshot_has_a_name_and_old_ones_can_be_cancelled),
+        TEST(the_snapshot_of_a_checkpoint_is_not_cancelled_for_its_age),
         TEST(a_parked_snapshot_keeps_what_it_sees_and_no_more),
         TEST(an_exclusive_lock_keeps_writers_out_that_do_not_lock),
         TEST(a_lock_that_was_only_held_leaves_no_trace),
