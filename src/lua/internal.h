@@ -8,6 +8,7 @@
  */
 #include <lauxlib.h>
 #include <lua.h>
+#include <semaphore.h>
 
 #include "base/random.h"
 #include "db/catalog.h"
@@ -100,10 +101,11 @@ struct lua_runtime {
     bool committed;                    /* the request has done what can't be done again */
     const struct lua_request *request; /* never NULL */
     struct lock_owner *owner;          /* whose locks its transactions have; NULL: their own */
-    struct txn_savepoint start;        /* of a request in somebody else's transaction */
-    bool undoes;                       /* it returns there when it fails */
-    uint64_t seen_ts;                  /* of the request so far */
-    uint64_t now_ms;                   /* of the run */
+    sem_t woken;                /* posted when a lock that a parked transaction waits for is had */
+    struct txn_savepoint start; /* of a request in somebody else's transaction */
+    bool undoes;                /* it returns there when it fails */
+    uint64_t seen_ts;           /* of the request so far */
+    uint64_t now_ms;            /* of the run */
 
     struct mp_buffer args[2]; /* what native.encode made for the statement that follows */
     struct mp_buffer scratch; /* where values are made; never what a statement reads */

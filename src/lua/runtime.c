@@ -213,6 +213,7 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
         return diag_set(ERROR_MEMORY, "out of memory");
     struct db *db = db_worker_db(options->worker);
     lua__request_none(runtime);
+    sem_init(&runtime->woken, 0, 0);
     runtime->options = *options;
     runtime->worker = options->worker;
     runtime->txn_worker = db_worker_txn(options->worker);
@@ -255,6 +256,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
         return;
     lua__deadline_destroy(&runtime->deadline);
     lua_close(runtime->L);
+    sem_destroy(&runtime->woken);
     free_buffers(runtime);
     free(runtime);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * box.stat: what has been counted, where conflicts are lost, and who holds or waits for which lock.
+ * box.stat: what has been counted, where conflicts are lost, and who holds or waits for which lock;
+ * box.checkpoint, and what there is to know of checkpoints.
  *
  * Each answer is made as MessagePack first, because those who call back for each lock may not raise
  * Lua errors, and then pushed. Keys are decoded into their values; of the beginning of a key, as
@@ -11,6 +12,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/key.h"
+#include "db/checkpoint.h"
 #include "lua/internal.h"
 
 enum { LOCKS_SHOWN_MAX = 10000, CONFLICTS_SHOWN_MAX = 32 };
@@ -283,12 +285,74 @@ static int native_statistics(lua_State *L)
     return 1;
 }
 
+/* ---------------------------------------------------------------------------------- checkpoints */
+
+/*
+ * checkpoint(): asks for a checkpoint. A file that the operator runs waits for its end, outside of a
+ * transaction; then the result is true. What serves others does not wait: false.
+ */
+static int native_checkpoint(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct db *db = db_worker_db(runtime->worker);
+    bool wait = runtime->options.trusted && txn_current(runtime->txn_worker) == NULL;
+    int code = 0;
+    if (wait)
+        code = db_checkpoint(db);
+    else
+        db_checkpoint_request(db);
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    lua_pushboolean(L, wait);
+    return 1;
+}
+
+/* checkpoint_info(): a table. */
+static int native_checkpoint_info(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct db_checkpoint_stats stats;
+    db_checkpoint_stats_get(db_worker_db(runtime->worker), &stats);
+    const struct {
+        const char *name;
+        double value;
+    } rows[] = {
+        {"count", (double)stats.count},
+        {"failed", (double)stats.failed},
+        {"timestamp", (double)stats.k},
+        {"time", (double)stats.time_ms / 1e3},
+        {"duration", (double)stats.duration_ns / 1e9},
+        {"rows", (double)stats.rows},
+        {"bytes", (double)stats.bytes},
+        {"merges", (double)stats.merges},
+        {"merged_bytes", (double)stats.merged_bytes},
+        {"files", (double)stats.files},
+        {"file_bytes", (double)stats.file_bytes},
+        {"live_bytes", (double)stats.live_bytes},
+        {"changes", (double)stats.changes},
+    };
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        lua_pushnumber(L, rows[i].value);
+        lua_setfield(L, -2, rows[i].name);
+    }
+    lua_pushboolean(L, stats.running);
+    lua_setfield(L, -2, "running");
+    if (stats.last_code != 0) {
+        lua_pushstring(L, stats.failure);
+        lua_setfield(L, -2, "failure");
+    }
+    return 1;
+}
+
 void lua__open_statistics(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
         {"statistics", native_statistics},
         {"stat_txn", native_stat_txn},
         {"stat_locks", native_stat_locks},
+        {"checkpoint", native_checkpoint},
+        {"checkpoint_info", native_checkpoint_info},
         {NULL, NULL},
     };
     lua__register(runtime, functions);

@@ -20,11 +20,14 @@
  * Sleeping with a transaction that is not parked would keep the exclusive gate waiting, and whoever
  * holds the lock may need the gate.
  */
+#include <time.h>
+
 #include "base/diag.h"
 #include "base/error.h"
 #include "lua/internal.h"
 
 enum { NOTIFY_KIND = 1 }; /* of deferred actions: a MessagePack array [channel, payload] */
+enum { LOOK_NS = 20000000 };
 
 void lua__seen(struct lua_runtime *runtime)
 {
@@ -75,13 +78,22 @@ int lua__begin(struct lua_runtime *runtime, struct txn_options *options)
     return begin(runtime, options, txn_begin);
 }
 
+/* On the thread of whoever gives back the lock that the runtime waits for. */
+static void wake(void *arg)
+{
+    struct lua_runtime *runtime = arg;
+    sem_post(&runtime->woken);
+}
+
 /* One that can be parked. */
 static int begin_open(struct lua_runtime *runtime, struct txn_options *options)
 {
     int code = begin(runtime, options, txn_open);
-    if (code == 0)
-        runtime->txn_opened = runtime->txn_checks = true;
-    return code;
+    if (code != 0)
+        return code;
+    runtime->txn_opened = runtime->txn_checks = true;
+    lock_owner_wake_set(txn_owner(runtime->txn), wake, runtime);
+    return 0;
 }
 
 /* The transaction is gone. */
@@ -209,6 +221,23 @@ int lua__wait(struct lua_runtime *runtime)
     return code == ERROR_DEADLOCK ? 0 : lua__expired(runtime) ? ERROR_TIMEOUT : code;
 }
 
+/*
+ * Sleeps until the owner of a parked transaction waits no longer, or the time is over. Whoever rolls
+ * the transaction back meanwhile has it, and its owner, to himself, and wakes nobody: so this looks
+ * at nothing but the state of the wait, now and then.
+ */
+static void sleep_parked(struct lua_runtime *runtime, const struct lock_owner *owner)
+{
+    uint64_t now = clock_monotonic_ns(clock_system()), end = now + sleep_max_ns(runtime);
+    while (lock_wait_state(owner) == LOCK_WAIT_QUEUED && now < end) {
+        uint64_t until = end - now < LOOK_NS ? end : now + LOOK_NS;
+        struct timespec time = {.tv_sec = (time_t)(until / 1000000000),
+                                .tv_nsec = (long)(until % 1000000000)};
+        sem_clockwait(&runtime->woken, CLOCK_MONOTONIC, &time);
+        now = clock_monotonic_ns(clock_system());
+    }
+}
+
 int lua__wait_in_place(struct lua_runtime *runtime, struct txn_savepoint point)
 {
     struct txn *txn = runtime->txn;
@@ -216,21 +245,25 @@ int lua__wait_in_place(struct lua_runtime *runtime, struct txn_savepoint point)
     txn_rollback_to(txn, point);
     txn_park(txn);
     runtime->parks++;
-    int code = lock_wait_block(owner, sleep_max_ns(runtime));
-    int resumed = txn_resume(txn);
-    if (resumed != 0) { /* it has ended */
+    sleep_parked(runtime, owner);
+    int code = txn_resume(txn);
+    if (code != 0) { /* it has ended */
         forget(runtime);
         runtime->stop = ERROR_CANCELLED;
-        return resumed;
+        return code;
     }
-    if (code == ERROR_DEADLOCK) { /* gives back at once what others wait for */
+    enum lock_wait state = lock_wait_cancel(owner, true);
+    if (state == LOCK_WAIT_VICTIM) { /* gives back at once what others wait for */
         txn_rollback(txn);
         forget(runtime);
         runtime->stop = ERROR_DEADLOCK;
+        return lua__stopped(runtime);
     }
-    if (code != 0 && lua__expired(runtime))
-        code = ERROR_TIMEOUT;
-    return code;
+    if (state != LOCK_WAIT_QUEUED)
+        return 0;
+    return lua__expired(runtime)
+               ? ERROR_TIMEOUT
+               : diag_set(ERROR_LOCK_TIMEOUT, "%s", error_text(ERROR_LOCK_TIMEOUT));
 }
 
 int lua__lost(struct lua_runtime *runtime, int code, unsigned *losses, struct txn_options *options)

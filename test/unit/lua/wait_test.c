@@ -251,17 +251,20 @@ static void the_younger_of_a_deadlock_gives_way(void **state)
 
 /* ------------------------------------------------------------------------------ threads that sleep */
 
+enum { SLEEPER_SESSION = 9 };
+
 struct sleeper {
     const char *text; /* or, when it begins with '(', arguments of the procedure add */
     uint64_t lock_timeout_ms;
     pthread_t thread;
+    _Atomic bool done;
     char result[512];
 };
 
 static void *sleeper_run(void *arg)
 {
     struct sleeper *sleeper = arg;
-    struct lua_session session = {.request = {.latest = true}};
+    struct lua_session session = {.request = {.latest = true, .session_id = SLEEPER_SESSION}};
     assert_int_equal(db_worker_open(fixture.db, &session.worker), 0);
     struct lua_runtime_options options = {.worker = session.worker,
                                           .lock_timeout_ms = sleeper->lock_timeout_ms};
@@ -271,6 +274,7 @@ static void *sleeper_run(void *arg)
                                                  : lua_session_eval(&session, sleeper->text);
     snprintf(sleeper->result, sizeof sleeper->result, "%s", result);
     lua_session_close(&session);
+    store_release(&sleeper->done, true);
     return NULL;
 }
 
@@ -364,6 +368,29 @@ static void the_victim_of_a_deadlock_is_run_again(void **state)
     assert_holder("box.stat.locks().deadlocks", "[1]");
 }
 
+static void what_is_cancelled_while_it_sleeps_does_not_go_on(void **state)
+{
+    (void)state;
+    struct sleeper sleeper = {
+        .text = "box.begin() local s = box.space.s s:replace{2, 22} "
+                "local first, error_first = pcall(s.get, s, 1, {lock = 'exclusive'}) "
+                "local second, error_second = pcall(s.replace, s, {3, 33}) "
+                "local last, error_last = pcall(box.commit) "
+                "return first, error_first.name, second, error_second.name, last, error_last.name, "
+                "box.is_in_txn()"};
+    hold(HOLD_1);
+    sleeper_start(&sleeper, 1);
+    while (!load_acquire(&sleeper.done)) {
+        txn_cancel_session(db_worker_txn(waiter.worker), SLEEPER_SESSION);
+        sched_yield();
+    }
+    assert_string_equal(sleeper_end(&sleeper),
+                        "[false,\"ERROR_CANCELLED\",false,\"ERROR_CANCELLED\",false,"
+                        "\"ERROR_CANCELLED\",false]");
+    assert_waiter("box.space.s:get(2)[2], box.space.s:get(3)[2], box.stat.locks().waiting",
+                  "[10,10,0]");
+}
+
 static void an_iterator_ends_when_its_transaction_has_slept(void **state)
 {
     (void)state;
@@ -401,6 +428,7 @@ int main(void)
         TEST(a_statement_by_itself_sleeps),
         TEST(sleeping_ends_with_the_lock_timeout),
         TEST(the_victim_of_a_deadlock_is_run_again),
+        TEST(what_is_cancelled_while_it_sleeps_does_not_go_on),
         TEST(an_iterator_ends_when_its_transaction_has_slept),
 #undef TEST
     };
