@@ -120,9 +120,8 @@ int txn__begin_at(struct txn_worker *worker, struct txn *txn, struct txn_slot *s
     txn->at_visible = options->readonly && !options->latest;
     txn->owner = options->owner;
     txn->owner_given = options->owner != NULL;
-    if (!txn->owner_given && !txn->opened && worker->owner != NULL &&
-        !lock_owner_idle(worker->owner))
-        txn->owner = worker->owner; /* it has waited, and keeps its locks until this one ends */
+    if (!txn->owner_given && !txn->opened)
+        txn->owner = worker->owner; /* of one that lost, or waited, and is run again */
     txn->session_id = options->session_id;
     enter_gate(txn, options->exclusive);
     epoch_enter(worker->thread.epoch);

@@ -139,17 +139,22 @@ struct lock_owner *txn_owner_detach(struct txn_worker *worker)
     return owner;
 }
 
+/* One that has lost is run again: its owner keeps its age, and while it waits its locks as well. */
+static bool runs_again(const struct txn *txn)
+{
+    return txn->stop == ERROR_CONFLICT || txn->stop == ERROR_DEADLOCK || txn->stop == ERROR_WAIT;
+}
+
 void txn__locks_end(struct txn *txn)
 {
     struct lock_owner *owner = txn->owner;
-    bool waits = txn->stop == ERROR_WAIT;
-    if (txn->opened) {
-        if (txn->owner_given)
-            lock_release_all(owner);
-        else
-            lock_owner_delete(owner);
-    } else if (!waits && !lock_owner_idle(owner)) {
+    if (txn->stop != ERROR_WAIT || txn->opened)
         lock_release_all(owner);
+    if (txn->opened && !txn->owner_given) {
+        lock_owner_delete(owner);
+    } else if (!txn->owner_given && !runs_again(txn)) {
+        lock_owner_delete(owner);
+        txn->worker->owner = NULL;
     }
     txn->owner = NULL;
 }

@@ -506,6 +506,27 @@ static void of_two_that_wait_for_each_other_the_younger_is_told(void **state)
     txn_rollback(old);
 }
 
+static void who_is_run_again_keeps_his_age_and_who_has_ended_does_not(void **state)
+{
+    (void)state;
+    struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(lock_row(txn, "a", TXN_LOCK_EXCLUSIVE), 0);
+    uint64_t first = lock_owner_id(txn_owner(txn));
+    txn_doom(txn);
+    txn_rollback(txn);
+    struct txn *other = open_at(1, TXN_SNAPSHOT, false);
+    uint64_t other_id = lock_owner_id(txn_owner(other));
+    txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(lock_row(txn, "a", TXN_LOCK_EXCLUSIVE), 0);
+    assert_int_equal(lock_owner_id(txn_owner(txn)), first);
+    assert_int_equal(txn_commit(txn), 0);
+    txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(lock_row(txn, "a", TXN_LOCK_EXCLUSIVE), 0);
+    assert_true(lock_owner_id(txn_owner(txn)) > other_id);
+    txn_rollback(txn);
+    txn_rollback(other);
+}
+
 static void a_read_only_transaction_takes_no_locks(void **state)
 {
     (void)state;
@@ -577,6 +598,7 @@ int main(void)
         TEST(a_locked_space_keeps_out_those_who_write_without_locks),
         TEST(who_locks_a_space_and_wrote_before_may_commit),
         TEST(of_two_that_wait_for_each_other_the_younger_is_told),
+        TEST(who_is_run_again_keeps_his_age_and_who_has_ended_does_not),
         TEST(a_read_only_transaction_takes_no_locks),
         TEST(causes_and_places_of_what_was_lost_are_counted),
         TEST(levels_have_names),
