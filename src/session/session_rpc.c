@@ -246,6 +246,18 @@ static int method_isolation(struct session *session, struct rpc_call *call)
     return 0;
 }
 
+/* [milliseconds], or [] for the default. */
+static int method_lock_timeout(struct session *session, struct rpc_call *call)
+{
+    uint64_t ms = 0;
+    bool given = call->arg_count > 0;
+    if (given && (call->arg_count > 1 || !mp_read_uint(&call->args, &ms) || ms > UINT32_MAX))
+        return diag_set(ERROR_INVALID, "lock_timeout takes milliseconds");
+    session->lock_timeout_ms = (unsigned)ms;
+    session->lock_timeout_given = given;
+    return 0;
+}
+
 /* ----------------------------------------------------------------------------------- the others */
 
 static int method_ping(struct session *session, struct rpc_call *call)
@@ -292,6 +304,7 @@ static const struct method METHODS[] = {
     {"commit", WANTS_STREAM, method_commit},
     {"eval", RETURNS, method_eval},
     {"isolation", 0, method_isolation},
+    {"lock_timeout", 0, method_lock_timeout},
     {"ping", RETURNS, method_ping},
     {"psubscribe", 0, session__rpc_psubscribe},
     {"publish", RETURNS, session__rpc_publish},

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* See session_wait.h. */
+/*
+ * See session_wait.h.
+ *
+ * The owner of an interactive transaction may be made to give up everything by whoever rolls that
+ * transaction back, and then nobody is woken. So those waits are looked at every LOOK_AGAIN_MS.
+ */
 #include "session/session_internal.h"
 
 #include <inttypes.h>
 
 #include "txn/lock.h"
+
+enum { LOOK_AGAIN_MS = 100 };
 
 void session__wait_create(struct session_wait *wait, struct session *session)
 {
@@ -29,6 +36,17 @@ static void owner_take(struct session_wait *wait, struct lock_owner *owner)
     lock_owner_session_set(owner, wait->session->about.id);
     wait->owner = owner;
     wait->owned = true;
+}
+
+/* When a wait that is QUEUED has to be looked at; now: it is over. */
+static uint64_t next_look(const struct session_wait *wait, uint64_t now_ns)
+{
+    uint64_t again_ns = now_ns + LOOK_AGAIN_MS * 1000000ul;
+    if (wait->owned || wait->deadline_ns <= now_ns)
+        return wait->deadline_ns;
+    if (lock_wait_state(wait->owner) != LOCK_WAIT_QUEUED)
+        return now_ns;
+    return again_ns < wait->deadline_ns ? again_ns : wait->deadline_ns;
 }
 
 int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
@@ -60,7 +78,7 @@ int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
     wait->state = SESSION_WAIT_QUEUED;
     list_remove(&wait->link);
     list_add_tail(&worker->waits, &wait->link);
-    session__due_at(worker, wait->deadline_ns);
+    session__due_at(worker, next_look(wait, now_ns));
     if (lock_wait_state(wait->owner) != LOCK_WAIT_QUEUED)
         session__wait_ready(wait);
     return ERROR_WAIT;
@@ -123,10 +141,11 @@ uint64_t session__waits_expire(struct session_worker *worker, uint64_t now_ns)
     uint64_t next = UINT64_MAX;
     list_for_each_safe (link, &worker->waits) {
         struct session_wait *wait = list_entry(link, struct session_wait, link);
-        if (wait->deadline_ns <= now_ns)
+        uint64_t at_ns = next_look(wait, now_ns);
+        if (at_ns <= now_ns)
             session__wait_ready(wait);
-        else if (wait->deadline_ns < next)
-            next = wait->deadline_ns;
+        else if (at_ns < next)
+            next = at_ns;
     }
     return next;
 }

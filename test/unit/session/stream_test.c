@@ -214,6 +214,8 @@ static void the_lock_timeout_ends_a_request_not_its_stream(void **state)
     expect(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
     expect(OK(3), one, 3, 2, "begin", "");
     expect("", one, 4, 2, "eval", PUT("1", "2"));
+    expect_in("lock_timeout takes", two, 8, NO_STREAM, "lock_timeout", "-1");
+    expect(OK(9), two, 9, NO_STREAM, "lock_timeout", "9000");
     expect("", two, 5, NO_STREAM, "eval", PUT("1", "3"));
     clock_manual_advance_ms(&fixture->clock, 10000);
     assert_non_null(strstr(take(one), "[1,4,{\"code\":-29,\"name\":\"ERROR_LOCK_TIMEOUT\""));

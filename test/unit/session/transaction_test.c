@@ -538,6 +538,20 @@ static void a_statement_that_waits_is_given_up_with_its_transaction(void **state
     expect_error(two, "-ERR the transaction was open", "get b");
 }
 
+static void a_statement_that_waits_is_told_when_its_transaction_was_ended_by_others(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n+OK\r\n", "begin\r\nset a 1");
+    expect(two, "+OK\r\n+OK\r\n", "begin\r\nset b 1\r\nset a 2");
+    expect_error(three, "", "lua \"box.schema.space.create('s')\"");
+    advance_ms(100);
+    assert_memory_equal(session_fixture_take(fixture, two),
+                        "-ERR the transaction was rolled back: the schema", 48);
+    expect_error(two, "-ERR the transaction was rolled back: the schema", "get a");
+    expect_error(one, "-ERR the transaction was rolled back: the schema", "commit");
+    expect(two, "+OK\r\n*2\r\n$-1\r\n$-1\r\n", "rollback\r\nmget a b");
+}
+
 static void a_snapshot_that_is_too_old_is_given_up(void **state)
 {
     teardown(state);
@@ -590,6 +604,7 @@ int main(void)
         TEST(a_transaction_that_is_idle_for_too_long_is_rolled_back),
         TEST(a_transaction_that_is_open_for_too_long_is_rolled_back),
         TEST(a_statement_that_waits_is_given_up_with_its_transaction),
+        TEST(a_statement_that_waits_is_told_when_its_transaction_was_ended_by_others),
         TEST(a_snapshot_that_is_too_old_is_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
