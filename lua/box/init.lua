@@ -44,6 +44,7 @@ local function info()
     local result = native.info()
     result.lua = { memory = native.memory(), variant = native.variant() }
     result.schema_version = api.schema_version(runtime)
+    result.checkpoint = native.checkpoint_info()
     return result
 end
 
@@ -74,6 +75,8 @@ local fields = {
     atomic = transaction.atomic,
     begin = transaction.begin,
     cfg = box_cfg,
+    --- Asks for a checkpoint; in a file it waits for the end, outside of a transaction.
+    checkpoint = native.checkpoint,
     commit = transaction.commit,
     error = box_error,
     func = schema.func,

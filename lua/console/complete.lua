@@ -23,14 +23,14 @@ local members = {
         .. 'in ipairs( load( local math next( nil not or os pairs( pcall( print( redis repeat require( '
         .. 'return select( setmetatable( string table then tonumber( tostring( true type( unpack( until '
         .. 'while xpcall('),
-    ['box.'] = words('NULL atomic( begin( cfg commit( error( func index info is_in_txn( now( rollback( '
+    ['box.'] = words('NULL atomic( begin( cfg checkpoint( commit( error( func index info is_in_txn( now( rollback( '
         .. 'schema space stat( tuple'),
     ['box.schema.'] = words('func space'),
     ['box.schema.space.'] = words('create( drop('),
     ['box.schema.func.'] = words('create( drop( exists('),
     ['box.tuple.'] = words('is( new('),
     ['box.index.'] = words('ALL EQ GE GT LE LT REQ'),
-    ['box.info.'] = words('lua schema_version status uptime version'),
+    ['box.info.'] = words('checkpoint lua schema_version status uptime version'),
     ['redis.'] = words('call( error_reply( log( pcall( sha1hex( status_reply('),
     ['string.'] = words('byte( char( find( format( gmatch( gsub( len( lower( match( rep( reverse( sub( '
         .. 'upper('),

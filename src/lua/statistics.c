@@ -348,12 +348,9 @@ static int native_checkpoint_info(lua_State *L)
 void lua__open_statistics(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
-        {"statistics", native_statistics},
-        {"stat_txn", native_stat_txn},
-        {"stat_locks", native_stat_locks},
-        {"checkpoint", native_checkpoint},
-        {"checkpoint_info", native_checkpoint_info},
-        {NULL, NULL},
+        {"statistics", native_statistics},           {"stat_txn", native_stat_txn},
+        {"stat_locks", native_stat_locks},           {"checkpoint", native_checkpoint},
+        {"checkpoint_info", native_checkpoint_info}, {NULL, NULL},
     };
     lua__register(runtime, functions);
 }

@@ -40,14 +40,16 @@ struct hook_io {
 
 enum hook_call { HOOK_OPEN, HOOK_RENAME, HOOK_UNLINK };
 
+typedef int (*hook_fn)(enum hook_call call, const char *path);
 static struct {
-    int (*fn)(enum hook_call call, const char *path);
+    _Atomic(hook_fn) fn;
     unsigned calls; /* that the function has acted on */
 } hook;
 
 static int hook_run(enum hook_call call, const char *path)
 {
-    return hook.fn == NULL ? 0 : hook.fn(call, path);
+    hook_fn fn = atomic_load(&hook.fn);
+    return fn == NULL ? 0 : fn(call, path);
 }
 
 static struct io *under(struct io *io)
@@ -125,10 +127,10 @@ static bool is_run(const char *path)
 }
 
 /* From now on, at every start. */
-static void hook_set(int (*fn)(enum hook_call call, const char *path))
+static void hook_set(hook_fn fn)
 {
-    hook.fn = fn;
     hook.calls = 0;
+    atomic_store(&hook.fn, fn);
 }
 
 /* ------------------------------------------------------------------------------------- statements */
