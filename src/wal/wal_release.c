@@ -48,8 +48,9 @@ void wal__files_free(struct wal_file *files)
 
 /* ----------------------------------------------------------------------------------- archiving */
 
-/* Reads and decodes the header of the segment's file in `io`. */
-static int header_read(struct io *io, uint64_t number, unsigned char *page, uint64_t *size)
+/* Reads and decodes the header of the segment's file in `io`; *says is the number in it. */
+static int header_read(struct io *io, uint64_t number, unsigned char *page, uint64_t *size,
+                       uint64_t *says)
 {
     char name[32];
     struct io_file *file;
@@ -66,9 +67,7 @@ static int header_read(struct io *io, uint64_t number, unsigned char *page, uint
     const char *check = "segment header is missing";
     if (got < WAL_ALIGN || wal_segment_header_decode(page, &header, &check) != 0)
         return diag_set(ERROR_CORRUPT, "%s, offset 0: %s", name, check);
-    if (header.number != number)
-        return diag_set(ERROR_CORRUPT, "%s, offset 0: segment number differs from the file's name",
-                        name);
+    *says = header.number;
     return 0;
 }
 
@@ -119,18 +118,18 @@ static int copy_segment(struct io *io, struct io *archive, uint64_t number, uint
     return rc;
 }
 
-/* Makes sure that the archive has the segment. *gone: the file no longer is this segment. */
+/* Makes sure that the archive has the segment. *gone: the file has become another segment. */
 static int archive_segment(struct io *io, struct io *archive, const struct wal_file *file,
                            bool *gone)
 {
     unsigned char *pages = malloc(2 * WAL_ALIGN);
-    uint64_t bytes, archived;
+    uint64_t bytes, archived, says;
     if (pages == NULL)
         return diag_set(ERROR_MEMORY, "out of memory to archive a log segment");
-    int rc = header_read(io, file->number, pages, &bytes);
-    *gone = rc == ERROR_CORRUPT && file->released;
-    if (rc == 0) {
-        rc = header_read(archive, file->number, pages + WAL_ALIGN, &archived);
+    int rc = header_read(io, file->number, pages, &bytes, &says);
+    *gone = rc == 0 && says != file->number && file->released;
+    if (rc == 0 && !*gone) {
+        rc = header_read(archive, file->number, pages + WAL_ALIGN, &archived, &says);
         bool same = rc == 0 && memcmp(pages, pages + WAL_ALIGN, WAL_ALIGN) == 0;
         if (rc == ERROR_NOT_FOUND || (same && archived < file->used))
             rc = copy_segment(io, archive, file->number, file->used);

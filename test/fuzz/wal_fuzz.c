@@ -10,6 +10,7 @@
  *      bit 2      segment headers get magic, version, number and checksum
  *      bit 3      and what looks like a block header, on every page, is sealed
  *      bit 4      the log begins with what is there
+ *      bit 5      and compressed chunks get their checksum
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "base/assert.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/crc32c.h"
 #include "wal/wal_internal.h"
 
 enum { SEGMENTS_MAX = 4, SALT = 1 };
@@ -102,9 +104,26 @@ static void repair_segment_header(unsigned char *page, uint64_t number)
     wal_segment_header_encode(&header, page);
 }
 
+/* The chunks of a block of `block_bytes` bytes, as far as they lie in it. */
+static void repair_chunks(unsigned char *block, const struct wal_block_header *header)
+{
+    uint64_t at = wal_block_header_bytes(header->chunks);
+    for (uint32_t i = 0; i < header->chunks; i++) {
+        struct wal_chunk_header chunk;
+        unsigned char *bytes = block + wal_block_header_bytes(i);
+        memcpy(&chunk, bytes, sizeof(chunk));
+        if (chunk.bytes > header->block_bytes - at)
+            return;
+        if (chunk.flags & WAL_CHUNK_COMPRESSED)
+            chunk.stored_checksum = crc32c(0, block + at, chunk.bytes);
+        memcpy(bytes, &chunk, sizeof(chunk));
+        at += chunk.bytes;
+    }
+}
+
 /* `previous` is the checksum of the header before, of a segment or of a block, over all segments.
  */
-static void repair_blocks(unsigned char *data, size_t size, uint32_t *previous)
+static void repair_blocks(unsigned char *data, size_t size, bool chunks, uint32_t *previous)
 {
     struct wal_segment_header segment;
     memcpy(&segment, data, sizeof(segment));
@@ -116,6 +135,8 @@ static void repair_blocks(unsigned char *data, size_t size, uint32_t *previous)
             continue;
         header.previous_checksum = *previous;
         memcpy(data + at, &header, sizeof(header));
+        if (chunks)
+            repair_chunks(data + at, &header);
         wal_block_header_seal(data + at, SALT);
         memcpy(&header, data + at, sizeof(header));
         *previous = header.checksum;
@@ -154,7 +175,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (mode & 4 && bytes >= WAL_ALIGN)
             repair_segment_header(memory.segments[i].data, i + 1);
         if (mode & 8 && bytes >= WAL_ALIGN)
-            repair_blocks(memory.segments[i].data, bytes, &previous);
+            repair_blocks(memory.segments[i].data, bytes, mode & 32, &previous);
     }
     struct wal_replay_stats stats;
     const struct wal_read_options options = {

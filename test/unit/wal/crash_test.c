@@ -143,6 +143,7 @@ static void run_create(struct run *run, uint64_t seed, bool direct)
     run->next_id = 1;
     run->disk = disk_new(seed);
     disk_offer_direct(run->disk, direct);
+    disk_tear(run->disk, seed % 5 < 2 ? 512 : 4096);
     run->options = log_options(NULL);
     run->options.segment_bytes = 32768;
     run->options.compression = seed % 3 == 0;

@@ -172,6 +172,7 @@ static void run_create(struct run *run, uint64_t seed)
     run->disk = disk_new(seed);
     run->archive_disk = disk_new(seed);
     disk_offer_direct(run->disk, seed % 2);
+    disk_tear(run->disk, seed % 5 < 2 ? 512 : 4096);
     run->options = log_options(NULL);
     run->options.segment_bytes = 8 * WAL_ALIGN;
     run->options.compression = seed % 3 == 0;
