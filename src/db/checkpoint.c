@@ -261,6 +261,7 @@ static void idle(struct checkpoint *checkpoint)
     checkpoint->idles++;
     pthread_cond_broadcast(&checkpoint->ended);
     pthread_mutex_unlock(&checkpoint->mutex);
+    checkpoint__unlink_again(checkpoint);
     txn_collect(checkpoint->worker->txn, COLLECT_ROWS);
     pthread_mutex_lock(&checkpoint->mutex);
     if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !due(checkpoint))
@@ -301,6 +302,7 @@ static struct checkpoint *checkpoint_new(struct db *db, const struct db_options 
     checkpoint->on_end = options->on_advance;
     checkpoint->on_end_arg = options->arg;
     pthread_mutex_init(&checkpoint->mutex, NULL);
+    pthread_mutex_init(&checkpoint->files_mutex, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -347,6 +349,8 @@ int db__checkpoint_start(struct db *db, const struct db_options *options,
         rc = loaded_take(checkpoint, &db->loaded);
     if (rc != 0)
         return rc;
+    if (options->source != NULL && options->source->log != NULL)
+        checkpoint->untidy = false; /* nothing is changed */
     next_time_set(checkpoint);
     bodies_count(checkpoint);
     pace_begin(checkpoint);
@@ -379,6 +383,7 @@ void db__checkpoint_stop(struct db *db)
     pthread_cond_destroy(&checkpoint->wake);
     pthread_cond_destroy(&checkpoint->ended);
     pthread_mutex_destroy(&checkpoint->mutex);
+    pthread_mutex_destroy(&checkpoint->files_mutex);
     free(checkpoint);
     db->checkpoint = NULL;
 }

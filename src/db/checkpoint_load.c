@@ -51,7 +51,7 @@ static int left_over_remove(const char *name, uint64_t size, void *arg)
     int rc = io_unlink(all->io, name);
     if (rc == 0)
         log_info("removed %s, which was left over", name);
-    else if (rc != ERROR_NOT_FOUND)
+    else if (rc != ERROR_NOT_FOUND && rc != ERROR_READONLY)
         log_warn("%s was left over and cannot be removed: %s", name, diag_message_for(rc));
     return 0;
 }

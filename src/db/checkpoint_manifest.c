@@ -146,6 +146,11 @@ static int manifest_make(struct checkpoint *checkpoint, uint64_t k, uint64_t fir
 static void file_remove(struct checkpoint *checkpoint, const char *name,
                         struct checkpoint_names *again)
 {
+    if (checkpoint->holds > 0) {
+        if (names_add(again, name) != 0)
+            log_warn("no memory to remove %s later: the next start does", name);
+        return;
+    }
     crash_point("checkpoint.unlink");
     int rc = io_unlink(checkpoint->db->io, name);
     if (rc != 0 && rc != ERROR_NOT_FOUND) {
@@ -183,6 +188,55 @@ static void files_remove_replaced(struct checkpoint *checkpoint, const struct ma
     checkpoint__names_free(&before);
 }
 
+void checkpoint__unlink_again(struct checkpoint *checkpoint)
+{
+    if (!load_relaxed(&checkpoint->unlink_again))
+        return;
+    struct checkpoint_names none = {0}, again = {0};
+    pthread_mutex_lock(&checkpoint->files_mutex);
+    store_relaxed(&checkpoint->unlink_again, false);
+    files_remove(checkpoint, &checkpoint->unlinked, &none, &again);
+    checkpoint__names_free(&checkpoint->unlinked);
+    checkpoint->unlinked = again;
+    pthread_mutex_unlock(&checkpoint->files_mutex);
+}
+
+/* By its bytes, since these say all that there is. */
+static int manifest_copy(const struct manifest *manifest, struct manifest *out)
+{
+    char *data;
+    size_t size;
+    int rc = manifest_encode(manifest, &data, &size);
+    if (rc != 0)
+        return rc;
+    rc = manifest_decode(out, data, size);
+    free(data);
+    return rc;
+}
+
+int db__files_hold(struct db *db, struct manifest *out,
+                   int (*look)(const struct manifest *manifest, void *arg), void *arg)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    pthread_mutex_lock(&checkpoint->files_mutex);
+    int rc = manifest_copy(&checkpoint->manifest, out);
+    /* The log is cut for a manifest after that has come into force. */
+    if (rc == 0 && look != NULL && (rc = look(out, arg)) != 0)
+        manifest_destroy(out);
+    checkpoint->holds += rc == 0;
+    pthread_mutex_unlock(&checkpoint->files_mutex);
+    return rc;
+}
+
+void db__files_release(struct db *db)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    pthread_mutex_lock(&checkpoint->files_mutex);
+    if (--checkpoint->holds == 0)
+        store_relaxed(&checkpoint->unlink_again, true);
+    pthread_mutex_unlock(&checkpoint->files_mutex);
+}
+
 static void manifest_in_force(struct checkpoint *checkpoint, struct manifest *manifest, uint64_t k)
 {
     for (size_t i = 0; i < checkpoint->store_count; i++) {
@@ -191,10 +245,12 @@ static void manifest_in_force(struct checkpoint *checkpoint, struct manifest *ma
         if (k != 0)
             store->k = k;
     }
+    pthread_mutex_lock(&checkpoint->files_mutex);
     struct manifest old = checkpoint->manifest;
     checkpoint->manifest = *manifest;
     checkpoint->stale = false;
     files_remove_replaced(checkpoint, &old, &checkpoint->manifest);
+    pthread_mutex_unlock(&checkpoint->files_mutex);
     manifest_destroy(&old);
 }
 

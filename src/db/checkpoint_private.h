@@ -44,7 +44,13 @@ struct checkpoint {
     struct db_checkpoint_stats stats;
     uint64_t began_ns; /* of the present one */
 
-    /* Of the thread alone. */
+    /* Orders replacing the manifest and removing files against somebody who wants to read the files
+     * of a manifest. Before `mutex`. */
+    pthread_mutex_t files_mutex;
+    unsigned holds;            /* how many want that no file goes */
+    _Atomic bool unlink_again; /* the last one of them wants it no more */
+
+    /* Of the thread alone, but for `manifest`, which others read under files_mutex. */
     struct store **stores; /* those whose bodies have files, each with a reference */
     size_t store_count, store_capacity;
     struct manifest manifest;         /* the one in force */
@@ -81,6 +87,15 @@ void db__checkpoint_wait_idle(struct db *db);
 /* A store has been marked as dropped: lets go of it soon. Any thread. */
 void db__checkpoint_dropped(struct db *db);
 
+/*
+ * Copies the manifest that is in force into an empty one, and keeps the files that it names until
+ * db__files_release: they are read meanwhile. Calls `look` (may be NULL) before anything of the log
+ * that this manifest needs can go. Any thread.
+ */
+int db__files_hold(struct db *db, struct manifest *out,
+                   int (*look)(const struct manifest *manifest, void *arg), void *arg);
+void db__files_release(struct db *db);
+
 /* One checkpoint; on the checkpoint's thread. *rows and *bytes: what it has written. */
 int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes);
 
@@ -93,6 +108,9 @@ void checkpoint__sweep(struct checkpoint *checkpoint);
 /* Writes the manifest that says how the bodies are now, with K for each tree; settles or reverts
  * the bodies; removes files that are no longer named. */
 int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64_t first_segment);
+
+/* Removes what could not be removed while somebody held the files. */
+void checkpoint__unlink_again(struct checkpoint *checkpoint);
 
 /* Waits as long as the rate demands after so many bytes. ERROR_CANCELLED when it is to stop. */
 int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes);

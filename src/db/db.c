@@ -131,7 +131,7 @@ static int stores_settle(struct db *db, struct txn *txn)
 }
 
 /* Gives the rows that replay has listed to the lists of the next checkpoint. */
-static int replayed_list(struct db *db)
+static void replayed_list(struct db *db)
 {
     struct txn_changes *changes = &db->replayed;
     size_t kept = 0;
@@ -139,9 +139,7 @@ static int replayed_list(struct db *db)
         if (((struct store *)changes->items[i].head->arg)->space != NULL)
             changes->items[kept++] = changes->items[i];
     changes->count = kept;
-    int rc = txn_changes_return(db->txn, changes);
-    txn_changes_free(changes);
-    return rc != 0 ? diag_set(rc, "no memory to list the rows that have changed") : 0;
+    txn_changes_return(db->txn, changes);
 }
 
 static void stores_free_unknown(struct db *db)
@@ -187,10 +185,10 @@ static int recover(struct db *db, struct db_open_stats *stats)
         txn_rollback(txn);
     }
     txn_worker_close(worker);
-    if (rc == 0)
-        rc = replayed_list(db);
-    if (rc == 0)
+    if (rc == 0) {
+        replayed_list(db);
         stores_free_unknown(db);
+    }
     return rc;
 }
 
@@ -228,14 +226,17 @@ static void db_free(struct db *db)
 }
 
 /* Opens the log and puts what it says into the heads. */
-static int log_replay(struct db *db, const struct wal_options *options, unsigned threads,
-                      struct db_open_stats *stats)
+static int log_replay(struct db *db, const struct wal_options *options,
+                      const struct db_source *source, unsigned threads, struct db_open_stats *stats)
 {
     struct replay *replay;
     int rc = db__replay_new(db, threads, &replay);
     if (rc != 0)
         return rc;
-    rc = wal_open(options, db__replay_record, replay, &stats->log, &db->wal);
+    if (source != NULL && source->replay != NULL)
+        rc = source->replay(db__replay_record, replay, source->arg);
+    if (rc == 0)
+        rc = wal_open(options, db__replay_record, replay, &stats->log, &db->wal);
     int ended = db__replay_end(replay, &db->replayed, &stats->rows);
     return rc != 0 ? rc : ended;
 }
@@ -253,10 +254,12 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
         return diag_set(rc, "no memory to open the database");
     if ((rc = system_stores_make(db)) != 0 || (rc = db__checkpoint_load(db, stats)) != 0)
         return rc;
-    struct wal_options wal = {.io = options->io,
+    const struct db_source *source = options->source;
+    bool dry = source != NULL && source->log != NULL;
+    struct wal_options wal = {.io = dry ? source->log : options->io,
                               .durability = options->durability,
                               .buffer_max = options->worker_max + 2,
-                              .first_segment = db->loaded.first_segment,
+                              .first_segment = dry ? 0 : db->loaded.first_segment,
                               .on_advance = options->on_advance,
                               .arg = options->arg,
                               .segment_bytes = options->log_segment_bytes,
@@ -264,7 +267,7 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
                               .compression = options->log_compression,
                               .clock = options->clock,
                               .skip_flush = options->skip_flush};
-    if ((rc = log_replay(db, &wal, options->replay_threads, stats)) != 0)
+    if ((rc = log_replay(db, &wal, source, options->replay_threads, stats)) != 0)
         return rc;
     if (stats->log.clock < db->loaded.clock)
         return diag_set(

@@ -28,6 +28,20 @@ struct db_checkpoint_options {
     uint64_t rate;        /* bytes a second that it writes at most; 0: no limit */
 };
 
+/*
+ * For those who put a database together from elsewhere: who restores one, repairs one, or tries
+ * whether one would start.
+ */
+struct db_source {
+    /* Hands records to `each`, with `each_arg`, before those of the log, as wal_read does. The newest
+     * timestamp of a key counts. NULL: there are none. */
+    int (*replay)(wal_replay_fn each, void *each_arg, void *arg);
+    void *arg;
+    /* Where the log is, instead of with the rest, of which nothing is changed then. It begins anew
+     * there: see wal_log_create. NULL: with the rest. */
+    struct io *log;
+};
+
 struct db_options {
     struct io *io; /* the data directory, locked by the caller */
     struct clock *clock;
@@ -41,6 +55,7 @@ struct db_options {
     uint64_t log_segment_bytes; /* these three as in wal.h */
     struct io *log_archive;
     bool log_compression;
+    const struct db_source *source; /* NULL: all that counts is in io */
     bool skip_flush; /* only for the test that proves that the crash test sees a missing flush */
 };
 

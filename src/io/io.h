@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/assert.h"
+#include "base/error.h"
 
 struct io;
 struct io_file;
@@ -65,6 +66,8 @@ struct io_vtab {
     int (*sync_dir)(struct io *io);
     int (*list)(struct io *io, int (*each)(const char *name, uint64_t size, void *arg), void *arg);
     int (*lock)(struct io *io, const char *path);
+    /* Optional. Both are of this table. */
+    int (*link)(struct io *from, const char *path, struct io *to, const char *as);
     int (*queue_new)(struct io *io, unsigned depth, struct io_queue **out);
     void (*queue_delete)(struct io_queue *queue);
     int (*queue_write)(struct io_queue *queue, struct io_file *file, const void *data, size_t size,
@@ -182,6 +185,15 @@ static inline int io_rename(struct io *io, const char *from, const char *to)
 static inline int io_unlink(struct io *io, const char *path)
 {
     return io->vtab->unlink(io, path);
+}
+
+/* Gives a file a second name, in another directory: what is written to one is in the other. The
+ * name is durable after io_sync_dir of `to`. ERROR_UNSUPPORTED where that is not possible (another
+ * file system, another implementation); ERROR_EXISTS, ERROR_NOT_FOUND. */
+static inline int io_link(struct io *from, const char *path, struct io *to, const char *as)
+{
+    return from->vtab == to->vtab && from->vtab->link != NULL ? from->vtab->link(from, path, to, as)
+                                                              : ERROR_UNSUPPORTED;
 }
 
 /* Makes names durable: those made, replaced and removed before the call. */

@@ -231,6 +231,16 @@ static int posix_rename(struct io *base, const char *from, const char *to)
     return renameat(io->dir_fd, from, io->dir_fd, to) < 0 ? fail(io, errno, "rename", from) : 0;
 }
 
+/* What the file system does not do for these two is no failure: the caller copies. */
+static int posix_link(struct io *from, const char *path, struct io *to, const char *as)
+{
+    if (linkat(posix_io(from)->dir_fd, path, posix_io(to)->dir_fd, as, 0) == 0)
+        return 0;
+    if (errno == EXDEV || errno == EPERM || errno == EMLINK || errno == EOPNOTSUPP)
+        return ERROR_UNSUPPORTED;
+    return fail(posix_io(to), errno, "link", as);
+}
+
 static int posix_unlink(struct io *base, const char *path)
 {
     struct posix_io *io = posix_io(base);
@@ -405,6 +415,7 @@ static const struct io_vtab posix_vtab = {
     .sync_dir = posix_sync_dir,
     .list = posix_list,
     .lock = posix_lock,
+    .link = posix_link,
     .queue_new = posix_queue_new,
     .delete = posix_delete,
 };
