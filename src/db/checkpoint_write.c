@@ -102,55 +102,46 @@ static int changes_take(struct round *round)
     struct db *db = round->checkpoint->db;
     pthread_mutex_lock(&db->stores_mutex);
     int rc = txn_changes_take(db->txn, &round->changes);
-    if (rc == 0 && (rc = stores_hold(round)) != 0) {
+    if (rc == 0 && (rc = stores_hold(round)) != 0)
         txn_changes_return(db->txn, &round->changes);
-        round->changes.count = 0;
-    }
     pthread_mutex_unlock(&db->stores_mutex);
     return rc;
 }
 
-/* Under stores_mutex: those of stores that are still there. */
-static int changes_return_alive(struct round *round)
+/* What was taken in vain, or has changed since, is listed again: rows of stores that are there. */
+static void changes_return(struct round *round)
 {
+    struct db *db = round->checkpoint->db;
     struct txn_changes *changes = &round->changes;
     size_t alive = 0;
+    pthread_mutex_lock(&db->stores_mutex);
     for (size_t i = 0; i < changes->count; i++)
         if (!load_relaxed(&change_store(&changes->items[i])->dropped))
             changes->items[alive++] = changes->items[i];
     changes->count = alive;
-    return txn_changes_return(round->checkpoint->db->txn, changes);
-}
-
-/* What was taken in vain is listed again. Only memory can be in the way, for a while. */
-static void changes_return(struct round *round)
-{
-    struct checkpoint *checkpoint = round->checkpoint;
-    int rc = checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_NO_RETURN) ? 0 : ERROR_MEMORY;
-    while (rc != 0 && !load_relaxed(&checkpoint->stop)) {
-        pthread_mutex_lock(&checkpoint->db->stores_mutex);
-        rc = changes_return_alive(round);
-        pthread_mutex_unlock(&checkpoint->db->stores_mutex);
-        if (rc != 0)
-            nanosleep(&(struct timespec){.tv_nsec = RETURN_WAIT_NS}, NULL);
-    }
+    txn_changes_return(db->txn, changes);
+    pthread_mutex_unlock(&db->stores_mutex);
 }
 
 /* The rows' state up to K is durable. */
 static void changes_done(struct round *round)
 {
     struct txn_worker *worker = round->checkpoint->worker->txn;
-    const struct txn_changes *changes = &round->changes;
+    struct txn_changes *changes = &round->changes;
+    size_t kept = 0;
     for (size_t first = 0; first < changes->count; first += BATCH_ROWS) {
         size_t behind = first + BATCH_ROWS < changes->count ? first + BATCH_ROWS : changes->count;
         pthread_mutex_lock(&round->checkpoint->db->stores_mutex);
         txn_worker_enter(worker);
         for (size_t i = first; i < behind; i++)
-            if (!load_relaxed(&change_store(&changes->items[i])->dropped))
-                txn_change_done(worker, &changes->items[i], round->k);
+            if (!load_relaxed(&change_store(&changes->items[i])->dropped) &&
+                !txn_change_done(worker, &changes->items[i], round->k))
+                changes->items[kept++] = changes->items[i];
         txn_worker_leave(worker);
         pthread_mutex_unlock(&round->checkpoint->db->stores_mutex);
     }
+    changes->count = kept;
+    changes_return(round);
 }
 
 /* --------------------------------------------------------------------------------------- sorting */
@@ -417,7 +408,8 @@ static int round_fail(struct round *round, int rc)
     char message[DIAG_MESSAGE_MAX];
     snprintf(message, sizeof message, "%s", diag_message_for(rc));
     bodies_revert(round);
-    changes_return(round);
+    if (!checkpoint__mutated(round->checkpoint, CHECKPOINT_MUTATION_NO_RETURN))
+        changes_return(round);
     return diag_set(rc, "%s", message);
 }
 

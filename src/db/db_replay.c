@@ -383,18 +383,8 @@ static int changes_merge(struct txn_changes *all, struct txn_changes *changes)
         *changes = (struct txn_changes){0};
         return 0;
     }
-    size_t count = all->count + changes->count;
-    if (count > all->capacity) {
-        struct txn_change *items = realloc(all->items, count * sizeof *items);
-        if (items == NULL)
-            return diag_set(ERROR_MEMORY, "no memory to list the rows that have changed");
-        all->items = items;
-        all->capacity = count;
-    }
-    if (changes->count > 0)
-        memcpy(all->items + all->count, changes->items, changes->count * sizeof *all->items);
-    all->count = count;
-    return 0;
+    int rc = txn_changes_append(all, changes);
+    return rc != 0 ? diag_set(rc, "no memory to list the rows that have changed") : 0;
 }
 
 int db__replay_end(struct replay *replay, struct txn_changes *changes, uint64_t *rows)

@@ -370,17 +370,19 @@ struct txn_change {
     struct row *row;
 };
 struct txn_changes {
-    struct txn_change *items;
+    struct txn_change *items; /* not by itself a malloc'ed array: these functions know */
     size_t count, capacity;
 };
 
-/* Appends what all workers have listed to *changes (malloc'ed; zero-initialised by the caller,
- * freed by txn_changes_free). ERROR_MEMORY: nothing was taken. Any thread. */
+/* Moves what all workers have listed into *changes, which is empty (zero-initialised) and freed by
+ * txn_changes_free. ERROR_MEMORY: nothing was taken. Any thread. */
 int txn_changes_take(struct txn_system *system, struct txn_changes *changes);
 
-/* Lists rows again: after a checkpoint that failed, and what replay has listed. */
-int txn_changes_return(struct txn_system *system, const struct txn_changes *changes);
+/* Lists rows again, after a checkpoint that failed or did not have all of them, and what replay has
+ * listed. Cannot fail: the array itself goes to the system, and *changes is empty. */
+void txn_changes_return(struct txn_system *system, struct txn_changes *changes);
 int txn_changes_add(struct txn_changes *changes, struct head *head, struct row *row);
+int txn_changes_append(struct txn_changes *to, const struct txn_changes *from);
 void txn_changes_free(struct txn_changes *changes);
 
 /* How many rows are listed. */
@@ -391,8 +393,9 @@ uint64_t txn_changes_pending(const struct txn_system *system);
 const struct version *txn_row_at(const struct row *row, uint64_t ts, uint64_t *ts_out);
 
 /* The row's state up to K is durable in a body. Inside of the worker's epoch. After a checkpoint at
- * K, for each row taken for it, also those for which there was nothing to write. */
-void txn_change_done(struct txn_worker *worker, const struct txn_change *change, uint64_t k);
+ * K, for each row taken for it, also those for which there was nothing to write. False when the row
+ * has changed since: the caller keeps it in *changes for txn_changes_return. */
+bool txn_change_done(struct txn_worker *worker, const struct txn_change *change, uint64_t k);
 
 /* Reclamation epochs for a thread that follows rows without a current transaction; short. */
 void txn_worker_enter(struct txn_worker *worker);

@@ -16,6 +16,14 @@
  * set-the-bit still before it. And the commit does it before wal_end: the cut waits for that, so
  * whatever is at most D is listed when a checkpoint at K = D takes the lists.
  *
+ * Memory may be out at any time, and no row may be lost for that: what is taken is given back
+ * without asking for any. The array of a struct txn_changes has a link before its first item, so
+ * that a whole array can be hung into the system; a checkpoint keeps a row that it must list again
+ * in the array that it has.
+ *
+ *      changes.items ----------v
+ *              [ link | count | change change change ... ]  <-  system->returned
+ *
  * While the bit is set the row does not end, so tombstones stay until a durable run covers them, and
  * the pointers in a list stay valid; a head that goes away is taken out of all lists first
  * (txn_collect_forget).
@@ -38,6 +46,24 @@ static void unlatch(struct change_list *list)
     store_release(&list->latch, 0);
 }
 
+/* What lies before the items. */
+struct changes_block {
+    struct changes_block *next;
+    size_t count;
+};
+
+_Static_assert(sizeof(struct changes_block) % _Alignof(struct txn_change) == 0, "items aligned");
+
+static struct changes_block *block_of(const struct txn_changes *rows)
+{
+    return rows->items == NULL ? NULL : (struct changes_block *)(void *)rows->items - 1;
+}
+
+static struct txn_change *block_items(struct changes_block *block)
+{
+    return (struct txn_change *)(void *)(block + 1);
+}
+
 static bool rows_reserve(struct txn_changes *rows, size_t count)
 {
     if (rows->capacity - rows->count >= count)
@@ -45,10 +71,11 @@ static bool rows_reserve(struct txn_changes *rows, size_t count)
     size_t capacity = rows->capacity == 0 ? 256 : 2 * rows->capacity;
     while (capacity - rows->count < count)
         capacity *= 2;
-    struct txn_change *items = realloc(rows->items, capacity * sizeof *items);
-    if (items == NULL)
+    struct changes_block *block =
+        realloc(block_of(rows), sizeof *block + capacity * sizeof *rows->items);
+    if (block == NULL)
         return false;
-    rows->items = items;
+    rows->items = block_items(block);
     rows->capacity = capacity;
     return true;
 }
@@ -81,17 +108,6 @@ void txn__changes_list(struct txn_worker *worker, const struct txn_write *writes
         unlatch(list);
 }
 
-/* Lists a row of which the worker has set the bit. */
-static void list_again(struct txn_worker *worker, const struct txn_change *change)
-{
-    struct change_list *list = &worker->system->changes[worker->number];
-    latch(list);
-    while (!rows_reserve(&list->rows, 1))
-        sched_yield();
-    list->rows.items[list->rows.count++] = *change;
-    unlatch(list);
-}
-
 int txn_changes_add(struct txn_changes *changes, struct head *head, struct row *row)
 {
     if (atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED)
@@ -106,74 +122,114 @@ int txn_changes_add(struct txn_changes *changes, struct head *head, struct row *
 
 void txn_changes_free(struct txn_changes *changes)
 {
-    free(changes->items);
+    free(block_of(changes));
     *changes = (struct txn_changes){NULL, 0, 0};
 }
 
-static bool rows_append(struct txn_changes *to, const struct txn_changes *from)
+/* Where there is room for them. */
+static void rows_append(struct txn_changes *to, const struct txn_change *items, size_t count)
 {
-    if (from->count == 0)
-        return true;
-    if (!rows_reserve(to, from->count))
-        return false;
-    memcpy(to->items + to->count, from->items, from->count * sizeof *from->items);
-    to->count += from->count;
-    return true;
+    if (count > 0)
+        memcpy(to->items + to->count, items, count * sizeof *items);
+    to->count += count;
 }
 
-/* Takes a worker's list, leaving one with as much room as the worker has reserved. */
-static bool list_take(struct change_list *list, struct txn_changes *out)
+int txn_changes_append(struct txn_changes *to, const struct txn_changes *from)
 {
-    struct txn_changes empty = {NULL, 0, 0};
-    for (;;) {
+    if (!rows_reserve(to, from->count))
+        return ERROR_MEMORY;
+    rows_append(to, from->items, from->count);
+    return 0;
+}
+
+/* Takes a worker's list, leaving one with as much room as the worker has reserved. When there is no
+ * memory nothing is taken. */
+static bool list_take(struct change_list *list, struct txn_changes *changes)
+{
+    struct txn_changes taken = {NULL, 0, 0};
+    for (bool done = false; !done;) {
         latch(list);
-        size_t reserved = list->reserved;
-        bool enough = list->rows.count == 0 || empty.capacity >= reserved;
-        if (enough && list->rows.count > 0) {
-            *out = list->rows;
+        size_t reserved = list->reserved, count = list->rows.count;
+        done = count == 0 ||
+               (taken.capacity >= reserved && changes->capacity - changes->count >= count);
+        if (done && count > 0) {
+            struct txn_changes empty = taken;
+            taken = list->rows;
             list->rows = empty;
-            empty = (struct txn_changes){NULL, 0, 0};
         }
         unlatch(list);
-        if (enough)
-            break;
-        if (!rows_reserve(&empty, reserved)) {
-            txn_changes_free(&empty);
+        if (!done && (!rows_reserve(&taken, reserved) || !rows_reserve(changes, count))) {
+            txn_changes_free(&taken);
             return false;
         }
     }
-    txn_changes_free(&empty);
+    rows_append(changes, taken.items, taken.count);
+    txn_changes_free(&taken);
+    return true;
+}
+
+/* Takes what has been returned, or nothing. */
+static bool returned_take(struct txn_system *system, struct txn_changes *changes)
+{
+    struct changes_block *taken = NULL;
+    for (bool done = false; !done;) {
+        size_t count = 0;
+        latch(&system->changes[0]);
+        for (const struct changes_block *block = system->returned; block != NULL;
+             block = block->next)
+            count += block->count;
+        done = changes->capacity - changes->count >= count;
+        if (done) {
+            taken = system->returned;
+            system->returned = NULL;
+        }
+        unlatch(&system->changes[0]);
+        if (!done && !rows_reserve(changes, count))
+            return false;
+    }
+    while (taken != NULL) {
+        struct changes_block *next = taken->next;
+        rows_append(changes, block_items(taken), taken->count);
+        free(taken);
+        taken = next;
+    }
     return true;
 }
 
 int txn_changes_take(struct txn_system *system, struct txn_changes *changes)
 {
-    size_t before = changes->count;
-    for (unsigned i = 0; i < system->worker_max; i++) {
-        struct txn_changes rows = {NULL, 0, 0};
-        bool taken = list_take(&system->changes[i], &rows) && rows_append(changes, &rows);
-        if (!taken) {
-            struct txn_changes all = {changes->items + before, changes->count - before, 0};
-            while (txn_changes_return(system, &all) != 0)
-                sched_yield();
-            while (txn_changes_return(system, &rows) != 0)
-                sched_yield();
-            changes->count = before;
-        }
-        txn_changes_free(&rows);
-        if (!taken)
-            return ERROR_MEMORY;
-    }
-    return 0;
+    bool taken = returned_take(system, changes);
+    for (unsigned i = 0; taken && i < system->worker_max; i++)
+        taken = list_take(&system->changes[i], changes);
+    if (!taken)
+        txn_changes_return(system, changes);
+    return taken ? 0 : ERROR_MEMORY;
 }
 
-int txn_changes_return(struct txn_system *system, const struct txn_changes *changes)
+void txn_changes_return(struct txn_system *system, struct txn_changes *changes)
 {
-    struct change_list *list = &system->changes[0];
-    latch(list);
-    bool appended = rows_append(&list->rows, changes);
-    unlatch(list);
-    return appended ? 0 : ERROR_MEMORY;
+    struct changes_block *block = block_of(changes);
+    if (changes->count == 0) {
+        txn_changes_free(changes);
+        return;
+    }
+    block->count = changes->count;
+    latch(&system->changes[0]);
+    block->next = system->returned;
+    system->returned = block;
+    unlatch(&system->changes[0]);
+    *changes = (struct txn_changes){NULL, 0, 0};
+}
+
+void txn__changes_destroy(struct txn_system *system)
+{
+    for (unsigned i = 0; i < system->worker_max; i++)
+        txn_changes_free(&system->changes[i].rows);
+    while (system->returned != NULL) {
+        struct changes_block *next = system->returned->next;
+        free(system->returned);
+        system->returned = next;
+    }
 }
 
 uint64_t txn_changes_pending(const struct txn_system *system)
@@ -183,9 +239,22 @@ uint64_t txn_changes_pending(const struct txn_system *system)
         struct change_list *list = &system->changes[i];
         latch(list);
         count += list->rows.count;
+        for (const struct changes_block *block = i == 0 ? system->returned : NULL; block != NULL;
+             block = block->next)
+            count += block->count;
         unlatch(list);
     }
     return count;
+}
+
+/* Keeps those of other heads, and returns how many these are. */
+static size_t items_forget(struct txn_change *items, size_t count, const struct head *head)
+{
+    size_t kept = 0;
+    for (size_t n = 0; n < count; n++)
+        if (items[n].head != head)
+            items[kept++] = items[n];
+    return kept;
 }
 
 void txn__changes_forget(struct txn_system *system, const struct head *head)
@@ -193,11 +262,10 @@ void txn__changes_forget(struct txn_system *system, const struct head *head)
     for (unsigned i = 0; i < system->worker_max; i++) {
         struct change_list *list = &system->changes[i];
         latch(list);
-        size_t kept = 0;
-        for (size_t n = 0; n < list->rows.count; n++)
-            if (list->rows.items[n].head != head)
-                list->rows.items[kept++] = list->rows.items[n];
-        list->rows.count = kept;
+        list->rows.count = items_forget(list->rows.items, list->rows.count, head);
+        for (struct changes_block *block = i == 0 ? system->returned : NULL; block != NULL;
+             block = block->next)
+            block->count = items_forget(block_items(block), block->count, head);
         unlatch(list);
     }
 }
@@ -227,15 +295,14 @@ static bool changed_since(const struct row *row, uint64_t k)
     return false;
 }
 
-void txn_change_done(struct txn_worker *worker, const struct txn_change *change, uint64_t k)
+bool txn_change_done(struct txn_worker *worker, const struct txn_change *change, uint64_t k)
 {
     struct row *row = change->row;
     atomic_fetch_and(&row->state, ~(uint32_t)ROW_CHANGED);
-    if (changed_since(row, k) && !(atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED)) {
-        list_again(worker, change);
-        return;
-    }
+    if (changed_since(row, k) && !(atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED))
+        return false;
     txn__changes_adopt(worker, change->head, row);
+    return true;
 }
 
 void txn_worker_enter(struct txn_worker *worker)

@@ -139,6 +139,7 @@ struct txn_system {
     struct txn_counters *counters;
     struct conflict_table *conflicts; /* one a worker, as the following */
     struct change_list *changes;
+    struct changes_block *returned; /* by txn_changes_return; under the latch of the first list */
     struct deferred_queue *deferred;
     struct txn_worker **workers; /* by number; NULL where none is open. Changed by writers, read by
                                     the owner of the gate. */
@@ -452,6 +453,7 @@ void txn__open_end(struct txn *txn);
 bool txn__changes_reserve(struct txn_worker *worker, size_t count);
 void txn__changes_list(struct txn_worker *worker, const struct txn_write *writes, size_t count);
 void txn__changes_forget(struct txn_system *system, const struct head *head);
+void txn__changes_destroy(struct txn_system *system);
 void txn__changes_adopt(struct txn_worker *worker, struct head *head, struct row *row);
 
 /* txn_deferred.c */

@@ -88,10 +88,10 @@ int txn_system_new(const struct txn_system_options *options, struct txn_system *
 void txn_system_delete(struct txn_system *system)
 {
     txn__deferred_destroy(system);
+    txn__changes_destroy(system);
     for (unsigned i = 0; i < system->worker_max; i++) {
         pthread_mutex_destroy(&system->conflicts[i].mutex);
         pthread_mutex_destroy(&system->deferred[i].mutex);
-        txn_changes_free(&system->changes[i].rows);
     }
     lock_table_delete(system->locks);
     pthread_mutex_destroy(&system->lock_mutex);

@@ -412,10 +412,13 @@ static void checkpoint(struct checkpointer *checkpointer)
     if (txn_resume(txn) == 0)
         txn_commit(txn);
     txn_worker_enter(worker);
+    size_t kept = 0;
     for (size_t n = 0; n < changes.count; n++)
-        txn_change_done(worker, &changes.items[n], k);
+        if (!txn_change_done(worker, &changes.items[n], k))
+            changes.items[kept++] = changes.items[n];
     txn_worker_leave(worker);
-    txn_changes_free(&changes);
+    changes.count = kept;
+    txn_changes_return(f.system, &changes);
     txn_collect(worker, 64);
     checkpointer->rounds++;
 }
