@@ -244,6 +244,64 @@ static void a_cut_that_did_not_wait_would_publish_what_is_not_in_the_log(void **
     assert_true(f->seen.count < 2);
 }
 
+/* Gives up what is durable, again and again, until the workers have ended. */
+struct releaser {
+    struct fixture *f;
+    _Atomic bool stop;
+    uint64_t k, first_segment; /* of the last time */
+};
+
+static void *release_until_stopped(void *arg)
+{
+    struct releaser *releaser = arg;
+    while (!load_seq_cst(&releaser->stop)) {
+        releaser->k = wal_durable_ts(releaser->f->wal);
+        uint64_t first = wal_first_needed(releaser->f->wal, releaser->k);
+        ASSERT(first >= releaser->first_segment);
+        releaser->first_segment = first;
+        ASSERT(wal_release(releaser->f->wal, first) == 0);
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* Everything above K is in the log that begins at the segment said to be needed then. */
+static void segments_go_while_many_workers_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct worker workers[WORKERS];
+    struct releaser releaser = {.f = f};
+    struct wal_replay_stats stats;
+    struct wal_stats log;
+    pthread_t thread;
+    f->options.segment_bytes = 8 * WAL_ALIGN;
+    assert_int_equal(wal_open(&f->options, log_seen_add, &f->seen, &stats, &f->wal), 0);
+    assert_int_equal(pthread_create(&thread, NULL, release_until_stopped, &releaser), 0);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        workers[i] = (struct worker){.f = f, .number = i};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    for (unsigned i = 0; i < WORKERS; i++)
+        pthread_join(workers[i].thread, NULL);
+    store_seq_cst(&releaser.stop, true);
+    pthread_join(thread, NULL);
+    wal_release_wait(f->wal);
+    wal_stats_get(f->wal, &log);
+    assert_true(log.released > 5);
+    assert_int_equal(wal_close(f->wal), 0);
+    f->options.first_segment = releaser.first_segment;
+    log_seen_destroy(&f->seen);
+    assert_int_equal(wal_open(&f->options, log_seen_add, &f->seen, &stats, &f->wal), 0);
+    assert_int_equal(wal_close(f->wal), 0);
+    size_t expected = 0, found = 0;
+    for (unsigned i = 0; i < WORKERS; i++)
+        for (unsigned j = 0; j < COMMITS; j++)
+            expected += f->present[i][j] && f->prunings[i][j].ts > releaser.k;
+    for (size_t i = 0; i < f->seen.count; i++)
+        found += f->seen.items[i].ts > releaser.k;
+    assert_int_equal(found, expected);
+}
+
 /*
  * A flag is raised and wal_quiesce returns: from then on no worker that did not see the flag adds a
  * record. Returns how many did.
@@ -363,6 +421,7 @@ int main(void)
         TEST(every_level_keeps_what_many_workers_commit),
         TEST(a_cut_waits_for_a_worker_that_has_a_timestamp_and_no_record_yet),
         TEST(a_cut_that_did_not_wait_would_publish_what_is_not_in_the_log),
+        TEST(segments_go_while_many_workers_commit),
         TEST(after_quiescing_whoever_commits_has_seen_the_flag),
         TEST(without_quiescing_some_commit_without_having_seen_it),
         TEST(a_worker_that_saw_the_flag_down_knows_every_cut_below_its_timestamp),
