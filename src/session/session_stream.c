@@ -81,13 +81,13 @@ static void ended(struct session_stream *stream, bool keep_age)
     stream->txn = NULL;
     list_remove(&stream->link);
     savepoints_drop(stream, NULL);
-    if (stream->owner && keep_age) {
+    if (stream->owner && keep_age)
         lock_release_all(stream->owner);
-    } else if (stream->owner) {
+    else if (stream->owner)
         lock_owner_delete(stream->owner);
+    session__wait_end(&stream->wait); /* now that nobody wakes it */
+    if (!keep_age)
         stream->owner = stream->wait.owner = NULL;
-    }
-    session__wait_end(&stream->wait);
 }
 
 static void about_set(struct session_stream *stream)

@@ -87,6 +87,8 @@ int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
 void session__wait_end(struct session_wait *wait)
 {
     struct session_worker *worker = wait->session->worker;
+    if (!wait->owner)
+        return;
     if (wait->owned) {
         lock_owner_delete(wait->owner); /* from here on nobody wakes it */
         wait->owner = NULL;

@@ -209,6 +209,25 @@ static void the_session_s_level_is_the_default_of_begin(void **state)
     expect(one, "$12\r\nserializable\r\n", "isolation");
 }
 
+static void the_session_s_level_is_that_of_what_declares_none(void **state)
+{
+    (void)state;
+    session_fixture_text(fixture, one, "lua \"box.schema.space.create('s'):create_index('p')\"");
+    session_fixture_text(fixture, one,
+                         "lua \"box.schema.func.create('look', {body = [[function() "
+                         "local t = box.space.s:get(1) return t and t[2] end]]})\"");
+    session_fixture_text(fixture, one,
+                         "lua \"box.schema.func.create('see', {isolation = 'snapshot', body = "
+                         "[[function() local t = box.space.s:get(1) return t and t[2] end]]})\"");
+    expect(one, "+OK\r\n$-1\r\n", "begin\r\nlua \"local _ = box.space.s:insert{1, 1}\"");
+    expect(two, "$-1\r\n", "call look");
+    expect(two, "+OK\r\n:1\r\n", "isolation read uncommitted\r\ncall look");
+    expect(two, "$-1\r\n", "call see");
+    expect(two, "+OK\r\n:1\r\n+OK\r\n", "begin\r\ncall look\r\ncommit");
+    expect(two, "+OK\r\n$-1\r\n", "isolation default\r\ncall look");
+    expect(one, "+OK\r\n", "rollback");
+}
+
 static void reset_and_the_end_of_a_connection_roll_back(void **state)
 {
     (void)state;
@@ -582,6 +601,7 @@ int main(void)
         TEST(scripts_procedures_and_text_run_in_the_transaction),
         TEST(multi_and_begin_do_not_mix),
         TEST(the_session_s_level_is_the_default_of_begin),
+        TEST(the_session_s_level_is_that_of_what_declares_none),
         TEST(reset_and_the_end_of_a_connection_roll_back),
         TEST(a_lost_transaction_is_answered_by_its_reason_until_it_is_ended),
         TEST(the_commit_of_a_lost_transaction_says_so_and_ends_it),
