@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The power is cut at a random call while transactions over several rows and spaces run, and
- * sometimes again while recovering. An oracle outside of the database keeps every transaction that
+ * The power is cut at a random call while transactions over several rows and spaces run and
+ * checkpoints are made, and sometimes again while recovering. An oracle outside of the database keeps every transaction that
  * was committed, in order, and how many of them were acknowledged: what is found afterwards must be
  * the state after some number of them, all those acknowledged among them. So none is there in part,
  * none without those before it, and nothing that was acknowledged is lost.
@@ -23,11 +23,13 @@
 #include "base/clock.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "base/test_seed.h"
+#include "db/checkpoint.h"
 #include "db/db_fixture.h"
 
-enum { SPACES = 2, KEYS = 12, TRANSACTIONS = 40, OPS_MAX = 8, RUNS = 150, CALLS_MAX = 120 };
+enum { SPACES = 2, KEYS = 12, TRANSACTIONS = 60, OPS_MAX = 8, RUNS = 150, CALLS_MAX = 400 };
 
 /* What one transaction does: values[space][key], -1 where it does nothing, 0 deletes. */
 struct change {
@@ -147,6 +149,8 @@ static void work(struct run *run)
         if (wal_wait(db_wal(run->f.db), ts) != 0)
             return;
         run->acknowledged = run->committed;
+        if (random_below(&run->random, 4) == 0)
+            db_checkpoint(run->f.db); /* which may fail: the power may be cut in it */
     }
 }
 
@@ -192,8 +196,11 @@ static bool recover(struct run *run)
 {
     for (unsigned cuts = (unsigned)random_below(&run->random, 3); cuts > 0; cuts--) {
         disk_cut_after(run->f.disk, 1 + random_below(&run->random, 40));
-        if (db_fixture_start(&run->f, run->skip_flush) == 0)
+        if (db_fixture_start(&run->f, run->skip_flush) == 0) {
+            if (random_below(&run->random, 2) == 0)
+                db_checkpoint(run->f.db);
             db_fixture_stop(&run->f);
+        }
         disk_cut(run->f.disk, random_next(&run->random));
     }
     int rc = db_fixture_start(&run->f, false);
@@ -256,6 +263,7 @@ static void a_log_that_skips_its_flush_is_found_out(void **state)
 
 int main(void)
 {
+    log_level_set(LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_acknowledged_survives_and_nothing_is_there_in_part),
         cmocka_unit_test(a_log_that_skips_its_flush_is_found_out),

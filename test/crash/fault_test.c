@@ -2,7 +2,7 @@
 /*
  * The nth call of the disk fails, or the nth allocation; for each n, until a life goes by in which
  * none did. A life opens a database, makes spaces, commits transactions over two of them, truncates,
- * drops, and closes. Whatever fails:
+ * drops, makes checkpoints, and closes. Whatever fails:
  *
  * - what is told is the error that belongs to the fault, and the statement has changed nothing;
  * - reads go on, and after an allocation that failed so do writes;
@@ -27,10 +27,12 @@
 #include "base/clock.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/test_alloc.h"
+#include "db/checkpoint.h"
 #include "db/db_fixture.h"
 
-enum { KEYS = 5, STEPS = 16, LIVES_MAX = 20000 };
+enum { KEYS = 5, STEPS = 24, LIVES_MAX = 20000 };
 
 /* Of one key in both spaces: the value that was acknowledged, and those whose outcome is unknown. */
 struct slot {
@@ -205,10 +207,18 @@ static int other_step(struct life *life, bool drop)
     return told(life, drop ? "drop" : "truncate", rc);
 }
 
+/* One that fails takes nothing away. */
+static void checkpoint_step(struct life *life)
+{
+    told(life, "checkpoint", db_checkpoint(life->f.db));
+}
+
 static void step(struct life *life, unsigned number)
 {
     unsigned worker = number % DB_FIXTURE_WORKERS, key = number * 3 % KEYS;
-    if (number % 8 == 7)
+    if (number % 4 == 2)
+        checkpoint_step(life);
+    else if (number % 8 == 7)
         other_step(life, number % 16 == 15);
     else
         key_step(life, worker, key, number % 5 == 4 ? 0 : number + 1);
@@ -290,6 +300,8 @@ static void go_on(struct life *life)
         rc = space_make(life, "right");
     if (rc == 0)
         rc = key_step(life, 0, 0, STEPS + 1);
+    if (rc == 0)
+        rc = told(life, "checkpoint", db_checkpoint(life->f.db));
     if (rc != 0 && may_write && !wal_failed(db_wal(life->f.db)))
         fail_msg("after '%s' nothing can be written: %s", life->first, diag_message_for(rc));
 }
@@ -422,6 +434,7 @@ static void from_whichever_call_the_disk_is_gone_nothing_is_lost(void **state)
 
 int main(void)
 {
+    log_level_set(LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whichever_allocation_fails_the_database_goes_on),
         cmocka_unit_test(from_whichever_allocation_memory_is_out_nothing_is_lost),
