@@ -60,42 +60,56 @@ end
 
 -- --------------------------------------------------------------------- what runs at the end
 
-local commit_functions, rollback_functions = {}, {}
+-- Arrays; nil: none.
+local commit_functions, rollback_functions
 
 local function call_each(functions, from)
     for position = from, #functions do
-        local fn = functions[position]
-        local ok, err = pcall(fn)
+        local ok, err = pcall(functions[position])
         if not ok then
             native.log(1, 'a function that runs at the end of a transaction: ' .. tostring(err))
         end
     end
 end
 
---- Forgets those from `from` on, and calls `functions` among them.
-local function end_functions(commits, rollbacks, committed)
-    local old_commits, old_rollbacks = commit_functions, rollback_functions
-    local kept_commits, kept_rollbacks = {}, {}
-    for position = 1, commits do
-        kept_commits[position] = old_commits[position]
-    end
-    for position = 1, rollbacks do
-        kept_rollbacks[position] = old_rollbacks[position]
-    end
-    commit_functions, rollback_functions = kept_commits, kept_rollbacks
-    if committed then
-        call_each(old_commits, commits + 1)
-    else
-        call_each(old_rollbacks, rollbacks + 1)
+--- The transaction has ended: calls the functions that were to be called then. Forgets them first,
+--- in a way that can't fail: whatever happens, they are not those of the next transaction.
+---@param committed boolean
+function transaction.ended(committed)
+    if commit_functions or rollback_functions then
+        local functions = rollback_functions
+        if committed then
+            functions = commit_functions
+        end
+        commit_functions, rollback_functions = nil, nil
+        native.handlers(false)
+        if functions then
+            call_each(functions, 1)
+        end
     end
 end
 
---- The transaction has ended: calls the functions that were to be called then.
----@param committed boolean
-function transaction.ended(committed)
-    if #commit_functions > 0 or #rollback_functions > 0 then
-        native.handlers(false)
-        end_functions(0, 0, committed)
+local function number_of(functions)
+    return functions and #functions or 0
+end
+
+--- Only the first `number` are left.
+local function shorten(functions, number)
+    for position = number_of(functions), number + 1, -1 do
+        functions[position] = nil
+    end
+end
+
+--- A savepoint is returned to: the functions given since go, and what is for a rollback is called.
+local function end_since(commits, rollbacks)
+    shorten(commit_functions, commits)
+    if number_of(rollback_functions) > rollbacks then
+        local functions = {}
+        for position = rollbacks + 1, #rollback_functions do
+            functions[#functions + 1] = rollback_functions[position]
+        end
+        shorten(rollback_functions, rollbacks)
+        call_each(functions, 1)
     end
 end
 
@@ -103,18 +117,20 @@ local function add_function(functions, fn, name)
     if type(fn) ~= 'function' then
         raise(core.ERROR_INVALID, name .. ' needs a function')
     end
+    functions = functions or {}
     native.handlers(true)
     functions[#functions + 1] = fn
+    return functions
 end
 
 --- box.on_commit(fn): fn is called when the running transaction has committed.
 function transaction.on_commit(fn)
-    add_function(commit_functions, fn, 'box.on_commit')
+    commit_functions = add_function(commit_functions, fn, 'box.on_commit')
 end
 
 --- box.on_rollback(fn): fn is called when it has been rolled back, also before it is run again.
 function transaction.on_rollback(fn)
-    add_function(rollback_functions, fn, 'box.on_rollback')
+    rollback_functions = add_function(rollback_functions, fn, 'box.on_rollback')
 end
 
 --- box.notify(channel, payload): goes out when the transaction has committed and is durable.
@@ -175,7 +191,12 @@ local function new_point()
     if mark.sequence ~= points_sequence then
         points, points_sequence = {}, mark.sequence
     end
-    return { mark = mark, commits = #commit_functions, rollbacks = #rollback_functions, before = #points }
+    return {
+        mark = mark,
+        commits = number_of(commit_functions),
+        rollbacks = number_of(rollback_functions),
+        before = #points,
+    }
 end
 
 local function return_to(point)
@@ -183,7 +204,7 @@ local function return_to(point)
     for position = #points, point.before + 1, -1 do
         points[position] = nil
     end
-    end_functions(point.commits, point.rollbacks, false)
+    end_since(point.commits, point.rollbacks)
 end
 
 local point_of = setmetatable({}, { __mode = 'k' })

@@ -87,6 +87,7 @@ struct lua_runtime {
     bool txn_opened;          /* it can be parked while its thread sleeps */
     bool txn_checks;          /* lua__check is to be asked before each statement */
     bool handlers;            /* functions wait for its end */
+    bool txn_committed;       /* the one that has ended last */
     uint64_t parks;           /* how often one was parked: no cursor outlives that */
     uint64_t txn_deadline_ns; /* by the clock's monotonic time; 0: none */
 
@@ -174,7 +175,7 @@ int lua__transaction(struct lua_runtime *runtime, const struct txn_options *opti
 
 /* After a transaction has ended with handlers: calls the functions that wait for that. Outside of
  * Lua only. */
-void lua__run_handlers(struct lua_runtime *runtime, bool committed);
+void lua__run_handlers(struct lua_runtime *runtime);
 
 /* transaction.c */
 /* Begins the runtime's transaction, with the owner and the session of the request. */

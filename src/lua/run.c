@@ -274,8 +274,6 @@ static int end_open(struct lua_runtime *runtime, int code)
     lua__rollback(runtime);
     if (queued && code != ERROR_TIMEOUT)
         code = lua__wait(runtime);
-    if (runtime->handlers)
-        lua__run_handlers(runtime, false);
     if (code == 0 && open)
         return diag_set(ERROR_INVALID,
                         "the transaction that was begun has not been ended; it is rolled back");
@@ -307,6 +305,8 @@ int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
         code = leave(runtime, code);
     else if (runtime->txn != NULL || runtime->stop != 0)
         code = end_open(runtime, code);
+    if (runtime->handlers)
+        lua__run_handlers(runtime);
     if (runtime->owner != NULL)
         code = end_waiting(runtime, code);
     runtime->request = &no_request;
@@ -327,9 +327,10 @@ static int call_handlers(lua_State *L, struct lua_runtime *runtime, void *arg)
     return 0;
 }
 
-void lua__run_handlers(struct lua_runtime *runtime, bool committed)
+void lua__run_handlers(struct lua_runtime *runtime)
 {
     char message[DIAG_MESSAGE_MAX];
+    bool committed = runtime->txn_committed;
     int code = diag_code();
     bool unplaced = runtime->unplaced;
     snprintf(message, sizeof message, "%s", diag_message());
@@ -337,7 +338,7 @@ void lua__run_handlers(struct lua_runtime *runtime, bool committed)
         lua__deadline_disarm(&runtime->deadline);
         lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
     }
-    runtime->committed = committed;
+    runtime->committed = runtime->committed || committed;
     lua__protect(runtime, call_handlers, &committed);
     lua__rollback(runtime); /* what they have left open */
     runtime->handlers = false;
@@ -374,7 +375,7 @@ int lua__transaction(struct lua_runtime *runtime, const struct txn_options *opti
         int code = run_once(runtime, &again, body, arg);
         int end = code == 0 ? 0 : lua__lost(runtime, code, &losses, &again);
         if (runtime->handlers)
-            lua__run_handlers(runtime, code == 0);
+            lua__run_handlers(runtime);
         if (code == 0 || end != 0)
             return end;
     }

@@ -68,8 +68,9 @@ struct lua_runtime_options {
     struct db_worker *worker;      /* of the same thread; the caller's, outlives the runtime */
     struct lua_watchdog *watchdog; /* NULL: no time limit */
     uint64_t time_max_ms;          /* for each call; 0: no limit */
-    uint64_t lock_timeout_ms;  /* for requests without may_wait; 0: LUA_LOCK_TIMEOUT_MS_DEFAULT */
-    uint64_t memory_bytes_max; /* of the state; 0: LUA_MEMORY_BYTES_DEFAULT when untrusted, none
+    uint64_t lock_timeout_ms;      /* for requests without may_wait; 0:
+                                      LUA_LOCK_TIMEOUT_MS_DEFAULT, UINT64_MAX: none */
+    uint64_t memory_bytes_max;     /* of the state; 0: LUA_MEMORY_BYTES_DEFAULT when untrusted, none
                                       when trusted */
     bool trusted;
     struct lua_callbacks callbacks;

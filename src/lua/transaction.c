@@ -26,8 +26,8 @@
 #include "base/error.h"
 #include "lua/internal.h"
 
-enum { NOTIFY_KIND = 1 }; /* of deferred actions: a MessagePack array [channel, payload] */
 enum { LOOK_NS = 20000000 };
+#define SLEEP_MS_MAX UINT64_C(1000000000000) /* some thirty years: for ever */
 
 void lua__seen(struct lua_runtime *runtime)
 {
@@ -97,8 +97,9 @@ static int begin_open(struct lua_runtime *runtime, struct txn_options *options)
 }
 
 /* The transaction is gone. */
-static void forget(struct lua_runtime *runtime)
+static void forget(struct lua_runtime *runtime, bool committed)
 {
+    runtime->txn_committed = committed;
     runtime->txn = NULL;
     runtime->txn_sequence++;
     runtime->txn_opened = runtime->txn_checks = false;
@@ -109,7 +110,7 @@ static void forget(struct lua_runtime *runtime)
 int lua__commit(struct lua_runtime *runtime)
 {
     int code = txn_commit(runtime->txn);
-    forget(runtime);
+    forget(runtime, code == 0);
     if (code != 0)
         return code;
     lua__let_go(runtime);
@@ -123,7 +124,7 @@ void lua__rollback(struct lua_runtime *runtime)
 {
     if (runtime->txn != NULL) {
         txn_rollback(runtime->txn);
-        forget(runtime);
+        forget(runtime, false);
     }
     if (!runtime->waits)
         runtime->stop = 0;
@@ -178,7 +179,9 @@ int lua__check(struct lua_runtime *runtime, bool writes)
 static uint64_t sleep_max_ns(struct lua_runtime *runtime)
 {
     uint64_t timeout_ms = runtime->options.lock_timeout_ms;
-    uint64_t left = (timeout_ms == 0 ? LUA_LOCK_TIMEOUT_MS_DEFAULT : timeout_ms) * 1000000;
+    if (timeout_ms == 0)
+        timeout_ms = LUA_LOCK_TIMEOUT_MS_DEFAULT;
+    uint64_t left = timeout_ms > SLEEP_MS_MAX ? SLEEP_MS_MAX * 1000000 : timeout_ms * 1000000;
     uint64_t ends[2] = {load_relaxed(&runtime->deadline.at_ns), runtime->txn_deadline_ns};
     uint64_t nows[2] = {clock_monotonic_ns(clock_system()), clock_monotonic_ns(runtime->clock)};
     for (int i = 0; i < 2; i++)
@@ -248,14 +251,14 @@ int lua__wait_in_place(struct lua_runtime *runtime, struct txn_savepoint point)
     sleep_parked(runtime, owner);
     int code = txn_resume(txn);
     if (code != 0) { /* it has ended */
-        forget(runtime);
+        forget(runtime, false);
         runtime->stop = ERROR_CANCELLED;
         return code;
     }
     enum lock_wait state = lock_wait_cancel(owner, true);
     if (state == LOCK_WAIT_VICTIM) { /* gives back at once what others wait for */
         txn_rollback(txn);
-        forget(runtime);
+        forget(runtime, false);
         runtime->stop = ERROR_DEADLOCK;
         return lua__stopped(runtime);
     }
@@ -385,13 +388,13 @@ static int defer(struct lua_runtime *runtime, const struct mp_buffer *action)
     if (runtime->request->readonly || (runtime->txn != NULL && txn_readonly(runtime->txn)))
         return diag_set(ERROR_READONLY, "this transaction may not notify");
     if (runtime->txn != NULL)
-        return lua__failed(runtime,
-                           txn_defer(runtime->txn, NOTIFY_KIND, action->data, action->size));
+        return lua__failed(
+            runtime, txn_defer(runtime->txn, REDIS_DEFER_PUBLISH, action->data, action->size));
     struct txn_options options = {.level = TXN_READ_COMMITTED};
     int code = lua__begin(runtime, &options);
     if (code != 0)
         return code;
-    code = txn_defer(runtime->txn, NOTIFY_KIND, action->data, action->size);
+    code = txn_defer(runtime->txn, REDIS_DEFER_PUBLISH, action->data, action->size);
     if (code == 0)
         code = lua__commit(runtime);
     else

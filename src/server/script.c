@@ -230,9 +230,11 @@ static int runtime_open(struct script *script)
     int rc = db_worker_open(server_db(script->server), &script->worker);
     if (rc)
         return rc;
+    uint64_t limit = script->options->lock_timeout;
     const struct lua_runtime_options options = {
         .worker = script->worker,
         .trusted = true,
+        .lock_timeout_ms = limit == 0 ? UINT64_MAX : limit,
         .callbacks = {.info = on_info,
                       .options = on_options,
                       .configure = on_configure,
