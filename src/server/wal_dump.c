@@ -13,7 +13,8 @@
  * whether it is whole, or what is damaged, by file, offset and check.
  *
  * Reads only, so it may be used while the folder is served; then it ends with what was written when
- * it got there. Begins with the oldest segment that is there.
+ * it got there. Begins where the folder's manifest says; without one, as in an archive, with the
+ * oldest segment that is there.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@
 #include "server/command.h"
 #include "server/dump.h"
 #include "server/server.h"
+#include "storage/manifest.h"
 #include "txn/txn.h"
 #include "wal/wal.h"
 
@@ -241,6 +243,16 @@ static const struct word {
     {"verify", dump_verify},
 };
 
+/* A manifest that can't be read is `perigee check`'s to report. */
+static void first_segment_look_up(struct wal_read_options *reading)
+{
+    struct manifest manifest;
+    manifest_create(&manifest);
+    if (manifest_load(reading->io, &manifest) == 0 && manifest.first_segment != 0)
+        reading->first_segment = manifest.first_segment;
+    manifest_destroy(&manifest);
+}
+
 static int dump_folder(const struct word *word, struct wal_dump *all,
                        struct wal_read_options *reading)
 {
@@ -251,6 +263,8 @@ static int dump_folder(const struct word *word, struct wal_dump *all,
     if (rc)
         return rc;
     reading->arg = all;
+    if (reading->first_segment == WAL_FIRST_FOUND)
+        first_segment_look_up(reading);
     dump_create(&all->line);
     rc = word->run(all, reading);
     dump_destroy(&all->line);

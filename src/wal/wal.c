@@ -130,7 +130,7 @@ int wal__open(const struct wal_options *options, unsigned mutations, wal_replay_
     if (rc == 0)
         rc = wal__segment_clean_temporary(options->io);
     if (rc == 0)
-        rc = wal__replay(&reading, mutations, stats, &end);
+        rc = wal__replay(&reading, mutations, false, stats, &end);
     if (rc == 0 && !(mutations & WAL_MUTATION_NO_ADOPT))
         rc = wal__replay_adopt(options->io, &end);
     if (rc == 0)
@@ -167,7 +167,7 @@ int wal_close(struct wal *wal)
 int wal_read(const struct wal_read_options *options, struct wal_replay_stats *stats)
 {
     struct wal_end end;
-    int rc = wal__replay(options, 0, stats, &end);
+    int rc = wal__replay(options, 0, true, stats, &end);
     wal__end_destroy(&end);
     return rc;
 }

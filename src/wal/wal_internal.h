@@ -294,8 +294,8 @@ void wal__file_finish(struct wal *wal, struct wal_file *file, uint64_t used);
  * its size. */
 uint64_t wal__spare_take(struct wal *wal, uint64_t *bytes);
 
-/* wal_replay.c: reads the log. `options->arg` is that of all callbacks. */
-int wal__replay(const struct wal_read_options *options, unsigned mutations,
+/* wal_replay.c: reads the log. `live`: it may be in use. */
+int wal__replay(const struct wal_read_options *options, unsigned mutations, bool live,
                 struct wal_replay_stats *stats, struct wal_end *end);
 /* The blocks above the durable ones are written again and flushed. */
 int wal__replay_adopt(struct io *io, const struct wal_end *end);

@@ -722,8 +722,7 @@ static int explain_failure(const struct reader *reader, int rc)
 {
     char name[32];
     struct io_file *file;
-    if (reader->options->first_segment != WAL_FIRST_FOUND ||
-        (rc != ERROR_CORRUPT && rc != ERROR_NOT_FOUND))
+    if (rc != ERROR_CORRUPT && rc != ERROR_NOT_FOUND)
         return rc;
     for (size_t i = 0; i < reader->segment_count; i++) {
         wal__segment_name(reader->segments[i].number, name);
@@ -741,7 +740,7 @@ static int explain_failure(const struct reader *reader, int rc)
     return rc;
 }
 
-int wal__replay(const struct wal_read_options *options, unsigned mutations,
+int wal__replay(const struct wal_read_options *options, unsigned mutations, bool live,
                 struct wal_replay_stats *stats, struct wal_end *end)
 {
     struct reader reader = {
@@ -757,7 +756,7 @@ int wal__replay(const struct wal_read_options *options, unsigned mutations,
         rc = files_list(&reader);
     if (reader.file != NULL)
         io_close(reader.file);
-    if (rc != 0)
+    if (live)
         rc = explain_failure(&reader, rc);
     free(reader.memory);
     wal_unpacked_destroy(&reader.unpacked);

@@ -490,6 +490,38 @@ static void what_reads_the_log_begins_where_it_begins(void **state)
     stop(f);
 }
 
+/* While the log is read, what it is about to come to is given up. */
+struct late_reader {
+    struct fixture *f;
+    bool done;
+};
+
+static int release_meanwhile(uint64_t ts, const void *body, size_t size, void *arg)
+{
+    struct late_reader *reader = arg;
+    (void)ts;
+    (void)body;
+    (void)size;
+    if (!reader->done)
+        release(reader->f, 4);
+    reader->done = true;
+    return 0;
+}
+
+static void a_segment_that_goes_while_the_log_is_read_is_not_called_damage(void **state)
+{
+    struct fixture *f = *state;
+    struct wal_replay_stats stats;
+    struct late_reader reader = {.f = f};
+    start(f);
+    commit_blocks(f, 1, 4 * BLOCKS);
+    const struct wal_read_options reading = {
+        .io = f->io, .each = release_meanwhile, .arg = &reader};
+    assert_int_equal(wal_read(&reading, &stats), ERROR_BUSY);
+    assert_true(reader.done);
+    stop(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
@@ -512,6 +544,7 @@ int main(void)
         TEST(a_torn_block_over_older_ones_is_the_end_of_the_log),
         TEST(a_damaged_block_in_a_recycled_segment_is_damage),
         TEST(what_reads_the_log_begins_where_it_begins),
+        TEST(a_segment_that_goes_while_the_log_is_read_is_not_called_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
