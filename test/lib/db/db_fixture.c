@@ -44,10 +44,11 @@ int db_fixture_start(struct db_fixture *f, bool skip_flush)
     if (f->wrap != NULL)
         f->io = f->wrap(f->io);
     struct db_options options = {.io = f->io,
-                                 .clock = clock_system(),
+                                 .clock = f->clock != NULL ? f->clock : clock_system(),
                                  .durability = WAL_DURABILITY_COMMIT,
                                  .worker_max = DB_FIXTURE_WORKERS,
                                  .replay_threads = f->replay_threads,
+                                 .checkpoint = f->checkpoint,
                                  .skip_flush = skip_flush};
     int rc = db_open(&options, &f->stats, &f->db);
     if (rc != 0) {

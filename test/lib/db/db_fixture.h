@@ -24,6 +24,8 @@ struct db_fixture {
     unsigned replay_threads; /* of the next opening; see db.h */
     struct db_worker *workers[DB_FIXTURE_WORKERS];
     struct io *(*wrap)(struct io *io); /* puts something between database and disk at each start */
+    struct clock *clock;               /* NULL: the system's */
+    struct db_checkpoint_options checkpoint;
 };
 
 /* An empty database; ended by _close. Both assert. */

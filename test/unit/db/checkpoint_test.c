@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1021,6 +1022,144 @@ static void no_checkpoint_is_made_after_the_log_has_failed(void **state)
     assert_one(1, "[1,1]");
 }
 
+static void a_full_disk_stops_checkpoints_until_there_is_room(void **state)
+{
+    (void)state;
+    schema_make();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    big_rows(txn, 0, 20);
+    assert_int_equal(txn_commit(txn), 0);
+    durable();
+    disk_capacity(f.disk, disk_used(f.disk) + 64);
+    assert_int_equal(db_checkpoint(f.db), ERROR_IO);
+    assert_non_null(strstr(diag_message(), "No space left"));
+    set(1000, 1); /* the log has room: its segments are filled ahead */
+    durable();
+    disk_capacity(f.disk, 0);
+    checkpoint();
+    cut(1);
+    assert_int_equal(f.stats.rows, 0);
+    assert_int_equal(space_len(space_of(&f, NULL, "s")), 21);
+}
+
+/* --------------------------------------------------------------------------------------- by itself */
+
+static void a_checkpoint_comes_when_the_log_has_grown(void **state)
+{
+    (void)state;
+    f.checkpoint.log_bytes = 1 << 20;
+    db_fixture_reopen(&f);
+    schema_make();
+    set(1, 1);
+    durable();
+    for (unsigned i = 0; i < 3; i++)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 0);
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    big_rows(txn, 100, 50);
+    assert_int_equal(txn_commit(txn), 0);
+    durable();
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 1);
+    cut(1);
+    assert_int_equal(f.stats.rows, 0);
+    while (stats().count == 0) /* what is left of the log can go now, and nothing is written */
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().rows, 0);
+}
+
+/* What was replayed counts as well: else a database that often starts would never cut its log. */
+static void the_log_of_the_lives_before_counts(void **state)
+{
+    (void)state;
+    schema_make();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    big_rows(txn, 100, 50);
+    assert_int_equal(txn_commit(txn), 0);
+    f.checkpoint.log_bytes = 1 << 20;
+    db_fixture_reopen(&f);
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    assert_true(stats().rows >= 50);
+}
+
+static void a_checkpoint_comes_when_time_has_passed_and_something_has_changed(void **state)
+{
+    (void)state;
+    struct clock_manual clock;
+    clock_manual_create(&clock, 1000);
+    f.clock = &clock.base;
+    f.checkpoint.interval_ms = 60000;
+    db_fixture_reopen(&f);
+    schema_make();
+    clock_manual_advance_ms(&clock, 59999);
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 0);
+    clock_manual_advance_ms(&clock, 1);
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().time_ms, 61000);
+    clock_manual_advance_ms(&clock, 60000);
+    while (stats().skipped == 0)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 1);
+    db_fixture_stop(&f);
+    f.clock = NULL; /* this one is gone at teardown */
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+static void one_that_fails_is_tried_again_after_a_while(void **state)
+{
+    (void)state;
+    struct clock_manual clock;
+    clock_manual_create(&clock, 1000);
+    f.clock = &clock.base;
+    db_fixture_reopen(&f);
+    schema_make();
+    hook_set(hook_no_space);
+    assert_int_equal(db_checkpoint(f.db), ERROR_IO);
+    for (unsigned i = 0; i < 3; i++)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().failed, 1);
+    for (unsigned i = 2; i <= 4; i++) {
+        clock_manual_advance_ms(&clock, 60000);
+        while (stats().failed < i)
+            db__checkpoint_wait_idle(f.db);
+    }
+    hook_set(NULL);
+    clock_manual_advance_ms(&clock, 60000);
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    db_fixture_stop(&f);
+    f.clock = NULL;
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+static void closing_ends_a_checkpoint_that_waits_for_its_pace(void **state)
+{
+    (void)state;
+    f.checkpoint.rate = 1; /* a byte a second */
+    db_fixture_reopen(&f);
+    schema_make();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    for (unsigned key = 0; key < 1000; key++) {
+        char text[64];
+        snprintf(text, sizeof text, "[%u, 1]", key);
+        assert_int_equal(replace(&f, txn, "s", text), 0);
+    }
+    assert_int_equal(txn_commit(txn), 0);
+    db_checkpoint_request(f.db);
+    while (!stats().running)
+        sched_yield();
+    durable();
+    f.checkpoint.rate = 0;
+    db_fixture_reopen(&f);
+    assert_int_equal(space_len(space_of(&f, NULL, "s")), 1000);
+    checkpoint();
+}
+
 /* ------------------------------------------------------------------------- damage, and foreign files */
 
 static void a_missing_run_is_named(void **state)
@@ -1108,6 +1247,12 @@ int main(void)
         WITH_FIXTURE(the_power_may_fail_in_any_call_and_nothing_acknowledged_is_lost),
         WITH_FIXTURE(a_directory_that_cannot_be_synced_stops_checkpoints_only),
         WITH_FIXTURE(no_checkpoint_is_made_after_the_log_has_failed),
+        WITH_FIXTURE(a_full_disk_stops_checkpoints_until_there_is_room),
+        WITH_FIXTURE(a_checkpoint_comes_when_the_log_has_grown),
+        WITH_FIXTURE(the_log_of_the_lives_before_counts),
+        WITH_FIXTURE(a_checkpoint_comes_when_time_has_passed_and_something_has_changed),
+        WITH_FIXTURE(one_that_fails_is_tried_again_after_a_while),
+        WITH_FIXTURE(closing_ends_a_checkpoint_that_waits_for_its_pace),
         WITH_FIXTURE(a_missing_run_is_named),
         WITH_FIXTURE(a_damaged_manifest_is_named),
         WITH_FIXTURE(left_over_files_are_removed_and_others_are_not),
