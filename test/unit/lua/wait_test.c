@@ -17,6 +17,8 @@
 #include "base/atomic.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/random.h"
+#include "base/test_seed.h"
 #include "lua/lua_session.h"
 
 static struct lua_fixture fixture;
@@ -406,6 +408,49 @@ static void an_iterator_ends_when_its_transaction_has_slept(void **state)
     assert_holder("box.space.s:get(1)[2]", "[100]");
 }
 
+enum { MOVERS = 3, MOVES = 200 };
+
+static void *move_often(void *arg)
+{
+    struct random random;
+    struct lua_session session;
+    char arguments[32];
+    random_create(&random, *(const uint64_t *)arg);
+    lua_session_open(&session, &fixture);
+    session.request = (struct lua_request){.latest = true};
+    for (int i = 0; i < MOVES; i++) {
+        unsigned from = 1 + (unsigned)random_below(&random, 4);
+        snprintf(arguments, sizeof arguments, "[%u, %u, %u]", from,
+                 1 + (from + (unsigned)random_below(&random, 3)) % 4,
+                 (unsigned)random_below(&random, 2));
+        assert_string_equal(lua_session_call(&session, "move", arguments), "[]");
+    }
+    lua_session_close(&session);
+    return NULL;
+}
+
+static void threads_that_lock_in_any_order_all_succeed(void **state)
+{
+    (void)state;
+    pthread_t threads[MOVERS];
+    uint64_t seeds[MOVERS], seed = test_seed();
+    lua_fixture_do(&fixture, "box.schema.func.create('move', {body = [[function(from, to, locked)\n"
+                             "  local s, how = box.space.s, {lock = 'exclusive'}\n"
+                             "  local a = s:get(from, locked == 1 and how or nil)[2]\n"
+                             "  s:replace{from, a - 1}\n"
+                             "  local b = s:get(to, locked == 1 and how or nil)[2]\n"
+                             "  s:replace{to, b + 1} end]]})");
+    for (int i = 0; i < MOVERS; i++) {
+        seeds[i] = seed + (uint64_t)i;
+        assert_int_equal(pthread_create(&threads[i], NULL, move_often, &seeds[i]), 0);
+    }
+    for (int i = 0; i < MOVERS; i++)
+        pthread_join(threads[i], NULL);
+    assert_holder("local n = 0 for _, t in box.space.s:pairs() do n = n + t[2] end "
+                  "return n, box.stat.locks().held, box.stat.locks().waiting",
+                  "[40,0,0]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +475,7 @@ int main(void)
         TEST(the_victim_of_a_deadlock_is_run_again),
         TEST(what_is_cancelled_while_it_sleeps_does_not_go_on),
         TEST(an_iterator_ends_when_its_transaction_has_slept),
+        TEST(threads_that_lock_in_any_order_all_succeed),
 #undef TEST
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
