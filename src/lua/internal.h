@@ -94,8 +94,8 @@ struct lua_runtime {
     /*
      * Why nothing can go on, or 0. With a transaction: why it is lost (ERROR_WAIT, ERROR_DEADLOCK,
      * ERROR_CANCELLED, ERROR_TIMEOUT), whatever pcall has caught; what the transaction itself knows
-     * (txn_stopped) need not stand here. Without one: what has ended it under the feet of the code that had begun
-     * it, and has to end it; or ERROR_WAIT, with which this request is going to end.
+     * (txn_stopped) need not stand here. Without one: what has ended it under the feet of the code
+     * that had begun it, and has to end it; or ERROR_WAIT, with which this request is going to end.
      */
     int stop;
     bool waits;                        /* the latter */
