@@ -37,6 +37,9 @@
       "When a write is acknowledged. `commit`: when it is on stable storage. `interval`: when "    \
       "the operating system has it, so that a killed process loses nothing; it is flushed every "  \
       "second. `none`: at once.")                                                                  \
+    X(log_segment_max, uint64_t, SIZE, "64mb",                                                     \
+      "How large a file of the log may become; the first ones are smaller. A file is given up as " \
+      "a whole, so smaller ones follow checkpoints more closely.")                                 \
     X(memory_max, uint64_t, SIZE, "0",                                                             \
       "Memory for rows and their indexes. When it is used up, writes that need more are refused "  \
       "with `-OOM`, while reads and deletions go on. 0: no limit.")                                \

@@ -152,6 +152,7 @@ static int database_open(struct server *server)
         .durability = (enum wal_durability)server->options->durability,
         .worker_max = server->worker_count + OTHER_WORKERS,
         .memory_max = server->options->memory_max,
+        .log_segment_bytes = server->options->log_segment_max,
         .checkpoint = {.log_bytes = server->options->checkpoint_log_bytes,
                        .interval_ms = server->options->checkpoint_interval,
                        .rate = server->options->checkpoint_rate},
