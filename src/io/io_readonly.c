@@ -7,6 +7,7 @@
 #include "io/io_readonly.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/diag.h"
@@ -40,9 +41,14 @@ static int readonly_open(struct io *base, const char *path, int flags, struct io
     struct readonly_io *io = readonly_io(base);
     if (flags & (IO_WRITE | IO_CREATE | IO_TRUNCATE))
         return refuse("open", path);
-    int rc = ERROR_NOT_FOUND;
-    for (unsigned i = 0; rc == ERROR_NOT_FOUND && shown(io, path) && i < io->count; i++)
-        rc = io_open(io->dirs[i], path, IO_READ, out);
+    unsigned misses = 0, count = shown(io, path) ? io->count : 0;
+    char message[DIAG_MESSAGE_MAX];
+    int rc = ERROR_NOT_FOUND, code = diag_code();
+    snprintf(message, sizeof message, "%s", diag_message());
+    for (; rc == ERROR_NOT_FOUND && misses < count; misses += rc == ERROR_NOT_FOUND)
+        rc = io_open(io->dirs[misses], path, IO_READ, out);
+    if (rc == 0 && misses > 0)
+        diag_set(code, "%s", message); /* that the first directory has none is no error */
     return rc == ERROR_NOT_FOUND ? diag_set(rc, "open %s: there is no such file", path) : rc;
 }
 

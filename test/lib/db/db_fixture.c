@@ -49,6 +49,8 @@ int db_fixture_start(struct db_fixture *f, bool skip_flush)
                                  .worker_max = DB_FIXTURE_WORKERS,
                                  .replay_threads = f->replay_threads,
                                  .checkpoint = f->checkpoint,
+                                 .log_segment_bytes = f->log_segment_bytes,
+                                 .log_archive = f->log_archive,
                                  .skip_flush = skip_flush};
     int rc = db_open(&options, &f->stats, &f->db);
     if (rc != 0) {

@@ -26,6 +26,8 @@ struct db_fixture {
     struct io *(*wrap)(struct io *io); /* puts something between database and disk at each start */
     struct clock *clock;               /* NULL: the system's */
     struct db_checkpoint_options checkpoint;
+    uint64_t log_segment_bytes; /* these two as in db.h */
+    struct io *log_archive;
 };
 
 /* An empty database; ended by _close. Both assert. */
