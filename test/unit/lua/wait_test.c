@@ -370,6 +370,34 @@ static void the_victim_of_a_deadlock_is_run_again(void **state)
     assert_holder("box.stat.locks().deadlocks", "[1]");
 }
 
+/* Locks row 2, then row 1 against the holder, who wants row 2 then. */
+static const char *deadlock_in_atomic(const char *options)
+{
+    static struct sleeper sleeper;
+    static char text[512];
+    struct lock_stats stats;
+    lock_stats_get(txn_system_locks(db_txn_system(fixture.db)), &stats);
+    snprintf(text, sizeof text,
+             "local runs = 0 return box.atomic(%s, function() runs = runs + 1 "
+             "box.space.s:get(2, {lock = 'exclusive'}) box.space.s:get(1, {lock = 'exclusive'}) "
+             "return runs end)",
+             options);
+    sleeper = (struct sleeper){.text = text};
+    hold(HOLD_1);
+    sleeper_start(&sleeper, stats.waits + 1);
+    while (strncmp(lua_session_eval(&holder, HOLD_2), "ERROR_WAIT ", 11) == 0)
+        sched_yield();
+    lua_session_rollback(&holder);
+    return sleeper_end(&sleeper);
+}
+
+static void atomic_runs_again_after_a_deadlock_only_when_asked(void **state)
+{
+    (void)state;
+    assert_begins(deadlock_in_atomic("{retry = 0}"), "ERROR_DEADLOCK ");
+    assert_string_equal(deadlock_in_atomic("{retry = 1}"), "[2]");
+}
+
 static void what_is_cancelled_while_it_sleeps_does_not_go_on(void **state)
 {
     (void)state;
@@ -473,6 +501,7 @@ int main(void)
         TEST(a_statement_by_itself_sleeps),
         TEST(sleeping_ends_with_the_lock_timeout),
         TEST(the_victim_of_a_deadlock_is_run_again),
+        TEST(atomic_runs_again_after_a_deadlock_only_when_asked),
         TEST(what_is_cancelled_while_it_sleeps_does_not_go_on),
         TEST(an_iterator_ends_when_its_transaction_has_slept),
         TEST(threads_that_lock_in_any_order_all_succeed),
