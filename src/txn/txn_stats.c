@@ -49,7 +49,8 @@ static void place_count(struct conflict_table *table, const struct txn_conflict 
 
 int txn__conflict(struct txn *txn, enum txn_cause cause)
 {
-    txn->stop = ERROR_CONFLICT;
+    if (!MUTATION(CONFLICT_DOES_NOT_DOOM))
+        txn->stop = ERROR_CONFLICT;
     txn->cause = cause;
     txn__count(&txn->worker->counters->conflicts);
     return ERROR_CONFLICT;
@@ -61,7 +62,8 @@ int txn__conflict_at(struct txn *txn, enum txn_cause cause, const struct head *h
     struct conflict_table *table = &txn->worker->system->conflicts[txn->worker->number];
     struct txn_conflict place = {.space_id = head->id, .count = 1};
     place.prefix_size = (uint32_t)(key_size < TXN_PREFIX_MAX ? key_size : TXN_PREFIX_MAX);
-    memcpy(place.prefix, key, place.prefix_size);
+    if (place.prefix_size > 0) /* a range without a lower bound has no key */
+        memcpy(place.prefix, key, place.prefix_size);
     pthread_mutex_lock(&table->mutex);
     place_count(table, &place);
     pthread_mutex_unlock(&table->mutex);
