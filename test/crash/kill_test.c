@@ -4,13 +4,13 @@
  * A killed process, and an oracle outside of it.
  *
  * Clients write numbers that only grow, each under keys of its own, and note what they have sent
- * and what was acknowledged; some values are long, so that blocks are. Under this load the server is
- * killed, at a random moment or at a crash point (base/crash_point.h), and started again with other
- * options. Then each key holds a number that is at least the last one acknowledged and at most the
- * last one sent, and all of its value; two keys that are written by one MULTI hold the same; and a
- * counter that all of them increment is at least the number of acknowledged increments and at most
- * the number sent. What has been found counts as acknowledged from then on: it must not go away
- * either.
+ * and what was acknowledged; some values are long, so that blocks are. Another one asks for
+ * checkpoints. Under this load the server is killed, at a random moment or at a crash point
+ * (base/crash_point.h), and started again with other options. Then each key holds a number that is
+ * at least the last one acknowledged and at most the last one sent, and all of its value; two keys
+ * that are written by one MULTI hold the same; and a counter that all of them increment is at least
+ * the number of acknowledged increments and at most the number sent. What has been found counts as
+ * acknowledged from then on: it must not go away either.
  *
  * CRASH_ROUNDS sets the number of rounds, PERIGEE_SEED the seed.
  */
@@ -49,6 +49,7 @@ enum {
     COMMAND_BYTES_MAX = 256 + LONG_BYTES_MAX,
     POINTS_MAX = 32,
     OPTIONS_MAX = 24,
+    SAVE_MS_MAX = 60, /* between two checkpoints on request */
 };
 
 /* ---------------------------------------------------------------- the writers */
@@ -169,6 +170,44 @@ static void *writer_run(void *arg)
     return NULL;
 }
 
+/* ---------------------------------------------------------------- the keeper */
+
+/* Asks for checkpoints. */
+struct keeper {
+    const struct server_process *server;
+    struct random random;
+    bool wrong;
+    char wrong_reply[128];
+};
+
+static void sleep_ms(uint64_t ms)
+{
+    struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* Until the server is gone. */
+static void *keeper_run(void *arg)
+{
+    struct keeper *keeper = arg;
+    struct server_client client;
+    char line[512];
+    if (!server_client_open(&client, keeper->server))
+        return NULL;
+    for (bool going = true; going && !keeper->wrong;) {
+        sleep_ms(random_below(&keeper->random, SAVE_MS_MAX));
+        going = server_client_send(&client, "SAVE\r\n", 6) &&
+                server_client_line(&client, line, sizeof line);
+        /* An orderly stop does not wait for it. */
+        keeper->wrong =
+            going && strcmp(line, "+OK") != 0 && strstr(line, "is being closed") == NULL;
+    }
+    if (keeper->wrong)
+        snprintf(keeper->wrong_reply, sizeof keeper->wrong_reply, "%.100s", line);
+    server_client_close(&client);
+    return NULL;
+}
+
 /* ---------------------------------------------------------------- what is found */
 
 static uint64_t number_of(const char *reply)
@@ -249,9 +288,14 @@ struct rolled {
 static const struct rolled rolled_options[] = {
     {"--durability", {"commit", "interval"}},
     {"--workers", {"1", "2", "4"}},
+    {"--log_segment_max", {"64kb", "1mb", "64mb"}},
+    {"--checkpoint_log_bytes", {"0", "256kb", "8mb"}},
+    {"--checkpoint_interval", {"0", "20ms", "1h"}},
+    {"--checkpoint_rate", {"0", "4mb"}},
 };
 
-static void options_roll(struct random *random, const char **options)
+/* With `released`, so that segments of the log are given up and used again soon. */
+static void options_roll(struct random *random, bool released, const char **options)
 {
     size_t count = 0;
     options[count++] = "--log_level";
@@ -263,6 +307,12 @@ static void options_roll(struct random *random, const char **options)
             values++;
         options[count++] = rolled->name;
         options[count++] = rolled->values[random_below(random, values)];
+    }
+    for (size_t n = 0; released && n < count; n += 2) {
+        if (strcmp(options[n], "--log_segment_max") == 0)
+            options[n + 1] = "64kb";
+        if (strcmp(options[n], "--checkpoint_log_bytes") == 0)
+            options[n + 1] = "256kb";
     }
     options[count] = NULL;
 }
@@ -294,6 +344,7 @@ static unsigned point_count(void)
 
 struct game {
     struct writer writers[CLIENTS];
+    struct keeper keeper;
     struct random random;
     struct server_process server;
     struct point points[POINTS_MAX];
@@ -307,12 +358,6 @@ static unsigned rounds(void)
     return text && atoi(text) > 0 ? (unsigned)atoi(text) : ROUNDS_DEFAULT;
 }
 
-static void sleep_ms(uint64_t ms)
-{
-    struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    nanosleep(&time, NULL);
-}
-
 static void folder_begin(struct game *game)
 {
     memset(game->writers, 0, sizeof game->writers);
@@ -320,6 +365,7 @@ static void folder_begin(struct game *game)
         game->writers[n].number = n;
         random_create(&game->writers[n].random, random_next(&game->random));
     }
+    random_create(&game->keeper.random, random_next(&game->random));
     server_folder_make(game->folder);
 }
 
@@ -327,7 +373,9 @@ static void folder_begin(struct game *game)
  * time is over. True when it ended by itself. */
 static bool load_run(struct game *game, uint64_t for_ms, int signal_number)
 {
-    pthread_t threads[CLIENTS];
+    pthread_t threads[CLIENTS], keeper;
+    game->keeper.server = &game->server;
+    assert_int_equal(pthread_create(&keeper, NULL, keeper_run, &game->keeper), 0);
     for (unsigned n = 0; n < CLIENTS; n++) {
         game->writers[n].server = &game->server;
         assert_int_equal(pthread_create(&threads[n], NULL, writer_run, &game->writers[n]), 0);
@@ -339,6 +387,9 @@ static bool load_run(struct game *game, uint64_t for_ms, int signal_number)
         server_process_signal(&game->server, signal_number);
     for (unsigned n = 0; n < CLIENTS; n++)
         pthread_join(threads[n], NULL);
+    pthread_join(keeper, NULL);
+    if (game->keeper.wrong)
+        fail_msg("SAVE was told: %s", game->keeper.wrong_reply);
     return ended;
 }
 
@@ -355,7 +406,7 @@ static void life_to_point(struct game *game, unsigned number)
 {
     char point[64];
     point_choose(&game->random, number, point, sizeof point);
-    options_roll(&game->random, game->options);
+    options_roll(&game->random, strncmp(point, "wal.segment.", 12) == 0, game->options);
     bool hit = !server_process_start_armed(&game->server, game->folder, game->options, point) ||
                load_run(game, POINT_MS_MAX, SIGKILL);
     assert_int_equal(server_process_wait(&game->server), -SIGKILL);
@@ -367,7 +418,7 @@ static void life_to_point(struct game *game, unsigned number)
 /* A life that begins with a look at what the last one left, and ends by a signal under load. */
 static void life_to_signal(struct game *game, int signal_number)
 {
-    options_roll(&game->random, game->options);
+    options_roll(&game->random, false, game->options);
     server_process_start(&game->server, game->folder, game->options);
     all_check(game->writers, &game->server);
     load_run(game, random_below(&game->random, KILL_MS_MAX), signal_number);
@@ -378,7 +429,7 @@ static void life_to_signal(struct game *game, int signal_number)
 /* A last look, and an orderly stop. */
 static void folder_end(struct game *game)
 {
-    options_roll(&game->random, game->options);
+    options_roll(&game->random, false, game->options);
     server_process_start(&game->server, game->folder, game->options);
     all_check(game->writers, &game->server);
     server_process_signal(&game->server, SIGTERM);
