@@ -134,12 +134,13 @@ static bool id_listed(const struct session_request *request, unsigned from, uint
 static int client_list(struct session *session, struct session_request *request)
 {
     const struct redis_slice *argv = request->argv;
-    bool none = false;
+    bool none = false, normal = true, listening = true;
     unsigned ids = 0;
     if (request->argc == 4 && word(&argv[2], "type")) {
-        none = word(&argv[3], "master") || word(&argv[3], "replica") || word(&argv[3], "slave") ||
-               word(&argv[3], "pubsub");
-        if (!none && !word(&argv[3], "normal"))
+        none = word(&argv[3], "master") || word(&argv[3], "replica") || word(&argv[3], "slave");
+        normal = word(&argv[3], "normal");
+        listening = word(&argv[3], "pubsub");
+        if (!none && !normal && !listening)
             return diag_set(ERROR_INVALID, "Unknown client type '%.*s'",
                             (int)(argv[3].size < 128 ? argv[3].size : 128), argv[3].data);
     } else if (request->argc > 3 && word(&argv[2], "id")) {
@@ -156,7 +157,10 @@ static int client_list(struct session *session, struct session_request *request)
     pthread_mutex_lock(&session->service->mutex);
     list_for_each (link, &session->service->clients) {
         const struct session *other = list_entry(link, struct session, link);
-        if (!none && (!ids || id_listed(request, ids, other->about.id)))
+        bool listens =
+            load_relaxed(&other->about.channels) + load_relaxed(&other->about.patterns) > 0;
+        if (!none && (listens ? listening : normal) &&
+            (!ids || id_listed(request, ids, other->about.id)))
             about_put(other, request->now_ms, &text);
     }
     pthread_mutex_unlock(&session->service->mutex);

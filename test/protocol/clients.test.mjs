@@ -44,6 +44,38 @@ test('ioredis: values, pipelines, transactions, scripts, reconnecting', async (t
     assert.equal(await redis.get('io'), 'one');
 });
 
+/** Resolves with the messages once there are `count`. */
+function messages(count, listen) {
+    return new Promise((resolve) => {
+        const got = [];
+        listen((message) => {
+            got.push(message);
+            if (got.length === count) resolve(got);
+        });
+    });
+}
+
+test('ioredis: channels, patterns, and interactive transactions', async (t) => {
+    const [listener, redis] = [0, 1].map(() => new Redis(server.port, '127.0.0.1', { password: 'sesame' }));
+    later(t, () => { listener.disconnect(); redis.disconnect(); });
+    assert.equal(await listener.subscribe('io:news'), 1);
+    assert.equal(await listener.psubscribe('io:*'), 2);
+    const came = Promise.all([
+        messages(2, (add) => listener.on('message', (channel, text) => add(`${channel} ${text}`))),
+        messages(2, (add) => listener.on('pmessage', (pattern, channel, text) => add(`${pattern} ${channel} ${text}`))),
+    ]);
+    assert.equal(await redis.publish('io:news', 'one'), 2);
+    await redis.call('BEGIN', 'SERIALIZABLE');
+    await redis.publish('io:news', 'never');
+    assert.equal(await redis.call('ROLLBACK'), 'OK');
+    await redis.call('BEGIN');
+    await redis.publish('io:news', 'two');
+    assert.equal(await redis.call('COMMIT'), 'OK');
+    assert.deepEqual(await came, [['io:news one', 'io:news two'], ['io:* io:news one', 'io:* io:news two']]);
+    assert.equal(await listener.unsubscribe('io:news'), 1);
+    assert.deepEqual(await redis.pubsub('NUMSUB', 'io:news'), ['io:news', 0]);
+});
+
 test('ioredis: a hundred connections at once', async (t) => {
     const all = Array.from({ length: 100 }, () => new Redis(server.port, '127.0.0.1', { password: 'sesame' }));
     later(t, () => all.forEach((redis) => redis.disconnect()));
@@ -75,6 +107,27 @@ for (const protocol of [2, 3]) {
         const reply = await client.sendCommand(['CALL', `transfer${protocol}`, `${key}:from`, `${key}:to`, '4']);
         if (protocol === 3) assert.deepEqual({ ...reply }, { from: '6', to: '4' });
         assert.equal(await client.get(`${key}:to`), '4');
+    });
+}
+
+for (const protocol of [2, 3]) {
+    test(`node-redis with RESP${protocol}: channels and patterns`, async (t) => {
+        const options = { RESP: protocol, password: 'sesame', socket: { port: server.port, host: '127.0.0.1' } };
+        const [listener, client] = [createClient(options), createClient(options)];
+        await Promise.all([listener.connect(), client.connect()]);
+        later(t, () => { listener.destroy(); client.destroy(); });
+        const channel = `node:${protocol}`;
+        let add = () => {};
+        const came = messages(3, (each) => { add = each; });
+        await listener.subscribe(channel, (text) => add(text));
+        await listener.pSubscribe(`${channel}*`, (text, name) => add(`${name} ${text}`));
+        assert.equal(await client.publish(channel, 'one'), 2);
+        await client.publish(`${channel}:more`, 'two');
+        assert.deepEqual((await came).sort(), [`${channel} one`, `${channel}:more two`, 'one'].sort());
+        await listener.unsubscribe(channel);
+        await listener.pUnsubscribe(`${channel}*`);
+        assert.equal(await client.publish(channel, 'nobody'), 0);
+        assert.equal(String(await listener.ping()), 'PONG');
     });
 }
 

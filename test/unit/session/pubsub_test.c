@@ -158,6 +158,13 @@ static void channels_and_their_listeners_are_counted(void **state)
     expect(three, "*6\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:2\r\n$1\r\nc\r\n:0\r\n",
            "pubsub numsub a b c");
     expect(three, "*0\r\n:2\r\n", "pubsub numsub\r\npubsub numpat");
+    session_fixture_text(fixture, three, "client list type pubsub");
+    assert_non_null(strstr(fixture->reply, "id=1 "));
+    assert_non_null(strstr(fixture->reply, " flags=P db=0 sub=2 psub=2 "));
+    assert_null(strstr(fixture->reply, "id=3 "));
+    session_fixture_text(fixture, three, "client list type normal");
+    assert_null(strstr(fixture->reply, "id=2 "));
+    assert_non_null(strstr(fixture->reply, "id=3 "));
     session_delete(one);
     one = session_fixture_connect(fixture, 0);
     expect(three, "*2\r\n$1\r\nb\r\n:1\r\n:2\r\n", "pubsub numsub b\r\npubsub numpat");

@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "base/random.h"
+#include "base/test_seed.h"
 #include "codec/json.h"
 #include "codec/mp.h"
 #include "proto/msgpack_rpc.h"
@@ -287,6 +289,70 @@ static void more_than_can_be_kept_is_held_back(void **state)
     expect("[1,4,null,2500]\n", one, 4, NO_STREAM, "eval", LOOK("1"));
 }
 
+/* A whole request, of any method, in any stream, with a few bytes changed now and then. */
+static void put_something(struct mp_buffer *message, struct random *random)
+{
+    static const char *const METHODS[] = {"begin",     "commit",     "rollback",    "savepoint",
+                                          "release",   "eval",       "call",        "subscribe",
+                                          "publish",   "psubscribe", "ping",        "unsubscribe",
+                                          "isolation", "nothing",    "lock_timeout"};
+    static const char *const PARAMS[] = {"",
+                                         "\"s\"",
+                                         "\"s\", 1",
+                                         "{\"isolation\": \"snapshot\"}",
+                                         "{\"readonly\": true}",
+                                         "[1, {\"a\": [2]}], null, 1.5",
+                                         PUT("1", "1"),
+                                         PUT("2", "2"),
+                                         LOOK("1"),
+                                         "\"local t = box.space.s:get(1, {lock = 'shared'})\"",
+                                         "\"error('no')\""};
+    const char *method = METHODS[random_below(random, sizeof METHODS / sizeof *METHODS)];
+    size_t start = message->size;
+    if (random_below(random, 8))
+        rpc_put_request_begin(message, 1 + random_below(random, 1000), method);
+    else
+        rpc_put_notification_begin(message, method);
+    put_params(message, random_below(random, 3) ? (int)random_below(random, 3) : NO_STREAM,
+               PARAMS[random_below(random, sizeof PARAMS / sizeof *PARAMS)]);
+    while (random_below(random, 12) == 0)
+        message->data[start + random_below(random, message->size - start)] =
+            (char)random_below(random, 256);
+}
+
+static void no_bytes_break_a_session(void **state)
+{
+    (void)state;
+    struct random random;
+    struct lock_stats stats;
+    struct session **sessions[] = {&one, &two};
+    space_make();
+    random_create(&random, test_seed());
+    for (unsigned n = 0; n < 3000; n++) {
+        unsigned who = (unsigned)random_below(&random, 2);
+        struct mp_buffer message;
+        mp_buffer_create(&message);
+        for (unsigned more = (unsigned)random_below(&random, 4) + 1; more > 0; more--)
+            put_something(&message, &random);
+        session_on_bytes(*sessions[who], message.data, message.size);
+        mp_buffer_destroy(&message);
+        if (random_below(&random, 4) == 0)
+            clock_manual_advance_ms(&fixture->clock, random_below(&random, 3000));
+        session_fixture_take(fixture, *sessions[who]);
+        if (session_wants_close(*sessions[who]) || random_below(&random, 200) == 0) {
+            session_delete(*sessions[who]);
+            *sessions[who] = session_fixture_connect(fixture, who);
+        }
+    }
+    session_delete(one);
+    session_delete(two);
+    one = session_fixture_connect(fixture, 0);
+    two = session_fixture_connect(fixture, 1);
+    lock_stats_get(txn_system_locks(db_txn_system(fixture->db)), &stats);
+    assert_int_equal(stats.waiting, 0);
+    assert_int_equal(stats.held, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -300,6 +366,7 @@ int main(void)
         TEST(a_notification_waits_and_is_not_answered),
         TEST(a_connection_that_ends_leaves_nothing),
         TEST(more_than_can_be_kept_is_held_back),
+        TEST(no_bytes_break_a_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
