@@ -5,7 +5,7 @@
  * (history/append.h): by single commands, MULTI, EVAL, CALL of a stored procedure, and interactive
  * transactions of every level, all beside each other, with durability commit, while the server is
  * killed and started again. A list is a Redis string, or a tuple of a space; the text "3,7," is the
- * list [3 7].
+ * list [3 7]. Procedures also read ranges of lists, in which some are absent.
  *
  * Whoever had an answer before another began came before it, also across a kill. What has no answer
  * because the server died may have been committed or not; an interactive transaction that had not
@@ -34,12 +34,13 @@
 
 enum {
     CLIENTS = 8,
-    ACTIVE = 5,     /* lists in use */
-    LIST_MAX = 14,  /* numbers, after which a list is given up */
-    LIST_ROOM = 64, /* who has one in hand may still append to it */
-    OPS_MAX = 5,    /* of a transaction */
-    LIVES = 3,      /* of the server */
-    TXNS_MAX = 8000 /* of a client in one life */
+    ACTIVE = 5,      /* lists in use */
+    LIST_MAX = 14,   /* numbers, after which a list is given up */
+    LIST_ROOM = 64,  /* who has one in hand may still append to it */
+    OPS_MAX = 5,     /* of a transaction */
+    LIVES = 3,       /* of the server */
+    TXNS_MAX = 8000, /* of a client in one life */
+    RANGE = 3        /* lists read by one range */
 };
 
 static _Atomic uint64_t stop_ns;
@@ -66,7 +67,7 @@ struct plan {
     bool readonly, roll_back;
     unsigned count;
     struct step {
-        bool append, undo;
+        bool append, undo, range;
         uint32_t list, value;
     } steps[OPS_MAX];
 };
@@ -90,7 +91,12 @@ static const char PROCEDURE_MAKE[] =
     "  for i = 1, #steps, 3 do "
     "    local what, list, text = steps[i], tonumber(steps[i + 1]), steps[i + 2] "
     "    out[#out + 1] = '' "
-    "    if list % 2 == 0 then "
+    "    if what == 's' then "
+    "      for _, tuple in box.space.lists:pairs({list}, {iterator = 'GE'}) do "
+    "        if tuple[1] > list + 4 then break end "
+    "        out[#out] = out[#out] .. tuple[1] .. '=' .. tuple[2] .. ';' "
+    "      end "
+    "    elseif list % 2 == 0 then "
     "      if what == 'a' then redis.call('append', 'list:' .. list, text) "
     "      else out[#out] = redis.call('get', 'list:' .. list) or '' end "
     "    else "
@@ -114,15 +120,16 @@ static const char SCRIPT_TEXT[] =
 
 /* -------------------------------------------------------------------------------- recording */
 
-static void note_read(struct client *client, uint32_t list, const char *text)
+/* A text "3,7,", at the end of it or before a ';'. */
+static void note_read(struct client *client, uint32_t list, const char *text, bool range)
 {
     uint32_t values[LIST_ROOM], count = 0;
-    while (*text != '\0' && count < LIST_ROOM) {
+    while (*text != '\0' && *text != ';' && count < LIST_ROOM) {
         char *end;
         values[count++] = (uint32_t)strtoul(text, &end, 10);
         text = end + (*end == ',');
     }
-    append_read(&client->history, list, values, count, false);
+    append_read(&client->history, list, values, count, range);
     for (unsigned i = 0; count >= LIST_MAX && i < ACTIVE; i++) {
         uint32_t old = list;
         if (load_relaxed(&active[i]) == list) /* the new one is where the old one was */
@@ -131,12 +138,26 @@ static void note_read(struct client *client, uint32_t list, const char *text)
     }
 }
 
+/* A text "1=3,7,;5=9,;": what is not in it is absent. */
+static void note_range(struct client *client, uint32_t first, const char *text)
+{
+    for (uint32_t list = first; list < first + 2 * RANGE; list += 2) {
+        char *end;
+        bool there = *text != '\0' && strtoul(text, &end, 10) == list;
+        note_read(client, list, there ? end + 1 : "", true);
+        if (there)
+            text = strchr(end, ';') + 1;
+    }
+}
+
 static void note_step(struct client *client, const struct step *step, const struct resp_item *item)
 {
     if (step->append)
         append_value(&client->history, step->list, step->value);
+    else if (step->range)
+        note_range(client, step->list, item->text);
     else
-        note_read(client, step->list, item->nil ? "" : item->text);
+        note_read(client, step->list, item->nil ? "" : item->text, false);
 }
 
 /* An array with one part for each step. */
@@ -164,10 +185,16 @@ static void wrong(struct client *client, const char *what)
 
 /* ---------------------------------------------------------------------- at once: all but BEGIN */
 
+/* What the procedure is to do. */
+static const char *word_of(const struct step *step)
+{
+    return step->append ? "a" : step->range ? "s" : "r";
+}
+
 static bool step_send(struct client *client, const struct step *step)
 {
     if (in_space(step->list))
-        return resp_sendf(client->to, "CALL lists %s %u %u,", step->append ? "a" : "r", step->list,
+        return resp_sendf(client->to, "CALL lists %s %u %u,", word_of(step), step->list,
                           step->value);
     return step->append ? resp_sendf(client->to, "APPEND list:%u %u,", step->list, step->value)
                         : resp_sendf(client->to, "GET list:%u", step->list);
@@ -195,7 +222,7 @@ static bool script_send(struct client *client, const struct plan *plan)
     for (unsigned i = 0; i < plan->count; i++) {
         snprintf(texts[2 * i], sizeof *texts, "%u", plan->steps[i].list);
         snprintf(texts[2 * i + 1], sizeof *texts, "%u,", plan->steps[i].value);
-        arguments[count++] = plan->steps[i].append ? "a" : "r";
+        arguments[count++] = word_of(&plan->steps[i]);
         arguments[count++] = texts[2 * i];
         arguments[count++] = texts[2 * i + 1];
     }
@@ -349,6 +376,7 @@ static void plan_make(struct client *client, struct plan *plan)
         /* A procedure's read and write are two statements to those who see the latest. */
         if (in_space(step->list) && plan->level < APPEND_SNAPSHOT)
             step->append = false;
+        step->range = in_space(step->list) && !step->append && random_below(random, 2);
         step->value = step->append ? atomic_fetch_add(&value_next, 1) + 1 : 0;
         step->undo = step->append && plan->way == INTERACTIVE && random_below(random, 8) == 0;
     }

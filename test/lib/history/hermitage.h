@@ -25,7 +25,8 @@ enum {
 enum { HERMITAGE_SESSIONS = 4, HERMITAGE_SCRIPTS_MAX = 3, HERMITAGE_TEXT_MAX = 64 };
 
 /* A statement: "get x", "put x 11", "del x", and "find 3", which gives the names of the rows whose
- * values begin so, without blanks between them. What is not there is "-". "begin", "commit" and "rollback" are steps as well. */
+ * values begin so, without blanks between them. What is not there is "-". "begin", "commit" and
+ * "rollback" are steps as well. */
 struct hermitage_step {
     unsigned session; /* 1 to 3; 0 is by itself, when all is over */
     char verb[12], key[12], value[12];

@@ -12,7 +12,7 @@
 
 #include "server/server_process.h"
 
-enum { RESP_ARGUMENTS_MAX = 64, RESP_ITEMS_MAX = 64, RESP_TEXT_MAX = 1024 };
+enum { RESP_ARGUMENTS_MAX = 64, RESP_ITEMS_MAX = 64, RESP_TEXT_MAX = 2048 };
 
 /* A part of a reply: '+', '-', ':' with their text, '$' a string, '*' an array of so many, whose
  * parts follow. nil is one of the last two. */
