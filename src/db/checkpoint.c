@@ -33,7 +33,7 @@
 #include "base/log.h"
 #include "db/checkpoint_private.h"
 
-enum { POLL_MS = 100, RETRY_FIRST_MS = 1000, RETRY_MAX_MS = 60000, COLLECT_ROWS = 4096, NICE = 5 };
+enum { POLL_MS = 100, RETRY_FIRST_MS = 1000, RETRY_MAX_MS = 60000, NICE = 5 };
 
 static const uint64_t NS_PER_MS = 1000 * 1000;
 
@@ -262,7 +262,7 @@ static void idle(struct checkpoint *checkpoint)
     pthread_cond_broadcast(&checkpoint->ended);
     pthread_mutex_unlock(&checkpoint->mutex);
     checkpoint__unlink_again(checkpoint);
-    txn_collect(checkpoint->worker->txn, COLLECT_ROWS);
+    checkpoint__collect(checkpoint);
     pthread_mutex_lock(&checkpoint->mutex);
     if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !due(checkpoint))
         wait_ns(checkpoint, POLL_MS * NS_PER_MS);

@@ -29,23 +29,28 @@ struct left_over {
     uint64_t next_file;             /* above all numbers seen */
 };
 
-static bool ends_in(const char *name, const char *end)
+/* Whether a checkpoint may have named a file so: SPACE-INCARNATION-NUMBER.run. Other files are
+ * somebody else's. */
+static bool is_run(const char *name, uint64_t *number)
 {
-    size_t size = strlen(name), end_size = strlen(end);
-    return size > end_size && strcmp(name + size - end_size, end) == 0;
+    unsigned long long space, incarnation, read;
+    char again[ENGINE_FILE_NAME_MAX + 1];
+    if (sscanf(name, "%llu-%llu-%llu", &space, &incarnation, &read) != 3)
+        return false;
+    snprintf(again, sizeof again, "%llu-%llu-%llu.run", space, incarnation, read);
+    *number = read;
+    return strcmp(name, again) == 0;
 }
 
 static int left_over_remove(const char *name, uint64_t size, void *arg)
 {
     (void)size;
     struct left_over *all = arg;
-    bool run = ends_in(name, ".run");
-    if (!run && strcmp(name, MANIFEST_NAME_NEW) != 0)
+    uint64_t number = 0;
+    if (!is_run(name, &number) && strcmp(name, MANIFEST_NAME_NEW) != 0)
         return 0;
-    const char *number = strrchr(name, '-');
-    uint64_t next = run && number != NULL ? strtoull(number + 1, NULL, 10) + 1 : 0;
-    if (next > all->next_file && next != UINT64_MAX)
-        all->next_file = next;
+    if (number >= all->next_file && number < UINT64_MAX / 2)
+        all->next_file = number + 1;
     if (checkpoint__names_have(all->named, name))
         return 0;
     int rc = io_unlink(all->io, name);

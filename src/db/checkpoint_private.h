@@ -99,6 +99,10 @@ void db__files_release(struct db *db);
 /* One checkpoint; on the checkpoint's thread. *rows and *bytes: what it has written. */
 int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes);
 
+/* Ends the rows whose tombstones are in the bodies, as far as it goes now; a few at a time, since
+ * nobody else's memory is handed back meanwhile. */
+void checkpoint__collect(struct checkpoint *checkpoint);
+
 /* One step of tidying; clears `untidy` when there is nothing to do. */
 int checkpoint__tidy(struct checkpoint *checkpoint, enum engine_tidy *done, uint64_t *bytes);
 

@@ -413,6 +413,15 @@ static int round_fail(struct round *round, int rc)
     return diag_set(rc, "%s", message);
 }
 
+void checkpoint__collect(struct checkpoint *checkpoint)
+{
+    size_t left = SIZE_MAX, before;
+    do {
+        before = left;
+        left = txn_collect(checkpoint->worker->txn, BATCH_ROWS);
+    } while (left < before && !load_relaxed(&checkpoint->stop));
+}
+
 int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes)
 {
     struct round round = {.checkpoint = checkpoint};
@@ -426,7 +435,7 @@ int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *by
         rc = round_fail(&round, rc);
     } else {
         changes_done(&round);
-        txn_collect(checkpoint->worker->txn, SIZE_MAX);
+        checkpoint__collect(checkpoint);
     }
     if (rc == 0 && wal_release(checkpoint->db->wal, checkpoint->manifest.first_segment) != 0)
         log_warn("the log is not cut after a checkpoint: %s", diag_message());

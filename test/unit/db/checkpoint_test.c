@@ -1195,17 +1195,18 @@ static void a_damaged_manifest_is_named(void **state)
 static void left_over_files_are_removed_and_others_are_not(void **state)
 {
     (void)state;
-    static const char *const names[] = {"512-1-99.run", MANIFEST_NAME_NEW, "notes.txt"};
-    for (unsigned i = 0; i < 3; i++) {
+    static const char *const names[] = {"512-1-99.run", MANIFEST_NAME_NEW, "notes.txt",
+                                        "export.run", "512-1-099.run"};
+    for (unsigned i = 0; i < 5; i++) {
         struct io_file *file;
         assert_int_equal(io_open(f.io, names[i], IO_WRITE | IO_CREATE, &file), 0);
         io_close(file);
     }
     db_fixture_reopen(&f);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 5; i++) {
         struct io_file *file;
         int rc = io_open(f.io, names[i], IO_READ, &file);
-        assert_int_equal(rc, i == 2 ? 0 : ERROR_NOT_FOUND);
+        assert_int_equal(rc, i >= 2 ? 0 : ERROR_NOT_FOUND);
         if (rc == 0)
             io_close(file);
     }
