@@ -11,6 +11,9 @@ int command_console(int argc, char **argv);
 int command_test(int argc, char **argv);
 int command_wal(int argc, char **argv);
 int command_run(int argc, char **argv);
+int command_backup(int argc, char **argv);
+int command_restore(int argc, char **argv);
+int command_check(int argc, char **argv);
 int command_version(int argc, char **argv);
 int command_options(int argc, char **argv);
 

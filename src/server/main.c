@@ -19,6 +19,9 @@ static const struct command COMMANDS[] = {
     {"test", "[SPEC]...", "run busted with `box` at hand, on a throw-away database", command_test},
     {"wal", "[verify|...] [DIR]", "print or check a log, or an archive of one", command_wal},
     {"run", "cat|verify|stats FILE", "print or check a run, the file of sorted rows", command_run},
+    {"backup", "FOLDER [--base FOLDER]", "back a database up, served or not", command_backup},
+    {"restore", "BACKUP NEWDIR ...", "make a folder of a backup, up to any moment",
+     command_restore},
     {"options", "", "print all options as a document", command_options},
     {"version", "", "print the version, and what of the system is in use", command_version},
 };

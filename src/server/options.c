@@ -26,6 +26,7 @@ enum option_kind {
     OPTION_COUNT,
     OPTION_SIZE,
     OPTION_TIME,
+    OPTION_SWITCH,
     OPTION_DURABILITY,
     OPTION_LEVEL
 };
@@ -50,6 +51,7 @@ static const char *const KIND_FORM[] = {
     [OPTION_COUNT] = "a whole number",
     [OPTION_SIZE] = "bytes, or a number with kb, mb, gb or tb behind it",
     [OPTION_TIME] = "milliseconds, or a number with ms, s, min or h behind it",
+    [OPTION_SWITCH] = "on or off",
     [OPTION_DURABILITY] = "commit, interval or none",
     [OPTION_LEVEL] = "error, warn, info or debug",
 };
@@ -67,6 +69,7 @@ static const struct unit TIMES[] = {
 static const char *const DURABILITIES[] = {[WAL_DURABILITY_NONE] = "none",
                                            [WAL_DURABILITY_INTERVAL] = "interval",
                                            [WAL_DURABILITY_COMMIT] = "commit"};
+static const char *const SWITCHES[] = {"off", "on"};
 static const char *const LEVELS[] = {
     [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
 
@@ -160,6 +163,9 @@ static int value_set(void *out, const struct option *option, const char *text)
     case OPTION_TIME:
         right = units_parse(text, TIMES, LENGTH(TIMES), out) && *(uint64_t *)out <= UINT32_MAX;
         break;
+    case OPTION_SWITCH:
+        right = word_parse(text, SWITCHES, LENGTH(SWITCHES), out);
+        break;
     case OPTION_DURABILITY:
         right = word_parse(text, DURABILITIES, LENGTH(DURABILITIES), out);
         break;
@@ -250,6 +256,9 @@ void options_format(const struct options *options, size_t number, char *out)
         break;
     case OPTION_TIME:
         units_format(*(uint64_t *)value, TIMES, LENGTH(TIMES), out);
+        break;
+    case OPTION_SWITCH:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", SWITCHES[*(int *)value]);
         break;
     case OPTION_DURABILITY:
         snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", DURABILITIES[*(int *)value]);

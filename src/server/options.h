@@ -18,7 +18,7 @@
  * X(name, type of the field, kind, default as one writes it, what it is)
  *
  * The kinds: TEXT, a string of the options' own; SECRET, one that is not shown; COUNT, a number;
- * SIZE, bytes; TIME, milliseconds; DURABILITY and LEVEL, one of some words (an enum wal_durability
+ * SIZE, bytes; TIME, milliseconds; SWITCH, 0 or 1; DURABILITY and LEVEL, one of some words (an enum wal_durability
  * and an enum log_level).
  */
 #define OPTIONS_LIST(X)                                                                            \
@@ -51,6 +51,17 @@
     X(checkpoint_rate, uint64_t, SIZE, "0",                                                        \
       "How many bytes a second checkpoints and the merging of their files write at most. 0: no "   \
       "limit.")                                                                                    \
+    X(log_compression, int, SWITCH, "off",                                                         \
+      "Whether large parts of the log are compressed (zstd). It saves space in the folder and in " \
+      "the archive, and costs time of a core.")                                                    \
+    X(archive, char *, TEXT, "",                                                                   \
+      "A folder, best on another disk, to which each finished file of the log is copied before "   \
+      "it "                                                                                        \
+      "is given up: with a backup it brings back the state of any moment since. It belongs to "    \
+      "one "                                                                                       \
+      "database, and nothing in it is ever removed by the server. Empty: no archive.")             \
+    X(backup_dir, char *, TEXT, "",                                                                \
+      "The folder below which `BACKUP TO` makes backups. Empty: that command is refused.")         \
     X(lua_time_max, uint64_t, TIME, "5s",                                                          \
       "How long one call of a procedure or script may run. Then it ends with an error and is "     \
       "rolled back.")                                                                              \

@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -30,6 +31,7 @@
 #include "lua/runtime.h"
 #include "net/address.h"
 #include "net/net.h"
+#include "server/backup_job.h"
 #include "session/service.h"
 
 enum {
@@ -45,7 +47,9 @@ struct server {
     const struct options *options;
     unsigned worker_count;
     struct io *io;
+    struct io *archive; /* NULL: none */
     struct db *db;
+    struct backup_job *backups;
     struct db_open_stats opened;
     struct service *service;
     _Atomic(struct net *) net;
@@ -144,6 +148,31 @@ static int address_bind(struct server *server)
     return rc;
 }
 
+/* What goes to the archive is not what is in the folder: one would be lost with the other. */
+static int archive_open(struct server *server)
+{
+    struct stat data, archive;
+    const struct options *options = server->options;
+    if (!*options->archive)
+        return 0;
+    int rc = io_posix_new(options->archive, false, &server->archive);
+    if (!rc && stat(options->dir, &data) == 0 && stat(options->archive, &archive) == 0 &&
+        data.st_dev == archive.st_dev && data.st_ino == archive.st_ino)
+        rc = diag_set(ERROR_INVALID, "the options dir and archive name the same folder, %s",
+                      options->dir);
+    return rc;
+}
+
+static int backup_start(void *arg, const char *target, const char *base)
+{
+    return backup_job_start(((struct server *)arg)->backups, target, base);
+}
+
+static void backup_status(void *arg, struct service_backup *out)
+{
+    backup_job_status(((struct server *)arg)->backups, out);
+}
+
 static int database_open(struct server *server)
 {
     const struct db_options options = {
@@ -153,13 +182,16 @@ static int database_open(struct server *server)
         .worker_max = server->worker_count + OTHER_WORKERS,
         .memory_max = server->options->memory_max,
         .log_segment_bytes = server->options->log_segment_max,
+        .log_archive = server->archive,
+        .log_compression = server->options->log_compression,
         .checkpoint = {.log_bytes = server->options->checkpoint_log_bytes,
                        .interval_ms = server->options->checkpoint_interval,
                        .rate = server->options->checkpoint_rate},
         .on_advance = on_advance,
         .arg = server,
     };
-    return db_open(&options, &server->opened, &server->db);
+    int rc = db_open(&options, &server->opened, &server->db);
+    return rc ? rc : backup_job_new(server->db, server->options->backup_dir, &server->backups);
 }
 
 int server_open(const struct options *options, bool listen, struct server **out)
@@ -176,6 +208,8 @@ int server_open(const struct options *options, bool listen, struct server **out)
     int rc = server->stopped < 0 ? diag_set_errno(ERROR_IO, errno, "eventfd") : folder_open(server);
     if (!rc && listen)
         rc = address_bind(server);
+    if (!rc)
+        rc = archive_open(server);
     if (!rc)
         rc = database_open(server);
     if (!rc && listen)
@@ -248,6 +282,8 @@ static int service_open(struct server *server)
         .settings = server->settings,
         .setting_count = OPTIONS_COUNT,
         .shutdown = on_shutdown,
+        .backup_start = backup_start,
+        .backup_status = backup_status,
         .arg = server,
     };
     return service_new(&service, &server->service);
@@ -365,8 +401,11 @@ int server_close(struct server *server)
     }
     if (server->service)
         service_delete(server->service);
+    backup_job_delete(server->backups);
     if (server->db)
         rc = db_close(server->db);
+    if (server->archive)
+        io_delete(server->archive);
     net_delete(net);
     if (server->io)
         io_delete(server->io);

@@ -44,6 +44,23 @@ struct service_limits {
     unsigned snapshot_age_max_ms;     /* of any transaction's snapshot */
 };
 
+enum service_backup_state {
+    SERVICE_BACKUP_NONE, /* none was asked for since the start */
+    SERVICE_BACKUP_RUNNING,
+    SERVICE_BACKUP_DONE,
+    SERVICE_BACKUP_FAILED
+};
+
+/* How a backup that a client has asked for is getting on, or ended. */
+struct service_backup {
+    enum service_backup_state state;
+    char folder[512];
+    char failure[512]; /* why it failed, "" */
+    uint64_t done_bytes, total_bytes;
+    char id[33]; /* from here on: of one that is done */
+    uint64_t ts, time_ms, files, bytes, stored_files, stored_bytes;
+};
+
 struct service_options {
     struct db *db;
     struct clock *clock;
@@ -63,6 +80,10 @@ struct service_options {
     /* Asks the process to stop in order (SHUTDOWN). From any worker's thread. NULL: the command is
      * refused. */
     void (*shutdown)(void *arg);
+    /* Begins a backup, on top of the one in `base` unless that is NULL, and tells about it (BACKUP).
+     * From any worker's thread. NULL: refused. */
+    int (*backup_start)(void *arg, const char *target, const char *base);
+    void (*backup_status)(void *arg, struct service_backup *out);
     void *arg;
 };
 

@@ -435,6 +435,9 @@ int session__lastsave(struct session *session, struct session_request *request);
 int session__time(struct session *session, struct session_request *request);
 extern const struct session_command session__config_commands[];
 
+/* session_backup.c */
+extern const struct session_command session__backup_commands[];
+
 /* session_multi.c */
 int session__multi(struct session *session, struct session_request *request);
 int session__exec(struct session *session, struct session_request *request);

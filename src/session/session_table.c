@@ -31,6 +31,8 @@ enum {
 static const struct session_command COMMANDS[] = {
     ROW("auth", -2, BEFORE_AUTH, NO_KEYS, "Authenticates the connection.", "1.0.0", "connection",
         session__auth),
+    PARENT("backup", -2, SESSION_ADMIN | SESSION_NOSCRIPT, "A container for backup commands.",
+           "7.2.0", "server", NULL, session__backup_commands),
     ROW("begin", -1, INTERACTIVE | SESSION_DATA, NO_KEYS, "Opens an interactive transaction.",
         "7.2.0", "transactions", session__begin),
     ROW("bgsave", -1, SESSION_ADMIN | SESSION_NOSCRIPT, NO_KEYS,
