@@ -237,7 +237,9 @@ int session__stream_enter(struct session_stream *stream, struct txn_savepoint *s
         txn_rollback(stream->txn);
         return fail(stream, diag_set(ERROR_DEADLOCK, "%s", error_text(ERROR_DEADLOCK)));
     }
-    *savepoint = txn_savepoint(stream->txn);
+    if (!stream->wait.deadline_ns) /* else it is run again, with locks of the first run */
+        stream->statement = txn_savepoint(stream->txn);
+    *savepoint = stream->statement;
     return 0;
 }
 

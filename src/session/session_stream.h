@@ -41,6 +41,7 @@ struct session_stream {
     char failure[SESSION_FAILURE_MAX];
     struct session_savepoint *savepoints; /* newest first */
     unsigned savepoint_count;
+    struct txn_savepoint statement; /* where the present one began, in its first run */
     uint64_t begun_ns, active_ns;
     bool shown_open, shown_failed; /* as the session's description says */
     struct session_wait wait;

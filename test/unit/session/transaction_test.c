@@ -374,6 +374,28 @@ static void a_statement_that_has_waited_too_long_leaves_its_transaction_open(voi
     expect(one, "+OK\r\n", "commit");
 }
 
+static void locks_of_a_statement_that_has_waited_too_long_go(void **state)
+{
+    (void)state;
+    session_fixture_text(fixture, one, "lua \"box.schema.space.create('s'):create_index('p')\"");
+    session_fixture_text(fixture, one, "lua \"for n = 1, 3 do box.space.s:insert{n, 0} end\"");
+    session_fixture_text(fixture, one, "begin\r\nlua \"box.space.s:replace{2, 1}\"");
+    expect(two, "+OK\r\n$-1\r\n",
+           "begin\r\nlua \"local _ = box.space.s:get(3, {lock = 'exclusive'})\"");
+    expect(two, "",
+           "lua \"local _ = box.space.s:get(1, {lock = 'exclusive'}), "
+           "box.space.s:get(2, {lock = 'exclusive'})\"");
+    expect(three, "+OK\r\n", "begin\r\nlua \"local _ = box.space.s:get(1, {lock = 'exclusive'})\"");
+    advance_ms(10000);
+    assert_memory_equal(session_fixture_take(fixture, two), "-LOCKTIMEOUT ", 13);
+    session_fixture_take(fixture, three); /* it had the same limit, at the same time */
+    expect(three, "$-1\r\n", "lua \"local _ = box.space.s:get(1, {lock = 'exclusive'})\"");
+    expect(three, "", "lua \"local _ = box.space.s:replace{3, 1}\"");
+    expect(two, "+OK\r\n", "commit");
+    expect_take(three, "$-1\r\n");
+    expect(one, "+OK\r\n", "commit");
+}
+
 static void the_younger_of_two_that_wait_for_each_other_loses(void **state)
 {
     (void)state;
@@ -508,6 +530,30 @@ static void who_is_in_a_transaction_or_waits_is_shown(void **state)
     assert_non_null(strstr(fixture->reply, " txn=none\n"));
 }
 
+/* ---------------------------------------------------------------------------------- durability */
+
+static void a_commit_that_the_log_lost_is_not_acknowledged(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n+OK\r\n", "begin\r\nset a 1");
+    disk_cut_after(fixture->disk, 1);
+    expect_error(one, "-UNKNOWN ", "commit");
+    expect(one, "$-1\r\n", "get a");
+    expect_error(one, "-MISCONF ", "begin");
+    expect(one, "+OK\r\n$-1\r\n+OK\r\n", "begin read only\r\nget a\r\ncommit");
+}
+
+static void what_a_statement_shows_is_durable(void **state)
+{
+    (void)state;
+    expect(two, "+OK\r\n$-1\r\n", "begin read committed\r\nget a");
+    disk_cut_after(fixture->disk, 1);
+    session_on_bytes(one, "set a 1\r\n", 9);
+    session_on_bytes(two, "get a\r\n", 7);
+    assert_null(strstr(session_fixture_take(fixture, two), "$1\r\n1\r\n"));
+    assert_memory_equal(session_fixture_take(fixture, one), "-UNKNOWN ", 9);
+}
+
 /* -------------------------------------------------------------------------------------- limits */
 
 static void a_transaction_that_is_idle_for_too_long_is_rolled_back(void **state)
@@ -613,6 +659,7 @@ int main(void)
         TEST(after_the_lock_timeout_the_request_fails),
         TEST(a_session_says_how_long_it_waits),
         TEST(a_statement_that_has_waited_too_long_leaves_its_transaction_open),
+        TEST(locks_of_a_statement_that_has_waited_too_long_go),
         TEST(the_younger_of_two_that_wait_for_each_other_loses),
         TEST(the_younger_loses_also_when_it_waits_already),
         TEST(who_has_lost_is_older_than_others_the_next_time),
@@ -621,6 +668,8 @@ int main(void)
         TEST(many_wait_and_each_has_its_turn),
         TEST(a_reply_that_is_not_wanted_is_not_sent_after_waiting_either),
         TEST(who_is_in_a_transaction_or_waits_is_shown),
+        TEST(a_commit_that_the_log_lost_is_not_acknowledged),
+        TEST(what_a_statement_shows_is_durable),
         TEST(a_transaction_that_is_idle_for_too_long_is_rolled_back),
         TEST(a_transaction_that_is_open_for_too_long_is_rolled_back),
         TEST(a_statement_that_waits_is_given_up_with_its_transaction),
