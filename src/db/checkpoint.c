@@ -5,7 +5,8 @@
  *
  *      asked for ──────────────┐
  *      log has grown ──────────┼──► checkpoint (checkpoint_write.c) ──► ended, tickets up to it
- *      time has passed ────────┘            │
+ *      time has passed ────────┤            │
+ *      memory is used up ──────┘            │
  *                                           ▼ runs have become more
  *      tidying in steps (checkpoint_manifest.c), as long as nothing of the above is due
  *
@@ -33,7 +34,13 @@
 #include "base/log.h"
 #include "db/checkpoint_private.h"
 
-enum { POLL_MS = 100, RETRY_FIRST_MS = 1000, RETRY_MAX_MS = 60000, NICE = 5 };
+enum {
+    POLL_MS = 100,
+    RETRY_FIRST_MS = 1000,
+    RETRY_MAX_MS = 60000,
+    MEMORY_WAIT_MS = 1000,
+    NICE = 5
+};
 
 static const uint64_t NS_PER_MS = 1000 * 1000;
 
@@ -205,12 +212,22 @@ static void run(struct checkpoint *checkpoint)
     }
     next_time_set(checkpoint);
     bodies_count(checkpoint);
+    checkpoint->ended_ns = now_ns(checkpoint);
     checkpoint->stats.running = false;
     checkpoint->finished = ticket;
     ended_tell(checkpoint);
 }
 
 /* ------------------------------------------------------------------------------------- the thread */
+
+/* Deleted rows take memory until a checkpoint has their tombstones: whoever deletes to have room
+ * again must get it. */
+static bool memory_wanted(const struct checkpoint *checkpoint, uint64_t now)
+{
+    const struct db *db = checkpoint->db;
+    return heap_over_limit(db->heap) && now - checkpoint->ended_ns >= MEMORY_WAIT_MS * NS_PER_MS &&
+           txn_changes_pending(db->txn) > 0;
+}
 
 /* With the mutex. */
 static bool due(const struct checkpoint *checkpoint)
@@ -222,6 +239,7 @@ static bool due(const struct checkpoint *checkpoint)
     if (now < checkpoint->retry_ns || wal_failed(checkpoint->db->wal))
         return false;
     return now >= checkpoint->next_ns || checkpoint->failures > 0 ||
+           memory_wanted(checkpoint, now) ||
            (options->log_bytes > 0 &&
             log_bytes(checkpoint) - checkpoint->log_bytes_seen >= options->log_bytes);
 }

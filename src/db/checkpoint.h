@@ -7,8 +7,9 @@
  * a start need not read all of the log and the log can be cut; and that keeps the bodies tidy in
  * between. Nothing stops meanwhile, nothing is forked, and the cost is that of the changes.
  *
- * One is made on request, when the log has grown by so much, and after so much time (struct
- * db_checkpoint_options); none while nothing has changed, and none after the log has failed
+ * One is made on request, when the log has grown by so much, after so much time (struct
+ * db_checkpoint_options), and when memory is used up, since deleted rows take some until they are
+ * in a checkpoint; none while nothing has changed, and none after the log has failed
  * (invariant 7). One that fails loses nothing: what it took is taken by the next one, which comes
  * by itself after a while.
  */

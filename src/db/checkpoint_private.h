@@ -64,6 +64,7 @@ struct checkpoint {
     uint64_t log_bytes_seen;          /* of the log, when the last one began */
     uint64_t next_ns;                 /* when time demands one; UINT64_MAX: never */
     uint64_t retry_ns;                /* not by itself before, after a failure */
+    uint64_t ended_ns;                /* when the last one ended */
     unsigned failures;                /* in a row */
     uint64_t paced_bytes, paced_ns;   /* how much has been written since when */
 };

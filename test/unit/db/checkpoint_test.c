@@ -1110,6 +1110,36 @@ static void a_checkpoint_comes_when_time_has_passed_and_something_has_changed(vo
     assert_int_equal(db_fixture_start(&f, false), 0);
 }
 
+static void a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows(void **state)
+{
+    (void)state;
+    struct heap *heap = db_heap(f.db);
+    schema_make();
+    for (unsigned round = 0; round < 2; round++) {
+        struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+        for (unsigned key = 0; key < 20000; key++) {
+            char text[64];
+            snprintf(text, sizeof text, round == 0 ? "[%u, 1]" : "[%u]", key);
+            assert_int_equal(
+                round == 0 ? replace(&f, txn, "s", text) : delete_by(&f, txn, "s", "pk", text), 0);
+        }
+        assert_int_equal(txn_commit(txn), 0);
+        durable();
+        for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
+            txn_collect(db_worker_txn(f.workers[i]), SIZE_MAX);
+    }
+    assert_int_equal(stats().count, 0);
+    heap_limit_set(heap, heap_used_bytes(heap) / 2);
+    assert_int_equal(insert(&f, NULL, "s", "[1, 1]"), ERROR_MEMORY);
+    while (heap_over_limit(heap)) {
+        db__checkpoint_wait_idle(f.db);
+        for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
+            txn_collect(db_worker_txn(f.workers[i]), SIZE_MAX);
+    }
+    assert_true(stats().count > 0);
+    assert_int_equal(insert(&f, NULL, "s", "[1, 1]"), 0);
+}
+
 static void one_that_fails_is_tried_again_after_a_while(void **state)
 {
     (void)state;
@@ -1252,6 +1282,7 @@ int main(void)
         WITH_FIXTURE(a_checkpoint_comes_when_the_log_has_grown),
         WITH_FIXTURE(the_log_of_the_lives_before_counts),
         WITH_FIXTURE(a_checkpoint_comes_when_time_has_passed_and_something_has_changed),
+        WITH_FIXTURE(a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows),
         WITH_FIXTURE(one_that_fails_is_tried_again_after_a_while),
         WITH_FIXTURE(closing_ends_a_checkpoint_that_waits_for_its_pace),
         WITH_FIXTURE(a_missing_run_is_named),
