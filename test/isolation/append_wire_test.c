@@ -34,13 +34,14 @@
 
 enum {
     CLIENTS = 8,
-    ACTIVE = 5,      /* lists in use */
+    ACTIVE = 6,      /* lists in use */
     LIST_MAX = 14,   /* numbers, after which a list is given up */
+    ROW_MAX = 3,     /* the same in a space, where it is absent ones that count */
     LIST_ROOM = 64,  /* who has one in hand may still append to it */
     OPS_MAX = 5,     /* of a transaction */
     LIVES = 3,       /* of the server */
     TXNS_MAX = 8000, /* of a client in one life */
-    RANGE = 3        /* lists read by one range */
+    RANGE = 4        /* lists read by one range */
 };
 
 static _Atomic uint64_t stop_ns;
@@ -93,7 +94,7 @@ static const char PROCEDURE_MAKE[] =
     "    out[#out + 1] = '' "
     "    if what == 's' then "
     "      for _, tuple in box.space.lists:pairs({list}, {iterator = 'GE'}) do "
-    "        if tuple[1] > list + 4 then break end "
+    "        if tuple[1] > list + 6 then break end "
     "        out[#out] = out[#out] .. tuple[1] .. '=' .. tuple[2] .. ';' "
     "      end "
     "    elseif list % 2 == 0 then "
@@ -130,7 +131,8 @@ static void note_read(struct client *client, uint32_t list, const char *text, bo
         text = end + (*end == ',');
     }
     append_read(&client->history, list, values, count, range);
-    for (unsigned i = 0; count >= LIST_MAX && i < ACTIVE; i++) {
+    uint32_t most = in_space(list) ? ROW_MAX : LIST_MAX;
+    for (unsigned i = 0; count >= most && i < ACTIVE; i++) {
         uint32_t old = list;
         if (load_relaxed(&active[i]) == list) /* the new one is where the old one was */
             atomic_compare_exchange_strong(&active[i], &old,
