@@ -309,14 +309,15 @@ int session__stream_release(struct session_stream *stream, const char *name, siz
 
 /* -------------------------------------------------------------------------------------- limits */
 
-/* Rolls it back because of a limit; a statement of it that waits is run again, to be told. */
-static void expire(struct session_stream *stream, const char *what, const char *option,
-                   uint64_t limit_ms)
+static uint64_t after_ms(uint64_t ns, uint64_t ms)
+{
+    return ms ? ns + ms * 1000000 : UINT64_MAX;
+}
+
+/* It has ended, as the diagnostics say; a statement of it that waits is run again, to be told. */
+static void tell(struct session_stream *stream)
 {
     bool waiting = stream->wait.state != SESSION_WAIT_NONE;
-    discard(stream);
-    diag_set(ERROR_CANCELLED, "the transaction was %s for more than %" PRIu64 " ms (%s)", what,
-             limit_ms, option);
     fail(stream, ERROR_CANCELLED);
     if (waiting) {
         stream->wait.state = SESSION_WAIT_READY;
@@ -324,9 +325,29 @@ static void expire(struct session_stream *stream, const char *what, const char *
     }
 }
 
-static uint64_t after_ms(uint64_t ns, uint64_t ms)
+static void expired(struct session_stream *stream, const char *what, const char *option,
+                    uint64_t limit_ms)
 {
-    return ms ? ns + ms * 1000000 : UINT64_MAX;
+    diag_set(ERROR_CANCELLED, "%s for more than %" PRIu64 " ms (%s)", what, limit_ms, option);
+    tell(stream);
+}
+
+/* Cancels snapshots that are too old, of whatever transactions; those of this worker's streams are
+ * told. */
+static void snapshots_expire(struct session_worker *worker, uint64_t now)
+{
+    uint64_t limit_ms = worker->service->limits.snapshot_age_max_ms;
+    if (txn_cancel_older(worker->txn, limit_ms * 1000000) == 0)
+        return;
+    list_for_each_safe (link, &worker->streams) {
+        struct session_stream *stream = list_entry(link, struct session_stream, link);
+        if (txn_resume(stream->txn) == 0)
+            txn_park(stream->txn);
+        else if (after_ms(stream->begun_ns, limit_ms) > now)
+            tell(stream); /* it was ended for another reason */
+        else
+            expired(stream, "the transaction's snapshot was held", "snapshot_age_max", limit_ms);
+    }
 }
 
 static uint64_t least(uint64_t one, uint64_t two)
@@ -344,16 +365,20 @@ uint64_t session__streams_expire(struct session_worker *worker, uint64_t now)
         uint64_t idle = stream->wait.state != SESSION_WAIT_NONE
                             ? UINT64_MAX
                             : after_ms(stream->active_ns, limits->transaction_idle_max_ms);
+        if (total <= now || idle <= now)
+            discard(stream);
         if (total <= now)
-            expire(stream, "open", "transaction_time_max", limits->transaction_time_max_ms);
+            expired(stream, "the transaction was open", "transaction_time_max",
+                    limits->transaction_time_max_ms);
         else if (idle <= now)
-            expire(stream, "idle", "transaction_idle_max", limits->transaction_idle_max_ms);
+            expired(stream, "the transaction was idle", "transaction_idle_max",
+                    limits->transaction_idle_max_ms);
         else
             next = least(next, least(total, idle));
         aged = least(aged, after_ms(stream->begun_ns, limits->snapshot_age_max_ms));
     }
     if (aged <= now) {
-        txn_cancel_older(worker->txn, (uint64_t)limits->snapshot_age_max_ms * 1000000);
+        snapshots_expire(worker, now);
         aged = after_ms(now, limits->snapshot_age_max_ms / 8 + 1);
     }
     return least(next, aged);
