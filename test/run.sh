@@ -3,8 +3,8 @@
 #
 # Runs test programs and adds up what they say. Sourced by ./dev, which sets `root` and declares say.
 #
-# A program is known by name: unit_<folder>_<name>, isolation_<name>, stress_<name>, crash_<name>
-# (cmocka); lua_<name> (a busted spec inside perigee), client_<name> (a busted spec in plain LuaJIT),
+# A program is known by name: unit_<folder>_<name>, isolation_<name>, stress_<name>, crash_<name>,
+# mutation_<name> (cmocka); lua_<name> (a busted spec inside perigee), client_<name> (a busted spec in plain LuaJIT),
 # protocol_<name> (node), lint_<name>. Each gets the path of the executable under test in
 # TEST_PERIGEE, counts for as many tests as it reports, and for one failed test when it dies, hangs
 # or reports nothing.
@@ -31,8 +31,8 @@ matches() {
 tests_list() {
     local file name
     for file in test/lint/* test/unit/*/*_test.c test/isolation/*_test.c test/stress/*_test.c \
-        test/crash/*_test.c test/lua/*_spec.lua test/lua-client/*_spec.lua \
-        test/protocol/*.test.*js; do
+        test/crash/*_test.c test/mutation/*_test.c test/lua/*_spec.lua \
+        test/lua-client/*_spec.lua test/protocol/*.test.*js; do
         [ -f "$file" ] || continue
         name=$(tests_name "$file")
         if [ $# = 0 ] || matches "$name" "$@"; then echo "$name"; fi
@@ -48,6 +48,7 @@ tests_name() {
     test/isolation/*) echo "isolation_${base%_test.c}" ;;
     test/stress/*) echo "stress_${base%_test.c}" ;;
     test/crash/*) echo "crash_${base%_test.c}" ;;
+    test/mutation/*) echo "mutation_${base%_test.c}" ;;
     test/lua/*) echo "lua_${base%_spec.lua}" ;;
     test/lua-client/*) echo "client_${base%_spec.lua}" ;;
     test/protocol/*) echo "protocol_${base%.test.*}" ;;
@@ -59,7 +60,7 @@ tests_targets() {
     local name server=''
     for name in "$@"; do
         case $name in
-        unit_*) echo "$name" ;;
+        unit_* | mutation_*) echo "$name" ;;
         isolation_* | stress_* | crash_*)
             echo "$name"
             server=yes

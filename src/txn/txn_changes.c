@@ -299,7 +299,8 @@ bool txn_change_done(struct txn_worker *worker, const struct txn_change *change,
 {
     struct row *row = change->row;
     atomic_fetch_and(&row->state, ~(uint32_t)ROW_CHANGED);
-    if (changed_since(row, k) && !(atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED))
+    if (changed_since(row, k) && !MUTATION(NOT_LISTED_AGAIN) &&
+        !(atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED))
         return false;
     txn__changes_adopt(worker, change->head, row);
     return true;

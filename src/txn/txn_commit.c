@@ -67,7 +67,7 @@ static void descriptor_free(void *object, void *arg)
  * once. */
 static void descriptor_done(struct txn *txn)
 {
-    if (txn->published)
+    if (txn->published && !MUTATION(DESCRIPTOR_WITHOUT_EPOCH))
         epoch_retire(txn->worker->thread.epoch, txn->descriptor, descriptor_free, txn->worker);
     else
         descriptor_free(txn->descriptor, txn->worker);
@@ -175,6 +175,8 @@ static void txn_end(struct txn *txn)
  * on. */
 void txn__abort_writes(struct txn *txn)
 {
+    if (MUTATION(DEFERRED_AFTER_ROLLBACK))
+        txn__deferred_commit(txn, wal_clock(txn->worker->system->wal));
     txn__deferred_drop(txn, 0);
     if (txn->descriptor == NULL)
         return;
@@ -230,13 +232,17 @@ static int commit_at_timestamp(struct txn *txn, const char *redo, size_t redo_si
 {
     struct txn_worker *worker = txn->worker;
     struct txn_descriptor *descriptor = txn->descriptor;
+    MUTATION_POINT(BEFORE_TIMESTAMP);
     store_seq_cst(&descriptor->state, STATE_PREPARING);
     wal_begin(worker->log);
     uint64_t ts = wal_clock_next(worker->system->wal);
     store_release(&descriptor->state, ts << STATE_TS_SHIFT | STATE_PREPARING);
-    bool gate_validated = txn->exclusive && txn__read_count(txn) > READS_MAX;
+    bool gate_validated =
+        (txn->exclusive && txn__read_count(txn) > READS_MAX) || MUTATION(VALIDATED_EARLY);
+    MUTATION_POINT(TIMESTAMP_TAKEN);
     int rc = gate_validated ? 0 : txn__validate(txn, ts);
-    if (rc == 0 && load_seq_cst(&worker->system->spaces_locked) != 0 && txn__space_locked(txn))
+    if (rc == 0 && load_seq_cst(&worker->system->spaces_locked) != 0 &&
+        !MUTATION(SPACE_LOCKED_UNSEEN) && txn__space_locked(txn))
         rc = txn__conflict(txn, TXN_CAUSE_WAIT);
     if (rc != 0) {
         store_release(&descriptor->state, STATE_ABORTED);
@@ -245,10 +251,16 @@ static int commit_at_timestamp(struct txn *txn, const char *redo, size_t redo_si
     }
     wal_append(worker->log, ts, redo, redo_size);
     store_release(&descriptor->state, ts << STATE_TS_SHIFT | STATE_COMMITTED);
-    txn__changes_list(worker, txn->writes.items, txn->writes.count);
-    if (txn->deferred.count > 0)
+    if (!MUTATION(LISTED_LATE))
+        txn__changes_list(worker, txn->writes.items, txn->writes.count);
+    if (txn->deferred.count > 0 && !MUTATION(DEFERRED_LATE))
         txn__deferred_commit(txn, ts);
     wal_end(worker->log);
+    MUTATION_POINT(WAL_ENDED);
+    if (MUTATION(LISTED_LATE))
+        txn__changes_list(worker, txn->writes.items, txn->writes.count);
+    if (MUTATION(DEFERRED_LATE))
+        txn__deferred_commit(txn, ts);
     *ts_out = ts;
     return 0;
 }
@@ -257,7 +269,7 @@ static int commit_at_timestamp(struct txn *txn, const char *redo, size_t redo_si
 static int validate_beforehand(struct txn *txn)
 {
     size_t reads = txn__read_count(txn);
-    if (reads <= READS_PREVALIDATE)
+    if (reads <= READS_PREVALIDATE && !MUTATION(VALIDATED_EARLY))
         return 0;
     if (reads > READS_MAX && !txn->exclusive) {
         if (!txn__gate_upgrade(txn->worker, txn->slot))
@@ -323,8 +335,10 @@ int txn_commit(struct txn *txn)
 {
     ASSERT(txn->active && txn->worker->current == txn);
     int rc = txn__stopped(txn);
-    if (rc != 0)
+    if (rc != 0 && !(rc == ERROR_WAIT && MUTATION(WAIT_FORGOTTEN)))
         return commit_failed(txn, rc);
+    if (txn->owner != NULL && MUTATION(LOCKS_RELEASED_EARLY))
+        lock_release_all(txn->owner);
     txn__unlock_row(txn);
     if (!txn_has_writes(txn))
         return commit_nothing(txn);

@@ -108,7 +108,7 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
  * one again. */
 static void range_ends_at(struct txn_cursor *cursor, const struct item *item)
 {
-    if (cursor->read == NULL)
+    if (cursor->read == NULL || (item == NULL && MUTATION(FAR_BOUND_LOST)))
         return;
     struct txn_range *range = &cursor->read->range;
     *range = cursor->range;
@@ -142,13 +142,15 @@ static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
     uint64_t committed_stamp = stamp;
     if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
         committed = txn__visible(row, txn->snapshot, txn->descriptor, false, &committed_stamp);
-    if (committed != NULL)
+    if (committed != NULL && !MUTATION(REPLY_FORGETS_SCANNED))
         txn__saw(txn, committed_stamp);
     *version = shown(cursor->index, item, seen) ? seen : NULL;
     if (cursor->read != NULL && shown(cursor->index, item, committed)) {
         cursor->read->visible_sum += row_hash(row);
         cursor->read->visible_count++;
     }
+    if (!txn__exists(committed) && MUTATION(INVISIBLE_NOT_READ))
+        return 0;
     return txn__read_row(txn, cursor->index->head, row,
                          txn__exists(committed) ? committed_stamp : 0);
 }
@@ -189,7 +191,8 @@ static bool leaves_unchanged(const struct txn_range_read *range)
 
 bool txn__range_unchanged(struct txn *txn, struct txn_range_read *range, uint64_t ts)
 {
-    if (leaves_unchanged(range))
+    if (leaves_unchanged(range) || MUTATION(LEAF_NOT_SCANNED_AGAIN) ||
+        (range->index.matches != NULL && MUTATION(SECONDARY_NOT_VALIDATED)))
         return true;
     struct tree_cursor cursor;
     tree_start(&cursor, range->index.tree, &range->range);

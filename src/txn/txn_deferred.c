@@ -76,7 +76,8 @@ static struct deferred *deferred_next(struct txn_system *system, uint64_t until)
     for (unsigned i = 0; i < system->worker_max; i++) {
         struct deferred_queue *queue = &system->deferred[i];
         pthread_mutex_lock(&queue->mutex);
-        if (queue->first != NULL && queue->first->ts <= until && queue->first->ts < ts) {
+        if (queue->first != NULL && queue->first->ts <= until && queue->first->ts < ts &&
+            !(oldest != NULL && MUTATION(DEFERRED_ANY_ORDER))) {
             oldest = queue;
             ts = queue->first->ts;
         }
@@ -100,7 +101,7 @@ void txn_deferred_run(struct txn_system *system, txn_deferred_fn fn, void *arg)
     do {
         if (pthread_mutex_trylock(&system->deferred_mutex) != 0)
             return;
-        until = wal_reply_ts(system->wal);
+        until = MUTATION(DEFERRED_EARLY) ? wal_clock(system->wal) : wal_reply_ts(system->wal);
         wal_quiesce(system->wal);
         struct deferred *deferred;
         while ((deferred = deferred_next(system, until)) != NULL) {

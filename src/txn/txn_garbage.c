@@ -76,7 +76,8 @@ static bool points_take(struct txn_worker *worker)
     uint64_t lowest = points->durable;
     for (uint32_t i = 0; i < high; i++) {
         uint64_t snapshot = load_seq_cst(&system->slots[i].snapshot);
-        if (snapshot == SNAPSHOT_NONE)
+        if (snapshot == SNAPSHOT_NONE || MUTATION(PRUNE_IGNORES_SNAPSHOT) ||
+            ((snapshot & SNAPSHOT_STARTING) && MUTATION(PRUNE_IGNORES_STARTING)))
             continue;
         if (snapshot & SNAPSHOT_STARTING) {
             snapshot &= ~SNAPSHOT_STARTING;
@@ -111,7 +112,9 @@ static bool needed(const struct garbage_points *points, uint64_t ts, uint64_t su
 {
     if (successor_ts > points->now)
         return true;
-    if (successor_ts > points->durable && ts <= points->cut)
+    uint64_t durable = MUTATION(PRUNE_IGNORES_D) ? points->cut : points->durable;
+    uint64_t cut = MUTATION(PRUNE_IGNORES_CUT) ? points->durable : points->cut;
+    if (successor_ts > durable && ts <= cut)
         return true;
     unsigned n = snapshot_find(points, ts);
     return n < points->count && points->snapshots[n] < successor_ts;
@@ -150,7 +153,9 @@ static void version_drop(struct txn_worker *worker, struct head *head, struct ro
 static void chain_prune(struct txn_worker *worker, struct head *head, struct row *row,
                         const struct garbage_points *points, bool only_above_cut)
 {
-    if (atomic_fetch_or_explicit(&row->state, ROW_PRUNING, memory_order_acquire) & ROW_PRUNING)
+    bool other =
+        atomic_fetch_or_explicit(&row->state, ROW_PRUNING, memory_order_acquire) & ROW_PRUNING;
+    if (other && !MUTATION(CHAIN_PRUNED_TWICE))
         return;
     uint64_t successor_ts = 0;
     struct version *successor = newest_committed(row, &successor_ts);
@@ -165,6 +170,7 @@ static void chain_prune(struct txn_worker *worker, struct head *head, struct row
             successor = version;
             successor_ts = ts;
         } else {
+            MUTATION_POINT(CHAIN_FOLLOWED);
             store_release(&successor->older, load_relaxed(&version->older));
             version_drop(worker, head, row, version);
         }
@@ -224,7 +230,8 @@ struct row_end {
 static bool row_end(struct item *item, void *arg)
 {
     struct row_end *end = arg;
-    struct version *expected = end->last;
+    struct version *expected =
+        MUTATION(ROW_END_UNEXAMINED) ? load_acquire(&((struct row *)item)->newest) : end->last;
     return atomic_compare_exchange_strong(&((struct row *)item)->newest, &expected,
                                           &txn__version_dead);
 }
@@ -244,7 +251,7 @@ static void row_retire_again(void *row, void *arg)
 static void row_retire(struct txn_worker *worker, const struct head *head, struct row *row)
 {
     struct tree_thread *thread = &worker->thread;
-    if (head->version_dropped != NULL)
+    if (head->version_dropped != NULL && !MUTATION(ROW_FREED_EARLY))
         epoch_retire(thread->epoch, row, row_retire_again, thread);
     else
         epoch_retire(thread->epoch, row, txn__row_free, thread->heap);
@@ -255,7 +262,8 @@ static bool row_try_end(struct txn_worker *worker, struct head *head, struct row
                         const struct garbage_points *points)
 {
     struct row_end end = {load_acquire(&row->newest)};
-    if (load_seq_cst(&row->state) & (ROW_CHANGED | ROW_HELD))
+    uint32_t kept = MUTATION(TOMBSTONE_ENDS_EARLY) ? ROW_HELD : ROW_CHANGED | ROW_HELD;
+    if (load_seq_cst(&row->state) & kept)
         return false;
     if (end.last != NULL) {
         uint64_t ts = committed_ts(end.last);
@@ -264,6 +272,7 @@ static bool row_try_end(struct txn_worker *worker, struct head *head, struct row
         if (!ended)
             return false;
     }
+    MUTATION_POINT(ROW_ENDING);
     if (!tree_remove(head->tree, &worker->thread, (struct item *)row, row_end, &end))
         return false;
     if (end.last != NULL)

@@ -148,7 +148,7 @@ static bool runs_again(const struct txn *txn)
 void txn__locks_end(struct txn *txn)
 {
     struct lock_owner *owner = txn->owner;
-    if (txn->stop != ERROR_WAIT || txn->opened)
+    if (txn->stop != ERROR_WAIT || txn->opened || MUTATION(LOCKS_DROPPED_TO_WAIT))
         lock_release_all(owner);
     if (txn->opened && !txn->owner_given) {
         lock_owner_delete(owner);
@@ -243,7 +243,7 @@ static int lock_shared(struct txn *txn, struct head *head, const void *key, size
         struct row *row = (struct row *)tree_get(head->tree, key, key_size);
         bool own = false;
         struct txn_descriptor *owner = row == NULL ? NULL : other_owner(txn, row, &own);
-        if (owner == NULL)
+        if (owner == NULL || MUTATION(SHARED_LOCK_BLIND))
             return 0;
         /* It wrote before the lock was counted. A short one ends soon; for another one waits in the
          * queue for exclusive locks, the only one there is. */

@@ -119,7 +119,7 @@ int txn_resume(struct txn *txn)
     /* The gate first: while it waits there it is still parked, and whoever owns the gate and meets
      * what it has written can roll it back. */
     bool writes = load_relaxed(&slot->readonly) == 0;
-    if (writes)
+    if (writes && !MUTATION(RESUMED_BEFORE_GATE))
         txn__gate_enter_writer(worker->system, slot);
     for (unsigned turn = 0; !claim(slot, PHASE_RUNNING); spin_wait(&turn)) {
         if (load_acquire(&slot->phase) != PHASE_ENDED)
@@ -128,6 +128,8 @@ int txn_resume(struct txn *txn)
             txn__gate_leave_writer(slot);
         return resume_ended(txn);
     }
+    if (writes && MUTATION(RESUMED_BEFORE_GATE))
+        txn__gate_enter_writer(worker->system, slot);
     epoch_enter(worker->thread.epoch);
     worker->current = txn;
     worker->begun++;

@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "base/assert.h"
+#include "base/mutation.h"
 #include "base/random.h"
 #include "txn/lock.h"
 #include "txn/txn.h"

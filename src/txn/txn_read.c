@@ -44,6 +44,7 @@ const struct version *txn__visible_from(const struct version *version, uint64_t 
         uint64_t stamp = load_acquire(&version->stamp);
         if (stamp & STAMP_TAG) {
             const struct txn_descriptor *owner = txn__tag_owner(stamp);
+            MUTATION_POINT(TAG_LOADED);
             if (owner == own) {
                 if (!with_own || (version->flags & VERSION_LOCK))
                     continue;
@@ -168,7 +169,8 @@ static const struct version *row_seen(struct txn *txn, const struct row *row, ui
     const struct version *committed = seen;
     if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
         committed = txn__visible(row, ts, txn->descriptor, false, &stamp);
-    if (seen != NULL)
+    if (seen != NULL &&
+        !(txn__exists(seen) ? MUTATION(REPLY_FORGETS_ROW) : MUTATION(REPLY_FORGETS_TOMBSTONE)))
         txn__saw(txn, stamp);
     *committed_ts = txn__exists(committed) ? stamp : 0;
     return txn__exists(seen) ? seen : NULL;
@@ -235,7 +237,7 @@ static bool keyed_unchanged(struct txn *txn, const struct txn_keyed *keyed, uint
 
 static bool row_unchanged(struct txn *txn, const struct txn_read *read, uint64_t ts)
 {
-    if (load_acquire(&read->row->newest) != &txn__version_dead)
+    if (load_acquire(&read->row->newest) != &txn__version_dead || MUTATION(REBORN_NOT_LOOKED_UP))
         return existing_ts(txn, read->row, ts) == read->ts;
     /* The row was read as absent and has ended since: another of the same key may be in its place. */
     struct txn_keyed keyed = {read->head, read->row->key, read->row->key_size, read->ts};
@@ -257,17 +259,17 @@ static int lost(struct txn *txn, const struct head *head, const void *key, size_
 
 int txn__validate(struct txn *txn, uint64_t ts)
 {
-    for (size_t i = 0; i < txn->depends.count; i++) {
+    for (size_t i = 0; i < txn->depends.count && !MUTATION(CATALOG_NOT_CHECKED); i++) {
         const struct txn_read *read = &txn->depends.items[i];
         if (!row_unchanged(txn, read, ts))
             return lost(txn, read->head, read->row->key, read->row->key_size);
     }
-    for (size_t i = 0; i < txn->reads.count; i++) {
+    for (size_t i = 0; i < txn->reads.count && !MUTATION(ROW_NOT_VALIDATED); i++) {
         const struct txn_read *read = &txn->reads.items[i];
         if (!row_unchanged(txn, read, ts))
             return lost(txn, read->head, read->row->key, read->row->key_size);
     }
-    for (size_t i = 0; i < txn->keyed.count; i++) {
+    for (size_t i = 0; i < txn->keyed.count && !MUTATION(ABSENT_NOT_VALIDATED); i++) {
         const struct txn_keyed *keyed = &txn->keyed.items[i];
         if (!keyed_unchanged(txn, keyed, ts))
             return lost(txn, keyed->head, keyed->key, keyed->key_size);

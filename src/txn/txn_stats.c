@@ -49,7 +49,8 @@ static void place_count(struct conflict_table *table, const struct txn_conflict 
 
 int txn__conflict(struct txn *txn, enum txn_cause cause)
 {
-    txn->stop = ERROR_CONFLICT;
+    if (!MUTATION(CONFLICT_DOES_NOT_DOOM))
+        txn->stop = ERROR_CONFLICT;
     txn->cause = cause;
     txn__count(&txn->worker->counters->conflicts);
     return ERROR_CONFLICT;

@@ -239,9 +239,9 @@ void txn__version_retire(struct txn_worker *worker, struct version *version)
 static uint64_t snapshot_source(const struct txn *txn)
 {
     const struct wal *wal = txn->worker->system->wal;
-    return txn->at_durable   ? wal_durable_ts(wal)
-           : txn->at_visible ? wal_visible_ts(wal)
-                             : wal_clock(wal);
+    if (txn->at_durable)
+        return wal_durable_ts(wal);
+    return txn->at_visible && !MUTATION(READ_AT_CLOCK) ? wal_visible_ts(wal) : wal_clock(wal);
 }
 
 void txn__snapshot_take(struct txn *txn)
@@ -250,6 +250,7 @@ void txn__snapshot_take(struct txn *txn)
     store_seq_cst(published, snapshot_source(txn) | SNAPSHOT_STARTING);
     fence_seq_cst(published);
     txn->snapshot = snapshot_source(txn);
+    MUTATION_POINT(SNAPSHOT_READ);
     store_release(published, txn->snapshot);
 }
 
@@ -264,11 +265,13 @@ void txn__gate_enter_writer(struct txn_system *system, struct txn_slot *slot)
     unsigned turn = 0;
     for (;;) {
         atomic_exchange(&slot->writing, 1); /* seq_cst: before looking at the gate */
-        if (load_seq_cst(gate) == 0)
+        if (load_seq_cst(gate) == 0 || MUTATION(GATE_UNSEEN))
             return;
         store_release(&slot->writing, 0);
-        while (load_acquire(gate) != 0)
+        while (load_acquire(gate) != 0) {
+            MUTATION_POINT(GATE_WAIT);
             spin_wait(&turn);
+        }
     }
 }
 
@@ -282,8 +285,11 @@ static void gate_wait_others(struct txn_system *system, const struct txn_slot *o
     unsigned turn = 0;
     uint32_t high = load_seq_cst(&system->slot_high);
     for (uint32_t i = 0; i < high; i++)
-        while (&system->slots[i] != own && load_seq_cst(&system->slots[i].writing) != 0)
+        while (&system->slots[i] != own && load_seq_cst(&system->slots[i].writing) != 0 &&
+               !MUTATION(GATE_CLOSED_AT_ONCE)) {
+            MUTATION_POINT(GATE_CLOSING);
             spin_wait(&turn);
+        }
 }
 
 void txn__gate_close(struct txn_worker *worker, struct txn_slot *slot)

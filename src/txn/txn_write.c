@@ -57,6 +57,7 @@ static int owner_check(struct txn *txn, struct head *head, const struct row *row
     case STATE_ABORTED: /* the same */
         break;
     default:
+        MUTATION_POINT(OWNER_MET);
         if (owner->slot != NULL) {
             int rc = txn__wait_for(txn, head, row->key, row->key_size, owner);
             if (rc != ERROR_AGAIN)
@@ -75,15 +76,16 @@ static int top_check(struct txn *txn, struct head *head, const struct row *row,
 {
     uint64_t stamp = load_acquire(&top->stamp);
     if (stamp & STAMP_TAG) {
-        if (txn__tag_owner(stamp) == txn->descriptor)
+        if (txn__tag_owner(stamp) == txn->descriptor || MUTATION(WRITE_OVER_UNCOMMITTED))
             return 0;
         int rc = owner_check(txn, head, row, top, &stamp, turn);
         if (rc != 0)
             return rc;
     }
-    if (txn__latest_level(txn) || stamp <= txn->snapshot)
+    if (txn__latest_level(txn) || stamp <= txn->snapshot || MUTATION(WRITE_OVER_NEWER))
         return 0;
-    txn__saw(txn, stamp); /* a reply that tells of the conflict rests on it (invariant 9) */
+    if (!MUTATION(REPLY_FORGETS_WINNER))
+        txn__saw(txn, stamp); /* a reply that tells of the conflict rests on it (invariant 9) */
     return ERROR_CONFLICT;
 }
 
@@ -93,7 +95,7 @@ static int row_push(struct txn *txn, struct head *head, struct row *row, struct 
     unsigned turn = 0;
     for (;;) {
         struct version *top = load_acquire(&row->newest);
-        if (top == &txn__version_dead)
+        if (top == &txn__version_dead && !MUTATION(DEAD_ROW_TAKEN))
             return ERROR_AGAIN;
         if (top != NULL) {
             int rc = top_check(txn, head, row, top, &turn);
@@ -118,6 +120,12 @@ static int row_push(struct txn *txn, struct head *head, struct row *row, struct 
     }
 }
 
+static bool replace_always(struct item *present, struct item *inserted, void *arg)
+{
+    (void)present, (void)inserted, (void)arg;
+    return true;
+}
+
 /* A new row whose only version is `version`. ERROR_EXISTS: somebody else was first (invariant 14:
  * the tree decides). */
 static int row_create(struct txn *txn, struct head *head, const void *key, size_t key_size,
@@ -133,7 +141,8 @@ static int row_create(struct txn *txn, struct head *head, const void *key, size_
     memcpy(row->key, key, key_size);
     store_relaxed(&version->older, NULL);
     struct item *present = NULL;
-    int rc = tree_insert(head->tree, thread, (struct item *)row, NULL, NULL, &present);
+    int rc = tree_insert(head->tree, thread, (struct item *)row,
+                         MUTATION(SECOND_ANCHOR) ? replace_always : NULL, NULL, &present);
     if (rc != 0) {
         heap_free(thread->heap, row, item_alloc_size((uint32_t)key_size));
         return rc;
@@ -149,6 +158,7 @@ static int row_write(struct txn *txn, struct head *head, const void *key, size_t
     unsigned turn = 0;
     for (;;) {
         struct row *row = (struct row *)tree_get(head->tree, key, key_size);
+        MUTATION_POINT(ROW_FOUND);
         int rc;
         if (row == NULL) {
             rc = row_create(txn, head, key, key_size, version, &row);
@@ -179,7 +189,7 @@ static int write_allowed(struct txn *txn)
  * ask. After the version was put on top: who locks sets this first and then looks for versions. */
 static bool space_has_locks(struct txn_system *system, const struct head *head)
 {
-    return load_seq_cst(&system->locked[txn__lock_flag(head)]) != 0;
+    return load_seq_cst(&system->locked[txn__lock_flag(head)]) != 0 && !MUTATION(LOCKED_UNSEEN);
 }
 
 int txn__write_version(struct txn *txn, struct head *head, const void *key, size_t key_size,
@@ -282,6 +292,11 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
                         TREE_KEY_SIZE_MAX);
     struct version *lock = &txn->descriptor->lock;
     struct row *row = NULL;
+    const struct version *early = NULL;
+    if (MUTATION(FOR_UPDATE_READS_FIRST) &&
+        (row = (struct row *)tree_get(head->tree, key, key_size)) != NULL)
+        early = txn__visible(row, STAMP_TAG - 1, txn->descriptor, true, NULL);
+    MUTATION_POINT(FOR_UPDATE);
     rc = row_write(txn, head, key, key_size, lock, &row);
     if (rc != 0)
         return rc;
@@ -293,6 +308,8 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
     const struct version *seen =
         txn__visible_from(load_acquire(&lock->older), STAMP_TAG - 1, txn->descriptor, true, &stamp);
     txn__saw(txn, stamp);
+    if (MUTATION(FOR_UPDATE_READS_FIRST))
+        seen = early;
     *out = txn__exists(seen) ? seen : NULL;
     return 0;
 }
@@ -372,7 +389,8 @@ void txn_rollback_to(struct txn *txn, struct txn_savepoint savepoint)
 {
     ASSERT(savepoint.writes <= txn->writes.count);
     txn__undo(txn, savepoint.writes);
-    txn__deferred_drop(txn, savepoint.deferred);
+    if (!MUTATION(DEFERRED_PAST_SAVEPOINT))
+        txn__deferred_drop(txn, savepoint.deferred);
     if (txn->stop == ERROR_WAIT)
         txn->stop = 0; /* the owner keeps its locks and its place in the queue */
     else if (txn->owner != NULL)
@@ -427,10 +445,10 @@ static bool entry_unneeded(struct item *item, void *arg)
 {
     const struct sweep *sweep = arg;
     struct entry *entry = (struct entry *)item;
-    if (load_acquire(&entry->row) != sweep->row)
+    if (load_acquire(&entry->row) != sweep->row && !MUTATION(ENTRY_OF_ANOTHER))
         return false;
-    for (struct version *version = load_acquire(&sweep->row->newest); version != NULL;
-         version = load_acquire(&version->older))
+    for (struct version *version = load_acquire(&sweep->row->newest);
+         version != NULL && !MUTATION(ENTRY_UNEXAMINED); version = load_acquire(&version->older))
         if (!(version->flags & (VERSION_TOMBSTONE | VERSION_LOCK)) &&
             sweep->index->matches(sweep->index, entry, version))
             return false;
@@ -491,18 +509,21 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
         if ((state & STATE_MASK) == STATE_ABORTED)
             return ERROR_AGAIN;
         if ((state & STATE_MASK) == STATE_ACTIVE) {
-            if (!any_has(txn, index, entry, top))
+            if (!(MUTATION(UNIQUE_TOPMOST) ? top_has : any_has(txn, index, entry, top)) ||
+                MUTATION(UNIQUE_BOTH_WIN))
                 return 0;
             if (owner->slot != NULL)
                 return txn__wait_for(txn, index->head, row->key, row->key_size, owner);
-            return txn->descriptor->begin_order < owner->begin_order ? ERROR_AGAIN : ERROR_CONFLICT;
+            return txn->descriptor->begin_order < owner->begin_order && !MUTATION(UNIQUE_BOTH_YIELD)
+                       ? ERROR_AGAIN
+                       : ERROR_CONFLICT;
         }
         stamp = state >> STATE_TS_SHIFT;
     }
     if (!top_has)
         return 0;
     txn__saw(txn, stamp);
-    if (!txn__latest_level(txn) && stamp > txn->snapshot)
+    if (!txn__latest_level(txn) && stamp > txn->snapshot && !MUTATION(UNIQUE_NEWER_HOLDER))
         return ERROR_CONFLICT;
     return txn__read_row(txn, index->head, row, stamp) == 0 ? ERROR_DUPLICATE : ERROR_CONFLICT;
 }
@@ -526,8 +547,10 @@ int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefi
             continue;
         int rc;
         while ((rc = holder_check(txn, index, entry, row)) == ERROR_AGAIN &&
-               turn < OWNER_WAIT_TURNS)
+               turn < OWNER_WAIT_TURNS) {
+            MUTATION_POINT(UNIQUE_WAIT);
             spin_wait(&turn);
+        }
         if (rc == ERROR_DUPLICATE)
             *holder = row;
         if (rc == ERROR_CONFLICT || rc == ERROR_AGAIN)
