@@ -226,6 +226,19 @@ static void note_garbage(struct txn *txn, uint64_t ts)
     }
 }
 
+/*
+ * Validation looks at the commit timestamp T, which no slot shows: a version that was committed after
+ * the snapshot and below T might be written over above T, and go, before validation comes to it
+ * (invariant 12). So from before T is taken until validation is over the slot says that everything
+ * from the snapshot on is needed. A collector that has read T or more from the clock finds that.
+ */
+static void validation_announce(struct txn *txn, bool begins)
+{
+    if (txn__read_count(txn) > 0 && !MUTATION(VALIDATION_UNANNOUNCED))
+        store_release(&txn->slot->snapshot,
+                      begins ? txn->snapshot | SNAPSHOT_STARTING : txn->snapshot);
+}
+
 /* Steps 3 to 6. 0, or ERROR_CONFLICT when validation failed. */
 static int commit_at_timestamp(struct txn *txn, const char *redo, size_t redo_size,
                                uint64_t *ts_out)
@@ -234,6 +247,7 @@ static int commit_at_timestamp(struct txn *txn, const char *redo, size_t redo_si
     struct txn_descriptor *descriptor = txn->descriptor;
     MUTATION_POINT(BEFORE_TIMESTAMP);
     store_seq_cst(&descriptor->state, STATE_PREPARING);
+    validation_announce(txn, true);
     wal_begin(worker->log);
     uint64_t ts = wal_clock_next(worker->system->wal);
     store_release(&descriptor->state, ts << STATE_TS_SHIFT | STATE_PREPARING);
@@ -241,6 +255,7 @@ static int commit_at_timestamp(struct txn *txn, const char *redo, size_t redo_si
         (txn->exclusive && txn__read_count(txn) > READS_MAX) || MUTATION(VALIDATED_EARLY);
     MUTATION_POINT(TIMESTAMP_TAKEN);
     int rc = gate_validated ? 0 : txn__validate(txn, ts);
+    validation_announce(txn, false);
     if (rc == 0 && load_seq_cst(&worker->system->spaces_locked) != 0 &&
         !MUTATION(SPACE_LOCKED_UNSEEN) && txn__space_locked(txn))
         rc = txn__conflict(txn, TXN_CAUSE_WAIT);
