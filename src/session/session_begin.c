@@ -163,7 +163,7 @@ int session__rollback(struct session *session, struct session_request *request)
         return unknown_word(&words, "TO");
     if (words.end - words.next > 1)
         take(&words, "savepoint");
-    struct redis_slice name;
+    struct redis_slice name = {NULL, 0};
     int rc = take_name(&words, &name);
     if (!rc)
         rc = session__stream_rollback_to(stream, name.data, name.size, &request->reply_ts);
@@ -182,7 +182,7 @@ int session__release(struct session *session, struct session_request *request)
     struct words words = words_of(request, 1);
     if (words.end - words.next > 1)
         take(&words, "savepoint");
-    struct redis_slice name;
+    struct redis_slice name = {NULL, 0};
     int rc = take_name(&words, &name);
     if (!rc)
         rc = session__stream_release(&session->stream, name.data, name.size, &request->reply_ts);
