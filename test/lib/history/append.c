@@ -12,14 +12,6 @@
 
 enum { TOLD_MAX = 3 }; /* anomalies of a kind that are told in words */
 
-void *append__memory(void *old, size_t count, size_t size)
-{
-    void *memory = realloc(old, (count == 0 ? 1 : count) * size);
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
 const char *append_level_name(enum append_level level)
 {
     static const char *const names[] = {"read uncommitted", "read committed", "snapshot",
@@ -83,7 +75,7 @@ void append_history_destroy(struct append_history *history)
 void append_begin(struct append_history *history, uint32_t session, enum append_level level,
                   uint64_t time)
 {
-    append__room(history->txns, history->txn_count, history->txn_room, 1);
+    history_room(history->txns, history->txn_count, history->txn_room, 1);
     history->txns[history->txn_count++] = (struct append_txn){.session = session,
                                                               .level = level,
                                                               .status = APPEND_UNKNOWN,
@@ -95,7 +87,7 @@ void append_begin(struct append_history *history, uint32_t session, enum append_
 static void op_add(struct append_history *history, const struct append_op *op)
 {
     ASSERT(history->txn_count > 0);
-    append__room(history->ops, history->op_count, history->op_room, 1);
+    history_room(history->ops, history->op_count, history->op_room, 1);
     history->ops[history->op_count++] = *op;
     history->txns[history->txn_count - 1].count++;
 }
@@ -109,7 +101,7 @@ void append_value(struct append_history *history, uint32_t key, uint32_t value)
 void append_read(struct append_history *history, uint32_t key, const uint32_t *values,
                  uint32_t count, bool predicate)
 {
-    append__room(history->values, history->value_count, history->value_room, count);
+    history_room(history->values, history->value_count, history->value_room, count);
     if (count > 0)
         memcpy(history->values + history->value_count, values, count * sizeof *values);
     op_add(history, &(struct append_op){.key = key,
@@ -129,9 +121,9 @@ void append_end(struct append_history *history, enum append_status status, uint6
 
 void append_history_join(struct append_history *history, const struct append_history *from)
 {
-    append__room(history->txns, history->txn_count, history->txn_room, from->txn_count);
-    append__room(history->ops, history->op_count, history->op_room, from->op_count);
-    append__room(history->values, history->value_count, history->value_room, from->value_count);
+    history_room(history->txns, history->txn_count, history->txn_room, from->txn_count);
+    history_room(history->ops, history->op_count, history->op_room, from->op_count);
+    history_room(history->values, history->value_count, history->value_room, from->value_count);
     for (size_t i = 0; i < from->txn_count; i++) {
         history->txns[history->txn_count + i] = from->txns[i];
         history->txns[history->txn_count + i].first += history->op_count;
@@ -179,7 +171,7 @@ void append__edge(struct append_check *check, const struct append_edge *edge)
 {
     if (edge->from == edge->to || !check->committed[edge->from] || !check->committed[edge->to])
         return;
-    append__room(check->edges, check->edge_count, check->edge_room, 1);
+    history_room(check->edges, check->edge_count, check->edge_room, 1);
     check->edges[check->edge_count++] = *edge;
 }
 

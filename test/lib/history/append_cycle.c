@@ -32,7 +32,7 @@ static void edges_sort(struct append_check *check)
     size_t txns = check->history->txn_count;
     if (check->edge_count > 0)
         qsort(check->edges, check->edge_count, sizeof *check->edges, edge_order);
-    check->edge_first = append__memory(NULL, txns + 1, sizeof *check->edge_first);
+    check->edge_first = history_memory(NULL, txns + 1, sizeof *check->edge_first);
     for (size_t t = 0, edge = 0; t <= txns; t++) {
         while (edge < check->edge_count && check->edges[edge].from < t)
             edge++;

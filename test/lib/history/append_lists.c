@@ -28,9 +28,9 @@ static void tables_size(struct append_check *check)
 static void tables_make(struct append_check *check)
 {
     tables_size(check);
-    check->lists = append__memory(NULL, check->list_count, sizeof *check->lists);
-    check->written = append__memory(NULL, check->written_count, sizeof *check->written);
-    check->committed = append__memory(NULL, check->history->txn_count, sizeof *check->committed);
+    check->lists = history_memory(NULL, check->list_count, sizeof *check->lists);
+    check->written = history_memory(NULL, check->written_count, sizeof *check->written);
+    check->committed = history_memory(NULL, check->history->txn_count, sizeof *check->committed);
     for (size_t key = 0; key < check->list_count; key++)
         check->lists[key] = (struct append_list){.values = NULL};
     for (size_t value = 0; value < check->written_count; value++)
@@ -113,7 +113,7 @@ static void unseen_fill(struct append_check *check)
             !check->committed[written->txn])
             continue;
         struct append_list *list = &check->lists[written->key];
-        append__room(list->unseen, list->unseen_count, list->unseen_room, 1);
+        history_room(list->unseen, list->unseen_count, list->unseen_room, 1);
         list->unseen[list->unseen_count++] = value;
     }
 }

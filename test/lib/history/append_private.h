@@ -4,6 +4,7 @@
 
 /* What the files of the checker share. */
 #include "history/append.h"
+#include "history/memory.h"
 
 enum { APPEND_NONE = UINT32_MAX };
 
@@ -45,16 +46,6 @@ struct append_check {
     size_t edge_count, edge_room;
     size_t *edge_first; /* by transaction, after sorting by `from`; one more at the end */
 };
-
-void *append__memory(void *old, size_t count, size_t size);
-
-#define append__room(vector, count, room, more)                            \
-    do {                                                                   \
-        if ((count) + (more) > (room)) {                                   \
-            (room) = 2 * ((count) + (more)) + 16;                          \
-            (vector) = append__memory((vector), (room), sizeof *(vector)); \
-        }                                                                  \
-    } while (0)
 
 /* The level at which a transaction is judged. */
 static inline enum append_level append__level(const struct append_check *check, uint32_t txn)

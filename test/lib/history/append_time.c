@@ -42,7 +42,7 @@ static size_t events_collect(const struct append_check *check, struct event *eve
 void append__time_add(struct append_check *check)
 {
     const struct append_txn *txns = check->history->txns;
-    struct event *events = append__memory(NULL, 2 * check->history->txn_count, sizeof *events);
+    struct event *events = history_memory(NULL, 2 * check->history->txn_count, sizeof *events);
     size_t count = events_collect(check, events), ended_count = 0, ended_room = 0;
     uint32_t *ended = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -58,7 +58,7 @@ void append__time_add(struct append_check *check)
             if (txns[ended[k]].end >= txns[txn].begin)
                 ended[kept++] = ended[k];
         ended_count = kept;
-        append__room(ended, ended_count, ended_room, 1);
+        history_room(ended, ended_count, ended_room, 1);
         ended[ended_count++] = txn;
     }
     free(ended);

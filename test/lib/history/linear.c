@@ -22,7 +22,7 @@
 
 #include "base/assert.h"
 #include "base/random.h"
-#include "history/append_private.h"
+#include "history/memory.h"
 
 void linear_history_create(struct linear_history *history)
 {
@@ -43,7 +43,7 @@ static void text_copy(char *out, const char *text)
 struct linear_op *linear_call(struct linear_history *history, uint32_t key, enum linear_verb verb,
                               const char *argument, const char *expected, uint64_t time)
 {
-    append__room(history->ops, history->count, history->room, 1);
+    history_room(history->ops, history->count, history->room, 1);
     struct linear_op *op = &history->ops[history->count++];
     *op = (struct linear_op){.key = key, .verb = verb, .begin = time, .end = UINT64_MAX};
     text_copy(op->argument, argument);
@@ -61,7 +61,7 @@ void linear_reply(struct linear_op *op, const char *reply, uint64_t time)
 
 void linear_history_join(struct linear_history *history, const struct linear_history *from)
 {
-    append__room(history->ops, history->count, history->room, from->count);
+    history_room(history->ops, history->count, history->room, from->count);
     for (size_t i = 0; i < from->count; i++)
         history->ops[history->count++] = from->ops[i];
 }
@@ -225,7 +225,7 @@ static bool remember(struct search *s)
         if (seen->sum[0] == s->sum[0] && seen->sum[1] == s->sum[1] &&
             value_same(&seen->value, &s->value))
             return false;
-    struct seen *seen = append__memory(NULL, 1, sizeof *seen);
+    struct seen *seen = history_memory(NULL, 1, sizeof *seen);
     *seen = (struct seen){{s->sum[0], s->sum[1]}, s->value, *slot};
     *slot = seen;
     s->seen_count++;
@@ -325,9 +325,9 @@ static void events_make(struct search *s, const struct linear_op **ops, size_t c
 {
     struct random random;
     random_create(&random, 1);
-    s->events = append__memory(NULL, 2 * count, sizeof *s->events);
-    s->marks = append__memory(NULL, count, sizeof *s->marks);
-    s->choices = append__memory(NULL, count, sizeof *s->choices);
+    s->events = history_memory(NULL, 2 * count, sizeof *s->events);
+    s->marks = history_memory(NULL, count, sizeof *s->marks);
+    s->choices = history_memory(NULL, count, sizeof *s->choices);
     for (uint32_t i = 0; i < count; i++) {
         s->marks[i][0] = random_next(&random);
         s->marks[i][1] = random_next(&random);
@@ -336,7 +336,7 @@ static void events_make(struct search *s, const struct linear_op **ops, size_t c
             (struct event){.op = ops[i], .number = i, .end = true, .time = ops[i]->end};
     }
     qsort(s->events, 2 * count, sizeof *s->events, event_order);
-    struct event **calls = append__memory(NULL, count, sizeof *calls), *last = &s->head;
+    struct event **calls = history_memory(NULL, count, sizeof *calls), *last = &s->head;
     for (size_t i = 0; i < 2 * count; i++) {
         struct event *event = &s->events[i];
         event->before = last;
@@ -419,7 +419,7 @@ static int op_order(const void *a, const void *b)
 bool linear_check(const struct linear_history *history, struct linear_report *report)
 {
     const struct linear_op **ops =
-        append__memory(NULL, history->count, sizeof(const struct linear_op *));
+        history_memory(NULL, history->count, sizeof(const struct linear_op *));
     memset(report, 0, sizeof *report);
     for (size_t i = 0; i < history->count; i++)
         ops[i] = &history->ops[i];
