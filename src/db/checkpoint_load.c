@@ -5,8 +5,8 @@
  * each tree's K then come on top.
  *
  * Files that the manifest does not name are left over from a checkpoint or a merge that was
- * interrupted, or were replaced, and go. Trees are loaded side by side by a few threads, the large
- * ones first; each reads the runs of a tree as one sorted sequence.
+ * interrupted, or were replaced, and go. Trees are loaded by several threads, large ones in pieces;
+ * each reads the runs of its piece as one sorted sequence.
  */
 #include <inttypes.h>
 #include <sched.h>
@@ -19,7 +19,13 @@
 #include "base/log.h"
 #include "db/checkpoint_private.h"
 
-enum { THREADS_MAX = 8, REPORT_ROWS = 4096, REPORT_SECONDS = 5 };
+enum {
+    THREADS_MAX = 8,
+    PARTS_MAX = 64, /* of a tree */
+    PIECE_BYTES_MIN = 1 << 20,
+    REPORT_ROWS = 4096,
+    REPORT_SECONDS = 5
+};
 
 /* ------------------------------------------------------------------------------------- left-overs */
 
@@ -73,12 +79,22 @@ static int left_overs_remove(struct db *db)
     return rc;
 }
 
-/* --------------------------------------------------------------------------------------- one tree */
+/* -------------------------------------------------------------------------------------- one piece */
+
+/* The rows of a store in (lower, upper]. */
+struct piece {
+    struct store *store;
+    struct engine_key lower, upper; /* data NULL: unbounded */
+};
 
 struct load {
     struct db *db;
-    struct store **stores; /* of the manifest's trees, the large ones first */
-    unsigned count;
+    struct store **stores; /* of the manifest's trees */
+    unsigned store_count;
+    unsigned threads;
+    struct arena arena; /* bounds of pieces */
+    struct piece *pieces;
+    unsigned count, capacity;
     _Atomic unsigned next;
     _Atomic uint64_t rows;
     uint64_t rows_all; /* versions in the files */
@@ -101,9 +117,9 @@ static void report(struct loader *loader, uint64_t rows)
     uint64_t now_ns = clock_monotonic_ns(load->db->clock);
     if (!loader->reports || now_ns < loader->report_ns)
         return;
-    loader->report_ns = now_ns + REPORT_SECONDS * UINT64_C(1000000000);
-    if (done > REPORT_ROWS)
+    if (loader->report_ns != 0)
         log_info("loading: %" PRIu64 " rows of at most %" PRIu64, done, load->rows_all);
+    loader->report_ns = now_ns + REPORT_SECONDS * UINT64_C(1000000000);
 }
 
 static int rows_load(struct loader *loader, struct store *store, struct body_cursor *cursor)
@@ -120,23 +136,28 @@ static int rows_load(struct loader *loader, struct store *store, struct body_cur
         if (++rows % REPORT_ROWS == 0) {
             report(loader, REPORT_ROWS);
             if (atomic_load(&loader->load->failed) != 0)
-                return atomic_load(&loader->load->failed);
+                return 0;
         }
     }
     report(loader, rows % REPORT_ROWS);
     return rc == ERROR_END ? 0 : rc;
 }
 
-static int tree_load(struct loader *loader, struct store *store)
+static int piece_load(struct loader *loader, const struct piece *piece)
 {
     struct body_view *view;
     struct body_cursor *cursor;
-    int rc = body_view_open(store->body, &view);
+    struct engine_range range = {.lower = piece->lower.data,
+                                 .lower_size = piece->lower.size,
+                                 .upper = piece->upper.data,
+                                 .upper_size = piece->upper.size,
+                                 .upper_inclusive = true};
+    int rc = body_view_open(piece->store->body, &view);
     if (rc != 0)
         return rc;
-    rc = body_cursor_open(view, &(struct engine_range){0}, UINT64_MAX, &cursor);
+    rc = body_cursor_open(view, &range, UINT64_MAX, &cursor);
     if (rc == 0) {
-        rc = rows_load(loader, store, cursor);
+        rc = rows_load(loader, piece->store, cursor);
         body_cursor_close(cursor);
     }
     body_view_close(view);
@@ -161,42 +182,41 @@ static void *loader_main(void *arg)
     struct load *load = loader->load;
     unsigned next;
     while ((next = atomic_fetch_add(&load->next, 1)) < load->count) {
-        int rc = atomic_load(&load->failed) != 0 ? 0 : tree_load(loader, load->stores[next]);
+        int rc = atomic_load(&load->failed) != 0 ? 0 : piece_load(loader, &load->pieces[next]);
         if (rc != 0)
             load_fail(load, rc);
     }
     return NULL;
 }
 
-static unsigned threads_useful(const struct load *load)
+static bool loader_start(struct loader *loader, pthread_t *thread)
 {
-    cpu_set_t cores;
-    unsigned count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
-    count = count < THREADS_MAX ? count : THREADS_MAX;
-    return count < load->count ? count : load->count;
+    struct db *db = loader->load->db;
+    if (heap_cache_open(db->heap, &loader->thread.heap) != 0)
+        return false;
+    if (epoch_slot_open(db->epochs, &loader->thread.epoch) != 0) {
+        heap_cache_close(loader->thread.heap);
+        return false;
+    }
+    if (pthread_create(thread, NULL, loader_main, loader) == 0)
+        return true;
+    epoch_slot_close(loader->thread.epoch);
+    heap_cache_close(loader->thread.heap);
+    return false;
 }
 
-/* Loads with the calling thread and as many others as there are slots and cores for. */
-static int trees_load(struct load *load)
+/* Loads with the calling thread and as many others as there is room for. */
+static int pieces_load(struct load *load)
 {
     struct loader loaders[THREADS_MAX] = {
         {.load = load, .thread = load->db->boot, .reports = true}};
     pthread_t threads[THREADS_MAX];
-    unsigned count = 1, wanted = threads_useful(load);
-    for (; count < wanted; count++) {
-        struct loader *loader = &loaders[count];
-        loader->load = load;
-        if (heap_cache_open(load->db->heap, &loader->thread.heap) != 0)
+    unsigned count = 1;
+    while (count < load->threads && count < load->count) {
+        loaders[count].load = load;
+        if (!loader_start(&loaders[count], &threads[count]))
             break;
-        if (epoch_slot_open(load->db->epochs, &loader->thread.epoch) != 0) {
-            heap_cache_close(loader->thread.heap);
-            break;
-        }
-        if (pthread_create(&threads[count], NULL, loader_main, loader) != 0) {
-            epoch_slot_close(loader->thread.epoch);
-            heap_cache_close(loader->thread.heap);
-            break;
-        }
+        count++;
     }
     loader_main(&loaders[0]);
     for (unsigned i = 1; i < count; i++)
@@ -207,6 +227,72 @@ static int trees_load(struct load *load)
     }
     int rc = atomic_load(&load->failed);
     return rc == 0 ? 0 : diag_set(rc, "%s", load->failure);
+}
+
+/* ----------------------------------------------------------------------------------------- pieces */
+
+static unsigned threads_useful(void)
+{
+    cpu_set_t cores;
+    int count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+    return count < 1 ? 1 : count > THREADS_MAX ? THREADS_MAX : (unsigned)count;
+}
+
+static int piece_add(struct load *load, const struct piece *piece)
+{
+    if (load->count == load->capacity) {
+        unsigned capacity = 2 * load->capacity + 64;
+        struct piece *pieces = realloc(load->pieces, capacity * sizeof *pieces);
+        if (pieces == NULL)
+            return diag_set(ERROR_MEMORY, "no memory to load %u spaces", load->store_count);
+        load->pieces = pieces;
+        load->capacity = capacity;
+    }
+    load->pieces[load->count++] = *piece;
+    return 0;
+}
+
+/* How many parts of a store are worth it. */
+static unsigned parts_useful(const struct load *load, uint64_t bytes)
+{
+    uint64_t parts = bytes / PIECE_BYTES_MIN;
+    return load->threads == 1 || parts <= 1 ? 1 : parts < PARTS_MAX ? (unsigned)parts : PARTS_MAX;
+}
+
+static int store_split(struct load *load, struct store *store, unsigned parts)
+{
+    struct engine_key keys[PARTS_MAX];
+    struct piece piece = {.store = store};
+    struct body_view *view;
+    unsigned count = 0;
+    int rc = body_view_open(store->body, &view);
+    if (rc != 0)
+        return rc;
+    rc = body_split(view, parts, &load->arena, keys, &count);
+    body_view_close(view);
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        piece.upper = keys[i];
+        rc = piece_add(load, &piece);
+        piece.lower = keys[i];
+    }
+    piece.upper.data = NULL;
+    return rc != 0 ? rc : piece_add(load, &piece);
+}
+
+static int pieces_make(struct load *load, struct db_open_stats *stats)
+{
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < load->store_count; i++) {
+        struct store *store = load->stores[i];
+        struct engine_stats body;
+        body_stats(store->body, &body);
+        load->rows_all += body.rows;
+        stats->run_bytes += body.bytes;
+        unsigned parts = parts_useful(load, body.bytes);
+        rc = parts > 1 ? store_split(load, store, parts)
+                       : piece_add(load, &(struct piece){.store = store});
+    }
+    return rc;
 }
 
 /* ----------------------------------------------------------------------------------- the manifest */
@@ -247,41 +333,24 @@ static int stores_make(struct load *load, const struct manifest *manifest)
     return rc;
 }
 
-static uint64_t store_bytes(const struct store *store)
-{
-    struct engine_stats stats;
-    body_stats(store->body, &stats);
-    return stats.bytes;
-}
-
-static int larger_first(const void *a, const void *b)
-{
-    uint64_t a_bytes = store_bytes(*(struct store *const *)a);
-    uint64_t b_bytes = store_bytes(*(struct store *const *)b);
-    return (a_bytes < b_bytes) - (a_bytes > b_bytes);
-}
-
 static int bodies_load(struct db *db, struct db_open_stats *stats)
 {
     const struct manifest *manifest = &db->loaded;
-    struct load load = {.db = db, .count = manifest->tree_count};
-    load.stores = calloc(load.count + 1, sizeof(struct store *));
+    struct load load = {.db = db, .store_count = manifest->tree_count, .threads = threads_useful()};
+    load.stores = calloc(load.store_count + 1, sizeof(struct store *));
     if (load.stores == NULL)
-        return diag_set(ERROR_MEMORY, "no memory for %u spaces", load.count);
+        return diag_set(ERROR_MEMORY, "no memory for %u spaces", load.store_count);
+    arena_create(&load.arena, 0);
     pthread_mutex_init(&load.mutex, NULL);
     int rc = stores_make(&load, manifest);
-    for (unsigned i = 0; rc == 0 && i < load.count; i++) {
-        struct engine_stats body;
-        body_stats(load.stores[i]->body, &body);
-        load.rows_all += body.rows;
-        stats->run_bytes += body.bytes;
-    }
-    if (rc == 0) {
-        qsort(load.stores, load.count, sizeof(struct store *), larger_first);
-        rc = trees_load(&load);
-    }
+    if (rc == 0)
+        rc = pieces_make(&load, stats);
+    if (rc == 0)
+        rc = pieces_load(&load);
     stats->run_rows = atomic_load(&load.rows);
     pthread_mutex_destroy(&load.mutex);
+    arena_destroy(&load.arena);
+    free(load.pieces);
     free(load.stores);
     return rc;
 }

@@ -87,6 +87,17 @@ void engine_generic_cursor_close(struct body_cursor *cursor)
     (void)cursor;
 }
 
+int engine_generic_split(struct body_view *view, unsigned parts, struct arena *arena,
+                         struct engine_key *keys, unsigned *count)
+{
+    (void)view;
+    (void)parts;
+    (void)arena;
+    (void)keys;
+    *count = 0;
+    return 0;
+}
+
 int engine_generic_compact(struct body *body, const struct engine_snapshots *snapshots)
 {
     (void)body;

@@ -52,6 +52,11 @@ struct engine_row {
     uint32_t size;
 };
 
+struct engine_key {
+    const unsigned char *data;
+    size_t size;
+};
+
 /* Rows to absorb: in order of key, versions of one key newest first. next returns 0 or ERROR_END; a
  * row is valid until the next call. */
 struct engine_source {
@@ -119,6 +124,8 @@ struct engine_vtab {
                        struct body_cursor **out);
     int (*cursor_next)(struct body_cursor *cursor, struct engine_row *out);
     void (*cursor_close)(struct body_cursor *cursor);
+    int (*split)(struct body_view *view, unsigned parts, struct arena *arena,
+                 struct engine_key *keys, unsigned *count);
     int (*compact)(struct body *body, const struct engine_snapshots *snapshots);
     int (*tidy)(struct body *body, const struct engine_snapshots *snapshots, uint64_t bytes_max,
                 enum engine_tidy *out);
@@ -157,6 +164,8 @@ int engine_generic_cursor_open(struct body_view *view, const struct engine_range
                                uint64_t ts, struct body_cursor **out);
 int engine_generic_cursor_next(struct body_cursor *cursor, struct engine_row *out);
 void engine_generic_cursor_close(struct body_cursor *cursor);
+int engine_generic_split(struct body_view *view, unsigned parts, struct arena *arena,
+                         struct engine_key *keys, unsigned *count);
 int engine_generic_compact(struct body *body, const struct engine_snapshots *snapshots);
 
 /* For engines without ENGINE_DURABLE: nothing to do, no files. */
@@ -224,6 +233,15 @@ static inline int body_cursor_next(struct body_cursor *cursor, struct engine_row
 static inline void body_cursor_close(struct body_cursor *cursor)
 {
     cursor->vtab->cursor_close(cursor);
+}
+
+/* Keys, ascending, that cut the rows into at most `parts` parts of roughly one size, for those who
+ * read with several threads: (.., keys[0]], (keys[0], keys[1]], .. There is room for parts - 1 in
+ * `keys`, *count tells how many there are, none if the body cannot tell. Bytes in the arena. */
+static inline int body_split(struct body_view *view, unsigned parts, struct arena *arena,
+                             struct engine_key *keys, unsigned *count)
+{
+    return view->vtab->split(view, parts, arena, keys, count);
 }
 
 /* Drops what no snapshot needs, tombstones at the end of a chain included. */

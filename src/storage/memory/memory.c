@@ -354,6 +354,7 @@ const struct engine_vtab engine_memory = {
     .cursor_open = memory__cursor_open,
     .cursor_next = memory__cursor_next,
     .cursor_close = memory__cursor_close,
+    .split = memory__split,
     .compact = memory__compact,
     .tidy = memory__tidy,
     .files = memory_files,

@@ -82,5 +82,7 @@ int memory__cursor_open(struct body_view *view, const struct engine_range *range
                         struct body_cursor **out);
 int memory__cursor_next(struct body_cursor *cursor, struct engine_row *out);
 void memory__cursor_close(struct body_cursor *cursor);
+int memory__split(struct body_view *view, unsigned parts, struct arena *arena,
+                  struct engine_key *keys, unsigned *count);
 
 #endif

@@ -177,3 +177,16 @@ int memory__cursor_next(struct body_cursor *base, struct engine_row *out)
     }
     return ERROR_END;
 }
+
+/* By the largest run. */
+int memory__split(struct body_view *base, unsigned parts, struct arena *arena,
+                  struct engine_key *keys, unsigned *count)
+{
+    struct memory_view *view = (struct memory_view *)base;
+    struct run *largest = NULL;
+    for (unsigned i = 0; i < view->count; i++)
+        if (largest == NULL || run_info(view->runs[i])->blocks > run_info(largest)->blocks)
+            largest = view->runs[i];
+    *count = 0;
+    return largest == NULL ? 0 : run_split(largest, parts, arena, keys, count);
+}

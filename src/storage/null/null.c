@@ -394,6 +394,7 @@ const struct engine_vtab engine_null = {
     .cursor_open = null_cursor_open,
     .cursor_next = null_cursor_next,
     .cursor_close = null_cursor_close,
+    .split = engine_generic_split,
     .compact = null_compact,
     .tidy = engine_generic_tidy,
     .files = engine_generic_files,

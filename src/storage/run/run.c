@@ -355,3 +355,35 @@ int run_section_read(struct run *run, uint32_t type, struct arena *arena, const 
     }
     return diag_set(ERROR_NOT_FOUND, "the run %s has no section of type %u", run->name, type);
 }
+
+static int key_keep(const struct run *run, const struct run_block_iter *index, struct arena *arena,
+                    struct engine_key *keys, unsigned *count)
+{
+    const struct engine_key *last = *count > 0 ? &keys[*count - 1] : NULL;
+    if (last != NULL &&
+        run_key_compare(last->data, last->size, index->key, index->row.key_size) == 0)
+        return 0;
+    keys[*count].data = arena_copy(arena, index->key, index->row.key_size);
+    keys[*count].size = index->row.key_size;
+    return keys[(*count)++].data == NULL ? no_memory(run) : 0;
+}
+
+int run_split(struct run *run, unsigned parts, struct arena *arena, struct engine_key *keys,
+              unsigned *count)
+{
+    struct run_block_iter index;
+    uint64_t blocks = run->footer.blocks;
+    unsigned char *key = arena_alloc(arena, run__key_room(run));
+    *count = 0;
+    if (key == NULL)
+        return no_memory(run);
+    int rc = run__index_open(run, key, &index);
+    for (uint64_t i = 1; rc == 0 && i < blocks; i++) {
+        rc = run_block_next(&index);
+        if (rc != 0)
+            return run__corrupt(run, run->index_extent.offset, index.check);
+        if (i * parts / blocks > (i - 1) * parts / blocks)
+            rc = key_keep(run, &index, arena, keys, count);
+    }
+    return rc;
+}

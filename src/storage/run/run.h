@@ -133,6 +133,12 @@ int run_cursor_open(struct run *run, const struct engine_range *range, struct ru
 int run_cursor_next(struct run_cursor *cursor, struct engine_row *out);
 void run_cursor_close(struct run_cursor *cursor);
 
+/* Keys between blocks, ascending, that cut the rows into at most `parts` parts of about as many
+ * blocks each, (.., keys[0]], (keys[0], keys[1]], .. : at most parts - 1 of them; *count tells how
+ * many. From the index alone. Their bytes are in the arena. */
+int run_split(struct run *run, unsigned parts, struct arena *arena, struct engine_key *keys,
+              unsigned *count);
+
 /* Reads the whole file and checks everything: checksums, order, that index, footer and rows agree,
  * that no byte is unaccounted for. `progress` (may be NULL) hears of bytes done, of all, now and
  * then. */

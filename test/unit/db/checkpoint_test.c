@@ -698,6 +698,47 @@ static void a_log_that_is_cut_higher_loses_what_is_above_k(void **state)
     assert_false(log_behind_k_stays(true));
 }
 
+/* Several threads, if there are cores, load what is large. */
+static void a_large_space_is_loaded_in_pieces(void **state)
+{
+    (void)state;
+    enum { ROWS = 6000, BYTES = 900 };
+    struct random random;
+    char text[BYTES + 64];
+    random_create(&random, test_seed());
+    schema_make();
+    for (unsigned key = 0; key < ROWS;) {
+        struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+        for (unsigned end = key + 100; key < end; key++) {
+            int size = snprintf(text, 64, "[%u, %u, \"", key, key % 7);
+            for (unsigned i = 0; i < BYTES; i++)
+                text[size + (int)i] = (char)('0' + random_below(&random, 75) % 43);
+            for (unsigned i = 0; i < BYTES; i++)
+                if (text[size + (int)i] == '\\')
+                    text[size + (int)i] = '_';
+            strcpy(text + size + BYTES, "\"]");
+            assert_int_equal(replace(&f, txn, "s", text), 0);
+        }
+        assert_int_equal(txn_commit(txn), 0);
+        durable();
+    }
+    checkpoint();
+    assert_true(stats().file_bytes > 3 << 20); /* parts of a megabyte */
+    for (unsigned key = 0; key < ROWS; key += 3)
+        unset(key);
+    checkpoint();
+    cut(1);
+    assert_int_equal(f.stats.rows, 0);
+    assert_int_equal(f.stats.run_rows, ROWS / 3 * 2 + 3); /* and three of the catalog */
+    assert_int_equal(space_len(space_of(&f, NULL, "s")), ROWS / 3 * 2);
+    assert_int_equal(tree_count(space_of(&f, NULL, "s")->head->tree), ROWS / 3 * 2);
+    for (unsigned key = 0; key < ROWS; key++) {
+        snprintf(text, sizeof text, "[%u]", key);
+        const char *found = get_by(&f, NULL, "s", "pk", text);
+        assert_true((found == NULL) == (key % 3 == 0));
+    }
+}
+
 /* -------------------------------------------------------------------------------------- merging */
 
 enum { CHECKPOINTS_TO_MERGE = 9 }; /* small runs are merged when there are more than eight */
@@ -1268,6 +1309,7 @@ int main(void)
         WITH_FIXTURE(a_log_that_is_cut_before_loses_what_was_in_it),
         WITH_FIXTURE(the_log_is_cut_at_k_and_no_higher),
         WITH_FIXTURE(a_log_that_is_cut_higher_loses_what_is_above_k),
+        WITH_FIXTURE(a_large_space_is_loaded_in_pieces),
         WITH_FIXTURE(runs_are_merged_in_the_background),
         WITH_FIXTURE(replaced_runs_go_when_the_manifest_is_durable),
         WITH_FIXTURE(runs_that_go_before_are_missing),

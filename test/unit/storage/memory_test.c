@@ -280,6 +280,56 @@ static void a_merge_goes_in_steps_and_more_is_absorbed_meanwhile(void **state)
     world_delete(world);
 }
 
+/* Each row is in exactly one part, and no part has most of them. */
+static void parts_of_a_body_have_all_of_its_rows(void **state)
+{
+    (void)state;
+    struct world *world = world_new(test_seed());
+    struct engine_key keys[15];
+    struct arena arena;
+    struct body_view *view;
+    unsigned count = 0, all = 0;
+    arena_create(&arena, 0);
+    assert_int_equal(body_view_open(world->body, &view), 0);
+    assert_int_equal(body_split(view, 16, &arena, keys, &count), 0);
+    assert_int_equal(count, 0);
+    body_view_close(view);
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned key = 0; key < KEYS_MAX; key += 1 + 9 * round)
+            set(world, key, true);
+        assert_int_equal(absorb(world), 0);
+    }
+    assert_int_equal(body_view_open(world->body, &view), 0);
+    assert_int_equal(body_split(view, 16, &arena, keys, &count), 0);
+    assert_true(count >= 10 && count <= 15);
+    for (unsigned i = 0; i <= count; i++) {
+        struct body_cursor *cursor;
+        struct engine_row row;
+        struct engine_range range = {.upper_inclusive = true};
+        unsigned rows = 0;
+        if (i > 0) {
+            range.lower = keys[i - 1].data;
+            range.lower_size = keys[i - 1].size;
+        }
+        if (i < count) {
+            range.upper = keys[i].data;
+            range.upper_size = keys[i].size;
+        }
+        assert_int_equal(body_cursor_open(view, &range, UINT64_MAX, &cursor), 0);
+        while (body_cursor_next(cursor, &row) == 0) {
+            assert_int_equal((unsigned)row.key[0] << 8 | row.key[1], all + rows);
+            rows++;
+        }
+        body_cursor_close(cursor);
+        assert_true(rows > 0 && rows < KEYS_MAX / 4);
+        all += rows;
+    }
+    assert_int_equal(all, KEYS_MAX);
+    body_view_close(view);
+    arena_destroy(&arena);
+    world_delete(world);
+}
+
 static void a_view_outlives_the_files_it_was_opened_on(void **state)
 {
     (void)state;
@@ -364,6 +414,7 @@ int main(void)
         cmocka_unit_test(what_the_body_takes_is_at_most_twice_what_is_alive),
         cmocka_unit_test(deleting_everything_leaves_next_to_nothing),
         cmocka_unit_test(a_merge_goes_in_steps_and_more_is_absorbed_meanwhile),
+        cmocka_unit_test(parts_of_a_body_have_all_of_its_rows),
         cmocka_unit_test(a_view_outlives_the_files_it_was_opened_on),
         cmocka_unit_test(a_file_that_is_not_the_one_that_was_named_is_told),
         cmocka_unit_test(after_any_failure_nothing_is_lost_and_nothing_is_left),
