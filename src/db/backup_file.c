@@ -280,8 +280,8 @@ static int file_read(struct io_file *file, char **data, size_t *size)
 int backup_load(struct io *io, struct backup *backup)
 {
     struct io_file *file;
-    char *data;
-    size_t size;
+    char *data = NULL;
+    size_t size = 0;
     int rc = io_open(io, BACKUP_NAME, IO_READ, &file);
     if (rc != 0)
         return rc;
