@@ -318,7 +318,7 @@ int command_wal(int argc, char **argv)
     struct options options;
     struct wal_dump all = {0};
     struct wal_read_options reading = {.first_segment = WAL_FIRST_FOUND};
-    const struct word *word;
+    const struct word *word = NULL;
     int rc = options_create(&options);
     if (!rc)
         rc = arguments_take(&argc, argv, &word, &all, &reading);
