@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Checkpoints that come by themselves: after so much log, after so much time, when memory is used up,
+ * and again after a failure. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "db/checkpoint_fixture.h"
+#include "db/checkpoint_private.h"
+
+static void a_checkpoint_comes_when_the_log_has_grown(void **state)
+{
+    (void)state;
+    f.checkpoint.log_bytes = 1 << 20;
+    db_fixture_reopen(&f);
+    schema_make();
+    set(1, 1);
+    durable();
+    for (unsigned i = 0; i < 3; i++)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 0);
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    big_rows(txn, 100, 50);
+    assert_int_equal(txn_commit(txn), 0);
+    durable();
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 1);
+    cut(1);
+    assert_int_equal(f.stats.rows, 0);
+    while (stats().count == 0) /* what is left of the log can go now, and nothing is written */
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().rows, 0);
+}
+
+/* What was replayed counts as well: else a database that often starts would never cut its log. */
+static void the_log_of_the_lives_before_counts(void **state)
+{
+    (void)state;
+    schema_make();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    big_rows(txn, 100, 50);
+    assert_int_equal(txn_commit(txn), 0);
+    f.checkpoint.log_bytes = 1 << 20;
+    db_fixture_reopen(&f);
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    assert_true(stats().rows >= 50);
+}
+
+static void a_checkpoint_comes_when_time_has_passed_and_something_has_changed(void **state)
+{
+    (void)state;
+    struct clock_manual clock;
+    clock_manual_create(&clock, 1000);
+    f.clock = &clock.base;
+    f.checkpoint.interval_ms = 60000;
+    db_fixture_reopen(&f);
+    schema_make();
+    clock_manual_advance_ms(&clock, 59999);
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 0);
+    clock_manual_advance_ms(&clock, 1);
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().time_ms, 61000);
+    clock_manual_advance_ms(&clock, 60000);
+    while (stats().skipped == 0)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 1);
+    db_fixture_stop(&f);
+    f.clock = NULL; /* this one is gone at teardown */
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+static void a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows(void **state)
+{
+    (void)state;
+    struct heap *heap = db_heap(f.db);
+    schema_make();
+    for (unsigned round = 0; round < 2; round++) {
+        struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+        for (unsigned key = 0; key < 20000; key++) {
+            char text[64];
+            snprintf(text, sizeof text, round == 0 ? "[%u, 1]" : "[%u]", key);
+            assert_int_equal(
+                round == 0 ? replace(&f, txn, "s", text) : delete_by(&f, txn, "s", "pk", text), 0);
+        }
+        assert_int_equal(txn_commit(txn), 0);
+        durable();
+        for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
+            txn_collect(db_worker_txn(f.workers[i]), SIZE_MAX);
+    }
+    assert_int_equal(stats().count, 0);
+    heap_limit_set(heap, heap_used_bytes(heap) / 2);
+    assert_int_equal(insert(&f, NULL, "s", "[1, 1]"), ERROR_MEMORY);
+    while (heap_over_limit(heap)) {
+        db__checkpoint_wait_idle(f.db);
+        for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
+            txn_collect(db_worker_txn(f.workers[i]), SIZE_MAX);
+    }
+    assert_true(stats().count > 0);
+    assert_int_equal(insert(&f, NULL, "s", "[1, 1]"), 0);
+}
+
+static void one_that_fails_is_tried_again_after_a_while(void **state)
+{
+    (void)state;
+    struct clock_manual clock;
+    clock_manual_create(&clock, 1000);
+    f.clock = &clock.base;
+    db_fixture_reopen(&f);
+    schema_make();
+    hook_set(hook_no_space);
+    assert_int_equal(db_checkpoint(f.db), ERROR_IO);
+    for (unsigned i = 0; i < 3; i++)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().failed, 1);
+    for (unsigned i = 2; i <= 4; i++) {
+        clock_manual_advance_ms(&clock, 60000);
+        while (stats().failed < i)
+            db__checkpoint_wait_idle(f.db);
+    }
+    hook_set(NULL);
+    clock_manual_advance_ms(&clock, 60000);
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    db_fixture_stop(&f);
+    f.clock = NULL;
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+static void closing_ends_a_checkpoint_that_waits_for_its_pace(void **state)
+{
+    (void)state;
+    f.checkpoint.rate = 1; /* a byte a second */
+    db_fixture_reopen(&f);
+    schema_make();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    for (unsigned key = 0; key < 1000; key++) {
+        char text[64];
+        snprintf(text, sizeof text, "[%u, 1]", key);
+        assert_int_equal(replace(&f, txn, "s", text), 0);
+    }
+    assert_int_equal(txn_commit(txn), 0);
+    db_checkpoint_request(f.db);
+    while (!stats().running)
+        sched_yield();
+    durable();
+    f.checkpoint.rate = 0;
+    db_fixture_reopen(&f);
+    assert_int_equal(space_len(space_of(&f, NULL, "s")), 1000);
+    checkpoint();
+}
+
+int main(void)
+{
+    log_level_set(LOG_ERROR);
+    const struct CMUnitTest tests[] = {
+        WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_the_log_has_grown),
+        WITH_CHECKPOINT_FIXTURE(the_log_of_the_lives_before_counts),
+        WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_time_has_passed_and_something_has_changed),
+        WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows),
+        WITH_CHECKPOINT_FIXTURE(one_that_fails_is_tried_again_after_a_while),
+        WITH_CHECKPOINT_FIXTURE(closing_ends_a_checkpoint_that_waits_for_its_pace),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
