@@ -22,6 +22,7 @@ static const struct command COMMANDS[] = {
     {"backup", "FOLDER [--base FOLDER]", "back a database up, served or not", command_backup},
     {"restore", "BACKUP NEWDIR ...", "make a folder of a backup, up to any moment",
      command_restore},
+    {"check", "[DIR] [--repair NEWDIR]", "check a folder; save what can be saved", command_check},
     {"options", "", "print all options as a document", command_options},
     {"version", "", "print the version, and what of the system is in use", command_version},
 };
