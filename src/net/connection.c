@@ -250,7 +250,9 @@ void net__session_ready(struct session *session, void *worker)
     if (connection->closing || connection->lingering)
         return;
     if (!connection->writing)
-        session_resume(session); /* else when the write has ended */
+        session_resume(session);
+    else /* it is resumed when the write has ended, whenever its client reads */
+        session_postpone(session);
     if (connection->writing && session_wants_close(session))
         connection_close(connection);
     else

@@ -129,7 +129,8 @@ void session_worker_user_set(struct session_worker *worker, void *user);
 /*
  * Looks after what has happened besides input: requests that waited and have been woken, limits
  * that have passed. Calls `ready` for each session that has something to do: session_resume is to be
- * called for it, and then its output to be sent; during an unfinished write, when that has ended.
+ * called for it, and then its output to be sent; or session_postpone during an unfinished write, and
+ * the other when that has ended.
  * `ready` deletes no session. After `wake`, when session_worker_due_ms have passed, and after input.
  */
 void session_worker_run(struct session_worker *worker,

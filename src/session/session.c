@@ -339,6 +339,13 @@ void session_end(struct session *session)
     transactions_end(session);
 }
 
+void session_postpone(struct session *session)
+{
+    if (session->suspended)
+        session__wait_postpone(session->suspended);
+    session__pending_postpone(session);
+}
+
 void session_hurry(struct session *session)
 {
     session->hurried = true;

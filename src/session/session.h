@@ -26,7 +26,8 @@
  *             then output once more
  *         stop or start reading as session_wants_read says; close when session_wants_close
  *   - after all connections' turns: wal_kick, when some session is waiting
- *   - session_worker_run names the session: session_resume, then its output
+ *   - session_worker_run names the session: session_resume, then its output; or, during an
+ *     unfinished write, session_postpone
  *   - the peer has ended its side, or the server stops: session_hurry, session_resume, its output;
  *     and when that has been sent and session_suspended is false: session_delete
  *   - an error: session_delete
@@ -68,6 +69,10 @@ void session_on_bytes(struct session *session, const char *data, size_t size);
 
 /* Executes what was held back, or waited and need not any more. True when it executed anything. */
 bool session_resume(struct session *session);
+
+/* Instead of session_resume, when that has to come later: a request that waited and has got its
+ * locks gives them back meanwhile. */
+void session_postpone(struct session *session);
 
 /* A request waits for somebody else (session_wait.h): what was sent after it is held back. */
 bool session_suspended(const struct session *session);

@@ -364,6 +364,7 @@ void session__execute_rpc(struct session *session, const struct rpc_request *req
 bool session__pending_again(struct session *session);
 bool session__pending_full(const struct session *session);
 void session__pending_hurry(struct session *session);
+void session__pending_postpone(struct session *session);
 void session__pending_end(struct session *session);
 
 /* session.c. The reply that ends at the buffer's end waits for `ts`. A silent one has no bytes, but

@@ -153,7 +153,7 @@ static bool run(struct session *session, const struct rpc_request *request,
     diag_clear();
     int rc = session__rpc_open(session, request, &call);
     call.wait = &pending->wait;
-    if (call.stream_given)
+    if (!rc && call.stream_given) /* one that cannot be read is no affair of the stream's */
         call.stream = stream_find(session, call.stream_id);
     if (!rc)
         rc = session__rpc_run(session, &call);
@@ -257,6 +257,12 @@ void session__pending_hurry(struct session *session)
         session__wait_ready(&list_entry(link, struct session_pending, link)->wait);
     list_for_each (link, &session->rpc_streams)
         session__wait_ready(&list_entry(link, struct session_stream, sibling)->wait);
+}
+
+void session__pending_postpone(struct session *session)
+{
+    list_for_each (link, &session->pendings)
+        session__wait_postpone(&list_entry(link, struct session_pending, link)->wait);
 }
 
 void session__pending_end(struct session *session)

@@ -362,7 +362,7 @@ uint64_t session__streams_expire(struct session_worker *worker, uint64_t now)
     list_for_each_safe (link, &worker->streams) {
         struct session_stream *stream = list_entry(link, struct session_stream, link);
         uint64_t total = after_ms(stream->begun_ns, limits->transaction_time_max_ms);
-        uint64_t idle = stream->wait.state != SESSION_WAIT_NONE
+        uint64_t idle = stream->wait.state == SESSION_WAIT_QUEUED
                             ? UINT64_MAX
                             : after_ms(stream->active_ns, limits->transaction_idle_max_ms);
         if (total <= now || idle <= now)

@@ -124,6 +124,12 @@ void session__wait_ready(struct session_wait *wait)
     session__ready(wait->session);
 }
 
+void session__wait_postpone(struct session_wait *wait)
+{
+    if (wait->state == SESSION_WAIT_READY && wait->owned)
+        lock_release_all(wait->owner);
+}
+
 void session__waits_take(struct session_worker *worker)
 {
     struct list *link;

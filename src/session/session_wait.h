@@ -69,6 +69,10 @@ void session__wait_wake(void *wait);
 /* If it is QUEUED: READY, and the session is told to its connection. */
 void session__wait_ready(struct session_wait *wait);
 
+/* If it is READY and cannot be run soon: a request that is a transaction of its own gives back the
+ * locks it has got. (A stream's are bounded by the limits of its transaction.) */
+void session__wait_postpone(struct session_wait *wait);
+
 /* The worker's thread: takes what others have woken. */
 void session__waits_take(struct session_worker *worker);
 

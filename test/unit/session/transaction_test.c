@@ -470,6 +470,30 @@ static void nobody_waits_when_the_connection_is_being_closed(void **state)
     expect(one, "+OK\r\n", "commit");
 }
 
+static void postpone(struct session *session, void *arg)
+{
+    (void)arg;
+    session_postpone(session);
+}
+
+#define LOCK_ALONE \
+    "lua \"box.atomic(function() local _ = box.space.s:get(1, {lock = 'exclusive'}) end)\""
+
+static void who_cannot_go_on_keeps_no_locks(void **state)
+{
+    (void)state;
+    session_fixture_text(fixture, one, "lua \"box.schema.space.create('s'):create_index('p')\"");
+    expect(one, "+OK\r\n$-1\r\n",
+           "begin\r\nlua \"local _ = box.space.s:get(1, {lock = 'exclusive'})\"");
+    expect(two, "", LOCK_ALONE);
+    session_on_bytes(one, "commit\r\n", 8);
+    session_worker_run(fixture->workers[1], postpone, NULL);
+    assert_int_equal(locks().held, 0);
+    expect(three, "$-1\r\n", LOCK_ALONE);
+    expect_take(one, "+OK\r\n");
+    expect_take(two, "$-1\r\n");
+}
+
 static void many_wait_and_each_has_its_turn(void **state)
 {
     (void)state;
@@ -667,6 +691,7 @@ int main(void)
         TEST(who_has_lost_is_older_than_others_the_next_time),
         TEST(who_goes_away_while_waiting_leaves_the_queue),
         TEST(nobody_waits_when_the_connection_is_being_closed),
+        TEST(who_cannot_go_on_keeps_no_locks),
         TEST(many_wait_and_each_has_its_turn),
         TEST(a_reply_that_is_not_wanted_is_not_sent_after_waiting_either),
         TEST(who_is_in_a_transaction_or_waits_is_shown),
