@@ -247,7 +247,8 @@ static void definitions_settle(struct repairing *repairing)
         const struct tally *tally = &repairing->tallies[i];
         const struct definition *space = definition_find(repairing, false, tally->space_id, 0);
         if (tally->space_id >= SPACE_ID_USER_MIN &&
-            (space == NULL || space->incarnation != tally->incarnation))
+            (space == NULL || space->incarnation != tally->incarnation ||
+             definition_find(repairing, true, tally->space_id, 0) == NULL))
             repairing->report->rows_undefined += tally->rows;
     }
 }

@@ -218,7 +218,8 @@ static void repair_notes_print(const struct check_arguments *arguments,
             "deleted may be back\n");
     if (report->losses && report->rows_undefined)
         printf(
-            "note: %" PRIu64 " versions of rows are in spaces of which no definition was found: "
+            "note: %" PRIu64 " versions of rows are in spaces of which no definition, or none of "
+            "a primary index, was found: "
             "dropped ones, or such whose definition is lost. `perigee run cat` and `perigee wal` "
             "on %s show them\n",
             report->rows_undefined, arguments->dir);
