@@ -30,6 +30,16 @@ static uint64_t now_ns(const struct session_stream *stream)
     return clock_monotonic_ns(stream->session->service->options.clock);
 }
 
+static uint64_t after_ms(uint64_t ns, uint64_t ms)
+{
+    return ms ? ns + ms * 1000000 : UINT64_MAX;
+}
+
+static uint64_t least(uint64_t one, uint64_t two)
+{
+    return one < two ? one : two;
+}
+
 /* -------------------------------------------------------------------------------- its savepoints */
 
 static void savepoints_drop(struct session_stream *stream, const struct session_savepoint *until)
@@ -178,6 +188,15 @@ int session__stream_rollback(struct session_stream *stream, uint64_t *reply_ts)
 
 /* ---------------------------------------------------------------------------------- its start */
 
+/* When the first of its limits has to be looked at. */
+static uint64_t first_limit(const struct session_stream *stream)
+{
+    const struct service_limits *limits = &stream->session->service->limits;
+    uint64_t first = after_ms(stream->begun_ns, limits->transaction_time_max_ms);
+    first = least(first, after_ms(stream->begun_ns, limits->transaction_idle_max_ms));
+    return least(first, after_ms(stream->begun_ns, limits->snapshot_age_max_ms));
+}
+
 static int owner_make(struct session_stream *stream)
 {
     if (stream->owner)
@@ -217,7 +236,7 @@ int session__stream_begin(struct session_stream *stream,
     stream->readonly = options->readonly;
     stream->begun_ns = stream->active_ns = now_ns(stream);
     list_add_tail(&worker->streams, &stream->link);
-    session__due_at(worker, 0); /* somebody works the limits out */
+    session__due_at(worker, first_limit(stream));
     about_set(stream);
     return 0;
 }
@@ -309,11 +328,6 @@ int session__stream_release(struct session_stream *stream, const char *name, siz
 
 /* -------------------------------------------------------------------------------------- limits */
 
-static uint64_t after_ms(uint64_t ns, uint64_t ms)
-{
-    return ms ? ns + ms * 1000000 : UINT64_MAX;
-}
-
 /* It has ended, as the diagnostics say; a statement of it that waits is run again, to be told. */
 static void tell(struct session_stream *stream)
 {
@@ -348,11 +362,6 @@ static void snapshots_expire(struct session_worker *worker, uint64_t now)
         else
             expired(stream, "the transaction's snapshot was held", "snapshot_age_max", limit_ms);
     }
-}
-
-static uint64_t least(uint64_t one, uint64_t two)
-{
-    return one < two ? one : two;
 }
 
 uint64_t session__streams_expire(struct session_worker *worker, uint64_t now)
