@@ -19,6 +19,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "codec/mp.h"
 
 static int space_usable(const struct space *space)
@@ -91,6 +92,22 @@ static int depend(struct txn *txn, const struct space *space)
     return txn_depend(txn, &store->db->space_store->head, space->row, space->row_version);
 }
 
+/* Of a mutation: the entries of a row that is there already, before its version. */
+static int entries_write_first(struct txn *txn, struct space *space, const struct key_bytes *key,
+                               const char *tuple)
+{
+    struct row *row = (struct row *)tree_get(space->head->tree, key->data, key->size);
+    int rc = 0;
+    for (uint32_t i = 1; rc == 0 && row != NULL && i < space->index_count; i++) {
+        struct key_bytes entry;
+        rc = db__key_of_tuple(txn_arena(txn), space->indexes[i], tuple, &entry);
+        if (rc == 0)
+            rc = txn_entry_add(txn, &space->indexes[i]->scan, entry.data, entry.size, row);
+    }
+    MUTATION_POINT(STATEMENT_WRITES);
+    return rc;
+}
+
 /* Writes the tuple under its primary key into all indexes. */
 static int tuple_write(struct txn *txn, struct space *space, const struct key_bytes *key,
                        const char *tuple, uint32_t size, struct tuple_ref *out)
@@ -99,11 +116,14 @@ static int tuple_write(struct txn *txn, struct space *space, const struct key_by
     struct row *row;
     struct version *version;
     int rc = depend(txn, space);
+    if (rc == 0 && MUTATION(ENTRY_FIRST))
+        rc = entries_write_first(txn, space, key, tuple);
     if (rc == 0)
         rc = txn_put(txn, space->head, key->data, key->size, tuple, size, &row, &version);
     if (rc != 0)
         return rc;
-    for (uint32_t i = 1; i < space->index_count; i++)
+    MUTATION_POINT(STATEMENT_WRITES);
+    for (uint32_t i = 1; i < space->index_count && !MUTATION(ENTRY_FIRST); i++)
         if ((rc = index_write(txn, space->indexes[i], version, row)) != 0) {
             if (!txn_doomed(txn)) /* else all of it goes; one that waits keeps its place */
                 txn_rollback_to(txn, savepoint);

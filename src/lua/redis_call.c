@@ -14,6 +14,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "lua/internal.h"
 #include "lua/reply.h"
 #include "lua/sha1.h"
@@ -119,7 +120,8 @@ static int run_once(struct lua_runtime *runtime, const struct redis_command *com
     mp_buffer_reset(&runtime->reply, 65536);
     lua__reply_sink_create(&sink, &runtime->reply);
     call->txn = runtime->txn;
-    call->now_ms = runtime->now_ms;
+    MUTATION_POINT(SCRIPT_COMMAND);
+    call->now_ms = MUTATION(NOW_TAKEN_TWICE) ? clock_realtime_ms(runtime->clock) : runtime->now_ms;
     call->sink = &sink.base;
     txn_statement(call->txn);
     int code = command->run(call);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules that are kept above transactions: by statements on spaces (invariants 14 and 21) and by
+ * scripts (27). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "db/db_fixture.h"
+#include "lua/internal.h"
+#include "lua/lua_fixture.h"
+#include "mutation/scene.h"
+
+static struct db_fixture f;
+
+static void open_space(void)
+{
+    db_fixture_open(&f);
+    assert_int_equal(make_space(&f, "s", NULL), 0);
+    assert_int_equal(make_index(&f, "s", "pk", NULL), 0);
+}
+
+/* ------------------------------------------------------------------------------------ rule 14 */
+
+static void other_collects(void)
+{
+    struct wal *wal = db_wal(f.db);
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    txn_collect(db_worker_txn(f.workers[0]), SIZE_MAX);
+}
+
+/* The entry of "x" is there, for an old version that is about to go. */
+static const char *an_entry_is_not_swept_before_its_new_version_is_there(void)
+{
+    open_space();
+    assert_int_equal(
+        make_index(&f, "s", "text", "{\"parts\": [[2, \"string\"]], \"unique\": false}"), 0);
+    assert_int_equal(insert(&f, NULL, "s", "[1, \"x\"]"), 0);
+    assert_int_equal(replace(&f, NULL, "s", "[1, \"y\"]"), 0);
+    struct txn *txn = begin(&f, 1, TXN_SNAPSHOT);
+    scene_at(MUTATION_AT_STATEMENT_WRITES, other_collects);
+    assert_int_equal(replace(&f, txn, "s", "[1, \"x\"]"), 0);
+    assert_int_equal(txn_commit(txn), 0);
+    assert_string_equal(get_by(&f, NULL, "s", "pk", "[1]"), "[1,\"x\"]");
+    const char *found = select_by(&f, NULL, "s", "text", ITERATOR_EQ, "[\"x\"]");
+    SCENE_EXPECT(strcmp(found, "[1,\"x\"]") == 0, "an index has lost a row");
+    db_fixture_close(&f);
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------ rule 21 */
+
+static const char *a_row_written_under_an_old_catalog_is_missing_in_no_index(void)
+{
+    open_space();
+    struct txn *reader = begin_readonly(&f, 2); /* holds the old picture and what it leads to */
+    struct space *old = space_of(&f, reader, "s");
+    assert_int_equal(make_index(&f, "s", "text", "{\"parts\": [[2, \"string\"]]}"), 0);
+    struct txn *writer = begin(&f, 1, TXN_SNAPSHOT);
+    size_t size;
+    const char *tuple = mp_of("[1, \"x\"]", &size);
+    struct tuple_ref out;
+    assert_int_equal(space_insert(writer, old, tuple, size, &out), 0);
+    txn_commit(writer);
+    txn_rollback(reader);
+    const char *by_key = get_by(&f, NULL, "s", "pk", "[1]");
+    const char *by_text = get_by(&f, NULL, "s", "text", "[\"x\"]");
+    SCENE_EXPECT((by_key == NULL) == (by_text == NULL), "a row is in one index and not in another");
+    db_fixture_close(&f);
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------ rule 27 */
+
+static struct clock_manual clock_of_script;
+
+static void time_passes(void)
+{
+    clock_manual_advance_ms(&clock_of_script, 1000);
+}
+
+static void first_command(void)
+{
+    scene_at(MUTATION_AT_SCRIPT_COMMAND, time_passes);
+}
+
+static const char *a_key_does_not_expire_between_two_commands_of_a_script(void)
+{
+    static struct lua_fixture lua;
+    lua_fixture_create(&lua, true, 0, 0);
+    clock_manual_create(&clock_of_script, 1000000);
+    struct clock *system = lua.runtime->clock;
+    lua.runtime->clock = &clock_of_script.base;
+    lua_fixture_do(&lua, "redis.call('SET', 'k', 'v', 'PX', 100)");
+    scene_at(MUTATION_AT_SCRIPT_COMMAND, first_command);
+    const char *both = lua_fixture_eval(
+        &lua, "return box.atomic(function()"
+              " return redis.call('EXISTS', 'k') == redis.call('EXISTS', 'k') end)");
+    assert_int_equal(scene_passed(), 1);
+    SCENE_EXPECT(strcmp(both, "[true]") == 0, "a key was there and was not, in one run");
+    lua.runtime->clock = system;
+    lua_fixture_destroy(&lua);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct scene scenes[] = {
+        SCENE(an_entry_is_not_swept_before_its_new_version_is_there, ENTRY_FIRST),
+        SCENE(a_row_written_under_an_old_catalog_is_missing_in_no_index, CATALOG_NOT_CHECKED),
+        SCENE(a_key_does_not_expire_between_two_commands_of_a_script, NOW_TAKEN_TWICE),
+    };
+    return scenes_main(argc, argv, scenes, sizeof scenes / sizeof *scenes);
+}
