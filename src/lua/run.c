@@ -338,9 +338,25 @@ void lua__run_handlers(struct lua_runtime *runtime)
         lua__deadline_disarm(&runtime->deadline);
         lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
     }
-    runtime->committed = runtime->committed || committed;
+    struct lock_owner *owner = runtime->owner;
+    bool waits = runtime->waits, before = runtime->committed || committed;
+    int stop = runtime->stop;
+    runtime->committed = before;
+    if (waits) { /* the request is going to wait, with its owner; they have none of it, and can't */
+        runtime->owner = NULL;
+        runtime->waits = false;
+        runtime->stop = 0;
+        runtime->committed = true;
+    }
     lua__protect(runtime, call_handlers, &committed);
     lua__rollback(runtime); /* what they have left open */
+    if (waits) {
+        lock_owner_delete(runtime->owner);
+        runtime->owner = owner;
+        runtime->waits = true;
+        runtime->stop = stop;
+        runtime->committed = before;
+    }
     runtime->handlers = false;
     runtime->unplaced = unplaced;
     diag_set(code, "%s", message);

@@ -98,6 +98,26 @@ static void locks_are_kept_while_a_request_waits(void **state)
     assert_int_equal(lock_wait_state(holder.waiting), LOCK_WAIT_GRANTED);
 }
 
+static void what_runs_at_its_end_can_write_although_it_waits(void **state)
+{
+    (void)state;
+    lua_fixture_do(&fixture, "box.schema.func.create('noting', {body = [[function()\n"
+                             "  local s = box.space.s\n"
+                             "  box.on_rollback(function() s:update(3, {{'+', 2, 1}}) end)\n"
+                             "  box.on_rollback(function() s:update(1, {{'+', 2, 1}}) end)\n"
+                             "  s:update(2, {{'+', 2, 1}})\n"
+                             "  return 'done' end]]})");
+    hold("box.space.s:get(1, {lock = 'exclusive'}) box.space.s:get(2, {lock = 'exclusive'}) "
+         "return nil");
+    assert_begins(lua_session_call(&waiter, "noting", "[]"), "ERROR_WAIT ");
+    assert_int_equal(lock_wait_state(waiter.waiting), LOCK_WAIT_QUEUED);
+    lua_session_rollback(&holder);
+    assert_string_equal(lua_session_call(&waiter, "noting", "[]"), "[\"done\"]");
+    assert_holder("box.space.s:get(1)[2], box.space.s:get(2)[2], box.space.s:get(3)[2], "
+                  "box.stat.locks().held, box.stat.locks().waiting",
+                  "[10,11,11,0,0]");
+}
+
 static void what_pcall_catches_does_not_let_a_procedure_go_on(void **state)
 {
     (void)state;
@@ -485,6 +505,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(a_procedure_ends_with_wait_and_is_run_again_with_its_owner),
         TEST(locks_are_kept_while_a_request_waits),
+        TEST(what_runs_at_its_end_can_write_although_it_waits),
         TEST(what_pcall_catches_does_not_let_a_procedure_go_on),
         TEST(returning_to_a_savepoint_does_not_either),
         TEST(writers_without_locks_wait_for_them_too),
