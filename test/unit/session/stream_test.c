@@ -189,6 +189,25 @@ static void while_a_stream_waits_others_go_on(void **state)
     expect("[1,11,null,3]\n", one, 11, NO_STREAM, "eval", LOOK("1"));
 }
 
+static void a_request_with_bad_options_leaves_its_stream_waiting(void **state)
+{
+    (void)state;
+    /* [0, 4, "ping", [ext 1 {"stream": 2, "o": 1}]] */
+    static const char BAD[] = "\x94\x00\x04\xa4ping\x91\xc7\x0c\x01\x82\xa6stream\x02\xa1o\x01";
+    space_make();
+    expect(OK(1), one, 1, 1, "begin", "");
+    expect(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
+    expect(OK(3), two, 3, 2, "begin", "{\"isolation\": \"read committed\"}");
+    expect("", two, 5, 2, "eval", PUT("1", "2"));
+    session_on_bytes(two, BAD, sizeof BAD - 1);
+    assert_non_null(strstr(take(two), "the only option of a request is 'stream'"));
+    assert_true(session_suspended(two));
+    expect(OK(6), one, 6, 1, "commit", "");
+    assert_string_equal(take(two), NIL(5));
+    expect(OK(7), two, 7, 2, "commit", "");
+    expect("[1,8,null,2]\n", two, 8, NO_STREAM, "eval", LOOK("1"));
+}
+
 static void a_deadlock_ends_the_younger_stream(void **state)
 {
     (void)state;
@@ -361,6 +380,7 @@ int main(void)
         TEST(savepoints_and_errors_are_of_a_stream),
         TEST(mistakes_are_told),
         TEST(while_a_stream_waits_others_go_on),
+        TEST(a_request_with_bad_options_leaves_its_stream_waiting),
         TEST(a_deadlock_ends_the_younger_stream),
         TEST(the_lock_timeout_ends_a_request_not_its_stream),
         TEST(a_notification_waits_and_is_not_answered),

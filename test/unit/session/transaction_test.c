@@ -597,6 +597,22 @@ static void a_transaction_that_is_idle_for_too_long_is_rolled_back(void **state)
     expect(one, "+OK\r\n$1\r\n2\r\n", "rollback\r\nget a");
 }
 
+static void who_listens_and_has_lost_its_transaction_can_end_it(void **state)
+{
+    (void)state;
+    static const char REASON[] = "-ERR the transaction was idle for more than 60000 ms "
+                                 "(transaction_idle_max); the transaction was rolled back";
+    expect(one, "+OK\r\n+OK\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n",
+           "begin\r\nset a 1\r\nsubscribe c");
+    advance_ms(60000);
+    expect_take(one, "");
+    expect_error(one, REASON, "psubscribe d");
+    expect(one, "*3\r\n$12\r\npunsubscribe\r\n$-1\r\n:1\r\n", "punsubscribe");
+    expect(one, "*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n", "unsubscribe");
+    expect_error(one, REASON, "get a");
+    expect(one, "+OK\r\n$-1\r\n", "rollback\r\nget a");
+}
+
 static void a_transaction_that_is_open_for_too_long_is_rolled_back(void **state)
 {
     (void)state;
@@ -698,6 +714,7 @@ int main(void)
         TEST(a_commit_that_the_log_lost_is_not_acknowledged),
         TEST(what_a_statement_shows_is_durable),
         TEST(a_transaction_that_is_idle_for_too_long_is_rolled_back),
+        TEST(who_listens_and_has_lost_its_transaction_can_end_it),
         TEST(a_transaction_that_is_open_for_too_long_is_rolled_back),
         TEST(a_statement_that_waits_is_given_up_with_its_transaction),
         TEST(a_statement_that_waits_is_told_when_its_transaction_was_ended_by_others),
