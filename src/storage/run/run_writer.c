@@ -28,7 +28,7 @@
 #include "storage/run/run_block.h"
 #include "storage/run/run_format.h"
 
-enum { SYNC_BYTES = 16 << 20 };
+enum { SYNC_BYTES = 4 << 20 };
 
 struct run_writer {
     struct io *io;

@@ -309,7 +309,7 @@ static void a_large_run_is_flushed_while_it_is_written(void **state)
     struct disk *disk = disk_new(1);
     struct io *io = disk_io(disk);
     assert_int_equal(write_run(io, true, false), 0);
-    assert_int_equal(disk_call_count(disk, DISK_SYNC), 2);
+    assert_true(disk_call_count(disk, DISK_SYNC) >= 4); /* at the end, and several times before */
     io_delete(io);
     disk_delete(disk);
 }
