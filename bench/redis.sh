@@ -33,7 +33,7 @@ start_theirs() {
 
 start_ours() {
     server_start "$perigee" serve --dir "$work/perigee" --listen "127.0.0.1:${port[ours]}" \
-        --workers 1 --durability "$1"
+        --workers 1 --durability "$1" --checkpoint-log-bytes 0 --checkpoint-interval 0
     pid[ours]=$server
 }
 

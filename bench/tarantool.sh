@@ -67,7 +67,7 @@ wire_start() {
     server_start tarantool -e "box.cfg{listen = '127.0.0.1:${port[theirs]}', wal_mode = 'write', work_dir = '$work/theirs', checkpoint_interval = 0, memtx_memory = 2 ^ 30, log_level = 'error'} box.schema.user.grant('guest', 'super')"
     pid[theirs]=$server
     server_start "$perigee" serve --dir "$work/ours" --listen "127.0.0.1:${port[ours]}" \
-        --workers 1 --durability interval
+        --workers 1 --durability interval --checkpoint-log-bytes 0 --checkpoint-interval 0
     pid[ours]=$server
     local system
     for system in theirs ours; do await client $system "${port[$system]}" fill; done
