@@ -18,7 +18,7 @@
 #include "base/error.h"
 #include "txn/txn_private.h"
 
-enum { DEFERRED_BYTES_MAX = 64 << 20 };
+enum { DEFERRED_BYTES_MAX = 64 << 20 }; /* of one transaction */
 
 int txn_defer(struct txn *txn, unsigned kind, const void *data, size_t size)
 {
@@ -27,15 +27,18 @@ int txn_defer(struct txn *txn, unsigned kind, const void *data, size_t size)
         return rc;
     if (txn->readonly)
         return diag_set(ERROR_READONLY, "a read-only transaction cannot queue an action");
-    if (size > DEFERRED_BYTES_MAX)
-        return diag_set(ERROR_TOO_LARGE, "an action of %zu bytes is above the limit of %d", size,
-                        DEFERRED_BYTES_MAX);
-    struct deferred *deferred = malloc(sizeof *deferred + size);
+    size_t cost = sizeof(struct deferred) + size;
+    if (txn->deferred_bytes + cost > DEFERRED_BYTES_MAX)
+        return diag_set(ERROR_TOO_LARGE,
+                        "an action of %zu bytes: those of a transaction are above the limit of %d",
+                        size, DEFERRED_BYTES_MAX);
+    struct deferred *deferred = malloc(cost);
     if (deferred == NULL || !txn__vector_add(txn, &txn->deferred, deferred)) {
         free(deferred);
         return diag_set(ERROR_MEMORY, "no memory for a deferred action");
     }
     *deferred = (struct deferred){.kind = kind, .size = size};
+    txn->deferred_bytes += cost;
     if (size > 0)
         memcpy(deferred->data, data, size);
     return 0;
@@ -43,8 +46,11 @@ int txn_defer(struct txn *txn, unsigned kind, const void *data, size_t size)
 
 void txn__deferred_drop(struct txn *txn, size_t from)
 {
-    while (txn->deferred.count > from)
-        free(txn->deferred.items[--txn->deferred.count]);
+    while (txn->deferred.count > from) {
+        struct deferred *deferred = txn->deferred.items[--txn->deferred.count];
+        txn->deferred_bytes -= sizeof *deferred + deferred->size;
+        free(deferred);
+    }
 }
 
 void txn__deferred_commit(struct txn *txn, uint64_t ts)

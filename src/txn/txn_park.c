@@ -133,8 +133,10 @@ int txn_resume(struct txn *txn)
     epoch_enter(worker->thread.epoch);
     worker->current = txn;
     worker->begun++;
-    if (txn__latest_level(txn) && !txn->readonly)
+    if (txn__latest_level(txn) && !txn->readonly) {
+        store_relaxed(&slot->began_ns, clock_monotonic_ns(worker->system->clock));
         txn__snapshot_take(txn);
+    }
     return 0;
 }
 
@@ -191,13 +193,12 @@ int txn__cancelled(struct txn *txn)
     return txn__stop(txn, code, TXN_CAUSE_CANCELLED);
 }
 
-/* When the transaction in the slot began, as far as known; 0 for none. Samples those that do not
+/* When the snapshot in the slot was taken, as far as known; 0 for none. Samples those that do not
  * note it. */
 static uint64_t began_ns(struct txn_slot *slot, uint64_t now_ns)
 {
-    if (load_acquire(&slot->snapshot) == SNAPSHOT_NONE &&
-        load_acquire(&slot->phase) != PHASE_PARKED)
-        return 0;
+    if (load_acquire(&slot->snapshot) == SNAPSHOT_NONE)
+        return 0; /* parked under read committed it holds none */
     if (load_acquire(&slot->phase) != PHASE_NONE)
         return load_relaxed(&slot->began_ns);
     uint64_t begun = load_relaxed(&slot->begun);

@@ -70,7 +70,7 @@ struct txn_slot {
     _Atomic uint16_t keeps; /* a checkpoint's or a backup's snapshot, which no limit cancels */
     _Atomic uint64_t begun; /* counts the transactions that had the slot */
     _Atomic uint64_t session_id;
-    _Atomic uint64_t began_ns; /* of a transaction of txn_open; of others as sampled_begun says */
+    _Atomic uint64_t began_ns; /* its snapshot, after txn_open; of others as sampled_begun says */
     struct txn *parked;        /* whose slot it is; for who has claimed it */
     CACHE_ALIGNED _Atomic uint32_t writing;
     /* Samples of those who ask for ages: `begun` when they first saw it, and when that was. */
@@ -237,6 +237,7 @@ struct txn {
     TXN_VECTOR(struct txn_read) depends;
     TXN_VECTOR(struct txn_keyed) keyed;
     TXN_VECTOR(struct deferred *) deferred; /* malloc'ed: they outlive it */
+    size_t deferred_bytes;
     struct txn_range_read *ranges;
     void (*on_commit)(struct txn *txn, void *arg);
     void *on_commit_arg;

@@ -673,6 +673,11 @@ static void a_snapshot_that_is_too_old_is_given_up(void **state)
         one, "-ERR the transaction's snapshot was held for more than 1000 ms (snapshot_age_max)",
         "get a");
     expect(one, "+OK\r\n", "rollback");
+    expect(one, "+OK\r\n+OK\r\n", "begin read committed\r\nset a 2"); /* holds none */
+    advance_ms(1200);
+    expect(one, "$1\r\n2\r\n", "get a");
+    advance_ms(1200);
+    expect(one, "+OK\r\n$1\r\n2\r\n", "commit\r\nget a");
 }
 
 int main(void)

@@ -247,6 +247,24 @@ static void actions_of_what_lost_a_conflict_never_go_out(void **state)
     assert_string_equal(run_deferred(), "");
 }
 
+static void actions_of_a_transaction_are_bounded_together(void **state)
+{
+    (void)state;
+    static const char data[8 << 20];
+    struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    struct txn_savepoint savepoint = txn_savepoint(txn);
+    for (unsigned turn = 0; turn < 2; turn++) {
+        for (unsigned n = 0; n < 7; n++)
+            assert_int_equal(txn_defer(txn, 7, data, sizeof data), 0);
+        assert_int_equal(txn_defer(txn, 7, data, sizeof data), ERROR_TOO_LARGE);
+        txn_rollback_to(txn, savepoint);
+    }
+    defer(txn, "small");
+    assert_int_equal(txn_commit(txn), 0);
+    settle_log();
+    assert_string_equal(run_deferred(), "small");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open, close)
 
 int main(void)
@@ -261,6 +279,7 @@ int main(void)
         TEST(actions_go_out_once_after_the_commit_is_durable_in_order),
         TEST(actions_of_what_was_rolled_back_never_go_out),
         TEST(actions_of_what_lost_a_conflict_never_go_out),
+        TEST(actions_of_a_transaction_are_bounded_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

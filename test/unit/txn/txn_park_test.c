@@ -329,6 +329,20 @@ static void the_oldest_snapshot_has_a_name_and_old_ones_can_be_cancelled(void **
     assert_int_equal(txn_resume(young), ERROR_CANCELLED);
 }
 
+static void between_statements_of_read_committed_no_snapshot_grows_old(void **state)
+{
+    (void)state;
+    struct txn *txn = open_at(0, TXN_READ_COMMITTED, false);
+    struct txn_oldest oldest;
+    assert_int_equal(fixture_put(&f, txn, "a", "1"), 0);
+    txn_park(txn);
+    assert_false(txn_oldest_get(f.system, &oldest));
+    assert_int_equal(txn_cancel_older(f.workers[2], 0), 0);
+    assert_int_equal(txn_resume(txn), 0);
+    assert_int_equal(txn_commit(txn), 0);
+    assert_string_equal(fixture_latest(&f, 2, "a"), "1");
+}
+
 /* What it has yet to write would be gone. */
 static void the_snapshot_of_a_checkpoint_is_not_cancelled_for_its_age(void **state)
 {
@@ -589,6 +603,7 @@ int main(void)
         TEST(one_that_waits_at_the_gate_to_go_on_can_still_be_ended_by_its_owner),
         TEST(a_session_is_cancelled_parked_or_running),
         TEST(the_oldest_snapshot_has_a_name_and_old_ones_can_be_cancelled),
+        TEST(between_statements_of_read_committed_no_snapshot_grows_old),
         TEST(the_snapshot_of_a_checkpoint_is_not_cancelled_for_its_age),
         TEST(a_parked_snapshot_keeps_what_it_sees_and_no_more),
         TEST(an_exclusive_lock_keeps_writers_out_that_do_not_lock),
