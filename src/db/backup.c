@@ -67,9 +67,10 @@ static int log_look(const struct manifest *manifest, void *arg)
 {
     struct backing *backing = arg;
     struct backup *backup = &backing->backup;
-    backup->first_segment = manifest->first_segment;
+    /* 0: of the log nothing has ever been given up. */
+    backup->first_segment = manifest->first_segment == 0 ? 1 : manifest->first_segment;
     backup->k = manifest->clock;
-    return wal_file_checksum(backing->db->io, manifest->first_segment, &backup->segment_checksum);
+    return wal_file_checksum(backing->db->io, backup->first_segment, &backup->segment_checksum);
 }
 
 static void id_make(char *out)

@@ -191,8 +191,9 @@ static int manifest_verify(struct restoring *restoring)
                                           "of the manifest",
                               file->name);
         }
-    if (rc == 0 && (files != backup->count || manifest.clock != backup->k ||
-                    manifest.first_segment != backup->first_segment))
+    if (rc == 0 &&
+        (files != backup->count || manifest.clock != backup->k ||
+         (manifest.first_segment != backup->first_segment && manifest.first_segment != 0)))
         rc = diag_set(ERROR_CORRUPT, BACKUP_NAME ", offset 0: it does not fit the manifest");
     manifest_destroy(&manifest);
     return rc;

@@ -17,6 +17,7 @@
 #include "storage/run/run.h"
 #include "storage/run/run_block.h"
 #include "storage/run/run_format.h"
+#include "storage/run/run_salvage.h"
 
 /* How far rows are followed, since an index may name one block any number of times; and how many of
  * them are looked up. */
@@ -256,6 +257,22 @@ static void read_range(struct run *run, unsigned mode)
     walk(run, &range, false, &rows);
 }
 
+/* Of a run that is whole all is saved. */
+static void salvage(struct io *io, const struct run_info *whole)
+{
+    struct run_salvage *run;
+    struct engine_row row;
+    uint64_t rows = 0;
+    int rc = run_salvage_open(io, "r", NULL, NULL, &run);
+    ASSERT(rc == 0 || rc == ERROR_CORRUPT || rc == ERROR_VERSION);
+    if (rc != 0)
+        return;
+    while ((rc = run_salvage_next(run, &row)) == 0)
+        rows++;
+    ASSERT(rc == ERROR_END && (whole == NULL || rows == whole->rows));
+    run_salvage_close(run);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -273,6 +290,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         repair(&io);
     int rc = run_open(&io.base, "r", &run);
     ASSERT(rc == 0 || rc == ERROR_CORRUPT || rc == ERROR_VERSION);
+    salvage(&io.base, rc == 0 && run_verify(run, NULL, NULL) == 0 ? run_info(run) : NULL);
     if (rc == 0) {
         read_all(run);
         read_range(run, mode);

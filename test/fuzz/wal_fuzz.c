@@ -11,6 +11,7 @@
  *      bit 3      and what looks like a block header, on every page, is sealed
  *      bit 4      the log begins with what is there
  *      bit 5      and compressed chunks get their checksum
+ *      bit 6      what is saved of a damaged log goes on behind lost blocks
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include "base/error.h"
 #include "codec/crc32c.h"
 #include "wal/wal_internal.h"
+#include "wal/wal_tools.h"
 
 enum { SEGMENTS_MAX = 4, SALT = 1 };
 
@@ -154,6 +156,19 @@ static int check_record(uint64_t ts, const void *body, size_t size, void *arg)
     return 0;
 }
 
+/* Of a log that is whole (`whole`: how it was read) all is saved. */
+static void salvage(struct io *io, uint64_t first_segment, bool past_gaps,
+                    const struct wal_replay_stats *whole)
+{
+    struct wal_salvage_stats stats;
+    const struct wal_salvage_options options = {
+        .io = io, .first_segment = first_segment, .past_gaps = past_gaps, .each = check_record};
+    int rc = wal_salvage(&options, &stats);
+    ASSERT(rc == 0 || rc == ERROR_VERSION || rc == ERROR_MEMORY);
+    if (whole != NULL && rc == 0)
+        ASSERT(stats.losses == 0 && stats.records >= whole->records);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -182,6 +197,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .io = &memory.base, .first_segment = mode & 16 ? WAL_FIRST_FOUND : 0, .each = check_record};
     int rc = wal_read(&options, &stats);
     ASSERT(rc == 0 || rc == ERROR_CORRUPT || rc == ERROR_VERSION || rc == ERROR_MEMORY);
+    salvage(&memory.base, options.first_segment, mode & 64, rc == 0 ? &stats : NULL);
     for (size_t i = 0; i < memory.count; i++)
         free(memory.segments[i].data);
     return 0;

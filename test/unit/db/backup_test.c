@@ -23,6 +23,7 @@
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "db/backup.h"
+#include "db/checkpoint_private.h"
 #include "db/db_fixture.h"
 #include "db/restore.h"
 #include "wal/wal_tools.h"
@@ -221,6 +222,23 @@ static void a_database_without_a_row_can_be_backed_up(void **state)
     db_fixture_stop(&restored);
 }
 
+static void a_database_in_which_nothing_was_ever_written_can_be_backed_up(void **state)
+{
+    (void)state;
+    struct db_fixture empty = {.disk = disk_new(55), .clock = &clock_of_test.base};
+    must(db_fixture_start(&empty, false));
+    struct backup_result result;
+    struct backup_options options = {.target = dir_new(FULL)};
+    int rc = db_backup(empty.db, &options, &result);
+    db_fixture_stop(&empty);
+    disk_delete(empty.disk);
+    must(rc);
+    must(restore_to((unsigned[]){FULL}, 1, false, 0, 0));
+    struct db_fixture restored = {.disk = disks[TARGET]};
+    must(db_fixture_start(&restored, false));
+    db_fixture_stop(&restored);
+}
+
 static void an_incremental_backup_stores_only_what_its_chain_has_not(void **state)
 {
     (void)state;
@@ -258,6 +276,53 @@ static void files_that_a_merge_replaces_meanwhile_stay_until_they_are_stored(voi
         assert_restored(then);
         free(then);
     }
+}
+
+static unsigned files_in_data_max;
+
+static int run_count(const char *name, uint64_t size, void *arg)
+{
+    (void)size;
+    *(unsigned *)arg += strstr(name, ".run") != NULL;
+    return 0;
+}
+
+/* Between the files of a backup: checkpoints, and merges that replace what it has still to store. */
+static void merge_meanwhile(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+    unsigned count = 0;
+    (void)arg, (void)what, (void)done, (void)total;
+    for (unsigned i = 0; i < 6; i++) {
+        change(30);
+        must(db_checkpoint(f.db));
+    }
+    db__checkpoint_wait_idle(f.db);
+    must(io_list(f.io, run_count, &count));
+    files_in_data_max = count > files_in_data_max ? count : files_in_data_max;
+}
+
+static void what_a_merge_replaces_goes_only_after_the_backup(void **state)
+{
+    (void)state;
+    change(200);
+    must(db_checkpoint(f.db));
+    change(30);
+    char *then = picture(&f);
+    struct backup_result result;
+    struct backup_options options = {.target = dir_new(FULL), .progress = {merge_meanwhile, NULL}};
+    must(db_backup(f.db, &options, &result));
+    db__checkpoint_wait_idle(f.db);
+    db__checkpoint_wait_idle(f.db);
+    unsigned left = 0;
+    struct db_checkpoint_stats stats;
+    must(io_list(f.io, run_count, &left));
+    db_checkpoint_stats_get(f.db, &stats);
+    assert_true(stats.merges > 0);
+    assert_true(left < files_in_data_max);
+    assert_int_equal(left, stats.files);
+    must(restore_to((unsigned[]){FULL}, 1, false, 0, 0));
+    assert_restored(then);
+    free(then);
 }
 
 static void nothing_is_overwritten(void **state)
@@ -756,8 +821,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_full_backup_has_what_was_there_and_nothing_of_what_came_later),
         TEST(a_database_without_a_row_can_be_backed_up),
+        TEST(a_database_in_which_nothing_was_ever_written_can_be_backed_up),
         TEST(an_incremental_backup_stores_only_what_its_chain_has_not),
         TEST(files_that_a_merge_replaces_meanwhile_stay_until_they_are_stored),
+        TEST(what_a_merge_replaces_goes_only_after_the_backup),
         TEST(nothing_is_overwritten),
         TEST(a_backup_under_writes_is_one_consistent_state),
         TEST(every_recorded_timestamp_can_be_gone_back_to),
