@@ -10,7 +10,8 @@
  * at least the last one acknowledged and at most the last one sent, and all of its value; two keys
  * that are written by one MULTI hold the same; and a counter that all of them increment is at least
  * the number of acknowledged increments and at most the number sent. What has been found counts as
- * acknowledged from then on: it must not go away either.
+ * acknowledged from then on: it must not go away either. `perigee check` finds nothing damaged
+ * after a crash point, and the archive of all lives has no gap.
  *
  * CRASH_ROUNDS sets the number of rounds, PERIGEE_SEED the seed.
  */
@@ -279,6 +280,22 @@ static void all_check(struct writer *writers, const struct server_process *serve
 
 /* ---------------------------------------------------------------- options */
 
+/* Of one crash point. */
+struct point {
+    unsigned armed, hit;
+};
+
+struct game {
+    struct writer writers[CLIENTS];
+    struct keeper keeper;
+    struct random random;
+    struct server_process server;
+    struct point points[POINTS_MAX];
+    char folder[256];
+    char archive[256]; /* "": this folder has none */
+    const char *options[OPTIONS_MAX];
+};
+
 /* What is rolled at each start. */
 struct rolled {
     const char *name;
@@ -292,11 +309,14 @@ static const struct rolled rolled_options[] = {
     {"--checkpoint_log_bytes", {"0", "256kb", "8mb"}},
     {"--checkpoint_interval", {"0", "20ms", "1h"}},
     {"--checkpoint_rate", {"0", "4mb"}},
+    {"--log_compression", {"on", "off"}},
 };
 
 /* With `released`, so that segments of the log are given up and used again soon. */
-static void options_roll(struct random *random, bool released, const char **options)
+static void options_roll(struct game *game, bool released)
 {
+    struct random *random = &game->random;
+    const char **options = game->options;
     size_t count = 0;
     options[count++] = "--log_level";
     options[count++] = "error";
@@ -314,14 +334,14 @@ static void options_roll(struct random *random, bool released, const char **opti
         if (strcmp(options[n], "--checkpoint_log_bytes") == 0)
             options[n + 1] = "256kb";
     }
+    if (game->archive[0] != 0) {
+        options[count++] = "--archive";
+        options[count++] = game->archive;
+    }
     options[count] = NULL;
 }
 
 /* ---------------------------------------------------------------- crash points */
-
-struct point {
-    unsigned armed, hit;
-};
 
 /* "name:pass". What happens for each block has many passes to choose from. */
 static void point_choose(struct random *random, unsigned number, char *out, size_t size)
@@ -342,16 +362,6 @@ static unsigned point_count(void)
 
 /* ---------------------------------------------------------------- rounds */
 
-struct game {
-    struct writer writers[CLIENTS];
-    struct keeper keeper;
-    struct random random;
-    struct server_process server;
-    struct point points[POINTS_MAX];
-    char folder[256];
-    const char *options[OPTIONS_MAX];
-};
-
 static unsigned rounds(void)
 {
     const char *text = getenv("CRASH_ROUNDS");
@@ -367,6 +377,16 @@ static void folder_begin(struct game *game)
     }
     random_create(&game->keeper.random, random_next(&game->random));
     server_folder_make(game->folder);
+    game->archive[0] = 0;
+    if (random_below(&game->random, 2) == 0)
+        server_folder_make(game->archive);
+}
+
+/* Offline: nothing is damaged, whatever was half done. */
+static void folder_check(const struct game *game)
+{
+    const char *const words[] = {"check", game->folder, NULL};
+    assert_int_equal(server_process_run(words), 0);
 }
 
 /* Lets the writers write until the server has ended by itself, or ends it by the signal when the
@@ -406,11 +426,12 @@ static void life_to_point(struct game *game, unsigned number)
 {
     char point[64];
     point_choose(&game->random, number, point, sizeof point);
-    options_roll(&game->random, strncmp(point, "wal.segment.", 12) == 0, game->options);
+    options_roll(game, strncmp(point, "wal.segment.", 12) == 0);
     bool hit = !server_process_start_armed(&game->server, game->folder, game->options, point) ||
                load_run(game, POINT_MS_MAX, SIGKILL);
     assert_int_equal(server_process_wait(&game->server), -SIGKILL);
     life_print(game, hit ? point : "nothing hit");
+    folder_check(game);
     game->points[number].armed++;
     game->points[number].hit += hit;
 }
@@ -418,7 +439,7 @@ static void life_to_point(struct game *game, unsigned number)
 /* A life that begins with a look at what the last one left, and ends by a signal under load. */
 static void life_to_signal(struct game *game, int signal_number)
 {
-    options_roll(&game->random, false, game->options);
+    options_roll(game, false);
     server_process_start(&game->server, game->folder, game->options);
     all_check(game->writers, &game->server);
     load_run(game, random_below(&game->random, KILL_MS_MAX), signal_number);
@@ -429,12 +450,18 @@ static void life_to_signal(struct game *game, int signal_number)
 /* A last look, and an orderly stop. */
 static void folder_end(struct game *game)
 {
-    options_roll(&game->random, false, game->options);
+    options_roll(game, false);
     server_process_start(&game->server, game->folder, game->options);
     all_check(game->writers, &game->server);
     server_process_signal(&game->server, SIGTERM);
     assert_int_equal(server_process_wait(&game->server), 0);
+    folder_check(game);
     server_folder_remove(game->folder);
+    if (game->archive[0] != 0) {
+        const char *const words[] = {"wal", "verify", game->archive, NULL};
+        assert_int_equal(server_process_run(words), 0); /* it has no gap */
+        server_folder_remove(game->archive);
+    }
 }
 
 static void points_print(const struct game *game, unsigned count)

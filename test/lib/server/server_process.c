@@ -51,7 +51,7 @@ static void process_run(const char *path, const char *const *options, int out)
     size_t count = 6;
     while (options && *options && count < ARGUMENTS_MAX - 1)
         arguments[count++] = *options++;
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);   /* a test that fails leaves nothing behind */
     unsetenv("PERIGEE_STRESS_SECONDS"); /* for the test, and no option of the server */
     dup2(out, STDOUT_FILENO);
     execv(arguments[0], (char *const *)(size_t)arguments);
@@ -90,6 +90,25 @@ void server_process_start(struct server_process *server, const char *path,
                           const char *const *options)
 {
     must(server_process_start_armed(server, path, options, NULL), "the server did not get ready");
+}
+
+int server_process_run(const char *const *words)
+{
+    enum { ARGUMENTS_MAX = 16 };
+    const char *arguments[ARGUMENTS_MAX] = {getenv("TEST_PERIGEE")};
+    struct server_process process;
+    must(arguments[0] != NULL, "TEST_PERIGEE is not set");
+    for (size_t count = 1; *words && count < ARGUMENTS_MAX - 1; count++)
+        arguments[count] = *words++;
+    fflush(stdout);
+    process.pid = fork();
+    must(process.pid >= 0, "fork");
+    if (process.pid == 0) {
+        execv(arguments[0], (char *const *)(size_t)arguments);
+        perror(arguments[0]);
+        _exit(127);
+    }
+    return server_process_wait(&process);
 }
 
 bool server_process_ended(const struct server_process *server)

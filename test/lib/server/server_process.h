@@ -35,6 +35,9 @@ bool server_process_start_armed(struct server_process *server, const char *path,
 /* Whether it has ended by itself; it remains to be waited for. */
 bool server_process_ended(const struct server_process *server);
 
+/* Runs the executable with the arguments (NULL at the end) and waits: as server_process_wait. */
+int server_process_run(const char *const *arguments);
+
 /* Sends the signal. */
 void server_process_signal(const struct server_process *server, int number);
 
