@@ -580,6 +580,7 @@ static int target_make(struct repairing *repairing)
         (void)db_close(db);
         return diag_set(rc, "%s", message);
     }
+    wal_release_wait(db_wal(db)); /* so that nothing is left over */
     return db_close(db);
 }
 

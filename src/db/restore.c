@@ -360,6 +360,12 @@ static int reach_check(struct restoring *restoring)
                         " are missing and later ones are there; what can be reached without them "
                         "is timestamp %" PRIu64 " (--to %" PRIu64 ")",
                         restoring->gap_from, restoring->gap_through, reached, reached);
+    if (!enough && options->to_ts != 0 && options->archive == NULL && options->log == NULL)
+        return diag_set(ERROR_INVALID,
+                        "the backup ends at timestamp %" PRIu64
+                        "; what came behind it is in the log: say with --archive or --log where "
+                        "that is",
+                        k);
     if (!enough && options->to_ts != 0)
         return diag_set(ERROR_INVALID,
                         "timestamp %" PRIu64 " is behind the end of what there is, %" PRIu64
@@ -463,6 +469,7 @@ static int target_open(struct restoring *restoring)
         (void)db_close(db);
         return diag_set(rc, "%s", message);
     }
+    wal_release_wait(db_wal(db)); /* so that nothing is left over */
     return db_close(db);
 }
 

@@ -98,8 +98,8 @@ static void on_finding(const struct check_finding *finding, void *arg)
 
 static void report_print(const struct check_arguments *arguments, const struct check_report *report)
 {
-    char time[MOMENT_TEXT_MAX + 1];
-    moment_format(report->last_time_ns, time);
+    char time[MOMENT_TEXT_MAX + 3] = ", ";
+    moment_format(report->last_time_ns, time + 2);
     if (arguments->json) {
         printf("{\"damages\":%" PRIu64 ",\"notes\":%" PRIu64 ",\"runs\":%" PRIu64
                ",\"rows\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"blocks\":%" PRIu64
@@ -110,9 +110,10 @@ static void report_print(const struct check_arguments *arguments, const struct c
         return;
     }
     printf("%s: %s: %" PRIu64 " runs with %" PRIu64 " rows; log from segment %" PRIu64 ": %" PRIu64
-           " blocks, %" PRIu64 " transactions, up to timestamp %" PRIu64 ", %s\n",
+           " blocks, %" PRIu64 " transactions, up to timestamp %" PRIu64 "%s\n",
            arguments->dir, report->damages ? "damaged" : "whole", report->runs, report->rows,
-           report->first_segment, report->blocks, report->records, report->last_ts, time);
+           report->first_segment, report->blocks, report->records, report->last_ts,
+           report->last_time_ns ? time : "");
     if (report->damages)
         printf("perigee check %s --repair NEWDIR saves what can be saved\n", arguments->dir);
 }

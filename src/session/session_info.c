@@ -260,7 +260,9 @@ static void info_persistence(struct service *service, struct mp_buffer *out)
 {
     struct wal_stats wal;
     struct db_checkpoint_stats saved;
+    char archive_failure[256];
     wal_stats_get(service->wal, &wal);
+    wal_archive_failure(service->wal, archive_failure, sizeof archive_failure);
     db_checkpoint_stats_get(service->options.db, &saved);
     line(out, "loading:%d", load_relaxed(&service->loading));
     line(out, "async_loading:0");
@@ -281,6 +283,9 @@ static void info_persistence(struct service *service, struct mp_buffer *out)
     line(out, "aof_last_bgrewrite_status:ok");
     line(out, "aof_last_write_status:%s", wal_failed(service->wal) ? "err" : "ok");
     line(out, "aof_current_size:%" PRIu64, wal.log_bytes);
+    line(out, "archive_segments:%" PRIu64, wal.archived);
+    line(out, "archive_failures:%" PRIu64, wal.archive_failures);
+    line(out, "archive_last_failure:%s", archive_failure);
     line(out, "checkpoints_failed:%" PRIu64, saved.failed);
     line(out, "checkpoint_rows:%" PRIu64, saved.rows);
     line(out, "checkpoint_bytes:%" PRIu64, saved.bytes);
