@@ -42,8 +42,8 @@ static void owner_take(struct session_wait *wait, struct lock_owner *owner)
 static uint64_t next_look(const struct session_wait *wait, uint64_t now_ns)
 {
     uint64_t again_ns = now_ns + LOOK_AGAIN_MS * 1000000ul;
-    if (wait->owned || wait->deadline_ns <= now_ns)
-        return wait->deadline_ns;
+    if (wait->owned || !wait->owner || wait->deadline_ns <= now_ns)
+        return wait->deadline_ns; /* one without an owner waits for a checkpoint */
     if (lock_wait_state(wait->owner) != LOCK_WAIT_QUEUED)
         return now_ns;
     return again_ns < wait->deadline_ns ? again_ns : wait->deadline_ns;
@@ -87,7 +87,7 @@ int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
 void session__wait_end(struct session_wait *wait)
 {
     struct session_worker *worker = wait->session->worker;
-    if (!wait->owner)
+    if (!wait->owner && wait->state == SESSION_WAIT_NONE)
         return;
     if (wait->owned) {
         lock_owner_delete(wait->owner); /* from here on nobody wakes it */
