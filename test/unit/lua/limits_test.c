@@ -34,12 +34,22 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* Of text that needs little time: a busy machine may give it to others, so it is run again then. */
+static const char *eval_short(struct lua_fixture *f, const char *text)
+{
+    const char *result;
+    do
+        result = lua_fixture_eval(f, text);
+    while (strncmp(result, "ERROR_TIMEOUT ", 14) == 0);
+    return result;
+}
+
 static void assert_error(struct lua_fixture *f, const char *text, const char *name)
 {
     const char *result = lua_fixture_eval(f, text);
     if (strncmp(result, name, strlen(name)) != 0)
         fail_msg("%s\n  gave %s", text, result);
-    assert_eval(f, "1", "[1]");
+    assert_string_equal(eval_short(f, "1"), "[1]");
 }
 
 static void endless_loops_end(void **state)
@@ -83,13 +93,16 @@ static void patterns_that_take_exponential_time_end(void **state)
 
 static void sorting_ends_while_it_compares(void **state)
 {
-    assert_eval(*state, "t = {} for i = 1, 500000 do t[i] = math.random() end return #t",
-                "[500000]");
+    lua_fixture_do(*state, "t = {}");
+    while (strcmp(eval_short(*state, "for i = #t + 1, #t + 10000 do t[i] = math.random() end "
+                                     "return #t >= 500000"),
+                  "[true]") != 0)
+        ;
     assert_error(*state, "table.sort(t)", "ERROR_TIMEOUT [box.sandbox]:");
-    assert_eval(*state,
-                "local t = {} for i = 1, 2000 do t[i] = 2001 - i end table.sort(t) "
-                "return t[1], t[1000], t[2000]",
-                "[1,1000,2000]");
+    assert_string_equal(
+        eval_short(*state, "local t = {} for i = 1, 2000 do t[i] = 2001 - i end table.sort(t) "
+                           "return t[1], t[1000], t[2000]"),
+        "[1,1000,2000]");
 }
 
 static void what_timed_out_is_rolled_back(void **state)
