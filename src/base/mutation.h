@@ -19,6 +19,11 @@
 
 /* X(name, number of the rule, what the engine does without it) */
 #define MUTATION_LIST(X)                                                                           \
+    X(REPLAY_LAST_WINS, 3, "of two records of a key the one that is read last wins")               \
+    X(REPLAY_DROPS_TOMBSTONES, 3, "a tombstone is forgotten when there is nothing to delete yet")  \
+    X(RESERVED_LATE, 4, "room in the log is waited for with a timestamp in hand")                  \
+    X(REPLY_BEFORE_FLUSH, 6, "replies under commit do not wait for the flush")                     \
+    X(REPLY_BEFORE_WRITE, 6, "replies under interval do not wait for the write")                   \
     X(READ_AT_CLOCK, 8, "a read-only transaction reads at the clock instead of V")                 \
     X(REPLY_FORGETS_ROW, 9, "a reply does not wait for a row that was read")                       \
     X(REPLY_FORGETS_TOMBSTONE, 9, "a reply does not wait for a tombstone that was met")            \
@@ -38,6 +43,7 @@
     X(PRUNE_IGNORES_STARTING, 12, "a snapshot that is being taken does not count")                 \
     X(VALIDATION_UNANNOUNCED, 12, "the timestamp of a validation does not count as a snapshot")    \
     X(DESCRIPTOR_WITHOUT_EPOCH, 13, "a descriptor is used again at once")                          \
+    X(LOOKED_ONCE, 13, "who has passed an uncommitted version does not look again")                \
     X(CHAIN_PRUNED_TWICE, 13, "two shorten one chain at a time")                                   \
     X(ROW_END_UNEXAMINED, 14, "a row ends without a look at its chain under the latch")            \
     X(DEAD_ROW_TAKEN, 14, "a writer takes a dead row")                                             \
@@ -72,6 +78,7 @@
     X(GATE_UNSEEN, 24, "a new writer does not look at the gate")                                   \
     X(GATE_CLOSED_AT_ONCE, 24, "who closes the gate does not wait for running writers")            \
     X(RESUMED_BEFORE_GATE, 24, "who goes on stops counting as parked before it passes the gate")   \
+    X(SEVERAL_ROWS_WEAKLY, 25, "a command on several rows runs at read committed")                 \
     X(NOW_TAKEN_TWICE, 27, "each command of a script takes its own time")
 
 /* X(name, where it is) */
@@ -80,6 +87,7 @@
     X(GATE_WAIT, "a writer waits outside of the gate")                                            \
     X(GATE_CLOSING, "who closes the gate waits for a running writer")                             \
     X(TAG_LOADED, "a reader has a tag and has not yet looked at its owner")                       \
+    X(TAG_PASSED, "a reader goes on to what is below an uncommitted version")                     \
     X(ROW_FOUND, "a writer has looked for its row and not yet written it")                        \
     X(OWNER_MET, "a writer waits for the owner of a tag")                                         \
     X(FOR_UPDATE, "a row is about to be tagged for an update")                                    \

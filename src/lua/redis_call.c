@@ -170,9 +170,11 @@ static int run_and_commit(struct lua_runtime *runtime, const struct redis_comman
 static int run_alone(struct lua_runtime *runtime, const struct redis_command *command,
                      struct redis_call *call)
 {
-    struct txn_options options = {
-        .level = (command->flags & REDIS_ONE_ROW) != 0 ? TXN_READ_COMMITTED : TXN_SERIALIZABLE,
-        .readonly = (command->flags & REDIS_WRITE) == 0};
+    struct txn_options options = {.level = (command->flags & REDIS_ONE_ROW) != 0 ||
+                                                   MUTATION(SEVERAL_ROWS_WEAKLY)
+                                               ? TXN_READ_COMMITTED
+                                               : TXN_SERIALIZABLE,
+                                  .readonly = (command->flags & REDIS_WRITE) == 0};
     for (unsigned losses = 0;;) {
         int code = run_and_commit(runtime, command, call, &options);
         if (code == 0)

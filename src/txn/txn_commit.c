@@ -264,6 +264,8 @@ static int commit_at_timestamp(struct txn *txn, const char *redo, size_t redo_si
         wal_end(worker->log);
         return rc;
     }
+    if (MUTATION(RESERVED_LATE))
+        wal_reserve(worker->log, redo_size);
     wal_append(worker->log, ts, redo, redo_size);
     store_release(&descriptor->state, ts << STATE_TS_SHIFT | STATE_COMMITTED);
     if (!MUTATION(LISTED_LATE))
@@ -343,7 +345,7 @@ static int commit_prepare(struct txn *txn, char **redo, size_t *size)
     if (*redo == NULL)
         return diag_set(ERROR_MEMORY, "no memory for a redo record of %zu bytes", *size);
     txn__redo_write(txn, *redo);
-    return wal_reserve(txn->worker->log, *size);
+    return MUTATION(RESERVED_LATE) ? 0 : wal_reserve(txn->worker->log, *size);
 }
 
 int txn_commit(struct txn *txn)

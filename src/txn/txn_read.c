@@ -51,8 +51,10 @@ const struct version *txn__visible_from(const struct version *version, uint64_t 
                 stamp = 0;
             } else {
                 uint64_t state = txn__settled_state(owner, ts);
-                if ((state & STATE_MASK) != STATE_COMMITTED || (version->flags & VERSION_LOCK))
+                if ((state & STATE_MASK) != STATE_COMMITTED || (version->flags & VERSION_LOCK)) {
+                    MUTATION_POINT(TAG_PASSED);
                     continue;
+                }
                 stamp = state >> STATE_TS_SHIFT;
             }
         }
@@ -216,7 +218,7 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
     do {
         seen = again;
         again = txn__visible(row, STAMP_TAG - 1, own, true, &stamp);
-    } while (again != seen);
+    } while (again != seen && !MUTATION(LOOKED_ONCE));
     *out = row_seen(txn, row, STAMP_TAG - 1, seen, stamp, &committed);
     return row_record(txn, head, row, committed);
 }

@@ -58,10 +58,12 @@ int txn_replay_row(struct tree_thread *thread, struct head *head, uint64_t ts, c
     int rc = 0;
     *out = NULL;
     struct row *row = (struct row *)tree_get(head->tree, key, key_size);
+    if (tombstone && row == NULL && MUTATION(REPLAY_DROPS_TOMBSTONES))
+        goto out;
     if (row == NULL && (rc = replay_row(thread, head, key, key_size, &row)) != 0)
         goto out;
     struct version *present = load_relaxed(&row->newest);
-    if (present != NULL && load_relaxed(&present->stamp) > ts)
+    if (present != NULL && load_relaxed(&present->stamp) > ts && !MUTATION(REPLAY_LAST_WINS))
         goto out;
     struct version *version = replay_version(thread, ts, data, size, tombstone);
     if (version == NULL) {

@@ -25,6 +25,7 @@
 #include "base/assert.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "base/random.h"
 #include "wal/wal_internal.h"
 
@@ -234,6 +235,10 @@ uint64_t wal_visible_ts(const struct wal *wal)
 
 uint64_t wal_reply_ts(const struct wal *wal)
 {
+    if (MUTATION(REPLY_BEFORE_FLUSH) && wal->options.durability == WAL_DURABILITY_COMMIT)
+        return wal_clock(wal);
+    if (MUTATION(REPLY_BEFORE_WRITE) && wal->options.durability == WAL_DURABILITY_INTERVAL)
+        return wal_clock(wal);
     switch (wal->options.durability) {
     case WAL_DURABILITY_COMMIT:
         return load_seq_cst(&wal->durable);

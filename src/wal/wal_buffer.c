@@ -27,6 +27,7 @@
 #include "base/assert.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "codec/crc32c.h"
 #include "wal/wal_internal.h"
 
@@ -152,7 +153,7 @@ static int reserve_external(struct wal_buffer *buffer, size_t bytes)
 int wal_reserve(struct wal_buffer *buffer, size_t size)
 {
     struct wal *wal = buffer->wal;
-    ASSERT(load_relaxed(&buffer->inflight) == 0);
+    ASSERT(load_relaxed(&buffer->inflight) == 0 || MUTATION(RESERVED_LATE));
     if (size > WAL_RECORD_SIZE_MAX)
         return diag_set(ERROR_TOO_LARGE,
                         "a transaction of %zu bytes is larger than a log record may be (%d)", size,

@@ -242,6 +242,17 @@ struct wal {
     } stats;
 };
 
+/* Each of them is written by others than read it, all the time (invariant 28). */
+_Static_assert(offsetof(struct wal, durable) - offsetof(struct wal, clock) >= CACHE_LINE_SIZE &&
+                   offsetof(struct wal, cutting) - offsetof(struct wal, durable) >=
+                       CACHE_LINE_SIZE &&
+                   offsetof(struct wal, kicked) - offsetof(struct wal, cutting) >= CACHE_LINE_SIZE,
+               "clock, D and the cut have lines of their own");
+_Static_assert(offsetof(struct wal_buffer, tail_seen) >= CACHE_LINE_SIZE &&
+                   offsetof(struct wal_buffer, tail) - offsetof(struct wal_buffer, tail_seen) >=
+                       CACHE_LINE_SIZE,
+               "worker and log writer have lines of their own");
+
 enum wal_sleep { WAL_AWAKE, WAL_NAPPING, WAL_SLEEPING };
 
 /* wal_open with rules taken out. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rules that are kept above transactions: by statements on spaces (invariants 14 and 21) and by
- * scripts (27). */
+/* Rules that are kept above transactions: by statements on spaces (invariants 14 and 21), by commands
+ * (25) and by scripts (27). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,6 +74,42 @@ static const char *a_row_written_under_an_old_catalog_is_missing_in_no_index(voi
     return NULL;
 }
 
+/* ------------------------------------------------------------------------------------ rule 25 */
+
+static struct lua_fixture lua;
+static struct db_worker *second_worker;
+static struct lua_runtime *second;
+
+static void other_sets(void)
+{
+    struct mp_buffer result;
+    mp_buffer_create(&result);
+    const char text[] = "redis.call('SET', 'a', 'other')";
+    struct lua_request request = {.level = TXN_SERIALIZABLE};
+    uint64_t ts;
+    assert_int_equal(lua_runtime_eval(second, &request, text, sizeof text - 1, NULL, &result, &ts),
+                     0);
+    mp_buffer_destroy(&result);
+}
+
+static const char *a_command_on_several_rows_overwrites_nothing_that_it_has_not_seen(void)
+{
+    lua_fixture_create(&lua, true, 0, 0);
+    lua_fixture_second(&lua, &second_worker, &second);
+    scene_at(MUTATION_AT_ROW_FOUND, other_sets);
+    bool set = strcmp(lua_fixture_eval(&lua, "return redis.call('MSETNX', 'a', 'new', 'b', 'new')"),
+                      "[1]") == 0;
+    bool there =
+        strcmp(lua_fixture_eval(&lua, "return redis.call('GET', 'a')"), "[\"other\"]") == 0;
+    SCENE_EXPECT(!set && there,
+                 "what another had set was overwritten by a command that sets what is "
+                 "absent");
+    lua_runtime_delete(second);
+    db_worker_close(second_worker);
+    lua_fixture_destroy(&lua);
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------ rule 27 */
 
 static struct clock_manual clock_of_script;
@@ -90,7 +126,6 @@ static void first_command(void)
 
 static const char *a_key_does_not_expire_between_two_commands_of_a_script(void)
 {
-    static struct lua_fixture lua;
     lua_fixture_create(&lua, true, 0, 0);
     clock_manual_create(&clock_of_script, 1000000);
     struct clock *system = lua.runtime->clock;
@@ -112,6 +147,8 @@ int main(int argc, char **argv)
     static const struct scene scenes[] = {
         SCENE(an_entry_is_not_swept_before_its_new_version_is_there, ENTRY_FIRST),
         SCENE(a_row_written_under_an_old_catalog_is_missing_in_no_index, CATALOG_NOT_CHECKED),
+        SCENE(a_command_on_several_rows_overwrites_nothing_that_it_has_not_seen,
+              SEVERAL_ROWS_WEAKLY),
         SCENE(a_key_does_not_expire_between_two_commands_of_a_script, NOW_TAKEN_TWICE),
     };
     return scenes_main(argc, argv, scenes, sizeof scenes / sizeof *scenes);

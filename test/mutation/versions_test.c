@@ -262,6 +262,41 @@ static const char *a_committed_writer_is_not_taken_for_its_workers_next_one(void
     return NULL;
 }
 
+/* A commit of a row that is queued already shortens it now and then: until it has this length. */
+static void shorten(unsigned worker, int length)
+{
+    txn_worker_enter(f.workers[worker]);
+    for (unsigned i = 0; i < TRIES && fixture_chain(&f, "a") > length; i++)
+        txn__garbage_add(f.workers[worker], &f.head, row_of("a"), wal_clock(f.wal));
+    txn_worker_leave(f.workers[worker]);
+}
+
+/* The writer commits, and what was below its version goes, as nothing needs it any more. */
+static struct txn *writer;
+
+static void writer_commits_and_another_shortens(void)
+{
+    assert_int_equal(txn_commit(writer), 0);
+    shorten(2, 1);
+    assert_int_equal(fixture_chain(&f, "a"), 1);
+}
+
+static const char *a_row_that_is_there_all_the_time_is_found_at_the_latest(void)
+{
+    fixture_open(&f, 3);
+    struct txn *txn = fixture_begin(&f, 0, TXN_READ_COMMITTED);
+    assert_int_equal(fixture_put(&f, txn, "own", "1"), 0);
+    fixture_set(&f, 1, "a", "below");
+    writer = fixture_begin(&f, 1, TXN_SNAPSHOT);
+    assert_int_equal(fixture_put(&f, writer, "a", "above"), 0);
+    scene_at(MUTATION_AT_TAG_PASSED, writer_commits_and_another_shortens);
+    const char *seen = fixture_get_for_update(&f, txn, "a");
+    SCENE_EXPECT(seen != NULL, "a row was not found that was there all the time");
+    txn_rollback(txn);
+    fixture_close(&f);
+    return NULL;
+}
+
 static void (*drop)(struct head *head, struct txn_worker *worker, struct row *row,
                     const struct version *dropped);
 static const struct version *dropped_last;
@@ -275,18 +310,9 @@ static void note_drop(struct head *head, struct txn_worker *worker, struct row *
     drop(head, worker, row, dropped);
 }
 
-/* A commit of a row that is queued already shortens it now and then. */
-static void shorten(unsigned worker)
-{
-    txn_worker_enter(f.workers[worker]);
-    for (unsigned i = 0; i < TRIES && fixture_chain(&f, "a") > 2; i++)
-        txn__garbage_add(f.workers[worker], &f.head, row_of("a"), wal_clock(f.wal));
-    txn_worker_leave(f.workers[worker]);
-}
-
 static void other_shortens(void)
 {
-    shorten(1);
+    shorten(1, 2);
 }
 
 static const char *a_version_is_freed_once(void)
@@ -299,7 +325,7 @@ static const char *a_version_is_freed_once(void)
     drop = f.head.version_dropped;
     f.head.version_dropped = note_drop;
     scene_at(MUTATION_AT_CHAIN_FOLLOWED, other_shortens);
-    shorten(0);
+    shorten(0, 2);
     SCENE_EXPECT(!dropped_twice, "a version is freed twice");
     assert_int_equal(fixture_chain(&f, "a"), 2);
     txn_rollback(keeps);
@@ -457,6 +483,7 @@ int main(int argc, char **argv)
         SCENE(what_a_snapshot_will_show_is_kept_while_it_is_taken, PRUNE_IGNORES_STARTING),
         SCENE(write_skew_does_not_hide_below_a_later_version, VALIDATION_UNANNOUNCED),
         SCENE(a_committed_writer_is_not_taken_for_its_workers_next_one, DESCRIPTOR_WITHOUT_EPOCH),
+        SCENE(a_row_that_is_there_all_the_time_is_found_at_the_latest, LOOKED_ONCE),
         SCENE(a_version_is_freed_once, CHAIN_PRUNED_TWICE),
         SCENE(a_row_that_is_written_while_it_ends_stays, ROW_END_UNEXAMINED),
         SCENE(a_writer_that_has_a_row_which_ends_takes_another, DEAD_ROW_TAKEN),
