@@ -247,21 +247,20 @@ static bool due(const struct checkpoint *checkpoint)
 /* With the mutex, which it lets go of meanwhile. */
 static void tidy(struct checkpoint *checkpoint)
 {
-    enum engine_tidy done;
-    uint64_t bytes;
+    struct engine_tidied done;
     pthread_mutex_unlock(&checkpoint->mutex);
-    int rc = checkpoint__tidy(checkpoint, &done, &bytes);
+    int rc = checkpoint__tidy(checkpoint, &done);
     if (rc == 0)
-        rc = checkpoint__pace(checkpoint, bytes);
+        rc = checkpoint__pace(checkpoint, done.bytes);
     if (rc != 0 && !load_relaxed(&checkpoint->stop)) {
         log_error("merging runs failed: %s", diag_message_for(rc));
         checkpoint->tidy_again_ns = now_ns(checkpoint) + RETRY_MAX_MS * NS_PER_MS;
     }
     pthread_mutex_lock(&checkpoint->mutex);
-    checkpoint->stats.merged_bytes += bytes;
-    checkpoint->stats.merges += rc == 0 && done == ENGINE_TIDY_CHANGED;
+    checkpoint->stats.merged_bytes += done.bytes;
+    checkpoint->stats.merges += rc == 0 && done.what == ENGINE_TIDY_CHANGED;
     checkpoint->stats.merges_failed += rc != 0;
-    if (done == ENGINE_TIDY_CHANGED)
+    if (done.what == ENGINE_TIDY_CHANGED)
         bodies_count(checkpoint);
 }
 

@@ -43,7 +43,8 @@ struct db_checkpoint_stats {
     uint64_t running_ns;    /* how long the present one has been running */
     uint64_t rows, bytes;   /* written by all since the start */
     uint64_t last_rows, last_bytes;
-    uint64_t merges, merges_failed, merged_bytes;
+    uint64_t merges, merges_failed;
+    uint64_t merged_bytes;      /* of rows, before compression */
     uint64_t files, file_bytes; /* of the bodies now */
     uint64_t live_bytes;        /* what of those is alive, by an estimate that is rather too low */
     uint64_t changes;           /* rows that have changed and wait for the next one */

@@ -285,30 +285,27 @@ int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64
 
 /* ---------------------------------------------------------------------------------------- tidying */
 
-static int store_tidy(struct checkpoint *checkpoint, struct store *store, enum engine_tidy *done,
-                      uint64_t *bytes)
+static int store_tidy(struct checkpoint *checkpoint, struct store *store,
+                      struct engine_tidied *done)
 {
     static const struct engine_snapshots none = {NULL, 0}; /* nobody reads a resident body */
     int rc = body_tidy(store->body, &none, TIDY_STEP_BYTES, done);
-    if (rc != 0)
-        return rc;
-    if (*done != ENGINE_TIDY)
-        *bytes = TIDY_STEP_BYTES;
-    return *done == ENGINE_TIDY_CHANGED ? checkpoint__manifest_store(checkpoint, 0, 0) : 0;
+    if (rc == 0 && done->what == ENGINE_TIDY_CHANGED)
+        rc = checkpoint__manifest_store(checkpoint, 0, 0);
+    return rc;
 }
 
-int checkpoint__tidy(struct checkpoint *checkpoint, enum engine_tidy *done, uint64_t *bytes)
+int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done)
 {
-    *done = ENGINE_TIDY;
-    *bytes = 0;
+    *done = (struct engine_tidied){ENGINE_TIDY, 0};
     if (checkpoint->tidy_at >= checkpoint->store_count) {
         checkpoint->tidy_at = 0;
         checkpoint->untidy = false;
         return 0;
     }
     struct store *store = checkpoint->stores[checkpoint->tidy_at];
-    int rc = load_relaxed(&store->dropped) ? 0 : store_tidy(checkpoint, store, done, bytes);
-    if (rc != 0 || *done == ENGINE_TIDY)
+    int rc = load_relaxed(&store->dropped) ? 0 : store_tidy(checkpoint, store, done);
+    if (rc != 0 || done->what == ENGINE_TIDY)
         checkpoint->tidy_at++;
     return rc;
 }

@@ -105,7 +105,7 @@ int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *by
 void checkpoint__collect(struct checkpoint *checkpoint);
 
 /* One step of tidying; clears `untidy` when there is nothing to do. */
-int checkpoint__tidy(struct checkpoint *checkpoint, enum engine_tidy *done, uint64_t *bytes);
+int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done);
 
 /* Lets go of stores that have been dropped. */
 void checkpoint__sweep(struct checkpoint *checkpoint);

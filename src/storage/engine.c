@@ -106,12 +106,12 @@ int engine_generic_compact(struct body *body, const struct engine_snapshots *sna
 }
 
 int engine_generic_tidy(struct body *body, const struct engine_snapshots *snapshots,
-                        uint64_t bytes_max, enum engine_tidy *out)
+                        uint64_t bytes_max, struct engine_tidied *out)
 {
     (void)body;
     (void)snapshots;
     (void)bytes_max;
-    *out = ENGINE_TIDY;
+    *out = (struct engine_tidied){ENGINE_TIDY, 0};
     return 0;
 }
 

@@ -108,6 +108,10 @@ enum engine_tidy {
     ENGINE_TIDY_WORKING, /* a part, more to come */
     ENGINE_TIDY_CHANGED  /* body_files gives other files than before */
 };
+struct engine_tidied {
+    enum engine_tidy what;
+    uint64_t bytes; /* of rows that were written */
+};
 
 struct engine_vtab {
     const char *name;
@@ -128,7 +132,7 @@ struct engine_vtab {
                  struct engine_key *keys, unsigned *count);
     int (*compact)(struct body *body, const struct engine_snapshots *snapshots);
     int (*tidy)(struct body *body, const struct engine_snapshots *snapshots, uint64_t bytes_max,
-                enum engine_tidy *out);
+                struct engine_tidied *out);
     int (*files)(struct body *body, int (*each)(const struct engine_file *file, void *arg),
                  void *arg);
     void (*settle)(struct body *body);
@@ -170,7 +174,7 @@ int engine_generic_compact(struct body *body, const struct engine_snapshots *sna
 
 /* For engines without ENGINE_DURABLE: nothing to do, no files. */
 int engine_generic_tidy(struct body *body, const struct engine_snapshots *snapshots,
-                        uint64_t bytes_max, enum engine_tidy *out);
+                        uint64_t bytes_max, struct engine_tidied *out);
 int engine_generic_files(struct body *body, int (*each)(const struct engine_file *file, void *arg),
                          void *arg);
 void engine_generic_settle(struct body *body);
@@ -256,7 +260,7 @@ static inline int body_compact(struct body *body, const struct engine_snapshots 
  * call of a piece of work. After an error that piece has been given up, and nothing is lost.
  */
 static inline int body_tidy(struct body *body, const struct engine_snapshots *snapshots,
-                            uint64_t bytes_max, enum engine_tidy *out)
+                            uint64_t bytes_max, struct engine_tidied *out)
 {
     return body->vtab->tidy(body, snapshots, bytes_max, out);
 }

@@ -74,7 +74,7 @@ void memory__merge_abandon(struct memory_body *body);
 uint64_t memory__live_bytes(const struct memory_list *list);
 
 int memory__tidy(struct body *body, const struct engine_snapshots *snapshots, uint64_t bytes_max,
-                 enum engine_tidy *out);
+                 struct engine_tidied *out);
 int memory__compact(struct body *body, const struct engine_snapshots *snapshots);
 int memory__get(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
                 struct arena *arena, struct engine_row *out);

@@ -184,41 +184,40 @@ static int merge_end(struct memory_body *body)
 }
 
 /* Rows of about bytes_max bytes. ERROR_END when all are written. */
-static int merge_rows(struct memory_merge *merge, uint64_t bytes_max)
+static int merge_rows(struct memory_merge *merge, uint64_t bytes_max, uint64_t *bytes)
 {
-    uint64_t bytes = 0;
     struct engine_row row;
     int rc = 0;
-    while (rc == 0 && bytes < bytes_max) {
+    while (rc == 0 && *bytes < bytes_max) {
         rc = run_merge_next(merge->merge, &row);
         if (rc == 0)
             rc = run_writer_add(merge->writer, &row);
-        bytes += rc == 0 ? row.key_size + row.size + sizeof row.ts : 0;
+        *bytes += rc == 0 ? row.key_size + row.size + sizeof row.ts : 0;
     }
     return rc;
 }
 
-static int merge_step(struct memory_body *body, uint64_t bytes_max, enum engine_tidy *out)
+static int merge_step(struct memory_body *body, uint64_t bytes_max, struct engine_tidied *out)
 {
-    int rc = merge_rows(body->merge, bytes_max);
-    *out = ENGINE_TIDY_WORKING;
+    *out = (struct engine_tidied){ENGINE_TIDY_WORKING, 0};
+    int rc = merge_rows(body->merge, bytes_max, &out->bytes);
     if (rc == 0)
         return 0;
     if (rc == ERROR_END) {
         rc = merge_end(body);
-        *out = ENGINE_TIDY_CHANGED;
+        out->what = ENGINE_TIDY_CHANGED;
     }
     memory__merge_abandon(body);
     return rc;
 }
 
 int memory__tidy(struct body *base, const struct engine_snapshots *snapshots, uint64_t bytes_max,
-                 enum engine_tidy *out)
+                 struct engine_tidied *out)
 {
     struct memory_body *body = (struct memory_body *)base;
     if (body->merge == NULL) {
         unsigned from = merge_choose(body->list);
-        *out = ENGINE_TIDY;
+        *out = (struct engine_tidied){ENGINE_TIDY, 0};
         if (from == body->list->count)
             return 0;
         int rc = merge_begin(body, from, snapshots);
@@ -232,7 +231,7 @@ int memory__tidy(struct body *base, const struct engine_snapshots *snapshots, ui
 int memory__compact(struct body *base, const struct engine_snapshots *snapshots)
 {
     struct memory_body *body = (struct memory_body *)base;
-    enum engine_tidy done;
+    struct engine_tidied done;
     memory__merge_abandon(body);
     if (body->list->count == 0)
         return 0;

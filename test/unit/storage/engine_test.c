@@ -230,7 +230,7 @@ static void absorb_and_read(const struct engine_vtab *engine, uint64_t seed)
         assert_int_equal(body_absorb(body, &source.base, clock, &snapshots), 0);
         if (random_below(&random, 4) == 0)
             assert_int_equal(body_compact(body, &snapshots), 0);
-        enum engine_tidy done;
+        struct engine_tidied done;
         assert_int_equal(body_tidy(body, &snapshots, random_below(&random, 500), &done), 0);
         assert_int_equal(body_verify(body), 0);
         struct body_view *view;

@@ -120,11 +120,11 @@ static int absorb(struct world *world)
 
 static int tidy_all(struct world *world)
 {
-    enum engine_tidy done;
+    struct engine_tidied done;
     int rc;
     do
         rc = body_tidy(world->body, &none, 1 << 20, &done);
-    while (rc == 0 && done != ENGINE_TIDY);
+    while (rc == 0 && done.what != ENGINE_TIDY);
     return rc;
 }
 
@@ -253,7 +253,7 @@ static void a_merge_goes_in_steps_and_more_is_absorbed_meanwhile(void **state)
 {
     (void)state;
     struct world *world = world_new(test_seed());
-    enum engine_tidy done;
+    struct engine_tidied done;
     unsigned steps = 0, absorbed = 0;
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned key = 0; key < KEYS_MAX; key++)
@@ -263,7 +263,7 @@ static void a_merge_goes_in_steps_and_more_is_absorbed_meanwhile(void **state)
     }
     for (;; steps++) {
         assert_int_equal(body_tidy(world->body, &none, 32 << 10, &done), 0);
-        if (done != ENGINE_TIDY_WORKING)
+        if (done.what != ENGINE_TIDY_WORKING)
             break;
         if (steps % 5 == 0) {
             set(world, (unsigned)random_below(&world->random, KEYS_MAX), absorbed++ % 3 != 0);
@@ -273,7 +273,7 @@ static void a_merge_goes_in_steps_and_more_is_absorbed_meanwhile(void **state)
                 body_settle(world->body);
         }
     }
-    assert_int_equal(done, ENGINE_TIDY_CHANGED);
+    assert_int_equal(done.what, ENGINE_TIDY_CHANGED);
     assert_true(steps > 10 && absorbed > 2);
     check(world);
     assert_int_equal(body_verify(world->body), 0);
