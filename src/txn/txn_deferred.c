@@ -83,7 +83,7 @@ static struct deferred *deferred_next(struct txn_system *system, uint64_t until)
         struct deferred_queue *queue = &system->deferred[i];
         pthread_mutex_lock(&queue->mutex);
         if (queue->first != NULL && queue->first->ts <= until && queue->first->ts < ts &&
-            !(oldest != NULL && MUTATION(DEFERRED_ANY_ORDER))) {
+            !(MUTATION(DEFERRED_ANY_ORDER) && oldest != NULL)) {
             oldest = queue;
             ts = queue->first->ts;
         }

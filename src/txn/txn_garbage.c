@@ -112,9 +112,8 @@ static bool needed(const struct garbage_points *points, uint64_t ts, uint64_t su
 {
     if (successor_ts > points->now)
         return true;
-    uint64_t durable = MUTATION(PRUNE_IGNORES_D) ? points->cut : points->durable;
-    uint64_t cut = MUTATION(PRUNE_IGNORES_CUT) ? points->durable : points->cut;
-    if (successor_ts > durable && ts <= cut)
+    if (successor_ts > (MUTATION(PRUNE_IGNORES_D) ? points->cut : points->durable) &&
+        ts <= (MUTATION(PRUNE_IGNORES_CUT) ? points->durable : points->cut))
         return true;
     unsigned n = snapshot_find(points, ts);
     return n < points->count && points->snapshots[n] < successor_ts;
@@ -153,9 +152,8 @@ static void version_drop(struct txn_worker *worker, struct head *head, struct ro
 static void chain_prune(struct txn_worker *worker, struct head *head, struct row *row,
                         const struct garbage_points *points, bool only_above_cut)
 {
-    bool other =
-        atomic_fetch_or_explicit(&row->state, ROW_PRUNING, memory_order_acquire) & ROW_PRUNING;
-    if (other && !MUTATION(CHAIN_PRUNED_TWICE))
+    if ((atomic_fetch_or_explicit(&row->state, ROW_PRUNING, memory_order_acquire) & ROW_PRUNING) &&
+        !MUTATION(CHAIN_PRUNED_TWICE))
         return;
     uint64_t successor_ts = 0;
     struct version *successor = newest_committed(row, &successor_ts);
@@ -262,8 +260,8 @@ static bool row_try_end(struct txn_worker *worker, struct head *head, struct row
                         const struct garbage_points *points)
 {
     struct row_end end = {load_acquire(&row->newest)};
-    uint32_t kept = MUTATION(TOMBSTONE_ENDS_EARLY) ? ROW_HELD : ROW_CHANGED | ROW_HELD;
-    if (load_seq_cst(&row->state) & kept)
+    if (load_seq_cst(&row->state) &
+        (MUTATION(TOMBSTONE_ENDS_EARLY) ? ROW_HELD : ROW_CHANGED | ROW_HELD))
         return false;
     if (end.last != NULL) {
         uint64_t ts = committed_ts(end.last);
