@@ -17,6 +17,7 @@
 #include "db/backup.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,8 @@ static int file_take(struct backing *backing, const struct engine_file *file)
     struct backup_entry entry = {.bytes = file->bytes};
     const struct backup_entry *known;
     strcpy(entry.name, file->name);
+    if (backing->options->stop != NULL && atomic_load(backing->options->stop))
+        return diag_set(ERROR_CANCELLED, "the backup was stopped");
     int rc = base_look(backing, file, &known);
     if (rc == 0 && known != NULL)
         entry = *known;

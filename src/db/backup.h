@@ -26,6 +26,8 @@ struct backup_options {
     struct io *base;         /* a backup that this one is made on top of; NULL: none */
     const char *base_folder; /* where that is, to be noted; absolute */
     struct db_progress progress;
+    const _Atomic bool
+        *stop; /* when true it ends with ERROR_CANCELLED before the next file; NULL */
 };
 
 struct backup_result {

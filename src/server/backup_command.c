@@ -109,7 +109,8 @@ static int backup_here(const struct backup_arguments *arguments)
     if (rc)
         return rc;
     char message[DIAG_MESSAGE_MAX];
-    rc = backup_folder(server_db(server), arguments->target, arguments->base, &progress, &result);
+    rc = backup_folder(server_db(server), arguments->target, arguments->base, &progress, NULL,
+                       &result);
     snprintf(message, sizeof message, "%s", diag_message_for(rc));
     int closed = server_close(server);
     if (rc)

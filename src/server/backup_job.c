@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 struct backup_job {
     struct db *db;
     const char *folder;
+    _Atomic bool stop;
     pthread_t thread;
     pthread_mutex_t mutex; /* guards the rest */
     bool begun;            /* there is a thread to be joined */
@@ -41,6 +43,7 @@ void backup_job_delete(struct backup_job *job)
 {
     if (!job)
         return;
+    atomic_store(&job->stop, true);
     if (job->begun)
         pthread_join(job->thread, NULL);
     pthread_mutex_destroy(&job->mutex);
@@ -48,9 +51,10 @@ void backup_job_delete(struct backup_job *job)
 }
 
 int backup_folder(struct db *db, const char *target, const char *base,
-                  const struct db_progress *progress, struct backup_result *result)
+                  const struct db_progress *progress, const _Atomic bool *stop,
+                  struct backup_result *result)
 {
-    struct backup_options options = {.progress = *progress};
+    struct backup_options options = {.progress = *progress, .stop = stop};
     char absolute[BACKUP_FOLDER_MAX + 1] = "";
     int rc = base ? folder_absolute(base, absolute, sizeof absolute) : 0;
     if (!rc && base)
@@ -87,8 +91,8 @@ static void *job_main(void *arg)
     const struct db_progress progress = {on_progress, job};
     struct backup_result result = {.k = 0};
     log_thread_name("backup");
-    int rc =
-        backup_folder(job->db, job->target, job->has_base ? job->base : NULL, &progress, &result);
+    int rc = backup_folder(job->db, job->target, job->has_base ? job->base : NULL, &progress,
+                           &job->stop, &result);
     if (rc)
         log_error("backup to %s failed: %s", job->target, diag_message_for(rc));
     else

@@ -14,7 +14,7 @@ struct backup_job;
 /* `folder` is the option backup_dir, "" when there is none; both outlive the job. ERROR_MEMORY. */
 int backup_job_new(struct db *db, const char *folder, struct backup_job **out);
 
-/* Waits for the one that is running. NULL is allowed. */
+/* Stops the one that is running, and waits until it has ended. NULL is allowed. */
 void backup_job_delete(struct backup_job *job);
 
 /*
@@ -28,8 +28,9 @@ int backup_job_start(struct backup_job *job, const char *target, const char *bas
 void backup_job_status(struct backup_job *job, struct service_backup *out);
 
 /* Makes a backup of an open database into a folder that appears when it is whole; blocks. `base`
- * may be NULL. */
+ * and `stop` (as in backup_options) may be NULL. */
 int backup_folder(struct db *db, const char *target, const char *base,
-                  const struct db_progress *progress, struct backup_result *result);
+                  const struct db_progress *progress, const _Atomic bool *stop,
+                  struct backup_result *result);
 
 #endif

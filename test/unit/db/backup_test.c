@@ -456,6 +456,29 @@ static void every_recorded_timestamp_can_be_gone_back_to(void **state)
     history_free();
 }
 
+/* Blocks have many commits here: a timestamp in the middle of one is as good as any. */
+static void a_timestamp_is_exact_to_the_commit(void **state)
+{
+    (void)state;
+    enum { COMMITS = 120, TRIED = 10 };
+    static struct moment all[COMMITS];
+    change(20);
+    back_up_to(FULL, NULL);
+    for (unsigned i = 0; i < COMMITS; i++) {
+        put((unsigned)random_below(&rng, ROWS), i);
+        all[i].ts = wal_clock(db_wal(f.db));
+        all[i].picture = picture(&f);
+    }
+    must(wal_wait_durable(db_wal(f.db), wal_clock(db_wal(f.db))));
+    for (unsigned i = 0; i < TRIED; i++) {
+        const struct moment *moment = &all[random_below(&rng, COMMITS)];
+        must(restore_to((unsigned[]){FULL}, 1, true, moment->ts, 0));
+        assert_restored(moment->picture);
+    }
+    for (unsigned i = 0; i < COMMITS; i++)
+        free(all[i].picture);
+}
+
 static void every_recorded_time_can_be_gone_back_to(void **state)
 {
     (void)state;
@@ -828,6 +851,7 @@ int main(void)
         TEST(nothing_is_overwritten),
         TEST(a_backup_under_writes_is_one_consistent_state),
         TEST(every_recorded_timestamp_can_be_gone_back_to),
+        TEST(a_timestamp_is_exact_to_the_commit),
         TEST(every_recorded_time_can_be_gone_back_to),
         TEST(an_incremental_backup_and_the_archive_reach_what_came_after_it),
         TEST(what_lies_behind_the_log_is_refused),

@@ -791,6 +791,59 @@ static void the_torn_end_of_a_log_is_no_loss(void **state)
     assert_memory_equal(now, expected, sizeof now);
 }
 
+/* What a start finds on the disk, as values by id. */
+static void recovered_read(unsigned *out)
+{
+    memset(out, 0, ROWS * sizeof *out);
+    for (unsigned id = 0; id < ROWS; id++) {
+        char key[32];
+        unsigned found_id;
+        snprintf(key, sizeof key, "[%u]", id);
+        const char *tuple = get_by(&f, NULL, "s", "pk", key);
+        if (tuple != NULL && sscanf(tuple, "[%u,%u", &found_id, &out[id]) != 2)
+            out[id] = UINT32_MAX;
+    }
+}
+
+/* Segments that were used again, dead blocks, blocks that were in flight: none of them counts. */
+static void after_a_power_cut_repairing_finds_what_a_start_finds(void **state)
+{
+    (void)state;
+    unsigned now[ROWS], expected[ROWS];
+    must(wal_wait_durable(db_wal(f.db), wal_clock(db_wal(f.db))));
+    for (unsigned round = 0; round < 12; round++) {
+        for (unsigned i = 0; i < 10; i++) {
+            put_some(1 + (unsigned)random_below(&rng, 30));
+            if (random_below(&rng, 3) == 0)
+                must(wal_wait_durable(db_wal(f.db), wal_clock(db_wal(f.db))));
+            if (random_below(&rng, 6) == 0)
+                must(db_checkpoint(f.db));
+        }
+        disk_cut(f.disk, random_next(&rng));
+        stop();
+        /* As the disk is, and as each of them finds it; a start changes it. */
+        must(repair(false));
+        assert_int_equal(repaired.losses, 0);
+        assert_true(repaired_read(now));
+        must(repair(true));
+        assert_int_equal(repaired.losses, 0);
+        unsigned past[ROWS];
+        assert_true(repaired_read(past));
+        must(check());
+        assert_int_equal(checked.damages, 0);
+        must(db_fixture_start(&f, false));
+        recovered_read(expected);
+        for (unsigned id = 0; id < ROWS; id++) {
+            if (now[id] == expected[id] && past[id] == expected[id])
+                continue;
+            stop();
+            fail_msg("row %u: %u was saved, %u past gaps; a start finds %u", id, now[id], past[id],
+                     expected[id]);
+        }
+    }
+    stop();
+}
+
 static void damage_in_the_definitions_of_spaces_does_not_keep_it_from_opening(void **state)
 {
     (void)state;
@@ -837,6 +890,7 @@ int main(void)
         TEST(a_damaged_header_of_a_segment_costs_nothing_but_is_told),
         TEST(a_missing_segment_is_a_gap),
         TEST(the_torn_end_of_a_log_is_no_loss),
+        TEST(after_a_power_cut_repairing_finds_what_a_start_finds),
         TEST(damage_in_the_definitions_of_spaces_does_not_keep_it_from_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
