@@ -83,11 +83,12 @@ int moment_parse(const char *text, uint64_t *ts, uint64_t *time_ns)
     const char *at = text + (*text == '@');
     uint64_t number;
     *ts = *time_ns = 0;
-    if (number_parse(&at, &number) && *text == '@' && number > 0 && number < INT64_MAX / NS) {
+    bool is_number = number_parse(&at, &number) && number > 0;
+    if (is_number && *text == '@' && number < INT64_MAX / NS) {
         *time_ns = number * NS + fraction_parse(&at);
         if (*at == 0)
             return 0;
-    } else if (*text != '@' && *at == 0 && number > 0 && isdigit((unsigned char)*text)) {
+    } else if (is_number && *text != '@' && *at == 0) {
         *ts = number;
         return 0;
     } else if (time_parse(text, time_ns)) {
