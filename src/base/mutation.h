@@ -29,6 +29,9 @@
     X(REPLY_FORGETS_TOMBSTONE, 9, "a reply does not wait for a tombstone that was met")            \
     X(REPLY_FORGETS_SCANNED, 9, "a reply does not wait for what a cursor has passed")              \
     X(REPLY_FORGETS_WINNER, 9, "the answer of a conflict does not wait for its winner")            \
+    X(REPLY_NOT_HELD, 9, "a connection sends its replies without waiting")                         \
+    X(READS_OLD_BEHIND_REPLY, 9, "a connection reads at V behind a reply of its own that waits")   \
+    X(WATCH_UNSEEN, 9, "EXEC does not look at what is watched")                                    \
     X(DEFERRED_EARLY, 10, "actions go out before their commit is durable")                         \
     X(DEFERRED_ANY_ORDER, 10, "actions go out worker by worker")                                   \
     X(DEFERRED_LATE, 10, "actions are queued when a cut may have passed their commit")             \

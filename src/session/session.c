@@ -23,6 +23,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
+
 static const char OUTCOME_UNKNOWN[] = "outcome unknown: the log failed before this was durable";
 
 /* ------------------------------------------------------------------------------------- life */
@@ -225,7 +227,8 @@ static struct session_mark *mark_add(struct session *session)
 void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id, bool silent)
 {
     bool waiting = session->mark_first < session->mark_count;
-    if (!waiting && (ts == 0 || ts <= wal_reply_ts(session->service->wal))) {
+    if (!waiting &&
+        (ts == 0 || ts <= wal_reply_ts(session->service->wal) || MUTATION(REPLY_NOT_HELD))) {
         session->out_free = session->out.size;
         return;
     }
@@ -253,7 +256,8 @@ void session__reply_end(struct session *session, uint64_t ts, uint64_t rpc_id, b
 bool session__reads_latest(struct session *session)
 {
     marks_release(session);
-    return session->mark_first < session->mark_count || session->watch_first != NULL;
+    return (session->mark_first < session->mark_count && !MUTATION(READS_OLD_BEHIND_REPLY)) ||
+           session->watch_first != NULL;
 }
 
 /* ------------------------------------------------------------------------------------ output */

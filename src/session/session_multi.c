@@ -15,6 +15,7 @@
  */
 #include "session/session_internal.h"
 
+#include "base/mutation.h"
 #include "redis/redis_value.h"
 
 /* ------------------------------------------------------------------------------------ the queue */
@@ -168,7 +169,7 @@ static int watch_check(struct session *session, struct txn *txn, uint64_t now_ms
         int rc = watch_look(session, txn, now_ms, &watch->name, &value);
         if (rc)
             return rc;
-        *changed |= txn_seen_ts(txn) > watch->snapshot_ts ||
+        *changed |= (txn_seen_ts(txn) > watch->snapshot_ts && !MUTATION(WATCH_UNSEEN)) ||
                     (watch->expire_ms && watch->expire_ms <= now_ms);
     }
     return 0;
