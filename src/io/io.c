@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "io/io_internal.h"
@@ -38,6 +39,22 @@ static int code_of(int error)
 int io__fail(int error, const char *call, const char *path)
 {
     return diag_set_errno(code_of(error), error, "%s %s", call, path);
+}
+
+/* One at a time, so that nobody succeeds between the failure of another and the note of it. */
+int io_sync_dir(struct io *io)
+{
+    unsigned turn = 0;
+    int rc;
+    while (atomic_exchange(&io->dir_busy, true))
+        spin_wait(&turn);
+    if (atomic_load(&io->dir_failed))
+        rc = diag_set(ERROR_IO, "fsync of the folder has failed before, and nobody knows which "
+                                "files have their names: no more are made until the next start");
+    else if ((rc = io->vtab->sync_dir(io)) != 0)
+        atomic_store(&io->dir_failed, true);
+    atomic_store(&io->dir_busy, false);
+    return rc;
 }
 
 static size_t piece(size_t size)

@@ -84,6 +84,7 @@ struct io {
     _Atomic(const char *) direct_variant;
     /* "io_uring" or "threads": what the last queue is made of. */
     _Atomic(const char *) queue_variant;
+    _Atomic bool dir_busy, dir_failed; /* of io_sync_dir; false at first */
 };
 
 struct io_file {
@@ -196,11 +197,10 @@ static inline int io_link(struct io *from, const char *path, struct io *to, cons
                                                               : ERROR_UNSUPPORTED;
 }
 
-/* Makes names durable: those made, replaced and removed before the call. */
-static inline int io_sync_dir(struct io *io)
-{
-    return io->vtab->sync_dir(io);
-}
+/* Makes names durable: those made, replaced and removed before the call. When it has failed once it
+ * fails for ever, for every thread: the system tells one of them that names may be lost, and what
+ * another then asks for would succeed and say nothing of its own. */
+int io_sync_dir(struct io *io);
 
 /* Calls `each` for every regular file, in no order. A nonzero result ends the walk and is returned.
  * `each` may unlink the file it is given. */

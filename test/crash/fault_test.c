@@ -307,7 +307,7 @@ static void go_on(struct life *life)
 {
     if (life->made)
         state_check(life);
-    bool may_write = !wal_failed(db_wal(life->f.db));
+    bool may_write = !wal_failed(db_wal(life->f.db)) && !atomic_load(&life->f.io->dir_failed);
     int rc = space_make(life, "left");
     if (rc == 0)
         rc = space_make(life, "right");

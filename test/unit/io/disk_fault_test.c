@@ -263,12 +263,33 @@ static void a_directory_can_be_made_to_fail_its_sync_for_good(void **state)
     struct disk *disk = disk_new(1);
     struct io *io = disk_io(disk);
     disk_fail_always(disk, DISK_SYNC_DIR, EIO);
-    for (int n = 0; n < 3; n++)
+    assert_int_equal(replace(io, 'a'), ERROR_IO);
+    assert_non_null(strstr(diag_message(), strerror(EIO)));
+    for (int n = 0; n < 2; n++)
         assert_int_equal(replace(io, 'a'), ERROR_IO);
     assert_int_equal(disk_call_count(disk, DISK_RENAME), 3);
-    assert_non_null(strstr(diag_message(), strerror(EIO)));
     disk_fail_always(disk, DISK_SYNC_DIR, 0);
+    io_delete(io);
+    io = disk_io(disk);
     assert_int_equal(replace(io, 'a'), 0);
+    io_delete(io);
+    disk_delete(disk);
+}
+
+/* Of every io, so that a thread does not rely on what another was told is lost. */
+static void a_directory_whose_sync_failed_once_fails_until_it_is_opened_again(void **state)
+{
+    (void)state;
+    struct disk *disk = disk_new(1);
+    struct io *io = disk_io(disk);
+    disk_fail_nth_of(disk, DISK_SYNC_DIR, 1, EIO);
+    assert_int_equal(io_sync_dir(io), ERROR_IO);
+    assert_int_equal(io_sync_dir(io), ERROR_IO);
+    assert_non_null(strstr(diag_message(), "has failed before"));
+    assert_int_equal(disk_call_count(disk, DISK_SYNC_DIR), 1);
+    io_delete(io);
+    io = disk_io(disk);
+    assert_int_equal(io_sync_dir(io), 0);
     io_delete(io);
     disk_delete(disk);
 }
@@ -381,6 +402,7 @@ int main(void)
         cmocka_unit_test(a_random_flip_is_one_bit_where_it_says),
         cmocka_unit_test(a_vanished_file_does_not_come_back),
         cmocka_unit_test(a_directory_can_be_made_to_fail_its_sync_for_good),
+        cmocka_unit_test(a_directory_whose_sync_failed_once_fails_until_it_is_opened_again),
         cmocka_unit_test(kinds_of_calls_fail_for_good_each_with_its_error),
         cmocka_unit_test(from_a_call_on_everything_fails_until_disarmed),
         cmocka_unit_test(a_full_disk_takes_what_fits_and_what_is_there_already),

@@ -256,11 +256,13 @@ static void after_a_failure_the_next_one_is_durable_all_the_same(void **state)
         disk_fail_nth(disk, n, 5 /* EIO */);
         int failed = store(io, 20, &replaced);
         disk_fail_nth(disk, 0, 0);
-        assert_int_equal(store(io, 30, &replaced), 0);
+        bool named = !atomic_load(&io->dir_failed); /* else there is no next one: see io_sync_dir */
+        assert_int_equal(store(io, 30, &replaced), named ? 0 : ERROR_IO);
         io_delete(io);
         disk_cut(disk, seed + n);
         io = disk_io(disk);
-        assert_int_equal(load(io), 30);
+        uint64_t found = load(io);
+        assert_true(named ? found == 30 : found == 10 || found == 20);
         io_delete(io);
         disk_delete(disk);
         if (failed == 0)
