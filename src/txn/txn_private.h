@@ -201,6 +201,7 @@ struct txn_range_read {
     struct txn_range range; /* the bound on the far side is moved to where the cursor stopped */
     struct txn_leaf_read *leaves;
     bool leaves_lost; /* they may have been freed while the transaction was parked */
+    bool parked;      /* the bounds are copies of our own */
     uint64_t visible_sum;
     uint64_t visible_count;
 };

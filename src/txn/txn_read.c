@@ -142,9 +142,11 @@ bool txn__reads_park(struct txn *txn)
         return false;
     txn->reads.count = 0;
     txn->depends.count = 0;
-    for (struct txn_range_read *range = txn->ranges; range != NULL; range = range->next) {
+    /* The newest come first: those behind one that was parked before were parked as well. */
+    for (struct txn_range_read *range = txn->ranges; range != NULL && !range->parked;
+         range = range->next) {
         range->leaves = NULL;
-        range->leaves_lost = true;
+        range->leaves_lost = range->parked = true;
         if (!txn__bound_keep(txn, &range->range.lower, range->range.lower_size) ||
             !txn__bound_keep(txn, &range->range.upper, range->range.upper_size))
             return false;
@@ -178,6 +180,14 @@ static const struct version *row_seen(struct txn *txn, const struct row *row, ui
     return txn__exists(seen) ? seen : NULL;
 }
 
+/* Nobody can change what is under a version of our own, and what was read of it before that was
+ * written is recorded: so looking at what we have written records nothing. */
+static bool is_own(const struct txn *txn, const struct version *version)
+{
+    return version != NULL && txn->descriptor != NULL &&
+           load_relaxed(&version->stamp) == txn__tag(txn->descriptor);
+}
+
 /* The row with this key, NULL when there is none. */
 static struct row *row_get(struct head *head, const void *key, size_t key_size)
 {
@@ -198,6 +208,10 @@ int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size
         return reads_are_recorded(txn) ? keyed_record(txn, head, key, key_size, 0) : 0;
     uint64_t stamp, committed;
     const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
+    if (is_own(txn, seen)) {
+        *out = txn__exists(seen) ? seen : NULL;
+        return 0;
+    }
     *out = row_seen(txn, row, txn->snapshot, seen, stamp, &committed);
     return txn__read_row(txn, head, row, committed);
 }
@@ -219,6 +233,10 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
         seen = again;
         again = txn__visible(row, STAMP_TAG - 1, own, true, &stamp);
     } while (again != seen && !MUTATION(LOOKED_ONCE));
+    if (is_own(txn, seen)) {
+        *out = txn__exists(seen) ? seen : NULL;
+        return 0;
+    }
     *out = row_seen(txn, row, STAMP_TAG - 1, seen, stamp, &committed);
     return row_record(txn, head, row, committed);
 }

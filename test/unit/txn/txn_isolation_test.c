@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "txn/txn_fixture.h"
+#include "txn/txn_private.h"
 
 static struct txn_fixture f;
 
@@ -319,6 +320,43 @@ static void own_writes_in_a_scanned_range_are_no_conflict(void **state)
     assert_int_equal(txn_commit(txn), 0);
 }
 
+static void looking_at_what_it_has_written_is_not_remembered(void **state)
+{
+    (void)state;
+    static const enum txn_level LEVELS[] = {TXN_SERIALIZABLE, TXN_READ_COMMITTED};
+    fixture_set(&f, 2, "a", "0");
+    for (unsigned n = 0; n < 2; n++) {
+        struct txn *txn = fixture_begin(&f, 0, LEVELS[n]);
+        assert_string_equal(fixture_get_for_update(&f, txn, "a"), "0");
+        assert_int_equal(fixture_put(&f, txn, "a", "1"), 0);
+        assert_string_equal(fixture_get_for_update(&f, txn, "a"), "1");
+        size_t count = txn__read_count(txn);
+        for (unsigned i = 0; i < 100; i++) {
+            assert_int_equal(fixture_put(&f, txn, "a", i % 2 ? "2" : "3"), 0);
+            assert_string_equal(fixture_get_for_update(&f, txn, "a"), i % 2 ? "2" : "3");
+            assert_string_equal(fixture_get(&f, txn, "a"), i % 2 ? "2" : "3");
+        }
+        assert_int_equal(fixture_delete(&f, txn, "a"), 0);
+        assert_null(fixture_get(&f, txn, "a"));
+        assert_int_equal(txn__read_count(txn), count);
+        txn_rollback(txn);
+    }
+}
+
+static void what_was_read_before_a_write_that_is_undone_is_validated(void **state)
+{
+    (void)state;
+    fixture_set(&f, 2, "a", "0");
+    struct txn *txn = fixture_begin(&f, 0, TXN_SERIALIZABLE);
+    struct txn_savepoint savepoint = txn_savepoint(txn);
+    assert_string_equal(fixture_get(&f, txn, "a"), "0");
+    assert_int_equal(fixture_put(&f, txn, "a", "1"), 0);
+    assert_string_equal(fixture_get(&f, txn, "a"), "1");
+    txn_rollback_to(txn, savepoint);
+    fixture_set(&f, 1, "a", "2");
+    assert_int_equal(commit_writing(txn), ERROR_CONFLICT);
+}
+
 static void an_uncommitted_insert_before_the_scan_that_commits_after_it_is_a_conflict(void **state)
 {
     (void)state;
@@ -439,6 +477,8 @@ int main(void)
         WITH_FIXTURE(phantoms_in_a_secondary_index_are_conflicts_too),
         WITH_FIXTURE(a_range_is_validated_after_its_bounds_have_gone),
         WITH_FIXTURE(own_writes_in_a_scanned_range_are_no_conflict),
+        WITH_FIXTURE(looking_at_what_it_has_written_is_not_remembered),
+        WITH_FIXTURE(what_was_read_before_a_write_that_is_undone_is_validated),
         WITH_FIXTURE(an_uncommitted_insert_before_the_scan_that_commits_after_it_is_a_conflict),
         WITH_FIXTURE(another_transaction_in_the_same_leaf_is_no_conflict),
         WITH_FIXTURE(different_keys_of_one_leaf_disturb_each_other_less_than_once_in_a_thousand),

@@ -106,6 +106,26 @@ static void what_was_read_before_parking_is_validated(void **state)
     }
 }
 
+static void ranges_are_copied_once_however_often_it_is_parked(void **state)
+{
+    (void)state;
+    fixture_set(&f, 1, "b", "1");
+    struct txn *txn = open_at(0, TXN_SERIALIZABLE, false);
+    size_t used_bytes = 0;
+    for (unsigned n = 0; n < 100; n++) {
+        if (n < 2)
+            assert_string_equal(fixture_scan(&f, txn, &f.primary, "a", "c", false, 9), "b");
+        txn_park(txn);
+        assert_int_equal(txn_resume(txn), 0);
+        if (n == 1)
+            used_bytes = txn_arena(txn)->used_bytes;
+    }
+    assert_int_equal(txn_arena(txn)->used_bytes, used_bytes);
+    fixture_set(&f, 1, "bb", "1");
+    assert_int_equal(fixture_put(&f, txn, "z", "1"), 0);
+    assert_int_equal(txn_commit(txn), ERROR_CONFLICT);
+}
+
 static void a_row_that_ends_while_a_reader_of_it_is_parked_may_go(void **state)
 {
     (void)state;
@@ -591,6 +611,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_worker_runs_others_while_one_is_parked),
         TEST(what_was_read_before_parking_is_validated),
+        TEST(ranges_are_copied_once_however_often_it_is_parked),
         TEST(a_row_that_ends_while_a_reader_of_it_is_parked_may_go),
         TEST(read_committed_sees_what_is_committed_between_its_statements),
         TEST(read_uncommitted_sees_what_others_have_not_committed),
