@@ -41,6 +41,12 @@ static const char *ask(struct client *client, const char *format, ...)
     return session_fixture_text(&client->fixture, client->session, "%s", line);
 }
 
+static void check(struct client *client, bool right, const char *what, const char *reply)
+{
+    if (!right && client->wrong++ < 3)
+        fprintf(stderr, "client %u: %s was answered\n%s\n", client->number, what, reply);
+}
+
 /* Reads all accounts in one command; false when the sum is not what it must be. */
 static bool sum_right(struct client *client)
 {
@@ -48,14 +54,15 @@ static bool sum_right(struct client *client)
     long sum = 0;
     for (unsigned n = 0; n < ACCOUNTS; n++)
         sprintf(keys + strlen(keys), " acc%u", n);
-    const char *at = ask(client, "mget%s", keys);
+    const char *reply = ask(client, "mget%s", keys), *at = reply;
     for (unsigned n = 0; n < ACCOUNTS; n++) {
         at = strchr(at, '$');
         at = at ? strchr(at, '\n') : NULL;
         if (!at)
-            return false;
+            break;
         sum += strtol(at + 1, NULL, 10);
     }
+    check(client, sum == ACCOUNTS * BALANCE, keys, reply);
     return sum == ACCOUNTS * BALANCE;
 }
 
@@ -70,7 +77,7 @@ static void transfer(struct client *client, unsigned from, unsigned to, bool wat
     else if (exec && watched && strcmp(exec, "*-1\r\n") == 0)
         client->refused++;
     else
-        client->wrong++;
+        check(client, false, "a transfer", reply);
 }
 
 static void *client_run(void *arg)
@@ -81,9 +88,10 @@ static void *client_run(void *arg)
     for (unsigned round = 0; round < ROUNDS; round++) {
         unsigned from = (unsigned)random_below(&random, ACCOUNTS),
                  to = (from + 1 + (unsigned)random_below(&random, ACCOUNTS - 1)) % ACCOUNTS;
-        client->wrong += ask(client, "incr hits")[0] != ':';
+        const char *reply = ask(client, "incr hits");
+        check(client, reply[0] == ':', "incr", reply);
         transfer(client, from, to, round % 3 == 0);
-        client->wrong += !sum_right(client);
+        sum_right(client);
         if (round % 10 == 0)
             ask(client, "client setname n%u\r\nclient list\r\ninfo all", round);
         if (round % 25 == 0) {
