@@ -71,6 +71,7 @@
     X(NOT_LISTED_AGAIN, 19, "a row with versions above K is not listed again")                     \
     X(LISTED_LATE, 19, "changed rows are listed when a cut may have passed their commit")          \
     X(CATALOG_NOT_CHECKED, 21, "the catalog rows are not checked at the commit")                   \
+    X(INCARNATION_IGNORED, 21, "replay does not look at incarnations")                             \
     X(CONFLICT_DOES_NOT_DOOM, 22, "a conflict does not doom its transaction")                      \
     X(WAIT_FORGOTTEN, 23, "a transaction that must wait may commit")                               \
     X(LOCKS_DROPPED_TO_WAIT, 23, "who waits lets go of the locks it has")                          \
@@ -81,6 +82,8 @@
     X(GATE_UNSEEN, 24, "a new writer does not look at the gate")                                   \
     X(GATE_CLOSED_AT_ONCE, 24, "who closes the gate does not wait for running writers")            \
     X(RESUMED_BEFORE_GATE, 24, "who goes on stops counting as parked before it passes the gate")   \
+    X(GATE_NEVER, 24, "who has lost several times is not let into the gate")                       \
+    X(AGE_FORGOTTEN, 24, "who has lost is as young as ever when it is run again")                  \
     X(SEVERAL_ROWS_WEAKLY, 25, "a command on several rows runs at read committed")                 \
     X(NOW_TAKEN_TWICE, 27, "each command of a script takes its own time")
 

@@ -18,6 +18,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "codec/mp.h"
 #include "db/checkpoint_private.h"
 #include "db/db_replay.h"
@@ -30,7 +31,8 @@ static struct store **store_bucket(struct db *db, uint32_t id)
 struct store *db__store_find(struct db *db, uint32_t id, uint32_t incarnation)
 {
     for (struct store *store = *store_bucket(db, id); store != NULL; store = store->next)
-        if (store->head.id == id && store->head.incarnation == incarnation)
+        if (store->head.id == id &&
+            (store->head.incarnation == incarnation || MUTATION(INCARNATION_IGNORED)))
             return store;
     return NULL;
 }

@@ -142,7 +142,8 @@ struct lock_owner *txn_owner_detach(struct txn_worker *worker)
 /* One that has lost is run again: its owner keeps its age, and while it waits its locks as well. */
 static bool runs_again(const struct txn *txn)
 {
-    return txn->stop == ERROR_CONFLICT || txn->stop == ERROR_DEADLOCK || txn->stop == ERROR_WAIT;
+    return !MUTATION(AGE_FORGOTTEN) &&
+           (txn->stop == ERROR_CONFLICT || txn->stop == ERROR_DEADLOCK || txn->stop == ERROR_WAIT);
 }
 
 void txn__locks_end(struct txn *txn)

@@ -173,8 +173,8 @@ static const struct version *row_seen(struct txn *txn, const struct row *row, ui
     const struct version *committed = seen;
     if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
         committed = txn__visible(row, ts, txn->descriptor, false, &stamp);
-    if (seen != NULL &&
-        !(txn__exists(seen) ? MUTATION(REPLY_FORGETS_ROW) : MUTATION(REPLY_FORGETS_TOMBSTONE)))
+    if (seen != NULL && !(MUTATION(REPLY_FORGETS_ROW) && txn__exists(seen)) &&
+        !(MUTATION(REPLY_FORGETS_TOMBSTONE) && !txn__exists(seen)))
         txn__saw(txn, stamp);
     *committed_ts = txn__exists(committed) ? stamp : 0;
     return txn__exists(seen) ? seen : NULL;

@@ -18,7 +18,7 @@ enum { BACKOFF_BASE_NS = 2000, BACKOFF_SPIN_NS = 20000 };
 void txn_backoff(struct txn_worker *worker, unsigned losses, struct txn_options *options)
 {
     txn__count(&worker->counters->retries);
-    if (losses >= TXN_LOSSES_MAX) {
+    if (losses >= TXN_LOSSES_MAX && !MUTATION(GATE_NEVER)) {
         options->exclusive = true;
         return;
     }

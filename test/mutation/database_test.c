@@ -74,6 +74,22 @@ static const char *a_row_written_under_an_old_catalog_is_missing_in_no_index(voi
     return NULL;
 }
 
+static const char *what_was_truncated_does_not_come_back(void)
+{
+    enum mutation of_replay = mutation_active;
+    mutation_active = MUTATION_NONE;
+    open_space();
+    assert_int_equal(insert(&f, NULL, "s", "[1, \"x\"]"), 0);
+    assert_int_equal(truncate_space(&f, "s"), 0);
+    assert_int_equal(insert(&f, NULL, "s", "[2, \"y\"]"), 0);
+    mutation_active = of_replay;
+    db_fixture_reopen(&f);
+    SCENE_EXPECT(get_by(&f, NULL, "s", "pk", "[1]") == NULL, "a truncated row has come back");
+    assert_non_null(get_by(&f, NULL, "s", "pk", "[2]"));
+    db_fixture_close(&f);
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------ rule 25 */
 
 static struct lua_fixture lua;
@@ -147,6 +163,7 @@ int main(int argc, char **argv)
     static const struct scene scenes[] = {
         SCENE(an_entry_is_not_swept_before_its_new_version_is_there, ENTRY_FIRST),
         SCENE(a_row_written_under_an_old_catalog_is_missing_in_no_index, CATALOG_NOT_CHECKED),
+        SCENE(what_was_truncated_does_not_come_back, INCARNATION_IGNORED),
         SCENE(a_command_on_several_rows_overwrites_nothing_that_it_has_not_seen,
               SEVERAL_ROWS_WEAKLY),
         SCENE(a_key_does_not_expire_between_two_commands_of_a_script, NOW_TAKEN_TWICE),

@@ -264,6 +264,52 @@ static const char *who_waits_at_the_gate_can_be_taken_out_of_its_owners_way(void
     return NULL;
 }
 
+/* Another gets its write in each time that it can. */
+static int loses_if_it_can(struct txn *txn, void *arg)
+{
+    unsigned *runs = arg;
+    if (++*runs > 2 * TXN_LOSSES_MAX)
+        scene_found("one loses for ever");
+    fixture_get(&f, txn, "n");
+    if (load_seq_cst(&f.system->gate) == 0)
+        fixture_set(&f, 1, "n", "other");
+    return fixture_put(&f, txn, "n", "mine");
+}
+
+static const char *who_loses_again_and_again_is_let_into_the_gate(void)
+{
+    unsigned runs = 0;
+    struct txn_options options = {.level = TXN_SERIALIZABLE};
+    fixture_open(&f, 2);
+    assert_int_equal(txn_run(f.workers[0], &options, loses_if_it_can, &runs), 0);
+    assert_int_equal(runs, TXN_LOSSES_MAX + 1);
+    fixture_close(&f);
+    return NULL;
+}
+
+static const char *who_has_lost_does_not_lose_to_a_younger_one(void)
+{
+    fixture_open(&f, 2);
+    struct txn *old = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(lock_row(old, "a", TXN_LOCK_EXCLUSIVE), 0);
+    txn_doom(old);
+    txn_rollback(old);
+    struct txn *young = open_on(1, TXN_SNAPSHOT);
+    assert_int_equal(lock_row(young, "b", TXN_LOCK_EXCLUSIVE), 0);
+    txn_park(young);
+    old = fixture_begin(&f, 0, TXN_SNAPSHOT); /* run again */
+    assert_int_equal(lock_row(old, "a", TXN_LOCK_EXCLUSIVE), 0);
+    assert_int_equal(lock_row(old, "b", TXN_LOCK_EXCLUSIVE), ERROR_WAIT);
+    txn_rollback(old);
+    assert_int_equal(txn_resume(young), 0);
+    int rc = lock_row(young, "a", TXN_LOCK_EXCLUSIVE);
+    SCENE_EXPECT(rc == ERROR_DEADLOCK, "of two that wait for each other the older one loses");
+    txn_rollback(young);
+    lock_owner_delete(txn_owner_detach(f.workers[0]));
+    fixture_close(&f);
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------ rule 19 */
 
 static struct txn_changes listed;
@@ -351,6 +397,8 @@ int main(int argc, char **argv)
         SCENE(nobody_disturbs_who_owns_the_gate, GATE_UNSEEN),
         SCENE(who_closes_the_gate_waits_for_those_who_run, GATE_CLOSED_AT_ONCE),
         SCENE(who_waits_at_the_gate_can_be_taken_out_of_its_owners_way, RESUMED_BEFORE_GATE),
+        SCENE(who_loses_again_and_again_is_let_into_the_gate, GATE_NEVER),
+        SCENE(who_has_lost_does_not_lose_to_a_younger_one, AGE_FORGOTTEN),
         SCENE(a_tombstone_lasts_until_a_run_has_it, TOMBSTONE_ENDS_EARLY),
         SCENE(what_changed_above_k_is_in_the_next_run, NOT_LISTED_AGAIN),
         SCENE(what_is_durable_is_listed, LISTED_LATE),
