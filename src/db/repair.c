@@ -25,6 +25,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/crc32c.h"
 #include "codec/mp.h"
 #include "db/catalog.h"
 #include "db/checkpoint.h"
@@ -69,7 +70,9 @@ struct repairing {
     const char *file; /* that is being read */
     const struct run_info *info;
     uint64_t gaps, rows; /* of this run */
-    bool telling;        /* the first time */
+    uint64_t *told;      /* places that were told */
+    size_t told_count, told_capacity;
+    bool telling; /* the first time */
 
     wal_replay_fn each;
     void *each_arg;
@@ -95,9 +98,22 @@ static int grow(void **items, size_t count, size_t *capacity, size_t size)
     return 0;
 }
 
+/* Each is told once, though everything is read twice: the second time a disk may fail elsewhere. */
+static bool told_before(struct repairing *repairing, const char *file, uint64_t offset)
+{
+    uint64_t place = (uint64_t)crc32c(0, file, strlen(file)) << 32 ^ offset;
+    for (size_t i = 0; i < repairing->told_count; i++)
+        if (repairing->told[i] == place)
+            return true;
+    if (grow((void **)&repairing->told, repairing->told_count, &repairing->told_capacity,
+             sizeof *repairing->told) == 0)
+        repairing->told[repairing->told_count++] = place;
+    return false;
+}
+
 static void tell(struct repairing *repairing, const struct repair_loss *loss)
 {
-    if (!repairing->telling)
+    if (told_before(repairing, loss->file, loss->offset))
         return;
     repairing->report->losses++;
     if (repairing->options->lost != NULL)
@@ -619,6 +635,7 @@ int db_repair(const struct repair_options *options, struct repair_report *report
     rc = repair(&repairing);
     manifest_destroy(&repairing.manifest);
     free(repairing.runs);
+    free(repairing.told);
     free(repairing.definitions);
     free(repairing.tallies);
     free(repairing.record);

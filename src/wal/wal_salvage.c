@@ -26,7 +26,7 @@
 
 enum { WINDOW_BYTES = 256 * WAL_ALIGN };
 
-static const char MISSING[] = "blocks are missing";
+static const char MISSING[] = "blocks are missing", UNREADABLE[] = "it cannot be read";
 
 struct file {
     uint64_t number, size;
@@ -114,9 +114,9 @@ static int header_load(struct salvage *salvage, size_t index, struct io_file *io
 {
     struct file *file = &salvage->files[index];
     int64_t got = io_read(io_file, salvage->window, WAL_ALIGN, 0);
-    if (got < 0)
+    if (got == ERROR_MEMORY)
         return (int)got;
-    file->check = "segment header is missing";
+    file->check = got < 0 ? UNREADABLE : "segment header is missing";
     int rc = got < WAL_ALIGN
                  ? ERROR_CORRUPT
                  : wal_segment_header_decode(salvage->window, &file->header, &file->check);
@@ -154,7 +154,7 @@ static int headers_load(struct salvage *salvage)
 /* ---------------------------------------------------------------------------------- the blocks */
 
 static int memory_read(struct salvage *salvage, struct io_file *file, uint64_t offset,
-                       uint64_t bytes, bool *whole)
+                       uint64_t bytes, bool *whole, bool *unreadable)
 {
     if (salvage->memory_bytes < bytes) {
         free(salvage->memory);
@@ -166,6 +166,7 @@ static int memory_read(struct salvage *salvage, struct io_file *file, uint64_t o
     }
     int64_t got = io_read(file, salvage->memory, bytes, offset);
     *whole = got >= 0 && (uint64_t)got == bytes;
+    *unreadable = got < 0;
     return got == ERROR_MEMORY ? (int)got : 0;
 }
 
@@ -196,11 +197,15 @@ static int block_try(struct salvage *salvage, size_t index, struct io_file *io_f
 {
     struct wal_block_header header;
     uint64_t size = salvage->files[index].size;
-    bool whole;
+    bool whole, unreadable;
     *bytes = WAL_ALIGN;
     if (offset > size || !wal_block_header_peek(page, size - offset, &header))
         return 0;
-    int rc = memory_read(salvage, io_file, offset, header.block_bytes, &whole);
+    int rc = memory_read(salvage, io_file, offset, header.block_bytes, &whole, &unreadable);
+    if (rc == 0 && unreadable)
+        tell(salvage, (struct wal_loss){.segment = salvage->files[index].number,
+                                        .offset = offset,
+                                        .check = UNREADABLE});
     if (rc != 0 || !whole || !headers_right(salvage, index, &header))
         return rc;
     struct block block = {.file = index,
@@ -225,6 +230,13 @@ static int block_try(struct salvage *salvage, size_t index, struct io_file *io_f
     return 0;
 }
 
+/* Reads a window, or only its first page if not all of it can be read. */
+static int64_t window_read(struct salvage *salvage, struct io_file *file, uint64_t at)
+{
+    int64_t got = io_read(file, salvage->window, WINDOW_BYTES, at);
+    return got < 0 ? io_read(file, salvage->window, WAL_ALIGN, at) : got;
+}
+
 static int file_scan(struct salvage *salvage, size_t index)
 {
     static const uint64_t magic = WAL_BLOCK_MAGIC;
@@ -232,10 +244,16 @@ static int file_scan(struct salvage *salvage, size_t index)
     int rc = file_open(salvage, index, &file);
     if (rc != 0)
         return rc;
+    bool told = false; /* of the part that cannot be read */
     for (uint64_t at = WAL_ALIGN; rc == 0 && at < salvage->files[index].size;) {
-        int64_t got = io_read(file, salvage->window, WINDOW_BYTES, at);
+        int64_t got = window_read(salvage, file, at);
         uint64_t passed = 0, step = WAL_ALIGN;
-        if (got < WAL_ALIGN) /* the end, or a part that cannot be read */
+        if (got < 0 && !told)
+            tell(salvage, (struct wal_loss){.segment = salvage->files[index].number,
+                                            .offset = at,
+                                            .check = UNREADABLE});
+        told = got < 0;
+        if (got < WAL_ALIGN) /* the end, or a page that cannot be read */
             got = passed = WAL_ALIGN;
         for (; rc == 0 && passed + WAL_ALIGN <= (uint64_t)got; passed += step) {
             const unsigned char *page = salvage->window + passed;
@@ -278,12 +296,12 @@ static int block_use(struct salvage *salvage, const struct block *block)
     if (salvage->options->each == NULL)
         return 0;
     struct io_file *file;
-    bool whole = false;
+    bool whole = false, unreadable;
     const char *check = "block has changed";
     int rc = file_open(salvage, block->file, &file);
     if (rc != 0)
         return rc;
-    rc = memory_read(salvage, file, block->offset, block->bytes, &whole);
+    rc = memory_read(salvage, file, block->offset, block->bytes, &whole, &unreadable);
     io_close(file);
     if (rc == 0 && whole)
         rc = wal_block_body_check(salvage->memory, &salvage->unpacked, &salvage->records, &check);

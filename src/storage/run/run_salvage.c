@@ -17,7 +17,7 @@
 #include "base/error.h"
 #include "storage/run/run_internal.h"
 
-enum { WINDOW_BYTES = 1 << 20 };
+enum { WINDOW_BYTES = 1 << 20, PAGE_BYTES = 4096 };
 
 struct run_salvage {
     struct run *run; /* only what the header says, and the footer if it can be read */
@@ -27,6 +27,7 @@ struct run_salvage {
     uint64_t gap_at; /* where the gap began that has not been told yet */
     const char *gap_check;
     bool ended;
+    bool unreadable; /* the last window */
     struct run_buffers buffers;
     struct run_block_iter block;
     struct run_extent extent; /* of the block */
@@ -138,12 +139,17 @@ const struct run_info *run_salvage_info(const struct run_salvage *salvage)
 /* ----------------------------------------------------------------------------------------- frames
  */
 
-/* The header of a frame at `at`, from the window; false when the file ends before. */
+/* The header of a frame at `at`, from the window; false when the file ends before, or cannot be
+ * read. Where not all of a window can be read, as much as the header. */
 static bool frame_peek(struct run_salvage *salvage, uint64_t at, struct run_frame *out)
 {
+    struct io_file *file = salvage->run->file;
     if (at < salvage->window_at ||
         at + RUN_FRAME_BYTES > salvage->window_at + salvage->window_size) {
-        int64_t got = io_read(salvage->run->file, salvage->window, WINDOW_BYTES, at);
+        int64_t got = io_read(file, salvage->window, WINDOW_BYTES, at);
+        if (got < 0)
+            got = io_read(file, salvage->window, RUN_FRAME_BYTES, at);
+        salvage->unreadable = got < 0;
         salvage->window_at = at;
         salvage->window_size = got < 0 ? 0 : (size_t)got;
     }
@@ -228,10 +234,12 @@ static int block_next(struct run_salvage *salvage)
     enum run_frame_kind kind = RUN_FRAME_ROWS;
     const char *check;
     int rc = ERROR_CORRUPT;
-    for (; rc == ERROR_CORRUPT && salvage->at < end; salvage->at += rc == ERROR_CORRUPT) {
+    while (rc == ERROR_CORRUPT && salvage->at < end) {
         rc = frame_try(salvage, salvage->at, &kind, &check);
-        if (rc == ERROR_CORRUPT)
-            gap_begin(salvage, salvage->at, check);
+        if (rc != ERROR_CORRUPT)
+            break;
+        gap_begin(salvage, salvage->at, salvage->unreadable ? "it cannot be read" : check);
+        salvage->at += salvage->unreadable ? PAGE_BYTES - salvage->at % PAGE_BYTES : 1;
     }
     if (rc == ERROR_MEMORY)
         return rc;
