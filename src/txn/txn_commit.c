@@ -10,7 +10,8 @@
  *         wait or fail
  *      3. state = preparing, without a timestamp (before the clock is advanced, so that a reader
  *         never misses it)
- *      4. wal_begin, timestamp T from the clock, state = preparing at T
+ *      4. everything from the snapshot on counts as needed until 5 is over; wal_begin, timestamp T
+ *         from the clock, state = preparing at T
  *      5. validation at T; when it fails: state = aborted, nothing was logged, undo
  *      6. append to the log buffer; state = committed at T: this one store makes all versions
  *         visible; list the rows for the next checkpoint and queue the deferred actions, so that

@@ -8,7 +8,8 @@
  * all that begin from now on. So with `now` read from the clock, then a fence, then "no cut is
  * being taken" and the last cut's C, then D, then the slots, a version may go when b <= now and
  *   - it lies outside of [D, last cut]: b <= D, or a > last cut, and
- *   - no registered snapshot is in [a, b), nor may one that is just starting be.
+ *   - no registered snapshot is in [a, b), nor may one that is just starting be, nor the timestamp of
+ *     a commit that is validating, whose slot says *starting* as well (txn_commit.c).
  * The newest committed version of a row always stays (txn_write.c relies on it).
  *
  * Two queues. A commit puts the row into its worker's queue of changed rows, once: whoever sets

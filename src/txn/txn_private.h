@@ -54,7 +54,8 @@ struct txn_descriptor {
 
 /*
  * What other threads see of a worker. `snapshot` is SNAPSHOT_NONE, or a timestamp at most as large
- * as the one read at; with SNAPSHOT_STARTING set, every timestamp from there on counts as needed.
+ * as the one read at; with SNAPSHOT_STARTING set, every timestamp from there on counts as needed:
+ * while it is taken, and while a commit validates.
  * `writing` is 1 while a transaction that may write runs.
  */
 #define SNAPSHOT_NONE     UINT64_MAX
