@@ -577,6 +577,40 @@ static void a_missing_segment_is_named_and_what_lies_before_it_is_reached(void *
     history_free();
 }
 
+static void a_restored_database_does_not_get_into_the_archive_it_came_from(void **state)
+{
+    (void)state;
+    change(20);
+    back_up_to(FULL, NULL);
+    history_make();
+    must(restore_to((unsigned[]){FULL}, 1, true, moments[MOMENTS / 2].ts, 0));
+    struct db_fixture restored = {.disk = disks[TARGET],
+                                  .clock = &clock_of_test.base,
+                                  .log_archive = dir(ARCHIVE),
+                                  .log_segment_bytes = SEGMENT_BYTES};
+    char failure[256];
+    struct wal_stats stats;
+    must(db_fixture_start(&restored, false));
+    for (unsigned i = 0; i < 200; i++) {
+        char tuple[700];
+        snprintf(tuple, sizeof tuple, "[%u, 1, \"%*u\"]", i, 600, i);
+        must(replace(&restored, NULL, "s", tuple));
+    }
+    int rc = db_checkpoint(restored.db);
+    wal_release_wait(db_wal(restored.db));
+    wal_stats_get(db_wal(restored.db), &stats);
+    wal_archive_failure(db_wal(restored.db), failure, sizeof failure);
+    db_fixture_stop(&restored);
+    must(rc);
+    assert_int_equal(stats.archived, 0);
+    assert_true(stats.archive_failures > 0);
+    assert_non_null(strstr(failure, "of another log"));
+    /* Of the old history everything is there still. */
+    must(restore_to((unsigned[]){FULL}, 1, true, 0, 0));
+    assert_restored(moments[MOMENTS - 1].picture);
+    history_free();
+}
+
 static void the_archive_of_another_database_is_told_apart(void **state)
 {
     (void)state;
@@ -856,6 +890,7 @@ int main(void)
         TEST(an_incremental_backup_and_the_archive_reach_what_came_after_it),
         TEST(what_lies_behind_the_log_is_refused),
         TEST(a_missing_segment_is_named_and_what_lies_before_it_is_reached),
+        TEST(a_restored_database_does_not_get_into_the_archive_it_came_from),
         TEST(the_archive_of_another_database_is_told_apart),
         TEST(damage_in_any_file_is_found_before_anything_is_written),
         TEST(a_file_that_is_missing_or_cut_is_found),
