@@ -6,8 +6,9 @@
  *   1. The description of the backup; for each file it names the folder of the chain that has it,
  *      and whether size and checksum are right.
  *   2. The log: the segments from the one at which the backup's manifest says it goes on, without a
- *      gap, from archive and log folder together (io_readonly). It is read once to find damage, how
- *      far it goes, and the largest timestamp in it.
+ *      gap, from archive and log folder together (io_readonly). A number that a killed server has
+ *      left unused is none. It is read once to find damage, how far it goes, and the largest
+ *      timestamp in it.
  *   3. Runs and manifest are copied; a log without records is made that starts above that
  *      timestamp; the database is opened on them, and what the log has above K is replayed on top.
  *   4. A checkpoint.
@@ -235,8 +236,29 @@ static bool segment_shows(const char *name, void *arg)
            number < restoring->behind_segment;
 }
 
-/* Finds the segments that follow one another from the first that is needed, and what is missing
- * behind them. */
+/* How far the segments that are there follow one another, and what is missing behind that. */
+static int segments_follow(struct restoring *restoring)
+{
+    uint64_t last = restoring->first_segment - 1;
+    int rc = 0;
+    restoring->behind_segment = UINT64_MAX; /* all are shown */
+    for (size_t i = 0; i < restoring->number_count; i++) {
+        uint64_t number = restoring->numbers[i];
+        bool follows = number <= last + 1;
+        if (!follows && last >= restoring->first_segment)
+            rc = wal_file_follows(restoring->segments, number, last, &follows);
+        if (!follows) {
+            restoring->gap_from = last + 1;
+            restoring->gap_through = number - 1;
+            break;
+        }
+        last = number;
+    }
+    restoring->behind_segment = last + 1;
+    return rc;
+}
+
+/* Finds the segments from the first that is needed. */
 static int segments_find(struct restoring *restoring)
 {
     const struct restore_options *options = restoring->options;
@@ -253,18 +275,14 @@ static int segments_find(struct restoring *restoring)
     if (rc != 0 || restoring->number_count == 0)
         return rc;
     qsort(restoring->numbers, restoring->number_count, sizeof *restoring->numbers, by_number);
-    for (size_t i = 0; i < restoring->number_count; i++) {
-        uint64_t number = restoring->numbers[i];
-        if (number > restoring->behind_segment) {
-            restoring->gap_from = restoring->behind_segment;
-            restoring->gap_through = number - 1;
-            break;
-        }
-        restoring->behind_segment = number + 1;
+    rc = io_readonly_new(dirs, count, segment_shows, restoring, &restoring->segments);
+    if (rc == 0)
+        rc = segments_follow(restoring);
+    if (rc == 0 && restoring->behind_segment == restoring->first_segment) {
+        io_delete(restoring->segments);
+        restoring->segments = NULL;
     }
-    if (restoring->behind_segment == restoring->first_segment)
-        return 0;
-    return io_readonly_new(dirs, count, segment_shows, restoring, &restoring->segments);
+    return rc;
 }
 
 /* The first segment has to be the one that the backup goes on with, and not another database's. */
@@ -498,7 +516,7 @@ int db_restore(const struct restore_options *options, struct restore_report *rep
         rc = manifest_verify(restoring);
     if (rc == 0)
         rc = log_verify(restoring);
-    if (rc == 0)
+    if (rc == 0 && options->target != NULL)
         rc = target_make(restoring);
     if (restoring->segments != NULL)
         io_delete(restoring->segments);

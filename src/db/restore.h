@@ -26,7 +26,7 @@ struct restore_options {
     const struct restore_folder *chain; /* the backup, then those it was made on top of, in any
                                            order; more than are needed do no harm */
     unsigned chain_count;
-    struct io *target;  /* an empty directory */
+    struct io *target;  /* an empty directory; NULL: all is verified, and nothing made */
     struct io *archive; /* of finished segments; NULL: none */
     struct io *log;     /* of segments that were not archived yet: the lost server's own; NULL */
     /* Commits up to this timestamp, or in blocks of the log that were cut at this time (ns since

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * `perigee restore BACKUP NEWDIR [--base DIR]... [--archive DIR] [--log DIR] [--to MOMENT]`.
+ * `perigee restore BACKUP NEWDIR [--base DIR]... [--archive DIR] [--log DIR] [--to MOMENT]`, or
+ * with --verify instead of NEWDIR.
  *
  * The new folder appears when it is whole. The backups that this one was made on top of are looked
  * for where they were, unless --base says where they are.
@@ -24,6 +25,7 @@ struct restore_arguments {
     const char *target, *archive, *log, *to;
     const char *chain[RESTORE_CHAIN_MAX]; /* the backup, then what --base named */
     unsigned chain_count;
+    bool verify; /* and nothing is made */
 };
 
 struct restore_open {
@@ -71,7 +73,9 @@ static int arguments_take(struct restore_arguments *arguments, int argc, char **
     int rc = 0;
     arguments->chain_count = 1;
     for (int n = 0; n < argc && !rc; n++) {
-        if (strncmp(argv[n], "--", 2) == 0) {
+        if (strcmp(argv[n], "--verify") == 0) {
+            arguments->verify = true;
+        } else if (strncmp(argv[n], "--", 2) == 0) {
             rc = option_take(arguments, argv[n], n + 1 < argc ? argv[n + 1] : NULL);
             n++;
         } else if (!arguments->chain[0]) {
@@ -82,7 +86,9 @@ static int arguments_take(struct restore_arguments *arguments, int argc, char **
             rc = diag_set(ERROR_INVALID, "restore takes two folders, not '%s' as well", argv[n]);
         }
     }
-    if (!rc && !arguments->target)
+    if (!rc && arguments->verify && (arguments->target || !arguments->chain[0]))
+        rc = diag_set(ERROR_INVALID, "with --verify one folder is needed, the backup");
+    if (!rc && !arguments->verify && !arguments->target)
         rc = diag_set(ERROR_INVALID,
                       "two folders are needed: perigee restore BACKUP NEWDIR [--base DIR]... "
                       "[--archive DIR] [--log DIR] [--to MOMENT]");
@@ -179,8 +185,9 @@ static int report_print(const struct restore_arguments *arguments,
     if (report->segments)
         printf("log: %" PRIu64 " segments, %" PRIu64 " transactions\n", report->segments,
                report->records);
-    printf("%s: restored, everything up to timestamp %" PRIu64 ", %s\n", arguments->target,
-           report->ts, reached);
+    printf("%s: %s, everything up to timestamp %" PRIu64 ", %s\n",
+           arguments->verify ? arguments->chain[0] : arguments->target,
+           arguments->verify ? "whole" : "restored", report->ts, reached);
     if (report->short_of_time)
         printf("note: the log ends there, before the time that was asked for\n");
     return fflush(stdout) ? diag_set(ERROR_IO, "cannot write to standard output") : 0;
@@ -193,7 +200,7 @@ static int restore(const struct restore_arguments *arguments, struct restore_ope
     int rc = folders_open(arguments, open);
     if (!rc && arguments->to)
         rc = moment_parse(arguments->to, &options->to_ts, &options->to_time_ns);
-    if (!rc)
+    if (!rc && !arguments->verify)
         rc = folder_begin(arguments->target, &options->target);
     if (rc)
         return rc;
@@ -202,7 +209,7 @@ static int restore(const struct restore_arguments *arguments, struct restore_ope
     options->progress = (struct db_progress){on_progress, NULL};
     rc = db_restore(options, &report);
     snprintf(message, sizeof message, "%s", diag_message_for(rc));
-    int finished = folder_finish(arguments->target, options->target, rc == 0);
+    int finished = options->target ? folder_finish(arguments->target, options->target, rc == 0) : 0;
     if (rc)
         return diag_set(rc, "%s", message);
     return finished ? finished : report_print(arguments, &report);

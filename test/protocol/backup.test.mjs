@@ -251,6 +251,8 @@ test('a damaged backup is refused, and named', async (t) => {
     const wire = await server.connect();
     await set(wire, 'k', 'v'.repeat(5000));
     await perigee(0, 'backup', 'one', '--dir', server.folder);
+    const whole = await perigee(0, 'restore', path.join(home, 'backups', 'one'), '--verify');
+    assert.match(whole.out, /one: whole, everything up to timestamp \d+/);
     await server.signal('SIGTERM');
     const folder = path.join(home, 'backups', 'one');
     const name = fs.readdirSync(folder).find((file) => file.endsWith('.run'));
@@ -258,6 +260,7 @@ test('a damaged backup is refused, and named', async (t) => {
     fs.rmSync(path.join(folder, name)); /* it may be the server's own file, too */
     bytes[100] ^= 1;
     fs.writeFileSync(path.join(folder, name), bytes);
+    assert.match((await perigee(1, 'restore', '--verify', folder)).error, new RegExp(name));
     const refused = await perigee(1, 'restore', folder, path.join(home, 'new'));
     assert.match(refused.error, new RegExp(`${name}, offset 0: checksum`));
     assert.ok(!fs.existsSync(path.join(home, 'new')));
