@@ -23,8 +23,8 @@ local members = {
         .. 'in ipairs( load( local math next( nil not or os pairs( pcall( print( redis repeat require( '
         .. 'return select( setmetatable( string table then tonumber( tostring( true type( unpack( until '
         .. 'while xpcall('),
-    ['box.'] = words('NULL atomic( begin( cfg checkpoint( commit( error( func index info is_in_txn( now( rollback( '
-        .. 'schema space stat( tuple'),
+    ['box.'] = words('NULL atomic( begin( cfg checkpoint( commit( error( func index info is_in_txn( now( '
+        .. 'rollback( schema space stat( tuple'),
     ['box.schema.'] = words('func space'),
     ['box.schema.space.'] = words('create( drop('),
     ['box.schema.func.'] = words('create( drop( exists('),

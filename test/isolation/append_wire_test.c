@@ -124,7 +124,7 @@ static const char SCRIPT_TEXT[] =
 /* A text "3,7,", at the end of it or before a ';'. */
 static void note_read(struct client *client, uint32_t list, const char *text, bool range)
 {
-    uint32_t values[LIST_ROOM], count = 0;
+    uint32_t values[LIST_ROOM] = {0}, count = 0;
     while (*text != '\0' && *text != ';' && count < LIST_ROOM) {
         char *end;
         values[count++] = (uint32_t)strtoul(text, &end, 10);

@@ -106,7 +106,8 @@ const char *session_fixture_take(struct session_fixture *fixture, struct session
             session_sent(session, part);
         }
         /* The log may have advanced since the last look: then some of it may go by now. */
-        more = session_resume(session) | (session_output(session).size > 0);
+        more = session_resume(session);
+        more = session_output(session).size > 0 || more;
         if (session_waiting(session)) {
             wal_kick(wal);
             if (wal_wait(wal, wal_clock(wal)) != 0 && ++failures > 3)
