@@ -32,7 +32,7 @@ bool wal_file_temporary(const char *name)
     return strncmp(name, "wal-", 4) == 0 && (ends_in(name, ".tmp") || ends_in(name, ".spare"));
 }
 
-int wal_file_checksum(struct io *io, uint64_t segment, uint32_t *out)
+static int header_load(struct io *io, uint64_t segment, struct wal_segment_header *out)
 {
     char name[WAL_FILE_NAME_BYTES];
     struct io_file *file;
@@ -43,19 +43,36 @@ int wal_file_checksum(struct io *io, uint64_t segment, uint32_t *out)
     unsigned char *page = malloc(WAL_ALIGN);
     int64_t got = page == NULL ? ERROR_MEMORY : io_read(file, page, WAL_ALIGN, 0);
     io_close(file);
-    struct wal_segment_header header;
     const char *check = "segment header is missing";
     rc = got < 0 ? (int)got : got < WAL_ALIGN ? ERROR_CORRUPT : 0;
     if (rc == 0)
-        rc = wal_segment_header_decode(page, &header, &check);
+        rc = wal_segment_header_decode(page, out, &check);
     free(page);
     if (rc == ERROR_MEMORY)
         return diag_set(rc, "out of memory to read %s", name);
     if (rc == ERROR_CORRUPT || rc == ERROR_VERSION)
         return diag_set(rc, "%s, offset 0: %s", name, check);
+    return rc;
+}
+
+int wal_file_checksum(struct io *io, uint64_t segment, uint32_t *out)
+{
+    struct wal_segment_header header;
+    int rc = header_load(io, segment, &header);
     if (rc == 0)
         *out = header.checksum;
     return rc;
+}
+
+int wal_file_follows(struct io *io, uint64_t segment, uint64_t before, bool *out)
+{
+    struct wal_segment_header last, next;
+    int rc = header_load(io, before, &last);
+    if (rc == 0)
+        rc = header_load(io, segment, &next);
+    *out = rc == 0 && next.index == 0 && next.previous_incarnation == last.incarnation &&
+           next.end_segment <= before;
+    return rc == ERROR_CORRUPT || rc == ERROR_NOT_FOUND ? 0 : rc;
 }
 
 int wal_log_create(struct io *io, uint64_t segment, uint64_t clock)

@@ -23,6 +23,13 @@ bool wal_file_temporary(const char *name);
 int wal_file_checksum(struct io *io, uint64_t segment, uint32_t *out);
 
 /*
+ * Whether nothing of the log was between the two, although there are numbers: a segment that was
+ * prepared when the database was killed, and has nothing that counts, goes at the next start, and
+ * its number is not given again. False also when one of them is damaged or missing.
+ */
+int wal_file_follows(struct io *io, uint64_t segment, uint64_t before, bool *out);
+
+/*
  * Makes a log without records in a directory that has none: one segment, of that number, from which
  * the clock starts above `clock`. Durable with its name.
  */

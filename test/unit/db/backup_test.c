@@ -28,7 +28,7 @@
 #include "db/restore.h"
 #include "wal/wal_tools.h"
 
-enum { EIO_NUMBER = 5, ROWS = 60, DISKS = 12, SEGMENT_BYTES = 32 << 10, MOMENTS = 12 };
+enum { EIO_NUMBER = 5, ROWS = 60, DISKS = 12, SEGMENT_BYTES = 32 << 10, MOMENTS = 12, LIVES = 20 };
 
 static struct db_fixture f;
 static struct clock_manual clock_of_test;
@@ -611,6 +611,54 @@ static void a_restored_database_does_not_get_into_the_archive_it_came_from(void 
     history_free();
 }
 
+static uint64_t told_segment, skipped_segments;
+
+static int tell_segment(const struct wal_segment_info *segment, void *arg)
+{
+    (void)arg;
+    skipped_segments += told_segment != 0 && segment->number > told_segment + 1;
+    told_segment = segment->number;
+    return 0;
+}
+
+/* Segments of the archive that come behind a number that is not there. */
+static uint64_t segments_skipped(void)
+{
+    struct wal_read_options reading = {
+        .io = dir(ARCHIVE), .first_segment = WAL_FIRST_FOUND, .each_segment = tell_segment};
+    struct wal_replay_stats stats;
+    told_segment = skipped_segments = 0;
+    must(wal_read(&reading, &stats));
+    return skipped_segments;
+}
+
+/* A segment that was prepared and not used leaves a number out. */
+static void numbers_that_a_killed_server_left_unused_are_no_gap(void **state)
+{
+    (void)state;
+    back_up_to(FULL, NULL);
+    uint64_t middle = 0;
+    char *then = NULL;
+    for (unsigned life = 0; life < LIVES; life++) {
+        change(15);
+        if (life == LIVES / 2) {
+            middle = wal_durable_ts(db_wal(f.db));
+            then = picture(&f);
+        }
+        disk_cut(f.disk, random_next(&rng));
+        db_fixture_reopen(&f);
+        wal_release_wait(db_wal(f.db));
+    }
+    assert_true(segments_skipped() > 0);
+    char *now = picture(&f);
+    must(restore_to((unsigned[]){FULL}, 1, true, 0, 0));
+    assert_restored(now);
+    must(restore_to((unsigned[]){FULL}, 1, true, middle, 0));
+    assert_restored(then);
+    free(now);
+    free(then);
+}
+
 static void the_archive_of_another_database_is_told_apart(void **state)
 {
     (void)state;
@@ -891,6 +939,7 @@ int main(void)
         TEST(what_lies_behind_the_log_is_refused),
         TEST(a_missing_segment_is_named_and_what_lies_before_it_is_reached),
         TEST(a_restored_database_does_not_get_into_the_archive_it_came_from),
+        TEST(numbers_that_a_killed_server_left_unused_are_no_gap),
         TEST(the_archive_of_another_database_is_told_apart),
         TEST(damage_in_any_file_is_found_before_anything_is_written),
         TEST(a_file_that_is_missing_or_cut_is_found),
