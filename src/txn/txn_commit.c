@@ -135,10 +135,10 @@ int txn__begin_at(struct txn_worker *worker, struct txn *txn, struct txn_slot *s
     worker->current = txn;
     worker->begun++;
     store_relaxed(&slot->cancel, 0);
-    store_relaxed(&slot->begun, load_relaxed(&slot->begun) + 1);
     store_relaxed(&slot->session_id, options->session_id);
     store_relaxed(&slot->readonly, options->readonly);
     store_relaxed(&slot->keeps, txn->at_durable);
+    store_release(&slot->begun, load_relaxed(&slot->begun) + 1);
     txn__snapshot_take(txn);
     if (txn->descriptor != NULL)
         txn->descriptor->begin_order = txn->snapshot;

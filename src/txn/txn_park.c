@@ -188,9 +188,11 @@ void txn_abort_parked(struct txn *txn)
 
 int txn__cancelled(struct txn *txn)
 {
-    int code = -(int)load_relaxed(&txn->slot->cancel);
-    diag_set(code, "%s", "the transaction was cancelled: its snapshot was held for too long");
-    return txn__stop(txn, code, TXN_CAUSE_CANCELLED);
+    if (load_relaxed(&txn->slot->cancel) != load_relaxed(&txn->slot->begun))
+        return 0; /* an earlier one was meant */
+    diag_set(ERROR_CANCELLED, "%s",
+             "the transaction was cancelled: its snapshot was held for too long");
+    return txn__stop(txn, ERROR_CANCELLED, TXN_CAUSE_CANCELLED);
 }
 
 /* When the snapshot in the slot was taken, as far as known; 0 for none. Samples those that do not
@@ -207,13 +209,21 @@ static uint64_t began_ns(struct txn_slot *slot, uint64_t now_ns)
     return load_relaxed(&slot->sampled_ns);
 }
 
-static bool cancel(struct txn_worker *worker, struct txn_slot *slot, const char *reason)
+/* `begun` says which of those that have the slot one after the other. */
+static bool cancel(struct txn_worker *worker, struct txn_slot *slot, uint64_t begun,
+                   const char *reason)
 {
-    if (txn__claim_and_abort(worker, slot, NULL, ERROR_CANCELLED, reason))
-        return true;
+    if (claim(slot, PHASE_CLAIMED)) {
+        bool same = load_acquire(&slot->begun) == begun;
+        if (same)
+            abort_claimed(worker, slot->parked, ERROR_CANCELLED, reason);
+        else
+            store_release(&slot->phase, PHASE_PARKED);
+        return same;
+    }
     if (load_acquire(&slot->snapshot) == SNAPSHOT_NONE)
         return false;
-    store_release(&slot->cancel, (uint32_t)-ERROR_CANCELLED);
+    store_release(&slot->cancel, begun);
     return true;
 }
 
@@ -224,8 +234,9 @@ unsigned txn_cancel_session(struct txn_worker *worker, uint64_t session_id)
     uint32_t high = load_seq_cst(&system->slot_high);
     for (uint32_t i = 0; i < high; i++) {
         struct txn_slot *slot = &system->slots[i];
+        uint64_t begun = load_acquire(&slot->begun);
         if (load_relaxed(&slot->session_id) == session_id && load_relaxed(&slot->used) != 0)
-            count += cancel(worker, slot, "the transaction was cancelled on request");
+            count += cancel(worker, slot, begun, "the transaction was cancelled on request");
     }
     return count;
 }
@@ -238,10 +249,11 @@ unsigned txn_cancel_older(struct txn_worker *worker, uint64_t age_ns)
     uint32_t high = load_seq_cst(&system->slot_high);
     for (uint32_t i = 0; i < high; i++) {
         struct txn_slot *slot = &system->slots[i];
+        uint64_t begun = load_acquire(&slot->begun);
         bool limited = load_relaxed(&slot->used) != 0 && !load_relaxed(&slot->keeps);
         uint64_t since_ns = limited ? began_ns(slot, now_ns) : 0;
         if (since_ns != 0 && now_ns > since_ns && now_ns - since_ns > age_ns)
-            count += cancel(worker, slot,
+            count += cancel(worker, slot, begun,
                             "the transaction was cancelled: its snapshot was held for too long");
     }
     return count;

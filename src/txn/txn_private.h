@@ -65,11 +65,12 @@ struct txn;
 struct txn_slot {
     CACHE_ALIGNED _Atomic uint64_t snapshot;
     _Atomic uint32_t used;
-    _Atomic uint32_t phase;  /* enum txn_phase, of a transaction of txn_open */
-    _Atomic uint32_t cancel; /* a code that others want the transaction to end with, or 0 */
+    _Atomic uint32_t phase; /* enum txn_phase, of a transaction of txn_open */
     _Atomic uint16_t readonly;
-    _Atomic uint16_t keeps; /* a checkpoint's or a backup's snapshot, which no limit cancels */
-    _Atomic uint64_t begun; /* counts the transactions that had the slot */
+    _Atomic uint16_t keeps;  /* a checkpoint's or a backup's snapshot, which no limit cancels */
+    _Atomic uint64_t begun;  /* counts the transactions that had the slot */
+    _Atomic uint64_t cancel; /* `begun` of the one that others want to end: the slot may have
+                                another by then */
     _Atomic uint64_t session_id;
     _Atomic uint64_t began_ns; /* its snapshot, after txn_open; of others as sampled_begun says */
     struct txn *parked;        /* whose slot it is; for who has claimed it */

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "txn/lock.h"
 #include "txn/txn_fixture.h"
+#include "txn/txn_private.h"
 
 static struct txn_fixture f;
 
@@ -349,6 +350,23 @@ static void the_oldest_snapshot_has_a_name_and_old_ones_can_be_cancelled(void **
     assert_int_equal(txn_resume(young), ERROR_CANCELLED);
 }
 
+static void a_cancellation_that_comes_too_late_does_not_meet_the_next_one(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "1");
+    struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    uint64_t begun = load_relaxed(&txn->slot->begun);
+    store_release(&txn->slot->cancel, begun - 1);
+    assert_string_equal(fixture_get(&f, txn, "a"), "1");
+    store_release(&txn->slot->cancel, begun);
+    const struct version *version;
+    assert_int_equal(txn_get(txn, &f.head, "a", 1, &version), ERROR_CANCELLED);
+    txn_rollback(txn);
+    txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_string_equal(fixture_get(&f, txn, "a"), "1");
+    txn_rollback(txn);
+}
+
 static void between_statements_of_read_committed_no_snapshot_grows_old(void **state)
 {
     (void)state;
@@ -624,6 +642,7 @@ int main(void)
         TEST(one_that_waits_at_the_gate_to_go_on_can_still_be_ended_by_its_owner),
         TEST(a_session_is_cancelled_parked_or_running),
         TEST(the_oldest_snapshot_has_a_name_and_old_ones_can_be_cancelled),
+        TEST(a_cancellation_that_comes_too_late_does_not_meet_the_next_one),
         TEST(between_statements_of_read_committed_no_snapshot_grows_old),
         TEST(the_snapshot_of_a_checkpoint_is_not_cancelled_for_its_age),
         TEST(a_parked_snapshot_keeps_what_it_sees_and_no_more),
