@@ -76,9 +76,10 @@ const struct version *txn__visible(const struct row *row, uint64_t ts,
     return txn__visible_from(load_acquire(&row->newest), ts, own, with_own, stamp_out);
 }
 
-/* The newest version of a row that others may look at, committed or not. */
-static const struct version *newest_written(const struct txn *txn, const struct row *row,
-                                            uint64_t *stamp_out)
+/* The newest version of a row that others may look at, committed or not. `*passed` is the one whose
+ * bytes are still being written, if there is such a one above. */
+static const struct version *newest_shown(const struct txn *txn, const struct row *row,
+                                          uint64_t *stamp_out, const struct version **passed)
 {
     const struct version *version = load_acquire(&row->newest);
     for (; version != NULL; version = load_acquire(&version->older)) {
@@ -94,9 +95,31 @@ static const struct version *newest_written(const struct txn *txn, const struct 
             continue;
         if (owner == txn->descriptor || committed || !(version->flags & VERSION_OPEN))
             return version;
+        *passed = version;
+        MUTATION_POINT(TAG_PASSED);
     }
     *stamp_out = 0;
     return NULL;
+}
+
+static bool still_active(const struct version *version)
+{
+    uint64_t stamp = load_acquire(&version->stamp);
+    return (stamp & STAMP_TAG) &&
+           (load_acquire(&txn__tag_owner(stamp)->state) & STATE_MASK) == STATE_ACTIVE;
+}
+
+/* Looks again when there was nothing below a version that may have been committed since: then what
+ * was there may have gone (invariant 13). */
+static const struct version *newest_written(const struct txn *txn, const struct row *row,
+                                            uint64_t *stamp)
+{
+    const struct version *version, *passed;
+    do {
+        passed = NULL;
+        version = newest_shown(txn, row, stamp, &passed);
+    } while (version == NULL && passed != NULL && !still_active(passed) && !MUTATION(LOOKED_ONCE));
+    return version;
 }
 
 const struct version *txn__see(const struct txn *txn, const struct row *row, uint64_t ts,

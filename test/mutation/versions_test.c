@@ -297,6 +297,24 @@ static const char *a_row_that_is_there_all_the_time_is_found_at_the_latest(void)
     return NULL;
 }
 
+/* The same at read uncommitted, which passes over bytes that are still being written. */
+static const char *a_row_that_is_there_all_the_time_is_found_uncommitted(void)
+{
+    struct version *version;
+    fixture_open(&f, 3);
+    struct txn *txn = fixture_begin(&f, 0, TXN_READ_UNCOMMITTED);
+    fixture_set(&f, 1, "a", "below");
+    writer = fixture_begin(&f, 1, TXN_SNAPSHOT);
+    assert_int_equal(txn_put(writer, &f.head, "a", 1, NULL, 5, NULL, &version), 0);
+    memcpy(version->bytes, "above", 5);
+    scene_at(MUTATION_AT_TAG_PASSED, writer_commits_and_another_shortens);
+    const char *seen = fixture_get(&f, txn, "a");
+    SCENE_EXPECT(seen != NULL, "a row was not found that was there all the time");
+    txn_rollback(txn);
+    fixture_close(&f);
+    return NULL;
+}
+
 static void (*drop)(struct head *head, struct txn_worker *worker, struct row *row,
                     const struct version *dropped);
 static const struct version *dropped_last;
@@ -484,6 +502,7 @@ int main(int argc, char **argv)
         SCENE(write_skew_does_not_hide_below_a_later_version, VALIDATION_UNANNOUNCED),
         SCENE(a_committed_writer_is_not_taken_for_its_workers_next_one, DESCRIPTOR_WITHOUT_EPOCH),
         SCENE(a_row_that_is_there_all_the_time_is_found_at_the_latest, LOOKED_ONCE),
+        SCENE(a_row_that_is_there_all_the_time_is_found_uncommitted, LOOKED_ONCE),
         SCENE(a_version_is_freed_once, CHAIN_PRUNED_TWICE),
         SCENE(a_row_that_is_written_while_it_ends_stays, ROW_END_UNEXAMINED),
         SCENE(a_writer_that_has_a_row_which_ends_takes_another, DEAD_ROW_TAKEN),
