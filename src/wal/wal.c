@@ -55,6 +55,8 @@ static int options_take(struct wal *wal, const struct wal_options *options)
         wal_align_up(own->segment_bytes < 2 * WAL_ALIGN ? 2 * WAL_ALIGN : own->segment_bytes);
     if (own->flush_interval_ms == 0)
         own->flush_interval_ms = WAL_FLUSH_INTERVAL_MS_DEFAULT;
+    if (own->archive_retry_ms == 0)
+        own->archive_retry_ms = WAL_ARCHIVE_RETRY_MS_DEFAULT;
     wal->flush_interval_ns = own->flush_interval_ms * UINT64_C(1000000);
     wal->buffers = calloc(own->buffer_max, sizeof(*wal->buffers));
     wal->takes = calloc(own->buffer_max, sizeof(*wal->takes));
@@ -73,7 +75,7 @@ static void conditions_create(struct wal *wal)
     pthread_cond_init(&wal->advanced, NULL);
     pthread_cond_init(&wal->room, NULL);
     pthread_cond_init(&wal->prepare, NULL);
-    pthread_cond_init(&wal->keep, NULL);
+    pthread_cond_init(&wal->keep, &attributes);
     pthread_condattr_destroy(&attributes);
 }
 

@@ -58,6 +58,7 @@ struct wal_options {
     /* Another directory, to which finished segments are copied, durably, before they are given up;
      * must outlive the log. NULL: none. */
     struct io *archive;
+    unsigned archive_retry_ms; /* after a failure; 0: the default of 10 seconds */
     /* Whose wall-clock time goes into block headers; NULL: none does. */
     struct clock *clock;
     bool compression; /* zstd for large blocks */
@@ -179,8 +180,8 @@ uint64_t wal_first_needed(struct wal *wal, uint64_t ts);
  * Gives up the segments below `first_segment`, which wal_first_needed has returned and which has
  * been recorded durably since. They are copied to the archive, if there is one, and then made into
  * new segments or removed, by a thread of the log's own and later. A segment that can't be archived
- * stays, is tried again with each call and each finished segment, and is counted in
- * wal_stats.archive_failures; wal_archive_failure has the reason. 0, or ERROR_INVALID when it is
+ * stays, is tried again with each call, each finished segment and after archive_retry_ms, and is
+ * counted in wal_stats.archive_failures; wal_archive_failure has the reason. 0, or ERROR_INVALID when it is
  * above the current segment, or ERROR_LOG_FAILED, then nothing is given up.
  */
 int wal_release(struct wal *wal, uint64_t first_segment);

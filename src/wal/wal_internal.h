@@ -48,6 +48,7 @@ enum {
     WAL_SEGMENT_BYTES_FIRST = 4 << 20, /* of an incarnation; each is twice the one before */
     WAL_NONE_INTERVAL_MS = 10,         /* durability none: written this often */
     WAL_FLUSH_INTERVAL_MS_DEFAULT = 1000,
+    WAL_ARCHIVE_RETRY_MS_DEFAULT = 10000,
     WAL_SPARES_MAX = 2,       /* segments given up that are kept to be made into new ones */
     WAL_COPY_BYTES = 1 << 20, /* archived in pieces of so much */
     WAL_COMPRESS_BYTES_MIN = 16 << 10, /* a chunk of less is not compressed */

@@ -23,12 +23,16 @@
  *
  * Archiving copies up to the end of the last block, to a temporary file that is flushed and
  * renamed, then flushes the directory. A segment that the archive has already is compared by its
- * header: that of another log under the same number is an error, not overwritten.
+ * header: that of another log under the same number is an error, not overwritten. What has failed
+ * is tried again when the next segment is finished or given up, and every few seconds: a server
+ * that has nothing to write catches up as well.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/crash_point.h"
@@ -144,6 +148,16 @@ static int archive_segment(struct io *io, struct io *archive, const struct wal_f
 /* ------------------------------------------------------------------------------------- the keeper
  */
 
+/* Under the mutex. Tells of a failure once, not of each attempt that ends in the same way. */
+static void archive_failed(struct wal *wal, uint64_t number, const char *message)
+{
+    if (strcmp(wal->archive_message, message) != 0)
+        log_error("log segment %" PRIu64 " is not archived, and stays until it is: %s", number,
+                  message);
+    snprintf(wal->archive_message, sizeof(wal->archive_message), "%s", message);
+    atomic_fetch_add(&wal->stats.archive_failures, 1);
+}
+
 /* Archives the file, with the mutex given up meanwhile. */
 static void keep_archive(struct wal *wal, struct wal_file *file)
 {
@@ -155,11 +169,12 @@ static void keep_archive(struct wal *wal, struct wal_file *file)
         file->dead = true;
     } else if (rc == 0) {
         file->archived = true;
+        if (wal->archive_message[0] != 0)
+            log_info("log segments are archived again");
         wal->archive_message[0] = 0;
         atomic_fetch_add(&wal->stats.archived, 1);
     } else {
-        snprintf(wal->archive_message, sizeof(wal->archive_message), "%s", diag_message_for(rc));
-        atomic_fetch_add(&wal->stats.archive_failures, 1);
+        archive_failed(wal, file->number, diag_message_for(rc));
     }
 }
 
@@ -183,15 +198,18 @@ static bool keep_remove(struct wal *wal, const struct wal_file *file)
     return true;
 }
 
-/* Looks at each file once: archives what is finished, removes what was given up. After a failure
- * nothing more is archived for now. */
+/* Looks at each file once: archives what is finished, removes what was given up. Behind one that is
+ * not finished or fails nothing is archived for now (a segment that was too small for its block is
+ * finished before the one that was being written), so that an archive has no gap at any time: it is
+ * all that there is when the folder is lost. */
 static void keep(struct wal *wal)
 {
     bool archive = wal->options.archive != NULL;
     for (struct wal_file **link = &wal->files; *link != NULL && !wal->keeper_stop;) {
         struct wal_file *file = *link;
-        if (archive && file->finished && !file->archived && !file->dead) {
-            keep_archive(wal, file);
+        if (archive && !file->archived && !file->dead) {
+            if (file->finished)
+                keep_archive(wal, file);
             archive = file->archived || file->dead;
         }
         bool safe = wal->options.archive == NULL || file->archived || file->dead ||
@@ -211,6 +229,22 @@ static void keep(struct wal *wal)
     }
 }
 
+/* Under the mutex: until there is something to do, or the archive may be tried again. */
+static void keeper_wait(struct wal *wal)
+{
+    struct timespec until;
+    if (wal->archive_message[0] == 0) {
+        pthread_cond_wait(&wal->keep, &wal->mutex);
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + wal->options.archive_retry_ms * UINT64_C(1000000);
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    if (pthread_cond_timedwait(&wal->keep, &wal->mutex, &until) == ETIMEDOUT)
+        wal->keeper_wanted = true;
+}
+
 static void *keeper_main(void *arg)
 {
     struct wal *wal = arg;
@@ -219,7 +253,7 @@ static void *keeper_main(void *arg)
     while (!wal->keeper_stop) {
         if (!wal->keeper_wanted) {
             pthread_cond_broadcast(&wal->keep);
-            pthread_cond_wait(&wal->keep, &wal->mutex);
+            keeper_wait(wal);
             continue;
         }
         wal->keeper_wanted = false;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The archive of finished segments, reading it back to a point, and when it fails. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -269,6 +270,26 @@ static void a_segment_stays_until_it_is_archived(void **state)
     assert_seen(f, 1, 2 * BLOCKS);
 }
 
+/* Nothing is finished or given up any more that would make it try again. */
+static void a_segment_is_archived_in_the_end_although_nothing_is_written(void **state)
+{
+    struct fixture *f = *state;
+    struct wal_stats stats;
+    f->options.archive_retry_ms = 1;
+    start(f);
+    disk_fail_always(f->archive_disk, DISK_WRITE, 28);
+    commit_blocks(f, 1, BLOCKS + 1);
+    wal_release_wait(f->wal);
+    wal_stats_get(f->wal, &stats);
+    assert_true(stats.archive_failures > 0 && stats.archived == 0);
+    disk_fail_always(f->archive_disk, DISK_WRITE, 0);
+    while (stats.archived == 0) {
+        sched_yield();
+        wal_stats_get(f->wal, &stats);
+    }
+    stop(f);
+}
+
 /* The archive is there no more from some moment on; everything is given up all the same. Returns
  * how many records neither the archive nor the log has. */
 static unsigned missing_without_archive(unsigned mutations)
@@ -371,6 +392,7 @@ int main(void)
         TEST(a_timestamp_within_a_block_cuts_it),
         TEST(the_newest_archived_segment_may_be_incomplete),
         TEST(a_segment_stays_until_it_is_archived),
+        TEST(a_segment_is_archived_in_the_end_although_nothing_is_written),
         cmocka_unit_test(nothing_is_lost_while_the_archive_is_away),
         cmocka_unit_test(something_would_be_if_segments_went_before_they_are_archived),
         TEST(another_logs_segment_is_not_overwritten),
