@@ -289,16 +289,26 @@ static int posix_list(struct io *base, int (*each)(const char *name, uint64_t si
     return result;
 }
 
+/* Where nothing may be written a lock that is there can be taken all the same: a disk that fails is
+ * often mounted so, to see what can be saved of it. */
+static int open_lock(struct posix_io *io, const char *path)
+{
+    int fd = open_retry(io->dir_fd, path, O_RDWR | O_CREAT);
+    return fd < 0 && (errno == EROFS || errno == EACCES) ? open_retry(io->dir_fd, path, O_RDONLY)
+                                                         : fd;
+}
+
 static int posix_lock(struct io *base, const char *path)
 {
     struct posix_io *io = posix_io(base);
     struct posix_lock *lock = malloc(sizeof(*lock));
     if (lock == NULL)
         return diag_set(ERROR_MEMORY, "lock %s/%s: out of memory", io->dir, path);
-    lock->fd = open_retry(io->dir_fd, path, O_RDWR | O_CREAT);
+    lock->fd = open_lock(io, path);
     if (lock->fd < 0) {
+        int error = errno;
         free(lock);
-        return fail(io, errno, "open", path);
+        return fail(io, error, "open", path);
     }
     if (flock(lock->fd, LOCK_EX | LOCK_NB) < 0) {
         int error = errno;

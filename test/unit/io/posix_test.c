@@ -318,6 +318,38 @@ static void allocated_zeros_are_written_and_no_holes(void **state)
     io_delete(io);
 }
 
+static int lock_as_nobody(void)
+{
+    enum { NOBODY = 65534 };
+    struct io *io;
+    if (io_posix_new(dir, true, &io) != 0)
+        return 1;
+    if (geteuid() == 0 && setuid(NOBODY) != 0)
+        return 2;
+    int result = io_lock(io, "file");
+    io_delete(io);
+    return result == 0 ? 0 : 3;
+}
+
+static void a_lock_is_taken_where_only_reading_is_allowed(void **state)
+{
+    (void)state;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/file", dir);
+    int fd = open(path, O_CREAT | O_RDWR, 0444);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_child_ends_well(lock_as_nobody);
+    struct io *io, *other;
+    assert_int_equal(io_posix_new(dir, true, &io), 0);
+    assert_int_equal(io_posix_new(dir, true, &other), 0);
+    assert_int_equal(io_lock(io, "file"), 0);
+    assert_int_equal(io_lock(other, "file"), ERROR_LOCKED);
+    io_delete(other);
+    io_delete(io);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -329,6 +361,7 @@ int main(void)
         TEST(an_unaligned_write_on_a_file_opened_direct_fails_an_assertion),
         TEST(the_directory_is_made_for_its_owner_only),
         TEST(allocated_zeros_are_written_and_no_holes),
+        TEST(a_lock_is_taken_where_only_reading_is_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
