@@ -20,6 +20,7 @@
 #include "codec/mp.h"
 #include "io/io_readonly.h"
 #include "storage/manifest.h"
+#include "storage/memory/memory.h"
 #include "storage/run/run.h"
 #include "storage/run/run_salvage.h"
 #include "wal/wal_tools.h"
@@ -184,6 +185,8 @@ static void run_compare(struct checking *checking, const struct run_info *info,
     if (info->space_id != tree->space_id || info->incarnation != tree->incarnation ||
         info->index_id != tree->index_id)
         tell_run(checking, "header", "it is of another space than the manifest says");
+    else if (!memory_run_has_name(info, file->name))
+        tell_run(checking, "header", "it is another run than its name says");
     if (info->rows != file->rows || info->tombstones != file->tombstones)
         tell_run(checking, "footer", "it has another number of rows than the manifest says");
     if (info->max_ts > tree->k)

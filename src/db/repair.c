@@ -32,6 +32,7 @@
 #include "db/db_private.h"
 #include "io/io_readonly.h"
 #include "storage/manifest.h"
+#include "storage/memory/memory.h"
 #include "storage/run/run_salvage.h"
 #include "wal/wal_tools.h"
 
@@ -356,13 +357,12 @@ static void on_gap(const struct run_gap *gap, void *arg)
     tell(repairing, &loss);
 }
 
-/* A run of which nothing can be read. */
+/* A run of which nothing can be used. */
 static int run_lose(struct repairing *repairing, const struct manifest_tree *tree,
-                    const struct engine_file *file, int code)
+                    const struct engine_file *file, const char *check)
 {
     struct repair_loss loss = {.file = repairing->file,
-                               .check = code == ERROR_NOT_FOUND ? "the file is missing"
-                                                                : "header of the run",
+                               .check = check,
                                .run = true,
                                .rows = file == NULL ? UINT64_MAX : file->rows,
                                .bytes = file == NULL ? 0 : file->bytes};
@@ -414,10 +414,15 @@ static int run_read(struct repairing *repairing, const char *name)
     repairing->gaps = repairing->rows = 0;
     int rc = run_salvage_open(repairing->io, name, on_gap, repairing, &salvage);
     if (rc == ERROR_CORRUPT || rc == ERROR_NOT_FOUND || rc == ERROR_IO)
-        return run_lose(repairing, tree, file, rc);
+        return run_lose(repairing, tree, file,
+                        rc == ERROR_NOT_FOUND ? "the file is missing" : "header of the run");
     if (rc != 0)
         return rc;
     const struct run_info *info = repairing->info = run_salvage_info(salvage);
+    if (!memory_run_has_name(info, name)) {
+        run_salvage_close(salvage);
+        return run_lose(repairing, tree, file, "it is another run than its name says");
+    }
     if (info->up_to_ts != UINT64_MAX && info->up_to_ts > repairing->clock)
         repairing->clock = info->up_to_ts;
     while (rc == 0 && (rc = run_salvage_next(salvage, &row)) == 0) {

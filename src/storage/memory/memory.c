@@ -121,6 +121,20 @@ static void memory_close(struct body *base)
 
 /* --------------------------------------------------------------------------------------- writing */
 
+static void name_make(char out[ENGINE_FILE_NAME_MAX + 1], uint32_t space_id, uint32_t incarnation,
+                      uint64_t number)
+{
+    snprintf(out, ENGINE_FILE_NAME_MAX + 1, "%" PRIu32 "-%" PRIu32 "-%" PRIu64 ".run", space_id,
+             incarnation, number);
+}
+
+bool memory_run_has_name(const struct run_info *info, const char *name)
+{
+    char own[ENGINE_FILE_NAME_MAX + 1];
+    name_make(own, info->space_id, info->incarnation, info->sequence);
+    return strcmp(own, name) == 0;
+}
+
 int memory__writer_new(struct memory_body *body, uint64_t up_to_ts, struct engine_file *file,
                        struct run_writer **out)
 {
@@ -128,8 +142,7 @@ int memory__writer_new(struct memory_body *body, uint64_t up_to_ts, struct engin
     /* A file that was left over, and could not be removed, keeps its name. */
     for (unsigned tried = 0; rc == ERROR_EXISTS && tried < NAMES_TRIED_MAX; tried++) {
         uint64_t number = atomic_fetch_add(body->next_file, 1);
-        snprintf(file->name, sizeof file->name, "%" PRIu32 "-%" PRIu32 "-%" PRIu64 ".run",
-                 body->space_id, body->incarnation, number);
+        name_make(file->name, body->space_id, body->incarnation, number);
         struct run_options options = {.io = body->io,
                                       .name = file->name,
                                       .space_id = body->space_id,

@@ -656,6 +656,46 @@ static void a_run_that_was_cut_gives_what_it_has(void **state)
     free(files);
 }
 
+/* Copies one file of the disk over another. */
+static void file_copy(const char *from, const char *to)
+{
+    struct io *io = disk_io(f.disk);
+    struct io_file *source, *target;
+    must(io_open(io, from, IO_READ, &source));
+    must(io_open(io, to, IO_WRITE | IO_TRUNCATE, &target));
+    int64_t bytes = io_size(source);
+    void *data = malloc((size_t)bytes);
+    assert_int_equal(io_read(source, data, (size_t)bytes, 0), bytes);
+    must(io_write(target, data, (size_t)bytes, 0));
+    free(data);
+    io_close(source);
+    io_close(target);
+    io_delete(io);
+}
+
+static void a_run_that_was_copied_over_another_is_no_substitute_for_it(void **state)
+{
+    (void)state;
+    data_make();
+    stop();
+    struct files *files = malloc(sizeof *files);
+    files_take(files);
+    const char *large = run_find(files), *other = NULL;
+    for (unsigned i = 0; i < files->count; i++)
+        if (strncmp(files->items[i].name, "512-", 4) == 0 &&
+            strcmp(files->items[i].name, large) != 0)
+            other = files->items[i].name;
+    assert_non_null(other);
+    file_copy(other, large);
+    must(check());
+    assert_true(checked.damages > 0);
+    must(repair(false));
+    assert_int_equal(lost.count, 1);
+    assert_string_equal(lost.items[0].file, large);
+    assert_int_equal(lost.items[0].rows, ROWS);
+    free(files);
+}
+
 static void without_a_manifest_all_runs_are_taken(void **state)
 {
     (void)state;
@@ -885,6 +925,7 @@ int main(void)
         TEST(rows_outside_of_damaged_blocks_are_all_saved),
         TEST(the_number_of_lost_rows_is_told),
         TEST(a_run_that_was_cut_gives_what_it_has),
+        TEST(a_run_that_was_copied_over_another_is_no_substitute_for_it),
         TEST(without_a_manifest_all_runs_are_taken),
         TEST(of_a_damaged_log_all_before_the_damage_is_saved_or_on_request_all_but_it),
         TEST(a_damaged_header_of_a_segment_costs_nothing_but_is_told),
