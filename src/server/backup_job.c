@@ -85,13 +85,25 @@ static void on_progress(void *arg, const char *what, uint64_t done, uint64_t tot
     pthread_mutex_unlock(&job->mutex);
 }
 
+/* Makes the option's folder if it is not there, durably in its parent. */
+static int parent_make(const struct backup_job *job)
+{
+    struct io *io;
+    int rc = io_posix_new(job->folder, false, &io);
+    if (!rc)
+        io_delete(io);
+    return rc;
+}
+
 static void *job_main(void *arg)
 {
     struct backup_job *job = arg;
     const struct db_progress progress = {on_progress, job};
     struct backup_result result = {.k = 0};
     log_thread_name("backup");
-    int rc = backup_folder(job->db, job->target, job->has_base ? job->base : NULL, &progress,
+    int rc = parent_make(job);
+    if (!rc)
+        rc = backup_folder(job->db, job->target, job->has_base ? job->base : NULL, &progress,
                            &job->stop, &result);
     if (rc)
         log_error("backup to %s failed: %s", job->target, diag_message_for(rc));

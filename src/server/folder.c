@@ -81,9 +81,12 @@ int folder_absolute(const char *path, char *out, size_t size)
     return 0;
 }
 
-/* Without slashes at its end, and with the word behind it. */
+/* Without slashes at its end, and with the word behind it. Of one that is there, and may be a link
+ * or `.`, the real path: what is renamed to a link takes its place, and not that of the folder. */
 static int unfinished_name(const char *path, char out[PATH_MAX])
 {
+    char full[PATH_MAX];
+    path = realpath(path, full) ? full : path;
     size_t size = strlen(path);
     while (size > 1 && path[size - 1] == '/')
         size--;

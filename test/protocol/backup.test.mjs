@@ -29,12 +29,6 @@ async function start(t, home, args = []) {
     return server;
 }
 
-function homeFor(t) {
-    const home = folderFor(t);
-    fs.mkdirSync(path.join(home, 'backups'));
-    return home;
-}
-
 /** Runs perigee and expects the status. */
 async function perigee(status, ...args) {
     const result = await run(args);
@@ -72,7 +66,7 @@ function sums(folder) {
 }
 
 test('a backup of a server that is written to is one consistent state', async (t) => {
-    const home = homeFor(t);
+    const home = folderFor(t);
     const server = await start(t, home);
     const writers = [await server.connect(), await server.connect()];
     for (let n = 0; n < ACCOUNTS; n++) await set(writers[0], `account:${n}`, `${BALANCE}`);
@@ -106,7 +100,7 @@ test('a backup of a server that is written to is one consistent state', async (t
 });
 
 test('after a loss the archive brings back each moment', async (t) => {
-    const home = homeFor(t);
+    const home = folderFor(t);
     const server = await start(t, home);
     const wire = await server.connect();
     await set(wire, 'phase', 'before');
@@ -137,8 +131,38 @@ test('after a loss the archive brings back each moment', async (t) => {
     assert.match(wrong.error, /'yesterday' is no moment/);
 });
 
+test('the archive goes on through kills of the server', async (t) => {
+    const home = folderFor(t);
+    for (let life = 0; life < 4; life++) {
+        const server = await start(t, home);
+        const wire = await server.connect();
+        if (life === 0) await perigee(0, 'backup', 'base', '--dir', server.folder);
+        for (let n = 0; n < 30; n++) await set(wire, `life:${life}:${n}`, 'x'.repeat(8000));
+        await server.signal('SIGKILL');
+    }
+    const all = path.join(home, 'all');
+    const log = ['--archive', path.join(home, 'archive'), '--log', path.join(home, 'var')];
+    await perigee(0, 'restore', path.join(home, 'backups', 'base'), all, ...log);
+    await served(all, async (wire) => {
+        for (let life = 0; life < 4; life++) assert.notEqual(await value(wire, `life:${life}:29`), null);
+    });
+});
+
+test('an empty folder is restored into, also where a link leads to it', async (t) => {
+    const home = folderFor(t);
+    const server = await start(t, home);
+    await set(await server.connect(), 'key', 'value');
+    await perigee(0, 'backup', 'one', '--dir', server.folder);
+    fs.mkdirSync(path.join(home, 'empty'));
+    fs.symlinkSync('empty', path.join(home, 'link'));
+    await perigee(0, 'restore', path.join(home, 'backups', 'one'), path.join(home, 'link'));
+    assert.ok(fs.lstatSync(path.join(home, 'link')).isSymbolicLink());
+    assert.equal(await served(path.join(home, 'empty'), (wire) => value(wire, 'key')), 'value');
+    assert.ok(!fs.readdirSync(home).some((name) => name.endsWith('.unfinished')));
+});
+
 test('a folder that nobody serves is backed up without a server', async (t) => {
-    const home = homeFor(t);
+    const home = folderFor(t);
     const server = await start(t, home);
     const wire = await server.connect();
     await set(wire, 'k', 'v');
@@ -155,7 +179,7 @@ test('a folder that nobody serves is backed up without a server', async (t) => {
 });
 
 test('BACKUP TO answers at once, BACKUP STATUS tells what became of it', async (t) => {
-    const home = homeFor(t);
+    const home = folderFor(t);
     const server = await start(t, home);
     const wire = await server.connect();
     await wire.ask(command('BACKUP', 'TO', 'one'), '+Backup started\r\n');
@@ -193,7 +217,7 @@ test('without the option backup_dir BACKUP is refused in words', async (t) => {
 });
 
 test('check and restore do not touch what a server has in use', async (t) => {
-    const home = homeFor(t);
+    const home = folderFor(t);
     const server = await start(t, home);
     const busy = await perigee(2, 'check', server.folder);
     assert.match(busy.error, /in use by a server/);
@@ -205,7 +229,7 @@ test('check and restore do not touch what a server has in use', async (t) => {
 });
 
 test('damage is named by check, and repair saves the rest into a new folder', async (t) => {
-    const home = homeFor(t);
+    const home = folderFor(t);
     const server = await start(t, home);
     const wire = await server.connect();
     for (let n = 0; n < 300; n++) {
@@ -246,7 +270,7 @@ test('damage is named by check, and repair saves the rest into a new folder', as
 });
 
 test('a damaged backup is refused, and named', async (t) => {
-    const home = homeFor(t);
+    const home = folderFor(t);
     const server = await start(t, home);
     const wire = await server.connect();
     await set(wire, 'k', 'v'.repeat(5000));
