@@ -23,7 +23,9 @@
  *
  * Archiving copies up to the end of the last block, to a temporary file that is flushed and
  * renamed, then flushes the directory. A segment that the archive has already is compared by its
- * header: that of another log under the same number is an error, not overwritten. What has failed
+ * header: that of another log under the same number is an error, not overwritten. So is one that
+ * it has behind a segment that it lacks, unless this log has that one as well: with numbers left
+ * unused (wal_file_follows) two logs might otherwise be mixed without ever meeting. What has failed
  * is tried again when the next segment is finished or given up, and every few seconds: a server
  * that has nothing to write catches up as well.
  */
@@ -122,6 +124,43 @@ static int copy_segment(struct io *io, struct io *archive, uint64_t number, uint
     return rc;
 }
 
+struct later {
+    uint64_t number, found; /* found: the first one behind number, 0: none */
+};
+
+static int later_look(const char *name, uint64_t size, void *arg)
+{
+    struct later *later = arg;
+    uint64_t number;
+    (void)size;
+    if (wal__segment_parse(name, &number) && number > later->number &&
+        (later->found == 0 || number < later->found))
+        later->found = number;
+    return 0;
+}
+
+static int another_log(uint64_t number)
+{
+    return diag_set(ERROR_EXISTS, "the archive has segment %" PRIu64 " of another log", number);
+}
+
+/* The archive lacks the segment: another log may have left its number unused. Then what the archive
+ * has behind it is not this log's. */
+static int archive_compare(struct io *io, struct io *archive, uint64_t number, unsigned char *pages)
+{
+    struct later later = {.number = number};
+    uint64_t bytes, says;
+    int rc = io_list(archive, later_look, &later);
+    if (rc != 0 || later.found == 0)
+        return rc;
+    rc = header_read(io, later.found, pages, &bytes, &says);
+    if (rc == 0)
+        rc = header_read(archive, later.found, pages + WAL_ALIGN, &bytes, &says);
+    if (rc == ERROR_NOT_FOUND || (rc == 0 && memcmp(pages, pages + WAL_ALIGN, WAL_ALIGN) != 0))
+        return another_log(later.found);
+    return rc;
+}
+
 /* Makes sure that the archive has the segment. *gone: the file has become another segment. */
 static int archive_segment(struct io *io, struct io *archive, const struct wal_file *file,
                            bool *gone)
@@ -135,11 +174,13 @@ static int archive_segment(struct io *io, struct io *archive, const struct wal_f
     if (rc == 0 && !*gone) {
         rc = header_read(archive, file->number, pages + WAL_ALIGN, &archived, &says);
         bool same = rc == 0 && memcmp(pages, pages + WAL_ALIGN, WAL_ALIGN) == 0;
-        if (rc == ERROR_NOT_FOUND || (same && archived < file->used))
+        bool lacks = rc == ERROR_NOT_FOUND;
+        if (rc == 0 && !same)
+            rc = another_log(file->number);
+        else if (lacks)
+            rc = archive_compare(io, archive, file->number, pages);
+        if (rc == 0 && (lacks || archived < file->used))
             rc = copy_segment(io, archive, file->number, file->used);
-        else if (rc == 0 && !same)
-            rc = diag_set(ERROR_EXISTS, "the archive has segment %" PRIu64 " of another log",
-                          file->number);
     }
     free(pages);
     return rc;

@@ -357,6 +357,45 @@ static void another_logs_segment_is_not_overwritten(void **state)
     destroy((void **)&other);
 }
 
+/* As if a killed server had left the number unused. */
+static void another_log_gets_into_no_hole_of_an_archive(void **state)
+{
+    struct fixture *f = *state, *other;
+    struct wal_stats stats;
+    char reason[256];
+    create((void **)&other);
+    other->options.archive = f->archive;
+    start(f);
+    commit_blocks(f, 1, 3 * BLOCKS + 1);
+    stop(f);
+    assert_int_equal(io_unlink(f->archive, "wal-0000000000000001.log"), 0);
+    start(other);
+    commit_blocks(other, 1, 2 * BLOCKS + 1);
+    release_all(other);
+    wal_stats_get(other->wal, &stats);
+    assert_int_equal(stats.archived, 0);
+    wal_archive_failure(other->wal, reason, sizeof(reason));
+    assert_non_null(strstr(reason, "segment 2 of another log"));
+    stop(other);
+    destroy((void **)&other);
+}
+
+/* A segment that got lost in the archive is copied again while the log has it. */
+static void the_own_log_fills_a_hole_of_its_archive(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    commit_blocks(f, 1, 3 * BLOCKS + 1);
+    wal_release_wait(f->wal);
+    stop(f);
+    assert_int_equal(io_unlink(f->archive, "wal-0000000000000001.log"), 0);
+    start(f);
+    wal_release_wait(f->wal);
+    stop(f);
+    assert_int_equal(read_archive(f, 0, 0), 0);
+    assert_seen(f, 1, 3 * BLOCKS + 1);
+}
+
 /* The power of the archive fails at every call in turn, that of the log never. */
 static void an_interrupted_copy_is_made_again(void **state)
 {
@@ -396,6 +435,8 @@ int main(void)
         cmocka_unit_test(nothing_is_lost_while_the_archive_is_away),
         cmocka_unit_test(something_would_be_if_segments_went_before_they_are_archived),
         TEST(another_logs_segment_is_not_overwritten),
+        TEST(another_log_gets_into_no_hole_of_an_archive),
+        TEST(the_own_log_fills_a_hole_of_its_archive),
         cmocka_unit_test(an_interrupted_copy_is_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
