@@ -317,6 +317,8 @@ int command_check(int argc, char **argv)
         rc = arguments_take(&arguments, argc, argv);
     if (!rc)
         rc = folder_open_locked(arguments.dir, &io);
+    if (!rc && !arguments.repair)
+        rc = folder_refuse_backup(arguments.dir, io);
     if (!rc)
         rc = arguments.repair ? repair(&arguments, io, &status) : check(&arguments, io, &status);
     if (!rc && fflush(stdout))

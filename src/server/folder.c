@@ -15,6 +15,8 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "db/backup_file.h"
+#include "wal/wal_tools.h"
 
 static const char LOCK_FILE[] = "lock", UNFINISHED[] = ".unfinished";
 
@@ -52,6 +54,30 @@ int folder_open_locked(const char *path, struct io **out)
                ? diag_set(rc, "%s is in use by a server; stop that first, or look at a backup",
                           path)
                : rc;
+}
+
+struct kinds {
+    bool backup, log; /* whether there are such files */
+};
+
+static int kind_note(const char *name, uint64_t size, void *arg)
+{
+    struct kinds *kinds = arg;
+    uint64_t segment;
+    (void)size;
+    kinds->backup |= strcmp(name, BACKUP_NAME) == 0;
+    kinds->log |= wal_file_number(name, &segment);
+    return 0;
+}
+
+int folder_refuse_backup(const char *path, struct io *io)
+{
+    struct kinds kinds = {false, false};
+    int rc = io_list(io, kind_note, &kinds);
+    if (rc || !kinds.backup || kinds.log)
+        return rc;
+    return diag_set(ERROR_INVALID,
+                    "%s is a backup: `perigee restore` checks it and makes a database of it", path);
 }
 
 int folder_check_new(const char *path)

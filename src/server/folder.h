@@ -15,6 +15,9 @@ int folder_open(const char *path, struct io **out);
  * none. ERROR_LOCKED when a server has it. */
 int folder_open_locked(const char *path, struct io **out);
 
+/* ERROR_INVALID if the folder is a backup, which has no log: whoever served it would change it. */
+int folder_refuse_backup(const char *path, struct io *io);
+
 /* ERROR_EXISTS unless there is no such folder or nothing in it. */
 int folder_check_new(const char *path);
 

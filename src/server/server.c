@@ -32,6 +32,7 @@
 #include "net/address.h"
 #include "net/net.h"
 #include "server/backup_job.h"
+#include "server/folder.h"
 #include "session/service.h"
 
 enum {
@@ -119,9 +120,11 @@ static void on_shutdown(void *arg)
     net_stop(load_acquire(&server->net), false);
 }
 
-static int folder_open(struct server *server)
+static int data_folder_open(struct server *server)
 {
     int rc = io_posix_new(server->options->dir, true, &server->io);
+    if (!rc)
+        rc = folder_refuse_backup(server->options->dir, server->io);
     if (rc)
         return rc;
     rc = io_lock(server->io, LOCK_FILE);
@@ -205,7 +208,8 @@ int server_open(const struct options *options, bool listen, struct server **out)
     server->options = options;
     server->worker_count = options->workers ? options->workers : core_count();
     server->stopped = eventfd(0, EFD_CLOEXEC);
-    int rc = server->stopped < 0 ? diag_set_errno(ERROR_IO, errno, "eventfd") : folder_open(server);
+    int rc =
+        server->stopped < 0 ? diag_set_errno(ERROR_IO, errno, "eventfd") : data_folder_open(server);
     if (!rc && listen)
         rc = address_bind(server);
     if (!rc)

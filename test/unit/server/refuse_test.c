@@ -267,10 +267,28 @@ static void a_manifest_of_the_other_order_of_bytes_is_refused(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void a_backup_is_not_served(void **state)
+{
+    (void)state;
+    char backup[256], path[PATH_SIZE];
+    struct server *server;
+    server_folder_make(backup);
+    snprintf(path, sizeof path, "%s/backup", backup);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(options_set(&options, "dir", backup, OPTIONS_ARGUMENT), 0);
+    assert_int_equal(server_open(&options, false, &server), ERROR_INVALID);
+    assert_non_null(strstr(diag_message(), "is a backup"));
+    assert_non_null(strstr(diag_message(), backup));
+    server_folder_remove(backup);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_second_server_is_told_that_the_folder_is_in_use),
+        TEST(a_backup_is_not_served),
         TEST(a_log_of_a_newer_format_is_refused),
         TEST(a_log_of_the_other_order_of_bytes_is_refused),
         TEST(a_run_of_a_newer_format_is_refused),
