@@ -59,6 +59,7 @@ struct io_vtab {
     int (*write)(struct io_file *file, const void *data, size_t size, uint64_t offset);
     int (*sync)(struct io_file *file);
     int64_t (*size)(struct io_file *file);
+    int (*named)(struct io_file *file);
     int (*truncate)(struct io_file *file, uint64_t size);
     int (*allocate_zeros)(struct io_file *file, uint64_t size);
     int (*rename)(struct io *io, const char *from, const char *to);
@@ -159,6 +160,13 @@ static inline int io_sync(struct io_file *file)
 static inline int64_t io_size(struct io_file *file)
 {
     return file->vtab->size(file);
+}
+
+/* 0, or ERROR_NOT_FOUND when the file has no name any more: somebody has removed it, and what is
+ * written to it is lost when it is closed. */
+static inline int io_named(struct io_file *file)
+{
+    return file->vtab->named(file);
 }
 
 /* Cuts or lengthens (with a hole) to `size` bytes; durable after io_sync. */

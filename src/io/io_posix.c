@@ -188,6 +188,17 @@ static int64_t posix_size(struct io_file *base)
     return fstat(file->fd, &stat) < 0 ? io__fail(errno, "fstat", file->path) : stat.st_size;
 }
 
+static int posix_named(struct io_file *base)
+{
+    struct io__posix_file *file = io__posix_file(base);
+    struct stat stat;
+    if (fstat(file->fd, &stat) < 0)
+        return io__fail(errno, "fstat", file->path);
+    return stat.st_nlink > 0
+               ? 0
+               : diag_set(ERROR_NOT_FOUND, "%s has been removed while it was in use", file->path);
+}
+
 static int posix_truncate(struct io_file *base, uint64_t size)
 {
     struct io__posix_file *file = io__posix_file(base);
@@ -418,6 +429,7 @@ static const struct io_vtab posix_vtab = {
     .write = posix_write,
     .sync = posix_sync,
     .size = posix_size,
+    .named = posix_named,
     .truncate = posix_truncate,
     .allocate_zeros = posix_allocate_zeros,
     .rename = posix_rename,

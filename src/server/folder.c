@@ -50,6 +50,7 @@ int folder_open_locked(const char *path, struct io **out)
     if (!rc)
         return 0;
     io_delete(*out);
+    *out = NULL;
     return rc == ERROR_LOCKED
                ? diag_set(rc, "%s is in use by a server; stop that first, or look at a backup",
                           path)

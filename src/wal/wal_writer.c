@@ -147,6 +147,16 @@ static void publish(struct wal *wal)
     notify_advance(wal);
 }
 
+/* A segment that somebody has removed takes writes and flushes as ever, and is gone when the process
+ * ends: nothing in it may count as durable. */
+static int segment_there(struct wal *wal, const struct wal_segment *segment)
+{
+    int rc = io_named(segment->file);
+    if (rc != 0)
+        wal__fail(wal, rc);
+    return rc;
+}
+
 static void epoch_done(struct wal *wal, const struct io_completion *completion)
 {
     struct wal_epoch *epoch = &wal->epochs[completion->cookie % WAL_INFLIGHT_MAX];
@@ -161,6 +171,8 @@ static void epoch_done(struct wal *wal, const struct io_completion *completion)
                                       epoch->sequence, name, epoch->offset));
         return;
     }
+    if (has_level(wal, WAL_DURABILITY_COMMIT) && segment_there(wal, epoch->segment) != 0)
+        return;
     epoch->done = true;
     if (!has_level(wal, WAL_DURABILITY_COMMIT))
         epoch->segment->dirty = true;
@@ -434,6 +446,8 @@ static void flush(struct wal *wal)
             wal__fail(wal, rc);
             return;
         }
+        if (segment_there(wal, segment) != 0)
+            return;
         atomic_fetch_add_explicit(&wal->stats.flushes, 1, memory_order_relaxed);
     }
     wal->durable_sequence = wal->written_sequence;

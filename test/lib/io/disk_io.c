@@ -127,6 +127,19 @@ static int64_t disk_size(struct io_file *base)
     return result;
 }
 
+/* Not counted among the calls: it changes nothing, and can't be cut. */
+static int disk_named(struct io_file *base)
+{
+    struct disk_file *file = disk__file(base);
+    bool found = false;
+    pthread_mutex_lock(&file->disk->mutex);
+    list_for_each (link, &file->disk->seen)
+        found |= list_entry(link, struct name, link)->inode == file->inode;
+    bool here = file->generation == file->disk->generation;
+    pthread_mutex_unlock(&file->disk->mutex);
+    return found || !here ? 0 : diag_set(ERROR_NOT_FOUND, "%s has been removed", file->name);
+}
+
 static int disk_truncate(struct io_file *base, uint64_t size)
 {
     struct disk_file *file = disk__file(base);
@@ -303,6 +316,7 @@ const struct io_vtab disk__vtab = {
     .write = disk_write,
     .sync = disk_sync,
     .size = disk_size,
+    .named = disk_named,
     .truncate = disk_truncate,
     .allocate_zeros = disk_allocate_zeros,
     .rename = disk_rename,

@@ -121,6 +121,21 @@ static void when_a_write_fails_d_freezes_and_waiters_learn_that_the_outcome_is_u
     assert_int_equal(stop(f), 0);
 }
 
+/* It takes writes and flushes as ever, and would be gone with the process. */
+static void in_a_segment_that_was_removed_nothing_becomes_durable(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(start(f, 0), 0);
+    uint64_t good = commit(f, 1);
+    assert_int_equal(wal_wait(f->wal, good), 0);
+    assert_true(disk_vanish(f->disk, "wal-0000000000000001.log"));
+    uint64_t bad = commit(f, 2);
+    assert_int_equal(wal_wait_durable(f->wal, bad), ERROR_UNKNOWN_OUTCOME);
+    assert_non_null(strstr(wal_failure(f->wal), "removed"));
+    assert_int_equal(wal_reserve(f->buffer, 10), ERROR_LOG_FAILED);
+    assert_int_equal(stop(f), ERROR_LOG_FAILED);
+}
+
 static void a_failed_write_is_not_tried_again(void **state)
 {
     struct fixture *f = *state;
@@ -278,6 +293,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
     const struct CMUnitTest tests[] = {
         TEST(when_a_write_fails_d_freezes_and_waiters_learn_that_the_outcome_is_unknown),
+        TEST(in_a_segment_that_was_removed_nothing_becomes_durable),
         TEST(a_failed_write_is_not_tried_again),
         TEST(a_reservation_from_before_the_failure_still_can_not_fail),
         TEST(a_failed_flush_under_interval_and_none_freezes_too),
