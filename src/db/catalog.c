@@ -111,6 +111,50 @@ struct func *catalog_func_at(const struct catalog *catalog, uint32_t n)
     return catalog->funcs[n];
 }
 
+uint32_t catalog_record_count(const struct catalog *catalog, enum catalog_kind kind)
+{
+    return catalog->record_count[kind];
+}
+
+const struct catalog_record *catalog_record_at(const struct catalog *catalog,
+                                               enum catalog_kind kind, uint32_t n)
+{
+    return &catalog->records[kind][n];
+}
+
+const struct catalog_record *catalog_record(const struct catalog *catalog, enum catalog_kind kind,
+                                            const char *name, size_t size)
+{
+    for (uint32_t i = 0; i < catalog->record_count[kind]; i++) {
+        const char *field = mp_array_at(catalog->records[kind][i].tuple, 2);
+        uint32_t field_size;
+        if (field == NULL || mp_typeof(*field) != MP_STR)
+            continue;
+        const char *text = mp_decode_str(&field, &field_size);
+        if (field_size == size && memcmp(text, name, size) == 0)
+            return &catalog->records[kind][i];
+    }
+    return NULL;
+}
+
+int catalog_kind_of(uint32_t space_id)
+{
+    switch (space_id) {
+    case SPACE_ID_SEQUENCE:
+        return CATALOG_SEQUENCE;
+    case SPACE_ID_USER:
+        return CATALOG_USER;
+    case SPACE_ID_PRIV:
+        return CATALOG_PRIV;
+    case SPACE_ID_TRIGGER:
+        return CATALOG_TRIGGER;
+    case SPACE_ID_MODULE:
+        return CATALOG_MODULE;
+    default:
+        return -1;
+    }
+}
+
 uint64_t catalog_version(const struct catalog *catalog)
 {
     return catalog->version;
@@ -185,6 +229,19 @@ static const struct system_space system_spaces[] = {
       {"format", KEY_ANY, "array", false}},
      1,
      false},
+    {SPACE_ID_SEQUENCE,
+     "_sequence",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"owner", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"opts", KEY_ANY, "map", false}},
+     1,
+     false},
+    {SPACE_ID_SEQUENCE_DATA,
+     "_sequence_data",
+     {{"id", KEY_UNSIGNED, "unsigned", false}, {"value", KEY_INTEGER, "integer", false}},
+     1,
+     false},
     {SPACE_ID_INDEX,
      "_index",
      {{"id", KEY_UNSIGNED, "unsigned", false},
@@ -205,6 +262,61 @@ static const struct system_space system_spaces[] = {
      1,
      false},
     {SPACE_ID_REDIS, "_redis", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_USER,
+     "_user",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"owner", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"type", KEY_STRING, "string", false},
+      {"auth", KEY_ANY, "map", false},
+      {"flags", KEY_ANY, "map", false}},
+     1,
+     false},
+    {SPACE_ID_PRIV,
+     "_priv",
+     {{"grantee", KEY_UNSIGNED, "unsigned", false},
+      {"object_type", KEY_STRING, "string", false},
+      {"object_id", KEY_UNSIGNED, "unsigned", false},
+      {"grantor", KEY_UNSIGNED, "unsigned", false},
+      {"privilege", KEY_UNSIGNED, "unsigned", false}},
+     3,
+     false},
+    {SPACE_ID_TRIGGER,
+     "_trigger",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"owner", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"space_id", KEY_UNSIGNED, "unsigned", false},
+      {"body", KEY_STRING, "string", false},
+      {"opts", KEY_ANY, "map", false}},
+     1,
+     false},
+    {SPACE_ID_MODULE,
+     "_module",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"owner", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"version", KEY_STRING, "string", false},
+      {"manifest", KEY_ANY, "map", false}},
+     1,
+     false},
+    {SPACE_ID_MODULE_FILE,
+     "_module_file",
+     {{"module_id", KEY_UNSIGNED, "unsigned", false},
+      {"path", KEY_STRING, "string", false},
+      {"content", KEY_STRING, "string", false}},
+     2,
+     false},
+    {SPACE_ID_MIGRATION,
+     "_migration",
+     {{"module", KEY_STRING, "string", false},
+      {"number", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"time", KEY_NUMBER, "number", false},
+      {"digest", KEY_STRING, "string", false},
+      {"body", KEY_STRING, "string", false}},
+     2,
+     false},
 };
 
 enum { SYSTEM_SPACE_COUNT = sizeof system_spaces / sizeof *system_spaces };
@@ -480,12 +592,19 @@ static int func_add(struct catalog *catalog, const struct version *version)
     return 0;
 }
 
-/* Reads all rows of a system space, in order of key. */
-enum system_rows { ROWS_SPACE, ROWS_INDEX, ROWS_FUNC };
-
-static int rows_read(struct db *db, struct catalog *catalog, struct txn *txn, struct store *store,
-                     enum system_rows kind)
+static int record_add(struct catalog *catalog, enum catalog_kind kind,
+                      const struct version *version)
 {
+    struct catalog_record *record = &catalog->records[kind][catalog->record_count[kind]++];
+    record->tuple = arena_copy(&catalog->arena, version->bytes, version->size);
+    record->size = version->size;
+    return record->tuple == NULL ? no_memory() : 0;
+}
+
+/* Reads all rows of a system space, in order of key. */
+static int rows_read(struct db *db, struct catalog *catalog, struct txn *txn, uint32_t space_id)
+{
+    struct store *store = db__store_find(db, space_id, 0);
     struct txn_index scan = {.tree = store->head.tree, .head = &store->head};
     struct txn_cursor cursor;
     txn_cursor_open(&cursor, txn, &scan, &(struct txn_range){0});
@@ -493,10 +612,14 @@ static int rows_read(struct db *db, struct catalog *catalog, struct txn *txn, st
     const struct version *version;
     int rc;
     while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0) {
-        if (kind == ROWS_SPACE)
+        if (space_id == SPACE_ID_SPACE)
             rc = space_add(db, catalog, row, version);
+        else if (space_id == SPACE_ID_INDEX)
+            rc = index_add(catalog, version);
+        else if (space_id == SPACE_ID_FUNC)
+            rc = func_add(catalog, version);
         else
-            rc = kind == ROWS_INDEX ? index_add(catalog, version) : func_add(catalog, version);
+            rc = record_add(catalog, (enum catalog_kind)catalog_kind_of(space_id), version);
         if (rc != 0)
             return rc;
     }
@@ -516,6 +639,44 @@ static int names_make(struct catalog *catalog)
     return 0;
 }
 
+int db__system_stores_make(struct db *db)
+{
+    for (size_t i = 0; i < SYSTEM_SPACE_COUNT; i++) {
+        struct store *store;
+        int rc = db__store_make(db, &db->boot, system_spaces[i].id, 0, &store);
+        if (rc != 0)
+            return rc;
+    }
+    db->space_store = db__store_find(db, SPACE_ID_SPACE, 0);
+    db->index_store = db__store_find(db, SPACE_ID_INDEX, 0);
+    db->redis_store = db__store_find(db, SPACE_ID_REDIS, 0);
+    return 0;
+}
+
+/* Room for as many rows as the store of a system space can have: tombstones and dead rows are
+ * counted too. */
+static void *rows_alloc(struct db *db, struct catalog *catalog, uint32_t space_id, size_t more,
+                        size_t size)
+{
+    size_t count = tree_count(db__store_find(db, space_id, 0)->head.tree) + more;
+    return arena_alloc(&catalog->arena, count * size);
+}
+
+static int records_read(struct db *db, struct catalog *catalog, struct txn *txn)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < SYSTEM_SPACE_COUNT; i++) {
+        int kind = catalog_kind_of(system_spaces[i].id);
+        if (kind < 0)
+            continue;
+        catalog->records[kind] =
+            rows_alloc(db, catalog, system_spaces[i].id, 1, sizeof **catalog->records);
+        rc = catalog->records[kind] == NULL ? no_memory()
+                                            : rows_read(db, catalog, txn, system_spaces[i].id);
+    }
+    return rc;
+}
+
 int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
 {
     struct catalog *catalog = calloc(1, sizeof *catalog);
@@ -524,20 +685,20 @@ int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
     atomic_init(&catalog->references, 1);
     catalog->version = load_relaxed(&db->schema_version) + 1;
     arena_create(&catalog->arena, 0);
-    /* Tombstones and dead rows are counted too: an upper bound. */
-    size_t space_max = tree_count(db->space_store->head.tree) + SYSTEM_SPACE_COUNT;
-    size_t func_max = tree_count(db->func_store->head.tree) + 1;
-    catalog->spaces = arena_alloc(&catalog->arena, space_max * sizeof *catalog->spaces);
-    catalog->funcs = arena_alloc(&catalog->arena, func_max * sizeof *catalog->funcs);
+    catalog->spaces =
+        rows_alloc(db, catalog, SPACE_ID_SPACE, SYSTEM_SPACE_COUNT, sizeof *catalog->spaces);
+    catalog->funcs = rows_alloc(db, catalog, SPACE_ID_FUNC, 1, sizeof *catalog->funcs);
     int rc = catalog->spaces == NULL || catalog->funcs == NULL ? no_memory() : 0;
     for (size_t i = 0; rc == 0 && i < SYSTEM_SPACE_COUNT; i++)
         rc = system_space_add(db, catalog, &system_spaces[i]);
     if (rc == 0)
-        rc = rows_read(db, catalog, txn, db->space_store, ROWS_SPACE);
+        rc = rows_read(db, catalog, txn, SPACE_ID_SPACE);
     if (rc == 0)
-        rc = rows_read(db, catalog, txn, db->index_store, ROWS_INDEX);
+        rc = rows_read(db, catalog, txn, SPACE_ID_INDEX);
     if (rc == 0)
-        rc = rows_read(db, catalog, txn, db->func_store, ROWS_FUNC);
+        rc = rows_read(db, catalog, txn, SPACE_ID_FUNC);
+    if (rc == 0)
+        rc = records_read(db, catalog, txn);
     if (rc == 0)
         rc = names_make(catalog);
     if (rc != 0) {

@@ -12,8 +12,22 @@
  *                    parts [{field (from 0), type, is_nullable}]
  *      _func (296)   id, owner, name, body, options {isolation, readonly, transaction, revision}
  *
+ * Of others the picture holds the rows as they are (records), for those above to make something of:
+ *
+ *      _sequence (284)  id, owner, name, options
+ *      _user (305)      id, owner, name, type 'user' or 'role', auth, flags
+ *      _priv (312)      grantee, object type, object id, grantor, privileges
+ *      _trigger (328)   id, owner, name, space id, body, options
+ *      _module (336)    id, owner, name, version, manifest
+ *
+ * And of some nothing, since they are read when they are needed:
+ *
+ *      _sequence_data (285)  sequence id, value
+ *      _module_file (337)    module id, path, content
+ *      _migration (338)      module name, number, name, time, digest, body
+ *
  * The first fields are Tarantool's; system spaces can be read as any other and are written by
- * db/ddl.h only.
+ * db/ddl.h only, but for _sequence_data.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,9 +40,17 @@ struct catalog;
 
 enum {
     SPACE_ID_SPACE = 280,
+    SPACE_ID_SEQUENCE = 284,
+    SPACE_ID_SEQUENCE_DATA = 285,
     SPACE_ID_INDEX = 288,
     SPACE_ID_FUNC = 296,
     SPACE_ID_REDIS = 304,
+    SPACE_ID_USER = 305,
+    SPACE_ID_PRIV = 312,
+    SPACE_ID_TRIGGER = 328,
+    SPACE_ID_MODULE = 336,
+    SPACE_ID_MODULE_FILE = 337,
+    SPACE_ID_MIGRATION = 338,
     SPACE_ID_USER_MIN = 512,
     INDEX_MAX = 32,
     INDEX_PARTS_MAX = 16,
@@ -99,6 +121,30 @@ struct space *catalog_space_at(const struct catalog *catalog, uint32_t n);
 uint32_t catalog_func_count(const struct catalog *catalog);
 struct func *catalog_func_at(const struct catalog *catalog, uint32_t n);
 uint64_t catalog_version(const struct catalog *catalog);
+
+/* Rows of system spaces, in order of their keys: tuples that belong to the catalog. */
+enum catalog_kind {
+    CATALOG_SEQUENCE,
+    CATALOG_USER,
+    CATALOG_PRIV,
+    CATALOG_TRIGGER,
+    CATALOG_MODULE,
+    CATALOG_KINDS
+};
+struct catalog_record {
+    const char *tuple; /* MessagePack array */
+    uint32_t size;
+};
+uint32_t catalog_record_count(const struct catalog *catalog, enum catalog_kind kind);
+const struct catalog_record *catalog_record_at(const struct catalog *catalog,
+                                               enum catalog_kind kind, uint32_t n);
+
+/* The record whose third field is the name, or NULL. Of kinds that have names: not of _priv. */
+const struct catalog_record *catalog_record(const struct catalog *catalog, enum catalog_kind kind,
+                                            const char *name, size_t size);
+
+/* The kind that a system space's rows are of, or -1. */
+int catalog_kind_of(uint32_t space_id);
 
 struct index *space_index(const struct space *space, const char *name, size_t size);
 struct index *space_index_by_id(const struct space *space, uint32_t id);

@@ -86,18 +86,6 @@ void db__store_release(struct store *store, struct tree_thread *thread)
         db__store_delete(store, thread);
 }
 
-static int system_stores_make(struct db *db)
-{
-    int rc = db__store_make(db, &db->boot, SPACE_ID_SPACE, 0, &db->space_store);
-    if (rc == 0)
-        rc = db__store_make(db, &db->boot, SPACE_ID_INDEX, 0, &db->index_store);
-    if (rc == 0)
-        rc = db__store_make(db, &db->boot, SPACE_ID_FUNC, 0, &db->func_store);
-    if (rc == 0)
-        rc = db__store_make(db, &db->boot, SPACE_ID_REDIS, 0, &db->redis_store);
-    return rc;
-}
-
 /* Makes a store for each row of _space that has none (a space without rows), and frees those that
  * no row names. */
 static int stores_settle(struct db *db, struct txn *txn)
@@ -254,7 +242,7 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
         rc = epoch_slot_open(db->epochs, &db->boot.epoch);
     if (rc != 0)
         return diag_set(rc, "no memory to open the database");
-    if ((rc = system_stores_make(db)) != 0 || (rc = db__checkpoint_load(db, stats)) != 0)
+    if ((rc = db__system_stores_make(db)) != 0 || (rc = db__checkpoint_load(db, stats)) != 0)
         return rc;
     const struct db_source *source = options->source;
     bool dry = source != NULL && source->log != NULL;
@@ -301,6 +289,7 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
     memset(db, 0, sizeof *db);
     db->io = options->io;
     db->clock = options->clock;
+    db->expressions = options->expressions;
     pthread_mutex_init(&db->catalog_mutex, NULL);
     pthread_mutex_init(&db->stores_mutex, NULL);
     manifest_create(&db->loaded);

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "db/expression.h"
 #include "io/io.h"
 #include "txn/txn.h"
 
@@ -55,7 +56,9 @@ struct db_options {
     uint64_t log_segment_bytes; /* these three as in wal.h */
     struct io *log_archive;
     bool log_compression;
-    const struct db_source *source; /* NULL: all that counts is in io */
+    const struct db_expressions *expressions; /* outlives the database; NULL: definitions that
+                                                 contain Lua are refused, by recovery too */
+    const struct db_source *source;           /* NULL: all that counts is in io */
     bool skip_flush; /* only for the test that proves that the crash test sees a missing flush */
 };
 

@@ -42,9 +42,10 @@ struct catalog {
     uint64_t version;
     struct arena arena; /* all of the below */
     bool memory_out;    /* while it was made */
-    uint32_t space_count, func_count;
+    uint32_t space_count, func_count, record_count[CATALOG_KINDS];
     struct space **spaces; /* in order of id */
     struct func **funcs;
+    struct catalog_record *records[CATALOG_KINDS];
     struct name_table *space_names, *func_names;
 };
 
@@ -52,6 +53,7 @@ struct db {
     struct io *io;
     struct clock *clock;
     struct wal *wal;
+    const struct db_expressions *expressions; /* or NULL */
     struct heap *heap;
     struct epoch_domain *epochs;
     struct txn_system *txn;
@@ -62,7 +64,7 @@ struct db {
     struct manifest loaded;       /* what recovery has found, until the checkpoint takes it over */
     struct txn_changes replayed;  /* rows that recovery has taken from the log */
     struct checkpoint *checkpoint;
-    struct store *space_store, *index_store, *func_store, *redis_store;
+    struct store *space_store, *index_store, *redis_store;
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
     struct catalog *catalog;
     _Atomic uint64_t next_file; /* numbers for the names of files of bodies */
@@ -90,6 +92,9 @@ void db__store_release(struct store *store, struct tree_thread *thread);
 
 /* For a store that nobody else has seen. */
 void db__store_delete(struct store *store, struct tree_thread *thread);
+
+/* Makes the stores of the system spaces: the first ones that there are. */
+int db__system_stores_make(struct db *db);
 
 /*
  * Makes the picture of the catalog as the transaction sees it, its own writes included. Every space

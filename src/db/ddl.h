@@ -32,4 +32,15 @@ int ddl_func_create(struct db_worker *worker, const char *name, size_t name_size
                     const char *options);
 int ddl_func_drop(struct db_worker *worker, const char *name, size_t name_size);
 
+/*
+ * Rows of the system spaces that catalog_kind_of knows, and of _module_file and _migration: a
+ * checked MessagePack array. `fresh`: ERROR_EXISTS when the key, or the name among rows of its
+ * kind, is taken; with nil as the first field the row gets the next free number, from `id_min` on,
+ * and *id (may be NULL) is set. Else it takes the place of the row with its key, and *id is its
+ * first field. What the fields mean is not looked at but for their number and types.
+ */
+int ddl_record_put(struct db_worker *worker, uint32_t space_id, const char *tuple, bool fresh,
+                   uint32_t id_min, uint32_t *id);
+int ddl_record_delete(struct db_worker *worker, uint32_t space_id, const char *key);
+
 #endif

@@ -23,7 +23,7 @@ struct ddl {
     struct store *dropped_tree_store;
     uint32_t dropped_tree_id;
     struct mp_buffer tuple;
-    bool only_functions; /* no space or index goes: parked transactions may go on */
+    bool only_functions; /* no space, index or trigger goes: parked transactions may go on */
 };
 
 typedef int (*ddl_fn)(struct ddl *ddl, void *arg);

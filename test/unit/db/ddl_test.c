@@ -473,6 +473,36 @@ static void statements_run_beside_changes_of_the_schema(void **state)
         pthread_join(threads[i], NULL);
 }
 
+static void records_have_numbers_and_names_of_their_own_and_persist(void **state)
+{
+    (void)state;
+    struct db_worker *worker = f.workers[0];
+    uint32_t id;
+    const char *alice = mp_of("[null, 1, \"alice\", \"user\", {}, {}]", NULL);
+    assert_int_equal(ddl_record_put(worker, SPACE_ID_USER, alice, true, 32, &id), 0);
+    assert_int_equal(id, 32);
+    assert_int_equal(ddl_record_put(worker, SPACE_ID_USER, alice, true, 32, &id), ERROR_EXISTS);
+    assert_non_null(strstr(diag_message(), "\"alice\" exists already"));
+    const char *bob = mp_of("[null, 1, \"bob\", \"user\", {}, {}]", NULL);
+    assert_int_equal(ddl_record_put(worker, SPACE_ID_USER, bob, true, 32, &id), 0);
+    assert_int_equal(id, 33);
+    const char *taken = mp_of("[33, 1, \"eve\", \"user\", {}, {}]", NULL);
+    assert_int_equal(ddl_record_put(worker, SPACE_ID_USER, taken, true, 32, &id), ERROR_EXISTS);
+    assert_int_equal(ddl_record_put(worker, SPACE_ID_USER, taken, false, 32, &id), 0);
+    const char *wrong = mp_of("[34, 1, 5, \"user\", {}, {}]", NULL);
+    assert_int_equal(ddl_record_put(worker, SPACE_ID_USER, wrong, true, 32, &id), ERROR_SCHEMA);
+    assert_int_equal(ddl_record_put(worker, SPACE_ID_REDIS, bob, true, 32, &id), ERROR_INVALID);
+
+    db_fixture_reopen(&f);
+    const struct catalog *catalog = db_catalog(f.workers[0]);
+    assert_int_equal(catalog_record_count(catalog, CATALOG_USER), 2);
+    assert_non_null(catalog_record(catalog, CATALOG_USER, "alice", 5));
+    assert_null(catalog_record(catalog, CATALOG_USER, "bob", 3));
+    assert_non_null(catalog_record(catalog, CATALOG_USER, "eve", 3));
+    assert_int_equal(ddl_record_delete(f.workers[0], SPACE_ID_USER, mp_of("[33]", NULL)), 0);
+    assert_int_equal(catalog_record_count(db_catalog(f.workers[1]), CATALOG_USER), 1);
+}
+
 #define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, open, close)
 
 int main(void)
@@ -497,6 +527,7 @@ int main(void)
             a_parked_transaction_is_rolled_back_by_a_change_of_spaces_and_not_of_functions),
         WITH_FIXTURE(a_change_that_is_in_force_is_durable),
         WITH_FIXTURE(functions_are_made_replaced_and_dropped),
+        WITH_FIXTURE(records_have_numbers_and_names_of_their_own_and_persist),
         WITH_FIXTURE(statements_run_beside_changes_of_the_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Changes of the catalog: rows whose meaning is known above (users, privileges, triggers, modules,
+ * sequences), so that whatever they describe changes with the picture, on every worker at once.
+ */
+#include "db/ddl_private.h"
+
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+
+struct record_args {
+    uint32_t space_id;
+    const char *tuple; /* or the key */
+    bool fresh;
+    uint32_t id_min, id;
+};
+
+static int space_of(struct ddl *ddl, uint32_t id, struct space **out)
+{
+    if (catalog_kind_of(id) < 0 && id != SPACE_ID_MODULE_FILE && id != SPACE_ID_MIGRATION)
+        return diag_set(ERROR_INVALID, "space %u holds no records", id);
+    *out = catalog_space_by_id(ddl->before, id);
+    return 0;
+}
+
+/* The smallest number from id_min on that is above all others in use. */
+static uint32_t id_next(const struct catalog *catalog, enum catalog_kind kind, uint32_t id_min)
+{
+    uint32_t count = catalog_record_count(catalog, kind);
+    if (count == 0)
+        return id_min;
+    const char *last = mp_array_at(catalog_record_at(catalog, kind, count - 1)->tuple, 0);
+    uint64_t id = mp_decode_uint(&last);
+    return id < id_min ? id_min : (uint32_t)id + 1;
+}
+
+/* ERROR_EXISTS when another row has the tuple's name. */
+static int name_is_new(const struct catalog *catalog, const struct space *space, const char *tuple)
+{
+    int kind = catalog_kind_of(space->id);
+    const char *name = mp_array_at(tuple, 2);
+    if (kind < 0 || kind == CATALOG_PRIV || name == NULL || mp_typeof(*name) != MP_STR)
+        return 0;
+    uint32_t size;
+    const char *text = mp_decode_str(&name, &size);
+    return catalog_record(catalog, (enum catalog_kind)kind, text, size) == NULL
+               ? 0
+               : diag_set(ERROR_EXISTS, "%s \"%.*s\" exists already", space->name + 1, (int)size,
+                          text);
+}
+
+/* Whether the row's key is in use. */
+static int key_is_new(struct ddl *ddl, struct space *space, const char *tuple)
+{
+    struct key_bytes key;
+    const struct version *present;
+    int rc = db__key_of_tuple(txn_arena(ddl->txn), space->indexes[0], tuple, &key);
+    if (rc == 0)
+        rc = txn_get(ddl->txn, space->head, key.data, key.size, &present);
+    return rc != 0 || present == NULL
+               ? rc
+               : diag_set(ERROR_EXISTS, "the key exists already in space \"%s\"", space->name);
+}
+
+static int record_put(struct ddl *ddl, void *arg)
+{
+    struct record_args *args = arg;
+    struct space *space;
+    int rc = space_of(ddl, args->space_id, &space);
+    if (rc != 0)
+        return rc;
+    ddl->only_functions = args->space_id != SPACE_ID_TRIGGER;
+    const char *data = args->tuple, *end = args->tuple;
+    if (mp_typeof(*data) != MP_ARRAY)
+        return diag_set(ERROR_INVALID, "a row of \"%s\" is an array", space->name);
+    mp_next(&end);
+    uint32_t count = mp_decode_array(&data);
+    struct mp_buffer *tuple = ddl__tuple(ddl, count);
+    if (args->fresh && count > 0 && mp_typeof(*data) == MP_NIL && catalog_kind_of(space->id) >= 0) {
+        args->id =
+            id_next(ddl->before, (enum catalog_kind)catalog_kind_of(space->id), args->id_min);
+        mp_put_uint(tuple, args->id);
+        mp_next(&data);
+    }
+    mp_put_raw(tuple, data, (size_t)(end - data));
+    if (tuple->failed)
+        return diag_set(ERROR_MEMORY, "no memory for a row of the catalog");
+    if (args->fresh && (rc = name_is_new(ddl->before, space, tuple->data)) == 0)
+        rc = key_is_new(ddl, space, tuple->data);
+    if (rc == 0 && (rc = ddl__put(ddl, args->space_id)) == 0) {
+        uint64_t id;
+        const char *first = mp_array_at(tuple->data, 0);
+        if (mp_read_uint(&first, &id))
+            args->id = (uint32_t)id;
+    }
+    return rc;
+}
+
+int ddl_record_put(struct db_worker *worker, uint32_t space_id, const char *tuple, bool fresh,
+                   uint32_t id_min, uint32_t *id)
+{
+    struct record_args args = {
+        .space_id = space_id, .tuple = tuple, .fresh = fresh, .id_min = id_min};
+    int rc = ddl__run(worker, record_put, NULL, &args);
+    if (id != NULL)
+        *id = args.id;
+    return rc;
+}
+
+static int record_delete(struct ddl *ddl, void *arg)
+{
+    struct record_args *args = arg;
+    struct space *space;
+    int rc = space_of(ddl, args->space_id, &space);
+    if (rc != 0)
+        return rc;
+    ddl->only_functions = args->space_id != SPACE_ID_TRIGGER;
+    const char *key = args->tuple, *end = key;
+    if (mp_typeof(*key) != MP_ARRAY)
+        return diag_set(ERROR_INVALID, "a key of \"%s\" is an array", space->name);
+    mp_next(&end);
+    mp_buffer_reset(&ddl->tuple, 65536);
+    mp_put_raw(&ddl->tuple, key, (size_t)(end - key));
+    return ddl__delete(ddl, args->space_id);
+}
+
+int ddl_record_delete(struct db_worker *worker, uint32_t space_id, const char *key)
+{
+    struct record_args args = {.space_id = space_id, .tuple = key};
+    return ddl__run(worker, record_delete, NULL, &args);
+}
