@@ -22,7 +22,10 @@
 
 #include "base/assert.h"
 #include "base/error.h"
+#include "codec/datetime.h"
+#include "codec/decimal.h"
 #include "codec/mp.h"
+#include "codec/uuid.h"
 
 enum {
     TAG_NIL = 0x01,
@@ -31,9 +34,14 @@ enum {
     TAG_NUMBER = 0x10,
     TAG_STRING = 0x20,
     TAG_BINARY = 0x30,
+    TAG_DECIMAL = 0x18,
+    TAG_UUID = 0x40,
+    TAG_DATETIME = 0x50,
 };
 
 enum { NUMBER_SIZE_MAX = 11, EXCESS_MAX = 2047, MANTISSA_BITS = 53 };
+enum { EXCESS_DECIMAL = 0x80 }; /* in the place of an excess: a decimal follows */
+enum { EXT_SIZE_MAX = 10 + DECIMAL_ORDERED_MAX, DATETIME_KEY_SIZE = 13 };
 
 static const struct {
     const char *name;
@@ -42,7 +50,8 @@ static const struct {
     /* The first of a type is the one it is called by. */
     {"scalar", KEY_ANY},      {"unsigned", KEY_UNSIGNED}, {"integer", KEY_INTEGER},
     {"number", KEY_NUMBER},   {"double", KEY_DOUBLE},     {"string", KEY_STRING},
-    {"boolean", KEY_BOOLEAN}, {"varbinary", KEY_BINARY},  {"any", KEY_ANY},
+    {"boolean", KEY_BOOLEAN}, {"varbinary", KEY_BINARY},  {"decimal", KEY_DECIMAL},
+    {"uuid", KEY_UUID},       {"datetime", KEY_DATETIME}, {"any", KEY_ANY},
 };
 
 enum { TYPE_NAME_COUNT = sizeof(type_names) / sizeof(type_names[0]) };
@@ -74,6 +83,8 @@ size_t key_part_size_max(const char *value)
     case MP_BIN:
         mp_decode_strbin(&value, &size);
         return key_string_size_max(size);
+    case MP_EXT:
+        return EXT_SIZE_MAX;
     default:
         return NUMBER_SIZE_MAX;
     }
@@ -223,6 +234,96 @@ static int encode_bytes(const char **value, enum key_type type, unsigned char **
     return 0;
 }
 
+/* A decimal among other numbers. */
+static int encode_mixed(const struct decimal *value, unsigned char **out)
+{
+    uint64_t magnitude;
+    int64_t number;
+
+    if (decimal_to_uint(value, &magnitude)) {
+        *out = key_encode_uint(*out, magnitude);
+        return 0;
+    }
+    if (decimal_to_int(value, &number)) {
+        *out = key_encode_int(*out, number);
+        return 0;
+    }
+    double floor = decimal_floor_double(value);
+    if (decimal_compare_double(value, floor) == 0) {
+        *out = put_number(*out, floor, 0);
+        return 0;
+    }
+    if ((floor >= 0x1p53 && floor < 0x1p64) || (floor >= -0x1p63 && floor < -0x1p53))
+        return ERROR_UNSUPPORTED;
+    unsigned char *at = put_number(*out, floor, 0);
+    at[-1] = EXCESS_DECIMAL;
+    *out = decimal_order_encode(value, at);
+    return 0;
+}
+
+static int encode_decimal(const char *data, size_t size, enum key_type type, unsigned char **out)
+{
+    struct decimal decimal;
+
+    if (!decimal_unpack(&decimal, data, size))
+        return ERROR_INVALID;
+    if (type == KEY_ANY || type == KEY_NUMBER)
+        return encode_mixed(&decimal, out);
+    if (type != KEY_DECIMAL)
+        return ERROR_TYPE;
+    *(*out)++ = TAG_DECIMAL;
+    *out = decimal_order_encode(&decimal, *out);
+    return 0;
+}
+
+static int encode_uuid(const char *data, size_t size, enum key_type type, unsigned char **out)
+{
+    struct uuid uuid;
+
+    if (!uuid_unpack(&uuid, data, size))
+        return ERROR_INVALID;
+    if (type != KEY_ANY && type != KEY_UUID)
+        return ERROR_TYPE;
+    *(*out)++ = TAG_UUID;
+    memcpy(*out, uuid.bytes, UUID_SIZE);
+    *out += UUID_SIZE;
+    return 0;
+}
+
+static int encode_datetime(const char *data, size_t size, enum key_type type, unsigned char **out)
+{
+    struct datetime datetime;
+
+    if (!datetime_unpack(&datetime, data, size))
+        return ERROR_INVALID;
+    if (type != KEY_ANY && type != KEY_DATETIME)
+        return ERROR_TYPE;
+    *(*out)++ = TAG_DATETIME;
+    *out = put_big64(*out, (uint64_t)datetime.seconds ^ 1ull << 63);
+    uint32_t nanoseconds = __builtin_bswap32((uint32_t)datetime.nsec);
+    memcpy(*out, &nanoseconds, 4);
+    *out += 4;
+    return 0;
+}
+
+static int encode_ext(const char **value, enum key_type type, unsigned char **out)
+{
+    uint32_t size;
+    int ext;
+    const char *data = mp_read_ext(value, &ext, &size);
+
+    switch (ext) {
+    case DECIMAL_EXT:
+        return encode_decimal(data, size, type, out);
+    case UUID_EXT:
+        return encode_uuid(data, size, type, out);
+    case DATETIME_EXT:
+        return encode_datetime(data, size, type, out);
+    default:
+        return ERROR_INVALID;
+    }
+}
+
 static int encode_part(const char **value, enum key_type type, int nullable, unsigned char **out)
 {
     switch (mp_typeof(**value)) {
@@ -246,6 +347,8 @@ static int encode_part(const char **value, enum key_type type, int nullable, uns
     case MP_STR:
     case MP_BIN:
         return encode_bytes(value, type, out);
+    case MP_EXT:
+        return encode_ext(value, type, out);
     default:
         return ERROR_INVALID;
     }
@@ -303,6 +406,66 @@ static bool number_to_mp(double floor, unsigned excess, char **out)
     return true;
 }
 
+/* A decimal of a number part. */
+static int decode_mixed(const unsigned char **key, const unsigned char *end, char **out)
+{
+    const unsigned char *at = *key + 10;
+    unsigned char again[EXT_SIZE_MAX], *again_end = again;
+    struct decimal decimal;
+
+    /* A number has one encoding: this must be the decimal's. */
+    if (!decimal_order_decode(&decimal, &at, end) || encode_mixed(&decimal, &again_end) != 0 ||
+        again_end - again != at - *key || memcmp(again, *key, (size_t)(at - *key)) != 0)
+        return ERROR_CORRUPT;
+    *out = decimal_pack(*out, &decimal);
+    *key = at;
+    return 0;
+}
+
+static int decode_decimal(const unsigned char **key, const unsigned char *end, char **out)
+{
+    const unsigned char *at = *key + 1;
+    struct decimal decimal;
+
+    if (!decimal_order_decode(&decimal, &at, end))
+        return ERROR_CORRUPT;
+    *out = decimal_pack(*out, &decimal);
+    *key = at;
+    return 0;
+}
+
+static int decode_uuid(const unsigned char **key, const unsigned char *end, char **out)
+{
+    struct uuid uuid;
+
+    if (end - *key < 1 + UUID_SIZE)
+        return ERROR_CORRUPT;
+    memcpy(uuid.bytes, *key + 1, UUID_SIZE);
+    *out = uuid_pack(*out, &uuid);
+    *key += 1 + UUID_SIZE;
+    return 0;
+}
+
+static int decode_datetime(const unsigned char **key, const unsigned char *end, char **out)
+{
+    uint64_t seconds;
+    uint32_t nanoseconds;
+
+    if (end - *key < DATETIME_KEY_SIZE)
+        return ERROR_CORRUPT;
+    memcpy(&seconds, *key + 1, 8);
+    memcpy(&nanoseconds, *key + 9, 4);
+    struct datetime datetime = {
+        .seconds = (int64_t)(__builtin_bswap64(seconds) ^ 1ull << 63),
+        .nsec = (int32_t)__builtin_bswap32(nanoseconds),
+    };
+    if (!datetime_is_valid(&datetime))
+        return ERROR_CORRUPT;
+    *out = datetime_pack(*out, &datetime);
+    *key += DATETIME_KEY_SIZE;
+    return 0;
+}
+
 static int decode_number(const unsigned char **key, const unsigned char *end, char **out)
 {
     const unsigned char *at = *key;
@@ -313,6 +476,8 @@ static int decode_number(const unsigned char **key, const unsigned char *end, ch
 
     if (end - at < 10)
         return ERROR_CORRUPT;
+    if (at[9] == EXCESS_DECIMAL)
+        return decode_mixed(key, end, out);
     if (at[9] != 0) {
         if (end - at < NUMBER_SIZE_MAX)
             return ERROR_CORRUPT;
@@ -393,6 +558,12 @@ int key_part_decode(const unsigned char **key, const unsigned char *end, char **
     case TAG_STRING:
     case TAG_BINARY:
         return decode_string(key, end, out);
+    case TAG_DECIMAL:
+        return decode_decimal(key, end, out);
+    case TAG_UUID:
+        return decode_uuid(key, end, out);
+    case TAG_DATETIME:
+        return decode_datetime(key, end, out);
     default:
         return ERROR_CORRUPT;
     }

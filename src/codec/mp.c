@@ -269,6 +269,45 @@ void mp_put_map(struct mp_buffer *buffer, uint32_t count)
     PUT(buffer, 5, mp_encode_map(to, count));
 }
 
+void mp_put_ext(struct mp_buffer *buffer, int type, const void *data, uint32_t size)
+{
+    PUT(buffer, 6 + (size_t)size, mp_write_ext(to, type, data, size));
+}
+
+/* msgpuck 1.0 has no way into an ext value. */
+const char *mp_read_ext(const char **value, int *type, uint32_t *size)
+{
+    const char *at = *value + 1;
+    uint8_t first = (uint8_t) * *value;
+
+    if (first >= 0xd4 && first <= 0xd8) {
+        *size = 1u << (first - 0xd4);
+    } else {
+        unsigned width = 1u << (first - 0xc7);
+        *size = load_big(at, width);
+        at += width;
+    }
+    *type = (int8_t)*at++;
+    *value = at + *size;
+    return at;
+}
+
+char *mp_write_ext(char *out, int type, const void *data, uint32_t size)
+{
+    if (size > 0 && size <= 16 && (size & (size - 1)) == 0) {
+        *out++ = (char)(0xd4 + __builtin_ctz(size));
+    } else {
+        unsigned width = size <= UINT8_MAX ? 1 : size <= UINT16_MAX ? 2 : 4;
+        *out++ = (char)(0xc7 + (width >> 1));
+        while (width > 0)
+            *out++ = (char)(size >> 8 * --width);
+    }
+    *out++ = (char)type;
+    if (size > 0)
+        memcpy(out, data, size);
+    return out + size;
+}
+
 const char *mp_array_at(const char *tuple, uint32_t n)
 {
     if (mp_typeof(*tuple) != MP_ARRAY || n >= mp_decode_array(&tuple))

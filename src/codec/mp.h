@@ -83,12 +83,20 @@ void mp_put_double(struct mp_buffer *buffer, double value);
 void mp_put_str(struct mp_buffer *buffer, const void *data,
                 size_t size); /* size below 4 GiB, or `failed` */
 void mp_put_bin(struct mp_buffer *buffer, const void *data, size_t size);
+void mp_put_ext(struct mp_buffer *buffer, int type, const void *data, uint32_t size);
 void mp_put_array(struct mp_buffer *buffer, uint32_t count);
 void mp_put_map(struct mp_buffer *buffer, uint32_t count);
 
 /* The n-th (from 0) element of the array at `tuple` (checked data), or NULL when there are fewer or
  * it is no array. */
 const char *mp_array_at(const char *tuple, uint32_t n);
+
+/* Reads the header of the ext value at *value (checked data): the payload, its size and its type,
+ * and advances *value behind it. */
+const char *mp_read_ext(const char **value, int *type, uint32_t *size);
+
+/* Writes an ext value in its shortest form: at most 6 bytes more than its payload; their end. */
+char *mp_write_ext(char *out, int type, const void *data, uint32_t size);
 
 /* Reads an integer of either sign and advances *value; false, and *value stays, when it is not one
  * or does not fit. */

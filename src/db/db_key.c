@@ -10,6 +10,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/ext.h"
 #include "codec/mp.h"
 
 static const char *mp_type_name(const char *value)
@@ -35,7 +36,7 @@ static const char *mp_type_name(const char *value)
     case MP_DOUBLE:
         return "double";
     default:
-        return "an extension";
+        return ext_kind_name(ext_kind(value));
     }
 }
 
@@ -231,7 +232,8 @@ static bool field_fits(const struct field_def *def, const char *value)
     case KEY_INTEGER:
         return type == MP_UINT || type == MP_INT;
     case KEY_NUMBER:
-        return type == MP_UINT || type == MP_INT || type == MP_FLOAT || type == MP_DOUBLE;
+        return type == MP_UINT || type == MP_INT || type == MP_FLOAT || type == MP_DOUBLE ||
+               ext_kind(value) == EXT_DECIMAL;
     case KEY_DOUBLE:
         return type == MP_FLOAT || type == MP_DOUBLE;
     case KEY_STRING:
@@ -240,6 +242,12 @@ static bool field_fits(const struct field_def *def, const char *value)
         return type == MP_BOOL;
     case KEY_BINARY:
         return type == MP_BIN;
+    case KEY_DECIMAL:
+        return ext_kind(value) == EXT_DECIMAL;
+    case KEY_UUID:
+        return ext_kind(value) == EXT_UUID;
+    case KEY_DATETIME:
+        return ext_kind(value) == EXT_DATETIME;
     case KEY_ANY:
         break;
     }
@@ -248,7 +256,10 @@ static bool field_fits(const struct field_def *def, const char *value)
     if (strcmp(def->type_name, "map") == 0)
         return type == MP_MAP;
     if (strcmp(def->type_name, "scalar") == 0)
-        return type != MP_ARRAY && type != MP_MAP;
+        return type != MP_ARRAY && type != MP_MAP && ext_kind(value) != EXT_INTERVAL &&
+               ext_kind(value) != EXT_UNKNOWN;
+    if (strcmp(def->type_name, "interval") == 0)
+        return ext_kind(value) == EXT_INTERVAL;
     return true;
 }
 
