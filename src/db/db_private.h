@@ -138,6 +138,12 @@ void db__version_dropped(struct head *head, struct txn_worker *worker, struct ro
 /* Whether a tuple fits the space's format and indexes. */
 int db__tuple_check(const struct space *space, const char *tuple, size_t size);
 
+/* Whether statements can work on it at all: it has a primary index. */
+int db__space_usable(const struct space *space);
+
+/* ERROR_INVALID unless the value is an array. */
+int db__array_check(const char *value, const char *what);
+
 /* The statements without the protection of system spaces. */
 int db__space_replace(struct txn *txn, struct space *space, const char *tuple, size_t size);
 int db__space_delete(struct txn *txn, struct space *space, const char *key);

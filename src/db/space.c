@@ -15,14 +15,13 @@
 #include "db/db_private.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/mutation.h"
 #include "codec/mp.h"
 
-static int space_usable(const struct space *space)
+int db__space_usable(const struct space *space)
 {
     if (space->index_count == 0)
         return diag_set(ERROR_SCHEMA,
@@ -37,7 +36,7 @@ static int space_writable(const struct space *space)
         return diag_set(ERROR_ACCESS,
                         "system space \"%s\" is changed by box.schema and create_index only",
                         space->name);
-    return space_usable(space);
+    return db__space_usable(space);
 }
 
 static void tuple_set(struct tuple_ref *out, const struct version *version)
@@ -184,7 +183,7 @@ int db__space_replace(struct txn *txn, struct space *space, const char *tuple, s
     return replace(txn, space, tuple, size, NULL, NULL);
 }
 
-static int array_check(const char *value, const char *what)
+int db__array_check(const char *value, const char *what)
 {
     return value != NULL && mp_typeof(*value) == MP_ARRAY
                ? 0
@@ -220,9 +219,9 @@ static int row_find_secondary(struct txn *txn, struct index *index, const char *
 /* A complete key of a unique index. */
 static int unique_key(struct txn *txn, struct index *index, const char *key, struct key_bytes *out)
 {
-    int rc = array_check(key, "a key");
+    int rc = db__array_check(key, "a key");
     if (rc == 0)
-        rc = space_usable(index->space);
+        rc = db__space_usable(index->space);
     if (rc == 0 && !index->unique)
         rc = diag_set(ERROR_INVALID, "index \"%s\" of space \"%s\" is not unique: use select",
                       index->name, index->space->name);
@@ -311,7 +310,7 @@ int space_update(struct txn *txn, struct index *index, const char *key, const ch
     tuple_set(out, NULL);
     int rc = space_writable(index->space);
     if (rc == 0)
-        rc = array_check(ops, "update operations");
+        rc = db__array_check(ops, "update operations");
     if (rc == 0)
         rc = row_find(txn, index, key, true, &version);
     if (rc != 0 || version == NULL)
@@ -326,7 +325,7 @@ int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t
     const struct version *present;
     int rc = space_writable(space);
     if (rc == 0)
-        rc = array_check(ops, "update operations");
+        rc = db__array_check(ops, "update operations");
     if (rc == 0)
         rc = tuple_prepare(txn, space, tuple, size, &key);
     if (rc == 0)
@@ -338,102 +337,11 @@ int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t
     return tuple_change(txn, space, present, ops, field_base, NULL);
 }
 
-int space_iterator_parse(const char *name, size_t size)
-{
-    static const struct {
-        const char *name;
-        enum space_iterator iterator;
-    } names[] = {{"EQ", ITERATOR_EQ}, {"REQ", ITERATOR_REQ}, {"ALL", ITERATOR_ALL},
-                 {"LT", ITERATOR_LT}, {"LE", ITERATOR_LE},   {"GE", ITERATOR_GE},
-                 {"GT", ITERATOR_GT}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strlen(names[i].name) == size && strncasecmp(names[i].name, name, size) == 0)
-            return (int)names[i].iterator;
-    return -1;
-}
-
-static void range_lower(struct txn_range *range, const void *key, size_t size, bool inclusive)
-{
-    range->lower = key;
-    range->lower_size = size;
-    range->lower_inclusive = inclusive;
-}
-
-static void range_upper(struct txn_range *range, const void *key, size_t size, bool inclusive)
-{
-    range->upper = key;
-    range->upper_size = size;
-    range->upper_inclusive = inclusive;
-}
-
-/* The keys that an iterator goes over, given a prefix: all keys that begin with it lie in [prefix,
- * successor). */
-static int range_make(struct txn *txn, enum space_iterator iterator, const struct key_bytes *prefix,
-                      struct txn_range *range)
-{
-    range->backward =
-        iterator == ITERATOR_REQ || iterator == ITERATOR_LT || iterator == ITERATOR_LE;
-    if (prefix->size == 0)
-        return 0;
-    unsigned char *above = arena_copy(txn_arena(txn), prefix->data, prefix->size);
-    if (above == NULL)
-        return diag_set(ERROR_MEMORY, "no memory for a range");
-    size_t above_size = key_successor(above, prefix->size);
-    const void *upper = above_size == 0 ? NULL : above;
-    switch (iterator) {
-    case ITERATOR_EQ:
-    case ITERATOR_REQ:
-        range_lower(range, prefix->data, prefix->size, true);
-        range_upper(range, upper, above_size, false);
-        break;
-    case ITERATOR_ALL:
-    case ITERATOR_GE:
-        range_lower(range, prefix->data, prefix->size, true);
-        break;
-    case ITERATOR_GT:
-        range_lower(range, upper, above_size, true);
-        break;
-    case ITERATOR_LE:
-        range_upper(range, upper, above_size, false);
-        break;
-    case ITERATOR_LT:
-        range_upper(range, prefix->data, prefix->size, false);
-        break;
-    }
-    return 0;
-}
-
-int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index *index,
-                      enum space_iterator iterator, const char *key)
-{
-    struct key_bytes prefix = {0};
-    int rc = space_usable(index->space);
-    if (rc == 0 && key != NULL && (rc = array_check(key, "a key")) == 0)
-        rc = db__key_of_array(txn_arena(txn), index, key, false, &prefix);
-    struct txn_range range = {0};
-    if (rc == 0)
-        rc = range_make(txn, iterator, &prefix, &range);
-    if (rc != 0)
-        return rc;
-    cursor->index = index;
-    txn_cursor_open(&cursor->cursor, txn, &index->scan, &range);
-    return 0;
-}
-
-int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out)
-{
-    struct row *row;
-    const struct version *version = NULL;
-    int rc = txn_cursor_next(&cursor->cursor, &row, &version);
-    tuple_set(out, rc == 0 ? version : NULL);
-    return rc;
-}
-
 static int space_lockable(const struct space *space)
 {
     if (space->system)
         return diag_set(ERROR_ACCESS, "system space \"%s\" can't be locked", space->name);
-    return space_usable(space);
+    return db__space_usable(space);
 }
 
 int space_lock_all(struct txn *txn, struct space *space, enum txn_lock mode)
@@ -505,18 +413,6 @@ int space_cursor_next_locked(struct space_cursor *cursor, enum txn_lock mode, st
         }
     }
     return rc;
-}
-
-int space_count(struct txn *txn, struct index *index, enum space_iterator iterator, const char *key,
-                uint64_t *out)
-{
-    struct space_cursor cursor;
-    struct tuple_ref tuple;
-    *out = 0;
-    int rc = space_cursor_open(&cursor, txn, index, iterator, key);
-    while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0)
-        ++*out;
-    return rc == ERROR_END ? 0 : rc;
 }
 
 uint64_t space_len(const struct space *space)

@@ -70,6 +70,26 @@ int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index
 int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out);
 
 /*
+ * A place in an index behind one of its rows: the bytes may be kept for as long as the index lives,
+ * also over restarts, and its row may go. space_cursor_position: that of the row which the cursor
+ * gave last; the bytes are valid until the transaction ends. space_position_of: that which a tuple
+ * has, or would have; in the transaction's arena.
+ */
+struct space_position {
+    const void *key;
+    size_t size;
+};
+struct space_position space_cursor_position(const struct space_cursor *cursor);
+int space_position_of(struct txn *txn, struct index *index, const char *tuple,
+                      struct space_position *out);
+
+/* As space_cursor_open, and begins behind `after` in the iterator's direction; its bytes are valid
+ * while the cursor is used. ERROR_INVALID when it lies outside of what the iterator goes over. */
+int space_cursor_open_after(struct space_cursor *cursor, struct txn *txn, struct index *index,
+                            enum space_iterator iterator, const char *key,
+                            const struct space_position *after);
+
+/*
  * Locks, held until the transaction ends (txn_lock_row says what they return). space_lock: the row
  * with this key of a unique index, which need not be there: by the primary index its absence is
  * locked, by another one nothing. What was read before may be older than the lock: read again.
