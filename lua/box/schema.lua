@@ -84,8 +84,8 @@ local function call(self, arguments)
     if not description.transaction or transaction.is_in_txn() then
         return fn(unpack(arguments, 1, count))
     end
-    local readonly = description.readonly and 1 or 0
-    return transaction.run(description.level, readonly, 0, many, fn, unpack(arguments, 1, count))
+    local flags = description.readonly and 1 or 0
+    return transaction.run(description.level, flags, 0, many, fn, unpack(arguments, 1, count))
 end
 
 local functions, functions_version = {}, -1

@@ -58,6 +58,11 @@ local function timeout_of(options)
     return timeout
 end
 
+--- What begins: 1 for readonly, 2 for one that may change the schema.
+local function flags_of(options)
+    return (options.readonly and 1 or 0) + (options.schema and 2 or 0)
+end
+
 -- --------------------------------------------------------------------- what runs at the end
 
 -- Arrays; nil: none.
@@ -149,12 +154,13 @@ local function finish(how)
     return code
 end
 
---- box.begin{isolation = .., readonly = false, timeout = seconds}; txn_isolation is the same.
+--- box.begin{isolation = .., readonly = false, schema = false, timeout = seconds}; txn_isolation is
+--- the same as isolation.
 ---@param options table?
 function transaction.begin(options)
     options = options or {}
     local level, timeout = level_of(options), timeout_of(options)
-    check(api.begin(runtime, level, options.readonly and 1 or 0, 0, timeout))
+    check(api.begin(runtime, level, flags_of(options), 0, timeout))
 end
 
 --- box.commit(): an error says why it could not be, and then everything is rolled back.
@@ -240,10 +246,10 @@ end
 
 --- Runs fn(...) as a transaction, and again up to `retries` times when it loses a conflict or is
 --- the victim of a deadlock.
-function transaction.run(level, readonly, timeout, retries, fn, ...)
+function transaction.run(level, flags, timeout, retries, fn, ...)
     local arguments, losses = pack(...), 0
     while true do
-        check(api.begin(runtime, level, readonly, losses, timeout))
+        check(api.begin(runtime, level, flags, losses, timeout))
         local results = pack(pcall(fn, unpack(arguments, 1, arguments.n)))
         local code = finish(results[1] and 1 or 2)
         if results[1] and code == 0 then
@@ -274,7 +280,7 @@ local function run_inside(fn, ...)
     error(results[2], 0)
 end
 
---- box.atomic([{isolation, readonly, retry, timeout},] fn, ...): fn(...) in a transaction, which
+--- box.atomic([{isolation, readonly, schema, retry, timeout},] fn, ...): fn(...) in a transaction, which
 --- ends with it. Inside of another transaction it is a part of that one.
 function transaction.atomic(options, fn, ...)
     if type(options) ~= 'table' then
@@ -287,7 +293,7 @@ function transaction.atomic(options, fn, ...)
     if api.in_transaction(runtime) ~= 0 then
         return run_inside(fn, ...)
     end
-    return transaction.run(level, options.readonly and 1 or 0, timeout, options.retry or 0, fn, ...)
+    return transaction.run(level, flags_of(options), timeout, options.retry or 0, fn, ...)
 end
 
 return transaction

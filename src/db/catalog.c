@@ -683,7 +683,7 @@ int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
     if (catalog == NULL)
         return no_memory();
     atomic_init(&catalog->references, 1);
-    catalog->version = load_relaxed(&db->schema_version) + 1;
+    catalog->version = atomic_fetch_add(&db->catalogs_made, 1) + 1;
     arena_create(&catalog->arena, 0);
     catalog->spaces =
         rows_alloc(db, catalog, SPACE_ID_SPACE, SYSTEM_SPACE_COUNT, sizeof *catalog->spaces);

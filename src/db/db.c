@@ -22,6 +22,7 @@
 #include "codec/mp.h"
 #include "db/checkpoint_private.h"
 #include "db/db_replay.h"
+#include "db/ddl_private.h"
 
 static struct store **store_bucket(struct db *db, uint32_t id)
 {
@@ -359,6 +360,8 @@ static void catalog_take_newest(struct db_worker *worker)
 
 const struct catalog *db_catalog(struct db_worker *worker)
 {
+    if (worker->ddl != NULL)
+        return ddl__catalog(worker->ddl);
     bool inside = txn_current(worker->txn) != NULL;
     uint64_t begun = txn_worker_begun(worker->txn);
     if (inside && worker->held_begun == begun && worker->held_count > 0)
@@ -403,9 +406,10 @@ struct txn_system *db_txn_system(struct db *db)
     return db->txn;
 }
 
-uint64_t db_schema_version(const struct db *db)
+uint64_t db_schema_version(const struct db_worker *worker)
 {
-    return load_acquire(&db->schema_version);
+    return worker->ddl != NULL ? ddl__catalog(worker->ddl)->version
+                               : load_acquire(&worker->db->schema_version);
 }
 
 struct head *db_redis_head(struct db *db)

@@ -94,9 +94,9 @@ struct txn_system *db_txn_system(struct db *db);
  */
 const struct catalog *db_catalog(struct db_worker *worker);
 
-/* Goes up with each change of the catalog: compare before using anything derived from it. One
- * relaxed-acquire load. */
-uint64_t db_schema_version(const struct db *db);
+/* Another number after each change of the catalog, as the worker sees it: compare before using
+ * anything derived from it. One acquire load. */
+uint64_t db_schema_version(const struct db_worker *worker);
 
 /* The space that Redis keys live in: its rows are (encoded string key) -> value in redis's own
  * packing. */

@@ -68,12 +68,14 @@ struct db {
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
     struct catalog *catalog;
     _Atomic uint64_t next_file; /* numbers for the names of files of bodies */
+    _Atomic uint64_t catalogs_made; /* numbers pictures, also those that are never published */
     CACHE_ALIGNED _Atomic uint64_t schema_version;
 };
 
 struct db_worker {
     struct db *db;
     struct txn_worker *txn;
+    struct ddl *ddl; /* the schema transaction that goes on, or NULL */
     struct catalog *held[HELD_CATALOGS_MAX]; /* the last one is in use; the one before it may still
                                                 be by the caller who took it before the transaction
                                                 began */

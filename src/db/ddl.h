@@ -12,6 +12,20 @@
 #include "db/catalog.h"
 #include "db/db.h"
 
+/*
+ * A schema transaction: between begin and commit the changes below, and statements of the same
+ * worker in the transaction *out (db_catalog gives the picture after the change before; older ones
+ * stay valid until the end). It is alone in the gate from beginning to end, reads the latest, and
+ * cannot be parked. All of it is in force, and durable, when ddl_commit returns 0; else nothing is.
+ * Instead of txn_commit, txn_rollback and txn_rollback_to come these. `given` (may be NULL): whose
+ * it is. Outside of one each change is such a transaction of its own.
+ */
+int ddl_begin(struct db_worker *worker, const struct txn_options *given, struct txn **out);
+bool ddl_active(const struct db_worker *worker);
+int ddl_commit(struct db_worker *worker);
+void ddl_rollback(struct db_worker *worker);
+void ddl_rollback_to(struct db_worker *worker, struct txn_savepoint savepoint);
+
 /* options: {id, engine, if_not_exists, format = [{name, type, is_nullable} | [name, type] ..]}. *id
  * is the space's. */
 int ddl_space_create(struct db_worker *worker, const char *name, size_t name_size,

@@ -286,10 +286,8 @@ static int index_create(struct ddl *ddl, void *arg)
         return rc;
     if (args->id != 0) {
         struct store *store = space->head->arg;
-        if ((rc = tree_new(txn_worker_thread(ddl->worker->txn), &store->trees[args->id])) != 0)
-            return diag_set(rc, "no memory for an index");
-        ddl->made_tree_store = store;
-        ddl->made_tree_id = args->id;
+        if ((rc = ddl__tree_make(ddl, store, args->id)) != 0)
+            return rc;
     }
     return space_row_touch(ddl, space);
 }
@@ -345,10 +343,8 @@ static int index_drop(struct ddl *ddl, void *arg)
     mp_put_uint(key, args->id);
     if ((rc = ddl__delete(ddl, SPACE_ID_INDEX)) != 0)
         return rc;
-    if (args->id != 0) {
-        ddl->dropped_tree_store = space->head->arg;
-        ddl->dropped_tree_id = args->id;
-    }
+    if (args->id != 0 && (rc = ddl__tree_drop(ddl, space->head->arg, args->id)) != 0)
+        return rc;
     return space_row_touch(ddl, space);
 }
 

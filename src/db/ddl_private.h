@@ -4,7 +4,12 @@
 
 /*
  * A change of the catalog while it is being made: runs alone in the gate, writes rows of system
- * spaces, has the new picture built, and hands over at the commit.
+ * spaces, has the new picture built, and hands over at the commit. A schema transaction makes
+ * several, with statements in between that work under the newest picture of its own.
+ *
+ * What a change makes or drops outside of the transaction (stores, trees) it touches: noted in a
+ * list. At the end those touched that the picture in force has no place for are freed: after a
+ * commit what was dropped, after a rollback what was made.
  */
 #include "codec/mp.h"
 #include "db/db_private.h"
@@ -14,23 +19,52 @@ struct ddl {
     struct db_worker *worker;
     struct db *db;
     struct txn *txn;
-    const struct catalog *before;
-    struct catalog *after;
-    struct store *made_store;      /* taken back when the change fails */
-    struct store *made_tree_store; /* likewise, with the index id */
-    uint32_t made_tree_id;
-    struct store *dropped_store; /* freed after the commit */
-    struct store *dropped_tree_store;
-    uint32_t dropped_tree_id;
+    struct catalog *first;         /* in force when the transaction began */
+    const struct catalog *before;  /* what this change finds */
+    struct catalog *after;         /* what it leaves */
+    struct catalog_link *pictures; /* of the changes so far, the newest first */
+    struct catalog_link *undone;   /* of those that were taken back */
+    struct ddl_store *stores;
+    struct ddl_tree *trees;
+    struct arena arena; /* of these lists */
+    struct txn_savepoint start;
     struct mp_buffer tuple;
     bool only_functions; /* no space, index or trigger goes: parked transactions may go on */
 };
 
+struct catalog_link {
+    struct catalog *catalog;
+    size_t writes; /* of the transaction, when it was made */
+    struct catalog_link *next;
+};
+
+struct ddl_store {
+    struct store *store;
+    struct ddl_store *next;
+};
+
+struct ddl_tree {
+    struct store *store;
+    uint32_t id;
+    struct tree *tree;
+    struct ddl_tree *next;
+};
+
 typedef int (*ddl_fn)(struct ddl *ddl, void *arg);
+
+/* The picture that statements of the transaction work under. */
+const struct catalog *ddl__catalog(const struct ddl *ddl);
 
 /* Runs `change` in the gate; `finish` (may be NULL) runs when the new picture has been built,
  * before the commit. */
 int ddl__run(struct db_worker *worker, ddl_fn change, ddl_fn finish, void *arg);
+
+/* A new store, or a new tree in the place of the index's; and what a change is about to drop. All of
+ * them are touched. ERROR_MEMORY. */
+int ddl__store_make(struct ddl *ddl, uint32_t id, uint32_t incarnation, struct store **out);
+int ddl__tree_make(struct ddl *ddl, struct store *store, uint32_t id);
+int ddl__store_drop(struct ddl *ddl, struct store *store);
+int ddl__tree_drop(struct ddl *ddl, struct store *store, uint32_t id);
 
 /* Writes the tuple in ddl->tuple to a system space, or deletes the row with the key in it. */
 int ddl__put(struct ddl *ddl, uint32_t system_space_id);

@@ -219,8 +219,8 @@ static int space_create(struct ddl *ddl, void *arg)
     flags_put(tuple, incarnation);
     if ((rc = format_put(tuple, options[SPACE_FORMAT].value)) != 0)
         return rc;
-    struct tree_thread *thread = txn_worker_thread(ddl->worker->txn);
-    rc = db__store_make(ddl->db, thread, args->id, incarnation, &ddl->made_store);
+    struct store *store;
+    rc = ddl__store_make(ddl, args->id, incarnation, &store);
     return rc != 0 ? rc : ddl__put(ddl, SPACE_ID_SPACE);
 }
 
@@ -248,8 +248,8 @@ static int space_drop(struct ddl *ddl, void *arg)
     if (rc != 0)
         return rc;
     mp_put_uint(ddl__tuple(ddl, 1), space->id);
-    ddl->dropped_store = space->head->arg;
-    return ddl__delete(ddl, SPACE_ID_SPACE);
+    rc = ddl__store_drop(ddl, space->head->arg);
+    return rc != 0 ? rc : ddl__delete(ddl, SPACE_ID_SPACE);
 }
 
 int ddl_space_drop(struct db_worker *worker, uint32_t id)
@@ -320,13 +320,14 @@ static int space_truncate(struct ddl *ddl, void *arg)
     if (rc != 0)
         return rc;
     uint32_t incarnation = incarnation_next(ddl);
-    struct tree_thread *thread = txn_worker_thread(ddl->worker->txn);
-    if ((rc = db__store_make(ddl->db, thread, args->id, incarnation, &ddl->made_store)) != 0)
+    struct store *store;
+    if ((rc = ddl__store_make(ddl, args->id, incarnation, &store)) != 0)
         return rc;
     for (uint32_t i = 1; i < space->index_count; i++)
-        if ((rc = tree_new(thread, &ddl->made_store->trees[space->indexes[i]->id])) != 0)
-            return diag_set(rc, "no memory to truncate space \"%s\"", space->name);
-    ddl->dropped_store = space->head->arg;
+        if ((rc = ddl__tree_make(ddl, store, space->indexes[i]->id)) != 0)
+            return rc;
+    if ((rc = ddl__store_drop(ddl, space->head->arg)) != 0)
+        return rc;
     return space_row_put(ddl, space, NULL, incarnation);
 }
 

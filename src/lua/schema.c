@@ -209,9 +209,10 @@ static int native_procedure(lua_State *L)
 static struct lua_runtime *check_ddl(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
-    if (runtime->txn != NULL)
+    if (runtime->txn != NULL && !ddl_active(runtime->worker))
         lua__raise(L, runtime,
-                   diag_set(ERROR_INVALID, "the schema can't be changed inside of a transaction"));
+                   diag_set(ERROR_INVALID, "the schema can't be changed inside of a transaction, "
+                                           "but of one that has begun with {schema = true}"));
     if (runtime->stop != 0)
         lua__raise(L, runtime, lua__stopped(runtime));
     if (runtime->request->readonly)
@@ -222,7 +223,7 @@ static struct lua_runtime *check_ddl(lua_State *L)
 static int ddl_result(lua_State *L, struct lua_runtime *runtime, int code)
 {
     lua__seen(runtime);
-    runtime->committed = runtime->committed || code == 0;
+    runtime->committed = runtime->committed || (code == 0 && runtime->txn == NULL);
     return code == 0 ? 0 : lua__raise(L, runtime, code);
 }
 

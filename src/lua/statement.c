@@ -477,7 +477,7 @@ static uint32_t api_field_count(const char *tuple)
 
 static double api_schema_version(const struct lua_runtime *runtime)
 {
-    return (double)db_schema_version(db_worker_db(runtime->worker));
+    return (double)db_schema_version(runtime->worker);
 }
 
 static double api_now(const struct lua_runtime *runtime)

@@ -24,6 +24,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "db/ddl.h"
 #include "lua/internal.h"
 
 enum { LOOK_NS = 20000000 };
@@ -56,14 +57,17 @@ bool lua__expired(struct lua_runtime *runtime)
 
 /* ---------------------------------------------------------------------------- begin and end */
 
-static int begin(struct lua_runtime *runtime, struct txn_options *options,
-                 int (*how)(struct txn_worker *, const struct txn_options *, struct txn **))
+enum begin_kind { BEGIN_PLAIN, BEGIN_OPEN, BEGIN_SCHEMA };
+
+static int begin(struct lua_runtime *runtime, struct txn_options *options, enum begin_kind kind)
 {
     if (runtime->stop != 0)
         return lua__stopped(runtime);
     options->owner = runtime->owner;
     options->session_id = runtime->request->session_id;
-    int code = how(runtime->txn_worker, options, &runtime->txn);
+    int code = kind == BEGIN_PLAIN  ? txn_begin(runtime->txn_worker, options, &runtime->txn)
+               : kind == BEGIN_OPEN ? txn_open(runtime->txn_worker, options, &runtime->txn)
+                                    : ddl_begin(runtime->worker, options, &runtime->txn);
     if (code != 0) {
         runtime->txn = NULL;
         return code;
@@ -75,7 +79,7 @@ static int begin(struct lua_runtime *runtime, struct txn_options *options,
 
 int lua__begin(struct lua_runtime *runtime, struct txn_options *options)
 {
-    return begin(runtime, options, txn_begin);
+    return begin(runtime, options, BEGIN_PLAIN);
 }
 
 /* On the thread of whoever gives back the lock that the runtime waits for. */
@@ -88,7 +92,7 @@ static void wake(void *arg)
 /* One that can be parked. */
 static int begin_open(struct lua_runtime *runtime, struct txn_options *options)
 {
-    int code = begin(runtime, options, txn_open);
+    int code = begin(runtime, options, BEGIN_OPEN);
     if (code != 0)
         return code;
     runtime->txn_opened = runtime->txn_checks = true;
@@ -109,7 +113,7 @@ static void forget(struct lua_runtime *runtime, bool committed)
 
 int lua__commit(struct lua_runtime *runtime)
 {
-    int code = txn_commit(runtime->txn);
+    int code = ddl_active(runtime->worker) ? ddl_commit(runtime->worker) : txn_commit(runtime->txn);
     forget(runtime, code == 0);
     if (code != 0)
         return code;
@@ -123,7 +127,10 @@ int lua__commit(struct lua_runtime *runtime)
 void lua__rollback(struct lua_runtime *runtime)
 {
     if (runtime->txn != NULL) {
-        txn_rollback(runtime->txn);
+        if (ddl_active(runtime->worker))
+            ddl_rollback(runtime->worker);
+        else
+            txn_rollback(runtime->txn);
         forget(runtime, false);
     }
     if (!runtime->waits)
@@ -287,19 +294,33 @@ int lua__lost(struct lua_runtime *runtime, int code, unsigned *losses, struct tx
 
 /* --------------------------------------------------------------------------- called from Lua */
 
-/* A level below 0 is that of the request; a timeout is in seconds, 0: none. */
-int lua__api_begin(struct lua_runtime *runtime, int level, int readonly, uint32_t losses,
+enum { BEGIN_READONLY = 1, BEGIN_ALTERS = 2 }; /* also in lua/box/transaction.lua */
+
+/* A schema transaction; it may change rows, too. */
+static int begin_schema(struct lua_runtime *runtime, struct txn_options *options)
+{
+    if (options->readonly)
+        return diag_set(ERROR_READONLY, "a transaction that may change the schema is not readonly, "
+                                        "and its request may write");
+    return begin(runtime, options, BEGIN_SCHEMA);
+}
+
+/* A level below 0 is that of the request; a timeout is in seconds, 0: none. `flags`: BEGIN_ .. */
+int lua__api_begin(struct lua_runtime *runtime, int level, int flags, uint32_t losses,
                    double timeout)
 {
     struct txn_options options = {.level = level < 0 ? lua__level(runtime) : (enum txn_level)level,
-                                  .readonly = readonly || runtime->request->readonly,
+                                  .readonly =
+                                      (flags & BEGIN_READONLY) || runtime->request->readonly,
                                   .latest = lua__latest(runtime)};
     if (runtime->txn != NULL)
         return diag_set(ERROR_INVALID, "a transaction is already going on");
     if (losses != 0)
         txn_backoff(runtime->txn_worker, losses, &options);
     bool open = !runtime->request->may_wait && !options.readonly && !options.exclusive;
-    int code = open ? begin_open(runtime, &options) : lua__begin(runtime, &options);
+    int code = flags & BEGIN_ALTERS ? begin_schema(runtime, &options)
+               : open               ? begin_open(runtime, &options)
+                                    : lua__begin(runtime, &options);
     if (code == 0 && timeout > 0) {
         uint64_t ns = timeout > 1e9 ? UINT64_MAX / 2 : (uint64_t)(timeout * 1e9);
         runtime->txn_deadline_ns = clock_monotonic_ns(runtime->clock) + ns;
@@ -377,7 +398,10 @@ int lua__api_rollback_to(struct lua_runtime *runtime, const struct lua__savepoin
         return lua__stopped(runtime);
     if (runtime->txn == NULL || savepoint->sequence != runtime->txn_sequence)
         return diag_set(ERROR_INVALID, "the savepoint is of a transaction that has ended");
-    txn_rollback_to(runtime->txn, savepoint->point);
+    if (ddl_active(runtime->worker))
+        ddl_rollback_to(runtime->worker, savepoint->point);
+    else
+        txn_rollback_to(runtime->txn, savepoint->point);
     return 0;
 }
 

@@ -326,6 +326,8 @@ int txn__validate(struct txn *txn, uint64_t ts)
 
 int txn_depend(struct txn *txn, struct head *head, struct row *row, const struct version *seen)
 {
+    if (txn->exclusive) /* nobody else changes the schema until it ends */
+        return 0;
     for (size_t i = 0; i < txn->depends.count; i++)
         if (txn->depends.items[i].row == row)
             return 0;

@@ -88,11 +88,11 @@ static void options_that_make_no_sense_are_refused_and_leave_nothing(void **stat
         {"{\"format\": [{\"type\": \"string\"}]}", ERROR_INVALID},
         {"[1]", ERROR_INVALID},
     };
-    uint64_t version = db_schema_version(f.db);
+    uint64_t version = db_schema_version(f.workers[0]);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(make_space(&f, "s", cases[i].options), cases[i].code);
     assert_int_equal(ddl_space_create(f.workers[0], "", 0, NULL, NULL), ERROR_INVALID);
-    assert_int_equal(db_schema_version(f.db), version);
+    assert_int_equal(db_schema_version(f.workers[0]), version);
     assert_null(space_of(&f, NULL, "s"));
     assert_string_equal(select_by(&f, NULL, "_space", "primary", ITERATOR_ALL, NULL), "");
     assert_int_equal(make_space(&f, "s", "[]"), 0);
@@ -129,7 +129,7 @@ static void indexes_that_make_no_sense_are_refused_and_leave_nothing(void **stat
         make_index(&f, "s", "pk", "{\"parts\": [{\"field\": 1, \"is_nullable\": true}]}"),
         ERROR_SCHEMA);
     assert_int_equal(make_index(&f, "s", "pk", NULL), 0);
-    uint64_t version = db_schema_version(f.db);
+    uint64_t version = db_schema_version(f.workers[0]);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int rc = make_index(&f, "s", "i", cases[i].options);
         if (rc != cases[i].code)
@@ -137,7 +137,7 @@ static void indexes_that_make_no_sense_are_refused_and_leave_nothing(void **stat
     }
     assert_int_equal(make_index(&f, "s", "pk", NULL), ERROR_EXISTS);
     assert_int_equal(make_index(&f, "s", "pk", "{\"if_not_exists\": true}"), 0);
-    assert_int_equal(db_schema_version(f.db), version);
+    assert_int_equal(db_schema_version(f.workers[0]), version);
     assert_int_equal(space_of(&f, NULL, "s")->index_count, 1);
 }
 
@@ -503,6 +503,127 @@ static void records_have_numbers_and_names_of_their_own_and_persist(void **state
     assert_int_equal(catalog_record_count(db_catalog(f.workers[1]), CATALOG_USER), 1);
 }
 
+/* A schema transaction of the first worker that makes a space with an index, fills it, drops an
+ * index of the space "s" and makes another one in its place. */
+static struct txn *alter(void)
+{
+    struct txn *txn;
+    assert_int_equal(ddl_begin(f.workers[0], NULL, &txn), 0);
+    assert_int_equal(make_space(&f, "t", NULL), 0);
+    assert_int_equal(make_index(&f, "t", "pk", NULL), 0);
+    assert_int_equal(insert(&f, txn, "t", "[1, \"x\"]"), 0);
+    assert_int_equal(make_index(&f, "t", "text", "{\"parts\": [[2, \"string\"]]}"), 0);
+    assert_int_equal(insert(&f, txn, "t", "[2, \"y\"]"), 0);
+    assert_int_equal(drop_index(&f, "s", "text"), 0);
+    assert_int_equal(insert(&f, txn, "s", "[3, \"a\", 10]"), 0);
+    assert_int_equal(make_index(&f, "s", "number",
+                                "{\"parts\": [[3, \"unsigned\"]], \"unique\": false, \"id\": 1}"),
+                     0);
+    assert_string_equal(select_by(&f, txn, "t", "text", ITERATOR_EQ, "[\"y\"]"), "[2,\"y\"]");
+    return txn;
+}
+
+static void fill_for_alter(void)
+{
+    fill("s");
+    assert_int_equal(make_index(&f, "s", "text", "{\"parts\": [[2, \"string\"]]}"), 0);
+}
+
+static void several_changes_and_rows_are_one_transaction(void **state)
+{
+    (void)state;
+    fill_for_alter();
+    alter();
+    struct txn *reader = begin_readonly(&f, 1);
+    assert_null(space_of(&f, reader, "t")); /* nobody else sees any of it before the end */
+    txn_rollback(reader);
+    assert_int_equal(ddl_commit(f.workers[0]), 0);
+    assert_false(ddl_active(f.workers[0]));
+    for (unsigned i = 0; i < 2; i++) {
+        assert_string_equal(select_by(&f, NULL, "t", "text", ITERATOR_ALL, NULL),
+                            "[1,\"x\"] [2,\"y\"]");
+        assert_string_equal(select_by(&f, NULL, "s", "number", ITERATOR_ALL, NULL),
+                            "[1,\"a\",10] [2,\"b\",10] [3,\"a\",10]");
+        assert_null(space_index(space_of(&f, NULL, "s"), "text", 4));
+        db_fixture_reopen(&f);
+    }
+}
+
+static void a_schema_transaction_that_is_rolled_back_leaves_nothing(void **state)
+{
+    (void)state;
+    fill_for_alter();
+    uint64_t version = db_schema_version(f.workers[0]);
+    alter();
+    assert_int_not_equal(db_schema_version(f.workers[0]), version);
+    assert_int_equal(db_schema_version(f.workers[1]), version);
+    ddl_rollback(f.workers[0]);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_null(space_of(&f, NULL, "t"));
+        assert_string_equal(select_by(&f, NULL, "s", "text", ITERATOR_ALL, NULL),
+                            "[1,\"a\",10] [2,\"b\",10]");
+        assert_int_equal(insert(&f, NULL, "s", "[4, \"a\", 1]"), ERROR_DUPLICATE);
+        assert_null(space_index(space_of(&f, NULL, "s"), "number", 6));
+        /* A number of a picture is not given again. */
+        assert_int_equal(make_space(&f, "u", "{\"if_not_exists\": true}"), 0);
+        assert_true(db_schema_version(f.workers[0]) > version + 5 || i == 1);
+        db_fixture_reopen(&f);
+    }
+}
+
+static void a_savepoint_takes_back_changes_of_the_schema(void **state)
+{
+    (void)state;
+    fill_for_alter();
+    struct txn *txn = alter();
+    struct txn_savepoint savepoint = txn_savepoint(txn);
+    assert_int_equal(drop_space(&f, "t"), 0);
+    assert_int_equal(truncate_space(&f, "s"), 0);
+    assert_int_equal(drop_index(&f, "s", "number"), 0);
+    assert_int_equal(make_index(&f, "s", "text", "{\"parts\": [[2, \"string\"]]}"), 0);
+    assert_int_equal(insert(&f, txn, "s", "[9, \"z\", 1]"), 0);
+    ddl_rollback_to(f.workers[0], savepoint);
+    /* A change that fails is taken back by itself. */
+    assert_int_equal(make_index(&f, "s", "text", "{\"parts\": [[2, \"string\"]]}"),
+                     ERROR_DUPLICATE);
+    assert_string_equal(select_by(&f, txn, "t", "text", ITERATOR_ALL, NULL), "[1,\"x\"] [2,\"y\"]");
+    assert_int_equal(insert(&f, txn, "s", "[4, \"d\", 11]"), 0);
+    assert_int_equal(ddl_commit(f.workers[0]), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_string_equal(select_by(&f, NULL, "t", "text", ITERATOR_ALL, NULL),
+                            "[1,\"x\"] [2,\"y\"]");
+        assert_string_equal(select_by(&f, NULL, "s", "number", ITERATOR_ALL, NULL),
+                            "[1,\"a\",10] [2,\"b\",10] [3,\"a\",10] [4,\"d\",11]");
+        db_fixture_reopen(&f);
+    }
+}
+
+static void a_space_made_and_dropped_in_one_transaction_leaves_nothing(void **state)
+{
+    (void)state;
+    struct txn *txn;
+    for (unsigned commit = 0; commit < 2; commit++) {
+        assert_int_equal(ddl_begin(f.workers[0], NULL, &txn), 0);
+        for (unsigned i = 0; i < 3; i++) {
+            assert_int_equal(make_space(&f, "t", NULL), 0);
+            assert_int_equal(make_index(&f, "t", "pk", NULL), 0);
+            assert_int_equal(make_index(&f, "t", "two", "{\"parts\": [[2, \"string\"]]}"), 0);
+            assert_int_equal(insert(&f, txn, "t", "[1, \"x\"]"), 0);
+            assert_int_equal(truncate_space(&f, "t"), 0);
+            assert_int_equal(insert(&f, txn, "t", "[2, \"x\"]"), 0);
+            assert_int_equal(drop_space(&f, "t"), 0);
+        }
+        if (commit)
+            assert_int_equal(ddl_commit(f.workers[0]), 0);
+        else
+            ddl_rollback(f.workers[0]);
+        assert_null(space_of(&f, NULL, "t"));
+        db_settle(&f);
+        db_fixture_reopen(&f);
+        assert_null(space_of(&f, NULL, "t"));
+    }
+}
+
 #define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, open, close)
 
 int main(void)
@@ -527,6 +648,10 @@ int main(void)
             a_parked_transaction_is_rolled_back_by_a_change_of_spaces_and_not_of_functions),
         WITH_FIXTURE(a_change_that_is_in_force_is_durable),
         WITH_FIXTURE(functions_are_made_replaced_and_dropped),
+        WITH_FIXTURE(several_changes_and_rows_are_one_transaction),
+        WITH_FIXTURE(a_schema_transaction_that_is_rolled_back_leaves_nothing),
+        WITH_FIXTURE(a_savepoint_takes_back_changes_of_the_schema),
+        WITH_FIXTURE(a_space_made_and_dropped_in_one_transaction_leaves_nothing),
         WITH_FIXTURE(records_have_numbers_and_names_of_their_own_and_persist),
         WITH_FIXTURE(statements_run_beside_changes_of_the_schema),
     };
