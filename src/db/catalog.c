@@ -478,9 +478,9 @@ static int space_add(struct db *db, struct catalog *catalog, struct row *row,
         return no_memory();
     memset(space, 0, sizeof *space);
     const char *data = version->bytes;
-    uint32_t owner, field_count, incarnation = 0;
+    uint32_t field_count, incarnation = 0;
     if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 7 ||
-        !read_uint32(&data, &space->id) || !read_uint32(&data, &owner) ||
+        !read_uint32(&data, &space->id) || !read_uint32(&data, &space->owner) ||
         !read_string(catalog, &data, &space->name) ||
         !read_string(catalog, &data, &space->engine) || !read_uint32(&data, &field_count))
         return damaged(catalog, "_space", "not as expected");
@@ -565,9 +565,8 @@ static int func_add(struct catalog *catalog, const struct version *version)
         return no_memory();
     memset(func, 0, sizeof *func);
     const char *data = version->bytes;
-    uint32_t owner;
     if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 5 ||
-        !read_uint32(&data, &func->id) || !read_uint32(&data, &owner) ||
+        !read_uint32(&data, &func->id) || !read_uint32(&data, &func->owner) ||
         !read_string(catalog, &data, &func->name) || mp_typeof(*data) != MP_STR)
         return damaged(catalog, "_func", "not as expected");
     const char *body = data;
@@ -582,6 +581,7 @@ static int func_add(struct catalog *catalog, const struct version *version)
         return no_memory();
     func->readonly = map_bool(func->options, "readonly", false);
     func->transaction = map_bool(func->options, "transaction", true);
+    func->setuid = map_bool(func->options, "setuid", false);
     func->level_given = read_level(func->options, &func->level);
     const char *revision = map_find(func->options, "revision");
     uint64_t value = 0;

@@ -10,7 +10,8 @@
  *                    format [{name, type, is_nullable}]
  *      _index (288)  space id, index id, name, type, options {unique},
  *                    parts [{field (from 0), type, is_nullable}]
- *      _func (296)   id, owner, name, body, options {isolation, readonly, transaction, revision}
+ *      _func (296)   id, owner, name, body, options {isolation, readonly, transaction, setuid,
+ *                    revision}
  *
  * Of others the picture holds the rows as they are (records), for those above to make something of:
  *
@@ -84,6 +85,7 @@ struct index {
 
 struct space {
     uint32_t id;
+    uint32_t owner; /* a user's id */
     const char *name;
     const char *engine;
     bool system;
@@ -99,12 +101,14 @@ struct space {
 
 struct func {
     uint32_t id;
+    uint32_t owner;
     const char *name;
     const char *body; /* Lua source, zero-terminated */
     size_t body_size;
     const char *options; /* MessagePack map */
     bool readonly;
     bool transaction; /* true: one transaction from its start */
+    bool setuid;      /* runs with its owner's rights */
     bool level_given; /* else the session's default */
     enum txn_level level;
     uint64_t version_ts; /* changes when it is replaced */

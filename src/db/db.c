@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/mutation.h"
 #include "codec/mp.h"
+#include "db/access_private.h"
 #include "db/checkpoint_private.h"
 #include "db/db_replay.h"
 #include "db/ddl_private.h"
@@ -320,6 +321,7 @@ int db_worker_open(struct db *db, struct db_worker **out)
     if (worker == NULL)
         return diag_set(ERROR_MEMORY, "no memory for a worker");
     worker->db = db;
+    worker->user_id = ACCESS_ADMIN;
     int rc = txn_worker_open(db->txn, &worker->txn);
     if (rc != 0) {
         free(worker);
@@ -333,6 +335,7 @@ void db_worker_close(struct db_worker *worker)
 {
     while (worker->held_count > 0)
         db__catalog_release(worker->held[--worker->held_count]);
+    access__delete(worker->access);
     txn_worker_close(worker->txn);
     free(worker);
 }

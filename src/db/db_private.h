@@ -81,6 +81,8 @@ struct db_worker {
                                                 began */
     unsigned held_count;
     uint64_t held_begun; /* the transaction whose picture the last one is (txn_worker_begun) */
+    uint32_t user_id;      /* for whom it works */
+    struct access *access; /* made of the newest catalog when somebody asked; or NULL */
 };
 
 /* Stores. `find` gives NULL when there is none; `make` adds one with an empty head. */

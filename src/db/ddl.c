@@ -440,10 +440,15 @@ int ddl__name_check(const char *what, const char *name, size_t size)
 
 int ddl__space_find(struct ddl *ddl, uint32_t id, struct space **out)
 {
+    return ddl__space_find_for(ddl, id, ACCESS_ALTER, out);
+}
+
+int ddl__space_find_for(struct ddl *ddl, uint32_t id, unsigned privileges, struct space **out)
+{
     *out = catalog_space_by_id(ddl->before, id);
     if (*out == NULL)
         return diag_set(ERROR_NOT_FOUND, "there is no space with id %u", id);
     if ((*out)->system)
         return diag_set(ERROR_ACCESS, "system space \"%s\" cannot be changed", (*out)->name);
-    return 0;
+    return ddl__may(ddl, privileges, ACCESS_SPACE, id, (*out)->owner, (*out)->name);
 }

@@ -23,6 +23,7 @@ enum {
     FUNC_ISOLATION,
     FUNC_READONLY,
     FUNC_TRANSACTION,
+    FUNC_SETUID,
     FUNC_LANGUAGE,
     FUNC_OPTIONS
 };
@@ -49,6 +50,12 @@ static uint32_t func_id_next(const struct catalog *catalog)
     return count == 0 ? 1 : catalog_func_at(catalog, count - 1)->id + 1;
 }
 
+/* What runs with its owner's rights is nobody else's to write: who replaces it owns it. */
+static uint32_t owner_of(const struct ddl *ddl, const struct func *present, bool setuid)
+{
+    return present != NULL && !setuid ? present->owner : ddl__owner(ddl);
+}
+
 static void put_option(struct mp_buffer *tuple, const struct ddl_option *option)
 {
     const char *end = option->value;
@@ -65,7 +72,7 @@ static int func_create(struct ddl *ddl, void *arg)
         {"body", MP_STR, NULL},      {"if_not_exists", MP_BOOL, NULL},
         {"replace", MP_BOOL, NULL},  {"isolation", MP_STR, NULL},
         {"readonly", MP_BOOL, NULL}, {"transaction", MP_BOOL, NULL},
-        {"language", MP_STR, NULL}};
+        {"setuid", MP_BOOL, NULL},   {"language", MP_STR, NULL}};
     int rc = ddl__name_check("function", args->name, args->name_size);
     if (rc == 0)
         rc = ddl__options_read("a function", args->options, options, FUNC_OPTIONS);
@@ -80,18 +87,23 @@ static int func_create(struct ddl *ddl, void *arg)
         return diag_set(ERROR_EXISTS,
                         "function \"%.*s\" exists already: {replace = true} replaces it",
                         (int)args->name_size, args->name);
+    rc = present == NULL ? ddl__may_create(ddl, ACCESS_FUNCTION)
+                         : ddl__may(ddl, ACCESS_ALTER, ACCESS_FUNCTION, present->id, present->owner,
+                                    present->name);
+    if (rc != 0)
+        return rc;
     struct mp_buffer *tuple = ddl__tuple(ddl, 5);
     mp_put_uint(tuple, present != NULL ? present->id : func_id_next(ddl->before));
-    mp_put_uint(tuple, 0);
+    mp_put_uint(tuple, owner_of(ddl, present, ddl__option_bool(&options[FUNC_SETUID], false)));
     mp_put_str(tuple, args->name, args->name_size);
     const char *body_end = options[FUNC_BODY].value;
     mp_next(&body_end);
     mp_put_raw(tuple, options[FUNC_BODY].value, (size_t)(body_end - options[FUNC_BODY].value));
     uint32_t count = 1;
-    for (unsigned i = FUNC_ISOLATION; i <= FUNC_TRANSACTION; i++)
+    for (unsigned i = FUNC_ISOLATION; i <= FUNC_SETUID; i++)
         count += options[i].value != NULL;
     mp_put_map(tuple, count);
-    for (unsigned i = FUNC_ISOLATION; i <= FUNC_TRANSACTION; i++)
+    for (unsigned i = FUNC_ISOLATION; i <= FUNC_SETUID; i++)
         if (options[i].value != NULL)
             put_option(tuple, &options[i]);
     mp_put_str(tuple, "revision", 8);
@@ -114,6 +126,11 @@ static int func_drop(struct ddl *ddl, void *arg)
     if (func == NULL)
         return diag_set(ERROR_NOT_FOUND, "there is no function \"%.*s\"", (int)args->name_size,
                         args->name);
+    int rc = ddl__may(ddl, ACCESS_DROP, ACCESS_FUNCTION, func->id, func->owner, func->name);
+    if (rc == 0)
+        rc = ddl__privileges_drop(ddl, ACCESS_FUNCTION, func->id);
+    if (rc != 0)
+        return rc;
     mp_put_uint(ddl__tuple(ddl, 1), func->id);
     return ddl__delete(ddl, SPACE_ID_FUNC);
 }

@@ -12,6 +12,7 @@
  * commit what was dropped, after a rollback what was made.
  */
 #include "codec/mp.h"
+#include "db/access.h"
 #include "db/db_private.h"
 #include "db/ddl.h"
 
@@ -89,6 +90,17 @@ bool ddl__name_is(const char *value, const char *name);
 bool ddl__part_fits(enum key_type part, enum key_type field);
 
 int ddl__name_check(const char *what, const char *name, size_t size);
+
+/* A space that is no system space, and that the worker's user may alter; or do something else with. */
 int ddl__space_find(struct ddl *ddl, uint32_t id, struct space **out);
+int ddl__space_find_for(struct ddl *ddl, uint32_t id, unsigned privileges, struct space **out);
+
+/* access_ddl.c. Whether the worker's user may do this, or make one of these: 0, or ERROR_ACCESS with
+ * diagnostics; to whom what it makes belongs; and the end of all privileges on what is dropped. */
+int ddl__may(struct ddl *ddl, unsigned privileges, enum access_object type, uint32_t id,
+             uint32_t owner, const char *name);
+int ddl__may_create(struct ddl *ddl, enum access_object type);
+uint32_t ddl__owner(const struct ddl *ddl);
+int ddl__privileges_drop(struct ddl *ddl, enum access_object type, uint32_t id);
 
 #endif

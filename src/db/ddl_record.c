@@ -65,6 +65,62 @@ static int key_is_new(struct ddl *ddl, struct space *space, const char *tuple)
                : diag_set(ERROR_EXISTS, "the key exists already in space \"%s\"", space->name);
 }
 
+/* The row whose first field is that of the tuple or key; NULL: there is none. */
+static const char *row_present(const struct catalog *catalog, uint32_t space_id, const char *tuple)
+{
+    int kind = catalog_kind_of(space_id);
+    const char *field = mp_array_at(tuple, 0);
+    uint64_t id, other;
+    if (kind < 0 || field == NULL || !mp_read_uint(&field, &id))
+        return NULL;
+    for (uint32_t i = 0; i < catalog_record_count(catalog, (enum catalog_kind)kind); i++) {
+        const char *row = catalog_record_at(catalog, (enum catalog_kind)kind, i)->tuple;
+        field = mp_array_at(row, 0);
+        if (mp_read_uint(&field, &other) && other == id)
+            return row;
+    }
+    return NULL;
+}
+
+/* Field n as a number, `otherwise` when it is none. */
+static uint32_t number_at(const char *row, uint32_t n, uint32_t otherwise)
+{
+    const char *field = row == NULL ? NULL : mp_array_at(row, n);
+    uint64_t value;
+    return field != NULL && mp_read_uint(&field, &value) && value <= UINT32_MAX ? (uint32_t)value
+                                                                                : otherwise;
+}
+
+static int may_change_trigger(struct ddl *ddl, const char *row)
+{
+    const struct space *space = catalog_space_by_id(ddl->before, number_at(row, 3, UINT32_MAX));
+    if (space == NULL)
+        return ddl__may(ddl, ACCESS_ALTER, ACCESS_UNIVERSE, 0, ACCESS_ADMIN, NULL);
+    return ddl__may(ddl, ACCESS_ALTER, ACCESS_SPACE, space->id,
+                    space->system ? ACCESS_ADMIN : space->owner, space->name);
+}
+
+/* Whether the worker's user may make a row of this one, NULL when it is to go. Users and their
+ * privileges have changes of their own (access.h), which look at more. */
+static int may_change(struct ddl *ddl, uint32_t space_id, const char *key, const char *row)
+{
+    const char *present = row_present(ddl->before, space_id, key);
+    int rc = 0;
+    switch (space_id) {
+    case SPACE_ID_SEQUENCE:
+        if (present == NULL)
+            return ddl__may_create(ddl, ACCESS_SEQUENCE);
+        return ddl__may(ddl, row == NULL ? ACCESS_DROP : ACCESS_ALTER, ACCESS_SEQUENCE,
+                        number_at(present, 0, 0), number_at(present, 1, ACCESS_ADMIN), NULL);
+    case SPACE_ID_TRIGGER:
+        if (present != NULL)
+            rc = may_change_trigger(ddl, present);
+        return rc == 0 && row != NULL ? may_change_trigger(ddl, row) : rc;
+    default:
+        return ddl__may(ddl, ACCESS_ALTER, ACCESS_UNIVERSE, 0, ACCESS_ADMIN, NULL);
+    }
+}
+
 static int record_put(struct ddl *ddl, void *arg)
 {
     struct record_args *args = arg;
@@ -76,6 +132,8 @@ static int record_put(struct ddl *ddl, void *arg)
     const char *data = args->tuple, *end = args->tuple;
     if (mp_typeof(*data) != MP_ARRAY)
         return diag_set(ERROR_INVALID, "a row of \"%s\" is an array", space->name);
+    if ((rc = may_change(ddl, space->id, args->tuple, args->tuple)) != 0)
+        return rc;
     mp_next(&end);
     uint32_t count = mp_decode_array(&data);
     struct mp_buffer *tuple = ddl__tuple(ddl, count);
@@ -121,7 +179,12 @@ static int record_delete(struct ddl *ddl, void *arg)
     const char *key = args->tuple, *end = key;
     if (mp_typeof(*key) != MP_ARRAY)
         return diag_set(ERROR_INVALID, "a key of \"%s\" is an array", space->name);
+    if ((rc = may_change(ddl, space->id, args->tuple, NULL)) != 0)
+        return rc;
     mp_next(&end);
+    if (space->id == SPACE_ID_SEQUENCE &&
+        (rc = ddl__privileges_drop(ddl, ACCESS_SEQUENCE, number_at(key, 0, UINT32_MAX))) != 0)
+        return rc;
     mp_buffer_reset(&ddl->tuple, 65536);
     mp_put_raw(&ddl->tuple, key, (size_t)(end - key));
     return ddl__delete(ddl, args->space_id);

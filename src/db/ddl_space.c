@@ -197,7 +197,8 @@ static int space_create(struct ddl *ddl, void *arg)
                               args->name);
     }
     const struct engine_vtab *engine;
-    if ((rc = engine_choose(&options[SPACE_ENGINE], &engine)) != 0)
+    if ((rc = ddl__may_create(ddl, ACCESS_SPACE)) != 0 ||
+        (rc = engine_choose(&options[SPACE_ENGINE], &engine)) != 0)
         return rc;
     uint64_t id = space_id_next(ddl->before);
     if (options[SPACE_ID].value != NULL)
@@ -212,7 +213,7 @@ static int space_create(struct ddl *ddl, void *arg)
     uint32_t incarnation = incarnation_next(ddl);
     struct mp_buffer *tuple = ddl__tuple(ddl, 7);
     mp_put_uint(tuple, id);
-    mp_put_uint(tuple, 0);
+    mp_put_uint(tuple, ddl__owner(ddl));
     mp_put_str(tuple, args->name, args->name_size);
     mp_put_str(tuple, engine->name, strlen(engine->name));
     mp_put_uint(tuple, 0);
@@ -238,7 +239,9 @@ static int space_drop(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
     struct space *space;
-    int rc = ddl__space_find(ddl, args->id, &space);
+    int rc = ddl__space_find_for(ddl, args->id, ACCESS_DROP, &space);
+    if (rc == 0)
+        rc = ddl__privileges_drop(ddl, ACCESS_SPACE, args->id);
     for (uint32_t i = 0; rc == 0 && i < space->index_count; i++) {
         struct mp_buffer *key = ddl__tuple(ddl, 2);
         mp_put_uint(key, space->id);
@@ -316,7 +319,7 @@ static int space_truncate(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
     struct space *space;
-    int rc = ddl__space_find(ddl, args->id, &space);
+    int rc = ddl__space_find_for(ddl, args->id, ACCESS_WRITE, &space);
     if (rc != 0)
         return rc;
     uint32_t incarnation = incarnation_next(ddl);
