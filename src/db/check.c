@@ -383,6 +383,7 @@ static int start_check(struct checking *checking)
                                        .clock = options->clock,
                                        .durability = WAL_DURABILITY_COMMIT,
                                        .worker_max = 1,
+                                       .expressions = options->expressions,
                                        .source = &source};
     struct db_open_stats stats;
     struct db *db;

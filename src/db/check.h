@@ -25,6 +25,7 @@ struct check_options {
     struct io *scratch; /* an empty directory elsewhere, for the log of a start on trial; NULL: none
                            is made */
     struct clock *clock;
+    const struct db_expressions *expressions; /* as in db_options */
     void (*found)(const struct check_finding *finding, void *arg);
     void *arg;
     struct db_progress progress; /* bytes of the runs, and of the log when it is read */

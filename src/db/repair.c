@@ -585,6 +585,7 @@ static int target_make(struct repairing *repairing)
                                        .clock = repairing->options->clock,
                                        .durability = WAL_DURABILITY_COMMIT,
                                        .worker_max = 1,
+                                       .expressions = repairing->options->expressions,
                                        .source = &source};
     struct db_open_stats stats;
     struct db *db;

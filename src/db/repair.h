@@ -36,6 +36,7 @@ struct repair_options {
     struct io *target; /* an empty directory */
     bool past_gaps;    /* take what lies behind lost blocks of the log, too */
     struct clock *clock;
+    const struct db_expressions *expressions; /* as in db_options */
     void (*lost)(const struct repair_loss *loss, void *arg);
     void *arg;
     struct db_progress progress; /* files of runs, and the log as one more */

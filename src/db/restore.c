@@ -474,6 +474,7 @@ static int target_open(struct restoring *restoring)
                                        .clock = restoring->options->clock,
                                        .durability = WAL_DURABILITY_COMMIT,
                                        .worker_max = 1,
+                                       .expressions = restoring->options->expressions,
                                        .source = &source};
     struct db_open_stats stats;
     struct db *db;

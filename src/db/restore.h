@@ -33,6 +33,7 @@ struct restore_options {
      * 1970) or before. 0: all there are. Not both. */
     uint64_t to_ts, to_time_ns;
     struct clock *clock;
+    const struct db_expressions *expressions; /* as in db_options */
     struct db_progress progress;
 };
 

@@ -127,6 +127,9 @@ struct lua_runtime {
     const char *stack_base; /* of the C stack, where the running call began */
     unsigned procedures_compiled;
     int error_code;
+    bool expressions; /* of expression.c: no worker, and not one of the functions of runtime.h */
+    uint64_t started_ns, expired_ns; /* of it: when an evaluation was first asked whether its time
+                                        is over, and when it was */
     bool unplaced; /* the error does not say where it was raised: from a tail call */
     bool tracing;  /* the error handler records the stack */
     char trace[LUA__TRACE_SIZE];
@@ -135,6 +138,16 @@ struct lua_runtime {
     /* References in the registry. */
     int ref_null, ref_classify, ref_make, ref_serializers, ref_hooks, ref_procedures;
 };
+
+/* runtime.c: what a state is made of, for expression.c as well. take_hooks pops the table of hooks
+ * that a built-in module has given. */
+void *lua__allocate(void *runtime, void *memory, size_t old_bytes, size_t new_bytes);
+void lua__preload_builtins(lua_State *L);
+void lua__make_native(lua_State *L, struct lua_runtime *runtime);
+void lua__take_hooks(lua_State *L, struct lua_runtime *runtime);
+void lua__buffers_create(struct lua_runtime *runtime);
+void lua__buffers_bound(struct lua_runtime *runtime);
+void lua__buffers_free(struct lua_runtime *runtime);
 
 /* The runtime of a C function that was registered by lua__register. */
 struct lua_runtime *lua__runtime(lua_State *L);

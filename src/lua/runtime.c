@@ -30,7 +30,7 @@
 
 /* ------------------------------------------------------------------------------------ making */
 
-static void *allocate(void *arg, void *memory, size_t old_bytes, size_t new_bytes)
+void *lua__allocate(void *arg, void *memory, size_t old_bytes, size_t new_bytes)
 {
     struct lua_runtime *runtime = arg;
     size_t others = runtime->memory_bytes - (memory == NULL ? 0 : old_bytes);
@@ -92,7 +92,7 @@ static int load_builtin(lua_State *L)
     return 1;
 }
 
-static void preload_builtins(lua_State *L)
+void lua__preload_builtins(lua_State *L)
 {
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "preload");
@@ -109,7 +109,7 @@ static void preload_builtins(lua_State *L)
 }
 
 /* The module "box.native": what C gives to the built-in Lua. */
-static void make_native(lua_State *L, struct lua_runtime *runtime)
+void lua__make_native(lua_State *L, struct lua_runtime *runtime)
 {
     union {
         const void *from;
@@ -151,6 +151,15 @@ static int take_reference(lua_State *L, const char *name)
     return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+void lua__take_hooks(lua_State *L, struct lua_runtime *runtime)
+{
+    runtime->ref_null = take_reference(L, "null");
+    runtime->ref_classify = take_reference(L, "classify");
+    runtime->ref_make = take_reference(L, "make");
+    runtime->ref_serializers = take_reference(L, "serializers");
+    runtime->ref_hooks = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 static int set_up(lua_State *L, struct lua_runtime *runtime, void *arg)
 {
     (void)arg;
@@ -159,8 +168,8 @@ static int set_up(lua_State *L, struct lua_runtime *runtime, void *arg)
     if (!runtime->options.trusted)
         luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
 #endif
-    preload_builtins(L);
-    make_native(L, runtime);
+    lua__preload_builtins(L);
+    lua__make_native(L, runtime);
     lua_newtable(L);
     runtime->ref_procedures = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_getglobal(L, "require");
@@ -170,11 +179,7 @@ static int set_up(lua_State *L, struct lua_runtime *runtime, void *arg)
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "loaded");
     lua_getfield(L, -1, "box.hooks");
-    runtime->ref_null = take_reference(L, "null");
-    runtime->ref_classify = take_reference(L, "classify");
-    runtime->ref_make = take_reference(L, "make");
-    runtime->ref_serializers = take_reference(L, "serializers");
-    runtime->ref_hooks = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua__take_hooks(L, runtime);
     if (!runtime->options.trusted) {
         /* A chunk that should ever be loaded without an environment finds nothing. */
         lua_newtable(L);
@@ -183,7 +188,19 @@ static int set_up(lua_State *L, struct lua_runtime *runtime, void *arg)
     return 0;
 }
 
-static void free_buffers(struct lua_runtime *runtime)
+void lua__buffers_create(struct lua_runtime *runtime)
+{
+    mp_buffer_create(&runtime->args[0]);
+    mp_buffer_create(&runtime->args[1]);
+    mp_buffer_create(&runtime->scratch);
+    mp_buffer_create(&runtime->pairs);
+    mp_buffer_create(&runtime->copy);
+    mp_buffer_create(&runtime->rows);
+    mp_buffer_create(&runtime->result);
+    mp_buffer_create(&runtime->reply);
+}
+
+void lua__buffers_free(struct lua_runtime *runtime)
 {
     mp_buffer_destroy(&runtime->args[0]);
     mp_buffer_destroy(&runtime->args[1]);
@@ -196,7 +213,7 @@ static void free_buffers(struct lua_runtime *runtime)
 }
 
 /* Values on their way out of the state, or into it, take as much memory as the state may. */
-static void buffers_bound(struct lua_runtime *runtime)
+void lua__buffers_bound(struct lua_runtime *runtime)
 {
     struct mp_buffer *const buffers[] = {
         &runtime->args[0], &runtime->args[1], &runtime->scratch, &runtime->copy,
@@ -220,15 +237,8 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
     runtime->wal = db_wal(db);
     runtime->clock = db_clock(db);
     random_create(&runtime->random, random_seed());
-    mp_buffer_create(&runtime->args[0]);
-    mp_buffer_create(&runtime->args[1]);
-    mp_buffer_create(&runtime->scratch);
-    mp_buffer_create(&runtime->pairs);
-    mp_buffer_create(&runtime->copy);
-    mp_buffer_create(&runtime->rows);
-    mp_buffer_create(&runtime->result);
-    mp_buffer_create(&runtime->reply);
-    runtime->L = lua_newstate(allocate, runtime);
+    lua__buffers_create(runtime);
+    runtime->L = lua_newstate(lua__allocate, runtime);
     if (runtime->L == NULL) {
         free(runtime);
         return diag_set(ERROR_MEMORY, "out of memory for a Lua state");
@@ -245,7 +255,7 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
     runtime->memory_bytes_max = options->memory_bytes_max;
     if (runtime->memory_bytes_max == 0 && !options->trusted)
         runtime->memory_bytes_max = LUA_MEMORY_BYTES_DEFAULT;
-    buffers_bound(runtime);
+    lua__buffers_bound(runtime);
     *out = runtime;
     return 0;
 }
@@ -257,7 +267,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
     lua__deadline_destroy(&runtime->deadline);
     lua_close(runtime->L);
     sem_destroy(&runtime->woken);
-    free_buffers(runtime);
+    lua__buffers_free(runtime);
     free(runtime);
 }
 

@@ -28,6 +28,7 @@
 #include "lua/internal.h"
 
 enum { LOOK_NS = 20000000 };
+#define EXPRESSION_MAX_NS UINT64_C(1000000000)
 #define SLEEP_MS_MAX UINT64_C(1000000000000) /* some thirty years: for ever */
 
 void lua__seen(struct lua_runtime *runtime)
@@ -47,8 +48,23 @@ enum txn_level lua__level(const struct lua_runtime *runtime)
     return runtime->request->level_given ? runtime->request->level : TXN_SERIALIZABLE;
 }
 
+/* An expression has no deadline: its Lua code is counted, and this is asked by C only. */
+static bool expression_expired(struct lua_runtime *runtime)
+{
+    uint64_t now = clock_monotonic_ns(clock_system());
+    if (runtime->started_ns == 0)
+        runtime->started_ns = now;
+    if (now - runtime->started_ns < EXPRESSION_MAX_NS)
+        return false;
+    runtime->expired_ns = now;
+    diag_set(ERROR_TIMEOUT, "time limit exceeded");
+    return true;
+}
+
 bool lua__expired(struct lua_runtime *runtime)
 {
+    if (runtime->expressions)
+        return expression_expired(runtime);
     if (!lua__deadline_passed(&runtime->deadline))
         return false;
     diag_set(ERROR_TIMEOUT, "time limit exceeded");

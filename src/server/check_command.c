@@ -19,6 +19,7 @@
 #include "codec/mp.h"
 #include "db/check.h"
 #include "db/repair.h"
+#include "lua/expression.h"
 #include "server/command.h"
 #include "server/dump.h"
 #include "server/folder.h"
@@ -120,8 +121,11 @@ static void report_print(const struct check_arguments *arguments, const struct c
 
 static int check(struct check_arguments *arguments, struct io *io, int *status)
 {
-    struct check_options options = {
-        .io = io, .clock = clock_system(), .found = on_finding, .arg = arguments};
+    struct check_options options = {.io = io,
+                                    .clock = clock_system(),
+                                    .expressions = lua_expressions(),
+                                    .found = on_finding,
+                                    .arg = arguments};
     struct check_report report;
     char scratch[512];
     int rc = folder_make_temporary(scratch, sizeof scratch, &options.scratch);
@@ -255,6 +259,7 @@ static int repair(struct check_arguments *arguments, struct io *io, int *status)
     struct repair_options options = {.io = io,
                                      .past_gaps = arguments->past_gaps,
                                      .clock = clock_system(),
+                                     .expressions = lua_expressions(),
                                      .lost = on_loss,
                                      .arg = arguments,
                                      .progress = {on_progress, NULL}};

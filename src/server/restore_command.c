@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "db/restore.h"
+#include "lua/expression.h"
 #include "server/command.h"
 #include "server/folder.h"
 #include "server/moment.h"
@@ -206,6 +207,7 @@ static int restore(const struct restore_arguments *arguments, struct restore_ope
         return rc;
     char message[DIAG_MESSAGE_MAX];
     options->clock = clock_system();
+    options->expressions = lua_expressions();
     options->progress = (struct db_progress){on_progress, NULL};
     rc = db_restore(options, &report);
     snprintf(message, sizeof message, "%s", diag_message_for(rc));

@@ -28,6 +28,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "lua/expression.h"
 #include "lua/runtime.h"
 #include "net/address.h"
 #include "net/net.h"
@@ -192,6 +193,7 @@ static int database_open(struct server *server)
                        .rate = server->options->checkpoint_rate},
         .on_advance = on_advance,
         .arg = server,
+        .expressions = lua_expressions(),
     };
     int rc = db_open(&options, &server->opened, &server->db);
     return rc ? rc : backup_job_new(server->db, server->options->backup_dir, &server->backups);

@@ -13,13 +13,16 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/json.h"
+#include "lua/expression.h"
 
 static struct lua_runtime_options options;
 
 static void open_database(struct lua_fixture *fixture)
 {
-    struct db_options db_options = {
-        .clock = clock_system(), .durability = WAL_DURABILITY_COMMIT, .worker_max = 8};
+    struct db_options db_options = {.clock = clock_system(),
+                                    .durability = WAL_DURABILITY_COMMIT,
+                                    .worker_max = 8,
+                                    .expressions = lua_expressions()};
     struct db_open_stats stats;
     fixture->io = disk_io(fixture->disk);
     db_options.io = fixture->io;

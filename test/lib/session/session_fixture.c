@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/diag.h"
+#include "lua/expression.h"
 
 static const struct service_fact VARIANTS[] = {{"luajit", "of the test"}};
 static const struct service_fact SETTINGS[] = {{"dir", "/in/memory"}};
@@ -26,7 +27,8 @@ struct session_fixture *session_fixture_new(const char *password, struct service
     struct db_options db = {.io = fixture->io,
                             .clock = &fixture->clock.base,
                             .durability = WAL_DURABILITY_COMMIT,
-                            .worker_max = SESSION_FIXTURE_WORKERS + 1};
+                            .worker_max = SESSION_FIXTURE_WORKERS + 1,
+                            .expressions = lua_expressions()};
     struct db_open_stats stats;
     int code = db_open(&db, &stats, &fixture->db);
     if (code)
