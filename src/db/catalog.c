@@ -7,6 +7,7 @@
  * open-addressing table, since a lookup by name happens for each call that comes over the wire.
  */
 #include "db/db_private.h"
+#include "db/trigger_private.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -701,6 +702,8 @@ int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
         rc = records_read(db, catalog, txn);
     if (rc == 0)
         rc = names_make(catalog);
+    if (rc == 0)
+        rc = db__triggers_read(catalog);
     if (rc != 0) {
         db__catalog_release(catalog);
         return rc;

@@ -89,6 +89,8 @@ struct space {
     const char *name;
     const char *engine;
     bool system;
+    bool calls_out;          /* a write may run triggers: its own or others' (db/trigger.h) */
+    uint32_t trigger_events; /* that it has enabled triggers of: bits */
     uint32_t field_count; /* of format */
     struct field_def *fields;
     uint32_t index_count;

@@ -43,6 +43,7 @@ struct catalog {
     struct arena arena; /* all of the below */
     bool memory_out;    /* while it was made */
     uint32_t space_count, func_count, record_count[CATALOG_KINDS];
+    uint32_t events; /* of no space that have enabled triggers: bits */
     struct space **spaces; /* in order of id */
     struct func **funcs;
     struct catalog_record *records[CATALOG_KINDS];

@@ -10,9 +10,13 @@
  * statement's start.
  *
  * A writing statement makes the commit depend on the space's catalog row (invariant 21).
+ *
+ * On a space with triggers trigger.c has the statements, and calls those here with the triggers left
+ * out.
  */
 #include "db/space.h"
 #include "db/db_private.h"
+#include "db/trigger_private.h"
 
 #include <string.h>
 
@@ -140,8 +144,8 @@ static int tuple_prepare(struct txn *txn, struct space *space, const char *tuple
     return rc != 0 ? rc : db__key_of_tuple(txn_arena(txn), space->indexes[0], tuple, key);
 }
 
-int space_insert(struct txn *txn, struct space *space, const char *tuple, size_t size,
-                 struct tuple_ref *out)
+int db__insert(struct txn *txn, struct space *space, const char *tuple, size_t size,
+               struct tuple_ref *out)
 {
     struct key_bytes key;
     const struct version *present;
@@ -171,8 +175,8 @@ static int replace(struct txn *txn, struct space *space, const char *tuple, size
     return rc != 0 ? rc : tuple_write(txn, space, &key, tuple, (uint32_t)size, out);
 }
 
-int space_replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
-                  struct tuple_ref *out, struct tuple_ref *old)
+int db__replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                struct tuple_ref *out, struct tuple_ref *old)
 {
     int rc = space_writable(space);
     return rc != 0 ? rc : replace(txn, space, tuple, size, out, old);
@@ -261,7 +265,18 @@ static int tuple_delete(struct txn *txn, struct space *space, const struct versi
     return rc != 0 ? rc : txn_delete(txn, space->head, key.data, key.size);
 }
 
-int space_delete(struct txn *txn, struct index *index, const char *key, struct tuple_ref *old)
+int db__row_find(struct txn *txn, struct index *index, const char *key, const struct version **out)
+{
+    int rc = space_writable(index->space);
+    return rc != 0 ? rc : row_find(txn, index, key, true, out);
+}
+
+int db__row_delete(struct txn *txn, struct space *space, const struct version *version)
+{
+    return tuple_delete(txn, space, version);
+}
+
+int db__delete(struct txn *txn, struct index *index, const char *key, struct tuple_ref *old)
 {
     const struct version *version;
     tuple_set(old, NULL);
@@ -282,15 +297,11 @@ int db__space_delete(struct txn *txn, struct space *space, const char *key)
     return rc != 0 || version == NULL ? rc : tuple_delete(txn, space, version);
 }
 
-/* Applies operations to a row and writes the result. */
-static int tuple_change(struct txn *txn, struct space *space, const struct version *version,
-                        const char *ops, int field_base, struct tuple_ref *out)
+int db__row_change(struct txn *txn, struct space *space, const struct version *version,
+                   const struct tuple_ref *changed, struct tuple_ref *out)
 {
-    struct tuple_ref changed;
     struct key_bytes before, after;
-    int rc = db__tuple_update(txn_arena(txn), space, version->bytes, ops, field_base, &changed);
-    if (rc == 0)
-        rc = tuple_prepare(txn, space, changed.data, changed.size, &after);
+    int rc = tuple_prepare(txn, space, changed->data, changed->size, &after);
     if (rc == 0)
         rc = db__key_of_tuple(txn_arena(txn), space->indexes[0], version->bytes, &before);
     if (rc != 0)
@@ -300,11 +311,20 @@ static int tuple_change(struct txn *txn, struct space *space, const struct versi
             ERROR_INVALID,
             "an update of space \"%s\" must not change the primary key: delete and insert instead",
             space->name);
-    return tuple_write(txn, space, &after, changed.data, changed.size, out);
+    return tuple_write(txn, space, &after, changed->data, changed->size, out);
 }
 
-int space_update(struct txn *txn, struct index *index, const char *key, const char *ops,
-                 int field_base, struct tuple_ref *out)
+/* Applies operations to a row and writes the result. */
+static int tuple_change(struct txn *txn, struct space *space, const struct version *version,
+                        const char *ops, int field_base, struct tuple_ref *out)
+{
+    struct tuple_ref changed;
+    int rc = db__tuple_update(txn_arena(txn), space, version->bytes, ops, field_base, &changed);
+    return rc != 0 ? rc : db__row_change(txn, space, version, &changed, out);
+}
+
+int db__update(struct txn *txn, struct index *index, const char *key, const char *ops,
+               int field_base, struct tuple_ref *out)
 {
     const struct version *version;
     tuple_set(out, NULL);
@@ -318,8 +338,8 @@ int space_update(struct txn *txn, struct index *index, const char *key, const ch
     return tuple_change(txn, index->space, version, ops, field_base, out);
 }
 
-int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t size,
-                 const char *ops, int field_base)
+int db__upsert(struct txn *txn, struct space *space, const char *tuple, size_t size,
+               const char *ops, int field_base)
 {
     struct key_bytes key;
     const struct version *present;
@@ -335,6 +355,46 @@ int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t
     if (present == NULL)
         return tuple_write(txn, space, &key, tuple, (uint32_t)size, NULL);
     return tuple_change(txn, space, present, ops, field_base, NULL);
+}
+
+/* ------------------------------------------------------------------------- with or without triggers */
+
+int space_insert(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                 struct tuple_ref *out)
+{
+    if (space->trigger_events == 0)
+        return db__insert(txn, space, tuple, size, out);
+    return db__triggered_put(txn, space, TRIGGER_INSERT, tuple, size, out, NULL);
+}
+
+int space_replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                  struct tuple_ref *out, struct tuple_ref *old)
+{
+    if (space->trigger_events == 0)
+        return db__replace(txn, space, tuple, size, out, old);
+    return db__triggered_put(txn, space, TRIGGER_REPLACE, tuple, size, out, old);
+}
+
+int space_delete(struct txn *txn, struct index *index, const char *key, struct tuple_ref *old)
+{
+    return (index->space->trigger_events == 0 ? db__delete : db__triggered_delete)(txn, index, key,
+                                                                                   old);
+}
+
+int space_update(struct txn *txn, struct index *index, const char *key, const char *ops,
+                 int field_base, struct tuple_ref *out)
+{
+    if (index->space->trigger_events == 0)
+        return db__update(txn, index, key, ops, field_base, out);
+    return db__triggered_update(txn, index, key, ops, field_base, out);
+}
+
+int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t size,
+                 const char *ops, int field_base)
+{
+    if (space->trigger_events == 0)
+        return db__upsert(txn, space, tuple, size, ops, field_base);
+    return db__triggered_upsert(txn, space, tuple, size, ops, field_base);
 }
 
 static int space_lockable(const struct space *space)

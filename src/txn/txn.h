@@ -120,6 +120,10 @@ void txn_worker_close(struct txn_worker *worker);
 /* What a worker's thread may use of it for trees of its own. */
 struct tree_thread *txn_worker_thread(struct txn_worker *worker);
 struct txn_system *txn_worker_system(struct txn_worker *worker);
+
+/* Something of the caller's, for those who have only a transaction; NULL until it is set. */
+void txn_worker_arg_set(struct txn_worker *worker, void *arg);
+void *txn_worker_arg(const struct txn_worker *worker);
 struct wal *txn_system_wal(struct txn_system *system);
 struct lock_table *txn_system_locks(struct txn_system *system);
 

@@ -285,6 +285,7 @@ struct txn_worker {
     struct tree_thread thread;
     struct txn *current; /* &txn, or one of txn_open; NULL */
     struct txn txn;
+    void *arg; /* of whoever has the worker */
     struct lock_owner *owner;     /* for transactions that bring none; NULL until one needs it */
     struct garbage_queue garbage; /* rows that have changed */
     struct garbage_queue held;    /* rows that are as short as some snapshot allows */

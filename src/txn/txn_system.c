@@ -203,6 +203,16 @@ struct tree_thread *txn_worker_thread(struct txn_worker *worker)
     return &worker->thread;
 }
 
+void txn_worker_arg_set(struct txn_worker *worker, void *arg)
+{
+    worker->arg = arg;
+}
+
+void *txn_worker_arg(const struct txn_worker *worker)
+{
+    return worker->arg;
+}
+
 struct txn_system *txn_worker_system(struct txn_worker *worker)
 {
     return worker->system;
