@@ -9,6 +9,7 @@
 #include "db/db_private.h"
 #include "db/trigger_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -356,6 +357,21 @@ static struct index *index_new(struct catalog *catalog, struct space *space, uin
     return index;
 }
 
+/* What follows from the definition. */
+static void index_settle(struct index *index)
+{
+    bool plain =
+        index->func.text == NULL && index->condition.text == NULL && index->terms.count == 0;
+    index->multikey_part = index->part_count;
+    for (uint32_t i = index->part_count; i-- > 0;) {
+        const struct index_part *part = &index->parts[i];
+        plain = plain && part->path.count == 0 && !part->exclude_null;
+        if (part->path.each < part->path.count)
+            index->multikey_part = i;
+    }
+    index->plain = plain;
+}
+
 /* Opens the body that the store has not got yet. */
 static int body_ensure(struct db *db, struct store *store, const char *engine_name)
 {
@@ -393,7 +409,8 @@ static int system_space_add(struct db *db, struct catalog *catalog, const struct
     index->unique = true;
     index->part_count = from->part_count;
     for (uint32_t i = 0; i < from->part_count; i++)
-        index->parts[i] = (struct index_part){i, from->fields[i].type, false};
+        index->parts[i] = (struct index_part){.field = i, .type = from->fields[i].type};
+    index_settle(index);
     if (!from->unreadable)
         space->indexes[space->index_count++] = index;
     catalog->spaces[catalog->space_count++] = space;
@@ -501,7 +518,46 @@ static int space_add(struct db *db, struct catalog *catalog, struct row *row,
     return body_ensure(db, store, space->engine);
 }
 
-static bool read_parts(const char *data, struct index *index)
+/* An optional string of a map: *out stays NULL when it is absent. */
+static bool map_string(struct catalog *catalog, const char *map, const char *name, const char **out)
+{
+    const char *value = map_find(map, name);
+    return value == NULL || read_string(catalog, &value, out);
+}
+
+static bool read_path(struct catalog *catalog, const char *part, struct field_path *out)
+{
+    uint32_t size = 0;
+    const char *path = map_find(part, "path"), *text = "";
+    if (path != NULL && mp_typeof(*path) != MP_STR)
+        return false;
+    if (path != NULL)
+        text = mp_decode_str(&path, &size);
+    int rc = field_path_read(&catalog->arena, text, size, out);
+    catalog->memory_out |= rc == ERROR_MEMORY;
+    return rc == 0;
+}
+
+static bool read_part(struct catalog *catalog, const char *data, struct index_part *part)
+{
+    const char *field = map_find(data, "field"), *type = map_find(data, "type"), *order = NULL;
+    uint32_t size;
+    if (field == NULL || type == NULL || !read_uint32(&field, &part->field) ||
+        mp_typeof(*type) != MP_STR || !map_string(catalog, data, "sort_order", &order) ||
+        !read_path(catalog, data, &part->path))
+        return false;
+    const char *name = mp_decode_str(&type, &size);
+    int parsed = key_type_parse(name, size);
+    if (parsed < 0)
+        return false;
+    part->type = (enum key_type)parsed;
+    part->nullable = map_bool(data, "is_nullable", false);
+    part->exclude_null = map_bool(data, "exclude_null", false);
+    part->descending = order != NULL && strcmp(order, "desc") == 0;
+    return true;
+}
+
+static bool read_parts(struct catalog *catalog, const char *data, struct index *index)
 {
     if (mp_typeof(*data) != MP_ARRAY)
         return false;
@@ -509,41 +565,90 @@ static bool read_parts(const char *data, struct index *index)
     if (index->part_count == 0 || index->part_count > INDEX_PARTS_MAX)
         return false;
     for (uint32_t i = 0; i < index->part_count; i++) {
-        const char *field = map_find(data, "field"), *type = map_find(data, "type");
-        if (field == NULL || type == NULL || !read_uint32(&field, &index->parts[i].field) ||
-            mp_typeof(*type) != MP_STR)
+        if (!read_part(catalog, data, &index->parts[i]))
             return false;
-        uint32_t size;
-        const char *name = mp_decode_str(&type, &size);
-        int parsed = key_type_parse(name, size);
-        if (parsed < 0)
-            return false;
-        index->parts[i].type = (enum key_type)parsed;
-        index->parts[i].nullable = map_bool(data, "is_nullable", false);
         mp_next(&data);
     }
     return true;
 }
 
+/* Text of Lua, under the hash of it. */
+static bool read_expression(struct catalog *catalog, const char *text, const char *what,
+                            const struct index *index, struct expression *out)
+{
+    size_t size = strlen(what) + strlen(index->name) + 16;
+    char *name = arena_alloc(&catalog->arena, size);
+    catalog->memory_out |= name == NULL;
+    if (name == NULL)
+        return false;
+    snprintf(name, size, "%s of index \"%s\"", what, index->name);
+    *out = (struct expression){text, name_hash(text, strlen(text)), name};
+    return true;
+}
+
+static bool read_condition(struct catalog *catalog, const char *options, struct index *index)
+{
+    const char *condition = map_find(options, "condition"), *text;
+    if (condition == NULL)
+        return true;
+    if (mp_typeof(*condition) == MP_STR)
+        return read_string(catalog, &condition, &text) &&
+               read_expression(catalog, text, "condition", index, &index->condition);
+    int rc = condition_read(&catalog->arena, condition, &index->terms);
+    catalog->memory_out |= rc == ERROR_MEMORY;
+    return rc == 0;
+}
+
+static bool read_covers(struct catalog *catalog, const char *options, struct index *index)
+{
+    const char *covers = map_find(options, "covers");
+    if (covers == NULL)
+        return true;
+    if (mp_typeof(*covers) != MP_ARRAY)
+        return false;
+    uint32_t count = mp_decode_array(&covers), *fields;
+    fields = arena_alloc(&catalog->arena, count * sizeof *fields);
+    catalog->memory_out |= fields == NULL;
+    for (uint32_t i = 0; fields != NULL && i < count; i++)
+        if (!read_uint32(&covers, &fields[i]))
+            return false;
+    index->cover_count = count;
+    index->covers = fields;
+    return fields != NULL;
+}
+
+static bool read_index_options(struct catalog *catalog, const char *options, struct index *index)
+{
+    const char *text = NULL;
+    index->unique = map_bool(options, "unique", true);
+    index->building = map_bool(options, "building", false);
+    index->func_multikey = map_bool(options, "is_multikey", false);
+    return map_string(catalog, options, "func_name", &index->func_name) &&
+           map_string(catalog, options, "func", &text) &&
+           (text == NULL || read_expression(catalog, text, "function", index, &index->func)) &&
+           read_condition(catalog, options, index) && read_covers(catalog, options, index);
+}
+
 static int index_add(struct catalog *catalog, const struct version *version)
 {
-    const char *data = version->bytes, *name;
+    const char *data = version->bytes, *name, *type, *options;
     uint32_t space_id, id;
     if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 6 ||
         !read_uint32(&data, &space_id) || !read_uint32(&data, &id) || id >= INDEX_MAX ||
-        !read_string(catalog, &data, &name) || mp_typeof(*data) != MP_STR)
+        !read_string(catalog, &data, &name) || !read_string(catalog, &data, &type))
         return damaged(catalog, "_index", "not as expected");
-    mp_next(&data);
     struct space *space = catalog_space_by_id(catalog, space_id);
     if (space == NULL || space->index_count == INDEX_MAX)
         return damaged(catalog, "_index", "an index without a space");
     struct index *index = index_new(catalog, space, id, name);
     if (index == NULL)
         return no_memory();
-    index->unique = map_bool(data, "unique", true);
+    index->type = strcmp(type, "hash") == 0 ? INDEX_HASH : INDEX_TREE;
+    options = data;
     mp_next(&data);
-    if (!read_parts(data, index))
-        return damaged(catalog, "_index", "parts");
+    if (!read_index_options(catalog, options, index) || !read_parts(catalog, data, index))
+        return damaged(catalog, "_index", "parts or options");
+    index_settle(index);
     space->indexes[space->index_count++] = index;
     return 0;
 }

@@ -8,8 +8,9 @@
  *
  *      _space (280)  id, owner, name, engine, field_count, flags {incarnation},
  *                    format [{name, type, is_nullable}]
- *      _index (288)  space id, index id, name, type, options {unique},
- *                    parts [{field (from 0), type, is_nullable}]
+ *      _index (288)  space id, index id, name, type 'tree' or 'hash',
+ *                    options {unique, func, func_name, is_multikey, condition, covers, building},
+ *                    parts [{field (from 0), type, is_nullable, path, sort_order, exclude_null}]
  *      _func (296)   id, owner, name, body, options {isolation, readonly, transaction, setuid,
  *                    revision}
  *
@@ -35,6 +36,9 @@
 #include <stdint.h>
 
 #include "codec/key.h"
+#include "db/condition.h"
+#include "db/expression.h"
+#include "db/field_path.h"
 #include "txn/txn.h"
 
 struct catalog;
@@ -68,17 +72,36 @@ struct field_def {
 };
 
 struct index_part {
-    uint32_t field; /* from 0 */
+    uint32_t field; /* from 0; of a functional index a value of what the function returns */
     enum key_type type;
     bool nullable;
+    bool descending;   /* the bytes of the part are inverted */
+    bool exclude_null; /* a tuple with nil here is not in the index */
+    struct field_path path; /* below the field; with [*] each element gives a key */
 };
+
+enum index_type { INDEX_TREE, INDEX_HASH };
 
 struct index {
     uint32_t id; /* 0 is the primary */
     const char *name;
+    enum index_type type;
     bool unique;
+    bool building; /* writers maintain it, and nobody reads it yet */
+    bool plain;    /* each tuple has one key, made of whole fields */
     uint32_t part_count;
     struct index_part parts[INDEX_PARTS_MAX];
+    uint32_t multikey_part; /* the first part with [*], all of which go over one array; part_count
+                               when there is none */
+    /* Keys come from a function of the tuple; func->text is NULL when they don't. */
+    struct expression func;
+    const char *func_name; /* of _func, or NULL when the text was given */
+    bool func_multikey;    /* it returns a list of keys */
+    /* Only tuples for which it holds are in the index: in Lua, or terms. Neither: all are. */
+    struct expression condition;
+    struct condition terms;
+    uint32_t cover_count; /* fields that the definition includes; any row is as near */
+    const uint32_t *covers;
     struct txn_index scan; /* how transactions see it */
     struct space *space;
 };
@@ -95,6 +118,7 @@ struct space {
     struct field_def *fields;
     uint32_t index_count;
     struct index *indexes[INDEX_MAX]; /* [0] the primary, when index_count > 0; in order of id */
+    struct index *building;           /* one more that writers maintain, or NULL */
     struct head *head;
     struct row
         *row; /* in _space, and the version this was made from: what transactions depend on */

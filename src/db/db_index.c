@@ -74,10 +74,19 @@ static bool taken(struct index *index, const struct key_bytes *key, const struct
         const struct row *row = load_acquire(&((struct entry *)item)->row);
         const struct version *newest = load_acquire(&row->newest);
         if (row != own && newest != NULL && !(newest->flags & VERSION_TOMBSTONE) &&
-            index->scan.matches(&index->scan, (struct entry *)item, newest))
+            index->scan.matches(&index->scan, (struct entry *)item, newest) != 0)
             return true;
     }
     return false;
+}
+
+static int key_add(struct tree_thread *thread, struct index *index, const struct key_bytes *key,
+                   struct row *row, bool check)
+{
+    int rc = entry_insert(thread, index, key, row);
+    return rc == 0 && check && index->unique && !key->has_nil && taken(index, key, row)
+               ? db__duplicate(index)
+               : rc;
 }
 
 static int row_add(struct tree_thread *thread, struct index *index, struct row *row, bool check,
@@ -88,18 +97,13 @@ static int row_add(struct tree_thread *thread, struct index *index, struct row *
          version = load_acquire(&version->older)) {
         if (version->flags & VERSION_TOMBSTONE)
             continue;
-        struct key_bytes key;
-        int rc = db__key_of_tuple(arena, index, version->bytes, &key);
+        struct key_list keys;
+        int rc = db__keys_of_tuple(arena, index, version->bytes, &keys);
         if (rc != 0 && version != newest)
             continue; /* an old version, from before a change of format: only its snapshots miss it
                          in the new index */
-        if (rc == 0)
-            rc = entry_insert(thread, index, &key, row);
-        if (rc == 0 && check && version == newest && index->unique && !key.has_nil &&
-            taken(index, &key, row))
-            rc = diag_set(ERROR_DUPLICATE,
-                          "Duplicate key exists in unique index \"%s\" in space \"%s\"",
-                          index->name, index->space->name);
+        for (uint32_t i = 0; rc == 0 && i < keys.count; i++)
+            rc = key_add(thread, index, &keys.keys[i], row, check && version == newest);
         if (rc != 0)
             return rc;
     }

@@ -3,14 +3,22 @@
 /*
  * From tuples to keys: the parts of an index, encoded in order; behind those of a secondary index
  * the primary key, so that every entry has a key of its own.
+ *
+ * A tuple has one key in a plain index. It has none where the condition of a partial index does not
+ * hold, or a part that excludes nil is nil; one for each element of the array that parts with [*] go
+ * over; and what the function returns in a functional index. Who adds entries, drops them, or asks
+ * whether a version belongs under one, all go through keys_each, and so agree.
  */
 #include "db/db_private.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/ext.h"
+#include "codec/json.h"
 #include "codec/mp.h"
 
 static const char *mp_type_name(const char *value)
@@ -40,7 +48,9 @@ static const char *mp_type_name(const char *value)
     }
 }
 
-/* Starts of the fields of a tuple that an index needs; NULL for those behind its end. */
+static const char nil_value[1] = {(char)0xc0};
+
+/* Starts of the fields of a tuple that an index needs; nil for those behind its end. */
 static void fields_find(const char *tuple, const struct index *index, const char **fields)
 {
     uint32_t last = 0;
@@ -60,8 +70,6 @@ static void fields_find(const char *tuple, const struct index *index, const char
     }
 }
 
-static const char nil_value[1] = {(char)0xc0};
-
 static int part_type_error(const struct index *index, uint32_t part, const char *value,
                            const char *what)
 {
@@ -71,68 +79,370 @@ static int part_type_error(const struct index *index, uint32_t part, const char 
                     def->nullable ? " or nil" : "", mp_type_name(value));
 }
 
-static size_t parts_size_max(const struct index *index, const char *const *fields)
+static int part_error(const struct index *index, uint32_t part, const char *value)
+{
+    const struct index_part *def = &index->parts[part];
+    if (value != NULL)
+        return part_type_error(index, part, value, "part");
+    if (index->func.text != NULL)
+        return diag_set(ERROR_SCHEMA,
+                        "the function of index \"%s\" of space \"%s\" does not return part %u",
+                        index->name, index->space->name, part + 1);
+    return diag_set(ERROR_SCHEMA, "field %u%s%s is missing: index \"%s\" of space \"%s\" needs it",
+                    def->field + 1, def->path.count > 0 && def->path.text[0] != '[' ? "." : "",
+                    def->path.count > 0 ? def->path.text : "", index->name, index->space->name);
+}
+
+/* Encodes one value as the part has it; false when it does not fit. */
+static bool part_encode(const struct index_part *part, const char *value, unsigned char **out)
+{
+    unsigned char *start = *out;
+    if (key_part_encode(&value, part->type, part->nullable, out) != 0)
+        return false;
+    if (part->descending)
+        for (unsigned char *at = start; at < *out; at++)
+            *at = (unsigned char)~*at;
+    return true;
+}
+
+static size_t values_size_max(const struct index *index, const char *const *values)
 {
     size_t size = 0;
     for (uint32_t i = 0; i < index->part_count; i++)
-        size += key_part_size_max(fields[i] == NULL ? nil_value : fields[i]);
+        size += key_part_size_max(values[i] == NULL ? nil_value : values[i]);
     return size;
 }
 
-/* Encodes the parts of one index; NULL when one does not fit. */
-static unsigned char *parts_encode(const struct index *index, const char *const *fields,
-                                   unsigned char *out, bool *has_nil, bool complain)
+/* Encodes the parts of one key, whose absent values are NULL; NULL when one does not fit. */
+static unsigned char *values_encode(const struct index *index, const char *const *values,
+                                    unsigned char *out, bool *has_nil, bool complain)
 {
     for (uint32_t i = 0; i < index->part_count; i++) {
-        const char *value = fields[i] == NULL ? nil_value : fields[i];
-        const char *next = value;
+        const char *value = values[i] == NULL ? nil_value : values[i];
         if (mp_typeof(*value) == MP_NIL)
             *has_nil = true;
-        if (key_part_encode(&next, index->parts[i].type, index->parts[i].nullable, &out) != 0) {
-            if (complain && fields[i] == NULL)
-                diag_set(ERROR_SCHEMA, "field %u is missing: index \"%s\" of space \"%s\" needs it",
-                         index->parts[i].field + 1, index->name, index->space->name);
-            else if (complain)
-                part_type_error(index, i, value, "part");
+        if (!part_encode(&index->parts[i], value, &out)) {
+            if (complain)
+                part_error(index, i, values[i]);
             return NULL;
         }
     }
     return out;
 }
 
-static int key_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
-                        bool complain, struct key_bytes *out)
+/* What is done with each key of a tuple: its values, NULL where one is absent. Nonzero ends. */
+typedef int (*values_fn)(const struct index *index, const char *const *values, void *arg);
+
+static bool excluded(const struct index *index, const char *const *values)
 {
-    const struct index *primary = index->space->indexes[0];
-    const char *fields[INDEX_PARTS_MAX], *primary_fields[INDEX_PARTS_MAX];
-    fields_find(tuple, index, fields);
-    size_t size = parts_size_max(index, fields);
-    if (index != primary) {
-        fields_find(tuple, primary, primary_fields);
-        size += parts_size_max(primary, primary_fields);
+    for (uint32_t i = 0; i < index->part_count; i++)
+        if (index->parts[i].exclude_null && (values[i] == NULL || mp_typeof(*values[i]) == MP_NIL))
+            return true;
+    return false;
+}
+
+static int values_take(const struct index *index, const char *const *values, values_fn fn,
+                       void *arg)
+{
+    return excluded(index, values) ? 0 : fn(index, values, arg);
+}
+
+/* Calls the evaluator. Quietly: a statement that failed keeps its message when it is undone. */
+static int evaluate(const struct index *index, const struct expression *expression,
+                    const char *tuple, bool complain, struct mp_buffer *out)
+{
+    const struct store *store = index->space->head->arg;
+    const struct db_expressions *expressions = store->db->expressions;
+    char message[DIAG_MESSAGE_MAX];
+    int code = diag_code();
+    if (!complain)
+        snprintf(message, sizeof message, "%s", diag_message());
+    int rc = expressions == NULL
+                 ? diag_set(ERROR_UNSUPPORTED, "Lua expressions cannot be evaluated here")
+                 : expressions->evaluate(expressions->arg, expression, index->space, tuple, out);
+    if (rc == 0 && out->failed)
+        rc = diag_set(ERROR_MEMORY, "no memory for the result of an expression");
+    if (rc != 0 && complain) {
+        char row[128];
+        db__row_text(index->space, tuple, row, sizeof row);
+        diag_add("index \"%s\" of space \"%s\", row %s", index->name, index->space->name, row);
+    } else if (rc != 0) {
+        diag_set(code, "%s", message);
     }
-    unsigned char *data = arena_alloc(arena, size);
-    if (data == NULL)
-        return complain ? diag_set(ERROR_MEMORY, "no memory for a key") : ERROR_MEMORY;
-    out->data = data;
-    out->has_nil = false;
-    unsigned char *end = parts_encode(index, fields, data, &out->has_nil, complain);
+    return rc;
+}
+
+/* Whether the tuple is one of those that a partial index has: 1, 0, or an error. */
+static int included(const struct index *index, const char *tuple, bool complain)
+{
+    if (index->terms.count > 0)
+        return condition_holds(&index->terms, tuple);
+    if (index->condition.text == NULL)
+        return 1;
+    struct mp_buffer result;
+    mp_buffer_create(&result);
+    int rc = evaluate(index, &index->condition, tuple, complain, &result);
+    if (rc == 0) {
+        const char *value = mp_array_at(result.data, 0);
+        bool holds = value != NULL && mp_typeof(*value) != MP_NIL;
+        if (holds && mp_typeof(*value) == MP_BOOL)
+            holds = mp_decode_bool(&value);
+        rc = holds;
+    }
+    mp_buffer_destroy(&result);
+    return rc;
+}
+
+/* One key that a function has returned: a value, or an array of the parts' values. */
+static int func_key_take(const struct index *index, const char *key, values_fn fn, void *arg)
+{
+    const char *values[INDEX_PARTS_MAX];
+    for (uint32_t i = 0; i < index->part_count; i++) {
+        uint32_t n = index->parts[i].field;
+        values[i] = mp_typeof(*key) == MP_ARRAY ? mp_array_at(key, n) : n == 0 ? key : NULL;
+        if (values[i] != NULL && index->parts[i].path.count > 0)
+            values[i] =
+                field_path_walk(&index->parts[i].path, 0, index->parts[i].path.count, values[i]);
+    }
+    return values_take(index, values, fn, arg);
+}
+
+/* `results` is what the function has returned: one array of values, or the values themselves. Nothing
+ * or nil gives no key. */
+static int func_results_take(const struct index *index, const char *results, values_fn fn,
+                             void *arg)
+{
+    const char *first = mp_array_at(results, 0);
+    if (first == NULL || mp_typeof(*first) == MP_NIL)
+        return 0;
+    if (!index->func_multikey)
+        return func_key_take(index, mp_typeof(*first) == MP_ARRAY ? first : results, fn, arg);
+    if (mp_typeof(*first) != MP_ARRAY)
+        return func_key_take(index, first, fn, arg);
+    int rc = 0;
+    for (uint32_t count = mp_decode_array(&first); rc == 0 && count > 0; count--) {
+        rc = func_key_take(index, first, fn, arg);
+        mp_next(&first);
+    }
+    return rc;
+}
+
+static int func_each(const struct index *index, const char *tuple, bool complain, values_fn fn,
+                     void *arg)
+{
+    struct mp_buffer results;
+    mp_buffer_create(&results);
+    int rc = evaluate(index, &index->func, tuple, complain, &results);
+    if (rc == 0)
+        rc = func_results_take(index, results.data, fn, arg);
+    mp_buffer_destroy(&results);
+    return rc;
+}
+
+/* Goes over the elements of the array that the parts with [*] share. An absent or nil array has
+ * none, if the part may be nil. */
+static int elements_each(const struct index *index, const char *const *fields, const char **values,
+                         bool complain, values_fn fn, void *arg)
+{
+    const struct index_part *first = &index->parts[index->multikey_part];
+    const char *array = fields[index->multikey_part];
+    if (array != NULL)
+        array = field_path_walk(&first->path, 0, first->path.each, array);
+    if (array == NULL || mp_typeof(*array) == MP_NIL) {
+        if (first->nullable)
+            return 0;
+        return complain ? part_error(index, index->multikey_part, NULL) : ERROR_SCHEMA;
+    }
+    if (mp_typeof(*array) != MP_ARRAY)
+        return !complain ? ERROR_SCHEMA
+                         : diag_set(ERROR_SCHEMA,
+                                    "field %u of space \"%s\" must have an array for index \"%s\", "
+                                    "not %s",
+                                    first->field + 1, index->space->name, index->name,
+                                    mp_type_name(array));
+    int rc = 0;
+    for (uint32_t count = mp_decode_array(&array); rc == 0 && count > 0; count--) {
+        for (uint32_t i = 0; i < index->part_count; i++) {
+            const struct field_path *path = &index->parts[i].path;
+            if (path->each < path->count)
+                values[i] = field_path_walk(path, path->each + 1, path->count, array);
+        }
+        rc = values_take(index, values, fn, arg);
+        mp_next(&array);
+    }
+    return rc;
+}
+
+/* Calls `fn` for each key of the tuple, twice for one that it has twice. */
+static int keys_each(const struct index *index, const char *tuple, bool complain, values_fn fn,
+                     void *arg)
+{
+    const char *fields[INDEX_PARTS_MAX], *values[INDEX_PARTS_MAX];
+    if (!index->plain) {
+        int rc = included(index, tuple, complain);
+        if (rc <= 0)
+            return rc;
+        if (index->func.text != NULL)
+            return func_each(index, tuple, complain, fn, arg);
+    }
+    fields_find(tuple, index, fields);
+    if (index->plain)
+        return fn(index, fields, arg);
+    for (uint32_t i = 0; i < index->part_count; i++) {
+        const struct field_path *path = &index->parts[i].path;
+        values[i] = fields[i] == NULL || path->each < path->count
+                        ? NULL
+                        : field_path_walk(path, 0, path->count, fields[i]);
+    }
+    return index->multikey_part < index->part_count
+               ? elements_each(index, fields, values, complain, fn, arg)
+               : values_take(index, values, fn, arg);
+}
+
+struct key_lister {
+    struct arena *arena;
+    struct key_list *list;
+    uint32_t capacity;
+    bool complain;
+    const unsigned char *primary; /* what follows the parts */
+    size_t primary_size;
+};
+
+static int out_of_memory(bool complain)
+{
+    return complain ? diag_set(ERROR_MEMORY, "no memory for a key") : ERROR_MEMORY;
+}
+
+static struct key_bytes *key_add(struct key_lister *lister)
+{
+    struct key_list *list = lister->list;
+    if (list->count == lister->capacity) {
+        uint32_t capacity = lister->capacity * 4;
+        struct key_bytes *keys = arena_alloc(lister->arena, capacity * sizeof *keys);
+        if (keys == NULL)
+            return NULL;
+        memcpy(keys, list->keys, list->count * sizeof *keys);
+        list->keys = keys;
+        lister->capacity = capacity;
+    }
+    return &list->keys[list->count++];
+}
+
+static int key_list_value(const struct index *index, const char *const *values, void *arg)
+{
+    struct key_lister *lister = arg;
+    unsigned char *data =
+        arena_alloc(lister->arena, values_size_max(index, values) + lister->primary_size);
+    struct key_bytes *key = data == NULL ? NULL : key_add(lister);
+    if (key == NULL)
+        return out_of_memory(lister->complain);
+    *key = (struct key_bytes){.data = data};
+    unsigned char *end = values_encode(index, values, data, &key->has_nil, lister->complain);
     if (end == NULL)
         return ERROR_SCHEMA;
-    out->parts_size = (size_t)(end - data);
-    if (index != primary) {
-        bool unused = false;
-        if ((end = parts_encode(primary, primary_fields, end, &unused, complain)) == NULL)
-            return ERROR_SCHEMA;
-    }
-    out->size = (size_t)(end - data);
+    key->parts_size = (size_t)(end - data);
+    memcpy(end, lister->primary, lister->primary_size);
+    key->size = key->parts_size + lister->primary_size;
     return 0;
+}
+
+static int key_order(const void *one, const void *other)
+{
+    const struct key_bytes *a = one, *b = other;
+    int order = memcmp(a->data, b->data, a->size < b->size ? a->size : b->size);
+    return order != 0 ? order : (a->size > b->size) - (a->size < b->size);
+}
+
+/* Leaves each key once. */
+static void keys_unique(struct key_list *list)
+{
+    uint32_t kept = 1;
+    qsort(list->keys, list->count, sizeof *list->keys, key_order);
+    for (uint32_t i = 1; i < list->count; i++)
+        if (key_order(&list->keys[kept - 1], &list->keys[i]) != 0)
+            list->keys[kept++] = list->keys[i];
+    list->count = kept;
+}
+
+static int primary_encode(struct arena *arena, const struct index *primary, const char *tuple,
+                          bool complain, struct key_bytes *out)
+{
+    struct key_list list = {0, &list.one, {0}};
+    struct key_lister lister = {arena, &list, 1, complain, (const unsigned char *)"", 0};
+    int rc = keys_each(primary, tuple, complain, key_list_value, &lister);
+    *out = list.one;
+    return rc;
+}
+
+static int keys_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
+                         bool complain, struct key_list *out)
+{
+    struct key_bytes primary;
+    int rc = primary_encode(arena, index->space->indexes[0], tuple, complain, &primary);
+    if (rc != 0)
+        return rc;
+    out->count = 0;
+    out->keys = &out->one;
+    struct key_lister lister = {arena, out, 1, complain, primary.data, primary.size};
+    rc = keys_each(index, tuple, complain, key_list_value, &lister);
+    if (rc == 0 && out->count > 1)
+        keys_unique(out);
+    return rc;
 }
 
 int db__key_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
                      struct key_bytes *out)
 {
-    return key_of_tuple(arena, index, tuple, true, out);
+    struct key_list keys;
+    if (index->id == 0)
+        return primary_encode(arena, index, tuple, true, out);
+    int rc = keys_of_tuple(arena, index, tuple, true, &keys);
+    if (rc == 0 && keys.count != 1)
+        rc = diag_set(ERROR_INVALID,
+                      "the tuple has %u keys in index \"%s\" of space \"%s\", not one", keys.count,
+                      index->name, index->space->name);
+    if (rc == 0)
+        *out = keys.keys[0];
+    return rc;
+}
+
+int db__keys_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
+                      struct key_list *out)
+{
+    return keys_of_tuple(arena, index, tuple, true, out);
+}
+
+bool db__key_listed(const struct key_list *list, const void *key, size_t size, bool parts_only)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct key_bytes *other = &list->keys[i];
+        if ((parts_only ? other->parts_size : other->size) == size &&
+            memcmp(other->data, key, size) == 0)
+            return true;
+    }
+    return false;
+}
+
+void db__row_text(const struct space *space, const char *tuple, char *out, size_t size)
+{
+    const struct index *primary = space->indexes[0];
+    struct json_buffer json;
+    json_buffer_create(&json);
+    int rc = json_append(&json, "{", 1);
+    for (uint32_t i = 0; rc == 0 && i < primary->part_count; i++) {
+        const char *value = mp_array_at(tuple, primary->parts[i].field);
+        if (value != NULL)
+            value =
+                field_path_walk(&primary->parts[i].path, 0, primary->parts[i].path.count, value);
+        if (value == NULL)
+            value = nil_value;
+        if (i > 0)
+            rc = json_append(&json, ", ", 2);
+        if (rc == 0)
+            rc = json_from_msgpack(&json, &value);
+    }
+    snprintf(out, size, "%.*s%s", (int)json.size, rc == 0 ? json.data : "", rc == 0 ? "}" : "");
+    json_buffer_destroy(&json);
 }
 
 int db__key_of_array(struct arena *arena, const struct index *index, const char *key, bool exact,
@@ -160,38 +470,55 @@ int db__key_of_array(struct arena *arena, const struct index *index, const char 
         value = data;
         if (mp_typeof(*value) == MP_NIL)
             out->has_nil = true;
-        if (key_part_encode(&data, index->parts[i].type, index->parts[i].nullable, &end) != 0)
+        if (!part_encode(&index->parts[i], value, &end))
             return part_type_error(index, i, value, "key part");
+        mp_next(&data);
     }
     out->size = out->parts_size = (size_t)(end - encoded);
     return 0;
 }
 
-bool db__index_matches(const struct txn_index *scan, const struct entry *entry,
-                       const struct version *version)
+struct match {
+    const struct entry *entry;
+    bool found;
+};
+
+/* Whether the key is the entry's. The primary key behind the parts is the row's in any case. */
+static int match_value(const struct index *index, const char *const *values, void *arg)
 {
-    const struct index *index = scan->arg;
-    const char *fields[INDEX_PARTS_MAX];
+    struct match *match = arg;
     unsigned char small[512];
-    fields_find(version->bytes, index, fields);
-    size_t size = parts_size_max(index, fields);
-    struct arena arena;
-    unsigned char *data = small;
-    if (size > sizeof small) {
-        arena_create(&arena, 0);
-        data = arena_alloc(&arena, size);
-    }
+    size_t size = values_size_max(index, values);
+    unsigned char *data = size <= sizeof small ? small : malloc(size);
     bool has_nil = false;
-    /* Without memory it says that the entry is needed: to keep one too many is harmless. */
-    bool same = data == NULL;
-    if (data != NULL) {
-        unsigned char *end = parts_encode(index, fields, data, &has_nil, false);
-        same = end != NULL && (size_t)(end - data) <= entry->key_size &&
-               memcmp(data, entry->key, (size_t)(end - data)) == 0;
-    }
-    if (size > sizeof small)
-        arena_destroy(&arena);
-    return same;
+    if (data == NULL)
+        return ERROR_MEMORY;
+    unsigned char *end = values_encode(index, values, data, &has_nil, false);
+    match->found = end != NULL && (size_t)(end - data) <= match->entry->key_size &&
+                   memcmp(data, match->entry->key, (size_t)(end - data)) == 0;
+    if (data != small)
+        free(data);
+    return match->found ? ERROR_END : 0;
+}
+
+int db__index_matches(const struct txn_index *scan, const struct entry *entry,
+                      const struct version *version)
+{
+    struct match match = {entry, false};
+    int rc = keys_each(scan->arg, version->bytes, false, match_value, &match);
+    /* A tuple that the index cannot have (from before a change of format) has no entry in it. */
+    return rc == 0 || rc == ERROR_END || rc == ERROR_SCHEMA ? match.found : rc;
+}
+
+static void entries_sweep(struct arena *arena, struct index *index, struct txn_worker *worker,
+                          struct row *row, const struct version *dropped)
+{
+    struct key_list keys;
+    /* Quietly: a statement that failed keeps its message when it is undone. */
+    if (keys_of_tuple(arena, index, dropped->bytes, false, &keys) != 0)
+        return;
+    for (uint32_t i = 0; i < keys.count; i++)
+        txn_entry_sweep(worker, &index->scan, keys.keys[i].data, keys.keys[i].size, row);
 }
 
 void db__version_dropped(struct head *head, struct txn_worker *worker, struct row *row,
@@ -199,16 +526,15 @@ void db__version_dropped(struct head *head, struct txn_worker *worker, struct ro
 {
     struct store *store = head->arg;
     struct space *space = store->space;
-    if (space == NULL || space->index_count < 2 || (dropped->flags & VERSION_TOMBSTONE))
+    if (space == NULL || (space->index_count < 2 && space->building == NULL) ||
+        (dropped->flags & VERSION_TOMBSTONE))
         return;
     struct arena arena;
     arena_create(&arena, 0);
-    for (uint32_t i = 1; i < space->index_count; i++) {
-        struct key_bytes key;
-        /* Quietly: a statement that failed keeps its message when it is undone. */
-        if (key_of_tuple(&arena, space->indexes[i], dropped->bytes, false, &key) == 0)
-            txn_entry_sweep(worker, &space->indexes[i]->scan, key.data, key.size, row);
-    }
+    for (uint32_t i = 1; i < space->index_count; i++)
+        entries_sweep(&arena, space->indexes[i], worker, row, dropped);
+    if (space->building != NULL)
+        entries_sweep(&arena, space->building, worker, row, dropped);
     arena_destroy(&arena);
 }
 

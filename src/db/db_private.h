@@ -119,26 +119,55 @@ int db__trees_make(struct db *db, struct txn *txn);
  * one. Rows must not change meanwhile. */
 int db__index_fill(struct db *db, struct tree_thread *thread, struct index *index, bool check);
 
-/* Key bytes of a tuple in an index: the parts, and for a secondary index the primary key behind
- * them. In the arena, or ERROR_SCHEMA with diagnostics. */
+/* Key bytes: the parts of an index, and for a secondary index the primary key behind them. */
 struct key_bytes {
     unsigned char *data;
     size_t size;
     size_t parts_size; /* of the index's own parts */
     bool has_nil;      /* among its own parts: then uniqueness does not apply */
 };
+
+/* The one key that a tuple has in an index, as in the primary one; in the arena. ERROR_SCHEMA;
+ * ERROR_INVALID when it has several or none; with diagnostics. */
 int db__key_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
                      struct key_bytes *out);
+
+/* All keys that a tuple has in an index, each once; perhaps none. `keys` may lead to `one`: not to
+ * be copied. Errors of functions and conditions name the index and the row. */
+struct key_list {
+    uint32_t count;
+    struct key_bytes *keys;
+    struct key_bytes one;
+};
+int db__keys_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
+                      struct key_list *out);
+
+/* Whether a key is among them; `parts_only`: without the primary key behind. */
+bool db__key_listed(const struct key_list *list, const void *key, size_t size, bool parts_only);
+
+/* The primary key of a tuple as text for messages: {1, "a"}; cut to `size`. */
+void db__row_text(const struct space *space, const char *tuple, char *out, size_t size);
 
 /* Key bytes of a key array given by a user: a prefix of the index's parts. `exact`: all of them are
  * demanded. */
 int db__key_of_array(struct arena *arena, const struct index *index, const char *key, bool exact,
                      struct key_bytes *out);
 
-bool db__index_matches(const struct txn_index *scan, const struct entry *entry,
-                       const struct version *version);
+/* 1, 0, or an error of a function or condition. */
+int db__index_matches(const struct txn_index *scan, const struct entry *entry,
+                      const struct version *version);
 void db__version_dropped(struct head *head, struct txn_worker *worker, struct row *row,
                          const struct version *dropped);
+
+/* Entries and uniqueness in all secondary indexes for a version that has just been put on its row.
+ * The other is of a mutation: entries of a row that is there already, before its version. */
+int db__indexes_write(struct txn *txn, struct space *space, const struct version *version,
+                      struct row *row);
+int db__entries_write_first(struct txn *txn, struct space *space, const struct key_bytes *key,
+                            const char *tuple);
+
+/* ERROR_DUPLICATE, naming the index. */
+int db__duplicate(const struct index *index);
 
 /* Whether a tuple fits the space's format and indexes. */
 int db__tuple_check(const struct space *space, const char *tuple, size_t size);

@@ -413,7 +413,7 @@ int ddl__options_read(const char *what, const char *map, struct ddl_option *opti
             mp_next(&data);
             continue;
         }
-        if (mp_typeof(*data) != option->type)
+        if (option->type != MP_NIL && mp_typeof(*data) != option->type)
             return diag_set(ERROR_INVALID, "option \"%s\" of %s must be %s", option->name, what,
                             type_word(option->type));
         option->value = data;

@@ -3,6 +3,7 @@
 /* Changes of the catalog: indexes. */
 #include "db/ddl_private.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "base/diag.h"
@@ -17,190 +18,172 @@ struct index_args {
     bool present; /* if_not_exists, and it does */
 };
 
-enum { INDEX_TYPE, INDEX_UNIQUE, INDEX_IF_NOT_EXISTS, INDEX_PARTS, INDEX_ID, INDEX_OPTIONS };
+enum {
+    INDEX_TYPE,
+    INDEX_UNIQUE,
+    INDEX_IF_NOT_EXISTS,
+    INDEX_PARTS,
+    INDEX_ID,
+    INDEX_FUNC,
+    INDEX_MULTIKEY,
+    INDEX_CONDITION,
+    INDEX_COVERS,
+    INDEX_OPTIONS
+};
 
-/* A part as given: a field by number from 1 or by name, a type or none. */
-static int part_field(const struct space *space, const char **data, struct index_part *part)
+/* A definition as it was given. */
+struct index_definition {
+    enum index_type type;
+    bool unique, multikey;
+    const char *func, *func_name; /* Lua text or NULL; the name of the one in _func, or NULL */
+    size_t func_size;
+    const char *condition, *covers; /* MessagePack, or NULL */
+    uint32_t part_count;
+    struct index_part parts[INDEX_PARTS_MAX];
+};
+
+static void put_text(struct mp_buffer *tuple, const char *name, const char *text, size_t size)
 {
-    if (mp_typeof(**data) == MP_STR) {
-        uint32_t size;
-        const char *name = mp_decode_str(data, &size);
-        int64_t field = space_field(space, name, size);
-        if (field < 0)
-            return diag_set(ERROR_INVALID, "space \"%s\" has no field \"%.*s\" in its format",
-                            space->name, (int)size, name);
-        part->field = (uint32_t)field;
-        return 0;
-    }
-    uint64_t number;
-    if (!mp_read_uint(data, &number) || number == 0 || number > SPACE_FIELDS_MAX)
-        return diag_set(ERROR_INVALID, "a part names its field by number, from 1 to %d, or by name",
-                        SPACE_FIELDS_MAX);
-    part->field = (uint32_t)number - 1;
-    return 0;
+    mp_put_str(tuple, name, strlen(name));
+    mp_put_str(tuple, text, size);
 }
 
-static int part_type(const char **data, struct index_part *part, bool *given)
+static void put_flag(struct mp_buffer *tuple, const char *name, bool value)
+{
+    mp_put_str(tuple, name, strlen(name));
+    mp_put_bool(tuple, value);
+}
+
+/* Whether the text compiles as what `what` says. */
+static int expression_check(struct ddl *ddl, const char *what, const char *text, size_t size)
+{
+    const struct db_expressions *expressions = ddl->db->expressions;
+    if (expressions == NULL)
+        return diag_set(ERROR_UNSUPPORTED, "Lua expressions cannot be evaluated here");
+    char *copy = arena_alloc(txn_arena(ddl->txn), size + 1);
+    if (copy == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for the %s of an index", what);
+    memcpy(copy, text, size);
+    copy[size] = '\0';
+    struct expression expression = {.text = copy, .name = what};
+    int rc = expressions->check(expressions->arg, &expression);
+    if (rc != 0)
+        diag_add("the %s of the index", what);
+    return rc;
+}
+
+static bool func_deterministic(const struct func *func)
+{
+    const char *data = func->options;
+    for (uint32_t n = mp_decode_map(&data); n > 0; n--) {
+        bool found = ddl__name_is(data, "is_deterministic");
+        mp_next(&data);
+        if (found && mp_typeof(*data) == MP_BOOL)
+            return mp_decode_bool(&data);
+        mp_next(&data);
+    }
+    return false;
+}
+
+/* The text of a function: of the one in _func that is called so, or as it is given. */
+static int func_find(struct ddl *ddl, struct index_definition *def, const char *value)
 {
     uint32_t size;
-    const char *name = mp_decode_str(data, &size);
-    int type =
-        size == 3 && memcmp(name, "str", 3) == 0 ? (int)KEY_STRING : key_type_parse(name, size);
-    if (type < 0)
-        return diag_set(ERROR_INVALID,
-                        "a part has unknown type \"%.*s\": known are unsigned integer number "
-                        "double string boolean varbinary scalar",
-                        (int)size, name);
-    part->type = (enum key_type)type;
-    *given = true;
+    const char *text = mp_decode_str(&value, &size);
+    struct func *func = catalog_func(ddl->before, text, size);
+    size_t letters = 0;
+    while (letters < size && (isalnum((unsigned char)text[letters]) || text[letters] == '_'))
+        letters++;
+    if (func == NULL && letters == size)
+        return diag_set(ERROR_NOT_FOUND, "there is no function \"%.*s\"", (int)size, text);
+    if (func != NULL && !func_deterministic(func))
+        return diag_set(
+            ERROR_SCHEMA,
+            "function \"%s\" is not declared deterministic, so an index cannot rest on it",
+            func->name);
+    def->func_name = func == NULL ? NULL : func->name;
+    def->func = func == NULL ? text : func->body;
+    def->func_size = func == NULL ? size : func->body_size;
+    return expression_check(ddl, "function", def->func, def->func_size);
+}
+
+static int type_choose(struct index_definition *def, const char *type)
+{
+    if (type == NULL || ddl__name_is(type, "tree") || ddl__name_is(type, "TREE"))
+        def->type = INDEX_TREE;
+    else if (ddl__name_is(type, "hash") || ddl__name_is(type, "HASH"))
+        def->type = INDEX_HASH;
+    else
+        return diag_set(ERROR_UNSUPPORTED, "the type of an index is 'tree' or 'hash'");
     return 0;
 }
 
-bool ddl__part_fits(enum key_type part, enum key_type field)
+static int condition_check(struct ddl *ddl, const char *condition)
 {
-    return part == field || part == KEY_ANY || field == KEY_ANY ||
-           (part == KEY_NUMBER && field <= KEY_DOUBLE) ||
-           (part == KEY_INTEGER && field == KEY_UNSIGNED);
-}
-
-/* Fills in what the format says and checks that the two agree. */
-static int part_settle(const struct space *space, struct index_part *part, bool type_given,
-                       bool nullable_given)
-{
-    const struct field_def *field =
-        part->field < space->field_count ? &space->fields[part->field] : NULL;
-    if (field == NULL) {
-        part->type = type_given ? part->type : KEY_ANY;
+    uint32_t size;
+    if (mp_typeof(*condition) == MP_ARRAY)
         return 0;
-    }
-    if (strcmp(field->type_name, "array") == 0 || strcmp(field->type_name, "map") == 0)
-        return diag_set(ERROR_UNSUPPORTED,
-                        "field \"%s\" is of type %s and cannot be indexed as a whole", field->name,
-                        field->type_name);
-    if (!type_given)
-        part->type = field->type;
-    else if (!ddl__part_fits(part->type, field->type))
-        return diag_set(ERROR_SCHEMA, "the part is %s, but field \"%s\" is %s",
-                        key_type_name(part->type), field->name, field->type_name);
-    if (!nullable_given)
-        part->nullable = field->nullable;
-    return 0;
+    if (mp_typeof(*condition) != MP_STR)
+        return diag_set(ERROR_INVALID,
+                        "the condition of an index is Lua text or {field, operator, value}");
+    const char *text = mp_decode_str(&condition, &size);
+    return expression_check(ddl, "condition", text, size);
 }
 
-static int part_map_read(const struct space *space, const char *data, struct index_part *part,
-                         bool *type_given, bool *nullable_given)
+static int definition_read(struct ddl *ddl, const struct space *space,
+                           const struct ddl_option *options, struct index_definition *def)
 {
-    const char *field = NULL, *type = NULL;
-    for (uint32_t n = mp_decode_map(&data); n > 0; n--) {
-        bool first = mp_typeof(*data) == MP_UINT, is_field = ddl__name_is(data, "field"),
-             is_type = ddl__name_is(data, "type");
-        bool is_nullable = ddl__name_is(data, "is_nullable");
-        uint64_t position = 0;
-        const char *key = data;
-        if (first)
-            mp_read_uint(&key, &position);
-        mp_next(&data);
-        if (is_field || position == 1)
-            field = data;
-        else if (is_type || position == 2)
-            type = data;
-        else if (is_nullable && mp_typeof(*data) == MP_BOOL) {
-            const char *value = data;
-            part->nullable = mp_decode_bool(&value);
-            *nullable_given = true;
-        } else
-            return diag_set(ERROR_INVALID, "a part is {field = .., type = .., is_nullable = ..}");
-        mp_next(&data);
-    }
-    if (field == NULL || (type != NULL && mp_typeof(*type) != MP_STR))
-        return diag_set(ERROR_INVALID, "a part is {field = .., type = .., is_nullable = ..}");
-    int rc = part_field(space, &field, part);
-    return rc != 0 || type == NULL ? rc : part_type(&type, part, type_given);
+    def->unique = ddl__option_bool(&options[INDEX_UNIQUE], true);
+    def->multikey = ddl__option_bool(&options[INDEX_MULTIKEY], false);
+    def->condition = options[INDEX_CONDITION].value;
+    def->covers = options[INDEX_COVERS].value;
+    int rc = type_choose(def, options[INDEX_TYPE].value);
+    if (rc == 0 && options[INDEX_FUNC].value != NULL)
+        rc = func_find(ddl, def, options[INDEX_FUNC].value);
+    if (rc == 0 && def->multikey && def->func == NULL)
+        rc = diag_set(ERROR_INVALID,
+                      "is_multikey is for indexes with a function: give [*] in a path");
+    if (rc == 0 && def->condition != NULL)
+        rc = condition_check(ddl, def->condition);
+    return rc != 0 ? rc
+                   : ddl__parts_read(ddl, space, options[INDEX_PARTS].value, def->func != NULL,
+                                     def->parts, &def->part_count);
 }
 
-/* One element of `parts`; *data is advanced behind it, and behind the type that follows it in the
- * flat form {1, 'unsigned', 2, 'string'}. *left counts elements. */
-static int part_read(const struct space *space, const char **data, uint32_t *left,
-                     struct index_part *part)
+static int definition_put(struct ddl *ddl, const struct space *space, const struct index_args *args,
+                          const struct index_definition *def)
 {
-    bool type_given = false, nullable_given = false;
-    *part = (struct index_part){0};
-    int rc;
-    --*left;
-    if (mp_typeof(**data) == MP_MAP) {
-        rc = part_map_read(space, *data, part, &type_given, &nullable_given);
-        mp_next(data);
-    } else if (mp_typeof(**data) == MP_ARRAY) {
-        uint32_t count = mp_decode_array(data);
-        rc = count >= 1 && count <= 2 ? part_field(space, data, part)
-                                      : diag_set(ERROR_INVALID, "a part is {field, type}");
-        if (rc == 0 && count == 2)
-            rc = mp_typeof(**data) == MP_STR ? part_type(data, part, &type_given)
-                                             : diag_set(ERROR_INVALID, "a part is {field, type}");
-    } else {
-        bool by_number = mp_typeof(**data) == MP_UINT;
-        rc = part_field(space, data, part);
-        if (rc == 0 && by_number && *left > 0 && mp_typeof(**data) == MP_STR) {
-            const char *name = *data;
-            uint32_t size;
-            name = mp_decode_str(&name, &size);
-            if (space_field(space, name, size) < 0) {
-                --*left;
-                rc = part_type(data, part, &type_given);
-            }
-        }
-    }
-    return rc != 0 ? rc : part_settle(space, part, type_given, nullable_given);
-}
-
-static int parts_read(const struct space *space, const char *data, struct index_part *parts,
-                      uint32_t *count)
-{
-    *count = 0;
-    if (data == NULL) {
-        parts[(*count)++] = (struct index_part){0, KEY_UNSIGNED, false};
-        return part_settle(space, &parts[0], space->field_count == 0, true);
-    }
-    uint32_t left = mp_decode_array(&data);
-    while (left > 0) {
-        if (*count == INDEX_PARTS_MAX)
-            return diag_set(ERROR_TOO_LARGE, "an index has at most %d parts", INDEX_PARTS_MAX);
-        int rc = part_read(space, &data, &left, &parts[*count]);
-        if (rc != 0)
-            return rc;
-        for (uint32_t i = 0; i < *count; i++)
-            if (parts[i].field == parts[*count].field)
-                return diag_set(ERROR_INVALID, "field %u is twice among the parts",
-                                parts[i].field + 1);
-        ++*count;
-    }
-    return *count > 0 ? 0 : diag_set(ERROR_INVALID, "an index has at least one part");
-}
-
-static void index_row(struct ddl *ddl, const struct index_args *args, bool unique,
-                      const struct index_part *parts, uint32_t count)
-{
+    struct arena *arena = txn_arena(ddl->txn);
     struct mp_buffer *tuple = ddl__tuple(ddl, 6);
+    int rc = 0;
     mp_put_uint(tuple, args->space_id);
     mp_put_uint(tuple, args->id);
     mp_put_str(tuple, args->name, args->name_size);
-    mp_put_str(tuple, "tree", 4);
-    mp_put_map(tuple, 1);
-    mp_put_str(tuple, "unique", 6);
-    mp_put_bool(tuple, unique);
-    mp_put_array(tuple, count);
-    for (uint32_t i = 0; i < count; i++) {
-        const char *type = key_type_name(parts[i].type);
-        mp_put_map(tuple, parts[i].nullable ? 3 : 2);
-        mp_put_str(tuple, "field", 5);
-        mp_put_uint(tuple, parts[i].field);
-        mp_put_str(tuple, "type", 4);
-        mp_put_str(tuple, type, strlen(type));
-        if (parts[i].nullable) {
-            mp_put_str(tuple, "is_nullable", 11);
-            mp_put_bool(tuple, true);
-        }
+    mp_put_str(tuple, def->type == INDEX_HASH ? "hash" : "tree", 4);
+    mp_put_map(tuple, 1u + (def->func != NULL) + (def->func_name != NULL) + def->multikey +
+                          (def->condition != NULL) + (def->covers != NULL));
+    put_flag(tuple, "unique", def->unique);
+    if (def->func != NULL)
+        put_text(tuple, "func", def->func, def->func_size);
+    if (def->func_name != NULL)
+        put_text(tuple, "func_name", def->func_name, strlen(def->func_name));
+    if (def->multikey)
+        put_flag(tuple, "is_multikey", true);
+    if (def->condition != NULL) {
+        const char *end = def->condition;
+        mp_next(&end);
+        mp_put_str(tuple, "condition", 9);
+        if (mp_typeof(*def->condition) == MP_STR)
+            mp_put_raw(tuple, def->condition, (size_t)(end - def->condition));
+        else
+            rc = ddl__condition_put(arena, space, def->condition, tuple);
     }
+    if (rc == 0 && def->covers != NULL) {
+        mp_put_str(tuple, "covers", 6);
+        rc = ddl__covers_put(arena, space, def->covers, tuple);
+    }
+    ddl__parts_put(tuple, def->parts, def->part_count);
+    return rc;
 }
 
 static int index_id_choose(const struct space *space, const struct ddl_option *given, uint32_t *out)
@@ -231,17 +214,32 @@ static int space_row_touch(struct ddl *ddl, const struct space *space)
     return ddl__put(ddl, SPACE_ID_SPACE);
 }
 
-static int primary_check(const struct space *space, bool unique, const struct index_part *parts,
-                         uint32_t count)
+/* Every row has one place in the primary index, and a place of its own. */
+static int primary_check(const struct space *space, const struct index_definition *def)
 {
-    if (!unique)
-        return diag_set(ERROR_SCHEMA, "the primary index of space \"%s\" must be unique",
-                        space->name);
-    for (uint32_t i = 0; i < count; i++)
-        if (parts[i].nullable)
-            return diag_set(ERROR_SCHEMA,
-                            "the primary index of space \"%s\" must not have nullable parts",
-                            space->name);
+    const char *wrong = NULL;
+    if (!def->unique)
+        wrong = "must be unique";
+    if (def->func != NULL)
+        wrong = "must not have a function";
+    if (def->condition != NULL)
+        wrong = "must not have a condition";
+    for (uint32_t i = 0; i < def->part_count; i++) {
+        const struct index_part *part = &def->parts[i];
+        if (part->nullable)
+            wrong = "must not have nullable parts";
+        if (part->path.each < part->path.count)
+            wrong = "must not have [*] in a part";
+    }
+    return wrong == NULL
+               ? 0
+               : diag_set(ERROR_SCHEMA, "the primary index of space \"%s\" %s", space->name, wrong);
+}
+
+static int hash_check(const struct index_definition *def)
+{
+    if (def->type == INDEX_HASH && !def->unique)
+        return diag_set(ERROR_SCHEMA, "an index of type 'hash' must be unique");
     return 0;
 }
 
@@ -252,7 +250,11 @@ static int index_create(struct ddl *ddl, void *arg)
                                                 {"unique", MP_BOOL, NULL},
                                                 {"if_not_exists", MP_BOOL, NULL},
                                                 {"parts", MP_ARRAY, NULL},
-                                                {"id", MP_UINT, NULL}};
+                                                {"id", MP_UINT, NULL},
+                                                {"func", MP_STR, NULL},
+                                                {"is_multikey", MP_BOOL, NULL},
+                                                {"condition", MP_NIL, NULL},
+                                                {"covers", MP_ARRAY, NULL}};
     struct space *space;
     int rc = ddl__name_check("index", args->name, args->name_size);
     if (rc == 0)
@@ -270,18 +272,14 @@ static int index_create(struct ddl *ddl, void *arg)
                    : diag_set(ERROR_EXISTS, "space \"%s\" has an index \"%s\" already", space->name,
                               present->name);
     }
-    const char *type = options[INDEX_TYPE].value;
-    if (type != NULL && !ddl__name_is(type, "tree") && !ddl__name_is(type, "TREE"))
-        return diag_set(ERROR_UNSUPPORTED, "the type of an index is 'tree'");
-    struct index_part parts[INDEX_PARTS_MAX];
-    uint32_t count;
-    bool unique = ddl__option_bool(&options[INDEX_UNIQUE], true);
+    struct index_definition def = {.func = NULL};
     if ((rc = index_id_choose(space, &options[INDEX_ID], &args->id)) != 0 ||
-        (rc = parts_read(space, options[INDEX_PARTS].value, parts, &count)) != 0)
+        (rc = definition_read(ddl, space, options, &def)) != 0 || (rc = hash_check(&def)) != 0)
         return rc;
-    if (args->id == 0 && (rc = primary_check(space, unique, parts, count)) != 0)
+    if (args->id == 0 && (rc = primary_check(space, &def)) != 0)
         return rc;
-    index_row(ddl, args, unique, parts, count);
+    if ((rc = definition_put(ddl, space, args, &def)) != 0)
+        return rc;
     if ((rc = ddl__put(ddl, SPACE_ID_INDEX)) != 0)
         return rc;
     if (args->id != 0) {

@@ -75,7 +75,7 @@ struct mp_buffer *ddl__tuple(struct ddl *ddl, uint32_t field_count);
 /* Reading of option maps. */
 struct ddl_option {
     const char *name;
-    enum mp_type type;
+    enum mp_type type; /* MP_NIL: any */
     const char *value; /* NULL when absent */
 };
 
@@ -84,6 +84,22 @@ int ddl__options_read(const char *what, const char *map, struct ddl_option *opti
                       unsigned count);
 bool ddl__option_bool(const struct ddl_option *option, bool otherwise);
 bool ddl__name_is(const char *value, const char *name);
+
+/*
+ * Of definitions of indexes (ddl_part.c). A field by its name or [number], perhaps with a path below
+ * it. Parts, of which *count are read (`data` NULL: the first field) from the forms that ddl.h
+ * tells; conditions and included fields from theirs. Written as _index has them. ERROR_INVALID,
+ * ERROR_SCHEMA, ERROR_UNSUPPORTED or ERROR_TOO_LARGE, with diagnostics.
+ */
+int ddl__field_find(struct arena *arena, const struct space *space, const char *text, size_t size,
+                    uint32_t *field, struct field_path *path);
+int ddl__parts_read(struct ddl *ddl, const struct space *space, const char *data, bool of_func,
+                    struct index_part *parts, uint32_t *count);
+void ddl__parts_put(struct mp_buffer *out, const struct index_part *parts, uint32_t count);
+int ddl__condition_put(struct arena *arena, const struct space *space, const char *data,
+                       struct mp_buffer *out);
+int ddl__covers_put(struct arena *arena, const struct space *space, const char *data,
+                    struct mp_buffer *out);
 
 /* Whether an index may have a part of one type over a field of the other. A field of any type is
  * checked value by value. */
@@ -94,6 +110,14 @@ int ddl__name_check(const char *what, const char *name, size_t size);
 /* A space that is no system space, and that the worker's user may alter; or do something else with. */
 int ddl__space_find(struct ddl *ddl, uint32_t id, struct space **out);
 int ddl__space_find_for(struct ddl *ddl, uint32_t id, unsigned privileges, struct space **out);
+
+/* access_ddl.c. Whether the worker's user may do this, or make one of these: 0, or ERROR_ACCESS with
+ * diagnostics; to whom what it makes belongs; and the end of all privileges on what is dropped. */
+int ddl__may(struct ddl *ddl, unsigned privileges, enum access_object type, uint32_t id,
+             uint32_t owner, const char *name);
+int ddl__may_create(struct ddl *ddl, enum access_object type);
+uint32_t ddl__owner(const struct ddl *ddl);
+int ddl__privileges_drop(struct ddl *ddl, enum access_object type, uint32_t id);
 
 /* access_ddl.c. Whether the worker's user may do this, or make one of these: 0, or ERROR_ACCESS with
  * diagnostics; to whom what it makes belongs; and the end of all privileges on what is dropped. */

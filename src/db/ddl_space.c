@@ -292,7 +292,8 @@ static int space_format_finish(struct ddl *ddl, void *arg)
     for (uint32_t i = 0; i < space->index_count; i++)
         for (uint32_t n = 0; n < space->indexes[i]->part_count; n++) {
             const struct index_part *part = &space->indexes[i]->parts[n];
-            if (part->field < space->field_count &&
+            if (part->path.count == 0 && space->indexes[i]->func.text == NULL &&
+                part->field < space->field_count &&
                 !ddl__part_fits(part->type, space->fields[part->field].type))
                 return diag_set(ERROR_SCHEMA, "field \"%s\" is indexed by \"%s\" as %s",
                                 space->fields[part->field].name, space->indexes[i]->name,

@@ -50,65 +50,12 @@ static void tuple_set(struct tuple_ref *out, const struct version *version)
                                : (struct tuple_ref){version->bytes, version->size};
 }
 
-static int duplicate(const struct index *index)
-{
-    return diag_set(ERROR_DUPLICATE, "Duplicate key exists in unique index \"%s\" in space \"%s\"",
-                    index->name, index->space->name);
-}
-
-/*
- * Whether the version that was written over has the key, too. It is committed or of this
- * transaction, and stays in the chain for as long as the new one is uncommitted: so there is an
- * entry, the sweep keeps it for the new version's sake, and nobody else can hold a unique key.
- */
-static bool had_key(struct txn *txn, struct index *index, const struct version *version,
-                    const struct key_bytes *key)
-{
-    const struct version *before = load_acquire(&version->older);
-    struct key_bytes other;
-    return before != NULL && !(before->flags & VERSION_TOMBSTONE) &&
-           db__key_of_tuple(txn_arena(txn), index, before->bytes, &other) == 0 &&
-           other.size == key->size && memcmp(other.data, key->data, key->size) == 0;
-}
-
-/* Entries and uniqueness of one secondary index for a tuple that has just been written. */
-static int index_write(struct txn *txn, struct index *index, const struct version *version,
-                       struct row *row)
-{
-    struct key_bytes key;
-    int rc = db__key_of_tuple(txn_arena(txn), index, version->bytes, &key);
-    if (rc != 0 || had_key(txn, index, version, &key))
-        return rc;
-    rc = txn_entry_add(txn, &index->scan, key.data, key.size, row);
-    if (rc != 0 || !index->unique || key.has_nil)
-        return rc;
-    struct row *holder;
-    rc = txn_unique_check(txn, &index->scan, key.data, key.parts_size, row, &holder);
-    return rc == ERROR_DUPLICATE ? duplicate(index) : rc;
-}
-
 static int depend(struct txn *txn, const struct space *space)
 {
     if (space->row == NULL)
         return 0;
     struct store *store = space->head->arg;
     return txn_depend(txn, &store->db->space_store->head, space->row, space->row_version);
-}
-
-/* Of a mutation: the entries of a row that is there already, before its version. */
-static int entries_write_first(struct txn *txn, struct space *space, const struct key_bytes *key,
-                               const char *tuple)
-{
-    struct row *row = (struct row *)tree_get(space->head->tree, key->data, key->size);
-    int rc = 0;
-    for (uint32_t i = 1; rc == 0 && row != NULL && i < space->index_count; i++) {
-        struct key_bytes entry;
-        rc = db__key_of_tuple(txn_arena(txn), space->indexes[i], tuple, &entry);
-        if (rc == 0)
-            rc = txn_entry_add(txn, &space->indexes[i]->scan, entry.data, entry.size, row);
-    }
-    MUTATION_POINT(STATEMENT_WRITES);
-    return rc;
 }
 
 /* Writes the tuple under its primary key into all indexes. */
@@ -119,19 +66,20 @@ static int tuple_write(struct txn *txn, struct space *space, const struct key_by
     struct row *row;
     struct version *version;
     int rc = depend(txn, space);
-    if (rc == 0 && MUTATION(ENTRY_FIRST))
-        rc = entries_write_first(txn, space, key, tuple);
+    if (rc == 0 && MUTATION(ENTRY_FIRST)) {
+        rc = db__entries_write_first(txn, space, key, tuple);
+        MUTATION_POINT(STATEMENT_WRITES);
+    }
     if (rc == 0)
         rc = txn_put(txn, space->head, key->data, key->size, tuple, size, &row, &version);
     if (rc != 0)
         return rc;
     MUTATION_POINT(STATEMENT_WRITES);
-    for (uint32_t i = 1; i < space->index_count && !MUTATION(ENTRY_FIRST); i++)
-        if ((rc = index_write(txn, space->indexes[i], version, row)) != 0) {
-            if (!txn_doomed(txn)) /* else all of it goes; one that waits keeps its place */
-                txn_rollback_to(txn, savepoint);
-            return rc;
-        }
+    if (!MUTATION(ENTRY_FIRST) && (rc = db__indexes_write(txn, space, version, row)) != 0) {
+        if (!txn_doomed(txn)) /* else all of it goes; one that waits keeps its place */
+            txn_rollback_to(txn, savepoint);
+        return rc;
+    }
     tuple_set(out, version);
     return 0;
 }
@@ -157,7 +105,7 @@ int db__insert(struct txn *txn, struct space *space, const char *tuple, size_t s
     if (rc != 0)
         return rc;
     if (present != NULL)
-        return duplicate(space->indexes[0]);
+        return db__duplicate(space->indexes[0]);
     return tuple_write(txn, space, &key, tuple, (uint32_t)size, out);
 }
 
@@ -209,11 +157,10 @@ static int row_find_secondary(struct txn *txn, struct index *index, const char *
     /* Under read committed the row may have changed since the index was read: what is going to be
      * written must come from the latest, and that must still have the key. */
     rc = txn_get_for_update(txn, index->space->head, row->key, row->key_size, out);
-    struct key_bytes now;
+    struct key_list now;
     if (rc == 0 && *out != NULL)
-        rc = db__key_of_tuple(txn_arena(txn), index, (*out)->bytes, &now);
-    if (rc == 0 && *out != NULL &&
-        (now.parts_size != bytes->size || memcmp(now.data, bytes->data, bytes->size) != 0)) {
+        rc = db__keys_of_tuple(txn_arena(txn), index, (*out)->bytes, &now);
+    if (rc == 0 && *out != NULL && !db__key_listed(&now, bytes->data, bytes->size, true)) {
         txn_doom(txn);
         rc = ERROR_CONFLICT;
     }
@@ -430,33 +377,25 @@ int space_lock(struct txn *txn, struct index *index, const char *key, enum txn_l
     return txn_lock_row(txn, index->space->head, row->key, row->key_size, mode);
 }
 
-/* Whether both versions of a row stand under the same key of the index. */
-static int same_key(struct txn *txn, const struct index *index, const struct version *one,
-                    const struct version *other, bool *same)
+/* Whether the version belongs under the entry at which the cursor stands: 1, 0 or an error. */
+static int still_there(const struct space_cursor *cursor, const struct version *now)
 {
-    struct key_bytes keys[2];
-    *same = true;
-    if (index->id == 0 || one == other)
-        return 0;
-    int rc = db__key_of_tuple(txn_arena(txn), index, one->bytes, &keys[0]);
-    if (rc == 0)
-        rc = db__key_of_tuple(txn_arena(txn), index, other->bytes, &keys[1]);
-    if (rc == 0)
-        *same =
-            keys[0].size == keys[1].size && memcmp(keys[0].data, keys[1].data, keys[0].size) == 0;
-    return rc;
+    const struct txn_index *scan = &cursor->index->scan;
+    const struct tree_cursor *tree = &cursor->cursor.tree;
+    if (scan->matches == NULL)
+        return 1;
+    return scan->matches(scan, (struct entry *)tree->items[tree->position - 1], now);
 }
 
 int space_cursor_next_locked(struct space_cursor *cursor, enum txn_lock mode, struct tuple_ref *out)
 {
     struct txn *txn = cursor->cursor.txn;
     struct head *head = cursor->index->space->head;
-    bool same = false;
     int rc = space_lockable(cursor->index->space);
     tuple_set(out, NULL);
     while (rc == 0) {
         struct row *row;
-        const struct version *version, *now;
+        const struct version *version, *now = NULL;
         rc = txn_cursor_next(&cursor->cursor, &row, &version);
         if (rc == 0)
             rc = txn_lock_row(txn, head, row->key, row->key_size, mode);
@@ -465,12 +404,12 @@ int space_cursor_next_locked(struct space_cursor *cursor, enum txn_lock mode, st
         /* Under read committed it may have changed before it was locked. */
         txn_statement(txn);
         rc = txn_get(txn, head, row->key, row->key_size, &now);
-        if (rc == 0 && now != NULL)
-            rc = same_key(txn, cursor->index, version, now, &same);
-        if (rc == 0 && now != NULL && same) {
+        int there = rc == 0 && now != NULL ? still_there(cursor, now) : 0;
+        if (there > 0) {
             tuple_set(out, now);
             return 0;
         }
+        rc = there < 0 ? there : rc;
     }
     return rc;
 }

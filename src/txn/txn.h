@@ -87,13 +87,13 @@ uint64_t txn_head_rows(const struct head *head);
 /*
  * An index to scan: the primary tree of a head, or a secondary one. `matches` is NULL for the
  * primary; for a secondary index it tells whether the version is one that belongs under this
- * entry's key.
+ * entry's key: 1, 0, or an error. Who can't tell keeps the entry, and does not commit on it.
  */
 struct txn_index {
     struct tree *tree;
     struct head *head;
-    bool (*matches)(const struct txn_index *index, const struct entry *entry,
-                    const struct version *version);
+    int (*matches)(const struct txn_index *index, const struct entry *entry,
+                   const struct version *version);
     void *arg;
 };
 

@@ -125,10 +125,12 @@ static void range_ends_at(struct txn_cursor *cursor, const struct item *item)
     }
 }
 
-static bool shown(const struct txn_index *index, struct item *item, const struct version *version)
+/* 1, 0, or an error of the index. */
+static int shown(const struct txn_index *index, struct item *item, const struct version *version)
 {
-    return txn__exists(version) &&
-           (index->matches == NULL || index->matches(index, (struct entry *)item, version));
+    if (!txn__exists(version))
+        return 0;
+    return index->matches == NULL ? 1 : index->matches(index, (struct entry *)item, version);
 }
 
 /* Takes one item into account; *version is NULL when the transaction does not see it there. */
@@ -144,8 +146,14 @@ static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
         committed = txn__visible(row, txn->snapshot, txn->descriptor, false, &committed_stamp);
     if (committed != NULL && !MUTATION(REPLY_FORGETS_SCANNED))
         txn__saw(txn, committed_stamp);
-    *version = shown(cursor->index, item, seen) ? seen : NULL;
-    if (cursor->read != NULL && shown(cursor->index, item, committed)) {
+    int seen_shown = shown(cursor->index, item, seen);
+    int committed_shown = committed == seen || cursor->read == NULL
+                              ? seen_shown
+                              : shown(cursor->index, item, committed);
+    *version = seen_shown > 0 ? seen : NULL;
+    if (seen_shown < 0 || committed_shown < 0)
+        return seen_shown < 0 ? seen_shown : committed_shown;
+    if (cursor->read != NULL && committed_shown) {
         cursor->read->visible_sum += row_hash(row);
         cursor->read->visible_count++;
     }
@@ -201,7 +209,7 @@ bool txn__range_unchanged(struct txn *txn, struct txn_range_read *range, uint64_
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         struct row *row = item_row(&range->index, item);
         const struct version *version = txn__visible(row, ts, txn->descriptor, false, NULL);
-        if (shown(&range->index, item, version)) {
+        if (shown(&range->index, item, version) != 0) { /* an error: then the sums differ */
             sum += row_hash(row);
             count++;
         }

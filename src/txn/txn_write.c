@@ -450,7 +450,7 @@ static bool entry_unneeded(struct item *item, void *arg)
     for (struct version *version = load_acquire(&sweep->row->newest);
          version != NULL && !MUTATION(ENTRY_UNEXAMINED); version = load_acquire(&version->older))
         if (!(version->flags & (VERSION_TOMBSTONE | VERSION_LOCK)) &&
-            sweep->index->matches(sweep->index, entry, version))
+            sweep->index->matches(sweep->index, entry, version) != 0)
             return false;
     return true;
 }
@@ -481,7 +481,7 @@ static bool any_has(const struct txn *txn, const struct txn_index *index, const 
     for (const struct version *version = top; version != NULL;
          version = load_acquire(&version->older)) {
         if (txn__exists(version) && !(version->flags & VERSION_LOCK) &&
-            index->matches(index, entry, version))
+            index->matches(index, entry, version) != 0)
             return true;
         if (version == under)
             break;
@@ -500,7 +500,7 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
     if (top == NULL || top == &txn__version_dead)
         return 0;
     uint64_t stamp = load_acquire(&top->stamp);
-    bool top_has = txn__exists(top) && index->matches(index, entry, top);
+    bool top_has = txn__exists(top) && index->matches(index, entry, top) != 0;
     if (stamp & STAMP_TAG) {
         struct txn_descriptor *owner = txn__tag_owner(stamp);
         if (owner == txn->descriptor)

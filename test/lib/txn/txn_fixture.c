@@ -32,7 +32,7 @@ static size_t secondary_size(const char *value, size_t size)
     return bar == NULL ? 0 : (size_t)(bar - value);
 }
 
-static bool matches(const struct txn_index *index, const struct entry *entry,
+static int matches(const struct txn_index *index, const struct entry *entry,
                     const struct version *version)
 {
     (void)index;

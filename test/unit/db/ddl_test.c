@@ -106,7 +106,8 @@ static void indexes_that_make_no_sense_are_refused_and_leave_nothing(void **stat
         int code;
     } cases[] = {
         {"{\"colour\": 1}", ERROR_INVALID},
-        {"{\"type\": \"hash\"}", ERROR_UNSUPPORTED},
+        {"{\"type\": \"rtree\"}", ERROR_UNSUPPORTED},
+        {"{\"type\": \"hash\", \"unique\": false}", ERROR_SCHEMA},
         {"{\"parts\": []}", ERROR_INVALID},
         {"{\"parts\": [0]}", ERROR_INVALID},
         {"{\"parts\": [5000]}", ERROR_INVALID},
