@@ -15,6 +15,8 @@ struct perigee_runtime;
 struct perigee_value { int32_t type; uint32_t size; double number; int64_t integer; const char *data; };
 struct perigee_row { const char *data; uint32_t size; };
 struct perigee_cursor { void *cursor; uint64_t sequence, parks; };
+struct perigee_scan { double offset, limit; int32_t iterator, has_key, lock, after, fetch, unused; };
+struct perigee_walk { void *walk; };
 struct perigee_savepoint { size_t point[3]; uint64_t sequence; };
 struct perigee_api {
     int (*begin)(struct perigee_runtime *, int, int, uint32_t, double);
@@ -29,13 +31,18 @@ struct perigee_api {
                       struct perigee_row *);
     int (*get_locked)(struct perigee_runtime *, uint32_t, uint32_t, int, struct perigee_row *);
     int (*lock_space)(struct perigee_runtime *, uint32_t, int);
-    int (*select)(struct perigee_runtime *, uint32_t, uint32_t, int, int, double, double, int,
+    int (*select)(struct perigee_runtime *, uint32_t, uint32_t, const struct perigee_scan *,
                   struct perigee_row *);
-    int (*count)(struct perigee_runtime *, uint32_t, uint32_t, int, int, double *);
+    int (*count)(struct perigee_runtime *, uint32_t, uint32_t, const struct perigee_scan *, double *);
     double (*len)(struct perigee_runtime *, uint32_t);
     double (*rows_bytes)(const struct perigee_runtime *);
-    int (*cursor_open)(struct perigee_runtime *, uint32_t, uint32_t, int, int, struct perigee_cursor *);
+    int (*cursor_open)(struct perigee_runtime *, uint32_t, uint32_t, const struct perigee_scan *,
+                       struct perigee_cursor *);
     int (*cursor_next)(struct perigee_runtime *, struct perigee_cursor *, struct perigee_row *);
+    int (*walk_open)(struct perigee_runtime *, uint32_t, uint32_t, const struct perigee_scan *,
+                     struct perigee_walk *, struct perigee_row *);
+    int (*walk_next)(struct perigee_runtime *, struct perigee_walk *, struct perigee_row *);
+    void (*walk_drop)(struct perigee_runtime *, struct perigee_walk *);
     void (*field)(const char *, uint32_t, struct perigee_value *);
     uint32_t (*field_count)(const char *);
     double (*schema_version)(const struct perigee_runtime *);
@@ -55,6 +62,8 @@ local core = {
     runtime = ffi.cast('struct perigee_runtime *', native.runtime),
     value = ffi.cast('struct perigee_value *', native.value),
     row = ffi.cast('struct perigee_row *', native.row),
+    scan = ffi.cast('struct perigee_scan *', native.scan),
+    walk = ffi.cast('struct perigee_walk *', native.walk),
     NULL = ffi.cast('void *', 0),
     -- metatable -> function that gives the plain table an object is encoded as
     serializers = setmetatable({}, { __mode = 'k' }),
@@ -145,6 +154,7 @@ function core.check(code)
 end
 
 core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_AGAIN = -4, -5, -8, -9
+core.ERROR_BUSY = -20
 core.ERROR_LUA, core.ERROR_DEADLOCK, core.ERROR_LOCK_TIMEOUT = -19, -28, -29
 
 -- ------------------------------------------------------------------- 64-bit integers and NULL

@@ -148,7 +148,7 @@ function base.print(...)
 end
 
 -- Modules that `require` gives.
-local modules = { json = true, msgpack = true, clock = true, log = true }
+local modules = { json = true, msgpack = true, clock = true, log = true, fun = true }
 
 function base.require(name)
     if not modules[name] then

@@ -4,19 +4,26 @@
 --
 -- A space object holds the space's number; what is known of its indexes is asked for again when the
 -- schema version has changed. A statement outside of a transaction is a transaction of its own.
+--
+-- What is asked of an index beyond a key stands in `scan`, which C reads at once. It is filled in last,
+-- because what users give may run code that makes statements of its own: tables with metatables.
 
 local ffi = require('ffi')
 local core = require('box.core')
 local definition = require('box.definition')
 local tuple = require('box.tuple')
+require('fun')
 
-local native, api, runtime, row = core.native, core.api, core.runtime, core.row
+local native, api, runtime, row, scan = core.native, core.api, core.runtime, core.row, core.scan
+local wrap_iterator = core.wrap_iterator
 local check, raise = core.check, core.raise
 local copy = tuple.copy
 local huge = math.huge
 
 local INSERT, REPLACE, DELETE, UPDATE, UPSERT = 0, 1, 2, 3, 4
-local iterators = { EQ = 0, REQ = 1, ALL = 2, LT = 3, LE = 4, GE = 5, GT = 6 }
+-- Rows in any order are those in order.
+local iterators = { EQ = 0, REQ = 1, ALL = 2, LT = 3, LE = 4, GE = 5, GT = 6, ANY = 2 }
+local AFTER_NONE, AFTER_TUPLE, AFTER_POSITION = 0, 1, 2
 
 -- --------------------------------------------------------------------------------- arguments
 
@@ -54,7 +61,7 @@ local function iterator_of(options)
         return nil
     end
     local number = type(iterator) == 'string' and iterators[iterator:upper()] or iterator
-    if type(number) ~= 'number' or not (number >= 0 and number <= 6) then
+    if type(number) ~= 'number' or not (number >= 0 and number <= 6 and number % 1 == 0) then
         raise(core.ERROR_INVALID, 'unknown iterator ' .. tostring(iterator))
     end
     return number
@@ -74,8 +81,50 @@ local function lock_of(mode)
     return number
 end
 
-local function default_iterator(has_key)
-    return has_key == 1 and iterators.EQ or iterators.ALL
+--- A number of rows from the options.
+local function rows_of(number, otherwise, name)
+    if number == nil then
+        return otherwise
+    end
+    if type(number) ~= 'number' or number ~= number or number < 0 then
+        raise(core.ERROR_INVALID, name .. ' is a number of rows')
+    end
+    return number
+end
+
+--- Encodes what to go on behind: a tuple, a table like one, or a position that a select has given.
+local function put_after(space_id, index_id, after)
+    if after == nil then
+        return AFTER_NONE
+    elseif type(after) == 'string' then
+        native.after(after, space_id, index_id)
+        return AFTER_POSITION
+    elseif type(after) ~= 'table' and not tuple.is(after) then
+        raise(core.ERROR_INVALID, 'after is a tuple or a position')
+    end
+    native.encode(1, after)
+    return AFTER_TUPLE
+end
+
+--- Fills in `scan` from a key and options (iterator, after, limit, offset, lock, fetch_pos); a limit
+--- and an offset only when they are asked for.
+local function put_scan(space_id, index_id, key, options, limited)
+    local iterator, limit, offset, lock, after, fetch = iterator_of(options), huge, 0, 0, nil, nil
+    if type(options) == 'table' then
+        lock, after = lock_of(options.lock), options.after
+        if limited then
+            limit, offset = rows_of(options.limit, huge, 'limit'), rows_of(options.offset, 0, 'offset')
+            fetch = options.fetch_pos
+        end
+    elseif options ~= nil and iterator == nil then
+        raise(core.ERROR_INVALID, 'options are a table')
+    end
+    local has_key = put_key(key)
+    after = put_after(space_id, index_id, after)
+    scan.iterator = iterator or (has_key == 1 and iterators.EQ or iterators.ALL)
+    scan.has_key, scan.lock, scan.after, scan.fetch = has_key, lock, after, fetch and 1 or 0
+    scan.limit, scan.offset = limit, offset
+    return lock
 end
 
 -- -------------------------------------------------------------------------------- statements
@@ -163,28 +212,59 @@ local function put(operation, space_id, content)
     return write(operation, space_id, 0)
 end
 
-local function select(space_id, index_id, key, options)
-    local iterator, limit, offset, lock = iterator_of(options), huge, 0, 0
-    if type(options) == 'table' then
-        limit, offset, lock = options.limit or huge, options.offset or 0, lock_of(options.lock)
+--- A tuple of only these fields, given by number or name.
+local function project(whole, fields)
+    local content = {}
+    for position = 1, #fields do
+        local value = whole[fields[position]]
+        content[position] = value == nil and core.NULL or value
     end
-    local has_key = put_key(key)
-    iterator = iterator or default_iterator(has_key)
-    check(api.select(runtime, space_id, index_id, iterator, has_key, offset, limit, lock, row))
+    return tuple.new(content)
+end
+
+local function select(space_id, index_id, key, options)
+    local fields = type(options) == 'table' and options.fields or nil
+    if fields ~= nil and type(fields) ~= 'table' then
+        raise(core.ERROR_INVALID, 'fields are a table of names and numbers')
+    end
+    put_scan(space_id, index_id, key, options, true)
+    local fetch = scan.fetch
+    check(api.select(runtime, space_id, index_id, scan, row))
     local data, found = row.data, {}
     for n = 1, row.size do
         local size = ffi.cast('const uint32_t *', data)[0]
         found[n] = copy(data + 4, size, space_id)
         data = data + 4 + size
     end
+    local position = fetch ~= 0 and native.position() or nil
+    if fields then
+        for n = 1, #found do
+            found[n] = project(found[n], fields)
+        end
+    end
+    if fetch ~= 0 then
+        return found, position
+    end
     return found
 end
 
-local function count(space_id, index_id, key, options)
-    local iterator, number = iterator_of(options), ffi.new('double[1]')
+--- The first row that an iterator gives, or nil.
+local function first(space_id, index_id, key, with_key, without)
     local has_key = put_key(key)
-    iterator = iterator or default_iterator(has_key)
-    check(api.count(runtime, space_id, index_id, iterator, has_key, number))
+    scan.iterator = has_key == 1 and with_key or without
+    scan.has_key, scan.lock, scan.after, scan.fetch = has_key, 0, AFTER_NONE, 0
+    scan.limit, scan.offset = 1, 0
+    check(api.select(runtime, space_id, index_id, scan, row))
+    if row.size == 0 then
+        return nil
+    end
+    return copy(row.data + 4, ffi.cast('const uint32_t *', row.data)[0], space_id)
+end
+
+local function count(space_id, index_id, key, options)
+    local number = ffi.new('double[1]')
+    put_scan(space_id, index_id, key, options)
+    check(api.count(runtime, space_id, index_id, scan, number))
     return number[0]
 end
 
@@ -220,17 +300,43 @@ local function over_cursor(cursor, space_id)
     end
 end
 
---- Outside of one, or when they are locked: the rows that there are when the loop begins. They are
---- copied into memory of Lua's own, which its limit counts and which its collector knows the size of.
-local function over_rows(number, space_id)
+local walk_type = ffi.metatype('struct perigee_walk', {
+    __gc = function(self) api.walk_drop(runtime, self) end,
+})
+
+--- Copies the rows of the last batch into memory of Lua's own, which its limit counts and which its
+--- collector knows the size of; `rows` again, if they fit into it.
+local function keep_rows(rows, room)
     local bytes = api.rows_bytes(runtime)
-    local rows = ffi.new('char[?]', bytes)
+    if bytes > room then
+        rows, room = ffi.new('char[?]', bytes), bytes
+    end
     ffi.copy(rows, row.data, bytes)
-    local data, passed = ffi.cast('const char *', rows), 0
+    return rows, room
+end
+
+--- Outside of a transaction, or when they are locked: the rows that there are when the loop begins.
+--- `walk` brings more of them; nil: these are all.
+local function over_rows(walk, space_id)
+    local number, passed = row.size, 0
+    local rows, room, data
+    if number > 0 then
+        rows, room = keep_rows(nil, 0)
+        data = ffi.cast('const char *', rows)
+    end
     return function(_, position)
-        if passed >= number or not rows then
-            rows = nil
-            return nil
+        if passed >= number then
+            if not walk or walk.walk == nil then
+                rows, walk = nil, nil
+                return nil
+            end
+            check(api.walk_next(runtime, walk, row))
+            number, passed = row.size, 0
+            if number == 0 then
+                return nil
+            end
+            rows, room = keep_rows(rows, room)
+            data = ffi.cast('const char *', rows)
         end
         local size = ffi.cast('const uint32_t *', data)[0]
         local found = copy(data + 4, size, space_id)
@@ -239,18 +345,34 @@ local function over_rows(number, space_id)
     end
 end
 
-local function iterate(space_id, index_id, key, options)
-    local iterator = iterator_of(options)
-    local lock = type(options) == 'table' and lock_of(options.lock) or 0
-    local has_key = put_key(key)
-    iterator = iterator or default_iterator(has_key)
-    if lock == 0 and api.in_transaction(runtime) ~= 0 then
-        local cursor = ffi.new('struct perigee_cursor')
-        check(api.cursor_open(runtime, space_id, index_id, iterator, has_key, cursor))
-        return over_cursor(cursor, space_id), nil, 0
+--- Iterators that nobody goes on with are let go of when Lua's collector has seen that.
+local function open_walk(space_id, index_id)
+    local code = api.walk_open(runtime, space_id, index_id, scan, core.walk, row)
+    if code == core.ERROR_BUSY then
+        collectgarbage()
+        collectgarbage()
+        code = api.walk_open(runtime, space_id, index_id, scan, core.walk, row)
     end
-    check(api.select(runtime, space_id, index_id, iterator, has_key, 0, huge, lock, row))
-    return over_rows(row.size, space_id), nil, 0
+    check(code)
+    if core.walk.walk == nil then
+        return nil
+    end
+    local walk = walk_type()
+    walk.walk = core.walk.walk
+    return walk
+end
+
+local function iterate(space_id, index_id, key, options)
+    local lock = put_scan(space_id, index_id, key, options)
+    if lock ~= 0 then
+        check(api.select(runtime, space_id, index_id, scan, row))
+        return wrap_iterator(over_rows(nil, space_id), nil, 0)
+    elseif api.in_transaction(runtime) ~= 0 then
+        local cursor = ffi.new('struct perigee_cursor')
+        check(api.cursor_open(runtime, space_id, index_id, scan, cursor))
+        return wrap_iterator(over_cursor(cursor, space_id), nil, 0)
+    end
+    return wrap_iterator(over_rows(open_walk(space_id, index_id), space_id), nil, 0)
 end
 
 -- ----------------------------------------------------------------------------------- objects
@@ -276,14 +398,16 @@ function index_methods.count(self, key, options)
     return count(self.space_id, self.id, key, options)
 end
 
+--- The first row, of those that begin with the key when there is one.
 function index_methods.min(self, key)
     check_self(self, 'min')
-    return select(self.space_id, self.id, key, { iterator = 'GE', limit = 1 })[1]
+    return first(self.space_id, self.id, key, iterators.EQ, iterators.ALL)
 end
 
+--- The last one.
 function index_methods.max(self, key)
     check_self(self, 'max')
-    return select(self.space_id, self.id, key, { iterator = 'LE', limit = 1 })[1]
+    return first(self.space_id, self.id, key, iterators.REQ, iterators.REQ)
 end
 
 function index_methods.update(self, key, operations)

@@ -199,5 +199,6 @@ end
 function tuple.is(content)
     return ffi.istype(tuple_type, content)
 end
+core.is_tuple = tuple.is
 
 return tuple

@@ -20,6 +20,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/base64.h"
 #include "codec/json.h"
 #include "lua/internal.h"
 
@@ -381,6 +382,41 @@ static int native_elements(lua_State *L)
     return pushed;
 }
 
+/* position(): where the last select that was to tell it ended, or nil when it gave no rows. */
+static int native_position(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct mp_buffer *position = &runtime->position;
+    if (position->size == 0)
+        return 0;
+    size_t size = base64_size(position->size);
+    char *text = lua_newuserdata(L, size);
+    base64_encode(text, position->data, position->size);
+    lua_pushlstring(L, text, size);
+    return 1;
+}
+
+/* after(text, space, index): a position of that index becomes the one to go on behind. */
+static int native_after(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    size_t size;
+    const char *text = luaL_checklstring(L, 1, &size);
+    uint32_t ids[2];
+    char *bytes = lua_newuserdata(L, size + 1);
+    int64_t count = base64_decode(bytes, text, size);
+    if (count < (int64_t)sizeof ids)
+        return lua__raise(L, runtime, diag_set(ERROR_INVALID, "this is no position of an index"));
+    memcpy(ids, bytes, sizeof ids);
+    if (ids[0] != (uint32_t)lua_tonumber(L, 2) || ids[1] != (uint32_t)lua_tonumber(L, 3))
+        return lua__raise(L, runtime,
+                          diag_set(ERROR_INVALID, "the position is one of another index"));
+    mp_buffer_reset(&runtime->after, 65536);
+    mp_put_raw(&runtime->after, bytes + sizeof ids, (size_t)count - sizeof ids);
+    return runtime->after.failed ? lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory"))
+                                 : 0;
+}
+
 /* pack(value): MessagePack in a string. unpack(string, offset): value, offset of the next. */
 static int native_pack(lua_State *L)
 {
@@ -456,6 +492,7 @@ static int native_json_decode(lua_State *L)
 void lua__open_convert(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
+        {"position", native_position},       {"after", native_after},
         {"encode", native_encode},           {"decode", native_decode},
         {"elements", native_elements},       {"pack", native_pack},
         {"unpack", native_unpack},           {"json_encode", native_json_encode},

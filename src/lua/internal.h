@@ -56,6 +56,26 @@ struct lua__cursor {
     uint64_t parks;
 };
 
+/*
+ * How a select, a count or an iterator goes over an index: set by Lua before the call, read at once.
+ * The key, if there is one, is in args[0]; a tuple to go on behind in args[1], a position in `after`.
+ */
+enum { LUA__AFTER_NONE, LUA__AFTER_TUPLE, LUA__AFTER_POSITION };
+struct lua__scan {
+    double offset, limit;
+    int32_t iterator, has_key;
+    int32_t lock;  /* LUA__LOCK_NONE .. */
+    int32_t after; /* LUA__AFTER_NONE .. */
+    int32_t fetch; /* 1: the position of the last row goes to runtime->position */
+    int32_t unused;
+};
+
+/* A walk outside of transactions, while it has more rows to give; see walk.c. */
+struct lua__walk;
+struct lua__walk_handle {
+    struct lua__walk *walk; /* NULL: it has given all */
+};
+
 /* A point to return to in the transaction `sequence`. */
 struct lua__savepoint {
     struct txn_savepoint point;
@@ -108,16 +128,22 @@ struct lua_runtime {
     uint64_t seen_ts;           /* of the request so far */
     uint64_t now_ms;            /* of the run */
 
-    struct mp_buffer args[2]; /* what native.encode made for the statement that follows */
-    struct mp_buffer scratch; /* where values are made; never what a statement reads */
-    struct mp_buffer pairs;   /* what a callback gave, also while a value is being made */
-    struct mp_buffer copy;    /* the tuple of a statement that was a transaction of its own */
-    struct mp_buffer rows;    /* what the last select gave: for each its size as u32, its bytes */
-    struct mp_buffer result;  /* what a call returns, until it has committed */
-    struct mp_buffer reply;   /* a Redis reply in the form of reply.h */
+    struct mp_buffer args[2];  /* what native.encode made for the statement that follows */
+    struct mp_buffer scratch;  /* where values are made; never what a statement reads */
+    struct mp_buffer pairs;    /* what a callback gave, also while a value is being made */
+    struct mp_buffer after;    /* a position that Lua has given: bytes of a key */
+    struct mp_buffer position; /* where the last select ended, when it was asked for */
+    struct mp_buffer copy;     /* the tuple of a statement that was a transaction of its own */
+    struct mp_buffer rows;     /* what the last select gave: for each its size as u32, its bytes */
+    struct mp_buffer result;   /* what a call returns, until it has committed */
+    struct mp_buffer reply;    /* a Redis reply in the form of reply.h */
 
     struct lua__value value; /* shared with Lua */
     struct lua__row row;
+    struct lua__scan scan;
+    struct lua__walk_handle walk;
+    struct lua__walk *walks; /* that have begun and not been dropped */
+    unsigned walk_count;
 
     const struct catalog *catalog; /* of which `spaces` is a cache */
     uint64_t catalog_version;
@@ -246,7 +272,27 @@ int lua__api_in_transaction(const struct lua_runtime *runtime);
 int lua__api_savepoint(struct lua_runtime *runtime, struct lua__savepoint *out);
 int lua__api_rollback_to(struct lua_runtime *runtime, const struct lua__savepoint *savepoint);
 
+/* walk.c: pairs outside of a transaction. */
+int lua__api_walk_open(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                       const struct lua__scan *scan, struct lua__walk_handle *out,
+                       struct lua__row *rows);
+int lua__api_walk_next(struct lua_runtime *runtime, struct lua__walk_handle *handle,
+                       struct lua__row *rows);
+void lua__api_walk_drop(struct lua_runtime *runtime, struct lua__walk_handle *handle);
+/* What the walks of the request that ends hold is given back. Outside of a transaction. */
+void lua__walks_end(struct lua_runtime *runtime);
+/* The state has been closed. */
+void lua__walks_free(struct lua_runtime *runtime);
+
 /* statement.c */
+/* The index with these numbers, as this transaction has it. */
+int lua__index(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+               struct index **out);
+/* Opens a cursor as `scan` says. */
+int lua__scan_open(struct lua_runtime *runtime, struct txn *txn, struct index *index,
+                   const struct lua__scan *scan, struct space_cursor *out);
+/* Adds a row to runtime->rows. */
+int lua__rows_put(struct lua_runtime *runtime, const struct tuple_ref *tuple);
 struct lua__api;
 extern const struct lua__api lua__api;
 

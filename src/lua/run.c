@@ -307,6 +307,8 @@ int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
         code = end_open(runtime, code);
     if (runtime->handlers)
         lua__run_handlers(runtime);
+    if (runtime->walks != NULL)
+        lua__walks_end(runtime);
     if (runtime->owner != NULL)
         code = end_waiting(runtime, code);
     runtime->request = &no_request;

@@ -126,6 +126,10 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua_setfield(L, -2, "value");
     lua_pushlightuserdata(L, &runtime->row);
     lua_setfield(L, -2, "row");
+    lua_pushlightuserdata(L, &runtime->scan);
+    lua_setfield(L, -2, "scan");
+    lua_pushlightuserdata(L, &runtime->walk);
+    lua_setfield(L, -2, "walk");
     lua_pushboolean(L, runtime->options.trusted);
     lua_setfield(L, -2, "trusted");
     char secret[40];
@@ -194,6 +198,8 @@ void lua__buffers_create(struct lua_runtime *runtime)
     mp_buffer_create(&runtime->args[1]);
     mp_buffer_create(&runtime->scratch);
     mp_buffer_create(&runtime->pairs);
+    mp_buffer_create(&runtime->after);
+    mp_buffer_create(&runtime->position);
     mp_buffer_create(&runtime->copy);
     mp_buffer_create(&runtime->rows);
     mp_buffer_create(&runtime->result);
@@ -206,6 +212,8 @@ void lua__buffers_free(struct lua_runtime *runtime)
     mp_buffer_destroy(&runtime->args[1]);
     mp_buffer_destroy(&runtime->scratch);
     mp_buffer_destroy(&runtime->pairs);
+    mp_buffer_destroy(&runtime->after);
+    mp_buffer_destroy(&runtime->position);
     mp_buffer_destroy(&runtime->copy);
     mp_buffer_destroy(&runtime->rows);
     mp_buffer_destroy(&runtime->result);
@@ -266,6 +274,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
         return;
     lua__deadline_destroy(&runtime->deadline);
     lua_close(runtime->L);
+    lua__walks_free(runtime);
     sem_destroy(&runtime->woken);
     lua__buffers_free(runtime);
     free(runtime);

@@ -41,8 +41,8 @@ static struct space *find_space(struct lua_runtime *runtime, uint32_t id)
     return *slot;
 }
 
-static int find_index(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-                      struct index **out)
+int lua__index(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+               struct index **out)
 {
     struct space *space = find_space(runtime, space_id);
     if (space == NULL)
@@ -73,11 +73,10 @@ enum operation {
 struct statement {
     enum operation operation;
     uint32_t space_id, index_id;
-    const char *key; /* NULL: none */
-    enum space_iterator iterator;
-    int lock;               /* of a get or select: LUA__LOCK_NONE .. */
-    uint64_t offset, limit; /* of a select */
-    double count;           /* of a count */
+    const char *key;              /* of a get */
+    int lock;                     /* of a get or select: LUA__LOCK_NONE .. */
+    const struct lua__scan *scan; /* of a select or count */
+    double count;                 /* of rows that were selected or counted */
     struct tuple_ref out;
 };
 
@@ -92,42 +91,92 @@ static int cursor_next(struct space_cursor *cursor, int lock, struct tuple_ref *
                                   : space_cursor_next_locked(cursor, lock_mode(lock), tuple);
 }
 
+static const char *key_of(struct lua_runtime *runtime, const struct lua__scan *scan)
+{
+    return scan->has_key ? runtime->args[0].data : NULL;
+}
+
+int lua__scan_open(struct lua_runtime *runtime, struct txn *txn, struct index *index,
+                   const struct lua__scan *scan, struct space_cursor *out)
+{
+    struct space_position after;
+    int code = 0;
+    if (scan->after == LUA__AFTER_TUPLE)
+        code = space_position_of(txn, index, runtime->args[1].data, &after);
+    else if (scan->after == LUA__AFTER_POSITION)
+        after = (struct space_position){runtime->after.data, runtime->after.size};
+    if (code != 0)
+        return code;
+    return space_cursor_open_after(out, txn, index, (enum space_iterator)scan->iterator,
+                                   key_of(runtime, scan),
+                                   scan->after == LUA__AFTER_NONE ? NULL : &after);
+}
+
+int lua__rows_put(struct lua_runtime *runtime, const struct tuple_ref *tuple)
+{
+    mp_put_raw(&runtime->rows, &tuple->size, sizeof tuple->size);
+    mp_put_raw(&runtime->rows, tuple->data, tuple->size);
+    if (runtime->rows.failed ||
+        (runtime->memory_bytes_max != 0 && runtime->rows.size > runtime->memory_bytes_max))
+        return diag_set(ERROR_MEMORY, "the rows take too much memory: use a limit");
+    return 0;
+}
+
+static uint64_t whole(double number)
+{
+    return number <= 0 ? 0 : number >= 1e18 ? UINT64_MAX : (uint64_t)number;
+}
+
+/* Keeps the position: the space, the index and the key of its item, as native.position gives them. */
+static int keep_position(struct lua_runtime *runtime, const struct index *index,
+                         const struct space_position *position)
+{
+    uint32_t ids[2] = {index->space->id, index->id};
+    mp_buffer_reset(&runtime->position, 65536);
+    mp_put_raw(&runtime->position, ids, sizeof ids);
+    mp_put_raw(&runtime->position, position->key, position->size);
+    return runtime->position.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+}
+
 /* The rows of a select, or their number. */
 static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *index,
                 struct statement *statement)
 {
     struct space_cursor cursor;
     struct tuple_ref tuple;
-    uint64_t passed = 0, taken = 0;
-    int code = space_cursor_open(&cursor, txn, index, statement->iterator, statement->key);
-    if (statement->operation == OP_SELECT)
+    const struct lua__scan *how = statement->scan;
+    struct space_position last = {NULL, 0};
+    uint64_t passed = 0, taken = 0, offset = whole(how->offset), limit = whole(how->limit);
+    bool rows = statement->operation == OP_SELECT;
+    int code = lua__scan_open(runtime, txn, index, how, &cursor);
+    if (rows)
         mp_buffer_reset(&runtime->rows, 1 << 20);
-    while (code == 0 && taken < statement->limit) {
+    while (code == 0 && taken < limit) {
         code = cursor_next(&cursor, statement->lock, &tuple);
         if (code != 0)
             break;
         if ((++passed & 255) == 0 && lua__expired(runtime))
             return ERROR_TIMEOUT;
-        if (passed <= statement->offset)
+        if (passed <= offset)
             continue;
         taken++;
-        if (statement->operation != OP_SELECT)
-            continue;
-        mp_put_raw(&runtime->rows, &tuple.size, sizeof tuple.size);
-        mp_put_raw(&runtime->rows, tuple.data, tuple.size);
-        if (runtime->rows.failed ||
-            (runtime->memory_bytes_max != 0 && runtime->rows.size > runtime->memory_bytes_max))
-            return diag_set(ERROR_MEMORY, "the rows take too much memory: use a limit");
+        if (how->fetch)
+            last = space_cursor_position(&cursor);
+        if (rows)
+            code = lua__rows_put(runtime, &tuple);
     }
     statement->count = (double)taken;
-    return code == ERROR_END ? 0 : code;
+    if (code != 0 && code != ERROR_END)
+        return code;
+    mp_buffer_reset(&runtime->position, 65536);
+    return last.key == NULL ? 0 : keep_position(runtime, index, &last);
 }
 
 static int execute(struct lua_runtime *runtime, struct txn *txn, struct statement *statement)
 {
     struct index *index;
     const struct mp_buffer *args = runtime->args;
-    int code = find_index(runtime, statement->space_id, statement->index_id, &index);
+    int code = lua__index(runtime, statement->space_id, statement->index_id, &index);
     if (code != 0)
         return code;
     statement->out.data = NULL;
@@ -295,11 +344,6 @@ static int api_get_string(struct lua_runtime *runtime, uint32_t space_id, uint32
     return get(runtime, space_id, index_id, runtime->args[0].data, row);
 }
 
-static uint64_t whole(double number)
-{
-    return number <= 0 ? 0 : number >= 1e18 ? UINT64_MAX : (uint64_t)number;
-}
-
 /* A get that locks the row, or the absence of one. */
 static int api_get_locked(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
                           int lock, struct lua__row *row)
@@ -320,17 +364,13 @@ static int api_lock_space(struct lua_runtime *runtime, uint32_t space_id, int lo
 
 /* Rows go to runtime->rows; *rows and *size are where, until the next select. */
 static int api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-                      int iterator, int has_key, double offset, double limit, int lock,
-                      struct lua__row *rows)
+                      const struct lua__scan *how, struct lua__row *rows)
 {
     struct statement statement = {.operation = OP_SELECT,
-                                  .lock = lock,
+                                  .lock = how->lock,
                                   .space_id = space_id,
                                   .index_id = index_id,
-                                  .key = has_key ? runtime->args[0].data : NULL,
-                                  .iterator = (enum space_iterator)iterator,
-                                  .offset = whole(offset),
-                                  .limit = whole(limit)};
+                                  .scan = how};
     int code = run(runtime, &statement, NULL);
     rows->data = runtime->rows.data;
     rows->size = (uint32_t)statement.count;
@@ -338,14 +378,10 @@ static int api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t i
 }
 
 static int api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-                     int iterator, int has_key, double *count)
+                     const struct lua__scan *how, double *count)
 {
-    struct statement statement = {.operation = OP_COUNT,
-                                  .space_id = space_id,
-                                  .index_id = index_id,
-                                  .key = has_key ? runtime->args[0].data : NULL,
-                                  .iterator = (enum space_iterator)iterator,
-                                  .limit = UINT64_MAX};
+    struct statement statement = {
+        .operation = OP_COUNT, .space_id = space_id, .index_id = index_id, .scan = how};
     int code = run(runtime, &statement, NULL);
     *count = statement.count;
     return code;
@@ -366,7 +402,7 @@ static double api_rows_bytes(const struct lua_runtime *runtime)
 /* ----------------------------------------------------------------------------------- cursors */
 
 static int api_cursor_open(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-                           int iterator, int has_key, struct lua__cursor *out)
+                           const struct lua__scan *how, struct lua__cursor *out)
 {
     struct index *index;
     if (runtime->txn == NULL)
@@ -375,14 +411,13 @@ static int api_cursor_open(struct lua_runtime *runtime, uint32_t space_id, uint3
     if (code != 0)
         return code;
     txn_statement(runtime->txn);
-    code = find_index(runtime, space_id, index_id, &index);
+    code = lua__index(runtime, space_id, index_id, &index);
     if (code != 0)
         return code;
     struct space_cursor *cursor = arena_alloc(txn_arena(runtime->txn), sizeof *cursor);
     if (cursor == NULL)
         return diag_set(ERROR_MEMORY, "out of memory");
-    code = space_cursor_open(cursor, runtime->txn, index, (enum space_iterator)iterator,
-                             has_key ? runtime->args[0].data : NULL);
+    code = lua__scan_open(runtime, runtime->txn, index, how, cursor);
     out->cursor = cursor;
     out->sequence = runtime->txn_sequence;
     out->parks = runtime->parks;
@@ -543,13 +578,18 @@ struct lua__api {
                       struct lua__row *);
     int (*get_locked)(struct lua_runtime *, uint32_t, uint32_t, int, struct lua__row *);
     int (*lock_space)(struct lua_runtime *, uint32_t, int);
-    int (*select)(struct lua_runtime *, uint32_t, uint32_t, int, int, double, double, int,
+    int (*select)(struct lua_runtime *, uint32_t, uint32_t, const struct lua__scan *,
                   struct lua__row *);
-    int (*count)(struct lua_runtime *, uint32_t, uint32_t, int, int, double *);
+    int (*count)(struct lua_runtime *, uint32_t, uint32_t, const struct lua__scan *, double *);
     double (*len)(struct lua_runtime *, uint32_t);
     double (*rows_bytes)(const struct lua_runtime *);
-    int (*cursor_open)(struct lua_runtime *, uint32_t, uint32_t, int, int, struct lua__cursor *);
+    int (*cursor_open)(struct lua_runtime *, uint32_t, uint32_t, const struct lua__scan *,
+                       struct lua__cursor *);
     int (*cursor_next)(struct lua_runtime *, struct lua__cursor *, struct lua__row *);
+    int (*walk_open)(struct lua_runtime *, uint32_t, uint32_t, const struct lua__scan *,
+                     struct lua__walk_handle *, struct lua__row *);
+    int (*walk_next)(struct lua_runtime *, struct lua__walk_handle *, struct lua__row *);
+    void (*walk_drop)(struct lua_runtime *, struct lua__walk_handle *);
     void (*field)(const char *, uint32_t, struct lua__value *);
     uint32_t (*field_count)(const char *);
     double (*schema_version)(const struct lua_runtime *);
@@ -580,6 +620,9 @@ const struct lua__api lua__api = {
     .rows_bytes = api_rows_bytes,
     .cursor_open = api_cursor_open,
     .cursor_next = api_cursor_next,
+    .walk_open = lua__api_walk_open,
+    .walk_next = lua__api_walk_next,
+    .walk_drop = lua__api_walk_drop,
     .field = api_field,
     .field_count = api_field_count,
     .schema_version = api_schema_version,

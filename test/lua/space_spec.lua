@@ -163,6 +163,124 @@ describe('a space', function()
         assert.is_not_nil(s.index.name)
     end)
 
+    it('goes on behind a tuple or a position', function()
+        assert.equal('2 3', ids(s:select(nil, { after = s:get(1) })))
+        assert.equal('2 3', ids(s:select(nil, { after = { 1, 'whatever' } })))
+        assert.equal('1', ids(s:select(nil, { iterator = 'REQ', after = s:get(2) })))
+        assert.equal('3', ids(s.index.age:select(30, { after = s:get(1) })))
+        local page, position = s.index.age:select(nil, { limit = 2, fetch_pos = true })
+        assert.equal('2 1', ids(page))
+        assert.equal('string', type(position))
+        s:delete(1) -- the place stays
+        page, position = s.index.age:select(nil, { limit = 2, after = position, fetch_pos = true })
+        assert.equal('3', ids(page))
+        page, position = s.index.age:select(nil, { after = position, fetch_pos = true })
+        assert.equal('', ids(page))
+        assert.is_nil(position)
+    end)
+
+    it('says what is wrong about a place to go on behind', function()
+        local _, position = s:select(nil, { limit = 1, fetch_pos = true })
+        for _, after in ipairs({ 'nonsense', position, 5 }) do
+            local ok, err = pcall(s.index.name.select, s.index.name, nil, { after = after })
+            assert.is_false(ok)
+            assert.equal(box.error.INVALID, err.code)
+        end
+        assert.has_error(function() s:select(2, { iterator = 'EQ', after = { 1 } }) end)
+        assert.has_error(function() s:select(2, { iterator = 'GE', after = { 1 } }) end)
+        assert.has_error(function() s:select(nil, { limit = -1 }) end)
+        assert.has_error(function() s:select(nil, { offset = 'x' }) end)
+        assert.has_error(function() s:select(nil, 5.5) end)
+        assert.has_error(function() s:select({ 1, 2 }) end)
+    end)
+
+    it('gives chosen fields only', function()
+        assert.same({ { 'ann', 1 }, { 'bob', 2 } }, {
+            s:select(1, { fields = { 'name', 1 } })[1]:totable(),
+            s:select(2, { fields = { 'name', 'id' } })[1]:totable(),
+        })
+        assert.is_true(s:select(1, { fields = { 'nothing' } })[1][1] == nil)
+        assert.has_error(function() s:select(1, { fields = 'name' }) end)
+    end)
+
+    it('takes any order for ANY', function()
+        assert.equal('1 2 3', ids(s:select(nil, { iterator = 'ANY' })))
+    end)
+
+    describe('with many rows', function()
+        local big
+
+        before_each(function()
+            big = box.schema.space.create('big')
+            big:create_index('pk')
+            big:create_index('second', { parts = { { 2, 'unsigned' } }, unique = false })
+            box.begin()
+            for n = 1, 5000 do
+                big:insert({ n, n % 10, ('x'):rep(n % 300) })
+            end
+            box.commit()
+        end)
+
+        after_each(function() box.space.big:drop() end)
+
+        it('is walked in batches that see one moment', function()
+            local seen, sum = 0, 0
+            for _, t in big:pairs() do
+                seen, sum = seen + 1, sum + t[1]
+                if seen == 1 then
+                    box.atomic(function()
+                        for n = 1, 5000, 2 do big:delete(n) end
+                        big:insert({ 10000, 0 })
+                    end)
+                end
+            end
+            assert.equal(5000, seen)
+            assert.equal(5000 * 5001 / 2, sum)
+            assert.equal(2501, big:count())
+        end)
+
+        it('is walked in every direction', function()
+            local function walk(index, ...)
+                local last, count
+                for n, t in index:pairs(...) do last, count = t[1], n end
+                return ('%d %d'):format(count, last)
+            end
+            assert.equal('5000 1', walk(big.index.pk, nil, { iterator = 'REQ' }))
+            assert.equal('501 5000', walk(big.index.pk, 4500, { iterator = 'GE' }))
+            assert.equal('4499 1', walk(big.index.pk, 4500, { iterator = 'LT' }))
+            assert.equal('500 4997', walk(big.index.second, 7))
+            assert.equal('500 7', walk(big.index.second, 7, { iterator = 'REQ' }))
+            assert.equal('1500 4999', walk(big.index.second, 7, { iterator = 'GE' }))
+            assert.equal('4000 5000', walk(big.index.pk, nil, { after = { 1000 } }))
+        end)
+
+        it('may be left in the middle, as often as one likes', function()
+            for _ = 1, 1000 do
+                for _, t in big:pairs() do
+                    if t[1] == 100 then break end
+                end
+            end
+            assert.equal(5000, big:pairs():length())
+        end)
+
+        it('says when what it walks has gone', function()
+            local iterator = big:pairs()
+            big:truncate()
+            local ok, err = pcall(iterator.length, iterator)
+            assert.is_false(ok)
+            assert.matches('truncated', err.message)
+        end)
+
+        it('is not walked on inside of a transaction that was begun later', function()
+            local iterator = big:pairs()
+            box.begin()
+            local ok, err = pcall(iterator.length, iterator)
+            box.rollback()
+            assert.is_false(ok)
+            assert.matches('begin it inside', err.message)
+        end)
+    end)
+
     it('says how its methods are called', function()
         assert.has_error(function() s.select(1) end, 'use object:select(..) instead of object.select(..)')
     end)

@@ -178,6 +178,9 @@ static void rows_of_loops_that_were_left_are_memory_of_the_state(void **state)
                 "break end end return n",
                 "[500]");
     assert_error(*state, "local kept = {} for i = 1, 500 do kept[i] = {box.space.s:pairs()} end",
+                 "ERROR_BUSY ");
+    assert_error(*state,
+                 "box.begin() local kept = {} for i = 1, 500 do kept[i] = box.space.s:select() end",
                  "ERROR_MEMORY ");
 }
 

@@ -113,7 +113,7 @@ static void tuples_give_away_no_memory(void **state)
     assert_fails(f, "return box.NULL + 1");
     lua_fixture_do(f, "box.schema.space.create('s'):create_index('pk') box.space.s:insert{1}");
     assert_eval(f, "local g, p, i = box.space.s:pairs() return type(g), p, i",
-                "[\"function\",null,0]");
+                "[\"table\",null,0]");
     assert_eval(f,
                 "local g = box.space.s:pairs() local _, x = g(nil, 0) g(nil, 0) g(nil, 0) return x",
                 "[[1]]");
