@@ -28,7 +28,7 @@
 #include "base/error.h"
 #include "codec/crc32c.h"
 
-enum { FORMAT_VERSION = 1, COPY_BYTES = 1 << 20 };
+enum { FORMAT_VERSION = 1, COPY_BYTES = 256 << 10 };
 
 static const char FORMAT[] = "perigee-backup";
 
@@ -258,35 +258,11 @@ int backup_decode(struct backup *backup, const char *data, size_t size)
 /* ------------------------------------------------------------------------------------------ files
  */
 
-static int file_read(struct io_file *file, char **data, size_t *size)
-{
-    int64_t bytes = io_size(file);
-    if (bytes < 0)
-        return (int)bytes;
-    if (bytes > BACKUP_BYTES_MAX)
-        return damaged(0, "the file is too large");
-    *data = malloc((size_t)bytes + 1);
-    if (*data == NULL)
-        return no_memory();
-    bytes = io_read(file, *data, (size_t)bytes, 0);
-    if (bytes < 0) {
-        free(*data);
-        return (int)bytes;
-    }
-    *size = (size_t)bytes;
-    return 0;
-}
-
 int backup_load(struct io *io, struct backup *backup)
 {
-    struct io_file *file;
-    char *data = NULL;
-    size_t size = 0;
-    int rc = io_open(io, BACKUP_NAME, IO_READ, &file);
-    if (rc != 0)
-        return rc;
-    rc = file_read(file, &data, &size);
-    io_close(file);
+    char *data;
+    size_t size;
+    int rc = io_load(io, BACKUP_NAME, BACKUP_BYTES_MAX, &data, &size);
     if (rc != 0)
         return rc;
     rc = backup_decode(backup, data, size);
@@ -333,6 +309,8 @@ static int pieces(struct io_file *from, struct io_file *to, uint64_t *bytes, uin
         }
         if (to != NULL)
             rc = io_write(to, piece, (size_t)got, *bytes);
+        if (to != NULL && rc == 0)
+            rc = io_write_back(to, *bytes, (size_t)got);
         *checksum = crc32c(*checksum, piece, (size_t)got);
         *bytes += (uint64_t)got;
         if (progress != NULL)

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What the implementations of struct io over the operating system share: loops that complete
- * partial transfers, and errno values turned into error codes.
+ * What all implementations of struct io share: flushing the directory, reading a whole file. And
+ * those over the operating system: loops that complete partial transfers, and errno values turned
+ * into error codes.
  *
  * A transfer is cut into pieces of at most 1 GiB, a multiple of IO_ALIGN: the system itself takes
  * no more than 2 GiB - 4 KiB a call, and io_uring counts in 32 bits.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -54,6 +57,39 @@ int io_sync_dir(struct io *io)
     else if ((rc = io->vtab->sync_dir(io)) != 0)
         atomic_store(&io->dir_failed, true);
     atomic_store(&io->dir_busy, false);
+    return rc;
+}
+
+static int load(struct io_file *file, const char *path, uint64_t max, char **data, size_t *size)
+{
+    int64_t bytes = io_size(file);
+    if (bytes < 0)
+        return (int)bytes;
+    if ((uint64_t)bytes > max)
+        return diag_set(ERROR_CORRUPT,
+                        "file %s is damaged: it has %" PRId64 " bytes, more than it can have", path,
+                        bytes);
+    *data = malloc((size_t)bytes + 1);
+    if (*data == NULL)
+        return diag_set(ERROR_MEMORY, "no memory to read %s", path);
+    bytes = io_read(file, *data, (size_t)bytes, 0);
+    if (bytes < 0) {
+        free(*data);
+        return (int)bytes;
+    }
+    (*data)[bytes] = '\0';
+    *size = (size_t)bytes;
+    return 0;
+}
+
+int io_load(struct io *io, const char *path, uint64_t max, char **data, size_t *size)
+{
+    struct io_file *file;
+    int rc = io_open(io, path, IO_READ, &file);
+    if (rc != 0)
+        return rc;
+    rc = load(file, path, max, data, size);
+    io_close(file);
     return rc;
 }
 

@@ -50,6 +50,12 @@ struct io_completion {
     int system_error;
 };
 
+/* What a long call does after each of its pieces: `call` may wait, so that others get at the disk. */
+struct io_between {
+    void (*call)(void *arg, uint64_t done); /* so many bytes in all */
+    void *arg;
+};
+
 /* What an implementation fills in; the wrappers below say what each does. A file's or queue's table
  * may hold its own functions only. */
 struct io_vtab {
@@ -61,12 +67,14 @@ struct io_vtab {
     int64_t (*size)(struct io_file *file);
     int (*named)(struct io_file *file);
     int (*truncate)(struct io_file *file, uint64_t size);
-    int (*allocate_zeros)(struct io_file *file, uint64_t size);
+    int (*allocate_zeros)(struct io_file *file, uint64_t size, const struct io_between *between);
     int (*rename)(struct io *io, const char *from, const char *to);
     int (*unlink)(struct io *io, const char *path);
     int (*sync_dir)(struct io *io);
     int (*list)(struct io *io, int (*each)(const char *name, uint64_t size, void *arg), void *arg);
     int (*lock)(struct io *io, const char *path);
+    /* Optional. */
+    int (*write_back)(struct io_file *file, uint64_t offset, size_t size);
     /* Optional. Both are of this table. */
     int (*link)(struct io *from, const char *path, struct io *to, const char *as);
     int (*queue_new)(struct io *io, unsigned depth, struct io_queue **out);
@@ -177,11 +185,22 @@ static inline int io_truncate(struct io_file *file, uint64_t size)
 
 /* Makes the file `size` bytes long (a multiple of IO_ALIGN), all of them written zeros (not holes),
  * and durable: later writes inside change no metadata. What was in it is lost. The name needs
- * io_sync_dir as ever. */
-static inline int io_allocate_zeros(struct io_file *file, uint64_t size)
+ * io_sync_dir as ever. They go to the disk in pieces; `between` (may be NULL) is called after each,
+ * or never. */
+static inline int io_allocate_zeros(struct io_file *file, uint64_t size,
+                                    const struct io_between *between)
 {
     ASSERT(size % IO_ALIGN == 0);
-    return file->vtab->allocate_zeros(file, size);
+    return file->vtab->allocate_zeros(file, size, between);
+}
+
+/* Waits until the disk has what was written to [offset, offset + size), which makes nothing durable:
+ * the flush that does then has little left to do, and does not keep the disk from others at one
+ * stretch. Does nothing where that is not possible. After a failure the file is as after a failed
+ * flush. */
+static inline int io_write_back(struct io_file *file, uint64_t offset, size_t size)
+{
+    return file->vtab->write_back == NULL ? 0 : file->vtab->write_back(file, offset, size);
 }
 
 /* Atomic replacement; durable after io_sync_dir. ERROR_NOT_FOUND. */
@@ -217,6 +236,10 @@ static inline int io_list(struct io *io, int (*each)(const char *name, uint64_t 
 {
     return io->vtab->list(io, each, arg);
 }
+
+/* Reads a whole file of at most `max` bytes. *data, with a zero byte behind it that does not count,
+ * is the caller's to free. ERROR_NOT_FOUND; ERROR_CORRUPT when it is larger; ERROR_MEMORY. */
+int io_load(struct io *io, const char *path, uint64_t max, char **data, size_t *size);
 
 /* Takes an exclusive lock on the file `path`, made if absent, until io_delete or the end of the
  * process. ERROR_LOCKED when another io, of this process or another, has it. */

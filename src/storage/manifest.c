@@ -296,36 +296,11 @@ int manifest_decode(struct manifest *manifest, const char *data, size_t size)
 
 /* ---------------------------------------------------------------------------------------- files */
 
-static int file_read(struct io_file *file, char **data, size_t *size)
-{
-    int64_t bytes = io_size(file);
-    if (bytes < 0)
-        return (int)bytes;
-    if (bytes > MANIFEST_BYTES_MAX)
-        return diag_set(ERROR_CORRUPT, "file " MANIFEST_NAME " is damaged: it has %lld bytes",
-                        (long long)bytes);
-    *data = malloc((size_t)bytes + 1);
-    if (*data == NULL)
-        return no_memory();
-    bytes = io_read(file, *data, (size_t)bytes, 0);
-    if (bytes < 0) {
-        free(*data);
-        return (int)bytes;
-    }
-    *size = (size_t)bytes;
-    return 0;
-}
-
 int manifest_load(struct io *io, struct manifest *manifest)
 {
-    struct io_file *file;
-    int rc = io_open(io, MANIFEST_NAME, IO_READ, &file);
-    if (rc != 0)
-        return rc;
-    char *data = NULL;
-    size_t size = 0;
-    rc = file_read(file, &data, &size);
-    io_close(file);
+    char *data;
+    size_t size;
+    int rc = io_load(io, MANIFEST_NAME, MANIFEST_BYTES_MAX, &data, &size);
     if (rc != 0)
         return rc;
     rc = manifest_decode(manifest, data, size);

@@ -74,7 +74,7 @@ static void conditions_create(struct wal *wal)
     pthread_cond_init(&wal->wake, &attributes);
     pthread_cond_init(&wal->advanced, NULL);
     pthread_cond_init(&wal->room, NULL);
-    pthread_cond_init(&wal->prepare, NULL);
+    pthread_cond_init(&wal->prepare, &attributes);
     pthread_cond_init(&wal->keep, &attributes);
     pthread_condattr_destroy(&attributes);
 }

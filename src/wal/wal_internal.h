@@ -49,9 +49,11 @@ enum {
     WAL_NONE_INTERVAL_MS = 10,         /* durability none: written this often */
     WAL_FLUSH_INTERVAL_MS_DEFAULT = 1000,
     WAL_ARCHIVE_RETRY_MS_DEFAULT = 10000,
-    WAL_SPARES_MAX = 2,       /* segments given up that are kept to be made into new ones */
-    WAL_COPY_BYTES = 1 << 20, /* archived in pieces of so much */
-    WAL_COMPRESS_BYTES_MIN = 16 << 10, /* a chunk of less is not compressed */
+    WAL_SPARES_MAX = 2,         /* segments given up that are kept to be made into new ones */
+    WAL_COPY_BYTES = 256 << 10, /* archived in pieces of so much */
+    WAL_ZEROS_PAUSES = 3,       /* between pieces of zeros: times what a piece took, */
+    WAL_ZEROS_PAUSE_NS_MAX = 20 * 1000 * 1000, /* and at most so long */
+    WAL_COMPRESS_BYTES_MIN = 16 << 10,         /* a chunk of less is not compressed */
 };
 
 /* In a ring: this bit in a record header's size says that the body is not there but a pointer to
@@ -217,6 +219,9 @@ struct wal {
     pthread_cond_t prepare;
     uint64_t prepare_bytes_min; /* nonzero: wanted, at least so large */
     bool prepare_stop;
+    bool prepare_hurry;          /* the log writer waits for it */
+    uint64_t prepare_ahead;      /* room in the segment that fills meanwhile, */
+    uint64_t prepare_from_bytes; /* since stats.bytes was this */
     struct wal_segment *prepared;
     int prepare_result;
     char prepare_message[512];

@@ -92,6 +92,8 @@ static int copy_bytes(struct io_file *from, struct io_file *to, uint64_t bytes)
             rc = diag_set(ERROR_IO, "a log segment is shorter than what was written to it");
         else
             rc = io_write(to, piece, want, at);
+        if (rc == 0)
+            rc = io_write_back(to, at, want);
         at += want;
     }
     free(piece);

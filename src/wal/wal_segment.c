@@ -15,7 +15,9 @@
  * don't count, since they say another segment's number and, being older than all that is in the
  * log, too low a sequence; those of another incarnation have another salt besides.
  *
- * The next segment is prepared by a thread of its own while the current one fills. The first of an
+ * The next segment is prepared by a thread of its own while the current one fills. It does so in
+ * pieces, with pauses that leave most of the disk's time to the log itself (zeros_pause): written at
+ * one stretch, 64 MiB of zeros kept commits waiting for as long as the disk takes them. The first of an
  * incarnation is small, so that starting is quick, and each is twice the size of the one before up
  * to segment_bytes. A block larger than the one that has been prepared goes into the one after it,
  * which is made large enough; the reader finds the smaller one empty.
@@ -30,6 +32,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/crash_point.h"
 #include "base/diag.h"
 #include "base/error.h"
@@ -159,17 +162,61 @@ static bool writes_durably(const struct wal *wal)
     return wal->options.durability == WAL_DURABILITY_COMMIT && !wal->options.skip_flush;
 }
 
+static uint64_t now_ns(void)
+{
+    return clock_monotonic_ns(clock_system());
+}
+
+/* Zeros on their way to a new segment. */
+struct zeros {
+    struct wal *wal;
+    uint64_t bytes;
+    uint64_t piece_ns; /* when the piece was begun */
+};
+
+/* Whether the log, at the rate at which it has grown since the segment was asked for, leaves time:
+ * twice as much as is needed. Under the mutex. */
+static bool time_left(const struct zeros *zeros, uint64_t done)
+{
+    const struct wal *wal = zeros->wal;
+    if (wal->prepare_hurry || wal->prepare_stop || wal->prepare_ahead == 0)
+        return false;
+    double used = (double)(atomic_load(&wal->stats.bytes) - wal->prepare_from_bytes);
+    return used / (double)wal->prepare_ahead < (double)done / (double)zeros->bytes / 2;
+}
+
+/* After each piece: leaves the disk to others for three times as long as the piece has kept it. */
+static void zeros_pause(void *arg, uint64_t done)
+{
+    struct zeros *zeros = arg;
+    struct wal *wal = zeros->wal;
+    uint64_t now = now_ns(), pause = WAL_ZEROS_PAUSES * (now - zeros->piece_ns);
+    uint64_t until = now + (pause < WAL_ZEROS_PAUSE_NS_MAX ? pause : WAL_ZEROS_PAUSE_NS_MAX);
+    const struct timespec deadline = {.tv_sec = (time_t)(until / 1000000000),
+                                      .tv_nsec = (long)(until % 1000000000)};
+    pthread_mutex_lock(&wal->mutex);
+    while (now < until && time_left(zeros, done)) {
+        pthread_cond_timedwait(&wal->prepare, &wal->mutex, &deadline);
+        now = now_ns();
+    }
+    pthread_mutex_unlock(&wal->mutex);
+    zeros->piece_ns = now_ns();
+}
+
 /* Makes the file what `header` says, durably. A recycled one keeps the blocks it has: they are of
  * other segments. */
-static int fill(const struct wal *wal, struct io_file *file, uint64_t bytes, bool recycled,
+static int fill(struct wal *wal, struct io_file *file, uint64_t bytes, bool recycled,
                 struct wal_segment_header *header)
 {
+    struct zeros zeros = {.wal = wal, .bytes = bytes, .piece_ns = now_ns()};
+    const struct io_between pause = {zeros_pause, &zeros};
     void *page = aligned_alloc(IO_ALIGN, WAL_ALIGN);
     if (page == NULL)
         return diag_set(ERROR_MEMORY, "out of memory for a log segment");
     int rc = 0;
     if (!recycled)
-        rc = writes_durably(wal) ? io_allocate_zeros(file, bytes) : io_truncate(file, bytes);
+        rc =
+            writes_durably(wal) ? io_allocate_zeros(file, bytes, &pause) : io_truncate(file, bytes);
     wal_segment_header_encode(header, page);
     if (rc == 0)
         rc = io_write(file, page, WAL_ALIGN, 0);
@@ -339,6 +386,7 @@ int wal__segment_start(struct wal *wal, const struct wal_end *end)
     segment_append(wal, first);
     wal->previous_checksum = first->checksum;
     wal->prepare_bytes_min = 2 * WAL_ALIGN;
+    wal->prepare_ahead = first->bytes;
     int error = pthread_create(&wal->preparer, NULL, preparer_main, wal);
     if (error != 0)
         return diag_set_errno(ERROR_MEMORY, error, "the log's second thread does not start");
@@ -375,11 +423,19 @@ void wal__segment_stop(struct wal *wal)
 static int roll(struct wal *wal, uint64_t bytes)
 {
     pthread_mutex_lock(&wal->mutex);
-    while (wal->prepared == NULL && wal->prepare_result == 0)
+    while (wal->prepared == NULL && wal->prepare_result == 0) {
+        if (!wal->prepare_hurry) {
+            wal->prepare_hurry = true;
+            pthread_cond_broadcast(&wal->prepare);
+        }
         pthread_cond_wait(&wal->prepare, &wal->mutex);
+    }
     struct wal_segment *segment = wal->prepared;
+    wal->prepare_hurry = false;
     if (segment != NULL) {
         wal->prepared = NULL;
+        wal->prepare_ahead = segment->bytes;
+        wal->prepare_from_bytes = atomic_load(&wal->stats.bytes);
         wal->prepare_bytes_min =
             WAL_ALIGN + (segment->bytes - WAL_ALIGN < bytes ? bytes : WAL_ALIGN);
         pthread_cond_broadcast(&wal->prepare);

@@ -41,7 +41,7 @@ enum {
     RUN_BLOCK_BYTES = 16 << 10, /* of a block before compression, when options say 0 */
     RUN_BLOCK_BYTES_MIN = 64,
     RUN_BLOCK_BYTES_MAX = 16 << 20,
-    RUN_BUFFER_BYTES = 1 << 20, /* what a writer collects before it writes */
+    RUN_BUFFER_BYTES = 256 << 10, /* what a writer collects before it writes */
 };
 
 struct run_options {

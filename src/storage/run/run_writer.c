@@ -9,8 +9,9 @@
  * A block ends when it has reached its size and the next row is known, because the index's key for
  * it is the shortest that lies between its last key and that row's.
  *
- * Every SYNC_BYTES the file is flushed: one flush of all at the end would keep the disk from those
- * who wait for the log.
+ * Each piece is on the disk before the next one is made, and the file is flushed at its end: all
+ * at one stretch would keep the disk from those who wait for the log, and a flush of each piece
+ * would have the file system write about the file each time.
  *
  * The first error stays: what follows it fails with the same code and message, and the file is
  * unlinked at the end. A flush that failed is not tried again.
@@ -28,8 +29,6 @@
 #include "storage/run/run_block.h"
 #include "storage/run/run_format.h"
 
-enum { SYNC_BYTES = 4 << 20 };
-
 struct run_writer {
     struct io *io;
     struct io_file *file;
@@ -42,8 +41,7 @@ struct run_writer {
     struct run_memory first_key;
     unsigned char *buffer;
     size_t buffered;
-    uint64_t written;  /* bytes in the file */
-    uint64_t unsynced; /* of those, how many since the last flush */
+    uint64_t written; /* bytes in the file */
     bool rows_ended;
     int failed;
     char failure[DIAG_MESSAGE_MAX];
@@ -78,14 +76,12 @@ static int buffer_write(struct run_writer *writer)
     int rc = io_write(writer->file, writer->buffer, writer->buffered, writer->written);
     if (rc != 0)
         return fail(writer, rc);
+    rc = io_write_back(writer->file, writer->written, writer->buffered);
+    if (rc != 0)
+        return fail(writer, rc);
     writer->written += writer->buffered;
-    writer->unsynced += writer->buffered;
     writer->buffered = 0;
-    if (writer->unsynced < SYNC_BYTES)
-        return 0;
-    writer->unsynced = 0;
-    rc = io_sync(writer->file);
-    return rc != 0 ? fail(writer, rc) : 0;
+    return 0;
 }
 
 /* Appends to the file. */

@@ -51,6 +51,7 @@ enum disk_call {
     DISK_READ,
     DISK_WRITE,
     DISK_SYNC,
+    DISK_WRITE_BACK,
     DISK_SIZE,
     DISK_TRUNCATE,
     DISK_ALLOCATE_ZEROS,

@@ -116,6 +116,22 @@ static int disk_sync(struct io_file *base)
     return result;
 }
 
+/* Well, it does nothing: the power may be cut behind it as behind a write. */
+static int disk_write_back(struct io_file *base, uint64_t offset, size_t size)
+{
+    struct disk_file *file = disk__file(base);
+    bool interrupted;
+    (void)offset;
+    (void)size;
+    enum disk__fate fate = disk__enter(file->disk, DISK_WRITE_BACK, file->generation, &interrupted);
+    if (fate == FATE_FAIL)
+        disk__inode_flush(file->disk, file->inode, true);
+    int result =
+        fate == FATE_WELL ? 0 : disk__failed(fate, file->disk, "sync_file_range", file->name);
+    disk__leave(file->disk);
+    return result;
+}
+
 static int64_t disk_size(struct io_file *base)
 {
     struct disk_file *file = disk__file(base);
@@ -159,8 +175,10 @@ static int disk_truncate(struct io_file *base, uint64_t size)
     return result;
 }
 
-static int disk_allocate_zeros(struct io_file *base, uint64_t size)
+static int disk_allocate_zeros(struct io_file *base, uint64_t size,
+                               const struct io_between *between)
 {
+    (void)between;
     struct disk_file *file = disk__file(base);
     int result = disk__file_check_writable(file, "allocate");
     if (result != 0)
@@ -319,6 +337,7 @@ const struct io_vtab disk__vtab = {
     .named = disk_named,
     .truncate = disk_truncate,
     .allocate_zeros = disk_allocate_zeros,
+    .write_back = disk_write_back,
     .rename = disk_rename,
     .unlink = disk_unlink,
     .sync_dir = disk_sync_dir,

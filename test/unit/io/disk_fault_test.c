@@ -352,7 +352,7 @@ static void a_full_disk_takes_what_fits_and_what_is_there_already(void **state)
     assert_int_equal(io_write(other, memory, 60, 60), ERROR_IO);
     assert_non_null(strstr(diag_message(), strerror(ENOSPC)));
     assert_int_equal(io_size(other), 100);
-    assert_int_equal(io_allocate_zeros(other, BLOCK), ERROR_IO);
+    assert_int_equal(io_allocate_zeros(other, BLOCK, NULL), ERROR_IO);
     assert_int_equal(io_truncate(other, 101), ERROR_IO);
     assert_int_equal(io_write(file, memory, BLOCK, 0), 0);
     assert_int_equal(io_write(file, "x", 1, BLOCK), ERROR_IO);

@@ -187,7 +187,7 @@ static void allocated_zeros_replace_what_was_there(void **state)
         struct io_file *file = open_file(fixture->io, "file", IO_WRITE | IO_CREATE | direct);
         memset(fixture->memory, 'x', BLOCK * 8);
         assert_int_equal(io_write(file, fixture->memory, BLOCK * 8, 0), 0);
-        assert_int_equal(io_allocate_zeros(file, BLOCK * 5), 0);
+        assert_int_equal(io_allocate_zeros(file, BLOCK * 5, NULL), 0);
         assert_int_equal(io_size(file), BLOCK * 5);
         assert_int_equal(io_read(file, fixture->memory, BLOCK * 8, 0), BLOCK * 5);
         for (int i = 0; i < BLOCK * 5; i++)
@@ -216,6 +216,42 @@ static void a_direct_file_says_whether_it_is_and_reads_what_it_wrote(void **stat
     assert_int_equal(io_truncate(file, BLOCK + 10), 0);
     assert_int_equal(io_read(file, fixture->memory, BLOCK * BLOCKS, 0), BLOCK + 10);
     io_close(file);
+}
+
+static void writing_back_changes_nothing_that_is_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct io_file *file = open_file(fixture->io, "file", IO_WRITE | IO_CREATE);
+    char text[8] = {0};
+    assert_int_equal(io_write(file, "abcdef", 6, 0), 0);
+    assert_int_equal(io_write_back(file, 0, 6), 0);
+    assert_int_equal(io_write(file, "X", 1, 2), 0);
+    assert_int_equal(io_write_back(file, 1, 100), 0);
+    assert_int_equal(io_sync(file), 0);
+    assert_int_equal(io_read(file, text, 8, 0), 6);
+    assert_string_equal(text, "abXdef");
+    io_close(file);
+}
+
+static void a_file_is_loaded_whole_or_refused_when_too_large(void **state)
+{
+    struct fixture *fixture = *state;
+    struct io_file *file = open_file(fixture->io, "file", IO_WRITE | IO_CREATE);
+    char *data;
+    size_t size;
+    assert_int_equal(io_load(fixture->io, "file", 0, &data, &size), 0);
+    assert_int_equal(size, 0);
+    assert_string_equal(data, "");
+    free(data);
+    assert_int_equal(io_write(file, "abcdef", 6, 0), 0);
+    io_close(file);
+    assert_int_equal(io_load(fixture->io, "file", 6, &data, &size), 0);
+    assert_int_equal(size, 6);
+    assert_string_equal(data, "abcdef");
+    free(data);
+    assert_int_equal(io_load(fixture->io, "file", 5, &data, &size), ERROR_CORRUPT);
+    assert_non_null(strstr(diag_message(), "file"));
+    assert_int_equal(io_load(fixture->io, "absent", 5, &data, &size), ERROR_NOT_FOUND);
 }
 
 /* ---------------------------------------------------------------- the directory */
@@ -434,7 +470,7 @@ static void random_direct_writes_leave_the_last_of_each_block(void **state)
     struct io_queue *queue;
     assert_int_equal(io_queue_new(fixture->io, 7, &queue), 0);
     struct io_file *file = open_file(fixture->io, "file", IO_WRITE | IO_CREATE | IO_DIRECT);
-    assert_int_equal(io_allocate_zeros(file, BLOCK * BLOCKS), 0);
+    assert_int_equal(io_allocate_zeros(file, BLOCK * BLOCKS, NULL), 0);
     for (int i = 0; i < 600; i++) {
         model_write(&model, fixture, queue, file, &random);
         if (random_below(&random, 3) == 0)
@@ -460,6 +496,8 @@ static void random_direct_writes_leave_the_last_of_each_block(void **state)
         TEST(a_file_opened_for_reading_refuses_writes, variant, setup),                     \
         TEST(truncating_cuts_and_lengthens_with_zeros, variant, setup),                     \
         TEST(allocated_zeros_replace_what_was_there, variant, setup),                       \
+        TEST(writing_back_changes_nothing_that_is_read, variant, setup),                    \
+        TEST(a_file_is_loaded_whole_or_refused_when_too_large, variant, setup),             \
         TEST(a_direct_file_says_whether_it_is_and_reads_what_it_wrote, variant, setup),     \
         TEST(the_list_has_every_file_with_its_size_and_ends_when_told, variant, setup),     \
         TEST(a_rename_replaces_and_an_unlinked_file_stays_usable, variant, setup),          \

@@ -296,10 +296,19 @@ static bool has_unwritten(const char *path)
     return found;
 }
 
+static void done_note(void *arg, uint64_t done)
+{
+    uint64_t *last = arg;
+    assert_true(done > *last);
+    *last = done;
+}
+
 static void allocated_zeros_are_written_and_no_holes(void **state)
 {
     (void)state;
-    enum { BYTES = 3 << 20 };
+    enum { BYTES = (3 << 20) + IO_ALIGN };
+    uint64_t done = 0;
+    const struct io_between between = {done_note, &done};
     struct io *io;
     struct io_file *file;
     char path[128];
@@ -308,7 +317,9 @@ static void allocated_zeros_are_written_and_no_holes(void **state)
     assert_int_equal(io_posix_new(dir, true, &io), 0);
     for (int direct = 0; direct <= IO_DIRECT; direct += IO_DIRECT) {
         assert_int_equal(io_open(io, "file", IO_WRITE | IO_CREATE | direct, &file), 0);
-        assert_int_equal(io_allocate_zeros(file, BYTES), 0);
+        assert_int_equal(io_allocate_zeros(file, BYTES, &between), 0);
+        assert_int_equal(done, BYTES);
+        done = 0;
         assert_int_equal(stat(path, &stat_of_file), 0);
         assert_int_equal(stat_of_file.st_size, BYTES);
         assert_true(stat_of_file.st_blocks * 512 >= BYTES);
