@@ -14,12 +14,20 @@
  * itself is looked at a few times a second. After a failure it is tried again later and later, but
  * a request is always tried at once; after the log has failed nothing is (invariant 7).
  *
+ * Being in the background by its priority is not enough. When a write of the log is done, the
+ * kernel finishes it in a thread of its own on the processor that the disk interrupts, and a
+ * scheduler that is fair to all may let that thread, and with it every commit, wait for tens of
+ * milliseconds behind one that computes and has waited for the disk before. So this thread steps
+ * aside itself: after half a millisecond of computing it sleeps for a moment (checkpoint__breathe),
+ * whereupon all who wait for the processor come first.
+ *
  * The thread has a worker of its own, since it follows rows, holds a snapshot and ends rows whose
  * tombstones it has made durable.
  */
 #include "db/checkpoint.h"
 
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +47,9 @@ enum {
     RETRY_FIRST_MS = 1000,
     RETRY_MAX_MS = 60000,
     MEMORY_WAIT_MS = 1000,
-    NICE = 5
+    NICE = 10,
+    BREATH_AFTER_NS = 500 * 1000,
+    BREATH_NS = 50 * 1000
 };
 
 static const uint64_t NS_PER_MS = 1000 * 1000;
@@ -70,8 +80,24 @@ static void wait_ns(struct checkpoint *checkpoint, uint64_t ns)
     pthread_cond_timedwait(&checkpoint->wake, &checkpoint->mutex, &until);
 }
 
+static uint64_t processor_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+void checkpoint__breathe(struct checkpoint *checkpoint)
+{
+    if (processor_ns() - checkpoint->breathed_ns < BREATH_AFTER_NS)
+        return;
+    nanosleep(&(struct timespec){.tv_nsec = BREATH_NS}, NULL);
+    checkpoint->breathed_ns = processor_ns();
+}
+
 int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes)
 {
+    checkpoint__breathe(checkpoint);
     uint64_t rate = checkpoint->options.rate;
     checkpoint->paced_bytes += bytes;
     pthread_mutex_lock(&checkpoint->mutex);
@@ -289,7 +315,9 @@ static void *thread_main(void *arg)
 {
     struct checkpoint *checkpoint = arg;
     log_thread_name("checkpoint");
-    /* It has time; those who serve have not. */
+    /* It has time; those who serve have not. Not SCHED_IDLE: where they need all processors all the
+       time the log would grow for ever. */
+    sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
     setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
     pthread_mutex_lock(&checkpoint->mutex);
     while (!load_relaxed(&checkpoint->stop)) {

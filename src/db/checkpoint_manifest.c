@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "db/checkpoint_private.h"
 
-enum { TIDY_STEP_BYTES = 1 << 20 };
+enum { TIDY_STEP_BYTES = 64 << 10 };
 
 /* ----------------------------------------------------------------------------------------- names */
 

@@ -66,6 +66,7 @@ struct checkpoint {
     uint64_t retry_ns;                /* not by itself before, after a failure */
     uint64_t ended_ns;                /* when the last one ended */
     unsigned failures;                /* in a row */
+    uint64_t breathed_ns;             /* processor time at which it stood back last */
     uint64_t paced_bytes, paced_ns;   /* how much has been written since when */
 };
 
@@ -116,6 +117,9 @@ int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64
 
 /* Removes what could not be removed while somebody held the files. */
 void checkpoint__unlink_again(struct checkpoint *checkpoint);
+
+/* Steps aside for a moment, now and then: called in the course of all that computes for long. */
+void checkpoint__breathe(struct checkpoint *checkpoint);
 
 /* Waits as long as the rate demands after so many bytes. ERROR_CANCELLED when it is to stop. */
 int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes);

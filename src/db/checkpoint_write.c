@@ -32,7 +32,12 @@
 #include "base/log.h"
 #include "db/checkpoint_private.h"
 
-enum { BATCH_ROWS = 256, BATCH_BYTES = 1 << 20, RETURN_WAIT_NS = 10 * 1000 * 1000 };
+enum {
+    BATCH_ROWS = 256,
+    BATCH_BYTES = 1 << 20,
+    BREATH_COMPARISONS = 4096,
+    RETURN_WAIT_NS = 10 * 1000 * 1000
+};
 
 /* A changed row; the first eight bytes of its key, so that sorting seldom has to fetch the row. */
 struct changed {
@@ -139,12 +144,18 @@ static void changes_done(struct round *round)
                 changes->items[kept++] = changes->items[i];
         txn_worker_leave(worker);
         pthread_mutex_unlock(&round->checkpoint->db->stores_mutex);
+        checkpoint__breathe(round->checkpoint);
     }
     changes->count = kept;
     changes_return(round);
 }
 
 /* --------------------------------------------------------------------------------------- sorting */
+
+struct sorting {
+    struct checkpoint *checkpoint;
+    uint64_t compared;
+};
 
 static uint64_t prefix_of(const struct row *row)
 {
@@ -153,8 +164,11 @@ static uint64_t prefix_of(const struct row *row)
     return __builtin_bswap64(prefix);
 }
 
-static int changed_compare(const void *a_pointer, const void *b_pointer)
+static int changed_compare(const void *a_pointer, const void *b_pointer, void *arg)
 {
+    struct sorting *sorting = arg;
+    if (++sorting->compared % BREATH_COMPARISONS == 0)
+        checkpoint__breathe(sorting->checkpoint);
     const struct changed *a = a_pointer, *b = b_pointer;
     if (a->store != b->store)
         return (uintptr_t)a->store < (uintptr_t)b->store ? -1 : 1;
@@ -178,7 +192,8 @@ static int items_sort(struct round *round)
         round->items[i] =
             (struct changed){change_store(change), prefix_of(change->row), change->row};
     }
-    qsort(round->items, count, sizeof *round->items, changed_compare);
+    struct sorting sorting = {round->checkpoint, 0};
+    qsort_r(round->items, count, sizeof *round->items, changed_compare, &sorting);
     return 0;
 }
 
@@ -419,6 +434,7 @@ void checkpoint__collect(struct checkpoint *checkpoint)
     do {
         before = left;
         left = txn_collect(checkpoint->worker->txn, BATCH_ROWS);
+        checkpoint__breathe(checkpoint);
     } while (left < before && !load_relaxed(&checkpoint->stop));
 }
 
