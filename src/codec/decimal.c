@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Decimals: every operation computes its exact result, or one of which more than 38 digits are
- * exact, as an integer of up to 640 bits and a scale; finish() rounds that to what a decimal holds.
+ * exact, as an integer of up to 768 bits and a scale; decimal__finish rounds that to what a decimal holds.
  * Since halves go away from zero, the first digit that is dropped decides alone, whatever follows.
  *
  * Numbers that are small enough, which is most, take a short way through 128 bits.
@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/error.h"
+#include "codec/decimal_internal.h"
 #include "codec/mp.h"
 #include "codec/number.h"
 #include "codec/wide.h"
@@ -22,12 +23,7 @@ enum { PARSED_DIGITS_MAX = 80, EXPONENT_MAX = 1000000, BCD_BYTES_MAX = 20 };
 enum { SIGN_PLUS = 0x0c, SIGN_MINUS = 0x0d };
 enum { ORDER_ZERO = 0x80, ORDER_EXPONENT_BIAS = 37, ORDER_EXPONENT_MAX = 38 };
 
-static wide_u128 coefficient(const struct decimal *value)
-{
-    return (wide_u128)value->high << 64 | value->low;
-}
-
-static struct decimal make(bool negative, wide_u128 digits, unsigned scale)
+struct decimal decimal__make(bool negative, wide_u128 digits, unsigned scale)
 {
     return (struct decimal){.low = (uint64_t)digits,
                             .high = (uint64_t)(digits >> 64),
@@ -40,8 +36,8 @@ bool decimal_is_valid(const struct decimal *value)
     unsigned char sign;
     memcpy(&sign, &value->negative, 1);
     return value->scale <= DECIMAL_DIGITS &&
-           coefficient(value) < wide_power_of_10(DECIMAL_DIGITS) &&
-           (sign == 0 || (sign == 1 && coefficient(value) != 0));
+           decimal__coefficient(value) < wide_power_of_10(DECIMAL_DIGITS) &&
+           (sign == 0 || (sign == 1 && decimal__coefficient(value) != 0));
 }
 
 bool decimal_is_zero(const struct decimal *value)
@@ -67,12 +63,11 @@ static unsigned larger(int left, int right)
     return result > 0 ? (unsigned)result : 0;
 }
 
-/* *out = digits / 10^scale, rounded to what fits. */
-static int finish(struct decimal *out, bool negative, struct wide digits, int scale)
+int decimal__finish(struct decimal *out, bool negative, struct wide digits, int scale)
 {
     int count = (int)wide_digits(&digits);
     if (count == 0) {
-        *out = make(false, 0, scale > DECIMAL_DIGITS ? DECIMAL_DIGITS : larger(scale, 0));
+        *out = decimal__make(false, 0, scale > DECIMAL_DIGITS ? DECIMAL_DIGITS : larger(scale, 0));
         return 0;
     }
     if (count - scale > DECIMAL_DIGITS)
@@ -91,7 +86,7 @@ static int finish(struct decimal *out, bool negative, struct wide digits, int sc
         kept /= 10;
         scale--;
     }
-    *out = make(negative, kept, (unsigned)scale);
+    *out = decimal__make(negative, kept, (unsigned)scale);
     return 0;
 }
 
@@ -99,12 +94,12 @@ static int finish(struct decimal *out, bool negative, struct wide digits, int sc
 
 void decimal_of_uint(struct decimal *out, uint64_t value)
 {
-    *out = make(false, value, 0);
+    *out = decimal__make(false, value, 0);
 }
 
 void decimal_of_int(struct decimal *out, int64_t value)
 {
-    *out = make(value < 0, value < 0 ? -(uint64_t)value : (uint64_t)value, 0);
+    *out = decimal__make(value < 0, value < 0 ? -(uint64_t)value : (uint64_t)value, 0);
 }
 
 /* A number as it was written: digits / 10^scale. */
@@ -176,7 +171,7 @@ int decimal_parse(struct decimal *out, const char *text, size_t size)
     struct written written;
     if (!read_number(text, size, &written))
         return ERROR_INVALID;
-    return finish(out, written.negative, written.digits, written.scale);
+    return decimal__finish(out, written.negative, written.digits, written.scale);
 }
 
 int decimal_of_double(struct decimal *out, double value)
@@ -203,7 +198,7 @@ static unsigned write_digits(wide_u128 digits, char *out)
 size_t decimal_print(const struct decimal *value, char *out)
 {
     char digits[DECIMAL_DIGITS + 1], *at = out;
-    unsigned count = write_digits(coefficient(value), digits), scale = value->scale;
+    unsigned count = write_digits(decimal__coefficient(value), digits), scale = value->scale;
     unsigned whole = count > scale ? count - scale : 0;
 
     if (value->negative)
@@ -226,7 +221,7 @@ size_t decimal_print(const struct decimal *value, char *out)
 char *decimal_pack(char *out, const struct decimal *value)
 {
     char digits[DECIMAL_DIGITS + 2] = "0", payload[BCD_BYTES_MAX + 2];
-    unsigned count = write_digits(coefficient(value), digits);
+    unsigned count = write_digits(decimal__coefficient(value), digits);
     if (count == 0)
         count = 1;
     char *at = mp_encode_uint(payload, value->scale);
@@ -275,7 +270,7 @@ bool decimal_unpack(struct decimal *out, const char *data, size_t size)
     if (scale < -DECIMAL_DIGITS || scale > DECIMAL_DIGITS ||
         !read_bcd(data, (size_t)(end - data), &digits, &negative))
         return false;
-    return finish(out, negative, wide_of(digits), (int)scale) == 0;
+    return decimal__finish(out, negative, wide_of(digits), (int)scale) == 0;
 }
 
 /* ----------------------------------------------------------------------------------- looking */
@@ -287,7 +282,7 @@ static int sign_of(const struct decimal *value)
 
 static struct wide scaled(const struct decimal *value, unsigned digits)
 {
-    struct wide result = wide_of(coefficient(value));
+    struct wide result = wide_of(decimal__coefficient(value));
     wide_scale(&result, digits);
     return result;
 }
@@ -295,9 +290,9 @@ static struct wide scaled(const struct decimal *value, unsigned digits)
 static int compare_magnitudes(const struct decimal *left, const struct decimal *right)
 {
     if (left->scale == right->scale)
-        return coefficient(left) < coefficient(right)   ? -1
-               : coefficient(left) > coefficient(right) ? 1
-                                                        : 0;
+        return decimal__coefficient(left) < decimal__coefficient(right)   ? -1
+               : decimal__coefficient(left) > decimal__coefficient(right) ? 1
+                                                                          : 0;
     unsigned scale = left->scale > right->scale ? left->scale : right->scale;
     struct wide a = scaled(left, scale - left->scale), b = scaled(right, scale - right->scale);
     return wide_compare(&a, &b);
@@ -314,7 +309,7 @@ int decimal_compare(const struct decimal *left, const struct decimal *right)
 /* |left| with mantissa * 2^exponent, which is between 2^-140 and 10^38. */
 static int compare_binary(const struct decimal *left, uint64_t mantissa, int exponent)
 {
-    struct wide a = wide_of(coefficient(left)), b = wide_of(mantissa);
+    struct wide a = wide_of(decimal__coefficient(left)), b = wide_of(mantissa);
     wide_shift_left(exponent < 0 ? &a : &b, (unsigned)abs(exponent));
     wide_scale(&b, left->scale);
     return wide_compare(&a, &b);
@@ -361,7 +356,7 @@ int decimal_compare_shortest(const struct decimal *left, double right)
 
 unsigned decimal_precision(const struct decimal *value)
 {
-    unsigned digits = wide_digits_u128(coefficient(value));
+    unsigned digits = wide_digits_u128(decimal__coefficient(value));
     unsigned result = digits > value->scale ? digits : value->scale;
     return result > 0 ? result : 1;
 }
@@ -370,7 +365,7 @@ unsigned decimal_precision(const struct decimal *value)
 static bool integral_magnitude(const struct decimal *value, wide_u128 *out)
 {
     wide_u128 power = wide_power_of_10(value->scale);
-    *out = coefficient(value);
+    *out = decimal__coefficient(value);
     if (value->scale == 0)
         return true;
     bool integral = *out % power == 0;
@@ -400,7 +395,7 @@ double decimal_to_double(const struct decimal *value)
 {
     /* No point is written, so that the locale does not matter. */
     char text[DECIMAL_DIGITS + 8] = "0";
-    unsigned size = write_digits(coefficient(value), text);
+    unsigned size = write_digits(decimal__coefficient(value), text);
     if (size > 0) {
         text[size] = 'e';
         text[size + 1] = '-';
@@ -442,7 +437,7 @@ double decimal_floor_double(const struct decimal *value)
 unsigned char *decimal_order_encode(const struct decimal *value, unsigned char *out)
 {
     char digits[DECIMAL_DIGITS + 2];
-    unsigned count = write_digits(coefficient(value), digits);
+    unsigned count = write_digits(decimal__coefficient(value), digits);
     unsigned char flip = value->negative ? 0xff : 0;
 
     if (count == 0) {
@@ -471,7 +466,7 @@ bool decimal_order_decode(struct decimal *out, const unsigned char **data, const
         return false;
     unsigned char first = *at++, flip = first < ORDER_ZERO ? 0xff : 0;
     if (first == ORDER_ZERO) {
-        *out = make(false, 0, 0);
+        *out = decimal__make(false, 0, 0);
         *data = at;
         return true;
     }
@@ -489,7 +484,7 @@ bool decimal_order_decode(struct decimal *out, const unsigned char **data, const
         digits /= 10;
         scale--;
     }
-    if (scale > DECIMAL_DIGITS || finish(out, flip != 0, wide_of(digits), scale) != 0)
+    if (scale > DECIMAL_DIGITS || decimal__finish(out, flip != 0, wide_of(digits), scale) != 0)
         return false;
     *data = at;
     return true;
@@ -503,14 +498,14 @@ static int add_wide(struct decimal *out, bool negative, struct wide *left, bool 
 {
     if (negative == other_negative) {
         wide_add(left, right);
-        return finish(out, negative, *left, scale);
+        return decimal__finish(out, negative, *left, scale);
     }
     if (wide_compare(left, right) >= 0) {
         wide_subtract(left, right);
-        return finish(out, negative, *left, scale);
+        return decimal__finish(out, negative, *left, scale);
     }
     wide_subtract(right, left);
-    return finish(out, other_negative, *right, scale);
+    return decimal__finish(out, other_negative, *right, scale);
 }
 
 /* Both coefficients below 2^64, as most are. */
@@ -521,11 +516,11 @@ static bool add_small(struct decimal *out, const struct decimal *left, const str
         return false;
     wide_u128 a = left->low, b = right->low;
     if (left->negative == right_negative)
-        *out = make(left->negative, a + b, left->scale);
+        *out = decimal__make(left->negative, a + b, left->scale);
     else if (a >= b)
-        *out = make(left->negative, a - b, left->scale);
+        *out = decimal__make(left->negative, a - b, left->scale);
     else
-        *out = make(right_negative, b - a, left->scale);
+        *out = decimal__make(right_negative, b - a, left->scale);
     return true;
 }
 
@@ -552,16 +547,17 @@ int decimal_subtract(struct decimal *out, const struct decimal *left, const stru
 
 int decimal_multiply(struct decimal *out, const struct decimal *left, const struct decimal *right)
 {
-    struct wide a = wide_of(coefficient(left)), b = wide_of(coefficient(right));
-    return finish(out, left->negative != right->negative, wide_multiply(&a, &b),
-                  left->scale + right->scale);
+    struct wide a = wide_of(decimal__coefficient(left)), b = wide_of(decimal__coefficient(right));
+    return decimal__finish(out, left->negative != right->negative, wide_multiply(&a, &b),
+                           left->scale + right->scale);
 }
 
 int decimal_divide(struct decimal *out, const struct decimal *left, const struct decimal *right)
 {
     if (decimal_is_zero(right))
         return ERROR_INVALID;
-    struct wide rest = wide_of(coefficient(left)), divisor = wide_of(coefficient(right));
+    struct wide rest = wide_of(decimal__coefficient(left)),
+                divisor = wide_of(decimal__coefficient(right));
     int scale = left->scale - right->scale;
     /* So many zeros behind the dividend that the quotient has a digit more than is kept. */
     int zeros = DECIMAL_DIGITS + 1 + (int)wide_digits(&divisor) - (int)wide_digits(&rest);
@@ -578,7 +574,7 @@ int decimal_divide(struct decimal *out, const struct decimal *left, const struct
             scale--;
         }
     }
-    return finish(out, left->negative != right->negative, quotient, scale);
+    return decimal__finish(out, left->negative != right->negative, quotient, scale);
 }
 
 int decimal_remainder(struct decimal *out, const struct decimal *left, const struct decimal *right)
@@ -589,17 +585,17 @@ int decimal_remainder(struct decimal *out, const struct decimal *left, const str
     struct wide rest = scaled(left, (unsigned)scale - left->scale);
     struct wide divisor = scaled(right, (unsigned)scale - right->scale);
     wide_divide(&rest, &divisor);
-    return finish(out, left->negative, rest, scale);
+    return decimal__finish(out, left->negative, rest, scale);
 }
 
 void decimal_negate(struct decimal *out, const struct decimal *value)
 {
-    *out = make(!value->negative, coefficient(value), value->scale);
+    *out = decimal__make(!value->negative, decimal__coefficient(value), value->scale);
 }
 
 void decimal_abs(struct decimal *out, const struct decimal *value)
 {
-    *out = make(false, coefficient(value), value->scale);
+    *out = decimal__make(false, decimal__coefficient(value), value->scale);
 }
 
 void decimal_round(struct decimal *out, const struct decimal *value, unsigned scale,
@@ -610,11 +606,12 @@ void decimal_round(struct decimal *out, const struct decimal *value, unsigned sc
         return;
     }
     wide_u128 power = wide_power_of_10(value->scale - scale);
-    wide_u128 kept = coefficient(value) / power, rest = coefficient(value) % power;
+    wide_u128 kept = decimal__coefficient(value) / power,
+              rest = decimal__coefficient(value) % power;
     bool up = (rounding == DECIMAL_HALF_UP && rest >= power - rest) ||
               (rounding == DECIMAL_FLOOR && rest != 0 && value->negative) ||
               (rounding == DECIMAL_CEILING && rest != 0 && !value->negative);
-    *out = make(value->negative, kept + up, scale);
+    *out = decimal__make(value->negative, kept + up, scale);
 }
 
 int decimal_rescale(struct decimal *out, const struct decimal *value, unsigned scale)
@@ -624,17 +621,19 @@ int decimal_rescale(struct decimal *out, const struct decimal *value, unsigned s
         return 0;
     }
     unsigned zeros = scale - value->scale;
-    if (scale > DECIMAL_DIGITS || wide_digits_u128(coefficient(value)) + zeros > DECIMAL_DIGITS)
+    if (scale > DECIMAL_DIGITS ||
+        wide_digits_u128(decimal__coefficient(value)) + zeros > DECIMAL_DIGITS)
         return ERROR_TOO_LARGE;
-    *out = make(value->negative, coefficient(value) * wide_power_of_10(zeros), scale);
+    *out = decimal__make(value->negative, decimal__coefficient(value) * wide_power_of_10(zeros),
+                         scale);
     return 0;
 }
 
 void decimal_trim(struct decimal *out, const struct decimal *value)
 {
-    wide_u128 digits = coefficient(value);
+    wide_u128 digits = decimal__coefficient(value);
     unsigned scale = digits == 0 ? 0 : value->scale;
     for (; scale > 0 && digits % 10 == 0; scale--)
         digits /= 10;
-    *out = make(value->negative, digits, scale);
+    *out = decimal__make(value->negative, digits, scale);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Schoolbook arithmetic; the numbers have at most ten limbs and mostly two to five, so loops stop
+ * Schoolbook arithmetic; the numbers have at most twelve limbs and mostly two to five, so loops stop
  * at the highest limb in use. Division is Knuth's algorithm D (The Art of Computer Programming 2,
  * 4.3.1), with the compiler's division of 128 bits by 64.
  */
@@ -247,8 +247,6 @@ unsigned wide_digits(const struct wide *value)
     if (limbs(value) <= 2)
         return wide_digits_u128(wide_low(value));
     unsigned guess = wide_bits(value) * 1233 >> 12;
-    if (guess >= 192)
-        guess = 192; /* 10^192 is the highest power that fits */
     struct wide power = wide_of(1);
     wide_scale(&power, guess);
     return guess + (wide_compare(value, &power) >= 0);

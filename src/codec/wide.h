@@ -3,15 +3,15 @@
 #define CODEC_WIDE_H
 
 /*
- * Unsigned integers of 640 bits, for what decimals compute on the way to 38 digits: products,
+ * Unsigned integers of 768 bits, for what decimals compute on the way to 38 digits: products,
  * quotients, exact comparisons with doubles, and fixed-point numbers of which the lower 320 bits
- * are the fraction. Ten limbs, least significant first. What does not fit is the caller's mistake:
+ * are the fraction. Twelve limbs, least significant first. What does not fit is the caller's mistake:
  * each function says what it asserts. Shared by the files of decimal only.
  */
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { WIDE_LIMBS = 10 };
+enum { WIDE_LIMBS = 12 };
 
 struct wide {
     uint64_t limb[WIDE_LIMBS];

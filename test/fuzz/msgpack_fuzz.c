@@ -22,9 +22,13 @@
 #include "base/assert.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/datetime.h"
+#include "codec/decimal.h"
+#include "codec/ext.h"
 #include "codec/json.h"
 #include "codec/key.h"
 #include "codec/mp.h"
+#include "codec/uuid.h"
 #include "proto/msgpack_rpc.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -78,9 +82,35 @@ static int rank_of(const char *value)
         return 4;
     case MP_BIN:
         return 5;
+    case MP_EXT:
+        switch (ext_kind(value)) {
+        case EXT_DECIMAL:
+            return 3;
+        case EXT_UUID:
+            return 6;
+        case EXT_DATETIME:
+            return 7;
+        default:
+            return -1;
+        }
     default:
         return -1;
     }
+}
+
+static const char *payload_of(const char *value, uint32_t *size)
+{
+    int type;
+    return mp_read_ext(&value, &type, size);
+}
+
+static struct decimal decimal_of(const char *value)
+{
+    struct decimal result;
+    uint32_t size;
+    const char *data = payload_of(value, &size);
+    ASSERT(decimal_unpack(&result, data, size) && decimal_is_valid(&result));
+    return result;
 }
 
 /* 80 bits hold every number of MessagePack exactly. */
@@ -104,6 +134,34 @@ static int compare_bytes(const void *a, size_t a_size, const void *b, size_t b_s
     return order != 0 ? (order > 0) - (order < 0) : (a_size > b_size) - (a_size < b_size);
 }
 
+/* A decimal with any number. */
+static int compare_decimal(const char *a, const char *b)
+{
+    struct decimal left = decimal_of(a), right;
+
+    if (mp_typeof(*b) == MP_FLOAT || mp_typeof(*b) == MP_DOUBLE)
+        return decimal_compare_double(&left, (double)number_of(b));
+    if (mp_typeof(*b) == MP_EXT)
+        right = decimal_of(b);
+    else if (mp_typeof(*b) == MP_UINT)
+        decimal_of_uint(&right, mp_decode_uint(&b));
+    else
+        decimal_of_int(&right, mp_decode_int(&b));
+    return decimal_compare(&left, &right);
+}
+
+static int compare_exts(const char *a, const char *b, int rank)
+{
+    struct datetime left, right;
+    uint32_t a_size, b_size;
+    const char *a_data = payload_of(a, &a_size), *b_data = payload_of(b, &b_size);
+
+    if (rank == 6)
+        return compare_bytes(a_data, a_size, b_data, b_size);
+    ASSERT(datetime_unpack(&left, a_data, a_size) && datetime_unpack(&right, b_data, b_size));
+    return datetime_compare(&left, &right);
+}
+
 static int compare_values(const char *a, const char *b)
 {
     int a_rank = rank_of(a), b_rank = rank_of(b);
@@ -113,6 +171,12 @@ static int compare_values(const char *a, const char *b)
         return a_rank < b_rank ? -1 : 1;
     if (a_rank < 3)
         return 0;
+    if (a_rank == 3 && mp_typeof(*a) == MP_EXT)
+        return compare_decimal(a, b);
+    if (a_rank == 3 && mp_typeof(*b) == MP_EXT)
+        return -compare_decimal(b, a);
+    if (a_rank > 5)
+        return compare_exts(a, b, a_rank);
     if (a_rank == 3)
         return (number_of(a) > number_of(b)) - (number_of(a) < number_of(b));
     a = mp_decode_strbin(&a, &a_size);
@@ -136,7 +200,8 @@ static bool key_make(const char *value, struct key *key)
     key->data = end = malloc(key_part_size_max(value));
     int rc = key_part_encode(&at, KEY_ANY, 1, &end);
     if (rc != 0) {
-        ASSERT(rank_of(value) < 0 || (rank_of(value) == 3 && isnan(number_of(value))));
+        ASSERT(rank_of(value) < 0 || (rc == ERROR_UNSUPPORTED && ext_kind(value) == EXT_DECIMAL) ||
+               (rank_of(value) == 3 && isnan(number_of(value))));
         free(key->data);
         return false;
     }
@@ -190,7 +255,8 @@ static void check_key_bytes(const uint8_t *data, size_t size)
     if (key_part_decode(&at, key + size, &value_end) == 0) {
         const char *value_at = value;
         unsigned char *again = malloc(key_part_size_max(value)), *again_end = again;
-        ASSERT(key_part_encode(&value_at, KEY_ANY, 1, &again_end) == 0 && value_at == value_end);
+        enum key_type type = *key == 0x18 ? KEY_DECIMAL : KEY_ANY;
+        ASSERT(key_part_encode(&value_at, type, 1, &again_end) == 0 && value_at == value_end);
         ASSERT(compare_bytes(key, (size_t)(at - key), again, (size_t)(again_end - again)) == 0);
         free(again);
     }

@@ -15,8 +15,12 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
+#include "codec/datetime.h"
+#include "codec/decimal.h"
+#include "codec/interval.h"
 #include "codec/key.h"
 #include "codec/mp.h"
+#include "codec/uuid.h"
 
 static struct random rng;
 
@@ -280,11 +284,23 @@ static void keys_of_several_parts_decode_part_by_part(void **state)
     }
 }
 
-static void types_order_nil_boolean_number_string_binary(void **state)
+static void types_order_nil_boolean_number_string_binary_uuid_datetime(void **state)
 {
-    static const char *const values[] = {
-        "\xc0",     "\xc2",     "\xc3",        "\xcb\xff\xf0\0\0\0\0\0\0", "\xff", "\x00", "\xa0",
-        "\xa1\xff", "\xc4\x00", "\xc4\x01\x00"};
+    static const char *const values[] = {"\xc0",
+                                         "\xc2",
+                                         "\xc3",
+                                         "\xcb\xff\xf0\0\0\0\0\0\0",
+                                         "\xff",
+                                         "\x00",
+                                         "\xd5\x01\x01\x1c",
+                                         "\x01",
+                                         "\xa0",
+                                         "\xa1\xff",
+                                         "\xc4\x00",
+                                         "\xc4\x01\x00",
+                                         "\xd8\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+                                         "\xd7\x04\0\0\0\0\xff\xff\xff\xff",
+                                         "\xd7\x04\0\0\0\0\0\0\0\0"};
     unsigned char before[32], *before_end = before;
 
     (void)state;
@@ -344,12 +360,197 @@ static void demanded_types_are_enforced(void **state)
     assert_int_equal(encode_as("\x90", KEY_ANY, 1), ERROR_INVALID);
     assert_int_equal(encode_as("\x80", KEY_ANY, 1), ERROR_INVALID);
     assert_int_equal(encode_as("\xd4\x01\x01", KEY_ANY, 1), ERROR_INVALID);
+    assert_int_equal(encode_as("\xd4\x63\x01", KEY_ANY, 1), ERROR_INVALID);
+    for (int type = KEY_ANY; type <= KEY_DATETIME; type++) {
+        char interval[INTERVAL_MP_MAX];
+        interval_pack(interval, &(struct interval){.field = {1}});
+        assert_int_equal(encode_as(interval, (enum key_type)type, 1), ERROR_INVALID);
+        assert_int_equal(encode_as("\xd5\x01\x00\x1c", (enum key_type)type, 0) == 0,
+                         type == KEY_ANY || type == KEY_NUMBER || type == KEY_DECIMAL);
+        assert_int_equal(encode_as("\xd7\x04\0\0\0\0\0\0\0\0", (enum key_type)type, 0) == 0,
+                         type == KEY_ANY || type == KEY_DATETIME);
+        assert_int_equal(encode_as("\xd8\x02 sixteen bytes.. ", (enum key_type)type, 0) == 0,
+                         type == KEY_ANY || type == KEY_UUID);
+    }
+    assert_int_equal(encode_as("\x05", KEY_DECIMAL, 0), ERROR_TYPE);
+    /* 9007199254740993.5: between integers that no double tells apart */
+    assert_int_equal(encode_as("\xc7\x0a\x01\x01\x90\x07\x19\x92\x54\x74\x09\x93\x5c", KEY_ANY, 0),
+                     ERROR_UNSUPPORTED);
+    assert_int_equal(
+        encode_as("\xc7\x0a\x01\x01\x90\x07\x19\x92\x54\x74\x09\x93\x5c", KEY_DECIMAL, 0), 0);
+}
+
+/* ------------------------------------------------------------------------------ values with a width */
+
+/* One value in an index of type scalar or number. */
+struct mixed {
+    enum { INTEGER, DOUBLE, DECIMAL } kind;
+    int64_t integer;
+    double number;
+    struct decimal decimal;
+    char packed[DECIMAL_MP_MAX];
+};
+
+/* Numbers that are near each other, in all forms. */
+static struct mixed random_mixed(void)
+{
+    static const double anchors[] = {0,      1,      0.1,    1e-30, 123.456, 0x1p52,
+                                     0x1p53, 0x1p62, 0x1p63, 1e25,  1e37};
+    struct mixed result = {.kind = (int)random_below(&rng, 3)};
+    double anchor = anchors[random_below(&rng, sizeof(anchors) / sizeof(anchors[0]))];
+    int64_t step = (int64_t)random_below(&rng, 5) - 2;
+    char text[80];
+
+    if (random_below(&rng, 2))
+        anchor = -anchor;
+    if (result.kind == INTEGER) {
+        if (fabs(anchor) >= 0x1p63)
+            anchor = anchor < 0 ? -0x1p62 : 0x1p62;
+        result.integer = (int64_t)anchor + step;
+        mp_encode_int(result.packed, result.integer);
+        if (result.integer >= 0)
+            mp_encode_uint(result.packed, (uint64_t)result.integer);
+    } else if (result.kind == DOUBLE) {
+        result.number = anchor + (random_below(&rng, 2) ? (double)step : 0);
+        mp_encode_double(result.packed, result.number);
+    } else {
+        /* digits of the double, or of what is a little beside it */
+        int digits = snprintf(text, sizeof(text), "%.*f", (int)random_below(&rng, 30), anchor);
+        struct decimal delta;
+        assert_int_equal(decimal_parse(&result.decimal, text, (size_t)digits), 0);
+        decimal_of_int(&delta, step);
+        delta.scale = (uint8_t)random_below(&rng, 20);
+        decimal_add(&result.decimal, &result.decimal, &delta);
+        decimal_pack(result.packed, &result.decimal);
+    }
+    return result;
+}
+
+/* By rules that know nothing of keys: decimals with integers as decimals, with doubles exactly. */
+static int compare_mixed(const struct mixed *a, const struct mixed *b)
+{
+    if (a->kind > b->kind)
+        return -compare_mixed(b, a);
+    if (b->kind != DECIMAL) {
+        long double left = a->kind == INTEGER ? (long double)a->integer : a->number;
+        long double right = b->kind == INTEGER ? (long double)b->integer : b->number;
+        return (left > right) - (left < right);
+    }
+    if (a->kind == DOUBLE)
+        return -decimal_compare_double(&b->decimal, a->number);
+    struct decimal left = a->decimal;
+    if (a->kind == INTEGER)
+        decimal_of_int(&left, a->integer);
+    return decimal_compare(&left, &b->decimal);
+}
+
+static void decimals_are_in_one_order_with_integers_and_doubles(void **state)
+{
+    unsigned refused = 0;
+
+    (void)state;
+    for (int i = 0; i < 200000; i++) {
+        struct mixed a = random_mixed(), b = random_mixed();
+        unsigned char a_key[64], *a_end = a_key, b_key[64], *b_end = b_key;
+        const char *a_at = a.packed, *b_at = b.packed;
+        size_t bound = key_part_size_max(a_at);
+        int a_code = key_part_encode(&a_at, KEY_NUMBER, 0, &a_end);
+        int b_code = key_part_encode(&b_at, KEY_ANY, 0, &b_end);
+        if (a_code != 0 || b_code != 0) {
+            assert_int_equal(a_code != 0 ? a_code : b_code, ERROR_UNSUPPORTED);
+            assert_true(a_code == 0 ? b.kind == DECIMAL : a.kind == DECIMAL);
+            refused++;
+            continue;
+        }
+        assert_true((size_t)(a_end - a_key) <= bound);
+        int order = compare_keys(a_key, (size_t)(a_end - a_key), b_key, (size_t)(b_end - b_key));
+        assert_int_equal(order, compare_mixed(&a, &b));
+        /* Neither is the beginning of the other, and each comes back as the same number. */
+        size_t shorter = (size_t)(a_end - a_key < b_end - b_key ? a_end - a_key : b_end - b_key);
+        assert_true(order == 0 || memcmp(a_key, b_key, shorter) != 0);
+        char back[256], *back_end = back;
+        const unsigned char *at = a_key;
+        assert_int_equal(key_part_decode(&at, a_end, &back_end), 0);
+        assert_ptr_equal(at, a_end);
+        const char *back_at = back;
+        unsigned char again[64], *again_end = again;
+        assert_int_equal(key_part_encode(&back_at, KEY_ANY, 0, &again_end), 0);
+        assert_int_equal(
+            compare_keys(a_key, (size_t)(a_end - a_key), again, (size_t)(again_end - again)), 0);
+    }
+    assert_true(refused < 40000);
+}
+
+static void a_decimal_that_is_an_integer_has_its_key(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10000; i++) {
+        int64_t number = (int64_t)random_next(&rng) >> random_below(&rng, 64);
+        struct decimal decimal;
+        unsigned char expected[16], key[64], *end = key;
+        char packed[DECIMAL_MP_MAX];
+        const char *at = packed;
+
+        decimal_of_int(&decimal, number);
+        decimal_rescale(&decimal, &decimal, (unsigned)random_below(&rng, 10));
+        decimal_pack(packed, &decimal);
+        size_t size = (size_t)(key_encode_int(expected, number) - expected);
+        assert_int_equal(key_part_encode(&at, KEY_NUMBER, 0, &end), 0);
+        assert_int_equal(end - key, size);
+        assert_memory_equal(key, expected, size);
+    }
+}
+
+static struct datetime random_datetime(void)
+{
+    return (struct datetime){.seconds = (int64_t)random_below(&rng, 3) - 1 +
+                                        (int64_t)random_below(&rng, 2) * INT64_C(5000000000) *
+                                            ((int64_t)random_below(&rng, 3) - 1),
+                             .nsec = (int32_t)random_below(&rng, 3) * 499999999,
+                             .tzoffset = (int16_t)((int)random_below(&rng, 3) * 60 - 60)};
+}
+
+static void datetimes_order_by_the_instant_and_uuids_by_their_bytes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        struct datetime a = random_datetime(), b = random_datetime();
+        char packed[2][DATETIME_MP_MAX];
+        unsigned char a_key[16], *a_end = a_key, b_key[16], *b_end = b_key;
+        const char *a_at = packed[0], *b_at = packed[1];
+
+        datetime_pack(packed[0], &a);
+        datetime_pack(packed[1], &b);
+        assert_int_equal(key_part_encode(&a_at, KEY_DATETIME, 0, &a_end), 0);
+        assert_int_equal(key_part_encode(&b_at, KEY_ANY, 0, &b_end), 0);
+        assert_int_equal(
+            compare_keys(a_key, (size_t)(a_end - a_key), b_key, (size_t)(b_end - b_key)),
+            datetime_compare(&a, &b));
+        char back[64], *back_end = back;
+        const unsigned char *at = a_key;
+        a.tzoffset = 0;
+        assert_int_equal(key_part_decode(&at, a_end, &back_end), 0);
+        assert_int_equal(back_end - back, datetime_pack(packed[0], &a) - packed[0]);
+        assert_memory_equal(back, packed[0], (size_t)(back_end - back));
+    }
+    struct uuid uuid;
+    char packed[UUID_MP_SIZE], back[64], *back_end = back;
+    unsigned char key[32], *end = key;
+    const unsigned char *from = key;
+    const char *at = packed;
+    assert_int_equal(uuid_generate(&uuid), 0);
+    uuid_pack(packed, &uuid);
+    assert_int_equal(key_part_encode(&at, KEY_UUID, 0, &end), 0);
+    assert_int_equal(end - key, 17);
+    assert_memory_equal(key + 1, uuid.bytes, UUID_SIZE);
+    assert_int_equal(key_part_decode(&from, end, &back_end), 0);
+    assert_memory_equal(back, packed, UUID_MP_SIZE);
 }
 
 static void type_names_are_parsed_and_given(void **state)
 {
     (void)state;
-    for (int type = KEY_ANY; type <= KEY_BINARY; type++) {
+    for (int type = KEY_ANY; type <= KEY_DATETIME; type++) {
         const char *name = key_type_name((enum key_type)type);
         assert_int_equal(key_type_parse(name, strlen(name)), type);
     }
@@ -407,9 +608,12 @@ int main(void)
         cmocka_unit_test(numbers_come_back_in_their_smallest_exact_form),
         cmocka_unit_test(strings_order_by_their_bytes_zeros_included),
         cmocka_unit_test(keys_of_several_parts_decode_part_by_part),
-        cmocka_unit_test(types_order_nil_boolean_number_string_binary),
+        cmocka_unit_test(types_order_nil_boolean_number_string_binary_uuid_datetime),
         cmocka_unit_test(demanded_types_are_enforced),
         cmocka_unit_test(type_names_are_parsed_and_given),
+        cmocka_unit_test(decimals_are_in_one_order_with_integers_and_doubles),
+        cmocka_unit_test(a_decimal_that_is_an_integer_has_its_key),
+        cmocka_unit_test(datetimes_order_by_the_instant_and_uuids_by_their_bytes),
         cmocka_unit_test(damaged_keys_are_refused),
         cmocka_unit_test(the_successor_is_above_all_continuations),
     };
