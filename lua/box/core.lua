@@ -154,6 +154,7 @@ function core.check(code)
 end
 
 core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_AGAIN = -4, -5, -8, -9
+core.ERROR_EXISTS, core.ERROR_ACCESS = -6, -17
 core.ERROR_BUSY = -20
 core.ERROR_LUA, core.ERROR_DEADLOCK, core.ERROR_LOCK_TIMEOUT = -19, -28, -29
 

@@ -11,6 +11,7 @@ local transaction = require('box.transaction')
 local sandbox = require('box.sandbox')
 local procedure = require('box.procedure')
 local script = require('box.script')
+local trigger = require('box.trigger')
 
 local native, api, runtime = core.native, core.api, core.runtime
 
@@ -107,6 +108,7 @@ local box = core.object(fields, {
 
 local globals = { box = box, redis = script.redis() }
 local scripts = script.new(globals)
+trigger.set_globals(globals)
 local eval_environment = _G
 if native.trusted then
     _G.box, _G.redis = box, globals.redis
@@ -139,6 +141,10 @@ package.loaded['box.hooks'] = {
     compile_eval = function(text) return procedure.compile_eval(text, eval_environment) end,
     reseed = function() randomseed(native.seed()) end,
     transaction_ended = transaction.ended,
+    transaction_begun = trigger.begun,
+    transaction_marks = transaction.marks,
+    run_triggers = trigger.run,
+    run_event = trigger.run_event,
     script = scripts.prepare,
     script_load = scripts.load,
     script_find = scripts.find,

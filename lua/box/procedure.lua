@@ -45,9 +45,13 @@ local function of_chunk(chunk)
     end
 end
 
-local function is_expression(body)
+--- Whether a body is `function(..) .. end`.
+---@param body string
+---@return boolean
+function procedure.is_expression(body)
     return skip_comments(body):find('^function%s*%(') ~= nil
 end
+local is_expression = procedure.is_expression
 
 --- Raises what is wrong with the syntax of a body, without running anything.
 ---@param name string

@@ -6,6 +6,7 @@ local core = require('box.core')
 local definition = require('box.definition')
 local space = require('box.space')
 local transaction = require('box.transaction')
+local trigger = require('box.trigger')
 
 local native, api, runtime = core.native, core.api, core.runtime
 
@@ -122,6 +123,7 @@ return {
     schema = core.object({
         space = core.object(space_functions),
         func = core.object(func_functions),
+        trigger = core.object(trigger.functions),
     }),
     func = core.object(find_function, {
         serialize = function() return native.functions() end,

@@ -11,6 +11,7 @@
 local ffi = require('ffi')
 local core = require('box.core')
 local definition = require('box.definition')
+local trigger = require('box.trigger')
 local tuple = require('box.tuple')
 require('fun')
 
@@ -162,8 +163,15 @@ local function get(space_id, index_id, key, options)
     return result(space_id)
 end
 
+-- What api.write answers when triggers may have to run, which what is called through FFI can't do.
+local CALLS_OUT = 1
+
 local function write(operation, space_id, index_id)
-    check(api.write(runtime, operation, space_id, index_id, row))
+    local code = api.write(runtime, operation, space_id, index_id, row)
+    if code == CALLS_OUT then
+        code = native.write(operation, space_id, index_id)
+    end
+    check(code)
     return result(space_id)
 end
 
@@ -523,6 +531,16 @@ function space_methods.create_index(self, name, options)
     native.index_create(self.id, name, definition.index(options))
     return self.index[name]
 end
+
+--- space:create_trigger(name, {event, body or func, when, order, ..}): see box.schema.trigger.create
+function space_methods.create_trigger(self, name, options)
+    check_self(self, 'create_trigger')
+    trigger.create_of_space(self, name, options)
+end
+space_methods.on_replace = trigger.method('on_replace')
+space_methods.before_replace = trigger.method('before_replace')
+space_methods.on_delete = trigger.method('on_delete')
+space_methods.instead_of = trigger.method('instead_of')
 
 local function serialize_index(self)
     return { id = self.id, name = self.name, type = self.type, unique = self.unique, parts = self.parts }

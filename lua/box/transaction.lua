@@ -146,7 +146,22 @@ function transaction.notify(channel, payload)
     native.notify(channel, payload)
 end
 
+--- How many functions wait for the end; with arguments: those given since go, as to a savepoint.
+function transaction.marks(commits, rollbacks)
+    if commits then
+        end_since(commits, rollbacks)
+    end
+    return number_of(commit_functions), number_of(rollback_functions)
+end
+
 -- ------------------------------------------------------------------------- begin and end
+
+--- What runs when a transaction has begun: the triggers, whose module stands on this one.
+local begun
+
+function transaction.set_begun(fn)
+    begun = fn
+end
 
 local function finish(how)
     local code = api.finish(runtime, how)
@@ -161,6 +176,11 @@ function transaction.begin(options)
     options = options or {}
     local level, timeout = level_of(options), timeout_of(options)
     check(api.begin(runtime, level, flags_of(options), 0, timeout))
+    local ok, err = pcall(begun)
+    if not ok then
+        finish(0)
+        error(err, 0)
+    end
 end
 
 --- box.commit(): an error says why it could not be, and then everything is rolled back.
@@ -244,13 +264,18 @@ local function pack(...)
     return { n = select('#', ...), ... }
 end
 
+local function begin_and_call(fn, ...)
+    begun()
+    return fn(...)
+end
+
 --- Runs fn(...) as a transaction, and again up to `retries` times when it loses a conflict or is
 --- the victim of a deadlock.
 function transaction.run(level, flags, timeout, retries, fn, ...)
     local arguments, losses = pack(...), 0
     while true do
         check(api.begin(runtime, level, flags, losses, timeout))
-        local results = pack(pcall(fn, unpack(arguments, 1, arguments.n)))
+        local results = pack(pcall(begin_and_call, fn, unpack(arguments, 1, arguments.n)))
         local code = finish(results[1] and 1 or 2)
         if results[1] and code == 0 then
             return unpack(results, 2, results.n)

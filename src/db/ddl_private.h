@@ -105,6 +105,9 @@ int ddl__covers_put(struct arena *arena, const struct space *space, const char *
  * checked value by value. */
 bool ddl__part_fits(enum key_type part, enum key_type field);
 
+/* With a space go its triggers. */
+int ddl__triggers_drop(struct ddl *ddl, uint32_t space_id);
+
 int ddl__name_check(const char *what, const char *name, size_t size);
 
 /* A space that is no system space, and that the worker's user may alter; or do something else with. */

@@ -190,6 +190,19 @@ static int record_delete(struct ddl *ddl, void *arg)
     return ddl__delete(ddl, args->space_id);
 }
 
+int ddl__triggers_drop(struct ddl *ddl, uint32_t space_id)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < catalog_record_count(ddl->before, CATALOG_TRIGGER); i++) {
+        const char *row = catalog_record_at(ddl->before, CATALOG_TRIGGER, i)->tuple;
+        if (number_at(row, 3, 0) != space_id)
+            continue;
+        mp_put_uint(ddl__tuple(ddl, 1), number_at(row, 0, 0));
+        rc = ddl__delete(ddl, SPACE_ID_TRIGGER);
+    }
+    return rc;
+}
+
 int ddl_record_delete(struct db_worker *worker, uint32_t space_id, const char *key)
 {
     struct record_args args = {.space_id = space_id, .tuple = key};

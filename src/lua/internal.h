@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "db/catalog.h"
 #include "db/space.h"
+#include "db/trigger.h"
 #include "lua/runtime.h"
 #include "lua/watchdog.h"
 #include "txn/lock.h"
@@ -140,6 +141,14 @@ struct lua_runtime {
 
     struct lua__value value; /* shared with Lua */
     struct lua__row row;
+
+    /* Of statements that may run triggers (trigger.c). */
+    struct db_triggers triggers;
+    lua_State *calling;     /* where they are called, while a statement runs that may; else NULL */
+    struct mp_buffer *given; /* the arguments of the statement that runs: args, unless it may */
+    unsigned trigger_depth; /* triggers that run within each other */
+    uint64_t trigger_runs;
+    struct lua__row trigger_rows[2]; /* old and new, for lua/box/trigger.lua */
     struct lua__scan scan;
     struct lua__walk_handle walk;
     struct lua__walk *walks; /* that have begun and not been dropped */
@@ -204,6 +213,9 @@ typedef int (*lua__body)(struct lua_runtime *runtime, void *arg);
  * results are errors too. */
 int lua__protect(struct lua_runtime *runtime,
                  int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg);
+/* The same within a call of Lua, on the state that it runs on. */
+int lua__protect_on(struct lua_runtime *runtime, lua_State *L,
+                    int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg);
 /* Begins and ends what one call from outside does. The end returns the code of the whole. */
 void lua__request_none(struct lua_runtime *runtime);
 void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request);
@@ -295,6 +307,24 @@ int lua__scan_open(struct lua_runtime *runtime, struct txn *txn, struct index *i
 int lua__rows_put(struct lua_runtime *runtime, const struct tuple_ref *tuple);
 struct lua__api;
 extern const struct lua__api lua__api;
+
+/* What a write answers that may run triggers and was not made through native.write: nothing has
+ * happened yet. No error code. */
+enum { LUA__CALLS_OUT = 1 };
+int lua__api_write(struct lua_runtime *runtime, int operation, uint32_t space_id, uint32_t index_id,
+                   struct lua__row *row);
+
+/* trigger.c. Of a statement that is a transaction of its own: it has begun, and it has ended, before it
+ * is run again. */
+int lua__statement_begun(struct lua_runtime *runtime);
+void lua__statement_ended(struct lua_runtime *runtime);
+/* Whether there are triggers of transactions. */
+bool lua__begin_events(struct lua_runtime *runtime);
+void lua__open_trigger(struct lua_runtime *runtime);
+
+/* schema.c: raises unless a change of the schema may happen now; its result. */
+struct lua_runtime *lua__check_ddl(lua_State *L);
+int lua__ddl_result(lua_State *L, struct lua_runtime *runtime, int code);
 
 /* Each adds its functions to the table `native` on top of the stack. */
 void lua__open_convert(struct lua_runtime *runtime);

@@ -188,6 +188,21 @@ static void leave_room(struct lua_runtime *runtime)
     runtime->memory_bytes_kept = runtime->memory_bytes;
 }
 
+int lua__protect_on(struct lua_runtime *runtime, lua_State *L,
+                    int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
+{
+    struct protected_call call = {.runtime = runtime, .body = body, .arg = arg};
+    int top = lua_gettop(L);
+    runtime->error_code = ERROR_LUA;
+    runtime->unplaced = false;
+    runtime->message[0] = 0;
+    int status = lua_cpcall(L, call_with_handler, &call);
+    if (status == 0)
+        status = call.status;
+    lua_settop(L, top);
+    return status == 0 ? call.code : failure_code(runtime, status);
+}
+
 int lua__protect(struct lua_runtime *runtime,
                  int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
 {
@@ -364,6 +379,20 @@ void lua__run_handlers(struct lua_runtime *runtime)
     diag_set(code, "%s", message);
 }
 
+struct begun {
+    int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg);
+    void *arg;
+};
+
+/* The triggers of its beginning are a part of the transaction. */
+static int run_begun(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct begun *begun = arg;
+    lua__push_hook(L, runtime, "transaction_begun");
+    lua_call(L, 0, 0);
+    return begun->body(L, runtime, begun->arg);
+}
+
 static int run_once(struct lua_runtime *runtime, struct txn_options *options,
                     int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
 {
@@ -372,7 +401,11 @@ static int run_once(struct lua_runtime *runtime, struct txn_options *options,
     if (code != 0)
         return code;
     runtime->txn_fixed = true;
-    code = lua__protect(runtime, body, arg);
+    struct begun begun = {body, arg};
+    if (lua__begin_events(runtime))
+        code = lua__protect(runtime, run_begun, &begun);
+    else
+        code = lua__protect(runtime, body, arg);
     runtime->txn_fixed = false;
     if (code == 0 && lua__expired(runtime))
         code = ERROR_TIMEOUT;

@@ -205,8 +205,7 @@ static int native_procedure(lua_State *L)
 
 /* --------------------------------------------------------------------------- schema changes */
 
-/* Raises unless a change of the schema may happen now. */
-static struct lua_runtime *check_ddl(lua_State *L)
+struct lua_runtime *lua__check_ddl(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
     if (runtime->txn != NULL && !ddl_active(runtime->worker))
@@ -220,7 +219,7 @@ static struct lua_runtime *check_ddl(lua_State *L)
     return runtime;
 }
 
-static int ddl_result(lua_State *L, struct lua_runtime *runtime, int code)
+int lua__ddl_result(lua_State *L, struct lua_runtime *runtime, int code)
 {
     lua__seen(runtime);
     runtime->committed = runtime->committed || (code == 0 && runtime->txn == NULL);
@@ -252,12 +251,12 @@ static const char *options_at(lua_State *L, struct lua_runtime *runtime, int ind
 
 static int native_space_create(lua_State *L)
 {
-    struct lua_runtime *runtime = check_ddl(L);
+    struct lua_runtime *runtime = lua__check_ddl(L);
     size_t size;
     uint32_t id = 0;
     const char *name = luaL_checklstring(L, 1, &size);
     const char *options = options_at(L, runtime, 2);
-    ddl_result(L, runtime, ddl_space_create(runtime->worker, name, size, options, &id));
+    lua__ddl_result(L, runtime, ddl_space_create(runtime->worker, name, size, options, &id));
     lua_pushnumber(L, id);
     return 1;
 }
@@ -271,60 +270,60 @@ static uint32_t check_id(lua_State *L, int index)
 
 static int native_space_drop(lua_State *L)
 {
-    struct lua_runtime *runtime = check_ddl(L);
-    return ddl_result(L, runtime, ddl_space_drop(runtime->worker, check_id(L, 1)));
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    return lua__ddl_result(L, runtime, ddl_space_drop(runtime->worker, check_id(L, 1)));
 }
 
 static int native_space_format(lua_State *L)
 {
-    struct lua_runtime *runtime = check_ddl(L);
+    struct lua_runtime *runtime = lua__check_ddl(L);
     struct mp_buffer *out = &runtime->scratch;
     uint32_t id = check_id(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     mp_buffer_reset(out, 65536);
     lua__encode(L, runtime, 2, out, LUA__STRICT);
-    return ddl_result(L, runtime, ddl_space_format(runtime->worker, id, out->data));
+    return lua__ddl_result(L, runtime, ddl_space_format(runtime->worker, id, out->data));
 }
 
 static int native_space_truncate(lua_State *L)
 {
-    struct lua_runtime *runtime = check_ddl(L);
-    return ddl_result(L, runtime, ddl_space_truncate(runtime->worker, check_id(L, 1)));
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    return lua__ddl_result(L, runtime, ddl_space_truncate(runtime->worker, check_id(L, 1)));
 }
 
 static int native_index_create(lua_State *L)
 {
-    struct lua_runtime *runtime = check_ddl(L);
+    struct lua_runtime *runtime = lua__check_ddl(L);
     size_t size;
     uint32_t id = 0, space_id = check_id(L, 1);
     const char *name = luaL_checklstring(L, 2, &size);
     const char *options = options_at(L, runtime, 3);
-    ddl_result(L, runtime, ddl_index_create(runtime->worker, space_id, name, size, options, &id));
+    lua__ddl_result(L, runtime, ddl_index_create(runtime->worker, space_id, name, size, options, &id));
     lua_pushnumber(L, id);
     return 1;
 }
 
 static int native_index_drop(lua_State *L)
 {
-    struct lua_runtime *runtime = check_ddl(L);
-    return ddl_result(L, runtime, ddl_index_drop(runtime->worker, check_id(L, 1), check_id(L, 2)));
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    return lua__ddl_result(L, runtime, ddl_index_drop(runtime->worker, check_id(L, 1), check_id(L, 2)));
 }
 
 static int native_func_create(lua_State *L)
 {
-    struct lua_runtime *runtime = check_ddl(L);
+    struct lua_runtime *runtime = lua__check_ddl(L);
     size_t size;
     const char *name = luaL_checklstring(L, 1, &size);
     const char *options = options_at(L, runtime, 2);
-    return ddl_result(L, runtime, ddl_func_create(runtime->worker, name, size, options));
+    return lua__ddl_result(L, runtime, ddl_func_create(runtime->worker, name, size, options));
 }
 
 static int native_func_drop(lua_State *L)
 {
-    struct lua_runtime *runtime = check_ddl(L);
+    struct lua_runtime *runtime = lua__check_ddl(L);
     size_t size;
     const char *name = luaL_checklstring(L, 1, &size);
-    return ddl_result(L, runtime, ddl_func_drop(runtime->worker, name, size));
+    return lua__ddl_result(L, runtime, ddl_func_drop(runtime->worker, name, size));
 }
 
 void lua__open_schema(struct lua_runtime *runtime)

@@ -172,15 +172,44 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
     return last.key == NULL ? 0 : keep_position(runtime, index, &last);
 }
 
+/* Of a view, which has no index: what its instead_of triggers do. */
+static int execute_view(struct lua_runtime *runtime, struct txn *txn, struct statement *statement)
+{
+    static const enum trigger_operation operations[] = {
+        [OP_INSERT] = TRIGGER_INSERT, [OP_REPLACE] = TRIGGER_REPLACE, [OP_DELETE] = TRIGGER_DELETE,
+        [OP_UPDATE] = TRIGGER_UPDATE, [OP_UPSERT] = TRIGGER_UPSERT,
+    };
+    const struct mp_buffer *args = runtime->given;
+    enum operation operation = statement->operation;
+    struct tuple_ref tuple = {args[0].data, (uint32_t)args[0].size};
+    bool keyed = operation == OP_DELETE || operation == OP_UPDATE;
+    bool changes = operation == OP_UPDATE || operation == OP_UPSERT;
+    if (runtime->calling == NULL)
+        return LUA__CALLS_OUT;
+    return space_instead(txn, find_space(runtime, statement->space_id), operations[operation],
+                         keyed ? NULL : &tuple, keyed ? args[0].data : NULL,
+                         changes ? args[1].data : NULL, &statement->out);
+}
+
+static bool is_view(struct lua_runtime *runtime, const struct statement *statement)
+{
+    if (statement->operation > OP_UPSERT)
+        return false;
+    const struct space *space = find_space(runtime, statement->space_id);
+    return space != NULL && space->index_count == 0 && space_has_instead(space);
+}
+
 static int execute(struct lua_runtime *runtime, struct txn *txn, struct statement *statement)
 {
     struct index *index;
-    const struct mp_buffer *args = runtime->args;
+    const struct mp_buffer *args = runtime->given;
     int code = lua__index(runtime, statement->space_id, statement->index_id, &index);
-    if (code != 0)
-        return code;
     statement->out.data = NULL;
     statement->out.size = 0;
+    if (code != 0)
+        return is_view(runtime, statement) ? execute_view(runtime, txn, statement) : code;
+    if (index->space->calls_out && statement->operation <= OP_UPSERT && runtime->calling == NULL)
+        return LUA__CALLS_OUT;
     switch (statement->operation) {
     case OP_INSERT:
         return space_insert(txn, index->space, args[0].data, args[0].size, &statement->out);
@@ -232,7 +261,9 @@ static int run_once(struct lua_runtime *runtime, struct txn_options *options,
     int code = lua__begin(runtime, options);
     if (code != 0)
         return code;
-    code = execute(runtime, runtime->txn, statement);
+    code = options->readonly ? 0 : lua__statement_begun(runtime);
+    if (code == 0)
+        code = execute(runtime, runtime->txn, statement);
     if (code == 0)
         code = keep(runtime, statement);
     if (code != 0) {
@@ -253,8 +284,9 @@ static int run_alone(struct lua_runtime *runtime, struct statement *statement)
         return diag_set(ERROR_INVALID, "a lock needs a transaction, at whose end it is given back");
     for (unsigned losses = 0;;) {
         int code = run_once(runtime, &options, statement);
-        if (code == 0)
-            return 0;
+        lua__statement_ended(runtime);
+        if (code == 0 || code == LUA__CALLS_OUT)
+            return code;
         if ((code = lua__lost(runtime, code, &losses, &options)) != 0)
             return code;
     }
@@ -267,13 +299,14 @@ static int run_checked(struct lua_runtime *runtime, struct statement *statement)
         int code = lua__check(runtime, !reads(statement));
         if (code != 0)
             return code;
-        if (!runtime->txn_opened)
+        if (!runtime->txn_opened || runtime->trigger_depth > 0)
             return lua__failed(runtime, execute(runtime, runtime->txn, statement));
         struct txn_savepoint point = txn_savepoint(runtime->txn);
         code = execute(runtime, runtime->txn, statement);
-        if (code == ERROR_WAIT)
+        if (code == ERROR_WAIT) {
+            runtime->stop = 0; /* which a statement of a trigger has set */
             code = lua__wait_in_place(runtime, point);
-        else
+        } else
             return lua__failed(runtime, code);
         if (code != 0)
             return code;
@@ -300,8 +333,8 @@ static int run(struct lua_runtime *runtime, struct statement *statement, struct 
     return code;
 }
 
-static int api_write(struct lua_runtime *runtime, int operation, uint32_t space_id,
-                     uint32_t index_id, struct lua__row *row)
+int lua__api_write(struct lua_runtime *runtime, int operation, uint32_t space_id, uint32_t index_id,
+                   struct lua__row *row)
 {
     struct statement statement = {
         .operation = (enum operation)operation, .space_id = space_id, .index_id = index_id};
@@ -608,7 +641,7 @@ const struct lua__api lua__api = {
     .in_transaction = lua__api_in_transaction,
     .savepoint = lua__api_savepoint,
     .rollback_to = lua__api_rollback_to,
-    .write = api_write,
+    .write = lua__api_write,
     .get = api_get,
     .get_number = api_get_number,
     .get_string = api_get_string,

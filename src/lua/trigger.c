@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Triggers: statements that run Lua while they run.
+ *
+ * A statement is called through FFI, out of compiled traces, and what is called so must not call Lua.
+ * So a writing statement on a space that may run triggers answers LUA__CALLS_OUT without having done
+ * anything, and lua/box/space.lua makes it again through native.write, which is a C function. It
+ * takes the arguments out of the runtime's buffers, for the triggers' own statements need those, and
+ * notes the Lua state that triggers are called on.
+ *
+ * While triggers run the transaction is the statement's: it can't be ended or parked, and savepoints
+ * and iterators from before are out of reach, because the statement still holds on to rows that
+ * returning to one would take away. A lock that a trigger would have to wait for makes the outermost
+ * statement wait.
+ *
+ * The functions themselves, and which of them run in which order, are in lua/box/trigger.lua.
+ */
+#include "db/trigger.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "db/access.h"
+#include "db/ddl.h"
+#include "lua/internal.h"
+
+static const char *const operation_names[] = {
+    [TRIGGER_INSERT] = "INSERT", [TRIGGER_REPLACE] = "REPLACE", [TRIGGER_UPDATE] = "UPDATE",
+    [TRIGGER_UPSERT] = "UPSERT", [TRIGGER_DELETE] = "DELETE",
+};
+
+/* Sequence numbers of what is inside of triggers: never those of a transaction. */
+#define SEQUENCE_INSIDE (UINT64_C(1) << 63)
+
+/* ---------------------------------------------------------------------------------- running them */
+
+struct run {
+    struct trigger_call *call;
+    struct txn *txn;
+};
+
+/* The value on top is the new row that a trigger wants. */
+static int take_new(lua_State *L, struct lua_runtime *runtime, struct run *run)
+{
+    struct trigger_call *call = run->call;
+    struct mp_buffer *out = &runtime->scratch;
+    call->changed = true;
+    call->new.data = NULL;
+    call->new.size = 0;
+    if (lua_isnil(L, -1))
+        return 0;
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, lua_gettop(L), out, LUA__STRICT);
+    lua__encode_check(L, runtime, out);
+    const char *data = out->data;
+    if (mp_typeof(*data) != MP_ARRAY || !mp_check_limited(&data, data + out->size))
+        return diag_set(ERROR_INVALID, "a trigger gives a tuple, or a table that is an array");
+    call->new.data = arena_copy(txn_arena(run->txn), out->data, out->size);
+    call->new.size = (uint32_t)out->size;
+    return call->new.data == NULL ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+}
+
+static void push_argument(lua_State *L, struct lua_runtime *runtime, const char *value)
+{
+    if (value == NULL)
+        lua_pushnil(L);
+    else
+        lua__push(L, runtime, &value);
+}
+
+static int call_triggers(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    struct run *run = arg;
+    struct trigger_call *call = run->call;
+    lua__push_hook(L, runtime, "run_triggers");
+    lua_pushstring(L, trigger_event_name(call->event));
+    lua_pushnumber(L, call->space->id);
+    lua_pushstring(L, operation_names[call->operation]);
+    lua_pushnumber(L, runtime->trigger_depth);
+    push_argument(L, runtime, call->key);
+    push_argument(L, runtime, call->ops);
+    runtime->trigger_rows[0] = (struct lua__row){call->old.data, call->old.size};
+    runtime->trigger_rows[1] = (struct lua__row){call->new.data, call->new.size};
+    lua_call(L, 6, 2);
+    return lua_toboolean(L, -2) ? take_new(L, runtime, run) : 0;
+}
+
+static int run_triggers(void *arg, struct txn *txn, struct trigger_call *call)
+{
+    struct lua_runtime *runtime = arg;
+    lua_State *L = runtime->calling;
+    if (L == NULL || runtime->txn != txn)
+        return diag_set(ERROR_UNSUPPORTED,
+                        "space \"%s\" has triggers, which can't be run from here",
+                        call->space->name);
+    struct mp_buffer *given = runtime->given;
+    bool fixed = runtime->txn_fixed;
+    uint64_t sequence = runtime->txn_sequence;
+    struct run run = {.call = call, .txn = txn};
+    runtime->calling = NULL;
+    runtime->given = runtime->args;
+    runtime->txn_fixed = true;
+    runtime->txn_sequence = SEQUENCE_INSIDE | ++runtime->trigger_runs;
+    runtime->trigger_depth++;
+    int code = lua__protect_on(runtime, L, call_triggers, &run);
+    runtime->trigger_depth--;
+    runtime->txn_sequence = sequence;
+    runtime->txn_fixed = fixed;
+    runtime->given = given;
+    runtime->calling = L;
+    /* What ends the transaction counts, whatever pcall has caught (invariants 22 and 23). */
+    if (lua__stop(runtime) != 0 && code != lua__stop(runtime))
+        code = lua__stopped(runtime);
+    return code;
+}
+
+/* ------------------------------------------------------------------- transactions of statements */
+
+static int call_begun(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    (void)arg;
+    lua__push_hook(L, runtime, "transaction_begun");
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+bool lua__begin_events(struct lua_runtime *runtime)
+{
+    return (catalog_events(db_catalog(runtime->worker)) &
+            (1u << TRIGGER_ON_BEGIN | 1u << TRIGGER_ON_COMMIT | 1u << TRIGGER_ON_ROLLBACK)) != 0;
+}
+
+int lua__statement_begun(struct lua_runtime *runtime)
+{
+    lua_State *L = runtime->calling;
+    if (L == NULL || !lua__begin_events(runtime))
+        return 0;
+    struct mp_buffer *given = runtime->given;
+    bool fixed = runtime->txn_fixed;
+    runtime->calling = NULL;
+    runtime->given = runtime->args;
+    runtime->txn_fixed = true;
+    int code = lua__protect_on(runtime, L, call_begun, NULL);
+    runtime->txn_fixed = fixed;
+    runtime->given = given;
+    runtime->calling = L;
+    return lua__stop(runtime) != 0 ? lua__stopped(runtime) : code;
+}
+
+static int call_ended(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    lua__push_hook(L, runtime, "transaction_ended");
+    lua_pushboolean(L, *(const bool *)arg);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+void lua__statement_ended(struct lua_runtime *runtime)
+{
+    lua_State *L = runtime->calling;
+    if (L == NULL || !runtime->handlers)
+        return;
+    char message[DIAG_MESSAGE_MAX];
+    int code = diag_code();
+    bool committed = runtime->txn_committed;
+    struct mp_buffer *given = runtime->given, copy = runtime->copy; /* what the statement gives */
+    snprintf(message, sizeof message, "%s", diag_message());
+    runtime->calling = NULL;
+    runtime->given = runtime->args;
+    mp_buffer_create(&runtime->copy);
+    lua__protect_on(runtime, L, call_ended, &committed);
+    lua__rollback(runtime); /* what they have left open */
+    mp_buffer_destroy(&runtime->copy);
+    runtime->copy = copy;
+    runtime->given = given;
+    runtime->calling = L;
+    runtime->handlers = false;
+    diag_set(code, "%s", message);
+}
+
+/* ----------------------------------------------------------------------------------- the statement */
+
+struct marks {
+    bool save;
+    int commits, rollbacks;
+};
+
+/* How many functions wait for the end of the transaction, or back to that number. */
+static int call_marks(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    struct marks *marks = arg;
+    lua__push_hook(L, runtime, "transaction_marks");
+    if (marks->save) {
+        lua_call(L, 0, 2);
+        marks->commits = (int)lua_tointeger(L, -2);
+        marks->rollbacks = (int)lua_tointeger(L, -1);
+        return 0;
+    }
+    lua_pushinteger(L, marks->commits);
+    lua_pushinteger(L, marks->rollbacks);
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+/* write(operation, space, index): as api.write, of a statement that answered LUA__CALLS_OUT, with the
+ * arguments that were encoded for it. Returns the code; the row is in `row`. */
+static int native_write(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    int operation = (int)lua_tointeger(L, 1);
+    uint32_t space_id = (uint32_t)lua_tonumber(L, 2), index_id = (uint32_t)lua_tonumber(L, 3);
+    struct marks marks = {.save = true};
+    bool inside = runtime->txn != NULL;
+    if (inside && runtime->handlers)
+        lua__protect_on(runtime, L, call_marks, &marks);
+    struct mp_buffer given[2] = {runtime->args[0], runtime->args[1]};
+    struct mp_buffer *before = runtime->given;
+    lua_State *calling = runtime->calling;
+    for (int i = 0; i < 2; i++) {
+        mp_buffer_create(&runtime->args[i]);
+        runtime->args[i].bytes_max = given[i].bytes_max;
+    }
+    runtime->calling = L;
+    runtime->given = given;
+    int code = lua__api_write(runtime, operation, space_id, index_id, &runtime->row);
+    runtime->given = before;
+    runtime->calling = calling;
+    for (int i = 0; i < 2; i++) {
+        mp_buffer_destroy(&runtime->args[i]);
+        runtime->args[i] = given[i];
+    }
+    if (code != 0 && inside && runtime->txn != NULL && runtime->handlers) {
+        char message[DIAG_MESSAGE_MAX];
+        snprintf(message, sizeof message, "%s", diag_message());
+        marks.save = false;
+        lua__protect_on(runtime, L, call_marks, &marks);
+        diag_set(code, "%s", message);
+    }
+    lua_pushinteger(L, code);
+    return 1;
+}
+
+/* -------------------------------------------------------------------------------------- the catalog */
+
+/* triggers(): an array of the rows of _trigger, each a table. */
+static int native_triggers(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct catalog *catalog = db_catalog(runtime->worker);
+    uint32_t count = catalog_record_count(catalog, CATALOG_TRIGGER);
+    lua_createtable(L, (int)count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *tuple = catalog_record_at(catalog, CATALOG_TRIGGER, i)->tuple;
+        lua__push(L, runtime, &tuple);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+/* trigger_put(row, fresh): a row of _trigger; its first field is box.NULL for a fresh one. */
+static int native_trigger_put(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    bool fresh = lua_toboolean(L, 2);
+    uint32_t id = 0;
+    struct mp_buffer *out = &runtime->scratch;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, 1, out, LUA__STRICT);
+    lua__encode_check(L, runtime, out);
+    lua__ddl_result(L, runtime,
+                    ddl_record_put(runtime->worker, SPACE_ID_TRIGGER, out->data, fresh, 1, &id));
+    lua_pushnumber(L, id);
+    return 1;
+}
+
+/* trigger_drop(id) */
+static int native_trigger_drop(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    struct mp_buffer *out = &runtime->scratch;
+    mp_buffer_reset(out, 65536);
+    mp_put_array(out, 1);
+    mp_put_uint(out, (uint64_t)luaL_checknumber(L, 1));
+    return lua__ddl_result(L, runtime,
+                           ddl_record_delete(runtime->worker, SPACE_ID_TRIGGER, out->data));
+}
+
+/* space_name(id), or nil. user_id(): for whom the worker works. */
+static int native_space_name(lua_State *L)
+{
+    const struct space *space =
+        catalog_space_by_id(db_catalog(lua__runtime(L)->worker), (uint32_t)luaL_checknumber(L, 1));
+    if (space == NULL)
+        return 0;
+    lua_pushstring(L, space->name);
+    return 1;
+}
+
+static int native_user_id(lua_State *L)
+{
+    lua_pushnumber(L, access_user_get(lua__runtime(L)->worker));
+    return 1;
+}
+
+void lua__open_trigger(struct lua_runtime *runtime)
+{
+    static const luaL_Reg functions[] = {
+        {"write", native_write},
+        {"triggers", native_triggers},
+        {"trigger_put", native_trigger_put},
+        {"trigger_drop", native_trigger_drop},
+        {"space_name", native_space_name},
+        {"user_id", native_user_id},
+        {NULL, NULL},
+    };
+    runtime->given = runtime->args;
+    runtime->triggers = (struct db_triggers){.run = run_triggers, .arg = runtime};
+    db_triggers_set(runtime->worker, &runtime->triggers);
+    lua__register(runtime, functions);
+    lua_pushlightuserdata(runtime->L, runtime->trigger_rows);
+    lua_setfield(runtime->L, -2, "trigger_rows");
+}
