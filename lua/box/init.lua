@@ -12,6 +12,8 @@ local sandbox = require('box.sandbox')
 local procedure = require('box.procedure')
 local script = require('box.script')
 local trigger = require('box.trigger')
+local migration = require('box.migration')
+local stored_module = require('box.module')
 
 local native, api, runtime = core.native, core.api, core.runtime
 
@@ -102,16 +104,28 @@ if native.trusted then
     --- Waits until everything done so far is durable.
     fields.sync = native.wait
 end
+local globals = { redis = script.redis() } -- and box, in a moment
+fields.module = core.object(stored_module.new(globals))
+schema.fields.migration = core.object(migration.new(globals))
 local box = core.object(fields, {
     serialize = function() return { version = native.info().version } end,
 })
 
-local globals = { box = box, redis = script.redis() }
+globals.box = box
 local scripts = script.new(globals)
 trigger.set_globals(globals)
 local eval_environment = _G
+function sandbox.find_module(name)
+    return stored_module.require(name, globals)
+end
 if native.trusted then
     _G.box, _G.redis = box, globals.redis
+    -- behind preloaded modules and before files
+    table.insert(package.loaders, 2, function(name)
+        local value = stored_module.require(name, globals)
+        return value ~= nil and function() return value end
+            or ("\n\tno module '%s' in the database"):format(name)
+    end)
 else
     eval_environment = sandbox.shared_environment(globals)
     sandbox.protect_strings()

@@ -119,12 +119,15 @@ local function find_function(_, name)
     return object
 end
 
+local fields = {
+    space = core.object(space_functions),
+    func = core.object(func_functions),
+    trigger = core.object(trigger.functions),
+}
+
 return {
-    schema = core.object({
-        space = core.object(space_functions),
-        func = core.object(func_functions),
-        trigger = core.object(trigger.functions),
-    }),
+    fields = fields, -- for those who add to box.schema
+    schema = core.object(fields),
     func = core.object(find_function, {
         serialize = function() return native.functions() end,
     }),

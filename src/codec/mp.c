@@ -308,6 +308,22 @@ char *mp_write_ext(char *out, int type, const void *data, uint32_t size)
     return out + size;
 }
 
+const char *mp_map_find(const char *map, const char *name)
+{
+    size_t name_size = strlen(name);
+    if (mp_typeof(*map) != MP_MAP)
+        return NULL;
+    for (uint32_t count = mp_decode_map(&map); count > 0; count--) {
+        uint32_t size = 0;
+        const char *key =
+            mp_typeof(*map) == MP_STR ? mp_decode_str(&map, &size) : (mp_next(&map), "");
+        if (size == name_size && memcmp(key, name, size) == 0)
+            return map;
+        mp_next(&map);
+    }
+    return NULL;
+}
+
 const char *mp_array_at(const char *tuple, uint32_t n)
 {
     if (mp_typeof(*tuple) != MP_ARRAY || n >= mp_decode_array(&tuple))

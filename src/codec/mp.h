@@ -91,6 +91,9 @@ void mp_put_map(struct mp_buffer *buffer, uint32_t count);
  * it is no array. */
 const char *mp_array_at(const char *tuple, uint32_t n);
 
+/* The value of the string key `name` in a checked map; NULL when there is none, or it is no map. */
+const char *mp_map_find(const char *map, const char *name);
+
 /* Reads the header of the ext value at *value (checked data): the payload, its size and its type,
  * and advances *value behind it. */
 const char *mp_read_ext(const char **value, int *type, uint32_t *size);

@@ -17,4 +17,8 @@ struct lua_builtin {
 
 extern const struct lua_builtin lua_builtins[];
 
+/* The modules that come with the server: every file of modules/ but their specs, by its path below
+ * it, "queue/init.lua". */
+extern const struct lua_builtin lua_modules[];
+
 #endif

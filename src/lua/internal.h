@@ -334,6 +334,7 @@ void lua__open_redis(struct lua_runtime *runtime);
 void lua__open_pattern(struct lua_runtime *runtime);
 void lua__open_transaction(struct lua_runtime *runtime);
 void lua__open_statistics(struct lua_runtime *runtime);
+void lua__open_module(struct lua_runtime *runtime);
 
 /* schema.c: pushes the compiled function of a procedure; raises. */
 void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct func *func);

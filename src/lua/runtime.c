@@ -146,6 +146,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_transaction(runtime);
     lua__open_statistics(runtime);
     lua__open_trigger(runtime);
+    lua__open_module(runtime);
     lua_setfield(L, -2, "box.native");
     lua_pop(L, 2);
 }

@@ -60,6 +60,8 @@ struct lua_callbacks {
     /* box.cfg{..} was called by a trusted script: `table` is a checked MessagePack map. 0 or a code
      * with diagnostics. */
     int (*configure)(void *arg, const char *table, size_t size);
+    /* Whether the server has a command of this name, in whatever case. NULL: those of redis/. */
+    bool (*command_taken)(void *arg, const char *name, size_t size);
     void *arg;
     const struct redis_audience *audience; /* of PUBLISH */
 };

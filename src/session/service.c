@@ -156,6 +156,7 @@ static int worker_lua_open(struct session_worker *worker)
         .time_max_ms = service->limits.lua_time_max_ms,
         .memory_bytes_max = service->limits.lua_memory_max_bytes,
         .callbacks = {.info = session__lua_info,
+                      .command_taken = session__lua_command_taken,
                       .options = session__lua_options,
                       .arg = service,
                       .audience = &service->audience},
@@ -203,6 +204,7 @@ void session_worker_close(struct session_worker *worker)
         lua_runtime_delete(worker->lua);
     if (worker->db)
         db_worker_close(worker->db);
+    session__modules_destroy(&worker->modules);
     mp_buffer_destroy(&worker->args);
     mp_buffer_destroy(&worker->result);
     session__pubsub_destroy(&worker->pubsub);

@@ -92,26 +92,32 @@ int session__command(struct session *session, struct session_request *request)
 {
     (void)request;
     const struct service *service = session->service;
-    resp_put_array(&session->out, service->command_count);
+    const struct session_command *command = NULL;
+    resp_put_array(&session->out, service->command_count + session__module_count(session->worker));
     for (unsigned n = 0; n < service->command_count; n++)
         put_info(session, &service->commands[n]);
+    while ((command = session__module_next(session->worker, command)))
+        put_info(session, command);
     return 0;
 }
 
 static int command_count(struct session *session, struct session_request *request)
 {
     (void)request;
-    resp_put_integer(&session->out, session->service->command_count);
+    resp_put_integer(&session->out,
+                     session->service->command_count + session__module_count(session->worker));
     return 0;
 }
 
 /* A command, or "parent|sub". */
-static const struct session_command *find_full(const struct service *service,
+static const struct session_command *find_full(struct session *session,
                                                const struct redis_slice *name)
 {
     const char *bar = memchr(name->data, '|', name->size);
-    const struct session_command *command =
-        service__command_find(service, name->data, bar ? (size_t)(bar - name->data) : name->size);
+    const struct session_command *command = service__command_find(
+        session->service, name->data, bar ? (size_t)(bar - name->data) : name->size);
+    if (!command)
+        command = session__module_command(session->worker, name->data, name->size);
     if (!bar || !command || !command->subcommands)
         return bar ? NULL : command;
     for (const struct session_command *sub = command->subcommands; sub->name; sub++)
@@ -126,7 +132,7 @@ static int command_info(struct session *session, struct session_request *request
         return session__command(session, request);
     resp_put_array(&session->out, request->argc - 2);
     for (unsigned n = 2; n < request->argc; n++) {
-        const struct session_command *command = find_full(session->service, &request->argv[n]);
+        const struct session_command *command = find_full(session, &request->argv[n]);
         if (command)
             put_info(session, command);
         else
@@ -142,13 +148,18 @@ static void put_docs(struct session *session, const struct session_command *comm
     while (command->subcommands && command->subcommands[count].name)
         count++;
     put_text(session, command->name);
-    resp_put_map(out, session->protocol, count ? 4 : 3);
+    const char *module = session__module_of(command);
+    resp_put_map(out, session->protocol, 3 + (count > 0) + (module != NULL));
     put_text(session, "summary");
     put_text(session, command->summary);
     put_text(session, "since");
     put_text(session, command->since);
     put_text(session, "group");
     put_text(session, command->group);
+    if (module) {
+        put_text(session, "module");
+        put_text(session, module);
+    }
     if (!count)
         return;
     put_text(session, "subcommands");
@@ -161,17 +172,21 @@ static int command_docs(struct session *session, struct session_request *request
 {
     const struct service *service = session->service;
     if (request->argc == 2) {
-        resp_put_map(&session->out, session->protocol, service->command_count);
+        const struct session_command *command = NULL;
+        resp_put_map(&session->out, session->protocol,
+                     service->command_count + session__module_count(session->worker));
         for (unsigned n = 0; n < service->command_count; n++)
             put_docs(session, &service->commands[n]);
+        while ((command = session__module_next(session->worker, command)))
+            put_docs(session, command);
         return 0;
     }
     size_t found = 0; /* unknown ones are left out */
     for (unsigned n = 2; n < request->argc; n++)
-        found += find_full(service, &request->argv[n]) != NULL;
+        found += find_full(session, &request->argv[n]) != NULL;
     resp_put_map(&session->out, session->protocol, found);
     for (unsigned n = 2; n < request->argc; n++) {
-        const struct session_command *command = find_full(service, &request->argv[n]);
+        const struct session_command *command = find_full(session, &request->argv[n]);
         if (command)
             put_docs(session, command);
     }
@@ -183,17 +198,40 @@ enum list_filter { FILTER_NONE, FILTER_MODULE, FILTER_PATTERN };
 static bool listed(const struct session_command *command, enum list_filter filter,
                    const struct redis_slice *what)
 {
+    const char *module = session__module_of(command);
     if (filter == FILTER_PATTERN)
         return redis_glob_match(what->data, what->size, command->name, strlen(command->name));
-    return filter == FILTER_NONE; /* no command comes from a module */
+    return filter == FILTER_NONE || (module && strlen(module) == what->size &&
+                                     strncasecmp(module, what->data, what->size) == 0);
+}
+
+/* Calls `put` for each command that is listed, if it is given; their number. */
+static size_t list_walk(struct session *session, enum list_filter filter,
+                        const struct redis_slice *what, void (*put)(struct session *, const char *))
+{
+    const struct service *service = session->service;
+    const struct session_command *command = NULL;
+    size_t count = 0;
+    for (unsigned n = 0; n < service->command_count; n++)
+        if (listed(&service->commands[n], filter, what)) {
+            count++;
+            if (put)
+                put(session, service->commands[n].name);
+        }
+    while ((command = session__module_next(session->worker, command)))
+        if (listed(command, filter, what)) {
+            count++;
+            if (put)
+                put(session, command->name);
+        }
+    return count;
 }
 
 /* COMMAND LIST [FILTERBY MODULE name | PATTERN pattern] */
 static int command_list(struct session *session, struct session_request *request)
 {
-    const struct service *service = session->service;
     enum list_filter filter = FILTER_NONE;
-    const struct redis_slice *argv = request->argv;
+    const struct redis_slice *argv = request->argv, *what = &argv[request->argc - 1];
     if (request->argc == 5 && argv[2].size == 8 && strncasecmp(argv[2].data, "filterby", 8) == 0) {
         if (argv[3].size == 6 && strncasecmp(argv[3].data, "module", 6) == 0)
             filter = FILTER_MODULE;
@@ -204,13 +242,8 @@ static int command_list(struct session *session, struct session_request *request
     } else if (request->argc != 2) {
         return redis_syntax_error();
     }
-    size_t count = 0;
-    for (unsigned n = 0; n < service->command_count; n++)
-        count += listed(&service->commands[n], filter, &argv[request->argc - 1]);
-    resp_put_array(&session->out, count);
-    for (unsigned n = 0; n < service->command_count; n++)
-        if (listed(&service->commands[n], filter, &argv[request->argc - 1]))
-            put_text(session, service->commands[n].name);
+    resp_put_array(&session->out, list_walk(session, filter, what, NULL));
+    list_walk(session, filter, what, put_text);
     return 0;
 }
 
@@ -239,8 +272,7 @@ static int command_getkeys(struct session *session, struct session_request *requ
 {
     const struct redis_slice *argv = request->argv + 2;
     unsigned argc = request->argc - 2, first, last, step;
-    const struct session_command *command =
-        service__command_find(session->service, argv[0].data, argv[0].size);
+    const struct session_command *command = find_full(session, &argv[0]);
     if (!command)
         return diag_set(ERROR_INVALID, "Invalid command specified");
     if (command->arity > 0 ? argc != (unsigned)command->arity : argc < (unsigned)-command->arity)

@@ -117,6 +117,8 @@ const struct session_command *session__resolve(struct session *session,
 {
     const struct session_command *command =
         service__command_find(session->service, argv[0].data, argv[0].size);
+    if (!command)
+        command = session__module_command(session->worker, argv[0].data, argv[0].size);
     if (!command) {
         unknown_command(argv, argc);
         return NULL;

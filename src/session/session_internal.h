@@ -110,12 +110,20 @@ struct session_worker_stats {
     struct session_command_stats by_command[SERVICE_COMMANDS_MAX];
 };
 
+/* Commands of installed modules, as of a version of the schema. */
+struct session_modules {
+    uint64_t schema_version;
+    unsigned count;
+    struct session_module_command *first;
+};
+
 struct session_worker {
     CACHE_ALIGNED struct session_worker_stats stats;
     struct service *service;
     struct db_worker *db;
     struct txn_worker *txn;
     struct lua_runtime *lua;
+    struct session_modules modules;
     struct mp_buffer args, result; /* scratch for Lua calls */
     uint64_t now_ms;               /* the time of the commands being executed */
     double batch_cost[2];          /* ticks a request, [1] with the rows prefetched */
@@ -180,6 +188,22 @@ struct service {
 void service__commands_fill(struct service *service);
 const struct session_command *service__command_find(const struct service *service, const char *name,
                                                     size_t size);
+
+/*
+ * Commands of modules. _command: NULL when there is none of the name; the result stays valid as long
+ * as the worker. _next: one after the other, from NULL on. _of: the module's name, NULL for a command
+ * of the server. _procedure_run: CALL of a procedure with the arguments from `first` on.
+ */
+const struct session_command *session__module_command(struct session_worker *worker,
+                                                      const char *name, size_t size);
+const struct session_command *session__module_next(struct session_worker *worker,
+                                                   const struct session_command *before);
+unsigned session__module_count(struct session_worker *worker);
+const char *session__module_of(const struct session_command *command);
+int session__module_run(struct session *session, struct session_request *request);
+int session__procedure_run(struct session *session, struct session_request *request,
+                           const char *procedure, unsigned first);
+void session__modules_destroy(struct session_modules *modules);
 
 /* Scripts: put keeps a copy (the oldest goes when there are too many); get copies the source to
  * `out`, false when there is none. */
@@ -494,6 +518,7 @@ struct session_lua_run {
 int session__lua_run(struct session *session, struct session_stream *stream,
                      struct session_wait *wait, const struct session_lua_run *run,
                      uint64_t *reply_ts);
+bool session__lua_command_taken(void *arg, const char *name, size_t size);
 uint32_t session__lua_info(void *arg, struct mp_buffer *out);
 uint32_t session__lua_options(void *arg, struct mp_buffer *out);
 

@@ -324,25 +324,25 @@ const struct session_command session__script_commands[] = {
 
 /* --------------------------------------------------------------------------------- CALL and LUA */
 
-/* argv[2..] as a MessagePack array of strings in the worker's scratch; NULL when memory is out. */
-static const char *args_pack(struct session_worker *worker, const struct session_request *request)
+/* argv[first..] as a MessagePack array of strings in the worker's scratch; NULL when memory is out.
+ */
+static const char *args_pack(struct session_worker *worker, const struct session_request *request,
+                             unsigned first)
 {
     mp_buffer_reset(&worker->args, SESSION_BUFFER_KEEP_BYTES);
-    mp_put_array(&worker->args, request->argc - 2);
-    for (unsigned n = 2; n < request->argc; n++)
+    mp_put_array(&worker->args, request->argc - first);
+    for (unsigned n = first; n < request->argc; n++)
         mp_put_str(&worker->args, request->argv[n].data, request->argv[n].size);
     return worker->args.failed ? NULL : worker->args.data;
 }
 
-static int call_or_text(struct session *session, struct session_request *request, bool text)
+static int run_and_reply(struct session *session, struct session_request *request,
+                         struct session_lua_run *run, unsigned first)
 {
-    struct session_lua_run run = {.name = request->argv[1].data,
-                                  .name_size = request->argv[1].size,
-                                  .args = args_pack(session->worker, request),
-                                  .text = text};
-    if (!run.args)
+    run->args = args_pack(session->worker, request, first);
+    if (!run->args)
         return diag_set(ERROR_MEMORY, "out of memory");
-    int rc = session__lua_run(session, request->stream, &session->wait, &run, &request->reply_ts);
+    int rc = session__lua_run(session, request->stream, &session->wait, run, &request->reply_ts);
     if (rc)
         return rc;
     const char *value = session__results_value(session->worker->result.data);
@@ -352,12 +352,28 @@ static int call_or_text(struct session *session, struct session_request *request
 
 int session__call(struct session *session, struct session_request *request)
 {
-    return call_or_text(session, request, false);
+    struct session_lua_run run = {.name = request->argv[1].data,
+                                  .name_size = request->argv[1].size};
+    return run_and_reply(session, request, &run, 2);
 }
 
 int session__lua(struct session *session, struct session_request *request)
 {
-    return call_or_text(session, request, true);
+    struct session_lua_run run = {
+        .name = request->argv[1].data, .name_size = request->argv[1].size, .text = true};
+    return run_and_reply(session, request, &run, 2);
+}
+
+int session__procedure_run(struct session *session, struct session_request *request,
+                           const char *procedure, unsigned first)
+{
+    struct session_lua_run run = {.name = procedure, .name_size = strlen(procedure)};
+    return run_and_reply(session, request, &run, first);
+}
+
+bool session__lua_command_taken(void *arg, const char *name, size_t size)
+{
+    return service__command_find(arg, name, size) != NULL;
 }
 
 /* ---------------------------------------------------------------- what box.info and box.cfg say */
