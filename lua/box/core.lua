@@ -48,11 +48,15 @@ struct perigee_api {
     double (*schema_version)(const struct perigee_runtime *);
     double (*now)(const struct perigee_runtime *);
     double (*monotonic)(const struct perigee_runtime *);
+    void (*put_begin)(struct perigee_runtime *);
     void (*put_array)(struct perigee_runtime *, uint32_t);
+    void (*put_nil)(struct perigee_runtime *);
+    void (*put_integer)(struct perigee_runtime *, int64_t);
+    void (*put_unsigned)(struct perigee_runtime *, uint64_t);
     void (*put_number)(struct perigee_runtime *, double);
     void (*put_string)(struct perigee_runtime *, const char *, size_t);
     void (*put_boolean)(struct perigee_runtime *, int);
-    int (*put_end)(struct perigee_runtime *);
+    int (*put_end)(struct perigee_runtime *, int);
 };
 ]])
 

@@ -11,6 +11,7 @@
 local ffi = require('ffi')
 local core = require('box.core')
 local definition = require('box.definition')
+local encode = require('box.encode')
 local trigger = require('box.trigger')
 local tuple = require('box.tuple')
 require('fun')
@@ -47,7 +48,7 @@ local function put_key(key)
     if key == nil or (type(key) == 'table' and next(key) == nil) then
         return 0
     end
-    native.encode(0, key)
+    encode.array(0, key)
     return 1
 end
 
@@ -103,7 +104,7 @@ local function put_after(space_id, index_id, after)
     elseif type(after) ~= 'table' and not tuple.is(after) then
         raise(core.ERROR_INVALID, 'after is a tuple or a position')
     end
-    native.encode(1, after)
+    encode.array(1, after)
     return AFTER_TUPLE
 end
 
@@ -135,7 +136,7 @@ local function get_locked(space_id, index_id, key, options)
         raise(core.ERROR_INVALID, 'options are a table')
     end
     local lock = lock_of(options.lock)
-    native.encode(0, key)
+    encode.array(0, key)
     if lock == 0 then
         check(api.get(runtime, space_id, index_id, row))
     else
@@ -156,7 +157,7 @@ local function get(space_id, index_id, key, options)
     elseif key == nil then
         raise(core.ERROR_INVALID, 'get needs a key')
     else
-        native.encode(0, key)
+        encode.array(0, key)
         code = api.get(runtime, space_id, index_id, row)
     end
     check(code)
@@ -175,48 +176,11 @@ local function write(operation, space_id, index_id)
     return result(space_id)
 end
 
--- Without a compiler many calls through FFI are slower than one C function.
-local compiled = jit.status()
-local FLAT_FIELDS_MAX = 32
-
---- Encodes a table of nothing but numbers, strings and booleans in a way that stays in a compiled
---- trace; false: it is another.
-local function encode_flat(content)
-    local length, keys = #content, 0
-    if length == 0 or length > FLAT_FIELDS_MAX or getmetatable(content) ~= nil then
-        return false
-    end
-    for _ in pairs(content) do
-        keys = keys + 1
-    end
-    if keys ~= length then
-        return false
-    end
-    api.put_array(runtime, length)
-    for position = 1, length do
-        local value = content[position]
-        local kind = type(value)
-        if kind == 'number' then
-            api.put_number(runtime, value)
-        elseif kind == 'string' then
-            api.put_string(runtime, value, #value)
-        elseif kind == 'boolean' then
-            api.put_boolean(runtime, value and 1 or 0)
-        else
-            return false
-        end
-    end
-    check(api.put_end(runtime))
-    return true
-end
-
 local function put(operation, space_id, content)
     if type(content) ~= 'table' and not tuple.is(content) then
         raise(core.ERROR_INVALID, 'a tuple or a table is expected')
     end
-    if not (compiled and type(content) == 'table' and encode_flat(content)) then
-        native.encode(0, content)
-    end
+    encode.array(0, content)
     return write(operation, space_id, 0)
 end
 
@@ -280,8 +244,8 @@ local function update(space_id, index_id, key, operations)
     if key == nil or type(operations) ~= 'table' then
         raise(core.ERROR_INVALID, 'update needs a key and a table of operations')
     end
-    native.encode(0, key)
-    native.encode(1, operations)
+    encode.array(0, key)
+    encode.operations(1, operations)
     return write(UPDATE, space_id, index_id)
 end
 
@@ -289,7 +253,7 @@ local function delete(space_id, index_id, key)
     if key == nil then
         raise(core.ERROR_INVALID, 'delete needs a key')
     end
-    native.encode(0, key)
+    encode.array(0, key)
     return write(DELETE, space_id, index_id)
 end
 
@@ -454,7 +418,7 @@ function space_methods.upsert(self, content, operations)
     if type(operations) ~= 'table' then
         raise(core.ERROR_INVALID, 'upsert needs a tuple and a table of operations')
     end
-    native.encode(1, operations)
+    encode.operations(1, operations)
     put(UPSERT, self.id, content)
 end
 

@@ -411,10 +411,10 @@ static int native_after(lua_State *L)
     if (ids[0] != (uint32_t)lua_tonumber(L, 2) || ids[1] != (uint32_t)lua_tonumber(L, 3))
         return lua__raise(L, runtime,
                           diag_set(ERROR_INVALID, "the position is one of another index"));
-    mp_buffer_reset(&runtime->after, 65536);
-    mp_put_raw(&runtime->after, bytes + sizeof ids, (size_t)count - sizeof ids);
-    return runtime->after.failed ? lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory"))
-                                 : 0;
+    struct mp_buffer *after = &runtime->args[1];
+    mp_buffer_reset(after, 65536);
+    mp_put_raw(after, bytes + sizeof ids, (size_t)count - sizeof ids);
+    return after->failed ? lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory")) : 0;
 }
 
 /* pack(value): MessagePack in a string. unpack(string, offset): value, offset of the next. */

@@ -59,7 +59,7 @@ struct lua__cursor {
 
 /*
  * How a select, a count or an iterator goes over an index: set by Lua before the call, read at once.
- * The key, if there is one, is in args[0]; a tuple to go on behind in args[1], a position in `after`.
+ * The key, if there is one, is in args[0]; a tuple, or the bytes of a position, to go on behind in args[1].
  */
 enum { LUA__AFTER_NONE, LUA__AFTER_TUPLE, LUA__AFTER_POSITION };
 struct lua__scan {
@@ -132,7 +132,6 @@ struct lua_runtime {
     struct mp_buffer args[2];  /* what native.encode made for the statement that follows */
     struct mp_buffer scratch;  /* where values are made; never what a statement reads */
     struct mp_buffer pairs;    /* what a callback gave, also while a value is being made */
-    struct mp_buffer after;    /* a position that Lua has given: bytes of a key */
     struct mp_buffer position; /* where the last select ended, when it was asked for */
     struct mp_buffer copy;     /* the tuple of a statement that was a transaction of its own */
     struct mp_buffer rows;     /* what the last select gave: for each its size as u32, its bytes */

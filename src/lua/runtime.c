@@ -200,7 +200,6 @@ void lua__buffers_create(struct lua_runtime *runtime)
     mp_buffer_create(&runtime->args[1]);
     mp_buffer_create(&runtime->scratch);
     mp_buffer_create(&runtime->pairs);
-    mp_buffer_create(&runtime->after);
     mp_buffer_create(&runtime->position);
     mp_buffer_create(&runtime->copy);
     mp_buffer_create(&runtime->rows);
@@ -214,7 +213,6 @@ void lua__buffers_free(struct lua_runtime *runtime)
     mp_buffer_destroy(&runtime->args[1]);
     mp_buffer_destroy(&runtime->scratch);
     mp_buffer_destroy(&runtime->pairs);
-    mp_buffer_destroy(&runtime->after);
     mp_buffer_destroy(&runtime->position);
     mp_buffer_destroy(&runtime->copy);
     mp_buffer_destroy(&runtime->rows);

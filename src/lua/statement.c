@@ -73,10 +73,10 @@ enum operation {
 struct statement {
     enum operation operation;
     uint32_t space_id, index_id;
-    const char *key;              /* of a get */
-    int lock;                     /* of a get or select: LUA__LOCK_NONE .. */
-    const struct lua__scan *scan; /* of a select or count */
-    double count;                 /* of rows that were selected or counted */
+    const char *key;       /* of a get */
+    int lock;              /* of a get or select: LUA__LOCK_NONE .. */
+    struct lua__scan scan; /* of a select or count */
+    double count;          /* of rows that were selected or counted */
     struct tuple_ref out;
 };
 
@@ -104,7 +104,7 @@ int lua__scan_open(struct lua_runtime *runtime, struct txn *txn, struct index *i
     if (scan->after == LUA__AFTER_TUPLE)
         code = space_position_of(txn, index, runtime->args[1].data, &after);
     else if (scan->after == LUA__AFTER_POSITION)
-        after = (struct space_position){runtime->after.data, runtime->after.size};
+        after = (struct space_position){runtime->args[1].data, runtime->args[1].size};
     if (code != 0)
         return code;
     return space_cursor_open_after(out, txn, index, (enum space_iterator)scan->iterator,
@@ -144,7 +144,7 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
 {
     struct space_cursor cursor;
     struct tuple_ref tuple;
-    const struct lua__scan *how = statement->scan;
+    const struct lua__scan *how = &statement->scan;
     struct space_position last = {NULL, 0};
     uint64_t passed = 0, taken = 0, offset = whole(how->offset), limit = whole(how->limit);
     bool rows = statement->operation == OP_SELECT;
@@ -403,7 +403,7 @@ static int api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t i
                                   .lock = how->lock,
                                   .space_id = space_id,
                                   .index_id = index_id,
-                                  .scan = how};
+                                  .scan = *how};
     int code = run(runtime, &statement, NULL);
     rows->data = runtime->rows.data;
     rows->size = (uint32_t)statement.count;
@@ -414,7 +414,7 @@ static int api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t in
                      const struct lua__scan *how, double *count)
 {
     struct statement statement = {
-        .operation = OP_COUNT, .space_id = space_id, .index_id = index_id, .scan = how};
+        .operation = OP_COUNT, .space_id = space_id, .index_id = index_id, .scan = *how};
     int code = run(runtime, &statement, NULL);
     *count = statement.count;
     return code;
@@ -562,14 +562,33 @@ static double api_monotonic(const struct lua_runtime *runtime)
 /* ------------------------------------------------------------------------- flat arrays */
 
 /*
- * A table of scalars becomes a tuple by calls that a trace can run through: put_array, then for
- * each element put_number, put_string or put_boolean, then put_end. As in native.encode, the
- * argument of the next statement changes only at the end.
+ * A table of scalars becomes a tuple by calls that a trace can run through: put_begin, put_array,
+ * then for each element put_number and so on, then put_end. As in native.encode, the argument of the
+ * next statement changes only at the end.
  */
-static void api_put_array(struct lua_runtime *runtime, uint32_t count)
+static void api_put_begin(struct lua_runtime *runtime)
 {
     mp_buffer_reset(&runtime->scratch, 65536);
+}
+
+static void api_put_array(struct lua_runtime *runtime, uint32_t count)
+{
     mp_put_array(&runtime->scratch, count);
+}
+
+static void api_put_nil(struct lua_runtime *runtime)
+{
+    mp_put_nil(&runtime->scratch);
+}
+
+static void api_put_integer(struct lua_runtime *runtime, int64_t number)
+{
+    mp_put_int(&runtime->scratch, number);
+}
+
+static void api_put_unsigned(struct lua_runtime *runtime, uint64_t number)
+{
+    mp_put_uint(&runtime->scratch, number);
 }
 
 static void api_put_number(struct lua_runtime *runtime, double number)
@@ -587,13 +606,13 @@ static void api_put_boolean(struct lua_runtime *runtime, int value)
     mp_put_bool(&runtime->scratch, value);
 }
 
-static int api_put_end(struct lua_runtime *runtime)
+static int api_put_end(struct lua_runtime *runtime, int slot)
 {
     struct mp_buffer whole = runtime->scratch;
     if (whole.failed)
         return diag_set(ERROR_MEMORY, "out of memory");
-    runtime->scratch = runtime->args[0];
-    runtime->args[0] = whole;
+    runtime->scratch = runtime->args[slot == 1];
+    runtime->args[slot == 1] = whole;
     return 0;
 }
 
@@ -628,11 +647,15 @@ struct lua__api {
     double (*schema_version)(const struct lua_runtime *);
     double (*now)(const struct lua_runtime *);
     double (*monotonic)(const struct lua_runtime *);
+    void (*put_begin)(struct lua_runtime *);
     void (*put_array)(struct lua_runtime *, uint32_t);
+    void (*put_nil)(struct lua_runtime *);
+    void (*put_integer)(struct lua_runtime *, int64_t);
+    void (*put_unsigned)(struct lua_runtime *, uint64_t);
     void (*put_number)(struct lua_runtime *, double);
     void (*put_string)(struct lua_runtime *, const char *, size_t);
     void (*put_boolean)(struct lua_runtime *, int);
-    int (*put_end)(struct lua_runtime *);
+    int (*put_end)(struct lua_runtime *, int);
 };
 
 const struct lua__api lua__api = {
@@ -661,7 +684,11 @@ const struct lua__api lua__api = {
     .schema_version = api_schema_version,
     .now = api_now,
     .monotonic = api_monotonic,
+    .put_begin = api_put_begin,
     .put_array = api_put_array,
+    .put_nil = api_put_nil,
+    .put_integer = api_put_integer,
+    .put_unsigned = api_put_unsigned,
     .put_number = api_put_number,
     .put_string = api_put_string,
     .put_boolean = api_put_boolean,
