@@ -7,6 +7,7 @@
  * open-addressing table, since a lookup by name happens for each call that comes over the wire.
  */
 #include "db/db_private.h"
+#include "db/format_private.h"
 #include "db/trigger_private.h"
 
 #include <stdio.h>
@@ -182,7 +183,7 @@ struct index *space_index_by_id(const struct space *space, uint32_t id)
 int64_t space_field(const struct space *space, const char *name, size_t size)
 {
     for (uint32_t i = 0; i < space->field_count; i++)
-        if (strlen(space->fields[i].name) == size && memcmp(space->fields[i].name, name, size) == 0)
+        if (space->fields[i].name_size == size && memcmp(space->fields[i].name, name, size) == 0)
             return i;
     return -1;
 }
@@ -214,7 +215,12 @@ void db__catalog_publish(struct db *db, struct catalog *catalog)
 struct system_space {
     uint32_t id;
     const char *name;
-    struct field_def fields[8];
+    struct {
+        const char *name;
+        enum key_type type;
+        const char *type_name;
+        bool nullable;
+    } fields[8];
     uint32_t part_count;
     bool unreadable; /* rows are not tuples: Redis values by their key */
 };
@@ -389,6 +395,23 @@ static int body_ensure(struct db *db, struct store *store, const char *engine_na
     return body_open(engine, &options, &store->body);
 }
 
+static bool system_fields(struct catalog *catalog, const struct system_space *from,
+                          struct space *space)
+{
+    space->fields = arena_alloc(&catalog->arena, space->field_count * sizeof *space->fields);
+    if (space->fields == NULL)
+        return false;
+    memset(space->fields, 0, space->field_count * sizeof *space->fields);
+    for (uint32_t i = 0; i < space->field_count; i++) {
+        struct field_def *field = &space->fields[i];
+        const char *type = from->fields[i].type_name;
+        field->name = from->fields[i].name;
+        field->kind = (enum field_type)field_type_parse(type, strlen(type));
+        field->nullable = from->fields[i].nullable;
+    }
+    return db__format_settle(&catalog->arena, space) == 0;
+}
+
 static int system_space_add(struct db *db, struct catalog *catalog, const struct system_space *from)
 {
     struct space *space = arena_alloc(&catalog->arena, sizeof *space);
@@ -401,7 +424,8 @@ static int system_space_add(struct db *db, struct catalog *catalog, const struct
     space->system = true;
     while (space->field_count < 8 && from->fields[space->field_count].name != NULL)
         space->field_count++;
-    space->fields = (struct field_def *)from->fields;
+    if (!system_fields(catalog, from, space))
+        return no_memory();
     space->head = &db__store_find(db, from->id, 0)->head;
     struct index *index = index_new(catalog, space, 0, "primary");
     if (index == NULL)
@@ -465,27 +489,14 @@ static bool map_bool(const char *map, const char *name, bool otherwise)
     return value != NULL && mp_typeof(*value) == MP_BOOL ? mp_decode_bool(&value) : otherwise;
 }
 
-static bool read_format(struct catalog *catalog, const char *data, struct space *space)
+const char *db__map_find(const char *map, const char *name)
 {
-    if (mp_typeof(*data) != MP_ARRAY)
-        return false;
-    space->field_count = mp_decode_array(&data);
-    space->fields = arena_alloc(&catalog->arena, space->field_count * sizeof *space->fields);
-    catalog->memory_out |= space->fields == NULL;
-    if (space->fields == NULL)
-        return false;
-    for (uint32_t i = 0; i < space->field_count; i++) {
-        struct field_def *field = &space->fields[i];
-        const char *name = map_find(data, "name"), *type = map_find(data, "type");
-        if (name == NULL || type == NULL || !read_string(catalog, &name, &field->name) ||
-            !read_string(catalog, &type, &field->type_name))
-            return false;
-        int parsed = key_type_parse(field->type_name, strlen(field->type_name));
-        field->type = parsed < 0 ? KEY_ANY : (enum key_type)parsed;
-        field->nullable = map_bool(data, "is_nullable", false);
-        mp_next(&data);
-    }
-    return true;
+    return map_find(map, name);
+}
+
+bool db__map_bool(const char *map, const char *name, bool otherwise)
+{
+    return map_bool(map, name, otherwise);
 }
 
 static int space_add(struct db *db, struct catalog *catalog, struct row *row,
@@ -496,18 +507,21 @@ static int space_add(struct db *db, struct catalog *catalog, struct row *row,
         return no_memory();
     memset(space, 0, sizeof *space);
     const char *data = version->bytes;
-    uint32_t field_count, incarnation = 0;
+    uint32_t incarnation = 0;
+    int rc;
     if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 7 ||
         !read_uint32(&data, &space->id) || !read_uint32(&data, &space->owner) ||
         !read_string(catalog, &data, &space->name) ||
-        !read_string(catalog, &data, &space->engine) || !read_uint32(&data, &field_count))
+        !read_string(catalog, &data, &space->engine) || !read_uint32(&data, &space->exact_count))
         return damaged(catalog, "_space", "not as expected");
     const char *found = map_find(data, "incarnation");
     if (found != NULL && !read_uint32(&found, &incarnation))
         return damaged(catalog, "_space", "incarnation");
     mp_next(&data);
-    if (!read_format(catalog, data, space))
+    if ((rc = db__format_read(&catalog->arena, data, space)) != 0) {
+        catalog->memory_out |= rc == ERROR_MEMORY;
         return damaged(catalog, "_space", "format");
+    }
     struct store *store = db__store_find(db, space->id, incarnation);
     if (store == NULL)
         return damaged(catalog, "_space", "a space without a store");

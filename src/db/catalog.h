@@ -7,7 +7,7 @@
  * replaced as a whole after each change.
  *
  *      _space (280)  id, owner, name, engine, field_count, flags {incarnation},
- *                    format [{name, type, is_nullable}]
+ *                    format: see format.h
  *      _index (288)  space id, index id, name, type 'tree' or 'hash',
  *                    options {unique, func, func_name, is_multikey, condition, covers, building},
  *                    parts [{field (from 0), type, is_nullable, path, sort_order, exclude_null}]
@@ -39,6 +39,7 @@
 #include "db/condition.h"
 #include "db/expression.h"
 #include "db/field_path.h"
+#include "db/format.h"
 #include "txn/txn.h"
 
 struct catalog;
@@ -65,10 +66,15 @@ enum {
 
 struct field_def {
     const char *name; /* zero-terminated, owned by the catalog */
-    enum key_type type;
-    const char *type_name; /* as declared; "map" and "array" and "any" are KEY_ANY with a check of
-                              their own */
+    uint32_t name_size;
+    enum field_type kind;
+    enum key_type type; /* what a part over it demands when it says nothing */
+    const char *type_name;
     bool nullable;
+    const char *value; /* the default, MessagePack, or NULL */
+    uint32_t value_size;
+    struct expression value_func; /* the default's, and what is always in it; text NULL: none */
+    struct expression generated;
 };
 
 struct index_part {
@@ -116,6 +122,11 @@ struct space {
     uint32_t trigger_events; /* that it has enabled triggers of: bits */
     uint32_t field_count; /* of format */
     struct field_def *fields;
+    const uint32_t *accepts;     /* for each field: see format.h */
+    uint32_t required_count;     /* up to the last field that is not nullable */
+    uint32_t exact_count;        /* of fields in each tuple; 0: any number */
+    uint32_t shaped_count;       /* up to the last field with a default or that is generated */
+    bool value_funcs, generated; /* whether any field has one */
     uint32_t index_count;
     struct index *indexes[INDEX_MAX]; /* [0] the primary, when index_count > 0; in order of id */
     struct index *building;           /* one more that writers maintain, or NULL */

@@ -21,33 +21,6 @@
 #include "codec/json.h"
 #include "codec/mp.h"
 
-static const char *mp_type_name(const char *value)
-{
-    switch (mp_typeof(*value)) {
-    case MP_NIL:
-        return "nil";
-    case MP_UINT:
-        return "unsigned";
-    case MP_INT:
-        return "integer";
-    case MP_STR:
-        return "string";
-    case MP_BIN:
-        return "varbinary";
-    case MP_ARRAY:
-        return "array";
-    case MP_MAP:
-        return "map";
-    case MP_BOOL:
-        return "boolean";
-    case MP_FLOAT:
-    case MP_DOUBLE:
-        return "double";
-    default:
-        return ext_kind_name(ext_kind(value));
-    }
-}
-
 static const char nil_value[1] = {(char)0xc0};
 
 /* Starts of the fields of a tuple that an index needs; nil for those behind its end. */
@@ -76,7 +49,7 @@ static int part_type_error(const struct index *index, uint32_t part, const char 
     const struct index_part *def = &index->parts[part];
     return diag_set(ERROR_SCHEMA, "%s %u of index \"%s\" of space \"%s\" must be %s%s, not %s",
                     what, part + 1, index->name, index->space->name, key_type_name(def->type),
-                    def->nullable ? " or nil" : "", mp_type_name(value));
+                    def->nullable ? " or nil" : "", value_type_name(value));
 }
 
 static int part_error(const struct index *index, uint32_t part, const char *value)
@@ -259,7 +232,7 @@ static int elements_each(const struct index *index, const char *const *fields, c
                                     "field %u of space \"%s\" must have an array for index \"%s\", "
                                     "not %s",
                                     first->field + 1, index->space->name, index->name,
-                                    mp_type_name(array));
+                                    value_type_name(array));
     int rc = 0;
     for (uint32_t count = mp_decode_array(&array); rc == 0 && count > 0; count--) {
         for (uint32_t i = 0; i < index->part_count; i++) {
@@ -536,78 +509,4 @@ void db__version_dropped(struct head *head, struct txn_worker *worker, struct ro
     if (space->building != NULL)
         entries_sweep(&arena, space->building, worker, row, dropped);
     arena_destroy(&arena);
-}
-
-static int field_type_error(const struct space *space, uint32_t field, const char *value)
-{
-    const struct field_def *def = &space->fields[field];
-    return diag_set(ERROR_SCHEMA, "field %u (%s) of space \"%s\" must be %s%s, not %s", field + 1,
-                    def->name, space->name, def->type_name, def->nullable ? " or nil" : "",
-                    mp_type_name(value));
-}
-
-/* What KEY_ANY leaves open: arrays, maps, scalars. */
-static bool field_fits(const struct field_def *def, const char *value)
-{
-    enum mp_type type = mp_typeof(*value);
-    if (type == MP_NIL)
-        return def->nullable || strcmp(def->type_name, "any") == 0;
-    switch (def->type) {
-    case KEY_UNSIGNED:
-        return type == MP_UINT;
-    case KEY_INTEGER:
-        return type == MP_UINT || type == MP_INT;
-    case KEY_NUMBER:
-        return type == MP_UINT || type == MP_INT || type == MP_FLOAT || type == MP_DOUBLE ||
-               ext_kind(value) == EXT_DECIMAL;
-    case KEY_DOUBLE:
-        return type == MP_FLOAT || type == MP_DOUBLE;
-    case KEY_STRING:
-        return type == MP_STR;
-    case KEY_BOOLEAN:
-        return type == MP_BOOL;
-    case KEY_BINARY:
-        return type == MP_BIN;
-    case KEY_DECIMAL:
-        return ext_kind(value) == EXT_DECIMAL;
-    case KEY_UUID:
-        return ext_kind(value) == EXT_UUID;
-    case KEY_DATETIME:
-        return ext_kind(value) == EXT_DATETIME;
-    case KEY_ANY:
-        break;
-    }
-    if (strcmp(def->type_name, "array") == 0)
-        return type == MP_ARRAY;
-    if (strcmp(def->type_name, "map") == 0)
-        return type == MP_MAP;
-    if (strcmp(def->type_name, "scalar") == 0)
-        return type != MP_ARRAY && type != MP_MAP && ext_kind(value) != EXT_INTERVAL &&
-               ext_kind(value) != EXT_UNKNOWN;
-    if (strcmp(def->type_name, "interval") == 0)
-        return ext_kind(value) == EXT_INTERVAL;
-    return true;
-}
-
-int db__tuple_check(const struct space *space, const char *tuple, size_t size)
-{
-    const char *data = tuple;
-    if (size == 0 || mp_typeof(*data) != MP_ARRAY)
-        return diag_set(ERROR_SCHEMA, "a tuple must be an array");
-    if (size > UINT32_MAX / 2)
-        return diag_set(ERROR_TOO_LARGE, "a tuple of %zu bytes is above the limit of 2 GiB", size);
-    uint32_t count = mp_decode_array(&data);
-    for (uint32_t i = 0; i < space->field_count; i++) {
-        const struct field_def *def = &space->fields[i];
-        if (i >= count) {
-            if (!def->nullable && strcmp(def->type_name, "any") != 0)
-                return diag_set(ERROR_SCHEMA, "field %u (%s) of space \"%s\" is missing", i + 1,
-                                def->name, space->name);
-            continue;
-        }
-        if (!field_fits(def, data))
-            return field_type_error(space, i, data);
-        mp_next(&data);
-    }
-    return 0;
 }

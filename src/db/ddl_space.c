@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Changes of the catalog: spaces. */
-#include "db/ddl_private.h"
+#include "db/format_private.h"
 
 #include <string.h>
 
@@ -23,124 +23,6 @@ enum {
     SPACE_FIELD_COUNT,
     SPACE_OPTIONS
 };
-
-static const char *const field_types[] = {"any",    "unsigned", "integer", "number",
-                                          "double", "string",   "boolean", "varbinary",
-                                          "scalar", "array",    "map"};
-
-static bool type_known(const char *type, uint32_t size)
-{
-    for (size_t i = 0; i < sizeof field_types / sizeof *field_types; i++)
-        if (strlen(field_types[i]) == size && memcmp(field_types[i], type, size) == 0)
-            return true;
-    return size == 3 && memcmp(type, "str", 3) == 0;
-}
-
-struct field_given {
-    const char *name, *type; /* not terminated */
-    uint32_t name_size, type_size;
-    bool nullable;
-};
-
-static int field_map_read(const char *data, struct field_given *field)
-{
-    struct ddl_option options[3] = {
-        {"name", MP_STR, NULL}, {"type", MP_STR, NULL}, {"is_nullable", MP_BOOL, NULL}};
-    int rc = ddl__options_read("a field of a format", data, options, 3);
-    if (rc != 0)
-        return rc;
-    if (options[0].value != NULL)
-        field->name = mp_decode_str(&options[0].value, &field->name_size);
-    if (options[1].value != NULL)
-        field->type = mp_decode_str(&options[1].value, &field->type_size);
-    field->nullable = ddl__option_bool(&options[2], false);
-    return 0;
-}
-
-/* {name = .., type = .., is_nullable = ..}, {'name', 'type'}, 'name', or {'name', type = ..} as a
- * map with number keys. */
-static int field_read(const char *data, struct field_given *field)
-{
-    *field = (struct field_given){.type = "any", .type_size = 3};
-    if (mp_typeof(*data) == MP_STR) {
-        field->name = mp_decode_str(&data, &field->name_size);
-    } else if (mp_typeof(*data) == MP_ARRAY) {
-        uint32_t count = mp_decode_array(&data);
-        if (count >= 1 && mp_typeof(*data) == MP_STR)
-            field->name = mp_decode_str(&data, &field->name_size);
-        if (count >= 2 && field->name != NULL && mp_typeof(*data) == MP_STR)
-            field->type = mp_decode_str(&data, &field->type_size);
-    } else {
-        int rc = field_map_read(data, field);
-        if (rc != 0)
-            return rc;
-    }
-    if (field->name == NULL)
-        return diag_set(
-            ERROR_INVALID,
-            "a field of a format is {name = .., type = .., is_nullable = ..} or {'name', 'type'}");
-    if (!type_known(field->type, field->type_size))
-        return diag_set(ERROR_INVALID,
-                        "field \"%.*s\" has unknown type \"%.*s\": known are any unsigned integer "
-                        "number double string boolean varbinary "
-                        "scalar array map",
-                        (int)field->name_size, field->name, (int)field->type_size, field->type);
-    if (field->type_size == 3 && memcmp(field->type, "str", 3) == 0) {
-        field->type = "string";
-        field->type_size = 6;
-    }
-    return ddl__name_check("field", field->name, field->name_size);
-}
-
-static int field_is_new(const char *format, uint32_t count, const struct field_given *field)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        struct field_given other;
-        int rc = field_read(format, &other);
-        if (rc != 0)
-            return rc;
-        if (other.name_size == field->name_size &&
-            memcmp(other.name, field->name, field->name_size) == 0)
-            return diag_set(ERROR_INVALID, "the format has two fields \"%.*s\"",
-                            (int)field->name_size, field->name);
-        mp_next(&format);
-    }
-    return 0;
-}
-
-/* Appends the format in its one form: maps with name, type, and is_nullable when true. */
-static int format_put(struct mp_buffer *tuple, const char *format)
-{
-    if (format == NULL) {
-        mp_put_array(tuple, 0);
-        return 0;
-    }
-    uint32_t count = mp_decode_array(&format);
-    if (count > SPACE_FIELDS_MAX)
-        return diag_set(ERROR_TOO_LARGE, "a format has at most %d fields, not %u", SPACE_FIELDS_MAX,
-                        count);
-    mp_put_array(tuple, count);
-    const char *first = format;
-    for (uint32_t i = 0; i < count; i++) {
-        struct field_given field;
-        int rc = field_read(format, &field);
-        if (rc == 0)
-            rc = field_is_new(first, i, &field);
-        if (rc != 0)
-            return rc;
-        mp_put_map(tuple, field.nullable ? 3 : 2);
-        mp_put_str(tuple, "name", 4);
-        mp_put_str(tuple, field.name, field.name_size);
-        mp_put_str(tuple, "type", 4);
-        mp_put_str(tuple, field.type, field.type_size);
-        if (field.nullable) {
-            mp_put_str(tuple, "is_nullable", 11);
-            mp_put_bool(tuple, true);
-        }
-        mp_next(&format);
-    }
-    return 0;
-}
 
 static void flags_put(struct mp_buffer *tuple, uint32_t incarnation)
 {
@@ -209,6 +91,11 @@ static int space_create(struct ddl *ddl, void *arg)
     if (catalog_space_by_id(ddl->before, (uint32_t)id) != NULL)
         return diag_set(ERROR_EXISTS, "a space with id %llu exists already",
                         (unsigned long long)id);
+    uint64_t exact = 0;
+    if (options[SPACE_FIELD_COUNT].value != NULL)
+        exact = mp_decode_uint(&options[SPACE_FIELD_COUNT].value);
+    if (exact > INT32_MAX)
+        return diag_set(ERROR_INVALID, "field_count is at most %d", INT32_MAX);
     args->id = (uint32_t)id;
     uint32_t incarnation = incarnation_next(ddl);
     struct mp_buffer *tuple = ddl__tuple(ddl, 7);
@@ -216,9 +103,9 @@ static int space_create(struct ddl *ddl, void *arg)
     mp_put_uint(tuple, ddl__owner(ddl));
     mp_put_str(tuple, args->name, args->name_size);
     mp_put_str(tuple, engine->name, strlen(engine->name));
-    mp_put_uint(tuple, 0);
+    mp_put_uint(tuple, exact);
     flags_put(tuple, incarnation);
-    if ((rc = format_put(tuple, options[SPACE_FORMAT].value)) != 0)
+    if ((rc = ddl__format_put(ddl, tuple, options[SPACE_FORMAT].value)) != 0)
         return rc;
     struct store *store;
     rc = ddl__store_make(ddl, args->id, incarnation, &store);
@@ -272,7 +159,7 @@ static int space_row_put(struct ddl *ddl, struct space *space, const char *forma
     const char *start = mp_array_at(row, 0), *end = mp_array_at(row, 5);
     mp_put_raw(tuple, start, (size_t)(end - start));
     flags_put(tuple, incarnation);
-    int rc = format_put(tuple, format != NULL ? format : mp_array_at(row, 6));
+    int rc = ddl__format_put(ddl, tuple, format != NULL ? format : mp_array_at(row, 6));
     return rc != 0 ? rc : ddl__put(ddl, SPACE_ID_SPACE);
 }
 

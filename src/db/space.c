@@ -16,6 +16,7 @@
  */
 #include "db/space.h"
 #include "db/db_private.h"
+#include "db/format_private.h"
 #include "db/trigger_private.h"
 
 #include <string.h>
@@ -84,43 +85,56 @@ static int tuple_write(struct txn *txn, struct space *space, const struct key_by
     return 0;
 }
 
-/* Checks the tuple and computes its primary key. */
-static int tuple_prepare(struct txn *txn, struct space *space, const char *tuple, size_t size,
-                         struct key_bytes *key)
+/* Makes the tuple what the format says, checks it and computes its primary key. `before`: the row
+ * that an update has started from, or NULL. */
+static int tuple_prepare(struct txn *txn, struct space *space, const char *before,
+                         struct tuple_ref *tuple, struct key_bytes *key)
 {
-    int rc = db__tuple_check(space, tuple, size);
-    return rc != 0 ? rc : db__key_of_tuple(txn_arena(txn), space->indexes[0], tuple, key);
+    int rc = 0;
+    if (space->shaped_count > 0)
+        rc = db__tuple_shape(txn_arena(txn), space, before, tuple);
+    if (rc == 0)
+        rc = db__tuple_check(space, tuple->data, tuple->size);
+    return rc != 0 ? rc : db__key_of_tuple(txn_arena(txn), space->indexes[0], tuple->data, key);
+}
+
+/* What a caller gives: a size that fits no tuple is refused by the check. */
+static struct tuple_ref given(const char *tuple, size_t size)
+{
+    return (struct tuple_ref){tuple, size > UINT32_MAX ? UINT32_MAX : (uint32_t)size};
 }
 
 int db__insert(struct txn *txn, struct space *space, const char *tuple, size_t size,
                struct tuple_ref *out)
 {
     struct key_bytes key;
+    struct tuple_ref row = given(tuple, size);
     const struct version *present;
     int rc = space_writable(space);
     if (rc == 0)
-        rc = tuple_prepare(txn, space, tuple, size, &key);
+        rc = tuple_prepare(txn, space, NULL, &row, &key);
     if (rc == 0)
         rc = txn_get_for_update(txn, space->head, key.data, key.size, &present);
     if (rc != 0)
         return rc;
     if (present != NULL)
         return db__duplicate(space->indexes[0]);
-    return tuple_write(txn, space, &key, tuple, (uint32_t)size, out);
+    return tuple_write(txn, space, &key, row.data, row.size, out);
 }
 
 static int replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
                    struct tuple_ref *out, struct tuple_ref *old)
 {
     struct key_bytes key;
-    int rc = tuple_prepare(txn, space, tuple, size, &key);
+    struct tuple_ref row = given(tuple, size);
+    int rc = tuple_prepare(txn, space, NULL, &row, &key);
     if (rc == 0 && old != NULL) {
         const struct version *present;
         rc = txn_get_for_update(txn, space->head, key.data, key.size, &present);
         if (rc == 0)
             tuple_set(old, present);
     }
-    return rc != 0 ? rc : tuple_write(txn, space, &key, tuple, (uint32_t)size, out);
+    return rc != 0 ? rc : tuple_write(txn, space, &key, row.data, row.size, out);
 }
 
 int db__replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
@@ -248,7 +262,8 @@ int db__row_change(struct txn *txn, struct space *space, const struct version *v
                    const struct tuple_ref *changed, struct tuple_ref *out)
 {
     struct key_bytes before, after;
-    int rc = tuple_prepare(txn, space, changed->data, changed->size, &after);
+    struct tuple_ref row = *changed;
+    int rc = tuple_prepare(txn, space, version->bytes, &row, &after);
     if (rc == 0)
         rc = db__key_of_tuple(txn_arena(txn), space->indexes[0], version->bytes, &before);
     if (rc != 0)
@@ -258,7 +273,7 @@ int db__row_change(struct txn *txn, struct space *space, const struct version *v
             ERROR_INVALID,
             "an update of space \"%s\" must not change the primary key: delete and insert instead",
             space->name);
-    return tuple_write(txn, space, &after, changed->data, changed->size, out);
+    return tuple_write(txn, space, &after, row.data, row.size, out);
 }
 
 /* Applies operations to a row and writes the result. */
@@ -289,18 +304,19 @@ int db__upsert(struct txn *txn, struct space *space, const char *tuple, size_t s
                const char *ops, int field_base)
 {
     struct key_bytes key;
+    struct tuple_ref row = given(tuple, size);
     const struct version *present;
     int rc = space_writable(space);
     if (rc == 0)
         rc = db__array_check(ops, "update operations");
     if (rc == 0)
-        rc = tuple_prepare(txn, space, tuple, size, &key);
+        rc = tuple_prepare(txn, space, NULL, &row, &key);
     if (rc == 0)
         rc = txn_get_for_update(txn, space->head, key.data, key.size, &present);
     if (rc != 0)
         return rc;
     if (present == NULL)
-        return tuple_write(txn, space, &key, tuple, (uint32_t)size, NULL);
+        return tuple_write(txn, space, &key, row.data, row.size, NULL);
     return tuple_change(txn, space, present, ops, field_base, NULL);
 }
 

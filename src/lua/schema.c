@@ -38,7 +38,7 @@ static void push_format(lua_State *L, const struct space *space)
         lua_createtable(L, 0, 3);
         set_string(L, "name", space->fields[i].name);
         set_string(L, "type", space->fields[i].type_name);
-        if (space->fields[i].nullable)
+        if (space->fields[i].nullable && space->fields[i].kind != FIELD_ANY)
             set_boolean(L, "is_nullable", true);
         lua_rawseti(L, -2, (int)i + 1);
     }

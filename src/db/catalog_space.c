@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Pictures of the catalog: what the rows of _space say of formats. Each field gets what checking a
+ * tuple needs: the types it takes as bits.
+ */
+#include "db/format_private.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "codec/mp.h"
+
+void db__expression_set(struct expression *expression, const char *text, const char *name)
+{
+    uint64_t digest = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    for (const char *at = text; *at != '\0'; at++)
+        digest = (digest ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
+    *expression = (struct expression){.text = text, .digest = digest, .name = name};
+}
+
+/* Copies the string at `value`; NULL in *out when there is none. */
+static int string_read(struct arena *arena, const char *value, const char **out)
+{
+    *out = NULL;
+    if (value == NULL)
+        return 0;
+    if (mp_typeof(*value) != MP_STR)
+        return ERROR_CORRUPT;
+    uint32_t size;
+    const char *text = mp_decode_str(&value, &size);
+    char *copy = arena_alloc(arena, (size_t)size + 1);
+    if (copy == NULL)
+        return ERROR_MEMORY;
+    memcpy(copy, text, size);
+    copy[size] = '\0';
+    *out = copy;
+    return 0;
+}
+
+/* `what` and the name of the field, for messages. */
+static const char *expression_name(struct arena *arena, const char *what, const char *field)
+{
+    size_t size = strlen(what) + strlen(field) + 4;
+    char *name = arena_alloc(arena, size);
+    if (name != NULL) {
+        memcpy(name, what, strlen(what));
+        name[strlen(what)] = ' ';
+        name[strlen(what) + 1] = '"';
+        strcpy(name + strlen(what) + 2, field);
+        strcpy(name + size - 2, "\"");
+    }
+    return name;
+}
+
+static int expression_read(struct arena *arena, const char *value, const char *what,
+                           const char *field, struct expression *out)
+{
+    const char *text;
+    int rc = string_read(arena, value, &text);
+    if (rc != 0 || text == NULL)
+        return rc;
+    const char *name = expression_name(arena, what, field);
+    if (name == NULL)
+        return ERROR_MEMORY;
+    db__expression_set(out, text, name);
+    return 0;
+}
+
+static int field_read(struct arena *arena, const char *map, struct field_def *field)
+{
+    const char *type;
+    int rc = string_read(arena, db__map_find(map, "name"), &field->name);
+    if (rc == 0)
+        rc = string_read(arena, db__map_find(map, "type"), &type);
+    if (rc != 0 || field->name == NULL || type == NULL)
+        return rc != 0 ? rc : ERROR_CORRUPT;
+    int kind = field_type_parse(type, strlen(type));
+    if (kind < 0)
+        return ERROR_CORRUPT;
+    field->kind = (enum field_type)kind;
+    field->nullable = db__map_bool(map, "is_nullable", kind == FIELD_ANY);
+    const char *value = db__map_find(map, "default"), *end = value;
+    if (value != NULL) {
+        mp_next(&end);
+        field->value_size = (uint32_t)(end - value);
+        if ((field->value = arena_copy(arena, value, field->value_size)) == NULL)
+            return ERROR_MEMORY;
+    }
+    rc = expression_read(arena, db__map_find(map, "default_func"), "default of field", field->name,
+                         &field->value_func);
+    return rc != 0 ? rc
+                   : expression_read(arena, db__map_find(map, "generated"), "generated field",
+                                     field->name, &field->generated);
+}
+
+int db__format_settle(struct arena *arena, struct space *space)
+{
+    uint32_t *accepts = arena_alloc(arena, (space->field_count + 1) * sizeof *accepts);
+    if (accepts == NULL)
+        return ERROR_MEMORY;
+    for (uint32_t i = 0; i < space->field_count; i++) {
+        struct field_def *field = &space->fields[i];
+        field->name_size = (uint32_t)strlen(field->name);
+        field->type = field_type_key(field->kind);
+        field->type_name = field_type_name(field->kind);
+        accepts[i] = field_type_bits(field->kind, field->nullable);
+        if (!field->nullable)
+            space->required_count = i + 1;
+        space->value_funcs |= field->value_func.text != NULL;
+        space->generated |= field->generated.text != NULL;
+        if (field->value != NULL || field->value_func.text != NULL || field->generated.text != NULL)
+            space->shaped_count = i + 1;
+    }
+    space->accepts = accepts;
+    return 0;
+}
+
+int db__format_read(struct arena *arena, const char *format, struct space *space)
+{
+    if (mp_typeof(*format) != MP_ARRAY)
+        return ERROR_CORRUPT;
+    space->field_count = mp_decode_array(&format);
+    size_t size = (space->field_count + 1) * sizeof *space->fields;
+    if ((space->fields = arena_alloc(arena, size)) == NULL)
+        return ERROR_MEMORY;
+    memset(space->fields, 0, size);
+    for (uint32_t i = 0; i < space->field_count; i++, mp_next(&format)) {
+        int rc = field_read(arena, format, &space->fields[i]);
+        if (rc != 0)
+            return rc;
+    }
+    return db__format_settle(arena, space);
+}
