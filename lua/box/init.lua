@@ -10,6 +10,7 @@ local schema = require('box.schema')
 local transaction = require('box.transaction')
 local sandbox = require('box.sandbox')
 local procedure = require('box.procedure')
+local user = require('box.user')
 local script = require('box.script')
 local trigger = require('box.trigger')
 local migration = require('box.migration')
@@ -95,6 +96,7 @@ local fields = {
     rollback_to_savepoint = transaction.rollback_to_savepoint,
     savepoint = transaction.savepoint,
     schema = schema.schema,
+    session = core.object(user.session),
     space = space.space,
     stat = box_stat,
     tuple = core.object({ new = tuple.new, is = tuple.is }),
@@ -114,7 +116,7 @@ local box = core.object(fields, {
 globals.box = box
 local scripts = script.new(globals)
 trigger.set_globals(globals)
-local eval_environment = _G
+local environment_of = function() return _G end
 function sandbox.find_module(name)
     return stored_module.require(name, globals)
 end
@@ -127,7 +129,17 @@ if native.trusted then
             or ("\n\tno module '%s' in the database"):format(name)
     end)
 else
-    eval_environment = sandbox.shared_environment(globals)
+    -- What the text of one user leaves behind is not what that of another meets.
+    local environments, number, NUMBER_MAX = {}, 0, 256
+    environment_of = function(id)
+        if not environments[id] then
+            if number == NUMBER_MAX then
+                environments, number = {}, 0
+            end
+            environments[id], number = sandbox.shared_environment(globals), number + 1
+        end
+        return environments[id]
+    end
     sandbox.protect_strings()
 end
 
@@ -152,7 +164,7 @@ package.loaded['box.hooks'] = {
     serializers = core.serializers,
     raise = core.raise,
     compile_procedure = function(name, body) return procedure.compile(name, body, globals) end,
-    compile_eval = function(text) return procedure.compile_eval(text, eval_environment) end,
+    compile_eval = function(text) return procedure.compile_eval(text, environment_of(native.euid())) end,
     reseed = function() randomseed(native.seed()) end,
     transaction_ended = transaction.ended,
     transaction_begun = trigger.begun,

@@ -7,6 +7,7 @@ local definition = require('box.definition')
 local space = require('box.space')
 local transaction = require('box.transaction')
 local trigger = require('box.trigger')
+local user = require('box.user')
 
 local native, api, runtime = core.native, core.api, core.runtime
 
@@ -47,7 +48,7 @@ end
 
 local func_functions = {}
 
---- box.schema.func.create(name, {body, if_not_exists, replace, isolation, readonly, transaction})
+--- box.schema.func.create(name, {body, if_not_exists, replace, isolation, readonly, transaction, setuid})
 function func_functions.create(name, options)
     check_name(name, 'procedure')
     check_options(options)
@@ -77,16 +78,25 @@ end
 
 local many = math.huge
 
+local function run(description, fn, ...)
+    if not description.transaction or transaction.is_in_txn() then
+        return fn(...)
+    end
+    local flags = description.readonly and 1 or 0
+    return transaction.run(description.level, flags, 0, many, fn, ...)
+end
+
+--- What runs for its owner gets copies of the arguments: nothing of the caller's is called by it.
 local function call(self, arguments)
     local description = self.description
     local fn = native.procedure(description.name)
     arguments = arguments or {}
     local count = table.maxn(arguments)
-    if not description.transaction or transaction.is_in_txn() then
-        return fn(unpack(arguments, 1, count))
+    if description.setuid and description.owner ~= native.euid() then
+        return native.run_as(description.owner, run, description, fn,
+            native.copies(unpack(arguments, 1, count)))
     end
-    local flags = description.readonly and 1 or 0
-    return transaction.run(description.level, flags, 0, many, fn, unpack(arguments, 1, count))
+    return run(description, fn, unpack(arguments, 1, count))
 end
 
 local functions, functions_version = {}, -1
@@ -123,6 +133,8 @@ local fields = {
     space = core.object(space_functions),
     func = core.object(func_functions),
     trigger = core.object(trigger.functions),
+    role = user.role,
+    user = user.user,
 }
 
 return {

@@ -70,7 +70,8 @@ local commit_functions, rollback_functions
 
 local function call_each(functions, from)
     for position = from, #functions do
-        local ok, err = pcall(functions[position])
+        local given = functions[position]
+        local ok, err = pcall(native.run_as, given.user, given.fn)
         if not ok then
             native.log(1, 'a function that runs at the end of a transaction: ' .. tostring(err))
         end
@@ -124,7 +125,7 @@ local function add_function(functions, fn, name)
     end
     functions = functions or {}
     native.handlers(true)
-    functions[#functions + 1] = fn
+    functions[#functions + 1] = { fn = fn, user = native.euid() }
     return functions
 end
 

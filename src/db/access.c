@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "codec/base64.h"
 #include "codec/mp.h"
+#include "db/ddl_private.h"
 
 /* -------------------------------------------------------------------------------------- words */
 
@@ -360,16 +361,24 @@ void access__delete(struct access *access)
     free(access);
 }
 
-const struct access *access_of(struct db_worker *worker)
+/* The picture of the catalog as the worker sees it, to be released. */
+static struct catalog *catalog_take(struct db_worker *worker)
 {
     struct db *db = worker->db;
-    struct access *made = NULL;
-    if (worker->access != NULL && worker->access->version == load_acquire(&db->schema_version))
-        return worker->access;
+    struct catalog *catalog;
     pthread_mutex_lock(&db->catalog_mutex);
-    struct catalog *catalog = db->catalog;
+    catalog = worker->ddl == NULL ? db->catalog : (struct catalog *)ddl__catalog(worker->ddl);
     atomic_fetch_add(&catalog->references, 1);
     pthread_mutex_unlock(&db->catalog_mutex);
+    return catalog;
+}
+
+const struct access *access_of(struct db_worker *worker)
+{
+    struct access *made = NULL;
+    if (worker->access != NULL && worker->access->version == db_schema_version(worker))
+        return worker->access;
+    struct catalog *catalog = catalog_take(worker);
     int rc = access__make(catalog, &made);
     db__catalog_release(catalog);
     if (rc != 0)

@@ -227,13 +227,23 @@ static int begin(struct ddl *ddl, const struct access **out)
     return *out == NULL ? diag_code() : 0;
 }
 
+/* Names stand in lines of text (CLIENT LIST, the log). */
+static int name_check(const struct user_args *args)
+{
+    const char *what = args->role ? "role" : "user";
+    for (size_t i = 0; i < args->size; i++)
+        if ((unsigned char)args->name[i] <= ' ' || args->name[i] == 127)
+            return diag_set(ERROR_INVALID, "the name of a %s has no spaces in it", what);
+    return ddl__name_check(what, args->name, args->size);
+}
+
 static int user_create(struct ddl *ddl, void *arg)
 {
     struct user_args *args = arg;
     const struct access *access;
     int rc = begin(ddl, &access);
     if (rc == 0)
-        rc = ddl__name_check(args->role ? "role" : "user", args->name, args->size);
+        rc = name_check(args);
     if (rc != 0)
         return rc;
     const struct access_user *present = access_user(access, args->name, args->size);

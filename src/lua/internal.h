@@ -89,6 +89,12 @@ enum { LUA__LOCK_NONE, LUA__LOCK_SHARED, LUA__LOCK_EXCLUSIVE };
 
 enum { LUA__SPACE_SLOTS = 64, LUA__TRACE_SIZE = 8192 };
 
+/* A space found before, and what the effective user may do with it as far as that was asked. */
+struct lua__space_slot {
+    struct space *space;
+    unsigned rights;
+};
+
 struct lua_runtime {
     struct lua_State *L;
     struct db_worker *worker;
@@ -143,9 +149,9 @@ struct lua_runtime {
 
     /* Of statements that may run triggers (trigger.c). */
     struct db_triggers triggers;
-    lua_State *calling;     /* where they are called, while a statement runs that may; else NULL */
+    lua_State *calling;      /* where they are called, while a statement runs that may; else NULL */
     struct mp_buffer *given; /* the arguments of the statement that runs: args, unless it may */
-    unsigned trigger_depth; /* triggers that run within each other */
+    unsigned trigger_depth;  /* triggers that run within each other */
     uint64_t trigger_runs;
     struct lua__row trigger_rows[2]; /* old and new, for lua/box/trigger.lua */
     struct lua__scan scan;
@@ -155,7 +161,9 @@ struct lua_runtime {
 
     const struct catalog *catalog; /* of which `spaces` is a cache */
     uint64_t catalog_version;
-    struct space *spaces[LUA__SPACE_SLOTS];
+    struct lua__space_slot spaces[LUA__SPACE_SLOTS];
+
+    uint32_t user_id; /* whose request it is; the effective user is the worker's (db/access.h) */
 
     bool seeded;            /* math.randomseed has been called in this request */
     const char *stack_base; /* of the C stack, where the running call began */
@@ -296,9 +304,11 @@ void lua__walks_end(struct lua_runtime *runtime);
 void lua__walks_free(struct lua_runtime *runtime);
 
 /* statement.c */
-/* The index with these numbers, as this transaction has it. */
+/* The space, or the index with these numbers, as this transaction has it, if the effective user has
+ * these privileges (db/access.h) on the space; NULL with the code in the diagnostics. */
+struct space *lua__find_space(struct lua_runtime *runtime, uint32_t id, unsigned privileges);
 int lua__index(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-               struct index **out);
+               unsigned privileges, struct index **out);
 /* Opens a cursor as `scan` says. */
 int lua__scan_open(struct lua_runtime *runtime, struct txn *txn, struct index *index,
                    const struct lua__scan *scan, struct space_cursor *out);
@@ -306,6 +316,21 @@ int lua__scan_open(struct lua_runtime *runtime, struct txn *txn, struct index *i
 int lua__rows_put(struct lua_runtime *runtime, const struct tuple_ref *tuple);
 struct lua__api;
 extern const struct lua__api lua__api;
+
+/* access.c: for whom code runs, and what it may do. A request begins as its own user. */
+void lua__user_begin(struct lua_runtime *runtime, const struct lua_request *request);
+/* Changes the effective user; whoever calls it puts the former one (access_user_get) back. */
+void lua__user_switch(struct lua_runtime *runtime, uint32_t user_id);
+/* Whether the effective user has these privileges (db/access.h) on the slot's space, which are then
+ * among its rights; false with ERROR_ACCESS or ERROR_MEMORY in the diagnostics. */
+bool lua__space_permits(struct lua_runtime *runtime, struct lua__space_slot *slot, unsigned wanted);
+/* The same for a procedure, for text, and for the universe: 0 or a code. */
+int lua__may_execute(struct lua_runtime *runtime, const struct func *func);
+int lua__may_eval(struct lua_runtime *runtime);
+int lua__may_administer(struct lua_runtime *runtime, unsigned privilege);
+/* Whether code may use a binding ("socket", "fio" ..): trusted code may; false with the diagnostics
+ * set. */
+bool lua__granted(struct lua_runtime *runtime, const char *what);
 
 /* What a write answers that may run triggers and was not made through native.write: nothing has
  * happened yet. No error code. */
@@ -334,6 +359,7 @@ void lua__open_pattern(struct lua_runtime *runtime);
 void lua__open_transaction(struct lua_runtime *runtime);
 void lua__open_statistics(struct lua_runtime *runtime);
 void lua__open_module(struct lua_runtime *runtime);
+void lua__open_access(struct lua_runtime *runtime);
 
 /* schema.c: pushes the compiled function of a procedure; raises. */
 void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct func *func);

@@ -15,6 +15,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/mutation.h"
+#include "db/access.h"
 #include "lua/internal.h"
 #include "lua/reply.h"
 #include "lua/sha1.h"
@@ -184,6 +185,23 @@ static int run_alone(struct lua_runtime *runtime, const struct redis_command *co
     }
 }
 
+/* The rights on the space that Redis's keys live in. */
+static int may_run(struct lua_runtime *runtime, const struct redis_command *command)
+{
+    unsigned wanted = (command->flags & REDIS_WRITE) != 0      ? ACCESS_WRITE
+                      : (command->flags & REDIS_READONLY) != 0 ? ACCESS_READ
+                                                               : 0;
+    if (lua__find_space(runtime, SPACE_ID_REDIS, wanted) != NULL)
+        return 0;
+    if (diag_code() != ERROR_ACCESS)
+        return diag_code();
+    const struct access *access = access_of(runtime->worker);
+    return diag_set(ERROR_ACCESS, "User %s has no permissions to run the '%s' command",
+                    access == NULL ? ""
+                                   : access_user_name(access, access_user_get(runtime->worker)),
+                    command->name);
+}
+
 /* Returns a code whose message is in the diagnostics; the reply is in runtime->reply. */
 static int run_command(struct lua_runtime *runtime, const struct redis_slice *argv, unsigned argc)
 {
@@ -194,6 +212,8 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
     if (code != 0)
         return code;
     bool writes = (command->flags & REDIS_WRITE) != 0;
+    if ((code = may_run(runtime, command)) != 0)
+        return code;
     if (writes &&
         (runtime->request->readonly || (runtime->txn != NULL && txn_readonly(runtime->txn))))
         return diag_set(ERROR_LUA, "Write commands are not allowed from read-only scripts.");

@@ -150,8 +150,10 @@ int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint
                               const struct lua_redis_eval *eval, struct redis_sink *sink)
 {
     struct lua_redis_eval inside = *eval;
-    inside.request = (struct lua_request){
-        .readonly = eval->request.readonly, .session_id = eval->request.session_id, .txn = txn};
+    inside.request = (struct lua_request){.readonly = eval->request.readonly,
+                                          .session_id = eval->request.session_id,
+                                          .user_id = eval->request.user_id,
+                                          .txn = txn};
     lua__request_begin(runtime, &inside.request);
     runtime->now_ms = now_ms;
     runtime->undoes = false;

@@ -238,6 +238,7 @@ void lua__request_none(struct lua_runtime *runtime)
 void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request)
 {
     runtime->request = request;
+    lua__user_begin(runtime, request);
     runtime->owner = request->owner;
     runtime->seen_ts = 0;
     runtime->trace[0] = 0;

@@ -147,6 +147,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_statistics(runtime);
     lua__open_trigger(runtime);
     lua__open_module(runtime);
+    lua__open_access(runtime);
     lua_setfield(L, -2, "box.native");
     lua_pop(L, 2);
 }
@@ -351,6 +352,15 @@ static int deliver(struct lua_runtime *runtime, struct mp_buffer *result)
     return result->failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
 }
 
+/* Whether its caller may call it; and from here on it runs for whom it is to run. */
+static int enter_procedure(struct lua_runtime *runtime, const struct func *func)
+{
+    int code = lua__may_execute(runtime, func);
+    if (code == 0 && func->setuid)
+        lua__user_switch(runtime, func->owner);
+    return code;
+}
+
 int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *request,
                      const char *name, size_t name_size, const char *args, struct mp_buffer *result,
                      uint64_t *reply_ts)
@@ -362,6 +372,8 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
     int code;
     if (func == NULL) {
         code = diag_set(ERROR_NOT_FOUND, "there is no procedure %.*s", (int)name_size, name);
+    } else if ((code = enter_procedure(runtime, func)) != 0) {
+        runtime->unplaced = false;
     } else if (!func->transaction || request->txn != NULL) {
         code = lua__protect(runtime, call_procedure, &call);
         if (code == 0 && lua__expired(runtime))
@@ -394,7 +406,9 @@ int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *requ
 {
     struct call call = {.name = text, .name_size = size, .args = args};
     lua__request_begin(runtime, request);
-    int code = lua__protect(runtime, eval_text, &call);
+    int code = lua__may_eval(runtime);
+    if (code == 0)
+        code = lua__protect(runtime, eval_text, &call);
     if (code == 0 && lua__expired(runtime))
         code = ERROR_TIMEOUT; /* the error was caught on the way out */
     code = lua__request_end(runtime, code, reply_ts);

@@ -114,6 +114,8 @@ struct lua_request {
     struct lock_owner *owner;    /* from an earlier try of this request, or NULL */
     struct lock_owner **waiting; /* set with ERROR_WAIT when txn is NULL; not NULL if may_wait */
     uint64_t session_id;         /* who it is for, for those who look; 0: nobody */
+    uint32_t user_id; /* for whom it runs (db/access.h); 0 is the guest. A trusted runtime works for
+                         the admin. */
 };
 
 /*

@@ -132,6 +132,8 @@ static int native_function(lua_State *L)
     lua_setfield(L, -2, "body");
     set_boolean(L, "readonly", func->readonly);
     set_boolean(L, "transaction", func->transaction);
+    set_boolean(L, "setuid", func->setuid);
+    set_number(L, "owner", func->owner);
     set_number(L, "level", func->level_given ? (double)func->level : -1);
     return 1;
 }
@@ -199,6 +201,9 @@ static int native_procedure(lua_State *L)
     const struct func *func = catalog_func(db_catalog(runtime->worker), name, size);
     if (func == NULL)
         return lua__raise(L, runtime, diag_set(ERROR_NOT_FOUND, "there is no procedure %s", name));
+    int code = lua__may_execute(runtime, func);
+    if (code != 0)
+        return lua__raise(L, runtime, code);
     lua__push_procedure(L, runtime, func);
     return 1;
 }
@@ -298,7 +303,8 @@ static int native_index_create(lua_State *L)
     uint32_t id = 0, space_id = check_id(L, 1);
     const char *name = luaL_checklstring(L, 2, &size);
     const char *options = options_at(L, runtime, 3);
-    lua__ddl_result(L, runtime, ddl_index_create(runtime->worker, space_id, name, size, options, &id));
+    lua__ddl_result(L, runtime,
+                    ddl_index_create(runtime->worker, space_id, name, size, options, &id));
     lua_pushnumber(L, id);
     return 1;
 }
@@ -306,7 +312,8 @@ static int native_index_create(lua_State *L)
 static int native_index_drop(lua_State *L)
 {
     struct lua_runtime *runtime = lua__check_ddl(L);
-    return lua__ddl_result(L, runtime, ddl_index_drop(runtime->worker, check_id(L, 1), check_id(L, 2)));
+    return lua__ddl_result(L, runtime,
+                           ddl_index_drop(runtime->worker, check_id(L, 1), check_id(L, 2)));
 }
 
 static int native_func_create(lua_State *L)

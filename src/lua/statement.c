@@ -16,12 +16,13 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "db/access.h"
 #include "db/space.h"
 #include "lua/internal.h"
 
 /* ------------------------------------------------------------------------- spaces and indexes */
 
-static struct space *find_space(struct lua_runtime *runtime, uint32_t id)
+struct space *lua__find_space(struct lua_runtime *runtime, uint32_t id, unsigned privileges)
 {
     const struct catalog *catalog = db_catalog(runtime->worker);
     if (catalog != runtime->catalog || catalog_version(catalog) != runtime->catalog_version) {
@@ -29,24 +30,26 @@ static struct space *find_space(struct lua_runtime *runtime, uint32_t id)
         runtime->catalog = catalog;
         runtime->catalog_version = catalog_version(catalog);
     }
-    struct space **slot = &runtime->spaces[id % LUA__SPACE_SLOTS];
-    if (*slot == NULL || (*slot)->id != id) {
+    struct lua__space_slot *slot = &runtime->spaces[id % LUA__SPACE_SLOTS];
+    if (slot->space == NULL || slot->space->id != id) {
         struct space *space = catalog_space_by_id(catalog, id);
         if (space == NULL) {
             diag_set(ERROR_NOT_FOUND, "there is no space with id %u", id);
             return NULL;
         }
-        *slot = space;
+        *slot = (struct lua__space_slot){space, 0};
     }
-    return *slot;
+    if ((slot->rights & privileges) != privileges && !lua__space_permits(runtime, slot, privileges))
+        return NULL;
+    return slot->space;
 }
 
 int lua__index(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-               struct index **out)
+               unsigned privileges, struct index **out)
 {
-    struct space *space = find_space(runtime, space_id);
+    struct space *space = lua__find_space(runtime, space_id, privileges);
     if (space == NULL)
-        return ERROR_NOT_FOUND;
+        return diag_code();
     *out = index_id == 0 && space->index_count > 0 ? space->indexes[0]
                                                    : space_index_by_id(space, index_id);
     if (*out != NULL)
@@ -79,6 +82,19 @@ struct statement {
     double count;          /* of rows that were selected or counted */
     struct tuple_ref out;
 };
+
+static bool reads(const struct statement *statement)
+{
+    return statement->operation >= OP_GET;
+}
+
+/* Who locks exclusively keeps others from writing: that is for those who may write. */
+static unsigned privileges_of(const struct statement *statement)
+{
+    if (!reads(statement))
+        return ACCESS_WRITE;
+    return statement->lock == LUA__LOCK_EXCLUSIVE ? ACCESS_READ | ACCESS_WRITE : ACCESS_READ;
+}
 
 static enum txn_lock lock_mode(int lock)
 {
@@ -186,8 +202,8 @@ static int execute_view(struct lua_runtime *runtime, struct txn *txn, struct sta
     bool changes = operation == OP_UPDATE || operation == OP_UPSERT;
     if (runtime->calling == NULL)
         return LUA__CALLS_OUT;
-    return space_instead(txn, find_space(runtime, statement->space_id), operations[operation],
-                         keyed ? NULL : &tuple, keyed ? args[0].data : NULL,
+    return space_instead(txn, lua__find_space(runtime, statement->space_id, ACCESS_WRITE),
+                         operations[operation], keyed ? NULL : &tuple, keyed ? args[0].data : NULL,
                          changes ? args[1].data : NULL, &statement->out);
 }
 
@@ -195,7 +211,7 @@ static bool is_view(struct lua_runtime *runtime, const struct statement *stateme
 {
     if (statement->operation > OP_UPSERT)
         return false;
-    const struct space *space = find_space(runtime, statement->space_id);
+    const struct space *space = lua__find_space(runtime, statement->space_id, ACCESS_WRITE);
     return space != NULL && space->index_count == 0 && space_has_instead(space);
 }
 
@@ -203,11 +219,14 @@ static int execute(struct lua_runtime *runtime, struct txn *txn, struct statemen
 {
     struct index *index;
     const struct mp_buffer *args = runtime->given;
-    int code = lua__index(runtime, statement->space_id, statement->index_id, &index);
+    int code = lua__index(runtime, statement->space_id, statement->index_id,
+                          privileges_of(statement), &index);
     statement->out.data = NULL;
     statement->out.size = 0;
     if (code != 0)
-        return is_view(runtime, statement) ? execute_view(runtime, txn, statement) : code;
+        return code != ERROR_ACCESS && is_view(runtime, statement)
+                   ? execute_view(runtime, txn, statement)
+                   : code;
     if (index->space->calls_out && statement->operation <= OP_UPSERT && runtime->calling == NULL)
         return LUA__CALLS_OUT;
     switch (statement->operation) {
@@ -247,11 +266,6 @@ static int keep(struct lua_runtime *runtime, struct statement *statement)
     mp_put_raw(&runtime->copy, statement->out.data, statement->out.size);
     statement->out.data = runtime->copy.data;
     return runtime->copy.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
-}
-
-static bool reads(const struct statement *statement)
-{
-    return statement->operation >= OP_GET;
 }
 
 static int run_once(struct lua_runtime *runtime, struct txn_options *options,
@@ -422,7 +436,7 @@ static int api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t in
 
 static double api_len(struct lua_runtime *runtime, uint32_t space_id)
 {
-    struct space *space = find_space(runtime, space_id);
+    struct space *space = lua__find_space(runtime, space_id, ACCESS_READ);
     return space == NULL ? -1 : (double)space_len(space);
 }
 
@@ -444,7 +458,7 @@ static int api_cursor_open(struct lua_runtime *runtime, uint32_t space_id, uint3
     if (code != 0)
         return code;
     txn_statement(runtime->txn);
-    code = lua__index(runtime, space_id, index_id, &index);
+    code = lua__index(runtime, space_id, index_id, ACCESS_READ, &index);
     if (code != 0)
         return code;
     struct space_cursor *cursor = arena_alloc(txn_arena(runtime->txn), sizeof *cursor);

@@ -20,6 +20,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "db/access.h"
 #include "lua/internal.h"
 
 enum {
@@ -214,7 +215,7 @@ static int first_batch(struct lua_runtime *runtime, struct lua__walk *walk, stru
 {
     struct index *index;
     struct space_cursor cursor;
-    int code = lua__index(runtime, walk->space_id, walk->index_id, &index);
+    int code = lua__index(runtime, walk->space_id, walk->index_id, ACCESS_READ, &index);
     if (code == 0)
         code = lua__scan_open(runtime, walk->txn, index, &walk->scan, &cursor);
     if (code == 0)
@@ -253,7 +254,7 @@ static int next_batch(struct lua_runtime *runtime, struct lua__walk *walk, struc
     struct index *index;
     struct space_cursor cursor;
     struct space_position after = {walk->after.data, walk->after.size};
-    int code = lua__index(runtime, walk->space_id, walk->index_id, &index);
+    int code = lua__index(runtime, walk->space_id, walk->index_id, ACCESS_READ, &index);
     if (code == 0)
         code = same_index(walk, index, db_catalog(runtime->worker));
     if (code == 0)

@@ -76,6 +76,8 @@ int service_new(const struct service_options *options, struct service **out)
     if (!rc)
         rc = redis_scans_new(&service->scans);
     if (!rc)
+        rc = session__auth_new(&service->auth);
+    if (!rc)
         rc = lua_watchdog_new(&service->watchdog);
     if (rc) {
         service_delete(service);
@@ -92,6 +94,7 @@ void service_delete(struct service *service)
         ASSERT(!service->workers[n]);
     if (service->watchdog)
         lua_watchdog_delete(service->watchdog);
+    session__auth_delete(service->auth);
     redis_scans_delete(service->scans);
     for (unsigned n = 0; n < service->script_count; n++)
         free(service->scripts[n].source);

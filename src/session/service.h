@@ -64,7 +64,9 @@ struct service_backup {
 struct service_options {
     struct db *db;
     struct clock *clock;
-    const char *password; /* NULL or "": none is asked for */
+    const char *password;  /* NULL or "": none is asked for */
+    const char *admin_key; /* the password of whoever can read the database's folder, for the user
+                              admin; NULL: there is none */
     struct service_limits limits;
     unsigned worker_max;
     const char *version;                 /* Perigee's own, for INFO and HELLO */

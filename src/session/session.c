@@ -78,7 +78,7 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     session->worker = worker;
     session->service = service;
     session->protocol = RESP2;
-    session->authenticated = service->password_size == 0;
+    session__logout(session);
     session->sink = (struct session_sink){{&session__sink_vtab}, session};
     struct resp_limits limits = resp_limits_of(service);
     resp_parser_create(&session->resp, &limits, session->authenticated);
@@ -114,6 +114,7 @@ const char *session_refusal(int code)
 /* Gives up what waits, and rolls back what is open. */
 static void transactions_end(struct session *session)
 {
+    session__login_end(session, NULL);
     session__forget_kept(session);
     session__stream_destroy(&session->stream);
     session__pending_end(session);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "db/access.h"
 #include "redis/redis_value.h"
 
 void session__about_name_set(struct session *session, char **field, const char *text, size_t size)
@@ -68,13 +69,17 @@ static const char *transaction_state(const struct session_about *about)
 }
 
 /* Appends the line of CLIENT LIST. Under the service's mutex. */
-static void about_put(const struct session *session, uint64_t now_ms, struct mp_buffer *out)
+static void about_put(const struct access *access, const struct session *session, uint64_t now_ms,
+                      struct mp_buffer *out)
 {
     const struct session_about *about = &session->about;
     const struct session_command *command = load_relaxed(&about->command);
     uint64_t active = load_relaxed(&about->active_ms);
     int queued = load_relaxed(&about->queued);
     char numbers[512], flags[5];
+    uint32_t user_id = load_relaxed(&about->user_id);
+    const char *user =
+        user_id == ACCESS_GUEST || !access ? "default" : access_user_name(access, user_id);
     flags_put(about, flags);
     int size =
         snprintf(numbers, sizeof numbers, "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=", about->id,
@@ -86,11 +91,11 @@ static void about_put(const struct session *session, uint64_t now_ms, struct mp_
                     " flags=%s db=0 sub=%u psub=%u ssub=0 multi=%d watch=%" PRIu64
                     " qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 "
                     "tot-mem=0 events=r cmd=%s "
-                    "user=default redir=-1 resp=%d lib-name=",
+                    "user=%.100s redir=-1 resp=%d lib-name=",
                     now_ms > about->created_ms ? (now_ms - about->created_ms) / 1000 : 0,
                     now_ms > active ? (now_ms - active) / 1000 : 0, flags,
                     load_relaxed(&about->channels), load_relaxed(&about->patterns), queued,
-                    load_relaxed(&about->watched), command ? command->name : "NULL",
+                    load_relaxed(&about->watched), command ? command->name : "NULL", user,
                     load_relaxed(&about->resp));
     mp_put_raw(out, numbers, (size_t)size);
     mp_put_raw(out, text_or_empty(about->library_name), strlen(text_or_empty(about->library_name)));
@@ -113,9 +118,10 @@ static int about_reply(struct session *session, struct mp_buffer *text)
 static int client_info(struct session *session, struct session_request *request)
 {
     struct mp_buffer text;
+    const struct access *access = access_of(session->worker->db);
     mp_buffer_create(&text);
     pthread_mutex_lock(&session->service->mutex);
-    about_put(session, request->now_ms, &text);
+    about_put(access, session, request->now_ms, &text);
     pthread_mutex_unlock(&session->service->mutex);
     return about_reply(session, &text);
 }
@@ -153,6 +159,7 @@ static int client_list(struct session *session, struct session_request *request)
         return redis_syntax_error();
     }
     struct mp_buffer text;
+    const struct access *access = access_of(session->worker->db);
     mp_buffer_create(&text);
     pthread_mutex_lock(&session->service->mutex);
     list_for_each (link, &session->service->clients) {
@@ -161,7 +168,7 @@ static int client_list(struct session *session, struct session_request *request)
             load_relaxed(&other->about.channels) + load_relaxed(&other->about.patterns) > 0;
         if (!none && (listens ? listening : normal) &&
             (!ids || id_listed(request, ids, other->about.id)))
-            about_put(other, request->now_ms, &text);
+            about_put(access, other, request->now_ms, &text);
     }
     pthread_mutex_unlock(&session->service->mutex);
     return about_reply(session, &text);
@@ -275,7 +282,8 @@ const struct session_command session__client_commands[] = {
         client_help),
     ROW("client|id", 2, "Returns the unique client ID of the connection.", "5.0.0", client_id),
     ROW("client|info", 2, "Returns information about the connection.", "6.2.0", client_info),
-    ROW("client|list", -2, "Lists open connections.", "2.4.0", client_list),
+    {"client|list", -2, SESSION_ADMIN | SESSION_NOSCRIPT, 0, 0, 0, "Lists open connections.",
+     "2.4.0", "connection", client_list, NULL, NULL, 0},
     ROW("client|no-evict", 3, "Sets the client eviction mode of the connection.", "7.0.0",
         client_switch),
     ROW("client|no-touch", 3,

@@ -38,36 +38,12 @@ int session__echo(struct session *session, struct session_request *request)
 
 /* ------------------------------------------------------------------------------------- identity */
 
-/* Compares in a time that depends on the length given only. */
-static bool password_equal(const struct service *service, const char *password, size_t size)
+/* Of a request that EXEC runs nobody could wait. */
+static int login(struct session *session, const struct session_request *request,
+                 const struct redis_slice *user, const struct redis_slice *password)
 {
-    unsigned char difference = size != service->password_size;
-    for (size_t n = 0; n < size; n++)
-        difference |=
-            (unsigned char)(password[n] ^
-                            (n < service->password_size ? service->options.password[n] : 0));
-    return difference == 0;
-}
-
-bool session__authenticate(struct session *session, const char *user, size_t user_size,
-                           const char *password, size_t size)
-{
-    if (user && (user_size != 7 || memcmp(user, "default", 7) != 0))
-        return false;
-    if (session->service->password_size > 0 && !password_equal(session->service, password, size))
-        return false;
-    if (!session->authenticated) {
-        session->authenticated = true;
-        resp_parser_authenticate(&session->resp);
-        session__rpc_limit(session);
-    }
-    return true;
-}
-
-static int wrong_password(struct session *session)
-{
-    return session__error(session, "WRONGPASS",
-                          "invalid username-password pair or user is disabled.");
+    int rc = session__login(session, request->txn ? NULL : &session->wait, user, password);
+    return rc == ERROR_ACCESS ? session__error(session, "WRONGPASS", diag_message()) : rc;
 }
 
 int session__auth(struct session *session, struct session_request *request)
@@ -75,19 +51,11 @@ int session__auth(struct session *session, struct session_request *request)
     const struct redis_slice *argv = request->argv;
     if (request->argc > 3)
         return redis_syntax_error();
-    if (request->argc == 2 && session->service->password_size == 0)
-        return diag_set(
-            ERROR_INVALID,
-            "AUTH <password> called without any password configured for the default user. Are you "
-            "sure your configuration is correct?");
-    bool right = request->argc == 2
-                     ? session__authenticate(session, NULL, 0, argv[1].data, argv[1].size)
-                     : session__authenticate(session, argv[1].data, argv[1].size, argv[2].data,
-                                             argv[2].size);
-    if (!right)
-        return wrong_password(session);
-    resp_put_ok(&session->out);
-    return 0;
+    int rc = request->argc == 2 ? login(session, request, NULL, &argv[1])
+                                : login(session, request, &argv[1], &argv[2]);
+    if (rc == 0)
+        resp_put_ok(&session->out);
+    return rc;
 }
 
 /* ---------------------------------------------------------------------------------------- HELLO */
@@ -159,9 +127,8 @@ int session__hello(struct session *session, struct session_request *request)
     int rc = hello_parse(session, request, &hello);
     if (rc)
         return rc;
-    if (hello.auth && !session__authenticate(session, hello.auth[0].data, hello.auth[0].size,
-                                             hello.auth[1].data, hello.auth[1].size))
-        return wrong_password(session);
+    if (hello.auth && (rc = login(session, request, &hello.auth[0], &hello.auth[1])) != 0)
+        return rc;
     if (!session->authenticated)
         return session__error(session, "NOAUTH",
                               "HELLO must be called with the client already authenticated, "
@@ -200,7 +167,7 @@ int session__reset(struct session *session, struct session_request *request)
     session->protocol = RESP2;
     store_relaxed(&session->about.resp, RESP2);
     session__about_name_set(session, &session->about.name, NULL, 0);
-    session->authenticated = session->service->password_size == 0;
+    session__logout(session);
     resp_put_status(&session->out, "RESET");
     return 0;
 }

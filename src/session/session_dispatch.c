@@ -262,9 +262,9 @@ static bool needs_data(const struct session_command *command)
  */
 static bool refused(struct session *session, const struct session_command *command)
 {
-    if (!session->authenticated && !(command->flags & SESSION_NO_AUTH))
-        session__error(session, "NOAUTH", "Authentication required.");
-    else if (session->multi && (command->flags & SESSION_NO_MULTI))
+    if (!session__permits(session, command))
+        return true;
+    if (session->multi && (command->flags & SESSION_NO_MULTI))
         session__error(session, "ERR", "Command not allowed inside a transaction");
     else if (session__listening(session) && !(command->flags & SESSION_LISTENING))
         session__errorf(
@@ -344,6 +344,7 @@ static bool keep(struct session *session, const struct redis_slice *argv, size_t
 
 void session__forget_kept(struct session *session)
 {
+    session__login_end(session, &session->wait);
     if (session->suspended)
         session__wait_end(session->suspended);
     session->suspended = NULL;

@@ -321,6 +321,8 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "latest_fork_usec:0");
     line(out, "total_forks:0");
     line(out, "total_error_replies:%" PRIu64, totals.error_count);
+    line(out, "acl_access_denied_auth:%" PRIu64, session__auth_failures(service->auth));
+    line(out, "acl_access_denied_cmd:%" PRIu64, session__auth_refusals(service->auth));
 }
 
 static void info_replication(struct service *service, struct mp_buffer *out)

@@ -24,6 +24,7 @@
 #include "redis/redis.h"
 #include "session/service.h"
 #include "session/session.h"
+#include "session/session_auth.h"
 #include "session/session_pubsub.h"
 #include "session/session_stream.h"
 #include "session/session_wait.h"
@@ -160,6 +161,7 @@ struct service {
     struct wal *wal;
     void (*wake)(void *user);
     struct redis_audience audience;
+    struct session_auth *auth;
 
     /* The commands in order of name, then the subcommands of each parent, each list ended by one
      * without a name. */
@@ -267,6 +269,7 @@ struct session_about {
     _Atomic uint64_t active_ms;
     const struct session_command *_Atomic command; /* the last one */
     _Atomic int resp;
+    _Atomic uint32_t user_id;
     _Atomic int queued;                  /* -1: not in MULTI */
     _Atomic unsigned open, failed;       /* interactive transactions */
     _Atomic bool waits;                  /* a request of it waits */
@@ -284,10 +287,15 @@ struct session {
     void *user;
 
     enum proto_kind kind;
-    int protocol; /* RESP2 or RESP3 */
-    bool authenticated;
-    bool closing; /* nothing is executed any more; closes once everything is sent */
-    bool dead;    /* nothing is sent any more either */
+    int protocol;       /* RESP2 or RESP3 */
+    bool authenticated; /* nothing has to be said before commands are executed */
+    bool logged_in;     /* somebody has said who it is */
+    uint32_t user_id;   /* of db/access.h */
+    unsigned rights;    /* of that user, as of this version of the schema: session_auth.c */
+    uint64_t rights_version;
+    struct session_login *login; /* a password that is being checked, or NULL */
+    bool closing;                /* nothing is executed any more; closes once everything is sent */
+    bool dead;                   /* nothing is sent any more either */
     enum { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP } reply_mode;
 
     struct resp_parser resp;
@@ -439,8 +447,6 @@ int session__quit(struct session *session, struct session_request *request);
 int session__reset(struct session *session, struct session_request *request);
 int session__select(struct session *session, struct session_request *request);
 int session__shutdown(struct session *session, struct session_request *request);
-bool session__authenticate(struct session *session, const char *user, size_t user_size,
-                           const char *password, size_t size);
 
 /* session_client.c */
 extern const struct session_command session__client_commands[];

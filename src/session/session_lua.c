@@ -153,7 +153,8 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                                   .may_wait = true,
                                   .owner = stream ? NULL : wait->owner,
                                   .waiting = &waiting,
-                                  .session_id = session->about.id};
+                                  .session_id = session->about.id,
+                                  .user_id = session->user_id};
         int rc = lua_run(worker, &how, run, reply_ts);
         session__now_forget(worker);
         if (!rc && !run->eval && worker->result.failed)
@@ -200,6 +201,8 @@ static int script_run(struct session *session, struct session_request *request, 
     struct session_worker *worker = session->worker;
     if (request->txn && !request->stream) {
         eval.request.readonly = readonly;
+        eval.request.session_id = session->about.id;
+        eval.request.user_id = session->user_id;
         return lua_runtime_redis_eval_in(worker->lua, request->txn, request->now_ms, &eval,
                                          &session->sink.base);
     }

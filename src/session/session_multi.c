@@ -208,6 +208,10 @@ static int queued_run(struct session *session, const struct session_queued *queu
     size_t start = session->out.size;
     uint64_t ticks = service__ticks();
     diag_clear();
+    if (!session__permits(session, queued->command)) { /* any more */
+        service__count(&stats->rejected, 1);
+        return 0;
+    }
     int rc = queued->command->redis ? queued_run_redis(session, queued, exec)
                                     : queued->command->run(session, &request);
     service__count(&stats->calls, 1);

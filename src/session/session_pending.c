@@ -75,7 +75,8 @@ static int pending_keep(struct session_pending *pending, const struct rpc_reques
 
 bool session__pending_full(const struct session *session)
 {
-    return session->pending_count >= SESSION_PENDING_MAX ||
+    return session->login || /* what comes after it may be for the user that it makes */
+           session->pending_count >= SESSION_PENDING_MAX ||
            session->pending_bytes >= SESSION_PENDING_BYTES_MAX;
 }
 
@@ -164,6 +165,8 @@ static bool run(struct session *session, const struct rpc_request *request,
             list_add_tail(call.stream ? &call.stream->queue : &session->pendings, &pending->link);
         else if (call.stream)
             session__wait_end(&call.stream->wait);
+        if (rc)
+            session__login_end(session, &pending->wait);
         rc = rc ? rc : ERROR_WAIT;
     }
     if (rc == ERROR_WAIT)

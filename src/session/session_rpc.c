@@ -275,11 +275,8 @@ static int method_auth(struct session *session, struct rpc_call *call)
     if (!session__rpc_take_text(call, &first) || (two && !session__rpc_take_text(call, &second)) ||
         call->arg_count > 0)
         return diag_set(ERROR_INVALID, "auth takes [password] or [user, password]");
-    bool right =
-        two ? session__authenticate(session, first.data, first.size, second.data, second.size)
-            : session__authenticate(session, NULL, 0, first.data, first.size);
-    return right ? 0
-                 : diag_set(ERROR_ACCESS, "invalid username-password pair or user is disabled.");
+    return two ? session__login(session, call->wait, &first, &second)
+               : session__login(session, call->wait, NULL, &first);
 }
 
 /* ------------------------------------------------------------------------------------- dispatch */
@@ -328,8 +325,9 @@ static const struct method *method_of(const struct rpc_request *request)
 int session__rpc_run(struct session *session, struct rpc_call *call)
 {
     const struct method *method = method_of(call->request);
-    if (!session->authenticated && !(method->flags & BEFORE_AUTH))
-        return diag_set(ERROR_AUTH, "Authentication required.");
+    int rc = method->flags & BEFORE_AUTH ? 0 : session__check(session, 0);
+    if (rc)
+        return rc;
     if (!call->stream_given && (method->flags & (WANTS_STREAM | MAKES_STREAM)))
         return diag_set(ERROR_INVALID,
                         "%s needs a stream: the option {stream = n} at the head of the params",

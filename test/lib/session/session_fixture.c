@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/diag.h"
 #include "lua/expression.h"
+#include "session/session_internal.h"
 
 static const struct service_fact VARIANTS[] = {{"luajit", "of the test"}};
 static const struct service_fact SETTINGS[] = {{"dir", "/in/memory"}};
@@ -114,6 +116,10 @@ const char *session_fixture_take(struct session_fixture *fixture, struct session
             wal_kick(wal);
             if (wal_wait(wal, wal_clock(wal)) != 0 && ++failures > 3)
                 fail_msg("replies wait for a log that has failed");
+            more = true;
+        }
+        if (session->login) { /* a password is being checked by a thread */
+            usleep(500);
             more = true;
         }
     }

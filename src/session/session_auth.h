@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SESSION_SESSION_AUTH_H
+#define SESSION_SESSION_AUTH_H
+
+/*
+ * Who a connection speaks for, and what it may do.
+ *
+ * A connection begins as the guest. AUTH, HELLO and MessagePack-RPC's `auth` make it another user
+ * of db/access.h. Computing a password's hash takes some 50 ms on purpose, so it is done by threads
+ * of the service's own while the request waits as one that waits for a lock does:
+ *
+ *      session__login ──job──► queue ──► thread: scrypt ──► done, the wait is woken
+ *             ▲                                                       │
+ *             └──────────── the request is run again, finds the result ┘
+ *
+ * What was right is remembered for a minute, as an HMAC with a key of the process's own, so that a
+ * pool of connections does not pay for each of them.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "redis/redis.h"
+
+struct session;
+struct session_auth;
+struct session_command;
+struct session_login;
+struct session_wait;
+
+/* Of a service. ERROR_MEMORY, ERROR_IO. */
+int session__auth_new(struct session_auth **out);
+void session__auth_delete(struct session_auth *auth); /* no session is left */
+
+/*
+ * Makes the session's user the one with this name, if the password is right. `user` NULL: the
+ * default one. `wait` is the request's; NULL: it can't wait.
+ *
+ * 0; ERROR_WAIT: the request is to be run again when `wait` is READY, with the same arguments;
+ * ERROR_ACCESS: wrong, whatever was wrong; ERROR_INVALID, ERROR_BUSY, ERROR_CANCELLED, ERROR_MEMORY.
+ */
+int session__login(struct session *session, struct session_wait *wait,
+                   const struct redis_slice *user, const struct redis_slice *password);
+
+/* What goes on for this wait (NULL: for any) is given up. */
+void session__login_end(struct session *session, const struct session_wait *wait);
+
+/* The session is a guest's, as one that has just been made. */
+void session__logout(struct session *session);
+
+/* Whether the session's user may run the command at all; false with the error replied, NOAUTH or
+ * NOPERM. What is done inside of procedures and scripts is asked for there. */
+bool session__permits(struct session *session, const struct session_command *command);
+
+/* The same without an error: 0, ERROR_AUTH or ERROR_ACCESS with diagnostics. `privilege` of
+ * ACCESS_READ, ACCESS_WRITE on Redis's keys, or 0 for nothing but to be there. */
+int session__check(struct session *session, unsigned privilege);
+
+/* Counters for INFO. */
+uint64_t session__auth_failures(const struct session_auth *auth);
+uint64_t session__auth_refusals(const struct session_auth *auth);
+
+#endif
