@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Days to dates and back by arithmetic on years that begin in March (Howard Hinnant, "chrono-
+ * compatible low-level date algorithms"): then the leap day is the last of a year.
+ */
 #include "codec/datetime.h"
 
 #include <string.h>
 
+#include "base/error.h"
 #include "codec/mp.h"
 
-enum { SHORT_SIZE = 8, LONG_SIZE = 16 };
+enum { SHORT_SIZE = 8, LONG_SIZE = 16, DAY_SECONDS = 86400, BILLION = 1000000000 };
+enum { ERA_DAYS = 146097, ERA_YEARS = 400, EPOCH_DAYS = 719468 /* from 0000-03-01 to 1970 */ };
 
 bool datetime_is_valid(const struct datetime *value)
 {
@@ -50,4 +56,137 @@ bool datetime_unpack(struct datetime *out, const char *data, size_t size)
         return false;
     *out = value;
     return true;
+}
+
+/* ------------------------------------------------------------------------------------ calendar */
+
+static int64_t floor_divide(int64_t value, int64_t by)
+{
+    return value / by - (value % by < 0);
+}
+
+static int64_t days_of_date(int64_t year, int64_t month, int64_t day)
+{
+    int64_t shifted = year - (month <= 2), era = floor_divide(shifted, ERA_YEARS);
+    int64_t year_of_era = shifted - era * ERA_YEARS;
+    int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    return era * ERA_DAYS + day_of_era - EPOCH_DAYS;
+}
+
+static void date_of_days(int64_t days, struct datetime_fields *out)
+{
+    days += EPOCH_DAYS;
+    int64_t era = floor_divide(days, ERA_DAYS), day_of_era = days - era * ERA_DAYS;
+    int64_t year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    int64_t month = (5 * day_of_year + 2) / 153;
+    out->day = (int32_t)(day_of_year - (153 * month + 2) / 5 + 1);
+    out->month = (int32_t)(month < 10 ? month + 3 : month - 9);
+    out->year = year_of_era + era * ERA_YEARS + (out->month <= 2);
+}
+
+int datetime_days_in_month(int64_t year, int month)
+{
+    if (month == 2)
+        return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28;
+    return month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
+}
+
+static int64_t local_seconds(const struct datetime *value)
+{
+    return value->seconds + value->tzoffset * 60;
+}
+
+void datetime_split(const struct datetime *value, struct datetime_fields *out)
+{
+    int64_t seconds = local_seconds(value), days = floor_divide(seconds, DAY_SECONDS);
+    int32_t rest = (int32_t)(seconds - days * DAY_SECONDS);
+
+    date_of_days(days, out);
+    out->hour = rest / 3600;
+    out->min = rest / 60 % 60;
+    out->sec = rest % 60;
+    out->nsec = value->nsec;
+    out->wday =
+        (int32_t)(days + 4 - floor_divide(days + 4, 7) * 7) + 1; /* 1970 began on a Thursday */
+    out->yday = (int32_t)(days - days_of_date(out->year, 1, 1)) + 1;
+}
+
+int datetime_join(struct datetime *out, const struct datetime_fields *fields, int tzoffset)
+{
+    if (fields->month < 1 || fields->month > 12 || fields->day < 1 || fields->hour < 0 ||
+        fields->hour > 23 || fields->min < 0 || fields->min > 59 || fields->sec < 0 ||
+        fields->sec > 60 || fields->year < -10000000 || fields->year > 10000000 ||
+        fields->day > datetime_days_in_month(fields->year, fields->month) ||
+        tzoffset < DATETIME_OFFSET_MIN || tzoffset > DATETIME_OFFSET_MAX)
+        return ERROR_INVALID;
+    struct datetime value = {
+        .seconds = days_of_date(fields->year, fields->month, fields->day) * DAY_SECONDS +
+                   fields->hour * 3600 + fields->min * 60 + fields->sec - tzoffset * 60,
+        .nsec = fields->nsec,
+        .tzoffset = (int16_t)tzoffset,
+    };
+    if (!datetime_is_valid(&value))
+        return ERROR_INVALID;
+    *out = value;
+    return 0;
+}
+
+/* The days since 1970 of a date some months later. */
+static int64_t add_months(const struct datetime_fields *date, int64_t months, int64_t adjust)
+{
+    int64_t total = date->year * 12 + date->month - 1 + months, year = floor_divide(total, 12);
+    int month = (int)(total - year * 12) + 1, day = date->day;
+    int last = datetime_days_in_month(year, month);
+    bool was_last = day == datetime_days_in_month(date->year, date->month);
+
+    if (adjust != INTERVAL_EXCESS && (day > last || (adjust == INTERVAL_LAST && was_last)))
+        day = last;
+    return days_of_date(year, month, day);
+}
+
+int datetime_add(struct datetime *out, const struct datetime *value,
+                 const struct interval *interval, int sign)
+{
+    const int64_t *by = interval->field;
+    struct datetime_fields date;
+    struct datetime result = *value;
+    int64_t seconds = local_seconds(value), days = floor_divide(seconds, DAY_SECONDS);
+    int64_t months = by[INTERVAL_YEAR] * 12 + by[INTERVAL_MONTH];
+
+    seconds -= days * DAY_SECONDS;
+    if (months != 0) {
+        date_of_days(days, &date);
+        days = add_months(&date, sign * months, interval->adjust);
+    }
+    days += sign * (by[INTERVAL_WEEK] * 7 + by[INTERVAL_DAY]);
+    seconds += sign * (by[INTERVAL_HOUR] * 3600 + by[INTERVAL_MIN] * 60 + by[INTERVAL_SEC]);
+    int64_t nsec = value->nsec + sign * by[INTERVAL_NSEC];
+    seconds += floor_divide(nsec, BILLION);
+    result.nsec = (int32_t)(nsec - floor_divide(nsec, BILLION) * BILLION);
+    result.seconds = days * DAY_SECONDS + seconds - value->tzoffset * 60;
+    if (!datetime_is_valid(&result))
+        return ERROR_TOO_LARGE;
+    *out = result;
+    return 0;
+}
+
+void datetime_subtract(struct interval *out, const struct datetime *left,
+                       const struct datetime *right)
+{
+    struct datetime_fields a, b;
+    datetime_split(left, &a);
+    datetime_split(right, &b);
+    *out = (struct interval){
+        .field = {[INTERVAL_YEAR] = a.year - b.year,
+                  [INTERVAL_MONTH] = a.month - b.month,
+                  [INTERVAL_DAY] = a.day - b.day,
+                  [INTERVAL_HOUR] = a.hour - b.hour,
+                  [INTERVAL_MIN] = a.min - b.min - (left->tzoffset - right->tzoffset),
+                  [INTERVAL_SEC] = a.sec - b.sec,
+                  [INTERVAL_NSEC] = a.nsec - b.nsec},
+        .adjust = INTERVAL_EXCESS,
+    };
 }

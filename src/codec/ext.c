@@ -35,6 +35,31 @@ enum ext_kind ext_kind(const char *value)
     }
 }
 
+size_t ext_print(const char **value, char *out)
+{
+    union {
+        struct decimal decimal;
+        struct uuid uuid;
+        struct datetime datetime;
+        struct interval interval;
+    } at;
+    uint32_t size;
+    int type;
+    const char *data = mp_read_ext(value, &type, &size);
+
+    if (type == DECIMAL_EXT && decimal_unpack(&at.decimal, data, size))
+        return decimal_print(&at.decimal, out);
+    if (type == UUID_EXT && uuid_unpack(&at.uuid, data, size)) {
+        uuid_print(&at.uuid, out);
+        return UUID_TEXT_SIZE;
+    }
+    if (type == DATETIME_EXT && datetime_unpack(&at.datetime, data, size))
+        return datetime_print(&at.datetime, out);
+    if (type == INTERVAL_EXT && interval_unpack(&at.interval, data, size))
+        return interval_print(&at.interval, out);
+    return 0;
+}
+
 const char *ext_kind_name(enum ext_kind kind)
 {
     static const char *const names[] = {

@@ -7,6 +7,7 @@
  * kept as they are.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum ext_kind { EXT_NONE, EXT_UNKNOWN, EXT_DECIMAL, EXT_UUID, EXT_DATETIME, EXT_INTERVAL };
@@ -17,5 +18,11 @@ enum ext_kind ext_kind(const char *value);
 
 /* "decimal", "uuid", "datetime", "interval"; "an extension" for the others. */
 const char *ext_kind_name(enum ext_kind kind);
+
+enum { EXT_TEXT_MAX = 256 };
+
+/* Writes the text of the value at *value, which is of a known kind, and advances *value behind it:
+ * at most EXT_TEXT_MAX characters; their number. */
+size_t ext_print(const char **value, char *out);
 
 #endif

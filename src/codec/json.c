@@ -17,6 +17,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/base64.h"
+#include "codec/ext.h"
 #include "codec/mp.h"
 #include "codec/number.h"
 
@@ -187,28 +188,30 @@ static int append_double(struct json_buffer *buffer, double value)
     return json_append(buffer, text, size);
 }
 
-/* msgpuck 1.0 has no way into an ext value: the header is read here. */
-static int append_ext(struct json_buffer *buffer, const char **value)
+static int append_unknown(struct json_buffer *buffer, const char **value)
 {
-    const unsigned char *at = (const unsigned char *)*value;
-    unsigned char first = *at++;
-    uint32_t size = 0;
-
-    if (first >= 0xd4 && first <= 0xd8) {
-        size = 1u << (first - 0xd4);
-    } else {
-        for (unsigned n = 1u << (first - 0xc7); n > 0; n--)
-            size = size << 8 | *at++;
-    }
-    int type = (int8_t)*at++;
     char number[NUMBER_TEXT_MAX];
+    uint32_t size;
+    int type;
+    const char *data = mp_read_ext(value, &type, &size);
     size_t number_size = number_write_int(number, type);
-    *value = (const char *)at + size;
+
     if (append_text(buffer, "{\"$ext\":") != 0 || json_append(buffer, number, number_size) != 0 ||
-        append_text(buffer, ",\"data\":") != 0 ||
-        append_base64(buffer, (const char *)at, size) != 0)
+        append_text(buffer, ",\"data\":") != 0 || append_base64(buffer, data, size) != 0)
         return ERROR_MEMORY;
     return append_text(buffer, "}");
+}
+
+static int append_ext(struct json_buffer *buffer, const char **value)
+{
+    char text[EXT_TEXT_MAX];
+    enum ext_kind kind = ext_kind(*value);
+
+    if (kind == EXT_UNKNOWN)
+        return append_unknown(buffer, value);
+    size_t size = ext_print(value, text);
+    return kind == EXT_DECIMAL ? json_append(buffer, text, size)
+                               : json_append_string(buffer, text, size);
 }
 
 static int append_integer(struct json_buffer *buffer, const char **value)

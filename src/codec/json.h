@@ -7,10 +7,12 @@
  *
  * What JSON has no form for travels so, and comes back as what it was:
  *   bytes (bin, or str) that are not UTF-8   {"$bin":"<base64>"}, back as bin
- *   ext                                      {"$ext":<type>,"data":"<base64>"}
+ *   ext that is unknown                      {"$ext":<type>,"data":"<base64>"}
  * and these do not come back as they were:
  *   bin that is UTF-8                        a string
  *   NaN and the infinities                   null
+ *   a decimal                                a number with all its digits
+ *   a uuid, a datetime, an interval          its text as a string
  *   map keys that are no strings             their JSON text as a string; for one that holds a map
  *                                            the text is {"$msgpack":"<base64>"}
  * Integers keep 64 bits; unsigned ones above 2^63-1 are written in full, but the parser refuses

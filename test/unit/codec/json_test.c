@@ -96,6 +96,16 @@ static void what_json_has_no_form_for_is_wrapped(void **state)
                "0123456789abcdef",
                18);
     assert_json("{\"$ext\":5,\"data\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}", false);
+    mp_put_raw(&value, "\xc7\x03\x01\x02\x15\x0c", 6);
+    assert_json("1.50", false);
+    mp_put_raw(&value, "\xd8\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff", 18);
+    assert_json("\"00000000-0000-0000-0000-0000000000ff\"", false);
+    mp_put_raw(&value, "\xd7\x04\x80\x51\x01\0\0\0\0\0", 10);
+    assert_json("\"1970-01-02T00:00:00Z\"", false);
+    mp_put_raw(&value, "\xc7\x03\x06\x01\x00\x02", 6);
+    assert_json("\"+2 years\"", false);
+    mp_put_raw(&value, "\xd4\x01\x01", 3); /* no decimal, whatever its type says */
+    assert_json("{\"$ext\":1,\"data\":\"AQ==\"}", false);
     mp_put_uint(&value, UINT64_MAX);
     assert_json("18446744073709551615", false);
     mp_put_double(&value, NAN);
