@@ -33,7 +33,9 @@
     X("checkpoint.manifest.renamed", "when the new manifest has its name, which may not be "      \
                                      "durable")                                                   \
     X("checkpoint.unlink", "before a file that the manifest no longer names is unlinked")         \
-    X("merge.run.written", "when a merged run is durable and no manifest has it")
+    X("merge.run.written", "when a merged run is durable and no manifest has it")                 \
+    X("index.build.begun", "when writers maintain an index and none of its rows is filled in")    \
+    X("index.build.filled", "when an index is filled and its row still says that it is built")
 
 /* The nth name of the list, from 0; NULL behind the last. Static strings. */
 const char *crash_point_name(unsigned number);

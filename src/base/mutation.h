@@ -85,7 +85,9 @@
     X(GATE_NEVER, 24, "who has lost several times is not let into the gate")                       \
     X(AGE_FORGOTTEN, 24, "who has lost is as young as ever when it is run again")                  \
     X(SEVERAL_ROWS_WEAKLY, 25, "a command on several rows runs at read committed")                 \
-    X(NOW_TAKEN_TWICE, 27, "each command of a script takes its own time")
+    X(NOW_TAKEN_TWICE, 27, "each command of a script takes its own time")                          \
+    X(BUILD_UNSEEN, 29, "writers do not maintain an index that is being built")                    \
+    X(FILLED_ONCE, 29, "who fills an index does not look whether the version is still there")
 
 /* X(name, where it is) */
 #define MUTATION_POINT_LIST(X)                                                                    \
@@ -104,7 +106,9 @@
     X(CHAIN_FOLLOWED, "a version is about to be unlinked")                                        \
     X(ROW_ENDING, "a row is about to end, and its leaf not yet latched")                          \
     X(STATEMENT_WRITES, "a statement is about to put its version, or its entry if that is first") \
-    X(SCRIPT_COMMAND, "a command of a script is about to run")
+    X(SCRIPT_COMMAND, "a command of a script is about to run")                                    \
+    X(BUILD_SLICE, "some rows of an index that is being built are about to be filled in")         \
+    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")
 
 #define MUTATION_NAME(name, rule, text) MUTATION_##name,
 enum mutation { MUTATION_NONE, MUTATION_LIST(MUTATION_NAME) MUTATION_MAX };

@@ -663,8 +663,18 @@ static int index_add(struct catalog *catalog, const struct version *version)
     if (!read_index_options(catalog, options, index) || !read_parts(catalog, data, index))
         return damaged(catalog, "_index", "parts or options");
     index_settle(index);
-    space->indexes[space->index_count++] = index;
+    index->scan.filling = index->building;
+    if (!index->building)
+        space->indexes[space->index_count++] = index;
+    else if (index->scan.tree != NULL) /* else it was being built before a restart */
+        space->building = index;
     return 0;
+}
+
+bool db__index_row_building(const char *tuple)
+{
+    const char *options = mp_array_at(tuple, 4);
+    return options != NULL && map_bool(options, "building", false);
 }
 
 static bool read_level(const char *options, enum txn_level *out)
@@ -676,6 +686,13 @@ static bool read_level(const char *options, enum txn_level *out)
         return false;
     const char *name = mp_decode_str(&value, &size);
     return txn_level_parse(name, size, out);
+}
+
+static uint64_t map_uint(const char *map, const char *name, uint64_t otherwise)
+{
+    uint64_t value;
+    const char *found = map_find(map, name);
+    return found != NULL && mp_read_uint(&found, &value) ? value : otherwise;
 }
 
 static int func_add(struct catalog *catalog, const struct version *version)
@@ -708,6 +725,10 @@ static int func_add(struct catalog *catalog, const struct version *version)
     if (revision != NULL)
         mp_read_uint(&revision, &value);
     func->version_ts = value;
+    func->version = (uint32_t)map_uint(func->options, "version", 1);
+    func->timeout_ms = map_uint(func->options, "timeout_ms", 0);
+    func->memory = map_uint(func->options, "memory", 0);
+    func->rows_max = map_uint(func->options, "rows_max", 0);
     catalog->funcs[catalog->func_count++] = func;
     return 0;
 }

@@ -274,9 +274,9 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
                                         .clock = options->clock};
     if ((rc = txn_system_new(&system, &db->txn)) != 0)
         return rc;
-    if ((rc = recover(db, stats)) != 0)
+    if ((rc = recover(db, stats)) != 0 || (rc = db__checkpoint_start(db, options, stats)) != 0)
         return rc;
-    return db__checkpoint_start(db, options, stats);
+    return db->builds_stale && source == NULL ? db__builds_forget(db) : 0;
 }
 
 int db_open(const struct db_options *options, struct db_open_stats *stats, struct db **out)
@@ -292,6 +292,7 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
     db->io = options->io;
     db->clock = options->clock;
     db->expressions = options->expressions;
+    db->online_rows_min = ONLINE_ROWS_MIN;
     pthread_mutex_init(&db->catalog_mutex, NULL);
     pthread_mutex_init(&db->stores_mutex, NULL);
     manifest_create(&db->loaded);

@@ -29,7 +29,9 @@ int db__trees_make(struct db *db, struct txn *txn)
         if (mp_decode_array(&data) < 6 || !mp_read_uint(&data, &space_id) ||
             !mp_read_uint(&data, &id) || id >= INDEX_MAX)
             return diag_set(ERROR_CORRUPT, "a row of _index is damaged");
-        if (id == 0)
+        if (db__index_row_building(version->bytes))
+            db->builds_stale = true;
+        if (id == 0 || db__index_row_building(version->bytes))
             continue;
         /* Every incarnation that is there gets the tree; those that are not in the catalog are
          * freed with all they have. */

@@ -20,7 +20,7 @@
 #include "storage/engine.h"
 #include "storage/manifest.h"
 
-enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 2 };
+enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 2, ONLINE_ROWS_MIN = 1000 };
 
 struct store {
     struct head head;
@@ -32,7 +32,8 @@ struct store {
     bool taken;           /* of the checkpoint's thread: among the stores that it works on */
     uint64_t k;        /* rows up to this timestamp are in the body, and replay passes over them */
     struct body *body; /* where cold rows live; opened when the catalog names the engine */
-    struct tree *trees[INDEX_MAX]; /* of secondary indexes, by index id; [0] is unused */
+    struct tree *trees[INDEX_MAX];            /* of secondary indexes, by index id; [0] is unused */
+    _Atomic uint64_t build_rows, build_total; /* of the index that is being built */
     struct space
         *space; /* the newest picture; NULL until the catalog is read. Changed inside the gate. */
 };
@@ -43,7 +44,7 @@ struct catalog {
     struct arena arena; /* all of the below */
     bool memory_out;    /* while it was made */
     uint32_t space_count, func_count, record_count[CATALOG_KINDS];
-    uint32_t events; /* of no space that have enabled triggers: bits */
+    uint32_t events;       /* of no space that have enabled triggers: bits */
     struct space **spaces; /* in order of id */
     struct func **funcs;
     struct catalog_record *records[CATALOG_KINDS];
@@ -68,7 +69,9 @@ struct db {
     struct store *space_store, *index_store, *redis_store;
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
     struct catalog *catalog;
-    _Atomic uint64_t next_file; /* numbers for the names of files of bodies */
+    uint64_t online_rows_min;       /* from so many rows on an index is built while others write */
+    bool builds_stale;              /* recovery has met indexes that were being built */
+    _Atomic uint64_t next_file;     /* numbers for the names of files of bodies */
     _Atomic uint64_t catalogs_made; /* numbers pictures, also those that are never published */
     CACHE_ALIGNED _Atomic uint64_t schema_version;
 };
@@ -76,12 +79,12 @@ struct db {
 struct db_worker {
     struct db *db;
     struct txn_worker *txn;
-    struct ddl *ddl; /* the schema transaction that goes on, or NULL */
+    struct ddl *ddl;                         /* the schema transaction that goes on, or NULL */
     struct catalog *held[HELD_CATALOGS_MAX]; /* the last one is in use; the one before it may still
                                                 be by the caller who took it before the transaction
                                                 began */
     unsigned held_count;
-    uint64_t held_begun; /* the transaction whose picture the last one is (txn_worker_begun) */
+    uint64_t held_begun;   /* the transaction whose picture the last one is (txn_worker_begun) */
     uint32_t user_id;      /* for whom it works */
     struct access *access; /* made of the newest catalog when somebody asked; or NULL */
 };
@@ -111,6 +114,11 @@ void db__catalog_release(struct catalog *catalog);
 
 /* Puts `catalog` in force: inside the gate, or before workers run. Takes over the reference. */
 void db__catalog_publish(struct db *db, struct catalog *catalog);
+
+/* Whether a row of _index describes an index that is being built; after a start such rows are
+ * deleted. */
+bool db__index_row_building(const char *tuple);
+int db__builds_forget(struct db *db);
 
 /* Makes the trees that the catalog's rows call for and fills them from the rows: recovery. */
 int db__trees_make(struct db *db, struct txn *txn);

@@ -94,8 +94,11 @@ int ddl__tree_make(struct ddl *ddl, struct store *store, uint32_t id)
 static struct tree *tree_in(const struct catalog *catalog, const struct store *store, uint32_t id)
 {
     const struct space *space = catalog_space_by_id(catalog, store->head.id);
-    const struct index *index =
-        space == NULL || space->head != &store->head ? NULL : space_index_by_id(space, id);
+    if (space == NULL || space->head != &store->head)
+        return NULL;
+    const struct index *index = space_index_by_id(space, id);
+    if (index == NULL && space->building != NULL && space->building->id == id)
+        index = space->building;
     return index == NULL ? NULL : index->scan.tree;
 }
 
@@ -450,5 +453,9 @@ int ddl__space_find_for(struct ddl *ddl, uint32_t id, unsigned privileges, struc
         return diag_set(ERROR_NOT_FOUND, "there is no space with id %u", id);
     if ((*out)->system)
         return diag_set(ERROR_ACCESS, "system space \"%s\" cannot be changed", (*out)->name);
+    if ((*out)->building != NULL)
+        return diag_set(ERROR_SCHEMA,
+                        "space \"%s\" cannot be changed while its index \"%s\" is being built",
+                        (*out)->name, (*out)->building->name);
     return ddl__may(ddl, privileges, ACCESS_SPACE, id, (*out)->owner, (*out)->name);
 }

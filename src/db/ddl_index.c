@@ -15,7 +15,10 @@ struct index_args {
     size_t name_size;
     const char *options;
     uint32_t id;
-    bool present; /* if_not_exists, and it does */
+    bool present;    /* if_not_exists, and it does */
+    bool standalone; /* not within a schema transaction */
+    bool online;     /* it is filled while others write */
+    struct ddl_build build;
 };
 
 enum {
@@ -151,7 +154,7 @@ static int definition_read(struct ddl *ddl, const struct space *space,
 }
 
 static int definition_put(struct ddl *ddl, const struct space *space, const struct index_args *args,
-                          const struct index_definition *def)
+                          const struct index_definition *def, bool building)
 {
     struct arena *arena = txn_arena(ddl->txn);
     struct mp_buffer *tuple = ddl__tuple(ddl, 6);
@@ -161,8 +164,10 @@ static int definition_put(struct ddl *ddl, const struct space *space, const stru
     mp_put_str(tuple, args->name, args->name_size);
     mp_put_str(tuple, def->type == INDEX_HASH ? "hash" : "tree", 4);
     mp_put_map(tuple, 1u + (def->func != NULL) + (def->func_name != NULL) + def->multikey +
-                          (def->condition != NULL) + (def->covers != NULL));
+                          (def->condition != NULL) + (def->covers != NULL) + building);
     put_flag(tuple, "unique", def->unique);
+    if (building)
+        put_flag(tuple, "building", true);
     if (def->func != NULL)
         put_text(tuple, "func", def->func, def->func_size);
     if (def->func_name != NULL)
@@ -205,9 +210,7 @@ static int index_id_choose(const struct space *space, const struct ddl_option *g
     return 0;
 }
 
-/* Makes the commits of transactions that worked under the old picture fail (invariant 21): the row
- * of the space gets a new version. */
-static int space_row_touch(struct ddl *ddl, const struct space *space)
+int ddl__space_touch(struct ddl *ddl, const struct space *space)
 {
     mp_buffer_reset(&ddl->tuple, 65536);
     mp_put_raw(&ddl->tuple, space->row_version->bytes, space->row_version->size);
@@ -278,8 +281,19 @@ static int index_create(struct ddl *ddl, void *arg)
         return rc;
     if (args->id == 0 && (rc = primary_check(space, &def)) != 0)
         return rc;
-    if ((rc = definition_put(ddl, space, args, &def)) != 0)
+    /* A space with many rows gets its index while others write; not within a schema transaction,
+     * which is alone in the gate anyhow. */
+    args->online =
+        args->id != 0 && args->standalone && txn_head_rows(space->head) >= ddl->db->online_rows_min;
+    if ((rc = definition_put(ddl, space, args, &def, false)) != 0)
         return rc;
+    if (args->online) {
+        mp_put_raw(&args->build.ready, ddl->tuple.data, ddl->tuple.size);
+        if ((rc = definition_put(ddl, space, args, &def, true)) != 0)
+            return rc;
+    }
+    if (args->build.ready.failed)
+        return diag_set(ERROR_MEMORY, "no memory for an index");
     if ((rc = ddl__put(ddl, SPACE_ID_INDEX)) != 0)
         return rc;
     if (args->id != 0) {
@@ -287,13 +301,13 @@ static int index_create(struct ddl *ddl, void *arg)
         if ((rc = ddl__tree_make(ddl, store, args->id)) != 0)
             return rc;
     }
-    return space_row_touch(ddl, space);
+    return ddl__space_touch(ddl, space);
 }
 
 static int index_create_finish(struct ddl *ddl, void *arg)
 {
     struct index_args *args = arg;
-    if (args->id == 0 || args->present)
+    if (args->id == 0 || args->present || args->online)
         return 0;
     struct space *space = catalog_space_by_id(ddl->after, args->space_id);
     return db__index_fill(ddl->db, txn_worker_thread(ddl->worker->txn),
@@ -305,7 +319,16 @@ int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *na
 {
     struct index_args args = {
         .space_id = space_id, .name = name, .name_size = name_size, .options = options};
+    args.standalone = !ddl_active(worker);
+    mp_buffer_create(&args.build.ready);
     int rc = ddl__run(worker, index_create, index_create_finish, &args);
+    if (rc == 0 && args.online) {
+        args.build.worker = worker;
+        args.build.space_id = space_id;
+        args.build.index_id = args.id;
+        rc = ddl__build(&args.build);
+    }
+    mp_buffer_destroy(&args.build.ready);
     if (id != NULL)
         *id = args.id;
     return rc;
@@ -343,7 +366,7 @@ static int index_drop(struct ddl *ddl, void *arg)
         return rc;
     if (args->id != 0 && (rc = ddl__tree_drop(ddl, space->head->arg, args->id)) != 0)
         return rc;
-    return space_row_touch(ddl, space);
+    return ddl__space_touch(ddl, space);
 }
 
 int ddl_index_drop(struct db_worker *worker, uint32_t space_id, uint32_t index_id)

@@ -85,6 +85,19 @@ int ddl__options_read(const char *what, const char *map, struct ddl_option *opti
 bool ddl__option_bool(const struct ddl_option *option, bool otherwise);
 bool ddl__name_is(const char *value, const char *name);
 
+/* Makes the commits of transactions that worked under the old picture fail (invariant 21): the row
+ * of the space gets a new version. */
+int ddl__space_touch(struct ddl *ddl, const struct space *space);
+
+/* Fills an index that has been published as one that is being built, and makes it ready, or takes it
+ * away: ddl_build.c. `ready` is its row of _index then. */
+struct ddl_build {
+    struct db_worker *worker;
+    uint32_t space_id, index_id;
+    struct mp_buffer ready;
+};
+int ddl__build(struct ddl_build *args);
+
 /*
  * Of definitions of indexes (ddl_part.c). A field by its name or [number], perhaps with a path below
  * it. Parts, of which *count are read (`data` NULL: the first field) from the forms that ddl.h

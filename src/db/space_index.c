@@ -17,6 +17,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 
 int db__duplicate(const struct index *index)
 {
@@ -69,7 +70,7 @@ int db__indexes_write(struct txn *txn, struct space *space, const struct version
     int rc = 0;
     for (uint32_t i = 1; rc == 0 && i < space->index_count; i++)
         rc = index_write(txn, space->indexes[i], version, row);
-    if (rc == 0 && space->building != NULL)
+    if (rc == 0 && space->building != NULL && !MUTATION(BUILD_UNSEEN))
         rc = index_write(txn, space->building, version, row);
     return rc;
 }

@@ -95,6 +95,7 @@ struct txn_index {
     int (*matches)(const struct txn_index *index, const struct entry *entry,
                    const struct version *version);
     void *arg;
+    bool filling; /* entries are being added for versions that were there before it: sweeps fence */
 };
 
 struct txn_system_options {
@@ -288,6 +289,29 @@ void txn_entry_sweep(struct txn_worker *worker, struct txn_index *index, const v
  */
 int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefix,
                      size_t prefix_size, struct row *own, struct row **holder);
+
+/*
+ * Filling an index while others write (txn_fill.c): all inside of the worker's epoch, and without a
+ * transaction. Writers know the index, whose `filling` is set, from before the filling begins.
+ *
+ * txn_row_each calls fn for each version of the row that carries a tuple, the newest first; nonzero
+ * ends and is returned.
+ */
+enum txn_version_state { TXN_VERSION_OPEN, TXN_VERSION_NEWEST, TXN_VERSION_OLD };
+typedef int (*txn_version_fn)(const struct version *version, enum txn_version_state state,
+                              void *arg);
+int txn_row_each(const struct row *row, txn_version_fn fn, void *arg);
+
+/* Adds the entry of a version that was found in the row, unless it has gone meanwhile. */
+int txn_entry_fill(struct txn_worker *worker, struct txn_index *index, const void *key,
+                   size_t key_size, struct row *row, const struct version *version);
+
+/* Whether another row is under an entry that begins with prefix, at a moment at which `version` was
+ * own's newest committed one: _COMMITTED. _OPEN: perhaps, once those that write now are over. */
+enum txn_holder { TXN_HOLDER_NONE, TXN_HOLDER_COMMITTED, TXN_HOLDER_OPEN };
+enum txn_holder txn_unique_look(struct txn_worker *worker, struct txn_index *index,
+                                const void *prefix, size_t prefix_size, const struct row *own,
+                                const struct version *version);
 
 /* A point to return to: undoes the writes made since. Reads stay in the read set. */
 struct txn_savepoint {

@@ -459,6 +459,8 @@ void txn_entry_sweep(struct txn_worker *worker, struct txn_index *index, const v
                      size_t key_size, struct row *row)
 {
     struct sweep sweep = {index, row};
+    if (index->filling) /* the version is unlinked first, and then its entry looked for (29) */
+        fence_seq_cst(&worker->slot->snapshot);
     struct item *item = tree_get(index->tree, key, key_size);
     if (item != NULL && tree_remove(index->tree, &worker->thread, item, entry_unneeded, &sweep))
         epoch_retire(worker->thread.epoch, item, txn__entry_free, worker->thread.heap);

@@ -8,9 +8,11 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "db/db_fixture.h"
+#include "db/db_private.h"
 #include "lua/internal.h"
 #include "lua/lua_fixture.h"
 #include "mutation/scene.h"
@@ -158,6 +160,76 @@ static const char *a_key_does_not_expire_between_two_commands_of_a_script(void)
     return NULL;
 }
 
+/* ------------------------------------------------------------------------------------ rule 29 */
+
+static void other_inserts_behind(void)
+{
+    struct txn *txn = begin(&f, 1, TXN_SNAPSHOT);
+    assert_int_equal(insert(&f, txn, "s", "[0, \"x\"]"), 0);
+    assert_int_equal(txn_commit(txn), 0);
+}
+
+static void first_slice_is_filled(void)
+{
+    scene_at(MUTATION_AT_BUILD_SLICE, other_inserts_behind);
+}
+
+/* A row comes in where the filling has been. */
+static const char *a_row_that_is_written_while_an_index_is_built_is_in_it(void)
+{
+    open_space();
+    f.db->online_rows_min = 1;
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    for (unsigned i = 1; i <= 300; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "[%u, \"a\"]", i);
+        assert_int_equal(insert(&f, txn, "s", text), 0);
+    }
+    assert_int_equal(txn_commit(txn), 0);
+    scene_at(MUTATION_AT_BUILD_SLICE, first_slice_is_filled);
+    assert_int_equal(
+        make_index(&f, "s", "text", "{\"parts\": [[2, \"string\"]], \"unique\": false}"), 0);
+    const char *found = select_by(&f, NULL, "s", "text", ITERATOR_EQ, "[\"x\"]");
+    SCENE_EXPECT(strcmp(found, "[0,\"x\"]") == 0, "an index has not got a row");
+    db_fixture_close(&f);
+    return NULL;
+}
+
+static void replace_by(unsigned worker, const char *tuple)
+{
+    struct txn *txn = begin(&f, worker, TXN_SNAPSHOT);
+    assert_int_equal(replace(&f, txn, "s", tuple), 0);
+    assert_int_equal(txn_commit(txn), 0);
+}
+
+static void its_writer_collects(void)
+{
+    struct wal *wal = db_wal(f.db);
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    txn_collect(db_worker_txn(f.workers[1]), SIZE_MAX);
+}
+
+static void newest_is_filled(void)
+{
+    scene_at(MUTATION_AT_ENTRY_FILLING, its_writer_collects);
+}
+
+/* An old version has been found, and goes before its entry is there. */
+static const char *an_entry_does_not_outlive_a_version_that_went_meanwhile(void)
+{
+    open_space();
+    f.db->online_rows_min = 1;
+    replace_by(1, "[1, \"x\"]");
+    replace_by(1, "[1, \"y\"]");
+    scene_at(MUTATION_AT_ENTRY_FILLING, newest_is_filled);
+    assert_int_equal(
+        make_index(&f, "s", "text", "{\"parts\": [[2, \"string\"]], \"unique\": false}"), 0);
+    SCENE_EXPECT(tree_count(index_of(&f, NULL, "s", "text")->scan.tree) == 1,
+                 "an entry is left that nobody will remove");
+    db_fixture_close(&f);
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static const struct scene scenes[] = {
@@ -167,6 +239,8 @@ int main(int argc, char **argv)
         SCENE(a_command_on_several_rows_overwrites_nothing_that_it_has_not_seen,
               SEVERAL_ROWS_WEAKLY),
         SCENE(a_key_does_not_expire_between_two_commands_of_a_script, NOW_TAKEN_TWICE),
+        SCENE(a_row_that_is_written_while_an_index_is_built_is_in_it, BUILD_UNSEEN),
+        SCENE(an_entry_does_not_outlive_a_version_that_went_meanwhile, FILLED_ONCE),
     };
     return scenes_main(argc, argv, scenes, sizeof scenes / sizeof *scenes);
 }

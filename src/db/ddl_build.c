@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Indexes that are built while others write (invariant 29).
+ *
+ *      gate   the row of _index says `building`; the picture has the index where writers see it
+ *      fill   every version that is there gets its entries, some rows at a time, beside the writers
+ *      gate   what was in doubt is looked at once more; the row says nothing of `building` any more
+ *
+ * All who write after the first gate maintain the index: their versions have entries, and their keys
+ * are compared with those that are in it. So what the filling has to add are the versions from
+ * before, and of these it finds each that anybody may still want to see: what is pruned meanwhile no
+ * snapshot needs.
+ *
+ * Uniqueness. Of two rows with one key each pair is met by one of the two: two old ones by the
+ * filling, when it comes to the later one; two new ones by their writers (invariant 15); an old and a
+ * new one by whichever of the filling and the writer looks second, since both add first, fence, and
+ * look then. A writer that meets an old row is refused as by any unique index. The filling that meets
+ * a version whose transaction goes on can't say yet: such keys are looked at again in the second
+ * gate, when nobody writes. Rows that share a key from before are a duplicate, which ends the build.
+ *
+ * When it fails the index is taken away again as if it had been dropped. When the server dies
+ * meanwhile the row is found at the next start, where it leads to nothing and is deleted.
+ */
+#include "db/ddl_private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/crash_point.h"
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/mutation.h"
+
+enum { SLICE_ROWS = 256 };
+
+static const uint64_t TELL_NS = 1000 * 1000 * 1000;
+
+/* A key of which the filling could not say whether two rows have it. */
+struct suspect {
+    struct suspect *next;
+    size_t size;
+    unsigned char key[];
+};
+
+struct build {
+    struct db_worker *worker;
+    struct catalog *catalog; /* under which it began; a reference */
+    struct space *space;
+    struct index *index;
+    struct store *store;
+    struct arena arena; /* of one row's keys */
+    struct arena kept;  /* of suspects */
+    struct suspect *suspects;
+    unsigned char *after; /* the last row's key */
+    size_t after_size, after_capacity;
+    uint64_t rows, began_ns, told_ns;
+    struct row *row; /* the present one */
+};
+
+static struct index *building_of(const struct catalog *catalog, uint32_t space_id,
+                                 uint32_t index_id)
+{
+    struct space *space = catalog_space_by_id(catalog, space_id);
+    return space == NULL || space->building == NULL || space->building->id != index_id
+               ? NULL
+               : space->building;
+}
+
+static int duplicate(const struct build *build, const struct version *version)
+{
+    char row[128];
+    db__row_text(build->space, version->bytes, row, sizeof row);
+    db__duplicate(build->index);
+    return diag_set(ERROR_DUPLICATE, "%s: row %s has a key of another one", diag_message(), row);
+}
+
+static int suspect_add(struct build *build, const struct key_bytes *key)
+{
+    struct suspect *suspect = arena_alloc(&build->kept, sizeof *suspect + key->parts_size);
+    if (suspect == NULL)
+        return diag_set(ERROR_MEMORY, "no memory to build index \"%s\"", build->index->name);
+    suspect->next = build->suspects;
+    suspect->size = key->parts_size;
+    memcpy(suspect->key, key->data, key->parts_size);
+    build->suspects = suspect;
+    return 0;
+}
+
+static int key_fill(struct build *build, const struct version *version, const struct key_bytes *key,
+                    bool newest)
+{
+    struct txn_worker *worker = build->worker->txn;
+    struct txn_index *scan = &build->index->scan;
+    int rc = txn_entry_fill(worker, scan, key->data, key->size, build->row, version);
+    if (rc != 0 || !newest || !build->index->unique || key->has_nil)
+        return rc;
+    switch (txn_unique_look(worker, scan, key->data, key->parts_size, build->row, version)) {
+    case TXN_HOLDER_NONE:
+        return 0;
+    case TXN_HOLDER_COMMITTED:
+        return duplicate(build, version);
+    default:
+        return suspect_add(build, key);
+    }
+}
+
+/* Only the newest committed version must be one that the index can have: of an older one the reason
+ * may be a change of format since, and one that is not committed is its writer's affair. */
+static int version_fill(const struct version *version, enum txn_version_state state, void *arg)
+{
+    struct build *build = arg;
+    bool newest = state == TXN_VERSION_NEWEST;
+    struct key_list keys;
+    int rc = db__keys_of_tuple(&build->arena, build->index, version->bytes, &keys);
+    if (rc != 0)
+        return newest || rc == ERROR_MEMORY ? rc : 0;
+    for (uint32_t i = 0; rc == 0 && i < keys.count; i++)
+        rc = key_fill(build, version, &keys.keys[i], newest);
+    return rc;
+}
+
+static int after_keep(struct build *build, const struct row *row)
+{
+    if (row->key_size > build->after_capacity) {
+        unsigned char *grown = arena_alloc(&build->kept, 2 * (size_t)row->key_size);
+        if (grown == NULL)
+            return diag_set(ERROR_MEMORY, "no memory to build index \"%s\"", build->index->name);
+        build->after = grown;
+        build->after_capacity = 2 * (size_t)row->key_size;
+    }
+    memcpy(build->after, row->key, row->key_size);
+    build->after_size = row->key_size;
+    return 0;
+}
+
+/* A few rows, in a reclamation epoch of their own. ERROR_END: these were the last. */
+static int slice_fill(struct build *build)
+{
+    struct txn_worker *worker = build->worker->txn;
+    struct tree_cursor cursor;
+    struct item *item = NULL;
+    int rc = 0;
+    txn_worker_enter(worker);
+    tree_cursor_create(&cursor, build->space->head->tree, build->after, build->after_size, false,
+                       false);
+    for (unsigned n = 0; rc == 0 && n < SLICE_ROWS; n++) {
+        if ((item = tree_cursor_next(&cursor, NULL)) == NULL) {
+            rc = ERROR_END;
+            break;
+        }
+        build->row = (struct row *)item;
+        rc = txn_row_each(build->row, version_fill, build);
+        arena_reset(&build->arena);
+        build->rows++;
+    }
+    if (rc == 0)
+        rc = after_keep(build, (struct row *)item);
+    txn_worker_leave(worker);
+    return rc;
+}
+
+static void tell(struct build *build)
+{
+    uint64_t now = clock_monotonic_ns(build->worker->db->clock);
+    uint64_t total = load_relaxed(&build->store->build_total);
+    store_relaxed(&build->store->build_rows, build->rows);
+    if (now - build->told_ns < TELL_NS)
+        return;
+    build->told_ns = now;
+    log_info("index \"%s\" of space \"%s\" is being built: %" PRIu64 " of about %" PRIu64 " rows",
+             build->index->name, build->space->name, build->rows, total);
+}
+
+static int fill(struct build *build)
+{
+    int rc = 0;
+    while (rc == 0) {
+        MUTATION_POINT(BUILD_SLICE);
+        rc = slice_fill(build);
+        epoch_collect(txn_worker_thread(build->worker->txn)->epoch);
+        tell(build);
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+static int build_open(struct build *build, struct db_worker *worker, uint32_t space_id,
+                      uint32_t index_id)
+{
+    *build = (struct build){.worker = worker};
+    build->catalog = (struct catalog *)db_catalog(worker);
+    build->index = building_of(build->catalog, space_id, index_id);
+    if (build->index == NULL)
+        return diag_set(ERROR_NOT_FOUND, "the index that was to be built is gone");
+    atomic_fetch_add(&build->catalog->references, 1);
+    build->space = build->index->space;
+    build->store = build->space->head->arg;
+    build->began_ns = build->told_ns = clock_monotonic_ns(worker->db->clock);
+    arena_create(&build->arena, 1 << 16);
+    arena_create(&build->kept, 0);
+    store_relaxed(&build->store->build_rows, 0);
+    store_relaxed(&build->store->build_total, txn_head_rows(build->space->head));
+    return 0;
+}
+
+static void build_close(struct build *build)
+{
+    arena_destroy(&build->kept);
+    arena_destroy(&build->arena);
+    db__catalog_release(build->catalog);
+}
+
+static int count_newest(const struct version *version, enum txn_version_state state, void *arg)
+{
+    if (state != TXN_VERSION_NEWEST)
+        return 0;
+    *(const struct version **)arg = version;
+    return ERROR_END;
+}
+
+/* In the gate: whether two rows have the key. */
+static int suspect_check(const struct build *build, struct index *index,
+                         const struct suspect *suspect)
+{
+    const struct version *first = NULL;
+    struct tree_cursor cursor;
+    struct item *item;
+    tree_cursor_create(&cursor, index->scan.tree, suspect->key, suspect->size, true, false);
+    while ((item = tree_cursor_next(&cursor, NULL)) != NULL && item->key_size >= suspect->size &&
+           memcmp(item->key, suspect->key, suspect->size) == 0) {
+        struct entry *entry = (struct entry *)item;
+        const struct version *newest = NULL;
+        txn_row_each(load_acquire(&entry->row), count_newest, &newest);
+        if (newest == NULL || index->scan.matches(&index->scan, entry, newest) == 0)
+            continue;
+        if (first != NULL && first != newest)
+            return duplicate(build, newest);
+        first = newest;
+    }
+    return 0;
+}
+
+struct ready {
+    struct ddl_build *args;
+    struct build *build;
+};
+
+/* The last gate: the index is one as any other. */
+static int ready_make(struct ddl *ddl, void *arg)
+{
+    struct ready *ready = arg;
+    struct space *space = catalog_space_by_id(ddl->before, ready->args->space_id);
+    struct index *index = building_of(ddl->before, ready->args->space_id, ready->args->index_id);
+    if (index == NULL)
+        return diag_set(ERROR_NOT_FOUND, "the index that was to be built is gone");
+    for (struct suspect *suspect = ready->build->suspects; suspect != NULL;
+         suspect = suspect->next) {
+        int rc = suspect_check(ready->build, index, suspect);
+        if (rc != 0)
+            return rc;
+    }
+    mp_buffer_reset(&ddl->tuple, 65536);
+    mp_put_raw(&ddl->tuple, ready->args->ready.data, ready->args->ready.size);
+    int rc = ddl__put(ddl, SPACE_ID_INDEX);
+    return rc != 0 ? rc : ddl__space_touch(ddl, space);
+}
+
+/* The index is taken away. */
+static int cancel_make(struct ddl *ddl, void *arg)
+{
+    const struct ddl_build *args = arg;
+    struct space *space = catalog_space_by_id(ddl->before, args->space_id);
+    if (building_of(ddl->before, args->space_id, args->index_id) == NULL)
+        return 0;
+    struct mp_buffer *key = ddl__tuple(ddl, 2);
+    mp_put_uint(key, args->space_id);
+    mp_put_uint(key, args->index_id);
+    int rc = ddl__delete(ddl, SPACE_ID_INDEX);
+    if (rc == 0)
+        rc = ddl__tree_drop(ddl, space->head->arg, args->index_id);
+    return rc != 0 ? rc : ddl__space_touch(ddl, space);
+}
+
+/* Keeps the code and message of what has failed. */
+static int cancel(struct ddl_build *args, int code)
+{
+    char message[DIAG_MESSAGE_MAX];
+    snprintf(message, sizeof message, "%s", diag_message_for(code));
+    int rc = ddl__run(args->worker, cancel_make, NULL, args);
+    if (rc != 0)
+        log_error("an index that could not be built could not be removed either: %s",
+                  diag_message_for(rc));
+    return diag_set(code, "%s", message);
+}
+
+/* Who was told that it is going on is told of the end. */
+static void built_tell(const struct build *build)
+{
+    uint64_t ns = clock_monotonic_ns(build->worker->db->clock) - build->began_ns;
+    log_write(ns >= TELL_NS ? LOG_INFO : LOG_DEBUG,
+              "index \"%s\" of space \"%s\" is built: %" PRIu64 " rows in %" PRIu64 " ms",
+              build->index->name, build->space->name, build->rows, ns / 1000000);
+}
+
+int ddl__build(struct ddl_build *args)
+{
+    struct build build;
+    crash_point("index.build.begun");
+    int rc = build_open(&build, args->worker, args->space_id, args->index_id);
+    if (rc != 0)
+        return rc;
+    rc = fill(&build);
+    crash_point("index.build.filled");
+    if (rc == 0)
+        rc = ddl__run(args->worker, ready_make, NULL, &(struct ready){args, &build});
+    if (rc == 0)
+        built_tell(&build);
+    else
+        rc = cancel(args, rc);
+    build_close(&build);
+    return rc;
+}
+
+/* After a start: rows of indexes that were being built lead to nothing. */
+static int forget(struct ddl *ddl, void *arg)
+{
+    struct txn_index scan = {.tree = ddl->db->index_store->head.tree,
+                             .head = &ddl->db->index_store->head};
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    (void)arg;
+    int rc;
+    txn_cursor_open(&cursor, ddl->txn, &scan, &(struct txn_range){0});
+    while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0) {
+        if (!db__index_row_building(version->bytes))
+            continue;
+        const char *id = mp_array_at(version->bytes, 0), *end = mp_array_at(version->bytes, 2);
+        struct mp_buffer *key = ddl__tuple(ddl, 2);
+        mp_put_raw(key, id, (size_t)(end - id));
+        if ((rc = ddl__delete(ddl, SPACE_ID_INDEX)) != 0)
+            return rc;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+int db__builds_forget(struct db *db)
+{
+    struct db_worker *worker;
+    int rc = db_worker_open(db, &worker);
+    if (rc != 0)
+        return rc;
+    rc = ddl__run(worker, forget, NULL, NULL);
+    db_worker_close(worker);
+    return rc;
+}
