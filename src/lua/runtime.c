@@ -327,6 +327,16 @@ static void call_and_encode(lua_State *L, struct lua_runtime *runtime, const cha
         lua__encode(L, runtime, i, &runtime->result, encoding);
 }
 
+/* Whether its caller may call it; and from here on it runs for whom it is to run. */
+static int enter_procedure(struct lua_runtime *runtime, const struct func *func)
+{
+    lua__user_switch(runtime, runtime->user_id); /* an earlier run may have been the owner's */
+    int code = lua__may_execute(runtime, func);
+    if (code == 0 && func->setuid)
+        lua__user_switch(runtime, func->owner);
+    return code;
+}
+
 static int call_procedure(lua_State *L, struct lua_runtime *runtime, void *arg)
 {
     const struct call *call = arg;
@@ -335,6 +345,9 @@ static int call_procedure(lua_State *L, struct lua_runtime *runtime, void *arg)
     if (func == NULL)
         return diag_set(ERROR_NOT_FOUND, "there is no procedure %.*s", (int)call->name_size,
                         call->name);
+    int code = enter_procedure(runtime, func);
+    if (code != 0)
+        return code;
     lua__push_procedure(L, runtime, func);
     lua_insert(L, 1);
     lua_settop(L, 1);
@@ -352,15 +365,6 @@ static int deliver(struct lua_runtime *runtime, struct mp_buffer *result)
     return result->failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
 }
 
-/* Whether its caller may call it; and from here on it runs for whom it is to run. */
-static int enter_procedure(struct lua_runtime *runtime, const struct func *func)
-{
-    int code = lua__may_execute(runtime, func);
-    if (code == 0 && func->setuid)
-        lua__user_switch(runtime, func->owner);
-    return code;
-}
-
 int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *request,
                      const char *name, size_t name_size, const char *args, struct mp_buffer *result,
                      uint64_t *reply_ts)
@@ -372,8 +376,6 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
     int code;
     if (func == NULL) {
         code = diag_set(ERROR_NOT_FOUND, "there is no procedure %.*s", (int)name_size, name);
-    } else if ((code = enter_procedure(runtime, func)) != 0) {
-        runtime->unplaced = false;
     } else if (!func->transaction || request->txn != NULL) {
         code = lua__protect(runtime, call_procedure, &call);
         if (code == 0 && lua__expired(runtime))
@@ -393,6 +395,9 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
 static int eval_text(lua_State *L, struct lua_runtime *runtime, void *arg)
 {
     const struct call *call = arg;
+    int code = lua__may_eval(runtime);
+    if (code != 0)
+        return code;
     lua__push_hook(L, runtime, "compile_eval");
     lua_pushlstring(L, call->name, call->name_size);
     lua_call(L, 1, 1);
@@ -406,9 +411,7 @@ int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *requ
 {
     struct call call = {.name = text, .name_size = size, .args = args};
     lua__request_begin(runtime, request);
-    int code = lua__may_eval(runtime);
-    if (code == 0)
-        code = lua__protect(runtime, eval_text, &call);
+    int code = lua__protect(runtime, eval_text, &call);
     if (code == 0 && lua__expired(runtime))
         code = ERROR_TIMEOUT; /* the error was caught on the way out */
     code = lua__request_end(runtime, code, reply_ts);
