@@ -45,6 +45,8 @@ struct perigee_api {
     void (*walk_drop)(struct perigee_runtime *, struct perigee_walk *);
     void (*field)(const char *, uint32_t, struct perigee_value *);
     uint32_t (*field_count)(const char *);
+    void (*path)(struct perigee_runtime *, const char *, uint32_t, const char *, size_t,
+                 struct perigee_value *);
     double (*schema_version)(const struct perigee_runtime *);
     double (*now)(const struct perigee_runtime *);
     double (*monotonic)(const struct perigee_runtime *);
@@ -157,6 +159,7 @@ function core.check(code)
     end
 end
 
+core.ERROR_MEMORY = -1
 core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_AGAIN = -4, -5, -8, -9
 core.ERROR_EXISTS, core.ERROR_ACCESS = -6, -17
 core.ERROR_BUSY = -20

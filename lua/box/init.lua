@@ -99,7 +99,11 @@ local fields = {
     session = core.object(user.session),
     space = space.space,
     stat = box_stat,
-    tuple = core.object({ new = tuple.new, is = tuple.is }),
+    tuple = core.object({
+        new = tuple.new,
+        is = tuple.is,
+        format = core.object({ new = tuple.new_format, is = tuple.is_format }),
+    }),
     txn_isolation_level = transaction.levels,
 }
 if native.trusted then

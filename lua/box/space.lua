@@ -466,6 +466,31 @@ function space_methods.delete(self, key)
     return delete(self.id, 0, key)
 end
 
+--- A tuple of the fields in a map by name; {table = true}: a table. What is absent is nil.
+function space_methods.frommap(self, map, options)
+    check_self(self, 'frommap')
+    if type(map) ~= 'table' or (options ~= nil and type(options) ~= 'table') then
+        raise(core.ERROR_INVALID, 'usage: space:frommap(map, {table = true})')
+    end
+    local positions, content, last = {}, {}, 0
+    for position, field in ipairs(self:format() or {}) do
+        positions[field.name] = position
+    end
+    for name, value in pairs(map) do
+        local position = positions[name]
+        if not position then
+            raise(core.ERROR_INVALID, ('space "%s" has no field "%s"'):format(self.name, tostring(name)))
+        end
+        content[position], last = value, math.max(last, position)
+    end
+    for position = 1, last do
+        if content[position] == nil then
+            content[position] = core.NULL
+        end
+    end
+    return options and options.table and content or tuple.of(content, self.id)
+end
+
 function space_methods.drop(self)
     check_self(self, 'drop')
     native.space_drop(self.id)

@@ -2,8 +2,8 @@
 --
 -- Tuples: MessagePack arrays in memory of their own, read in place.
 --
--- t[1] and t.name read one field; nothing else is unpacked. A tuple keeps what it was made of,
--- whatever becomes of the row and of the transaction.
+-- t[1], t.name and t['data.tags[2]'] read one value; nothing else is unpacked. A tuple keeps what it
+-- was made of, whatever becomes of the row and of the transaction.
 
 local ffi = require('ffi')
 local core = require('box.core')
@@ -25,6 +25,19 @@ local tuple = {}
 
 local formats, formats_version = {}, -1
 
+-- Formats that belong to no space (box.tuple.format.new) have numbers that no space has.
+local OWN_FORMAT_MIN, OWN_FORMATS_MAX = 2147483648, 4096
+local own_formats, own_numbers, own_count = {}, {}, 0
+
+local function new_format(fields)
+    local format = { names = {}, fields = fields }
+    for position, field in ipairs(fields) do
+        format[field.name] = position
+        format.names[position] = field.name
+    end
+    return format
+end
+
 --- The positions of a space's fields by name.
 local function format_of(space_id)
     local version = api.schema_version(runtime)
@@ -33,12 +46,8 @@ local function format_of(space_id)
     end
     local format = formats[space_id]
     if format == nil then
-        format = { names = {} }
-        local space = space_id ~= 0 and native.space(space_id)
-        for position, field in ipairs(space and space.format or {}) do
-            format[field.name] = position
-            format.names[position] = field.name
-        end
+        local space = space_id ~= 0 and space_id < OWN_FORMAT_MIN and native.space(space_id)
+        format = own_formats[space_id] or new_format(space and space.format or {})
         formats[space_id] = format
     end
     return format
@@ -76,6 +85,24 @@ end
 
 local function length(self)
     return api.field_count(self[DATA])
+end
+
+--- What a path such as 'data.address.city' or '[2].x' leads to, or nil.
+local function at_path(self, path)
+    local id = self[SPACE]
+    if id >= OWN_FORMAT_MIN then
+        local name, rest = path:match('^([%a_][%w_]*)(.*)$')
+        if name then
+            local position = format_of(id)[name]
+            if type(position) ~= 'number' then
+                return nil
+            end
+            path = ('[%d]%s'):format(position, rest)
+        end
+        id = 0
+    end
+    api.path(runtime, self[DATA], id, path, #path, value)
+    return to_lua(self)
 end
 
 local function check_tuple(self)
@@ -133,6 +160,99 @@ function methods.ipairs(self)
 end
 methods.pairs = methods.ipairs
 
+--- The next position and its field after `position`, or the first.
+function methods.next(self, position)
+    check_tuple(self)
+    position = (position or 0) + 1
+    if position < 1 or position > length(self) then
+        return nil
+    end
+    return position, field(self, position)
+end
+
+--- The position of the first field, from `from` on, that is equal to a value, or nil.
+function methods.find(self, from, wanted)
+    check_tuple(self)
+    if wanted == nil then
+        from, wanted = 1, from
+    end
+    for position = from, length(self) do
+        if field(self, position) == wanted then
+            return position
+        end
+    end
+    return nil
+end
+
+--- The positions of all of them, as separate values.
+function methods.findall(self, from, wanted)
+    check_tuple(self)
+    if wanted == nil then
+        from, wanted = 1, from
+    end
+    local found = {}
+    for position = from, length(self) do
+        if field(self, position) == wanted then
+            found[#found + 1] = position
+        end
+    end
+    return unpack(found)
+end
+
+--- A tuple in which `count` fields from `start` on (negative: from the end) have given way to others.
+function methods.transform(self, start, count, ...)
+    check_tuple(self)
+    local fields, given = length(self), select('#', ...)
+    if type(start) ~= 'number' or start == 0 or start > fields + 1 or -start > fields then
+        error('transform: the tuple has no such position', 2)
+    end
+    if start < 0 then
+        start = fields + start + 1
+    end
+    local result = { native.elements(self, 1, start - 1) }
+    local size = start - 1
+    for position = 1, given do
+        result[size + position] = (select(position, ...))
+    end
+    size = size + given
+    for position = start + math.max(count or 0, 0), fields do
+        size = size + 1
+        result[size] = field(self, position)
+    end
+    for position = 1, size do
+        if result[position] == nil then
+            result[position] = NULL
+        end
+    end
+    return tuple.of(result, self[SPACE])
+end
+
+--- The tuple that update operations make of this one, which stays as it is. upsert is the same: an
+--- operation that can't be done is an error.
+function methods.update(self, operations)
+    check_tuple(self)
+    if type(operations) ~= 'table' then
+        core.raise(core.ERROR_INVALID, 'update needs a table of operations')
+    end
+    native.encode(1, operations)
+    local packed = native.tuple_update(self)
+    return tuple.copy(packed, #packed, self[SPACE])
+end
+methods.upsert = methods.update
+
+--- The fields that the format names: {{name, type, is_nullable}, ..}
+function methods.format(self)
+    check_tuple(self)
+    local result = {}
+    for position, description in ipairs(format_of(self[SPACE]).fields) do
+        result[position] = {}
+        for key, content in pairs(description) do
+            result[position][key] = content
+        end
+    end
+    return result
+end
+
 --- The size in bytes.
 function methods.bsize(self)
     check_tuple(self)
@@ -161,7 +281,11 @@ ffi.metatype(tuple_type, {
         if type(position) == 'number' then
             return field(self, position)
         end
-        return methods[key]
+        local method = methods[key]
+        if method == nil and type(key) == 'string' then
+            return at_path(self, key)
+        end
+        return method
     end,
     __newindex = function() error('a tuple can not be changed: use update or replace', 2) end,
     __len = length,
@@ -182,17 +306,65 @@ function tuple.copy(data, size, space_id)
     return result
 end
 
---- box.tuple.new{..}
-function tuple.new(content)
-    if type(content) ~= 'table' then
-        content = { content }
-    end
+--- A tuple of the elements of a table.
+function tuple.of(content, space_id)
     local packed = native.pack(content)
     local kind = packed:byte(1)
     if not (kind >= 0x90 and kind <= 0x9f or kind == 0xdc or kind == 0xdd) then
-        error('a tuple is made of an array', 2)
+        error('a tuple is made of an array', 3)
     end
-    return tuple.copy(packed, #packed, 0)
+    return tuple.copy(packed, #packed, space_id)
+end
+
+local format_numbers = setmetatable({}, { __mode = 'k' })
+
+--- box.tuple.new({..}, {format = ..}): the format is one of box.tuple.format.new, or a definition.
+function tuple.new(content, options)
+    if type(content) ~= 'table' and not tuple.is(content) then
+        content = { content }
+    end
+    local format = options and options.format
+    if format ~= nil and not format_numbers[format] then
+        format = tuple.new_format(format)
+    end
+    return tuple.of(content, format and format_numbers[format] or 0)
+end
+
+--- box.tuple.format.new({{'id', 'unsigned'}, ..}): names for the fields of tuples that are in no space.
+--- Of a space: that of the space.
+function tuple.new_format(definition)
+    if type(definition) ~= 'table' then
+        core.raise(core.ERROR_INVALID, 'a format is a table of fields')
+    end
+    local fields, parts = {}, {}
+    for position, field_of in ipairs(definition) do
+        local name = type(field_of) == 'table' and (field_of.name or field_of[1]) or field_of
+        local kind = type(field_of) == 'table' and (field_of.type or field_of[2]) or 'any'
+        if type(name) ~= 'string' then
+            core.raise(core.ERROR_INVALID, 'a field of a format has a name')
+        end
+        fields[position] = { name = name, type = kind }
+        parts[position] = ('%d:%s:%s'):format(#name, name, tostring(kind))
+    end
+    local text = table.concat(parts, ',')
+    local number = own_numbers[text]
+    if number == nil then
+        if own_count >= OWN_FORMATS_MAX then
+            core.raise(core.ERROR_MEMORY, 'too many formats are made')
+        end
+        number = OWN_FORMAT_MIN + own_count
+        own_count = own_count + 1
+        own_numbers[text], own_formats[number] = number, new_format(fields)
+    end
+    local object = core.object({ names = function() return new_format(fields).names end }, {
+        serialize = function() return fields end,
+    })
+    format_numbers[object] = number
+    return object
+end
+
+function tuple.is_format(object)
+    return type(object) == 'table' and format_numbers[object] ~= nil
 end
 
 --- box.tuple.is(value)

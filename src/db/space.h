@@ -34,7 +34,8 @@ int space_delete(struct txn *txn, struct index *index, const char *key, struct t
 
 /*
  * ops: [[op, field, arg..]..] with op one of = + - & | ^ ! # : and field a number (from
- * `field_base`, negative from the end: -1 the last) or a name.
+ * `field_base`, negative from the end: -1 the last), a name, or a path (codec/path.h) that begins with
+ * a name or [number].
  */
 int space_update(struct txn *txn, struct index *index, const char *key, const char *ops,
                  int field_base, struct tuple_ref *out);
@@ -42,6 +43,11 @@ int space_update(struct txn *txn, struct index *index, const char *key, const ch
 /* Inserts the tuple, or applies the operations to the one that has its primary key. */
 int space_upsert(struct txn *txn, struct space *space, const char *tuple, size_t size,
                  const char *ops, int field_base);
+
+/* What operations make of a tuple that is not in a space, or not written back; `space`, whose format
+ * names fields, may be NULL. In the arena. Numbers of fields are from 1. */
+int space_tuple_update(struct arena *arena, const struct space *space, const char *tuple,
+                       const char *ops, struct tuple_ref *out);
 
 enum space_iterator {
     ITERATOR_EQ,

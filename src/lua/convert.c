@@ -417,6 +417,31 @@ static int native_after(lua_State *L)
     return after->failed ? lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory")) : 0;
 }
 
+/* tuple_update(tuple): the bytes of the tuple that the operations in args[1] make of it. */
+static int native_tuple_update(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct lua__tuple *tuple = lua_topointer(L, 1);
+    struct arena arena;
+    struct tuple_ref changed;
+    const struct space *space =
+        runtime->worker == NULL || tuple->space_id == 0
+            ? NULL
+            : catalog_space_by_id(db_catalog(runtime->worker), tuple->space_id);
+    arena_create(&arena, 1 << 12);
+    int code = space_tuple_update(&arena, space, tuple->data, runtime->args[1].data, &changed);
+    mp_buffer_reset(&runtime->scratch, 65536);
+    if (code == 0)
+        mp_put_raw(&runtime->scratch, changed.data, changed.size);
+    arena_destroy(&arena);
+    if (code == 0 && runtime->scratch.failed)
+        code = diag_set(ERROR_MEMORY, "out of memory");
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    lua_pushlstring(L, runtime->scratch.data, runtime->scratch.size);
+    return 1;
+}
+
 /* pack(value): MessagePack in a string. unpack(string, offset): value, offset of the next. */
 static int native_pack(lua_State *L)
 {
@@ -492,11 +517,17 @@ static int native_json_decode(lua_State *L)
 void lua__open_convert(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
-        {"position", native_position},       {"after", native_after},
-        {"encode", native_encode},           {"decode", native_decode},
-        {"elements", native_elements},       {"pack", native_pack},
-        {"unpack", native_unpack},           {"json_encode", native_json_encode},
-        {"json_decode", native_json_decode}, {NULL, NULL},
+        {"position", native_position},
+        {"tuple_update", native_tuple_update},
+        {"after", native_after},
+        {"encode", native_encode},
+        {"decode", native_decode},
+        {"elements", native_elements},
+        {"pack", native_pack},
+        {"unpack", native_unpack},
+        {"json_encode", native_json_encode},
+        {"json_decode", native_json_decode},
+        {NULL, NULL},
     };
     lua__register(runtime, functions);
 }

@@ -16,6 +16,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/path.h"
 #include "db/access.h"
 #include "db/space.h"
 #include "lua/internal.h"
@@ -552,6 +553,28 @@ static void api_field(const char *tuple, uint32_t n, struct lua__value *out)
     value_of(tuple, out);
 }
 
+/* What a path leads to in a tuple whose fields have the names of a space's format (0: none). */
+static void api_path(struct lua_runtime *runtime, const char *tuple, uint32_t space_id,
+                     const char *text, size_t size, struct lua__value *out)
+{
+    struct path path = {.text = text, .size = size};
+    struct path_step first = path_next(&path);
+    int64_t field = -1;
+    out->type = LUA__ABSENT;
+    if (first.kind == PATH_NUMBER)
+        field = first.number - 1;
+    const struct space *space = first.kind == PATH_NAME && space_id != 0
+                                    ? catalog_space_by_id(db_catalog(runtime->worker), space_id)
+                                    : NULL;
+    if (space != NULL)
+        field = space_field(space, first.name, first.size);
+    const char *value = field < 0 ? NULL : mp_array_at(tuple, (uint32_t)field);
+    if (value != NULL)
+        value = path_follow(&path, value);
+    if (value != NULL)
+        value_of(value, out);
+}
+
 static uint32_t api_field_count(const char *tuple)
 {
     return mp_decode_array(&tuple);
@@ -658,6 +681,8 @@ struct lua__api {
     void (*walk_drop)(struct lua_runtime *, struct lua__walk_handle *);
     void (*field)(const char *, uint32_t, struct lua__value *);
     uint32_t (*field_count)(const char *);
+    void (*path)(struct lua_runtime *, const char *, uint32_t, const char *, size_t,
+                 struct lua__value *);
     double (*schema_version)(const struct lua_runtime *);
     double (*now)(const struct lua_runtime *);
     double (*monotonic)(const struct lua_runtime *);
@@ -695,6 +720,7 @@ const struct lua__api lua__api = {
     .walk_drop = lua__api_walk_drop,
     .field = api_field,
     .field_count = api_field_count,
+    .path = api_path,
     .schema_version = api_schema_version,
     .now = api_now,
     .monotonic = api_monotonic,

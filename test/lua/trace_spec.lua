@@ -66,12 +66,15 @@ describe('a hot loop', function()
         fn() -- what is done once, such as asking for a format
         jit.flush()
         local own, all, last = 0, 0, nil
-        for _ = 1, 30 do
+        for _ = 1, 60 do
             last = observe(fn)
             own, all = own + last.own, all + last.traces
             assert.equal(0, last.stitched)
             for _, why in ipairs(last.aborts) do
-                assert.is_nil(why:match('^NYI: [^r].*'), why)
+                -- Making an iterator makes a function, before the loop: that is never compiled (FNEW).
+                -- A function that was tried by itself may return to the loop: then the loop has it.
+                local known = why:match('^NYI: bytecode 51 ') or why:match('^NYI: return to lower frame')
+                assert.is_true(known ~= nil or not why:match('^NYI: '), why)
             end
             if last.traces == 0 and #last.aborts == 0 then
                 break

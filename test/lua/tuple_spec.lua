@@ -73,4 +73,77 @@ describe('a tuple', function()
         assert.same({ 1, { 2 } }, s:replace(s:get(1)):totable())
         s:drop()
     end)
+
+    describe('of a space', function()
+        local s, t
+
+        before_each(function()
+            s = box.schema.space.create('nested', {
+                format = { { 'id', 'unsigned' }, { 'data', 'map' }, { 'tags', 'array', is_nullable = true } },
+            })
+            s:create_index('pk')
+            t = s:insert({ 1, { address = { city = 'Rome' }, list = { 1, { x = 2 } } }, { 'a', 'b' } })
+        end)
+
+        after_each(function() box.space.nested:drop() end)
+
+        it('is read along paths', function()
+            assert.equal('Rome', t['data.address.city'])
+            assert.equal(2, t['data.list[2].x'])
+            assert.equal('b', t['tags[2]'])
+            assert.equal('b', t['[3][2]'])
+            assert.same({ city = 'Rome' }, t['data.address'])
+            assert.equal('Rome', t['data["address"].city'])
+            local absent = { 'data.nothing', 'tags[3]', 'nothing.x', 'data..x', 'data.address.city.x', '' }
+            for _, path in ipairs(absent) do
+                assert.is_nil(t[path])
+            end
+        end)
+
+        it('is made from a map', function()
+            assert.equal('[5,null,["x"]]', tostring(s:frommap({ id = 5, tags = { 'x' } })))
+            assert.same({ 5 }, s:frommap({ id = 5 }, { table = true }))
+            assert.equal(5, s:frommap({ id = 5 }).id)
+            assert.has_error(function() s:frommap({ nothing = 1 }) end)
+        end)
+
+        it('tells its format', function()
+            assert.equal('data', t:format()[2].name)
+            assert.same({}, box.tuple.new({ 1 }):format())
+        end)
+    end)
+
+    it('finds values', function()
+        local t = box.tuple.new({ 'a', 'b', 'a', 5 })
+        assert.equal(1, t:find('a'))
+        assert.equal(3, t:find(2, 'a'))
+        assert.is_nil(t:find('z'))
+        assert.same({ 1, 3 }, { t:findall('a') })
+        assert.same({ 3 }, { t:findall(2, 'a') })
+        assert.same({ 1, 'a' }, { t:next() })
+        assert.same({ 4, 5 }, { t:next(3) })
+        assert.is_nil(t:next(4))
+    end)
+
+    it('is transformed', function()
+        local t = box.tuple.new({ 1, 2, 3, 4 })
+        assert.same({ 1, 'x', 'y', 4 }, t:transform(2, 2, 'x', 'y'):totable())
+        assert.same({ 1, 2, 3, 4, 5 }, t:transform(5, 0, 5):totable())
+        assert.same({ 1, 2, 3 }, t:transform(-1, 1):totable())
+        assert.same({ 1, 2, 3, 4 }, t:totable())
+        assert.has_error(function() t:transform(0, 1) end)
+        assert.has_error(function() t:transform(6, 1) end)
+    end)
+
+    it('may have a format of its own', function()
+        local format = box.tuple.format.new({ { 'x', 'number' }, { 'y', 'map' } })
+        assert.is_true(box.tuple.format.is(format))
+        assert.is_false(box.tuple.format.is({}))
+        local t = box.tuple.new({ 1, { z = 2 } }, { format = format })
+        assert.equal(1, t.x)
+        assert.equal(2, t['y.z'])
+        assert.same({ x = 1, y = { z = 2 } }, t:tomap({ names_only = true }))
+        assert.equal('y', t:format()[2].name)
+        assert.equal(7, box.tuple.new({ 7 }, { format = { { 'only' } } }).only)
+    end)
 end)
