@@ -128,8 +128,10 @@ static int native_function(lua_State *L)
     lua_createtable(L, 0, 8);
     set_number(L, "id", func->id);
     set_string(L, "name", func->name);
-    lua_pushlstring(L, func->body, func->body_size);
-    lua_setfield(L, -2, "body");
+    if (lua__may_execute(lua__runtime(L), func) == 0) {
+        lua_pushlstring(L, func->body, func->body_size);
+        lua_setfield(L, -2, "body");
+    }
     set_boolean(L, "readonly", func->readonly);
     set_boolean(L, "transaction", func->transaction);
     set_boolean(L, "setuid", func->setuid);

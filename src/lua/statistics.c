@@ -12,8 +12,19 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/key.h"
+#include "db/access.h"
 #include "db/checkpoint.h"
 #include "lua/internal.h"
+
+/* Keys of all spaces are for those who may read everything, and the server's work for those who
+ * administer it. */
+static void check_access(lua_State *L, unsigned privilege)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    int code = lua__may_administer(runtime, privilege);
+    if (code != 0)
+        lua__raise(L, runtime, code);
+}
 
 enum { LOCKS_SHOWN_MAX = 10000, CONFLICTS_SHOWN_MAX = 32 };
 
@@ -141,6 +152,7 @@ static int push_answer(lua_State *L, struct lua_runtime *runtime)
 /* stat_txn() */
 static int native_stat_txn(lua_State *L)
 {
+    check_access(L, ACCESS_READ);
     struct lua_runtime *runtime = lua__runtime(L);
     struct txn_system *system = txn_worker_system(runtime->txn_worker);
     struct mp_buffer *out = &runtime->pairs;
@@ -235,6 +247,7 @@ static void put_lock_stats(struct mp_buffer *out, struct lock_table *table)
 /* stat_locks() */
 static int native_stat_locks(lua_State *L)
 {
+    check_access(L, ACCESS_READ);
     struct lua_runtime *runtime = lua__runtime(L);
     struct lock_table *table = txn_system_locks(txn_worker_system(runtime->txn_worker));
     struct mp_buffer *out = &runtime->pairs;
@@ -293,6 +306,7 @@ static int native_statistics(lua_State *L)
  */
 static int native_checkpoint(lua_State *L)
 {
+    check_access(L, ACCESS_ALTER);
     struct lua_runtime *runtime = lua__runtime(L);
     struct db *db = db_worker_db(runtime->worker);
     bool wait = runtime->options.trusted && txn_current(runtime->txn_worker) == NULL;
