@@ -111,6 +111,30 @@ int space_cursor_next_locked(struct space_cursor *cursor, enum txn_lock mode,
 int space_count(struct txn *txn, struct index *index, enum space_iterator iterator, const char *key,
                 uint64_t *out);
 
+/* What an index takes: its nodes, keys and places; and how many entries it has, those of older
+ * versions that somebody may still see included. At once. */
+struct space_index_stats {
+    uint64_t entries, bytes;
+    uint64_t build_rows, build_total; /* while it is being built: rows done, of about how many */
+};
+struct space_index_stats space_index_stats(const struct index *index);
+uint64_t space_index_bytes(const struct index *index);
+
+/* Bytes of the tuples that exist, as of the commits that have ended; at once. */
+uint64_t space_bytes(const struct space *space);
+
+/* A row that the seed picks, about as likely as any other; out->data is NULL when there is none. */
+int space_index_random(struct txn *txn, struct index *index, uint64_t seed, struct tuple_ref *out);
+
+/*
+ * The tuple at which a share `level` (0 to 1) of the index between the keys `from` and `to` (partial
+ * keys; NULL: unbounded; `to` itself does not belong to it) lies before. Exact up to
+ * SPACE_QUANTILE_EXACT rows, beyond an estimate from as many rows picked at random. NULL data: no row.
+ */
+enum { SPACE_QUANTILE_EXACT = 2048 };
+int space_quantile(struct txn *txn, struct index *index, double level, const char *from,
+                   const char *to, struct tuple_ref *out);
+
 /* Rows that exist, as of the commits that have ended; at once. */
 uint64_t space_len(const struct space *space);
 

@@ -32,9 +32,13 @@ static struct tree_stripe *stripe_of(struct tree *tree, const struct tree_thread
 
 _Static_assert(TREE_STRIPES == 1 << (64 - 60), "stripe_of takes four bits");
 
-void tree__count_entries(struct tree *tree, const struct tree_thread *thread, int64_t change)
+void tree__count_item(struct tree *tree, const struct tree_thread *thread, const struct item *item,
+                      int64_t change)
 {
-    atomic_fetch_add_explicit(&stripe_of(tree, thread)->entries, change, memory_order_relaxed);
+    struct tree_stripe *stripe = stripe_of(tree, thread);
+    int64_t bytes = (int64_t)item_alloc_size(item->key_size);
+    atomic_fetch_add_explicit(&stripe->entries, change, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stripe->item_bytes, change * bytes, memory_order_relaxed);
 }
 
 static void count_bytes(struct tree *tree, const struct tree_thread *thread, int64_t change)
@@ -60,6 +64,14 @@ size_t tree_node_bytes(const struct tree *tree)
     int64_t sum = 0;
     for (unsigned i = 0; i < TREE_STRIPES; i++)
         sum += load_relaxed(&tree->stripes[i].node_bytes);
+    return sum_positive(sum);
+}
+
+size_t tree_item_bytes(const struct tree *tree)
+{
+    int64_t sum = 0;
+    for (unsigned i = 0; i < TREE_STRIPES; i++)
+        sum += load_relaxed(&tree->stripes[i].item_bytes);
     return sum_positive(sum);
 }
 
@@ -233,6 +245,37 @@ struct item *tree_get(struct tree *tree, const void *key_bytes, size_t key_size)
         if (tree__node_check(path.node, path.version))
             return item;
     }
+}
+
+/* One try; false: begin again. *item is NULL when the leaf is empty. */
+static bool random_once(const struct tree *tree, uint64_t seed, struct item **item)
+{
+    struct tree_node *node, *child;
+    uint64_t version, child_version;
+    if (!tree__root_begin(tree, &node, &version))
+        return false;
+    for (; node->level > 0; node = child, version = child_version) {
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        unsigned count = tree__node_count(node);
+        if (count == 0)
+            return false; /* it is just being merged away */
+        child = tree__node_child(node, (unsigned)((seed >> 33) % count));
+        if (!tree__node_check(node, version) || !tree__node_begin(child, &child_version) ||
+            !tree__node_check(node, version))
+            return false;
+    }
+    unsigned count = tree__node_count(node);
+    seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    *item = count == 0 ? NULL : tree__node_item(node, (unsigned)((seed >> 33) % count));
+    return tree__node_check(node, version);
+}
+
+struct item *tree_random(const struct tree *tree, uint64_t seed)
+{
+    struct item *item;
+    while (!random_once(tree, seed, &item))
+        cpu_relax();
+    return item;
 }
 
 enum { BATCH_LANES = 16 };

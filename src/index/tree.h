@@ -87,6 +87,14 @@ size_t tree_count(const struct tree *tree);
 /* Bytes of nodes and of their separating keys, live ones only; exact when nobody writes. */
 size_t tree_node_bytes(const struct tree *tree);
 
+/* Bytes of the items that are in the tree, as of tree_count. */
+size_t tree_item_bytes(const struct tree *tree);
+
+/* An item that the seed picks: one child of each node on the way down, each as likely as its
+ * brothers, so that items in fuller nodes are a little less likely than others. NULL when the leaf
+ * that was come to is empty. */
+struct item *tree_random(const struct tree *tree, uint64_t seed);
+
 /*
  * A cursor walks in key order in either direction while others insert, remove and split, and
  * neither loses nor repeats a key that is there all the time; of keys that come or go meanwhile it

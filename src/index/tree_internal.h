@@ -12,7 +12,7 @@ enum { TREE_STRIPES = 16 };
 /* One of several counters that are summed when asked for. May be negative by itself. */
 struct tree_stripe {
     CACHE_ALIGNED _Atomic int64_t entries;
-    _Atomic int64_t node_bytes;
+    _Atomic int64_t node_bytes, item_bytes;
 };
 
 struct tree {
@@ -44,7 +44,9 @@ unsigned tree__child_position(const struct tree_node *node, struct tree_key key,
 /* Notes root and version; false: try again. */
 bool tree__root_begin(const struct tree *tree, struct tree_node **root, uint64_t *version);
 
-void tree__count_entries(struct tree *tree, const struct tree_thread *thread, int64_t change);
+/* `change` 1 or -1: the item has come or gone. */
+void tree__count_item(struct tree *tree, const struct tree_thread *thread, const struct item *item,
+                      int64_t change);
 
 /* A node and its own copy of `low`, counted; NULL when memory is out. */
 struct tree_node *tree__node_new(struct tree *tree, struct tree_thread *thread, unsigned level,

@@ -283,7 +283,7 @@ static int insert_once(struct tree *tree, struct tree_thread *thread, struct ite
     }
     tree__node_insert(path.node, position, item);
     tree__node_unlock_changed(path.node, path.version);
-    tree__count_entries(tree, thread, 1);
+    tree__count_item(tree, thread, item, 1);
     *present = NULL;
     return 0;
 }
@@ -331,7 +331,7 @@ bool tree_remove(struct tree *tree, struct tree_thread *thread, struct item *ite
     tree__node_remove(path.node, position);
     unsigned count = tree__node_count(path.node);
     tree__node_unlock_changed(path.node, path.version);
-    tree__count_entries(tree, thread, -1);
+    tree__count_item(tree, thread, item, -1);
     if (worth_merging(count))
         consolidate(tree, thread, key, 0);
     return true;

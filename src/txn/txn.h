@@ -71,10 +71,11 @@ struct head {
     void (*version_dropped)(struct head *head, struct txn_worker *worker, struct row *row,
                             const struct version *dropped);
     void *arg;
-    /* How many rows exist, as changes by commits; the sum counts, each worker adds to one of them. */
+    /* How many rows exist and the bytes of their tuples, as changes by commits; the sums count, each
+     * worker adds to one of them. */
     struct {
-        _Atomic int64_t change;
-        char apart[CACHE_LINE_SIZE - sizeof(int64_t)];
+        _Atomic int64_t change, bytes;
+        char apart[CACHE_LINE_SIZE - 2 * sizeof(int64_t)];
     } live[HEAD_STRIPES];
     bool tracked; /* changed rows are listed for checkpoints (txn_changes_take), and tombstones stay
                      until one has taken them (invariant 19) */
@@ -83,6 +84,9 @@ struct head {
 /* Rows that exist, as of the commits that have ended: neither uncommitted ones nor tombstones, which
  * the tree has as well. Any thread. */
 uint64_t txn_head_rows(const struct head *head);
+
+/* Bytes of the tuples of these rows. */
+uint64_t txn_head_bytes(const struct head *head);
 
 /*
  * An index to scan: the primary tree of a head, or a secondary one. `matches` is NULL for the

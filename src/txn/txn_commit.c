@@ -211,8 +211,7 @@ static void stamp_versions(struct txn *txn, uint64_t ts)
         if (write->version->flags & VERSION_LOCK)
             continue;
         store_release(&write->version->stamp, ts);
-        if (write->rows != 0)
-            txn__rows_count(write->head, txn->worker->number, write->rows);
+        txn__rows_count(write->head, txn->worker->number, write->rows, write->bytes);
     }
 }
 
@@ -332,6 +331,8 @@ static void note_rows(struct txn *txn)
         while (under != NULL && (under->flags & VERSION_LOCK))
             under = load_acquire(&under->older);
         write->rows = (signed char)(txn__exists(write->version) - txn__exists(under));
+        write->bytes = (int64_t)(txn__exists(write->version) ? write->version->size : 0) -
+                       (int64_t)(txn__exists(under) ? under->size : 0);
     }
 }
 

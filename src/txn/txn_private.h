@@ -171,6 +171,7 @@ struct txn_write {
     struct version *version; /* own, uncommitted */
     bool covered;            /* by a lock of the transaction's in the lock table */
     signed char rows;        /* how many more rows there are with it: -1, 0, 1. Set at the commit */
+    int64_t bytes;           /* likewise, of tuples */
 };
 
 /* What was read of a row. */
@@ -285,7 +286,7 @@ struct txn_worker {
     struct tree_thread thread;
     struct txn *current; /* &txn, or one of txn_open; NULL */
     struct txn txn;
-    void *arg; /* of whoever has the worker */
+    void *arg;                    /* of whoever has the worker */
     struct lock_owner *owner;     /* for transactions that bring none; NULL until one needs it */
     struct garbage_queue garbage; /* rows that have changed */
     struct garbage_queue held;    /* rows that are as short as some snapshot allows */
@@ -471,10 +472,15 @@ void txn__deferred_destroy(struct txn_system *system);
 void txn__unlock_row(struct txn *txn);
 
 /* Counts rows that have come or gone (txn_head_rows). */
-static inline void txn__rows_count(struct head *head, unsigned stripe, int64_t change)
+static inline void txn__rows_count(struct head *head, unsigned stripe, int64_t change,
+                                   int64_t bytes)
 {
-    atomic_fetch_add_explicit(&head->live[stripe % HEAD_STRIPES].change, change,
-                              memory_order_relaxed);
+    if (change != 0)
+        atomic_fetch_add_explicit(&head->live[stripe % HEAD_STRIPES].change, change,
+                                  memory_order_relaxed);
+    if (bytes != 0)
+        atomic_fetch_add_explicit(&head->live[stripe % HEAD_STRIPES].bytes, bytes,
+                                  memory_order_relaxed);
 }
 
 /* Notes that a row may have something to free once timestamp ts is in no snapshot's future. */

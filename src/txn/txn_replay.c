@@ -85,12 +85,13 @@ void txn_replay_end(struct tree_thread *thread, struct head *head)
     struct tree_cursor cursor;
     tree_cursor_create(&cursor, head->tree, NULL, 0, true, false);
     struct item *item;
-    int64_t rows = 0;
+    int64_t rows = 0, bytes = 0;
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         struct row *row = (struct row *)item;
         struct version *version = load_relaxed(&row->newest);
         bool exists = version != NULL && !(version->flags & VERSION_TOMBSTONE);
         rows += exists;
+        bytes += exists ? version->size : 0;
         if (exists || (load_relaxed(&row->state) & ROW_CHANGED))
             continue;
         if (tree_remove(head->tree, thread, item, NULL, NULL)) {
@@ -99,7 +100,7 @@ void txn_replay_end(struct tree_thread *thread, struct head *head)
             epoch_retire(thread->epoch, row, txn__row_free, thread->heap);
         }
     }
-    txn__rows_count(head, 0, rows);
+    txn__rows_count(head, 0, rows, bytes);
     epoch_leave(thread->epoch);
 }
 

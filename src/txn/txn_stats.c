@@ -119,6 +119,14 @@ void txn_stats_get(const struct txn_system *system, struct txn_stats *out)
     out->changes = txn_changes_pending(system);
 }
 
+uint64_t txn_head_bytes(const struct head *head)
+{
+    int64_t bytes = 0;
+    for (unsigned i = 0; i < HEAD_STRIPES; i++)
+        bytes += load_relaxed(&head->live[i].bytes);
+    return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
 uint64_t txn_head_rows(const struct head *head)
 {
     int64_t rows = 0;

@@ -375,6 +375,66 @@ static void a_range_of_such_an_index_is_validated(void **state)
     }
 }
 
+static void rows_are_picked_at_random_and_by_rank(void **state)
+{
+    (void)state;
+    struct tuple_ref tuple;
+    struct txn *txn = begin_readonly(&f, 1);
+    assert_int_equal(space_index_random(txn, index_of(&f, txn, "s", "pk"), 7, &tuple), 0);
+    assert_null(tuple.data);
+    assert_int_equal(space_quantile(txn, index_of(&f, txn, "s", "pk"), 0.5, NULL, NULL, &tuple), 0);
+    assert_null(tuple.data);
+    txn_rollback(txn);
+    txn = begin(&f, 1, TXN_SNAPSHOT);
+    for (unsigned i = 0; i < 5000; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "[%u, \"abc\"]", i);
+        assert_int_equal(insert(&f, txn, "s", text), 0);
+    }
+    assert_int_equal(txn_commit(txn), 0);
+    assert_int_equal(space_bytes(space_of(&f, NULL, "s")), 128 * 6 + 128 * 7 + (5000 - 256) * 8);
+    struct index *index = index_of(&f, NULL, "s", "pk");
+    assert_int_equal(space_index_stats(index).entries, 5000);
+    assert_true(space_index_bytes(index) > 5000 * 8);
+    txn = begin_readonly(&f, 1);
+    index = index_of(&f, txn, "s", "pk");
+    unsigned parts[4] = {0};
+    for (unsigned i = 0; i < 1000; i++) {
+        assert_int_equal(space_index_random(txn, index, i * UINT64_C(0x9e3779b97f4a7c15), &tuple),
+                         0);
+        const char *id = mp_array_at(tuple.data, 0);
+        parts[mp_decode_uint(&id) / 1250]++;
+    }
+    for (unsigned i = 0; i < 4; i++)
+        assert_in_range(parts[i], 100, 500);
+    assert_int_equal(
+        space_quantile(txn, index, 0.25, mp_of("[1000]", NULL), mp_of("[2000]", NULL), &tuple), 0);
+    const char *id = mp_array_at(tuple.data, 0);
+    assert_int_equal(mp_decode_uint(&id), 1250); /* of few rows exactly */
+    assert_int_equal(space_quantile(txn, index, 0.5, NULL, NULL, &tuple), 0);
+    id = mp_array_at(tuple.data, 0);
+    assert_in_range(mp_decode_uint(&id), 2000, 3000);
+    assert_int_equal(space_quantile(txn, index, 1.5, NULL, NULL, &tuple), ERROR_INVALID);
+    txn_rollback(txn);
+    txn = begin(&f, 1, TXN_SNAPSHOT);
+    for (unsigned i = 1; i < 5000; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "[%u]", i);
+        assert_int_equal(delete_by(&f, txn, "s", "pk", text), 0);
+    }
+    assert_int_equal(txn_commit(txn), 0);
+    assert_int_equal(space_bytes(space_of(&f, NULL, "s")), 6);
+    txn = begin_readonly(&f, 1);
+    index = index_of(&f, txn, "s", "pk");
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(space_index_random(txn, index, i, &tuple), 0);
+        assert_non_null(tuple.data); /* the one that is left, past what is not seen */
+    }
+    txn_rollback(txn);
+    db_fixture_reopen(&f);
+    assert_int_equal(space_bytes(space_of(&f, NULL, "s")), 6);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open, close)
@@ -391,6 +451,7 @@ int main(void)
         TEST(terms_compare_as_an_index_has_values_in_order),
         TEST(definitions_that_make_no_sense_are_refused),
         TEST(a_range_of_such_an_index_is_validated),
+        TEST(rows_are_picked_at_random_and_by_rank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
