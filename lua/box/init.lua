@@ -157,7 +157,7 @@ math.randomseed(native.seed())
 local randomseed = math.randomseed
 
 -- What the sandbox's require gives: loaded now, since the globals are taken away from an untrusted state.
-for _, name in ipairs({ 'json', 'msgpack', 'clock', 'log', 'fun' }) do
+for _, name in ipairs({ 'json', 'msgpack', 'clock', 'log', 'fun', 'decimal', 'uuid', 'datetime' }) do
     require(name)
 end
 

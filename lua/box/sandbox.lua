@@ -148,7 +148,10 @@ function base.print(...)
 end
 
 -- Modules that `require` gives.
-local modules = { json = true, msgpack = true, clock = true, log = true, fun = true }
+local modules = {
+    json = true, msgpack = true, clock = true, log = true, fun = true,
+    decimal = true, uuid = true, datetime = true,
+}
 
 --- What finds modules that are not built in; set by box.init.
 ---@param name string

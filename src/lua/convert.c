@@ -3,14 +3,15 @@
  * Between Lua values and MessagePack.
  *
  * To MessagePack: nil and box.NULL are nil; a number without fraction is an integer, any other a
- * double; 64-bit integers (cdata) keep their width; a string is a str; a tuple goes as it is; a
+ * double; 64-bit integers (cdata) keep their width; decimals, uuids, datetimes and intervals are
+ * extensions (value.h), and so is what was an unknown one; a string is a str; a tuple goes as it is; a
  * table whose keys are 1..n, holes of a reasonable number included, is an array, any other a map.
  * Objects of the built-in Lua go as the table that its serializer gives; no metamethod of a user's
  * is called, for it could change what is being walked. Tables may be nested as deep as MessagePack
  * may (MP_DEPTH_MAX), which also ends cycles.
  *
  * To Lua: integers up to 2^53 are numbers, larger ones 64-bit cdata; nil inside of tables is
- * box.NULL; bin and str are strings.
+ * box.NULL; bin and str are strings; extensions are objects.
  *
  * C can't see into cdata: two Lua functions of box/core.lua, classify and make, move such values
  * through runtime->value.
@@ -23,6 +24,7 @@
 #include "codec/base64.h"
 #include "codec/json.h"
 #include "lua/internal.h"
+#include "lua/value.h"
 
 enum { LUA_TYPE_CDATA = 10 };     /* LuaJIT's own type number */
 enum { JSON_MEMORY_FACTOR = 16 }; /* what the parser's tree takes for a byte of text, and more */
@@ -86,7 +88,8 @@ static void encode_cdata(lua_State *L, struct lua_runtime *runtime, int index,
         lua__put_number(out, value->number);
         return;
     default:
-        encode_foreign(L, index, out, encoding);
+        if (!lua__value_encode(out, value->type, lua_topointer(L, index)))
+            encode_foreign(L, index, out, encoding);
     }
 }
 
@@ -296,7 +299,7 @@ void lua__push(lua_State *L, struct lua_runtime *runtime, const char **data)
         push_table(L, runtime, data);
         return;
     default:
-        luaL_error(L, "MessagePack extensions are not supported");
+        lua__value_push(L, runtime, data);
     }
 }
 
@@ -530,4 +533,5 @@ void lua__open_convert(struct lua_runtime *runtime)
         {NULL, NULL},
     };
     lua__register(runtime, functions);
+    lua__open_value(runtime);
 }

@@ -9,6 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "codec/ext.h"
+
 static void put_uint(struct session *session, uint64_t value)
 {
     char digits[24];
@@ -20,14 +22,19 @@ static void put_uint(struct session *session, uint64_t value)
     resp_put_big_number(&session->out, session->protocol, digits, (size_t)size);
 }
 
-/* The bytes of an extension: behind its type, to its end. */
+/* The text of what is known; else the bytes of the extension. */
 static void put_extension(struct session *session, const char **value)
 {
-    const char *start = *value;
-    unsigned char first = (unsigned char)*start;
-    size_t header = first == 0xc7 ? 3 : first == 0xc8 ? 4 : first == 0xc9 ? 6 : 2;
-    mp_next(value);
-    resp_put_bulk(&session->out, start + header, (size_t)(*value - start) - header);
+    char text[EXT_TEXT_MAX];
+    uint32_t size;
+    int type;
+
+    if (ext_kind(*value) != EXT_UNKNOWN) {
+        resp_put_bulk(&session->out, text, ext_print(value, text));
+        return;
+    }
+    const char *data = mp_read_ext(value, &type, &size);
+    resp_put_bulk(&session->out, data, size);
 }
 
 static void put_string(struct session *session, const char **value)
