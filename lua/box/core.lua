@@ -59,6 +59,7 @@ struct perigee_api {
     void (*put_string)(struct perigee_runtime *, const char *, size_t);
     void (*put_boolean)(struct perigee_runtime *, int);
     int (*put_end)(struct perigee_runtime *, int);
+    int (*again)(struct perigee_runtime *, struct perigee_row *);
 };
 ]])
 
@@ -155,7 +156,47 @@ end
 ---@param code integer
 function core.check(code)
     if code ~= 0 then
+        core.failed(code)
+    end
+end
+
+local yield, isyieldable = coroutine.yield, coroutine.isyieldable
+
+--- Yields until the lock can be had that a statement of this fiber has met; raises why it can't. What
+--- Lua knows of the transaction is put away meanwhile.
+function core.wait_for_lock(seconds)
+    local code
+    repeat
+        local put_back = core.put_transaction_away()
+        local refused = not isyieldable() or yield(native.fiber_mark, seconds)
+        put_back()
+        code = native.fiber_lock_waited(refused)
+        seconds = native.fiber_lock_wait()
+    until code == 0
+end
+
+--- Where a statement of a fiber has met a lock it waits and makes it again; else raises the error.
+function core.failed(code)
+    while code == core.ERROR_WAIT do
+        local seconds = native.fiber_lock_wait()
+        if not seconds then
+            break
+        end
+        core.wait_for_lock(seconds)
+        code = core.api.again(core.runtime, core.row)
+        if code == core.CALLS_OUT then
+            code = native.write(native.fiber_statement())
+        end
+    end
+    if code ~= 0 then
         native.raise(code)
+    end
+end
+
+--- Lets others go on before something is tried again.
+function core.give_way()
+    if native.fiber_current() ~= 0 and isyieldable() then
+        yield(native.fiber_mark, 0.001)
     end
 end
 
@@ -164,6 +205,10 @@ core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_AGAIN 
 core.ERROR_EXISTS, core.ERROR_ACCESS = -6, -17
 core.ERROR_BUSY = -20
 core.ERROR_LUA, core.ERROR_DEADLOCK, core.ERROR_LOCK_TIMEOUT = -19, -28, -29
+core.ERROR_TIMEOUT = -10
+core.ERROR_CANCELLED, core.ERROR_WAIT = -23, -27
+--- What a statement answers when triggers may have to run, which what FFI calls can't do.
+core.CALLS_OUT = 1
 
 -- ------------------------------------------------------------------- 64-bit integers and NULL
 

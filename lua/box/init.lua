@@ -126,6 +126,9 @@ function sandbox.find_module(name)
 end
 if native.trusted then
     _G.box, _G.redis = box, globals.redis
+    for name, fn in pairs(require('box.coroutine')) do
+        coroutine[name] = fn
+    end
     -- behind preloaded modules and before files
     table.insert(package.loaders, 2, function(name)
         local value = stored_module.require(name, globals)
@@ -157,7 +160,7 @@ math.randomseed(native.seed())
 local randomseed = math.randomseed
 
 -- What the sandbox's require gives: loaded now, since the globals are taken away from an untrusted state.
-for _, name in ipairs({ 'json', 'msgpack', 'clock', 'log', 'fun', 'decimal', 'uuid', 'datetime' }) do
+for _, name in ipairs({ 'json', 'msgpack', 'clock', 'log', 'fiber', 'fun', 'decimal', 'uuid', 'datetime' }) do
     require(name)
 end
 
@@ -175,6 +178,7 @@ package.loaded['box.hooks'] = {
     transaction_marks = transaction.marks,
     run_triggers = trigger.run,
     run_event = trigger.run_event,
+    fiber_ended = core.fiber_ended,
     script = scripts.prepare,
     script_load = scripts.load,
     script_find = scripts.find,

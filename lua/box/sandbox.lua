@@ -32,7 +32,7 @@ local libraries = {
         max min mod modf pi pow rad random sin sinh sqrt tan tanh]]),
     bit = bit,
     os = pick(os, 'clock date difftime time'),
-    coroutine = pick(coroutine, 'create isyieldable resume running status wrap yield'),
+    coroutine = pick(require('box.coroutine'), 'create isyieldable resume running status wrap yield'),
 }
 for name, fn in pairs(pattern) do
     libraries.string[name] = fn
@@ -81,35 +81,6 @@ function libraries.table.sort(t, before)
     return sort(t, before)
 end
 
---- A coroutine runs on the C stack of who resumes it: how deep they may be nested is bounded by that.
-local resume, create = coroutine.resume, coroutine.create
-function libraries.coroutine.resume(co, ...)
-    if not native.stack_left() then
-        return false, 'C stack overflow'
-    end
-    return resume(co, ...)
-end
-
-local function values_or_error(ok, ...)
-    if not ok then
-        error((...), 0)
-    end
-    return ...
-end
-
-function libraries.coroutine.wrap(fn)
-    if type(fn) ~= 'function' then
-        error(string.format("bad argument #1 to 'wrap' (function expected, got %s)", type(fn)), 2)
-    end
-    local co = create(fn)
-    return function(...)
-        if not native.stack_left() then
-            error('C stack overflow', 2)
-        end
-        return values_or_error(resume(co, ...))
-    end
-end
-
 local base = pick(_G, [[assert error getmetatable ipairs next pairs pcall rawequal rawget select setmetatable
     tonumber tostring type unpack _VERSION]])
 
@@ -149,7 +120,7 @@ end
 
 -- Modules that `require` gives.
 local modules = {
-    json = true, msgpack = true, clock = true, log = true, fun = true,
+    json = true, msgpack = true, clock = true, log = true, fiber = true, fun = true,
     decimal = true, uuid = true, datetime = true,
 }
 

@@ -14,12 +14,31 @@ local SCRIPTS_MAX, SCRIPTS_BYTES_MAX = 1024, 16 * 1024 * 1024
 local script = {}
 local by_source, by_sha, order, oldest, bytes = {}, {}, {}, 1, 0
 
+--- A command that meets a lock in a fiber gives the fiber's mark instead of a reply.
+local function waiting(command)
+    local function again(...)
+        core.wait_for_lock(native.fiber_lock_wait())
+        local reply = command(...)
+        if reply == native.fiber_mark then
+            return again(...)
+        end
+        return reply
+    end
+    return function(...)
+        local reply = command(...)
+        if reply == native.fiber_mark then
+            return again(...)
+        end
+        return reply
+    end
+end
+
 --- The table `redis`.
 ---@return table
 function script.redis()
     return core.object({
-        call = native.redis_call,
-        pcall = native.redis_pcall,
+        call = waiting(native.redis_call),
+        pcall = waiting(native.redis_pcall),
         sha1hex = function(text) return native.sha1_hex(text) end,
         error_reply = function(text)
             text = tostring(text)

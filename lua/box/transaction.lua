@@ -259,6 +259,18 @@ function transaction.rollback_to_savepoint(object)
     points[position] = point
 end
 
+--- The transaction of a fiber is parked: what is known of it here is put away. Returns the function
+--- that puts it back.
+function core.put_transaction_away()
+    local commits, rollbacks = commit_functions, rollback_functions
+    local own_points, own_sequence = points, points_sequence
+    commit_functions, rollback_functions, points, points_sequence = nil, nil, {}, nil
+    return function()
+        commit_functions, rollback_functions = commits, rollbacks
+        points, points_sequence = own_points, own_sequence
+    end
+end
+
 -- ----------------------------------------------------------------------------------- atomic
 
 local function pack(...)
@@ -289,6 +301,8 @@ function transaction.run(level, flags, timeout, retries, fn, ...)
                 check(code)
             end
             error(results[2], 0)
+        else
+            core.give_way()
         end
     end
 end

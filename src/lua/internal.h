@@ -144,6 +144,10 @@ struct lua_runtime {
     struct mp_buffer result;   /* what a call returns, until it has committed */
     struct mp_buffer reply;    /* a Redis reply in the form of reply.h */
 
+    struct lua_fiber *fiber; /* the one that runs, or NULL: fiber.h */
+    struct lua__fibers *fibers;
+    uint64_t txn_sequence_last; /* of any */
+
     struct lua__value value; /* shared with Lua */
     struct lua__row row;
 
@@ -227,6 +231,11 @@ int lua__protect_on(struct lua_runtime *runtime, lua_State *L,
 void lua__request_none(struct lua_runtime *runtime);
 void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request);
 int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts);
+/* The code, and the diagnostics, of the error that has ended a coroutine, which is on its top. */
+int lua__fiber_error(struct lua_runtime *runtime, lua_State *co, int status);
+/* runtime.c: what a request returns goes from runtime->result to the caller's buffer, after the
+ * commit. */
+int lua__deliver(struct lua_runtime *runtime, struct mp_buffer *result);
 /* Runs body as one transaction, again after each conflict. */
 int lua__transaction(struct lua_runtime *runtime, const struct txn_options *options,
                      int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg);
@@ -358,6 +367,7 @@ void lua__open_redis(struct lua_runtime *runtime);
 void lua__open_pattern(struct lua_runtime *runtime);
 void lua__open_transaction(struct lua_runtime *runtime);
 void lua__open_statistics(struct lua_runtime *runtime);
+void lua__open_fiber(struct lua_runtime *runtime);
 void lua__open_module(struct lua_runtime *runtime);
 void lua__open_access(struct lua_runtime *runtime);
 

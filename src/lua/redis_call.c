@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/mutation.h"
 #include "db/access.h"
+#include "lua/fiber.h"
 #include "lua/internal.h"
 #include "lua/reply.h"
 #include "lua/sha1.h"
@@ -247,6 +248,10 @@ static int call_command(lua_State *L, struct lua_runtime *runtime)
         code = run_command(runtime, argv, (unsigned)argc);
     } else {
         code = diag_set(ERROR_INVALID, "%s", wrong);
+    }
+    if (code == ERROR_WAIT && runtime->fiber != NULL && runtime->fiber->waiting) {
+        lua_pushlightuserdata(L, runtime); /* the mark: Lua yields, and calls again */
+        return 0;
     }
     if (code == ERROR_CONFLICT || code == ERROR_TIMEOUT || code == ERROR_WAIT ||
         code == ERROR_DEADLOCK || code == ERROR_CANCELLED)

@@ -225,6 +225,36 @@ int lua__protect(struct lua_runtime *runtime,
     return code;
 }
 
+struct dead {
+    lua_State *co;
+    int status;
+};
+
+static int read_dead(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    struct dead *dead = arg;
+    lua_pushvalue(dead->co, -1);
+    lua_xmove(dead->co, L, 1);
+    if (lua__deadline_passed(&runtime->deadline) && lua_isstring(L, 1)) {
+        snprintf(runtime->message, sizeof runtime->message, "%s", lua_tostring(L, 1));
+        return 0;
+    }
+    read_error(L, runtime, 1);
+    if (runtime->tracing) {
+        luaL_traceback(L, dead->co, runtime->message, 0);
+        snprintf(runtime->trace, sizeof runtime->trace, "%s", lua_tostring(L, -1));
+    }
+    return 0;
+}
+
+int lua__fiber_error(struct lua_runtime *runtime, lua_State *co, int status)
+{
+    struct dead dead = {.co = co, .status = status};
+    if (lua__protect(runtime, read_dead, &dead) != 0)
+        return failure_code(runtime, LUA_ERRERR);
+    return failure_code(runtime, status);
+}
+
 /* ---------------------------------------------------------------------------------- requests */
 
 /* What holds while none runs. */
@@ -245,7 +275,7 @@ void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *r
     runtime->committed = false;
     if (request->txn != NULL) {
         runtime->txn = request->txn;
-        runtime->txn_sequence++;
+        runtime->txn_sequence = ++runtime->txn_sequence_last;
         runtime->txn_fixed = true;
         runtime->txn_checks = request->readonly;
         runtime->start = txn_savepoint(request->txn);
@@ -276,7 +306,7 @@ static int leave(struct lua_runtime *runtime, int code)
     if (txn_seen_ts(txn) > runtime->seen_ts)
         runtime->seen_ts = txn_seen_ts(txn);
     runtime->txn = NULL;
-    runtime->txn_sequence++;
+    runtime->txn_sequence = ++runtime->txn_sequence_last;
     runtime->txn_checks = false;
     runtime->stop = 0;
     return code;

@@ -26,6 +26,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "lua/builtin.h"
+#include "lua/fiber.h"
 #include "lua/internal.h"
 
 /* ------------------------------------------------------------------------------------ making */
@@ -145,6 +146,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_pattern(runtime);
     lua__open_transaction(runtime);
     lua__open_statistics(runtime);
+    lua__open_fiber(runtime);
     lua__open_trigger(runtime);
     lua__open_module(runtime);
     lua__open_access(runtime);
@@ -254,7 +256,9 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
     }
     lua__deadline_create(&runtime->deadline, options->watchdog, runtime->L);
     runtime->tracing = true;
-    int code = lua__protect(runtime, set_up, NULL);
+    int code = lua__fibers_create(runtime);
+    if (code == 0)
+        code = lua__protect(runtime, set_up, NULL);
     if (code != 0) {
         diag_add("built-in Lua");
         lua_runtime_delete(runtime);
@@ -273,8 +277,11 @@ void lua_runtime_delete(struct lua_runtime *runtime)
 {
     if (runtime == NULL)
         return;
+    if (runtime->fibers != NULL)
+        lua__fibers_stop(runtime);
     lua__deadline_destroy(&runtime->deadline);
     lua_close(runtime->L);
+    lua__fibers_destroy(runtime);
     lua__walks_free(runtime);
     sem_destroy(&runtime->woken);
     lua__buffers_free(runtime);
@@ -355,8 +362,7 @@ static int call_procedure(lua_State *L, struct lua_runtime *runtime, void *arg)
     return 0;
 }
 
-/* What was returned goes to the caller's buffer, after the commit. */
-static int deliver(struct lua_runtime *runtime, struct mp_buffer *result)
+int lua__deliver(struct lua_runtime *runtime, struct mp_buffer *result)
 {
     const char *data = runtime->result.data;
     if (!mp_check_limited(&data, data + runtime->result.size))
@@ -365,14 +371,41 @@ static int deliver(struct lua_runtime *runtime, struct mp_buffer *result)
     return result->failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
 }
 
+static int prepare_procedure(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct call *call = arg;
+    const struct func *func =
+        catalog_func(db_catalog(runtime->worker), call->name, call->name_size);
+    if (func == NULL)
+        return diag_set(ERROR_NOT_FOUND, "there is no procedure %.*s", (int)call->name_size,
+                        call->name);
+    int code = enter_procedure(runtime, func);
+    if (code != 0)
+        return code;
+    lua__push_procedure(L, runtime, func);
+    lua_insert(L, 1);
+    lua_settop(L, 1);
+    if (call->args != NULL)
+        lua__push_array(L, runtime, call->args);
+    return 0;
+}
+
+static bool may_sleep(const struct lua_request *request)
+{
+    return request->fiber != NULL && request->txn == NULL;
+}
+
 int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *request,
                      const char *name, size_t name_size, const char *args, struct mp_buffer *result,
                      uint64_t *reply_ts)
 {
     struct call call = {.name = name, .name_size = name_size, .args = args};
-    runtime->unplaced = false;
-    lua__request_begin(runtime, request);
     const struct func *func = catalog_func(db_catalog(runtime->worker), name, name_size);
+    runtime->unplaced = false;
+    if (may_sleep(request) && func != NULL && !func->transaction)
+        return lua__fiber_request(runtime, request, prepare_procedure, &call, name, name_size,
+                                  result, reply_ts);
+    lua__request_begin(runtime, request);
     int code;
     if (func == NULL) {
         code = diag_set(ERROR_NOT_FOUND, "there is no procedure %.*s", (int)name_size, name);
@@ -389,7 +422,26 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
     if (code != 0 && runtime->unplaced)
         diag_add("%.*s", (int)name_size, name);
     code = lua__request_end(runtime, code, reply_ts);
-    return code == 0 ? deliver(runtime, result) : code;
+    return code == 0 ? lua__deliver(runtime, result) : code;
+}
+
+static void push_text(lua_State *L, struct lua_runtime *runtime, const struct call *call)
+{
+    lua__push_hook(L, runtime, "compile_eval");
+    lua_pushlstring(L, call->name, call->name_size);
+    lua_call(L, 1, 1);
+}
+
+static int prepare_text(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct call *call = arg;
+    int code = lua__may_eval(runtime);
+    if (code != 0)
+        return code;
+    push_text(L, runtime, call);
+    if (call->args != NULL)
+        lua__push_array(L, runtime, call->args);
+    return 0;
 }
 
 static int eval_text(lua_State *L, struct lua_runtime *runtime, void *arg)
@@ -398,9 +450,7 @@ static int eval_text(lua_State *L, struct lua_runtime *runtime, void *arg)
     int code = lua__may_eval(runtime);
     if (code != 0)
         return code;
-    lua__push_hook(L, runtime, "compile_eval");
-    lua_pushlstring(L, call->name, call->name_size);
-    lua_call(L, 1, 1);
+    push_text(L, runtime, call);
     call_and_encode(L, runtime, call->args, LUA__LENIENT);
     return 0;
 }
@@ -410,12 +460,14 @@ int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *requ
                      uint64_t *reply_ts)
 {
     struct call call = {.name = text, .name_size = size, .args = args};
+    if (may_sleep(request))
+        return lua__fiber_request(runtime, request, prepare_text, &call, "", 0, result, reply_ts);
     lua__request_begin(runtime, request);
     int code = lua__protect(runtime, eval_text, &call);
     if (code == 0 && lua__expired(runtime))
         code = ERROR_TIMEOUT; /* the error was caught on the way out */
     code = lua__request_end(runtime, code, reply_ts);
-    return code == 0 ? deliver(runtime, result) : code;
+    return code == 0 ? lua__deliver(runtime, result) : code;
 }
 
 struct file {

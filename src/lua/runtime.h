@@ -38,7 +38,9 @@
 #include "redis/redis.h"
 
 struct lua_State;
+struct lua_fiber;
 struct lua_runtime;
+struct uv_loop_s;
 struct lua_watchdog;
 
 /*
@@ -114,9 +116,42 @@ struct lua_request {
     struct lock_owner *owner;    /* from an earlier try of this request, or NULL */
     struct lock_owner **waiting; /* set with ERROR_WAIT when txn is NULL; not NULL if may_wait */
     uint64_t session_id;         /* who it is for, for those who look; 0: nobody */
+    struct lua_fiber **fiber;    /* not NULL: it may sleep; see below */
     uint32_t user_id; /* for whom it runs (db/access.h); 0 is the guest. A trusted runtime works for
                          the admin. */
 };
+
+/*
+ * Requests that sleep. Text, and a procedure that is no transaction, may wait for time, for other
+ * fibers and for sockets when `fiber` is given and `txn` is not. Such a request ends with ERROR_WAIT
+ * and *fiber set (without it, ERROR_WAIT means a lock). It goes on in lua_runtime_run; when it has
+ * ended `wake` is called, once, in there, and lua_fiber_take gives what the request's own call would
+ * have given, and forgets the fiber; before that ERROR_WAIT. Nothing of it is run twice: the caller
+ * neither runs it again nor keeps a lock owner for it.
+ *
+ * lua_fiber_abandon: nobody is interested any more. The fiber is cancelled; what it was waiting for
+ * raises an error in it.
+ */
+void lua_fiber_wake_set(struct lua_fiber *fiber, void (*wake)(void *arg), void *arg);
+int lua_fiber_take(struct lua_fiber *fiber, struct mp_buffer *result, uint64_t *reply_ts);
+void lua_fiber_abandon(struct lua_fiber *fiber);
+
+/*
+ * Gives each fiber that is ready its turn. Not while the worker has a transaction. To be called once
+ * in a turn of the thread's loop, and when lua_runtime_due_ms have passed: 0: at once, UINT64_MAX:
+ * nobody waits for time.
+ */
+void lua_runtime_run(struct lua_runtime *runtime);
+uint64_t lua_runtime_due_ms(const struct lua_runtime *runtime);
+bool lua_runtime_has_fibers(const struct lua_runtime *runtime);
+
+/*
+ * The loop of the runtime's thread, on which fibers use sockets and which is kept from sleeping when
+ * one is ready: once, before any request. It outlives the runtime, and has to be run once more after
+ * that. Without one, a thread that has nothing else to do (a script's) waits in a loop of the
+ * runtime's own. ERROR_MEMORY, ERROR_IO.
+ */
+int lua_runtime_loop_set(struct lua_runtime *runtime, struct uv_loop_s *loop);
 
 /*
  * CALL: runs the stored procedure `name` with the elements of the MessagePack array `args`

@@ -12,6 +12,7 @@
  * small cache that is dropped with the catalog it was made from, because nothing of the catalog may
  * be kept from one transaction to the next.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/diag.h"
@@ -19,6 +20,7 @@
 #include "codec/path.h"
 #include "db/access.h"
 #include "db/space.h"
+#include "lua/fiber.h"
 #include "lua/internal.h"
 
 /* ------------------------------------------------------------------------- spaces and indexes */
@@ -329,6 +331,29 @@ static int run_checked(struct lua_runtime *runtime, struct statement *statement)
     }
 }
 
+static bool copy_buffer(struct mp_buffer *to, const struct mp_buffer *from)
+{
+    mp_buffer_reset(to, 65536);
+    mp_put_raw(to, from->data, from->size);
+    return !to->failed;
+}
+
+/* It is going to yield, and others use the arguments' buffers meanwhile. */
+static int keep_waiting(struct lua_runtime *runtime, const struct statement *statement)
+{
+    struct lua_fiber *fiber = runtime->fiber;
+    struct statement *kept = fiber->statement;
+    if (kept == NULL)
+        kept = fiber->statement = malloc(sizeof *kept);
+    if (kept == NULL || !copy_buffer(&fiber->kept[0], &runtime->given[0]) ||
+        !copy_buffer(&fiber->kept[1], &runtime->given[1])) {
+        lua__fiber_waited(runtime, true);
+        return diag_set(ERROR_MEMORY, "out of memory");
+    }
+    *kept = *statement;
+    return ERROR_WAIT;
+}
+
 static int run(struct lua_runtime *runtime, struct statement *statement, struct lua__row *row)
 {
     int code;
@@ -345,7 +370,42 @@ static int run(struct lua_runtime *runtime, struct statement *statement, struct 
         row->data = statement->out.data;
         row->size = statement->out.size;
     }
+    if (runtime->fiber == NULL)
+        return code;
+    if (code == ERROR_WAIT && runtime->fiber->waiting)
+        return keep_waiting(runtime, statement);
+    if (code <= 0)
+        runtime->fiber->wait_end_ns = 0;
     return code;
+}
+
+/* The statement of a fiber that has waited, again. */
+static int api_again(struct lua_runtime *runtime, struct lua__row *row)
+{
+    struct lua_fiber *fiber = runtime->fiber;
+    const struct statement *kept = fiber == NULL ? NULL : fiber->statement;
+    if (kept == NULL)
+        return diag_set(ERROR_INVALID, "no statement waits");
+    if (!copy_buffer(&runtime->args[0], &fiber->kept[0]) ||
+        !copy_buffer(&runtime->args[1], &fiber->kept[1]))
+        return diag_set(ERROR_MEMORY, "out of memory");
+    struct statement statement = *kept;
+    if (statement.key != NULL)
+        statement.key = runtime->args[0].data;
+    return run(runtime, &statement, row);
+}
+
+/* Operation, space and index of that statement, for native.write when it may run triggers. */
+int lua__fiber_statement(lua_State *L)
+{
+    const struct lua_fiber *fiber = lua__runtime(L)->fiber;
+    const struct statement *kept = fiber == NULL ? NULL : fiber->statement;
+    if (kept == NULL)
+        return 0;
+    lua_pushinteger(L, kept->operation);
+    lua_pushnumber(L, kept->space_id);
+    lua_pushnumber(L, kept->index_id);
+    return 3;
 }
 
 int lua__api_write(struct lua_runtime *runtime, int operation, uint32_t space_id, uint32_t index_id,
@@ -695,6 +755,7 @@ struct lua__api {
     void (*put_string)(struct lua_runtime *, const char *, size_t);
     void (*put_boolean)(struct lua_runtime *, int);
     int (*put_end)(struct lua_runtime *, int);
+    int (*again)(struct lua_runtime *, struct lua__row *);
 };
 
 const struct lua__api lua__api = {
@@ -733,4 +794,5 @@ const struct lua__api lua__api = {
     .put_string = api_put_string,
     .put_boolean = api_put_boolean,
     .put_end = api_put_end,
+    .again = api_again,
 };

@@ -25,11 +25,12 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "db/ddl.h"
+#include "lua/fiber.h"
 #include "lua/internal.h"
 
 enum { LOOK_NS = 20000000 };
 #define EXPRESSION_MAX_NS UINT64_C(1000000000)
-#define SLEEP_MS_MAX UINT64_C(1000000000000) /* some thirty years: for ever */
+#define SLEEP_MS_MAX      UINT64_C(1000000000000) /* some thirty years: for ever */
 
 void lua__seen(struct lua_runtime *runtime)
 {
@@ -88,7 +89,7 @@ static int begin(struct lua_runtime *runtime, struct txn_options *options, enum 
         runtime->txn = NULL;
         return code;
     }
-    runtime->txn_sequence++;
+    runtime->txn_sequence = ++runtime->txn_sequence_last;
     runtime->now_ms = clock_realtime_ms(runtime->clock);
     return 0;
 }
@@ -112,7 +113,10 @@ static int begin_open(struct lua_runtime *runtime, struct txn_options *options)
     if (code != 0)
         return code;
     runtime->txn_opened = runtime->txn_checks = true;
-    lock_owner_wake_set(txn_owner(runtime->txn), wake, runtime);
+    if (lua__fiber_can_wait(runtime))
+        lock_owner_wake_set(txn_owner(runtime->txn), lua__fiber_wake, runtime->fiber);
+    else
+        lock_owner_wake_set(txn_owner(runtime->txn), wake, runtime);
     return 0;
 }
 
@@ -121,7 +125,7 @@ static void forget(struct lua_runtime *runtime, bool committed)
 {
     runtime->txn_committed = committed;
     runtime->txn = NULL;
-    runtime->txn_sequence++;
+    runtime->txn_sequence = ++runtime->txn_sequence_last;
     runtime->txn_opened = runtime->txn_checks = false;
     runtime->txn_deadline_ns = 0;
     lua__seen(runtime);
@@ -218,7 +222,7 @@ static uint64_t sleep_max_ns(struct lua_runtime *runtime)
 /* The request is going to end, to be run again by its caller. */
 static int wait_outside(struct lua_runtime *runtime)
 {
-    if (!runtime->committed) {
+    if (!runtime->committed && runtime->request->may_wait) {
         runtime->waits = true;
         runtime->stop = ERROR_WAIT;
         return ERROR_WAIT;
@@ -238,7 +242,9 @@ int lua__wait(struct lua_runtime *runtime)
         return ERROR_TIMEOUT;
     if (runtime->owner == NULL)
         return 0;
-    if (runtime->request->may_wait)
+    if (lua__fiber_can_wait(runtime))
+        return lua__fiber_park(runtime, runtime->owner);
+    if (runtime->request->may_wait || !runtime->fibers->alone)
         return wait_outside(runtime);
     int code = lock_wait_block(runtime->owner, sleep_max_ns(runtime));
     if (code == 0)
@@ -271,8 +277,15 @@ int lua__wait_in_place(struct lua_runtime *runtime, struct txn_savepoint point)
     txn_rollback_to(txn, point);
     txn_park(txn);
     runtime->parks++;
+    if (lua__fiber_can_wait(runtime))
+        return lua__fiber_park(runtime, owner);
     sleep_parked(runtime, owner);
-    int code = txn_resume(txn);
+    return lua__resume_parked(runtime, owner);
+}
+
+int lua__resume_parked(struct lua_runtime *runtime, struct lock_owner *owner)
+{
+    int code = txn_resume(runtime->txn);
     if (code != 0) { /* it has ended */
         forget(runtime, false);
         runtime->stop = ERROR_CANCELLED;
@@ -280,7 +293,7 @@ int lua__wait_in_place(struct lua_runtime *runtime, struct txn_savepoint point)
     }
     enum lock_wait state = lock_wait_cancel(owner, true);
     if (state == LOCK_WAIT_VICTIM) { /* gives back at once what others wait for */
-        txn_rollback(txn);
+        txn_rollback(runtime->txn);
         forget(runtime, false);
         runtime->stop = ERROR_DEADLOCK;
         return lua__stopped(runtime);
@@ -333,7 +346,8 @@ int lua__api_begin(struct lua_runtime *runtime, int level, int flags, uint32_t l
         return diag_set(ERROR_INVALID, "a transaction is already going on");
     if (losses != 0)
         txn_backoff(runtime->txn_worker, losses, &options);
-    bool open = !runtime->request->may_wait && !options.readonly && !options.exclusive;
+    bool stays = !runtime->request->may_wait || lua__fiber_can_wait(runtime);
+    bool open = stays && !options.readonly && !options.exclusive;
     int code = flags & BEGIN_ALTERS ? begin_schema(runtime, &options)
                : open               ? begin_open(runtime, &options)
                                     : lua__begin(runtime, &options);
@@ -354,7 +368,8 @@ static int give_up(struct lua_runtime *runtime)
         return ERROR_WAIT;
     lua__rollback(runtime);
     if (why == ERROR_WAIT) {
-        int code = lua__wait(runtime);
+        int code =
+            lua__fiber_can_wait(runtime) ? lua__fiber_try_again(runtime) : lua__wait(runtime);
         return code == 0 ? ERROR_AGAIN : code;
     }
     if (why != ERROR_CONFLICT)
@@ -371,7 +386,7 @@ static int commit(struct lua_runtime *runtime)
     runtime->committed = runtime->committed || (code == 0 && writes);
     if (code != ERROR_WAIT)
         return code;
-    code = lua__wait(runtime);
+    code = lua__fiber_can_wait(runtime) ? lua__fiber_try_again(runtime) : lua__wait(runtime);
     return code == 0 ? ERROR_AGAIN : code;
 }
 

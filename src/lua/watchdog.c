@@ -193,12 +193,18 @@ void lua__deadline_destroy(struct lua__deadline *deadline)
 
 void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms)
 {
+    if (ms != 0)
+        lua__deadline_arm_at(deadline, now_ns() + ms * 1000000u);
+}
+
+void lua__deadline_arm_at(struct lua__deadline *deadline, uint64_t at_ns)
+{
     struct lua_watchdog *watchdog = deadline->watchdog;
-    if (watchdog == NULL || ms == 0)
+    if (watchdog == NULL || at_ns == 0)
         return;
     armed = deadline;
     store_relaxed(&deadline->thread, (unsigned long)pthread_self());
-    store_seq_cst(&deadline->at_ns, now_ns() + ms * 1000000u);
+    store_seq_cst(&deadline->at_ns, at_ns);
     if (load_seq_cst(&watchdog->asleep) == 0)
         return;
     pthread_mutex_lock(&watchdog->mutex);

@@ -39,6 +39,9 @@ void lua__deadline_destroy(struct lua__deadline *deadline);
 /* By the thread that runs the state: ms from now; 0: no limit. Not while armed. */
 void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms);
 
+/* The same for a moment of CLOCK_MONOTONIC, which may have passed; 0: no limit. */
+void lua__deadline_arm_at(struct lua__deadline *deadline, uint64_t at_ns);
+
 /* Also takes the hook away. */
 void lua__deadline_disarm(struct lua__deadline *deadline);
 
