@@ -152,7 +152,7 @@ static void file_remove(struct checkpoint *checkpoint, const char *name,
         return;
     }
     crash_point("checkpoint.unlink");
-    int rc = io_unlink(checkpoint->db->io, name);
+    int rc = io_remove(checkpoint->db->io, name);
     if (rc != 0 && rc != ERROR_NOT_FOUND) {
         log_warn("the file %s is of no use any more and cannot be removed: %s", name,
                  diag_message_for(rc));

@@ -75,6 +75,7 @@ struct io_vtab {
     int (*lock)(struct io *io, const char *path);
     /* Optional. */
     int (*write_back)(struct io_file *file, uint64_t offset, size_t size);
+    int (*remove)(struct io *io, const char *path);
     /* Optional. Both are of this table. */
     int (*link)(struct io *from, const char *path, struct io *to, const char *as);
     int (*queue_new)(struct io *io, unsigned depth, struct io_queue **out);
@@ -213,6 +214,14 @@ static inline int io_rename(struct io *io, const char *from, const char *to)
 static inline int io_unlink(struct io *io, const char *path)
 {
     return io->vtab->unlink(io, path);
+}
+
+/* As io_unlink, for large files: what they took is given back in pieces, with pauses, where nobody
+ * else has the file open or under another name; a disk that is told of much free room at once
+ * (discard) keeps others waiting. Takes up to a second or so. */
+static inline int io_remove(struct io *io, const char *path)
+{
+    return io->vtab->remove == NULL ? io_unlink(io, path) : io->vtab->remove(io, path);
 }
 
 /* Gives a file a second name, in another directory: what is written to one is in the other. The

@@ -231,7 +231,7 @@ static bool keep_remove(struct wal *wal, const struct wal_file *file)
     pthread_mutex_unlock(&wal->mutex);
     wal__segment_name(file->number, name);
     wal__segment_spare(file->number, spare);
-    int rc = recycle ? io_rename(wal->options.io, name, spare) : io_unlink(wal->options.io, name);
+    int rc = recycle ? io_rename(wal->options.io, name, spare) : io_remove(wal->options.io, name);
     crash_point("wal.segment.released");
     pthread_mutex_lock(&wal->mutex);
     if (rc != 0)

@@ -329,6 +329,45 @@ static void allocated_zeros_are_written_and_no_holes(void **state)
     io_delete(io);
 }
 
+/* One byte of a file, -1: none. */
+static int byte_at(int fd, off_t offset)
+{
+    unsigned char byte;
+    return pread(fd, &byte, 1, offset) == 1 ? byte : -1;
+}
+
+static void a_removed_file_stays_whole_for_whoever_has_it_open_or_by_another_name(void **state)
+{
+    (void)state;
+    enum { BYTES = 5 << 20 };
+    struct io *io;
+    struct io_file *file;
+    char path[128], other[128];
+    snprintf(path, sizeof(path), "%s/file", dir);
+    snprintf(other, sizeof(other), "%s/other", dir);
+    assert_int_equal(io_posix_new(dir, true, &io), 0);
+    assert_int_equal(io_remove(io, "file"), ERROR_NOT_FOUND);
+    for (int named = 0; named < 2; named++) {
+        assert_int_equal(io_open(io, "file", IO_WRITE | IO_CREATE, &file), 0);
+        assert_int_equal(io_write(file, "x", 1, BYTES - 1), 0);
+        io_close(file);
+        int fd = -1;
+        if (named)
+            assert_int_equal(link(path, other), 0);
+        else
+            assert_true((fd = open(path, O_RDONLY)) >= 0);
+        assert_int_equal(io_remove(io, "file"), 0);
+        assert_int_equal(access(path, F_OK), -1);
+        if (named)
+            assert_true((fd = open(other, O_RDONLY)) >= 0);
+        assert_int_equal(byte_at(fd, BYTES - 1), 'x');
+        close(fd);
+    }
+    assert_int_equal(io_remove(io, "other"), 0);
+    assert_int_equal(access(other, F_OK), -1);
+    io_delete(io);
+}
+
 static int lock_as_nobody(void)
 {
     enum { NOBODY = 65534 };
@@ -372,6 +411,7 @@ int main(void)
         TEST(an_unaligned_write_on_a_file_opened_direct_fails_an_assertion),
         TEST(the_directory_is_made_for_its_owner_only),
         TEST(allocated_zeros_are_written_and_no_holes),
+        TEST(a_removed_file_stays_whole_for_whoever_has_it_open_or_by_another_name),
         TEST(a_lock_is_taken_where_only_reading_is_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
