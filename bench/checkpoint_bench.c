@@ -6,14 +6,22 @@
  *
  *      alone        nothing else goes on
  *      checkpoint   one checkpoint follows another
- *      neighbour    no checkpoint, but another process writes as many bytes to the same file system
- *                   as the checkpoints did, flushing as often
+ *      writes       no checkpoint, but another process writes as many bytes to the same file system
+ *                   as the checkpoints did: to one file that grows, with a flush every 4 MiB
+ *      files        the same, and as many files: each is made, written, flushed every 4 MiB and at
+ *                   its end, renamed, made durable with its folder, and removed when the next one
+ *                   is there
  *
  * in alternation, with medians at the end. The rate is open: a request has the time at which it was
  * due, so that one that is held up by another counts as late as it is.
  *
+ * The load is made by a process that sleeps between its turns (TURN_NS): one that spins would take a
+ * core, and on a machine of few cores the figures would be those of its own time slices, since the
+ * kernel completes a log write on the core that has the disk's interrupts.
+ *
  * TEST_PERIGEE names the server (build/bench/perigee), BENCH_DIR where its folder is made
- * (/var/tmp), PAIRS and SECONDS how much is measured (5 pairs of 3 seconds).
+ * (/var/tmp), PAIRS and SECONDS how much is measured (5 rounds of 3 seconds each), MODES which of
+ * the four (all), RATE how many requests a second (half of the highest rate).
  */
 #include "bench.h"
 
@@ -22,6 +30,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -34,12 +43,14 @@ enum {
     CONNECTIONS = 50,
     QUEUE = 4096, /* requests of one connection that may be on their way */
     LATENCIES_MAX = 8 << 20,
-    SYNC_BYTES = 16 << 20,
+    SYNC_BYTES = 4 << 20,
+    FILE_BYTES = 16 << 20, /* of a neighbour's file, when nothing is known of the checkpoints' */
+    TURN_NS = 100000,
     PAIRS_MAX = 64
 };
 
-enum mode { ALONE, CHECKPOINT, NEIGHBOUR, MODES };
-static const char *const mode_names[MODES] = {"alone", "checkpoint", "neighbour"};
+enum mode { ALONE, CHECKPOINT, WRITES, FILES, MODES };
+static const char *const mode_names[MODES] = {"alone", "checkpoint", "writes", "files"};
 
 struct connection {
     int fd;
@@ -193,12 +204,17 @@ static void replies_take(struct connection *connection)
     }
 }
 
-static void replies_wait(int timeout_ms)
+/* Takes what has come until `until`, or what is there. */
+static void replies_wait(double until)
 {
+    double left = until - now();
+    struct timespec timeout = {0};
+    if (left > 0)
+        timeout = (struct timespec){(time_t)left, (long)((left - (double)(time_t)left) * 1e9)};
     struct pollfd polls[CONNECTIONS];
     for (unsigned i = 0; i < CONNECTIONS; i++)
         polls[i] = (struct pollfd){.fd = bench.connections[i].fd, .events = POLLIN};
-    if (poll(polls, CONNECTIONS, timeout_ms) < 0)
+    if (ppoll(polls, CONNECTIONS, &timeout, NULL) < 0)
         fail("poll");
     for (unsigned i = 0; i < CONNECTIONS; i++)
         if (polls[i].revents != 0)
@@ -209,7 +225,7 @@ static void drain(void)
 {
     for (unsigned i = 0; i < CONNECTIONS; i++)
         while (bench.connections[i].count > 0)
-            replies_wait(1000);
+            replies_wait(now() + 1);
 }
 
 /* As fast as it goes, one request of each connection at a time: requests a second. */
@@ -221,16 +237,28 @@ static double rate_highest(double seconds)
         for (unsigned i = 0; i < CONNECTIONS; i++)
             if (bench.connections[i].count == 0)
                 request_send(&bench.connections[i], now());
-        replies_wait(1000);
+        replies_wait(now() + 1);
     }
     double rate = (double)bench.latency_count / (now() - start);
     drain();
     return rate;
 }
 
+/* Asks for a checkpoint, and does not wait for the answer. */
+static void checkpoint_ask(int fd)
+{
+    static const char text[] = "BGSAVE SCHEDULE\r\n";
+    char replies[4096];
+    while (recv(fd, replies, sizeof replies, MSG_DONTWAIT) > 0)
+        ;
+    if (write(fd, text, sizeof text - 1) != (ssize_t)sizeof text - 1)
+        fail("write");
+}
+
 /* At a rate, for a time. */
 static void rate_run(double rate, double seconds, bool checkpoints)
 {
+    int control = connect_to_server();
     double start = now(), end = start + seconds, saved = start;
     uint64_t sent = 0;
     unsigned next = 0;
@@ -239,40 +267,73 @@ static void rate_run(double rate, double seconds, bool checkpoints)
         while (start + (double)sent / rate <= time) {
             while (
                 !request_send(&bench.connections[next % CONNECTIONS], start + (double)sent / rate))
-                replies_wait(0);
+                replies_wait(now() + TURN_NS / 1e9);
             next++;
             sent++;
         }
         if (checkpoints && time >= saved) {
-            command("BGSAVE SCHEDULE\r\n");
+            checkpoint_ask(control);
             saved = time + 0.25;
         }
-        replies_wait(0);
+        for (double turn_end = time + TURN_NS / 1e9; now() < turn_end;)
+            replies_wait(turn_end);
     }
     drain();
+    close(control);
 }
 
 /* ---------------------------------------------------------------------------------- the neighbour */
 
-/* Writes at a steady pace until it is killed. */
-static pid_t neighbour_start(double bytes_per_second)
+struct neighbour {
+    char dir[240], made[300], named[300], old[300];
+    int fd, dir_fd;
+    uint64_t number, bytes, unsynced;
+};
+
+static void neighbour_file(struct neighbour *neighbour)
+{
+    snprintf(neighbour->made, sizeof neighbour->made, "%s/neighbour.new", neighbour->dir);
+    neighbour->fd = open(neighbour->made, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    neighbour->bytes = neighbour->unsynced = 0;
+}
+
+static void neighbour_file_end(struct neighbour *neighbour)
+{
+    fdatasync(neighbour->fd);
+    close(neighbour->fd);
+    snprintf(neighbour->named, sizeof neighbour->named, "%s/neighbour.%llu", neighbour->dir,
+             (unsigned long long)neighbour->number++);
+    rename(neighbour->made, neighbour->named);
+    fsync(neighbour->dir_fd);
+    unlink(neighbour->old);
+    memcpy(neighbour->old, neighbour->named, sizeof neighbour->old);
+}
+
+/* Writes at a steady pace until it is killed. file_bytes 0: to one file. */
+static pid_t neighbour_start(double bytes_per_second, double file_bytes)
 {
     pid_t pid = fork();
     if (pid != 0)
         return pid;
-    char path[240];
-    snprintf(path, sizeof path, "%s/neighbour", bench.dir);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    struct neighbour neighbour = {.old = ""};
+    snprintf(neighbour.dir, sizeof neighbour.dir, "%s", bench.dir);
+    neighbour.dir_fd = open(neighbour.dir, O_RDONLY | O_DIRECTORY);
+    neighbour_file(&neighbour);
     double start = now();
-    for (uint64_t bytes = 0, unsynced = 0;; bytes += sizeof bench.values) {
-        while ((double)bytes > bytes_per_second * (now() - start))
+    for (double bytes = 0;; bytes += sizeof bench.values) {
+        while (bytes > bytes_per_second * (now() - start))
             usleep(1000);
-        if (write(fd, bench.values, sizeof bench.values) != (ssize_t)sizeof bench.values)
+        if (write(neighbour.fd, bench.values, sizeof bench.values) != (ssize_t)sizeof bench.values)
             _exit(1);
-        unsynced += sizeof bench.values;
-        if (unsynced >= SYNC_BYTES) {
-            fdatasync(fd);
-            unsynced = 0;
+        neighbour.bytes += sizeof bench.values;
+        neighbour.unsynced += sizeof bench.values;
+        if (neighbour.unsynced >= SYNC_BYTES) {
+            fdatasync(neighbour.fd);
+            neighbour.unsynced = 0;
+        }
+        if (file_bytes > 0 && (double)neighbour.bytes >= file_bytes) {
+            neighbour_file_end(&neighbour);
+            neighbour_file(&neighbour);
         }
     }
 }
@@ -297,25 +358,39 @@ static double percentile(double part)
     return bench.latencies[(size_t)((double)(bench.latency_count - 1) * part)] * 1e3;
 }
 
-static double bytes_written(void)
+/* What checkpoints have written. */
+struct written {
+    double bytes, files;
+};
+
+static struct written written_now(void)
 {
-    return info("checkpoint_bytes") + info("checkpoint_merged_bytes");
+    return (struct written){info("checkpoint_bytes") + info("checkpoint_merged_bytes"),
+                            info("rdb_saves") + info("checkpoint_merges")};
 }
 
-static double run(enum mode mode, double rate, double seconds, double *bytes_per_second)
+/* *rate is what the checkpoints wrote in a second when they ran last. */
+static double run(enum mode mode, double requests, double seconds, struct written *rate)
 {
-    double before = bytes_written();
-    pid_t neighbour = mode == NEIGHBOUR ? neighbour_start(*bytes_per_second) : 0;
-    rate_run(rate, seconds, mode == CHECKPOINT);
+    struct written before = written_now();
+    pid_t neighbour = 0;
+    if (mode == WRITES)
+        neighbour = neighbour_start(rate->bytes, 0);
+    else if (mode == FILES)
+        neighbour =
+            neighbour_start(rate->bytes, rate->files > 0 ? rate->bytes / rate->files : FILE_BYTES);
+    rate_run(requests, seconds, mode == CHECKPOINT);
     if (neighbour != 0)
         neighbour_stop(neighbour);
+    struct written after = written_now();
     if (mode == CHECKPOINT)
-        *bytes_per_second = (bytes_written() - before) / seconds;
-    double p50 = percentile(0.5), p999 = percentile(0.999);
-    printf("%-12s p50 %7.3f ms   p99.9 %8.3f ms   %zu requests", mode_names[mode], p50, p999,
-           bench.latency_count);
+        *rate = (struct written){(after.bytes - before.bytes) / seconds,
+                                 (after.files - before.files) / seconds};
+    double p50 = percentile(0.5), p99 = percentile(0.99), p999 = percentile(0.999);
+    printf("%-12s p50 %7.3f ms   p99 %8.3f ms   p99.9 %8.3f ms   %zu requests", mode_names[mode],
+           p50, p99, p999, bench.latency_count);
     if (mode == CHECKPOINT)
-        printf("   %.1f MB/s by checkpoints", *bytes_per_second / 1e6);
+        printf("   %.1f MB and %.1f files a second by checkpoints", rate->bytes / 1e6, rate->files);
     printf("\n");
     fflush(stdout);
     return p999;
@@ -324,14 +399,23 @@ static double run(enum mode mode, double rate, double seconds, double *bytes_per
 static void measure(unsigned pairs, double seconds)
 {
     static double p999[MODES][PAIRS_MAX];
-    double rate = rate_highest(seconds) / 2, bytes_per_second = 0;
-    printf("%d connections, %.0f requests a second: half of the highest rate\n", CONNECTIONS, rate);
+    const char *wanted = getenv("MODES");
+    struct written rate = {20e6, 0};
+    unsigned requests = setting("RATE", 0);
+    double highest = rate_highest(requests == 0 ? seconds : 1);
+    if (requests == 0)
+        requests = (unsigned)(highest / 2);
+    printf("%d connections, %u requests a second; the highest rate is %.0f\n", CONNECTIONS,
+           requests, highest);
     command("SAVE\r\n");
     for (unsigned i = 0; i < pairs; i++) {
-        enum mode first = i % 2 ? CHECKPOINT : ALONE, second = i % 2 ? ALONE : CHECKPOINT;
-        p999[first][i] = run(first, rate, seconds, &bytes_per_second);
-        p999[second][i] = run(second, rate, seconds, &bytes_per_second);
-        p999[NEIGHBOUR][i] = run(NEIGHBOUR, rate, seconds, &bytes_per_second);
+        const enum mode orders[2][MODES] = {{ALONE, CHECKPOINT, WRITES, FILES},
+                                            {CHECKPOINT, ALONE, FILES, WRITES}};
+        for (unsigned n = 0; n < MODES; n++) {
+            enum mode mode = orders[i % 2][n];
+            if (wanted == NULL || strstr(wanted, mode_names[mode]) != NULL)
+                p999[mode][i] = run(mode, requests, seconds, &rate);
+        }
     }
     printf("medians of p99.9:");
     for (unsigned mode = 0; mode < MODES; mode++) {
@@ -348,6 +432,7 @@ int main(void)
     if (pairs > PAIRS_MAX)
         pairs = PAIRS_MAX;
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_TIMERSLACK, 1000UL);
     random_create(&bench.random, 1);
     for (size_t i = 0; i < sizeof bench.values; i++)
         bench.values[i] = (char)('a' + random_below(&bench.random, 26));
