@@ -313,10 +313,15 @@ function methods:ping()
     return self:request('ping')
 end
 
---- Says who one is, for servers that have a password.
----@param password string
-function methods:auth(password)
-    self:request('auth', password)
+--- Says who one is: (password), for the default user, or (user, password).
+---@param user string
+---@param password string?
+function methods:auth(user, password)
+    if password == nil then
+        self:request('auth', user)
+    else
+        self:request('auth', user, password)
+    end
 end
 
 -- -------------------------------------------------------------------- interactive transactions
@@ -460,6 +465,7 @@ end
 
 ---@class ClientOptions
 ---@field timeout number? seconds for connecting, and then for each wait
+---@field user string? for whom, the default one when there is none
 ---@field password string? what `auth` sends
 ---@field interrupted function? asked when a signal arrives during a wait; true ends the wait
 
@@ -492,8 +498,13 @@ function client.connect(address, options)
         output = '',
         sent = 0, -- bytes of `output`
     }, methods)
-    if options.password and options.password ~= '' then
-        local ok, problem = pcall(self.auth, self, options.password)
+    if options.user or (options.password and options.password ~= '') then
+        local ok, problem
+        if options.user then
+            ok, problem = pcall(self.auth, self, options.user, options.password or '')
+        else
+            ok, problem = pcall(self.auth, self, options.password)
+        end
         if not ok then
             self:close()
             error(problem, 0)

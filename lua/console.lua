@@ -67,8 +67,19 @@ end
 
 --- Connects, and asks for a first answer, so that who is no server or wants a password is found out.
 function console:connect()
+    -- The key may be left over from a server that was killed, and another be there now.
+    if self.admin_key and not pcall(self.connect_as, self, 'admin', self.admin_key) then
+        self.admin_key = nil
+    end
+    if not self.admin_key then
+        self:connect_as(self.user, self.password)
+    end
+end
+
+function console:connect_as(user, password)
     local db = client.connect(self.address, {
-        password = self.password,
+        user = user,
+        password = password,
         timeout = CONNECT_SECONDS,
         interrupted = self.interactive and self.native.interrupted or nil,
     })
@@ -272,11 +283,13 @@ function console:run_lines()
 end
 
 --- A console that is connected. Raises an error of the client's.
----@param options table {address, password, native, interactive, colored, history, write, write_error}
+---@param options table {address, user, password, admin_key, native, interactive, colored, history, write, write_error}
 function console.open(options)
     local self = setmetatable({
         address = options.address,
+        user = options.user,
         password = options.password,
+        admin_key = options.admin_key,
         native = options.native,
         interactive = options.interactive,
         colored = options.colored,
@@ -292,7 +305,7 @@ function console.open(options)
 end
 
 --- All of `perigee console`.
----@param options table {address, password, texts}
+---@param options table {address, user, password, admin_key, texts}
 ---@return integer status of the process
 function console.main(options)
     local native = require('console.native')
@@ -300,7 +313,9 @@ function console.main(options)
     local interactive = #options.texts == 0 and native.is_terminal(0) and native.is_terminal(1)
     local ok, self = pcall(console.open, {
         address = (options.address:gsub('^%*:', '127.0.0.1:')),
+        user = options.user,
         password = options.password,
+        admin_key = options.admin_key,
         native = native,
         interactive = interactive,
         colored = interactive and term ~= nil and term ~= 'dumb' and not os.getenv('NO_COLOR'),

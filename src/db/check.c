@@ -114,7 +114,7 @@ static bool ends_in(const char *name, const char *end)
 static bool is_own(const char *name)
 {
     return strcmp(name, "lock") == 0 || strcmp(name, "address") == 0 ||
-           strcmp(name, MANIFEST_NAME) == 0;
+           strcmp(name, "admin.key") == 0 || strcmp(name, MANIFEST_NAME) == 0;
 }
 
 static int name_check(const char *name, uint64_t size, void *arg)
@@ -132,7 +132,7 @@ static int name_check(const char *name, uint64_t size, void *arg)
         if (checking->has_manifest && !manifest_names(&checking->manifest, name))
             note.words = "the manifest does not name it; the next start removes it";
     } else if (wal_file_temporary(name) || strcmp(name, MANIFEST_NAME_NEW) == 0 ||
-               strcmp(name, "address.new") == 0) {
+               strcmp(name, "address.new") == 0 || strcmp(name, "admin.key.new") == 0) {
         note.words = "it was being made when the server ended; the next start removes it";
     } else if (!is_own(name)) {
         note.check = "unknown";

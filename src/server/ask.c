@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "net/address.h"
 #include "proto/resp_read.h"
+#include "server/admin_key.h"
 
 enum { REPLY_BYTES_MAX = 64 << 10, MEMBER_BYTES_MAX = 1023 };
 
@@ -30,7 +31,7 @@ static int lost(int error)
                  : diag_set(ERROR_IO, "the server has closed the connection");
 }
 
-int ask_open(const char *address, const char *password, struct ask **out)
+int ask_open(const char *address, const char *dir, const char *password, struct ask **out)
 {
     struct address to;
     int rc = address_parse(address, &to);
@@ -45,7 +46,11 @@ int ask_open(const char *address, const char *password, struct ask **out)
         rc = diag_set(ERROR_MEMORY, "out of memory");
     else if (ask->fd < 0 || connect(ask->fd, &to.any, to.size))
         rc = diag_set_errno(ERROR_IO, errno, "there is no server at %s", address);
-    if (!rc && *password)
+    /* A key may be left over from a server that was killed, and another be there now. */
+    char key[ADMIN_KEY_SIZE + 1];
+    bool admin = !rc && dir && admin_key_find(dir, address, key) &&
+                 ask_command(ask, 3, (const char *const[]){"AUTH", "admin", key}) == 0;
+    if (!rc && !admin && *password)
         rc = ask_command(ask, 2, (const char *const[]){"AUTH", password});
     if (rc)
         ask_close(ask);

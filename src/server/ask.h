@@ -11,9 +11,10 @@
 
 struct ask;
 
-/* Connects, and says the password unless it is "". ERROR_IO, ERROR_INVALID, ERROR_AUTH. The caller
+/* Connects, as the admin if it is the server of the folder `dir` (NULL: it is not), else with the
+ * password unless that is "". ERROR_IO, ERROR_INVALID, ERROR_AUTH. The caller
  * owns *out. */
-int ask_open(const char *address, const char *password, struct ask **out);
+int ask_open(const char *address, const char *dir, const char *password, struct ask **out);
 void ask_close(struct ask *ask);
 
 /* Sends a command and waits for its reply. An error reply is ERROR_PROTOCOL with its text. */

@@ -84,7 +84,7 @@ static int backup_asked(const struct backup_arguments *arguments, const char *ad
     struct backup_result result;
     struct ask *ask;
     char folder[1024];
-    int rc = ask_open(address, arguments->options.password, &ask);
+    int rc = ask_open(address, arguments->options.dir, arguments->options.password, &ask);
     if (rc)
         return rc;
     rc = ask_command(ask, arguments->base ? 5 : 3, argv);

@@ -30,6 +30,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "lua/builtin.h"
+#include "server/admin_key.h"
 #include "server/command.h"
 #include "server/options.h"
 
@@ -321,11 +322,12 @@ static void native_open(lua_State *L, struct console *console)
 
 struct arguments {
     const char *address;
+    const char *user; /* NULL: the default one */
     const char *texts[TEXTS_MAX];
     unsigned text_count;
 };
 
-/* Options, -e TEXT, and one address, in any order. */
+/* Options, -e TEXT, -u USER, and one address, in any order. */
 static int arguments_read(struct arguments *arguments, struct options *options, int argc,
                           char **argv)
 {
@@ -336,6 +338,11 @@ static int arguments_read(struct arguments *arguments, struct options *options, 
                 return diag_set(ERROR_INVALID, "-e needs a text, and there are at most %d of them",
                                 TEXTS_MAX);
             arguments->texts[arguments->text_count++] = argv[1];
+            argc -= 2, argv += 2;
+        } else if (strcmp(argv[0], "-u") == 0) {
+            if (argc < 2)
+                return diag_set(ERROR_INVALID, "-u needs the name of a user");
+            arguments->user = argv[1];
             argc -= 2, argv += 2;
         } else if (arguments->address == NULL) {
             arguments->address = argv[0];
@@ -354,7 +361,7 @@ static int arguments_read(struct arguments *arguments, struct options *options, 
 struct console_call {
     struct console console;
     const struct arguments *arguments;
-    const char *password;
+    const char *user, *password, *admin_key; /* NULL: the default user; no key */
     int status;
 };
 
@@ -371,6 +378,10 @@ static int console_call(lua_State *L)
     lua_newtable(L);
     lua_pushstring(L, call->arguments->address);
     lua_setfield(L, -2, "address");
+    lua_pushstring(L, call->user);
+    lua_setfield(L, -2, "user");
+    lua_pushstring(L, call->admin_key);
+    lua_setfield(L, -2, "admin_key");
     lua_pushstring(L, call->password);
     lua_setfield(L, -2, "password");
     lua_newtable(L);
@@ -384,9 +395,17 @@ static int console_call(lua_State *L)
     return 0;
 }
 
-static int console_run(const struct arguments *arguments, const char *password)
+/* Who is not named otherwise is the admin, of the server of this folder. */
+static int console_run(const struct arguments *arguments, const struct options *options)
 {
-    struct console_call call = {.arguments = arguments, .password = password, .status = 1};
+    char key[ADMIN_KEY_SIZE + 1];
+    bool admin = arguments->user == NULL && !options_is_set(options, OPTIONS_password) &&
+                 admin_key_find(options->dir, arguments->address, key);
+    struct console_call call = {.arguments = arguments,
+                                .user = arguments->user,
+                                .password = options->password,
+                                .admin_key = admin ? key : NULL,
+                                .status = 1};
     lua_State *L = luaL_newstate();
     if (L == NULL)
         return command_failed(diag_set(ERROR_MEMORY, "out of memory"));
@@ -414,7 +433,7 @@ int command_console(int argc, char **argv)
         return command_failed(rc);
     rc = arguments_read(&arguments, &options, argc, argv);
     locale_set();
-    int status = rc ? command_failed(rc) : console_run(&arguments, options.password);
+    int status = rc ? command_failed(rc) : console_run(&arguments, &options);
     options_destroy(&options);
     return status;
 }

@@ -32,6 +32,7 @@
 #include "lua/runtime.h"
 #include "net/address.h"
 #include "net/net.h"
+#include "server/admin_key.h"
 #include "server/backup_job.h"
 #include "server/folder.h"
 #include "session/service.h"
@@ -60,6 +61,7 @@ struct server {
     struct service_fact settings[OPTIONS_COUNT];
     char setting_texts[OPTIONS_COUNT][OPTIONS_TEXT_MAX + 1];
     char address[ADDRESS_TEXT_MAX + 1];
+    char admin_key[ADMIN_KEY_SIZE + 1]; /* "": none */
     char executable[256];
 };
 
@@ -268,6 +270,7 @@ static int service_open(struct server *server)
         .db = server->db,
         .clock = clock_system(),
         .password = options->password,
+        .admin_key = server->admin_key,
         .limits = {.request_bytes_max = options->request_max,
                    .clients_max = options->clients_max,
                    .lua_time_max_ms = (unsigned)options->lua_time_max,
@@ -321,7 +324,9 @@ int server_listen(struct server *server)
     if (rc)
         return rc;
     descriptors_raise(server->options->clients_max);
-    rc = service_open(server);
+    rc = admin_key_make(server->io, server->admin_key);
+    if (!rc)
+        rc = service_open(server);
     if (!rc)
         rc = net_start(server->net, server->service);
     if (!rc)
@@ -401,6 +406,8 @@ int server_close(struct server *server)
     struct net *net = server->net;
     if (server->address[0])
         io_unlink(server->io, ADDRESS_FILE);
+    if (server->admin_key[0])
+        admin_key_forget(server->io);
     if (net) {
         net_stop(net, true);
         net_join(net);
