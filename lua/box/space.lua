@@ -532,16 +532,32 @@ space_methods.on_delete = trigger.method('on_delete')
 space_methods.instead_of = trigger.method('instead_of')
 
 local function serialize_index(self)
-    return { id = self.id, name = self.name, type = self.type, unique = self.unique, parts = self.parts }
+    return {
+        id = self.id,
+        name = self.name,
+        type = self.type,
+        unique = self.unique,
+        parts = self.parts,
+        func = self.func,
+        is_multikey = self.is_multikey,
+        condition = self.condition,
+        covers = self.covers,
+    }
 end
 
-local function copy_parts(parts)
-    local copies = {}
-    for position, part in ipairs(parts) do
-        copies[position] = { fieldno = part.fieldno, type = part.type, is_nullable = part.is_nullable }
+local function copy_deep(value)
+    if type(value) ~= 'table' then
+        return value
     end
-    return copies
+    local result = {}
+    for key, element in pairs(value) do
+        result[key] = copy_deep(element)
+    end
+    return result
 end
+
+--- What index objects have besides their own fields.
+local described = { parts = true, condition = true, covers = true }
 
 local function new_index(space_id, description)
     local fields = setmetatable({
@@ -550,10 +566,12 @@ local function new_index(space_id, description)
         name = description.name,
         type = description.type,
         unique = description.unique,
+        func = description.func,
+        is_multikey = description.is_multikey,
     }, {
         -- the object is shared, and what it gives away may be changed: a copy for each
         __index = function(_, key)
-            return key == 'parts' and copy_parts(description.parts) or index_methods[key]
+            return described[key] and copy_deep(description[key]) or index_methods[key]
         end,
     })
     return core.object(fields, { serialize = serialize_index })

@@ -266,18 +266,19 @@ static int part_array_read(struct part_reader *reader, const char **data)
                                        : diag_set(ERROR_INVALID, "a part is {field, type}");
 }
 
-/* A field alone, or with its type behind it in the flat form {1, 'unsigned', 2, 'string'}. */
+/* A field alone, or with its type behind it in the flat form {1, 'unsigned', 'name', 'string'}. */
 static int part_flat_read(struct part_reader *reader, const char **data, uint32_t *left)
 {
     bool by_number = mp_typeof(**data) == MP_UINT;
     int rc = reader_field(reader, data);
-    if (rc != 0 || !by_number || *left == 0 || mp_typeof(**data) != MP_STR)
+    if (rc != 0 || *left == 0 || mp_typeof(**data) != MP_STR)
         return rc;
     const char *name = *data;
     uint32_t size;
     name = mp_decode_str(&name, &size);
-    if (space_field(reader->space, name, size) >= 0)
-        return 0;
+    bool field = space_field(reader->space, name, size) >= 0;
+    if (field || (!by_number && key_type_parse(name, size) < 0))
+        return 0; /* the next part */
     --*left;
     return reader_type(reader, data);
 }

@@ -44,19 +44,65 @@ static void push_format(lua_State *L, const struct space *space)
     }
 }
 
+static void push_part(lua_State *L, const struct index_part *part)
+{
+    lua_createtable(L, 0, 6);
+    set_number(L, "fieldno", part->field + 1);
+    set_string(L, "type", key_type_name(part->type));
+    set_boolean(L, "is_nullable", part->nullable);
+    if (part->path.count > 0)
+        set_string(L, "path", part->path.text);
+    if (part->descending)
+        set_string(L, "sort_order", "desc");
+    if (part->exclude_null)
+        set_boolean(L, "exclude_null", true);
+}
+
+/* {{fieldno, path, op} ..}: what a condition looks at. */
+static void push_terms(lua_State *L, const struct condition *terms)
+{
+    lua_createtable(L, (int)terms->count, 0);
+    for (uint32_t i = 0; i < terms->count; i++) {
+        lua_createtable(L, 0, 3);
+        set_number(L, "fieldno", terms->terms[i].field + 1);
+        if (terms->terms[i].path.count > 0)
+            set_string(L, "path", terms->terms[i].path.text);
+        set_string(L, "op", condition_op_name(terms->terms[i].op));
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, "condition");
+}
+
+static void push_covers(lua_State *L, const struct index *index)
+{
+    lua_createtable(L, (int)index->cover_count, 0);
+    for (uint32_t i = 0; i < index->cover_count; i++) {
+        lua_pushinteger(L, (lua_Integer)index->covers[i] + 1);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, "covers");
+}
+
 static void push_index(lua_State *L, const struct index *index)
 {
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 8);
     set_number(L, "id", index->id);
     set_string(L, "name", index->name);
-    set_string(L, "type", "TREE");
+    set_string(L, "type", index->type == INDEX_HASH ? "HASH" : "TREE");
     set_boolean(L, "unique", index->unique);
+    if (index->func.text != NULL)
+        set_string(L, "func", index->func_name != NULL ? index->func_name : index->func.text);
+    if (index->func_multikey)
+        set_boolean(L, "is_multikey", true);
+    if (index->condition.text != NULL)
+        set_string(L, "condition", index->condition.text);
+    else if (index->terms.count > 0)
+        push_terms(L, &index->terms);
+    if (index->cover_count > 0)
+        push_covers(L, index);
     lua_createtable(L, (int)index->part_count, 0);
     for (uint32_t i = 0; i < index->part_count; i++) {
-        lua_createtable(L, 0, 3);
-        set_number(L, "fieldno", index->parts[i].field + 1);
-        set_string(L, "type", key_type_name(index->parts[i].type));
-        set_boolean(L, "is_nullable", index->parts[i].nullable);
+        push_part(L, &index->parts[i]);
         lua_rawseti(L, -2, (int)i + 1);
     }
     lua_setfield(L, -2, "parts");
