@@ -127,6 +127,11 @@ end
 
 local error_metatable = {
     __tostring = function(self) return self.message end,
+    --- error.trace: where it was raised, an array of {file, line, name}
+    __index = function(self, key)
+        local frames = key == 'trace' and rawget(self, 'frames')
+        return frames and native.unpack(frames) or nil
+    end,
     __metatable = 'error',
 }
 core.serializers[error_metatable] = function(self)
@@ -143,6 +148,7 @@ function core.new_error(code, message)
         name = native.error_name(code),
         message = message,
         where = caller(),
+        frames = native.frames(),
     }, error_metatable)
 end
 

@@ -170,7 +170,9 @@ package.loaded['box.hooks'] = {
     make = core.make,
     serializers = core.serializers,
     raise = core.raise,
-    compile_procedure = function(name, body) return procedure.compile(name, body, globals) end,
+    compile_procedure = function(name, body, options)
+        return procedure.compile(name, body, globals, options)
+    end,
     compile_eval = function(text) return procedure.compile_eval(text, environment_of(native.euid())) end,
     reseed = function() randomseed(native.seed()) end,
     transaction_ended = transaction.ended,

@@ -61,18 +61,30 @@ local function call_function(name)
     end
 end
 
+--- A trigger has the rights of who made it, whoever makes the statement.
+local function for_owner(owner, fn)
+    return function(...)
+        if native.euid() == owner then
+            return fn(...)
+        end
+        return native.run_as(owner, fn, ...)
+    end
+end
+
 local function compile(row)
     local name, body, options = row[3], row[5], row[6]
     local chunk = 'trigger ' .. name
-    local made = { body = body, event = options.event, when = options.when, func = options.func }
+    local made = { body = body, event = options.event, when = options.when, func = options.func, owner = row[2] }
     if options.func then
         made.run = call_function(options.func)
     else
-        made.run = procedure.compile(chunk, body_source(options.event, body), globals)
+        made.run = procedure.compile_body(chunk, body_source(options.event, body), globals)
     end
     if options.when then
-        made.accepts = procedure.compile(chunk .. ' when', condition_source(options.when), globals)
+        made.accepts = procedure.compile_body(chunk .. ' when', condition_source(options.when), globals)
+        made.accepts = for_owner(row[2], made.accepts)
     end
+    made.run = for_owner(row[2], made.run)
     return made
 end
 
@@ -83,7 +95,7 @@ local function compiled(row)
     local name, options = row[3], row[6]
     local made = kept[name]
     if not made or made.body ~= row[5] or made.event ~= options.event or made.when ~= options.when
-            or made.func ~= options.func then
+            or made.func ~= options.func or made.owner ~= row[2] then
         made = compile(row)
     end
     return made
@@ -338,7 +350,7 @@ function functions.create(name, options)
             raise(core.ERROR_EXISTS, ('trigger "%s" exists already: {replace = true} replaces it'):format(name))
         end
         local row = {
-            present and present[1] or NULL, native.user_id(), name, space_id, options.body or '', {
+            present and present[1] or NULL, native.euid(), name, space_id, options.body or '', {
                 event = options.event, func = options.func, when = condition, order = options.order,
                 enabled = options.enabled, comment = options.comment,
             },

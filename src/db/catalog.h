@@ -11,8 +11,9 @@
  *      _index (288)  space id, index id, name, type 'tree' or 'hash',
  *                    options {unique, func, func_name, is_multikey, condition, covers, building},
  *                    parts [{field (from 0), type, is_nullable, path, sort_order, exclude_null}]
- *      _func (296)   id, owner, name, body, options {isolation, readonly, transaction, setuid,
- *                    revision}
+ *      _func (296)   id, owner, name, body, options {isolation, readonly, transaction, setuid, module,
+ *                    args, returns, timeout_ms, memory, rows_max, comment, is_deterministic, version,
+ *                    time, revision}, former [[version, owner, body, options] ..]
  *
  * Of others the picture holds the rows as they are (records), for those above to make something of:
  *
@@ -149,7 +150,14 @@ struct func {
     bool level_given; /* else the session's default */
     enum txn_level level;
     uint64_t version_ts; /* changes when it is replaced */
+    uint32_t version;    /* counts that, from 1 */
+    uint64_t timeout_ms, memory, rows_max; /* of a call; 0: no limit of its own */
 };
+
+static inline bool func_is_limited(const struct func *func)
+{
+    return (func->timeout_ms | func->memory | func->rows_max) != 0;
+}
 
 /* By name or id; NULL when there is none. */
 struct space *catalog_space(const struct catalog *catalog, const char *name, size_t size);

@@ -41,10 +41,20 @@ int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *na
                      size_t name_size, const char *options, uint32_t *id);
 int ddl_index_drop(struct db_worker *worker, uint32_t space_id, uint32_t index_id);
 
-/* options: {body, if_not_exists, replace, isolation, readonly, transaction}. */
+/* options: {body or module, if_not_exists, replace, isolation, readonly, transaction, setuid, args,
+ * returns, timeout_ms, memory, rows_max, comment, is_deterministic, language}. What is replaced stays
+ * as a former version; to restore one makes a new version of it. */
 int ddl_func_create(struct db_worker *worker, const char *name, size_t name_size,
                     const char *options);
 int ddl_func_drop(struct db_worker *worker, const char *name, size_t name_size);
+int ddl_func_rename(struct db_worker *worker, const char *name, size_t name_size, const char *to,
+                    size_t to_size);
+/* Puts the former versions that are kept, an array of [version, owner, body, options], the newest last,
+ * into `out`, which it empties first. */
+int ddl_func_former(struct db_worker *worker, const char *name, size_t name_size,
+                    struct mp_buffer *out);
+int ddl_func_restore(struct db_worker *worker, const char *name, size_t name_size,
+                     uint32_t version);
 
 /*
  * Rows of the system spaces that catalog_kind_of knows, and of _module_file and _migration: a

@@ -95,6 +95,19 @@ struct lua__space_slot {
     unsigned rights;
 };
 
+/* The limits in force, each with the procedure that it belongs to; NULL: none. */
+struct lua__limits {
+    const char *time_name, *memory_name, *rows_name;
+    uint64_t time_ms, memory, rows;
+    size_t memory_max; /* of the state, without them */
+    char names[3][NAME_SIZE_MAX + 1];
+};
+struct lua__limits_before {
+    struct lua__limits limits;
+    uint64_t at_ns, rows_left, rows_given;
+    size_t memory_bytes_max;
+};
+
 struct lua_runtime {
     struct lua_State *L;
     struct db_worker *worker;
@@ -150,6 +163,12 @@ struct lua_runtime {
 
     struct lua__value value; /* shared with Lua */
     struct lua__row row;
+
+    struct mp_buffer frames;   /* of the last error (trace.c) */
+    struct lua__limits limits; /* of procedures that run (limit.c) */
+    uint64_t rows_left;
+    int limit_code; /* a limit has been exceeded: the request ends with this, and with the message */
+    char limit_message[384];
 
     /* Of statements that may run triggers (trigger.c). */
     struct db_triggers triggers;
@@ -351,6 +370,34 @@ int lua__api_write(struct lua_runtime *runtime, int operation, uint32_t space_id
  * is run again. */
 int lua__statement_begun(struct lua_runtime *runtime);
 void lua__statement_ended(struct lua_runtime *runtime);
+/* limit.c. Of a procedure that began at a moment of CLOCK_MONOTONIC: what is stricter than what is in
+ * force; and back. Of a request: none are in force, before and after it. */
+void lua__limits_enter(struct lua_runtime *runtime, const struct func *func, uint64_t began_ns,
+                       struct lua__limits_before *before);
+void lua__limits_leave(struct lua_runtime *runtime, const struct lua__limits_before *before);
+void lua__limits_begin(struct lua_runtime *runtime);
+void lua__limits_end(struct lua_runtime *runtime);
+/* A row is looked at or written: 0, or ERROR_LIMIT. */
+int lua__rows_exceeded(struct lua_runtime *runtime);
+static inline int lua__row_touched(struct lua_runtime *runtime)
+{
+    if (runtime->rows_left == 0)
+        return lua__rows_exceeded(runtime);
+    runtime->rows_left--;
+    return 0;
+}
+/* limit_code with its message. ERROR_TIMEOUT with whose time it was, and where (may be NULL). */
+int lua__limit_code(struct lua_runtime *runtime);
+int lua__timed_out(struct lua_runtime *runtime, const char *where);
+/* By the allocator. */
+void lua__memory_refused(struct lua_runtime *runtime);
+void lua__open_limit(struct lua_runtime *runtime);
+
+/* trace.c: notes where the error at index was raised, whose handler runs. */
+void lua__note_frames(lua_State *L, struct lua_runtime *runtime, int index);
+void lua__forget_frames(struct lua_runtime *runtime);
+void lua__open_trace(struct lua_runtime *runtime);
+
 /* Whether there are triggers of transactions. */
 bool lua__begin_events(struct lua_runtime *runtime);
 void lua__open_trigger(struct lua_runtime *runtime);

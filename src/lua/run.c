@@ -90,6 +90,7 @@ static int on_error(lua_State *L)
         return 1;
     }
     lua_settop(L, 1);
+    lua__note_frames(L, runtime, 1);
     read_error(L, runtime, 1);
     if (runtime->tracing) {
         luaL_traceback(L, L, runtime->message, 1);
@@ -137,7 +138,7 @@ static int failure_code(struct lua_runtime *runtime, int status)
     if (lua__deadline_passed(&runtime->deadline)) {
         const char *message = runtime->message;
         bool said = strstr(message, "time limit exceeded") != NULL;
-        return diag_set(ERROR_TIMEOUT, "%s", said ? message : "time limit exceeded");
+        return lua__timed_out(runtime, said ? message : NULL);
     }
     int stop = lua__stop(runtime);
     if (stop == ERROR_CONFLICT || (stop != 0 && runtime->error_code != stop))
@@ -272,6 +273,7 @@ void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *r
     runtime->owner = request->owner;
     runtime->seen_ts = 0;
     runtime->trace[0] = 0;
+    lua__forget_frames(runtime);
     runtime->committed = false;
     if (request->txn != NULL) {
         runtime->txn = request->txn;
@@ -316,6 +318,8 @@ static int leave(struct lua_runtime *runtime, int code)
 static int end_open(struct lua_runtime *runtime, int code)
 {
     bool open = runtime->txn != NULL || (runtime->stop != 0 && !runtime->waits);
+    if (runtime->limit_code != 0 && code != ERROR_TIMEOUT)
+        code = lua__limit_code(runtime);
     bool queued = runtime->txn != NULL && lua__stop(runtime) == ERROR_WAIT;
     lua__rollback(runtime);
     if (queued && code != ERROR_TIMEOUT)
@@ -346,11 +350,15 @@ static int end_waiting(struct lua_runtime *runtime, int code)
 
 int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
 {
+    bool exceeded = runtime->limit_code != 0;
     runtime->txn_fixed = false;
     if (runtime->request->txn != NULL)
         code = leave(runtime, code);
     else if (runtime->txn != NULL || runtime->stop != 0)
         code = end_open(runtime, code);
+    if (exceeded && code == 0)
+        code = lua__limit_code(runtime);
+    lua__limits_end(runtime);
     if (runtime->handlers)
         lua__run_handlers(runtime);
     if (runtime->walks != NULL)
@@ -382,6 +390,7 @@ void lua__run_handlers(struct lua_runtime *runtime)
     int code = diag_code();
     bool unplaced = runtime->unplaced;
     snprintf(message, sizeof message, "%s", diag_message());
+    lua__limits_end(runtime);
     if (lua__deadline_passed(&runtime->deadline)) { /* they get the same time once more */
         lua__deadline_disarm(&runtime->deadline);
         lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);

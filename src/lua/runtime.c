@@ -41,8 +41,10 @@ void *lua__allocate(void *arg, void *memory, size_t old_bytes, size_t new_bytes)
         return NULL;
     }
     if (runtime->memory_bytes_max != 0 && new_bytes > old_bytes &&
-        others + new_bytes > runtime->memory_bytes_max)
+        others + new_bytes > runtime->memory_bytes_max) {
+        lua__memory_refused(runtime);
         return NULL;
+    }
     /* What realloc does for no memory takes three times as long as malloc. */
     void *result = memory == NULL ? malloc(new_bytes) : realloc(memory, new_bytes);
     if (result != NULL)
@@ -148,6 +150,8 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_statistics(runtime);
     lua__open_fiber(runtime);
     lua__open_trigger(runtime);
+    lua__open_limit(runtime);
+    lua__open_trace(runtime);
     lua__open_module(runtime);
     lua__open_access(runtime);
     lua_setfield(L, -2, "box.native");
@@ -208,6 +212,7 @@ void lua__buffers_create(struct lua_runtime *runtime)
     mp_buffer_create(&runtime->rows);
     mp_buffer_create(&runtime->result);
     mp_buffer_create(&runtime->reply);
+    mp_buffer_create(&runtime->frames);
 }
 
 void lua__buffers_free(struct lua_runtime *runtime)
@@ -221,6 +226,7 @@ void lua__buffers_free(struct lua_runtime *runtime)
     mp_buffer_destroy(&runtime->rows);
     mp_buffer_destroy(&runtime->result);
     mp_buffer_destroy(&runtime->reply);
+    mp_buffer_destroy(&runtime->frames);
 }
 
 /* Values on their way out of the state, or into it, take as much memory as the state may. */
@@ -318,6 +324,9 @@ struct call {
     const char *name; /* of a procedure; or the text of an eval */
     size_t name_size;
     const char *args;
+    uint64_t version_ts; /* of the procedure whose options count */
+    uint64_t began_ns;
+    bool replaced; /* there is another one now */
 };
 
 /* Calls the function on the stack's bottom with the arguments and encodes what it returns. */
@@ -346,7 +355,8 @@ static int enter_procedure(struct lua_runtime *runtime, const struct func *func)
 
 static int call_procedure(lua_State *L, struct lua_runtime *runtime, void *arg)
 {
-    const struct call *call = arg;
+    struct call *call = arg;
+    struct lua__limits_before before;
     const struct func *func =
         catalog_func(db_catalog(runtime->worker), call->name, call->name_size);
     if (func == NULL)
@@ -355,6 +365,12 @@ static int call_procedure(lua_State *L, struct lua_runtime *runtime, void *arg)
     int code = enter_procedure(runtime, func);
     if (code != 0)
         return code;
+    if (func->version_ts != call->version_ts) {
+        call->replaced = true;
+        return ERROR_AGAIN;
+    }
+    if (func_is_limited(func))
+        lua__limits_enter(runtime, func, call->began_ns, &before);
     lua__push_procedure(L, runtime, func);
     lua_insert(L, 1);
     lua_settop(L, 1);
@@ -407,6 +423,10 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
                                   result, reply_ts);
     lua__request_begin(runtime, request);
     int code;
+    if (func != NULL) {
+        call.version_ts = func->version_ts;
+        call.began_ns = func_is_limited(func) ? clock_monotonic_ns(clock_system()) : 0;
+    }
     if (func == NULL) {
         code = diag_set(ERROR_NOT_FOUND, "there is no procedure %.*s", (int)name_size, name);
     } else if (!func->transaction || request->txn != NULL) {
@@ -418,6 +438,10 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
                                           func->level_given ? func->level : lua__level(runtime),
                                       .readonly = func->readonly || request->readonly};
         code = lua__transaction(runtime, &options, call_procedure, &call);
+    }
+    if (call.replaced) { /* between the look at its options and the transaction's picture */
+        lua__request_end(runtime, code, reply_ts);
+        return lua_runtime_call(runtime, request, name, name_size, args, result, reply_ts);
     }
     if (code != 0 && runtime->unplaced)
         diag_add("%.*s", (int)name_size, name);

@@ -224,6 +224,10 @@ int lua_runtime_run_file(struct lua_runtime *runtime, const char *path, int argc
  * runtime. */
 const char *lua_runtime_trace(const struct lua_runtime *runtime);
 
+/* Where the last request's error was raised: a MessagePack array of maps {file, line, name}, the
+ * innermost first; NULL when it was not raised by Lua code. Valid until the next request. */
+const char *lua_runtime_frames(const struct lua_runtime *runtime, size_t *size);
+
 /* The state, for those who start something of their own in a trusted one (console, busted). Whoever
  * runs code on it directly calls lua_runtime_settle afterwards: rolls back what is open
  * (ERROR_INVALID when something was) and says what a reply has to wait for. */

@@ -163,6 +163,12 @@ static int native_functions(lua_State *L)
     return 1;
 }
 
+static void push_options(lua_State *L, struct lua_runtime *runtime, const struct func *func)
+{
+    const char *options = func->options;
+    lua__push(L, runtime, &options);
+}
+
 /* function_info(name): its description, or nil. */
 static int native_function(lua_State *L)
 {
@@ -183,6 +189,25 @@ static int native_function(lua_State *L)
     set_boolean(L, "setuid", func->setuid);
     set_number(L, "owner", func->owner);
     set_number(L, "level", func->level_given ? (double)func->level : -1);
+    set_number(L, "version", func->version);
+    set_boolean(L, "limited", func_is_limited(func));
+    push_options(L, lua__runtime(L), func);
+    lua_setfield(L, -2, "options");
+    return 1;
+}
+
+/* function_former(name): its former versions, an array of {version, owner, body, options}. */
+static int native_function_former(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    size_t size;
+    const char *name = luaL_checklstring(L, 1, &size);
+    int code = ddl_func_former(runtime->worker, name, size, &runtime->scratch);
+    lua__seen(runtime);
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    const char *data = runtime->scratch.data;
+    lua__push(L, runtime, &data);
     return 1;
 }
 
@@ -229,7 +254,7 @@ void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct
     lua__push_hook(L, runtime, "compile_procedure");
     lua_pushstring(L, func->name);
     lua_pushlstring(L, func->body, func->body_size);
-    lua_pushnumber(L, version);
+    push_options(L, runtime, func);
     lua_call(L, 3, 1);
     lua_rawseti(L, -2, 1);
     lua_pushnumber(L, version);
@@ -373,6 +398,24 @@ static int native_func_create(lua_State *L)
     return lua__ddl_result(L, runtime, ddl_func_create(runtime->worker, name, size, options));
 }
 
+static int native_func_rename(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    size_t size, to_size;
+    const char *name = luaL_checklstring(L, 1, &size), *to = luaL_checklstring(L, 2, &to_size);
+    return lua__ddl_result(L, runtime,
+                           ddl_func_rename(runtime->worker, name, size, to, to_size));
+}
+
+static int native_func_restore(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    size_t size;
+    const char *name = luaL_checklstring(L, 1, &size);
+    return lua__ddl_result(
+        L, runtime, ddl_func_restore(runtime->worker, name, size, check_id(L, 2)));
+}
+
 static int native_func_drop(lua_State *L)
 {
     struct lua_runtime *runtime = lua__check_ddl(L);
@@ -397,6 +440,9 @@ void lua__open_schema(struct lua_runtime *runtime)
         {"index_drop", native_index_drop},
         {"func_create", native_func_create},
         {"func_drop", native_func_drop},
+        {"func_rename", native_func_rename},
+        {"func_restore", native_func_restore},
+        {"function_former", native_function_former},
         {NULL, NULL},
     };
     lua__register(runtime, functions);

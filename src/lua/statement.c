@@ -176,6 +176,8 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
             break;
         if ((++passed & 255) == 0 && lua__expired(runtime))
             return ERROR_TIMEOUT;
+        if ((code = lua__row_touched(runtime)) != 0)
+            return code;
         if (passed <= offset)
             continue;
         taken++;
@@ -232,6 +234,8 @@ static int execute(struct lua_runtime *runtime, struct txn *txn, struct statemen
                    : code;
     if (index->space->calls_out && statement->operation <= OP_UPSERT && runtime->calling == NULL)
         return LUA__CALLS_OUT;
+    if (statement->operation <= OP_GET && (code = lua__row_touched(runtime)) != 0)
+        return code;
     switch (statement->operation) {
     case OP_INSERT:
         return space_insert(txn, index->space, args[0].data, args[0].size, &statement->out);
@@ -545,6 +549,8 @@ static int api_cursor_next(struct lua_runtime *runtime, struct lua__cursor *curs
     int code = runtime->txn_checks ? lua__check(runtime, false) : 0;
     if (code == 0)
         code = space_cursor_next(cursor->cursor, &tuple);
+    if (code == 0)
+        code = lua__row_touched(runtime);
     row->data = code == 0 ? tuple.data : NULL;
     row->size = tuple.size;
     return code == ERROR_END ? 0 : lua__failed(runtime, code);

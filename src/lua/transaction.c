@@ -68,7 +68,7 @@ bool lua__expired(struct lua_runtime *runtime)
         return expression_expired(runtime);
     if (!lua__deadline_passed(&runtime->deadline))
         return false;
-    diag_set(ERROR_TIMEOUT, "time limit exceeded");
+    lua__timed_out(runtime, NULL);
     return true;
 }
 
@@ -169,6 +169,8 @@ int lua__stop(struct lua_runtime *runtime)
 int lua__stopped(struct lua_runtime *runtime)
 {
     int code = lua__stop(runtime);
+    if (code == runtime->limit_code && code != 0)
+        return lua__limit_code(runtime);
     if (code == ERROR_TIMEOUT)
         return diag_set(code, "the transaction has taken longer than its timeout");
     if (code == ERROR_CANCELLED)

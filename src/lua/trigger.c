@@ -22,7 +22,6 @@
 
 #include "base/diag.h"
 #include "base/error.h"
-#include "db/access.h"
 #include "db/ddl.h"
 #include "lua/internal.h"
 
@@ -289,7 +288,7 @@ static int native_trigger_drop(lua_State *L)
                            ddl_record_delete(runtime->worker, SPACE_ID_TRIGGER, out->data));
 }
 
-/* space_name(id), or nil. user_id(): for whom the worker works. */
+/* space_name(id), or nil. */
 static int native_space_name(lua_State *L)
 {
     const struct space *space =
@@ -297,12 +296,6 @@ static int native_space_name(lua_State *L)
     if (space == NULL)
         return 0;
     lua_pushstring(L, space->name);
-    return 1;
-}
-
-static int native_user_id(lua_State *L)
-{
-    lua_pushnumber(L, access_user_get(lua__runtime(L)->worker));
     return 1;
 }
 
@@ -314,12 +307,12 @@ void lua__open_trigger(struct lua_runtime *runtime)
         {"trigger_put", native_trigger_put},
         {"trigger_drop", native_trigger_drop},
         {"space_name", native_space_name},
-        {"user_id", native_user_id},
         {NULL, NULL},
     };
     runtime->given = runtime->args;
     runtime->triggers = (struct db_triggers){.run = run_triggers, .arg = runtime};
-    db_triggers_set(runtime->worker, &runtime->triggers);
+    if (runtime->worker != NULL) /* one that evaluates expressions has none */
+        db_triggers_set(runtime->worker, &runtime->triggers);
     lua__register(runtime, functions);
     lua_pushlightuserdata(runtime->L, runtime->trigger_rows);
     lua_setfield(runtime->L, -2, "trigger_rows");

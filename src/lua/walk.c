@@ -140,6 +140,8 @@ static int read_batch(struct lua_runtime *runtime, struct lua__walk *walk, struc
         last = space_cursor_position(cursor);
         if ((++count & 255) == 0 && lua__expired(runtime))
             return ERROR_TIMEOUT;
+        if ((code = lua__row_touched(runtime)) != 0)
+            return code;
         if ((code = lua__rows_put(runtime, &tuple)) != 0)
             return code;
     }
