@@ -41,6 +41,7 @@
     X(ERROR_WAIT, -27, "ERR", "must wait for a lock")                                          \
     X(ERROR_DEADLOCK, -28, "DEADLOCK", "deadlock: this transaction was chosen to end")         \
     X(ERROR_LOCK_TIMEOUT, -29, "LOCKTIMEOUT", "lock timeout exceeded")                         \
+    X(ERROR_CONSTRAINT, -30, "ERR", "a constraint does not hold")                              \
     X(ERROR_LIMIT, -31, "ERR", "limit exceeded")
 
 #define ERROR_ENUM(name, code, prefix, text) name = (code),

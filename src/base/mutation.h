@@ -87,7 +87,11 @@
     X(SEVERAL_ROWS_WEAKLY, 25, "a command on several rows runs at read committed")                 \
     X(NOW_TAKEN_TWICE, 27, "each command of a script takes its own time")                          \
     X(BUILD_UNSEEN, 29, "writers do not maintain an index that is being built")                    \
-    X(FILLED_ONCE, 29, "who fills an index does not look whether the version is still there")
+    X(FILLED_ONCE, 29, "who fills an index does not look whether the version is still there")      \
+    X(FOREIGN_LOOKED_FIRST, 30, "who writes what refers to a row looks for that row before")       \
+    X(FOREIGN_PARENT_UNSEEN, 30, "a row that another is deleting can be referred to")              \
+    X(FOREIGN_SNAPSHOT_READ, 30, "what is referred to is looked for in the snapshot")              \
+    X(FOREIGN_CHILD_UNSEEN, 30, "who deletes a row does not look for what refers to it")
 
 /* X(name, where it is) */
 #define MUTATION_POINT_LIST(X)                                                                    \
@@ -108,7 +112,8 @@
     X(STATEMENT_WRITES, "a statement is about to put its version, or its entry if that is first") \
     X(SCRIPT_COMMAND, "a command of a script is about to run")                                    \
     X(BUILD_SLICE, "some rows of an index that is being built are about to be filled in")         \
-    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")
+    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")                 \
+    X(FOREIGN_LOOKS, "who has written is about to look for the other end of a foreign key")
 
 #define MUTATION_NAME(name, rule, text) MUTATION_##name,
 enum mutation { MUTATION_NONE, MUTATION_LIST(MUTATION_NAME) MUTATION_MAX };

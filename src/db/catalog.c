@@ -514,11 +514,13 @@ static int space_add(struct db *db, struct catalog *catalog, struct row *row,
         !read_string(catalog, &data, &space->name) ||
         !read_string(catalog, &data, &space->engine) || !read_uint32(&data, &space->exact_count))
         return damaged(catalog, "_space", "not as expected");
-    const char *found = map_find(data, "incarnation");
+    const char *found = map_find(data, "incarnation"), *flags = data;
     if (found != NULL && !read_uint32(&found, &incarnation))
         return damaged(catalog, "_space", "incarnation");
     mp_next(&data);
-    if ((rc = db__format_read(&catalog->arena, data, space)) != 0) {
+    if ((rc = db__format_read(&catalog->arena, data, space)) != 0 ||
+        (rc = db__constraints_read(&catalog->arena, flags, data, space)) != 0 ||
+        (rc = db__foreign_read(&catalog->arena, flags, data, space)) != 0) {
         catalog->memory_out |= rc == ERROR_MEMORY;
         return damaged(catalog, "_space", "format");
     }
@@ -836,6 +838,8 @@ int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
         rc = rows_read(db, catalog, txn, SPACE_ID_SPACE);
     if (rc == 0)
         rc = rows_read(db, catalog, txn, SPACE_ID_INDEX);
+    if (rc == 0)
+        db__foreign_resolve(catalog);
     if (rc == 0)
         rc = rows_read(db, catalog, txn, SPACE_ID_FUNC);
     if (rc == 0)

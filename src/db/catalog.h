@@ -6,8 +6,8 @@
  * What spaces, indexes and functions there are: an immutable picture made from the system spaces,
  * replaced as a whole after each change.
  *
- *      _space (280)  id, owner, name, engine, field_count, flags {incarnation},
- *                    format: see format.h
+ *      _space (280)  id, owner, name, engine, field_count, flags {incarnation,
+ *                    constraint, foreign_key, view}, format: see format.h
  *      _index (288)  space id, index id, name, type 'tree' or 'hash',
  *                    options {unique, func, func_name, is_multikey, condition, covers, building},
  *                    parts [{field (from 0), type, is_nullable, path, sort_order, exclude_null}]
@@ -113,6 +113,30 @@ struct index {
     struct space *space;
 };
 
+/* What must hold for each tuple: in Lua, or terms. */
+enum { CONSTRAINT_TUPLE = UINT32_MAX };
+struct constraint {
+    const char *name;
+    uint32_t field; /* whose value it is about: not asked of nil; else CONSTRAINT_TUPLE */
+    struct expression text; /* its text is NULL: the terms */
+    struct condition terms;
+};
+
+/* A reference to rows of a space by a unique key. */
+enum { FOREIGN_FIELDS_MAX = INDEX_PARTS_MAX };
+enum foreign_action { FOREIGN_RESTRICT, FOREIGN_CASCADE, FOREIGN_SET_NULL };
+struct foreign_key {
+    const char *name;
+    struct space *child, *parent; /* parent NULL: its definition is lost */
+    uint32_t parent_id;
+    enum foreign_action on_delete;
+    uint32_t count;
+    uint32_t child_fields[FOREIGN_FIELDS_MAX], parent_fields[FOREIGN_FIELDS_MAX];
+    struct index *parent_index; /* unique, over the parent's fields; NULL: there is none yet */
+    struct index *child_index;  /* that begins with the child's fields, likewise */
+    struct foreign_key *next;   /* with the same parent */
+};
+
 struct space {
     uint32_t id;
     uint32_t owner; /* a user's id */
@@ -128,6 +152,11 @@ struct space {
     uint32_t exact_count;        /* of fields in each tuple; 0: any number */
     uint32_t shaped_count;       /* up to the last field with a default or that is generated */
     bool value_funcs, generated; /* whether any field has one */
+    uint32_t constraint_count;
+    struct constraint *constraints;
+    uint32_t foreign_key_count;
+    struct foreign_key *foreign_keys;
+    struct foreign_key *referrers; /* foreign keys that lead here */
     uint32_t index_count;
     struct index *indexes[INDEX_MAX]; /* [0] the primary, when index_count > 0; in order of id */
     struct index *building;           /* one more that writers maintain, or NULL */

@@ -6,6 +6,7 @@
  */
 #include "db/format_private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -131,4 +132,83 @@ int db__format_read(struct arena *arena, const char *format, struct space *space
             return rc;
     }
     return db__format_settle(arena, space);
+}
+
+/* The text of a field's constraint, as a function of the tuple: `v` is the field's value. */
+static const char *field_text(struct arena *arena, uint32_t field, const char *text)
+{
+    static const char *const forms[] = {"function(t) local v = t[%u] return (%s\n) end",
+                                        "function(t) return (%s\n)(t[%u]) end"};
+    size_t size = strlen(text) + 64, blanks = strspn(text, " \t\r\n");
+    char *out = arena_alloc(arena, size);
+    if (out == NULL)
+        return NULL;
+    bool function =
+        strncmp(text + blanks, "function", 8) == 0 && strchr(" \t\r\n(", text[blanks + 8]) != NULL;
+    if (function)
+        snprintf(out, size, forms[1], text, field + 1);
+    else
+        snprintf(out, size, forms[0], field + 1, text);
+    return out;
+}
+
+static int constraint_read(struct arena *arena, const char **data, uint32_t field,
+                           struct constraint *out)
+{
+    const char *text;
+    *out = (struct constraint){.field = field};
+    int rc = string_read(arena, *data, &out->name);
+    if (rc != 0)
+        return rc;
+    mp_next(data);
+    const char *value = *data;
+    mp_next(data);
+    if (mp_typeof(*value) != MP_STR) {
+        rc = condition_read(arena, value, &out->terms);
+        return rc == ERROR_INVALID ? ERROR_CORRUPT : rc;
+    }
+    if ((rc = string_read(arena, value, &text)) != 0)
+        return rc;
+    if (field != CONSTRAINT_TUPLE && (text = field_text(arena, field, text)) == NULL)
+        return ERROR_MEMORY;
+    const char *name = expression_name(arena, "constraint", out->name);
+    if (name == NULL)
+        return ERROR_MEMORY;
+    db__expression_set(&out->text, text, name);
+    return 0;
+}
+
+static uint32_t map_size(const char *map)
+{
+    return map != NULL && mp_typeof(*map) == MP_MAP ? mp_decode_map(&map) : 0;
+}
+
+static int map_read(struct arena *arena, const char *map, uint32_t field, struct space *space)
+{
+    int rc = 0;
+    if (map_size(map) == 0)
+        return 0;
+    for (uint32_t n = mp_decode_map(&map); rc == 0 && n > 0; n--)
+        rc = constraint_read(arena, &map, field, &space->constraints[space->constraint_count++]);
+    return rc;
+}
+
+int db__constraints_read(struct arena *arena, const char *flags, const char *format,
+                         struct space *space)
+{
+    const char *of_space = db__map_find(flags, "constraint"), *map = format;
+    size_t count = map_size(of_space);
+    uint32_t fields = mp_decode_array(&map);
+    for (uint32_t i = 0; i < fields; i++, mp_next(&map))
+        count += map_size(db__map_find(map, "constraint"));
+    if (count == 0)
+        return 0;
+    if ((space->constraints = arena_alloc(arena, count * sizeof *space->constraints)) == NULL)
+        return ERROR_MEMORY;
+    map = format;
+    mp_decode_array(&map);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < fields; i++, mp_next(&map))
+        rc = map_read(arena, db__map_find(map, "constraint"), i, space);
+    return rc != 0 ? rc : map_read(arena, of_space, CONSTRAINT_TUPLE, space);
 }

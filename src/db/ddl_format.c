@@ -21,6 +21,8 @@ enum {
     FORMAT_DEFAULT,
     FORMAT_DEFAULT_FUNC,
     FORMAT_GENERATED,
+    FORMAT_CONSTRAINT,
+    FORMAT_FOREIGN_KEY,
     FORMAT_OPTIONS
 };
 
@@ -30,6 +32,7 @@ struct field_given {
     enum field_type kind;
     bool nullable_given, nullable;
     const char *value, *value_func, *generated; /* MessagePack, or NULL */
+    const char *constraint, *foreign_key;
 };
 
 static int nullable_read(const struct ddl_option *options, struct field_given *field)
@@ -57,7 +60,8 @@ static int field_map_read(const char *data, struct field_given *field)
         {"name", MP_STR, NULL},         {"type", MP_STR, NULL},
         {"is_nullable", MP_BOOL, NULL}, {"nullable_action", MP_STR, NULL},
         {"default", MP_NIL, NULL},      {"default_func", MP_STR, NULL},
-        {"generated", MP_STR, NULL}};
+        {"generated", MP_STR, NULL},    {"constraint", MP_NIL, NULL},
+        {"foreign_key", MP_MAP, NULL}};
     int rc = ddl__options_read("a field of a format", data, options, FORMAT_OPTIONS);
     if (rc != 0)
         return rc;
@@ -68,6 +72,8 @@ static int field_map_read(const char *data, struct field_given *field)
     field->value = options[FORMAT_DEFAULT].value;
     field->value_func = options[FORMAT_DEFAULT_FUNC].value;
     field->generated = options[FORMAT_GENERATED].value;
+    field->constraint = options[FORMAT_CONSTRAINT].value;
+    field->foreign_key = options[FORMAT_FOREIGN_KEY].value;
     return nullable_read(options, field);
 }
 
@@ -196,12 +202,15 @@ static int text_put(struct ddl *ddl, struct mp_buffer *out, const char *option, 
     return ddl__text_compile(ddl, text, what);
 }
 
-static int field_put(struct ddl *ddl, struct mp_buffer *out, const struct field_given *field)
+static int field_put(struct ddl *ddl, const struct space *draft, uint32_t i,
+                     const struct field_given *field, struct mp_buffer *out)
 {
     bool any = field->kind == FIELD_ANY;
     bool nullable = field->nullable_given ? field->nullable : any;
-    uint32_t count = 2 + (nullable != any) + (field->value != NULL) + (field->value_func != NULL) +
-                     (field->generated != NULL);
+    uint32_t count = 2 + (nullable != any);
+    if (draft != NULL)
+        count += (field->value != NULL) + (field->value_func != NULL) + (field->generated != NULL) +
+                 (field->constraint != NULL) + (field->foreign_key != NULL);
     mp_put_map(out, count);
     string_put(out, "name");
     mp_put_str(out, field->name, field->name_size);
@@ -211,13 +220,26 @@ static int field_put(struct ddl *ddl, struct mp_buffer *out, const struct field_
         string_put(out, "is_nullable");
         mp_put_bool(out, nullable);
     }
+    if (draft == NULL)
+        return 0;
     if (field->value != NULL)
         raw_put(out, "default", field->value);
     int rc = text_put(ddl, out, "default_func", field->value_func, field);
-    return rc != 0 ? rc : text_put(ddl, out, "generated", field->generated, field);
+    if (rc == 0)
+        rc = text_put(ddl, out, "generated", field->generated, field);
+    if (rc == 0 && field->constraint != NULL) {
+        string_put(out, "constraint");
+        rc = ddl__constraints_put(ddl, draft, i, field->constraint, out);
+    }
+    if (rc == 0 && field->foreign_key != NULL) {
+        string_put(out, "foreign_key");
+        rc = ddl__foreign_put(ddl, draft, i, field->foreign_key, out);
+    }
+    return rc;
 }
 
-int ddl__format_put(struct ddl *ddl, struct mp_buffer *tuple, const char *format)
+int ddl__format_put(struct ddl *ddl, const struct space *draft, struct mp_buffer *tuple,
+                    const char *format)
 {
     if (format == NULL) {
         mp_put_array(tuple, 0);
@@ -236,7 +258,7 @@ int ddl__format_put(struct ddl *ddl, struct mp_buffer *tuple, const char *format
         if (rc == 0)
             rc = field_is_new(first, i, &field);
         if (rc == 0)
-            rc = field_put(ddl, tuple, &field);
+            rc = field_put(ddl, draft, i, &field, tuple);
     }
     return rc;
 }

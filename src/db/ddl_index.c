@@ -2,6 +2,7 @@
 
 /* Changes of the catalog: indexes. */
 #include "db/ddl_private.h"
+#include "db/format_private.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -345,6 +346,8 @@ static int index_drop(struct ddl *ddl, void *arg)
     if (index == NULL)
         return diag_set(ERROR_NOT_FOUND, "space \"%s\" has no index with id %u", space->name,
                         args->id);
+    if ((rc = ddl__index_unused_check(index)) != 0)
+        return rc;
     if (args->id == 0 && space->index_count > 1)
         return diag_set(ERROR_SCHEMA,
                         "drop the other indexes of space \"%s\" before the primary one",

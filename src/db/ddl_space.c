@@ -13,6 +13,7 @@ struct space_args {
     size_t name_size;
     const char *options;
     uint32_t id;
+    bool rows_stay; /* what fitted fits */
 };
 
 enum {
@@ -21,15 +22,20 @@ enum {
     SPACE_IF_NOT_EXISTS,
     SPACE_FORMAT,
     SPACE_FIELD_COUNT,
+    SPACE_CONSTRAINT,
+    SPACE_FOREIGN_KEY,
+    SPACE_VIEW,
     SPACE_OPTIONS
 };
 
-static void flags_put(struct mp_buffer *tuple, uint32_t incarnation)
-{
-    mp_put_map(tuple, 1);
-    mp_put_str(tuple, "incarnation", 11);
-    mp_put_uint(tuple, incarnation);
-}
+enum {
+    ALTER_NAME,
+    ALTER_FORMAT,
+    ALTER_FIELD_COUNT,
+    ALTER_CONSTRAINT,
+    ALTER_FOREIGN_KEY,
+    ALTER_OPTIONS
+};
 
 static uint32_t space_id_next(const struct catalog *catalog)
 {
@@ -57,6 +63,17 @@ static int engine_choose(const struct ddl_option *option, const struct engine_vt
     return 0;
 }
 
+static int exact_read(const struct ddl_option *option, uint32_t *out)
+{
+    const char *value = option->value;
+    uint64_t count = value == NULL ? 0 : mp_decode_uint(&value);
+    if (count > INT32_MAX)
+        return diag_set(ERROR_INVALID, "field_count is at most %d", INT32_MAX);
+    if (option->value != NULL)
+        *out = (uint32_t)count;
+    return 0;
+}
+
 static int space_create(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
@@ -64,7 +81,10 @@ static int space_create(struct ddl *ddl, void *arg)
                                                 {"engine", MP_STR, NULL},
                                                 {"if_not_exists", MP_BOOL, NULL},
                                                 {"format", MP_ARRAY, NULL},
-                                                {"field_count", MP_UINT, NULL}};
+                                                {"field_count", MP_UINT, NULL},
+                                                {"constraint", MP_NIL, NULL},
+                                                {"foreign_key", MP_NIL, NULL},
+                                                {"view", MP_STR, NULL}};
     int rc = ddl__name_check("space", args->name, args->name_size);
     if (rc == 0)
         rc = ddl__options_read("a space", args->options, options, SPACE_OPTIONS);
@@ -91,25 +111,22 @@ static int space_create(struct ddl *ddl, void *arg)
     if (catalog_space_by_id(ddl->before, (uint32_t)id) != NULL)
         return diag_set(ERROR_EXISTS, "a space with id %llu exists already",
                         (unsigned long long)id);
-    uint64_t exact = 0;
-    if (options[SPACE_FIELD_COUNT].value != NULL)
-        exact = mp_decode_uint(&options[SPACE_FIELD_COUNT].value);
-    if (exact > INT32_MAX)
-        return diag_set(ERROR_INVALID, "field_count is at most %d", INT32_MAX);
     args->id = (uint32_t)id;
-    uint32_t incarnation = incarnation_next(ddl);
-    struct mp_buffer *tuple = ddl__tuple(ddl, 7);
-    mp_put_uint(tuple, id);
-    mp_put_uint(tuple, ddl__owner(ddl));
-    mp_put_str(tuple, args->name, args->name_size);
-    mp_put_str(tuple, engine->name, strlen(engine->name));
-    mp_put_uint(tuple, exact);
-    flags_put(tuple, incarnation);
-    if ((rc = ddl__format_put(ddl, tuple, options[SPACE_FORMAT].value)) != 0)
+    struct space_def def = {.id = args->id,
+                            .owner = ddl__owner(ddl),
+                            .incarnation = incarnation_next(ddl),
+                            .name = args->name,
+                            .name_size = args->name_size,
+                            .engine = engine->name,
+                            .format = options[SPACE_FORMAT].value,
+                            .constraint = options[SPACE_CONSTRAINT].value,
+                            .foreign_key = options[SPACE_FOREIGN_KEY].value,
+                            .view = options[SPACE_VIEW].value};
+    if ((rc = exact_read(&options[SPACE_FIELD_COUNT], &def.exact_count)) != 0 ||
+        (rc = ddl__space_put(ddl, &def)) != 0)
         return rc;
     struct store *store;
-    rc = ddl__store_make(ddl, args->id, incarnation, &store);
-    return rc != 0 ? rc : ddl__put(ddl, SPACE_ID_SPACE);
+    return ddl__store_make(ddl, def.id, def.incarnation, &store);
 }
 
 int ddl_space_create(struct db_worker *worker, const char *name, size_t name_size,
@@ -127,6 +144,8 @@ static int space_drop(struct ddl *ddl, void *arg)
     struct space_args *args = arg;
     struct space *space;
     int rc = ddl__space_find_for(ddl, args->id, ACCESS_DROP, &space);
+    if (rc == 0)
+        rc = ddl__referrers_check(space, "dropped");
     if (rc == 0)
         rc = ddl__privileges_drop(ddl, ACCESS_SPACE, args->id);
     if (rc == 0)
@@ -150,27 +169,19 @@ int ddl_space_drop(struct db_worker *worker, uint32_t id)
     return ddl__run(worker, space_drop, NULL, &args);
 }
 
-/* The row of a space with another format or incarnation. `format` NULL: the one it has. */
-static int space_row_put(struct ddl *ddl, struct space *space, const char *format,
-                         uint32_t incarnation)
-{
-    const char *row = space->row_version->bytes;
-    struct mp_buffer *tuple = ddl__tuple(ddl, 7);
-    const char *start = mp_array_at(row, 0), *end = mp_array_at(row, 5);
-    mp_put_raw(tuple, start, (size_t)(end - start));
-    flags_put(tuple, incarnation);
-    int rc = ddl__format_put(ddl, tuple, format != NULL ? format : mp_array_at(row, 6));
-    return rc != 0 ? rc : ddl__put(ddl, SPACE_ID_SPACE);
-}
-
 static int space_format(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
     struct space *space;
+    struct space_def def;
     int rc = ddl__space_find(ddl, args->id, &space);
     if (rc == 0 && (args->options == NULL || mp_typeof(*args->options) != MP_ARRAY))
         rc = diag_set(ERROR_INVALID, "a format is an array of fields");
-    return rc != 0 ? rc : space_row_put(ddl, space, args->options, space->head->incarnation);
+    if (rc != 0)
+        return rc;
+    ddl__space_def(space, &def);
+    def.format = args->options;
+    return ddl__space_put(ddl, &def);
 }
 
 /* Every row has to fit the new format, and every index its fields. */
@@ -188,13 +199,18 @@ static int space_format_finish(struct ddl *ddl, void *arg)
                                 space->fields[part->field].name, space->indexes[i]->name,
                                 key_type_name(part->type));
         }
-    if (space->index_count == 0)
+    if (space->index_count == 0 || args->rows_stay)
         return 0;
     struct space_cursor cursor;
     struct tuple_ref tuple;
     int rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
-    while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0)
+    while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0) {
         rc = db__tuple_check(space, tuple.data, tuple.size);
+        if (rc == 0)
+            rc = db__constraints_check(space, tuple.data);
+        if (rc == 0 && space->foreign_key_count > 0)
+            rc = db__foreign_parents_check(ddl->txn, space, NULL, tuple.data);
+    }
     return rc == ERROR_END ? 0 : rc;
 }
 
@@ -204,24 +220,78 @@ int ddl_space_format(struct db_worker *worker, uint32_t id, const char *format)
     return ddl__run(worker, space_format, space_format_finish, &args);
 }
 
+static int name_change(struct ddl *ddl, const char *value, struct space_def *def)
+{
+    uint32_t size;
+    const char *name = mp_decode_str(&value, &size);
+    int rc = ddl__name_check("space", name, size);
+    const struct space *other = catalog_space(ddl->before, name, size);
+    if (rc == 0 && other != NULL && other->id != def->id)
+        rc = diag_set(ERROR_EXISTS, "space \"%.*s\" exists already", (int)size, name);
+    def->name = name;
+    def->name_size = size;
+    return rc;
+}
+
+static int space_alter(struct ddl *ddl, void *arg)
+{
+    struct space_args *args = arg;
+    struct ddl_option options[ALTER_OPTIONS] = {{"name", MP_STR, NULL},
+                                                {"format", MP_ARRAY, NULL},
+                                                {"field_count", MP_UINT, NULL},
+                                                {"constraint", MP_NIL, NULL},
+                                                {"foreign_key", MP_NIL, NULL}};
+    struct space *space;
+    struct space_def def;
+    int rc = ddl__space_find(ddl, args->id, &space);
+    if (rc == 0)
+        rc = ddl__options_read("the change of a space", args->options, options, ALTER_OPTIONS);
+    if (rc != 0)
+        return rc;
+    ddl__space_def(space, &def);
+    if (options[ALTER_FORMAT].value != NULL)
+        def.format = options[ALTER_FORMAT].value;
+    if (options[ALTER_CONSTRAINT].value != NULL)
+        def.constraint = options[ALTER_CONSTRAINT].value;
+    if (options[ALTER_FOREIGN_KEY].value != NULL)
+        def.foreign_key = options[ALTER_FOREIGN_KEY].value;
+    rc = exact_read(&options[ALTER_FIELD_COUNT], &def.exact_count);
+    if (rc == 0 && options[ALTER_NAME].value != NULL)
+        rc = name_change(ddl, options[ALTER_NAME].value, &def);
+    args->rows_stay =
+        options[ALTER_FORMAT].value == NULL && options[ALTER_FIELD_COUNT].value == NULL &&
+        options[ALTER_CONSTRAINT].value == NULL && options[ALTER_FOREIGN_KEY].value == NULL;
+    return rc != 0 ? rc : ddl__space_put(ddl, &def);
+}
+
+int ddl_space_alter(struct db_worker *worker, uint32_t id, const char *options)
+{
+    struct space_args args = {.id = id, .options = options};
+    return ddl__run(worker, space_alter, space_format_finish, &args);
+}
+
 /* A new incarnation with empty trees takes the place of the old one. */
 static int space_truncate(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
     struct space *space;
+    struct space_def def;
     int rc = ddl__space_find_for(ddl, args->id, ACCESS_WRITE, &space);
+    if (rc == 0)
+        rc = ddl__referrers_check(space, "truncated");
     if (rc != 0)
         return rc;
-    uint32_t incarnation = incarnation_next(ddl);
+    ddl__space_def(space, &def);
+    def.incarnation = incarnation_next(ddl);
     struct store *store;
-    if ((rc = ddl__store_make(ddl, args->id, incarnation, &store)) != 0)
+    if ((rc = ddl__store_make(ddl, args->id, def.incarnation, &store)) != 0)
         return rc;
     for (uint32_t i = 1; i < space->index_count; i++)
         if ((rc = ddl__tree_make(ddl, store, space->indexes[i]->id)) != 0)
             return rc;
     if ((rc = ddl__store_drop(ddl, space->head->arg)) != 0)
         return rc;
-    return space_row_put(ddl, space, NULL, incarnation);
+    return ddl__space_put(ddl, &def);
 }
 
 int ddl_space_truncate(struct db_worker *worker, uint32_t id)

@@ -59,14 +59,38 @@ static int depend(struct txn *txn, const struct space *space)
     return txn_depend(txn, &store->db->space_store->head, space->row, space->row_version);
 }
 
-/* Writes the tuple under its primary key into all indexes. */
+/* What a written row refers to, and what referred to the one that it replaces. */
+static int references_check(struct txn *txn, struct space *space, const char *old,
+                            const char *tuple)
+{
+    int rc = 0;
+    if (space->foreign_key_count > 0 && !MUTATION(FOREIGN_LOOKED_FIRST))
+        rc = db__foreign_parents_check(txn, space, old, tuple);
+    if (rc == 0 && space->referrers != NULL && old != NULL)
+        rc = db__foreign_children_settle(txn, space, old, tuple);
+    return rc;
+}
+
+/* Undoes a statement that has failed. A transaction that is doomed goes as a whole; one that waits
+ * keeps its place. */
+static int statement_end(struct txn *txn, struct txn_savepoint savepoint, int rc)
+{
+    if (rc != 0 && !txn_doomed(txn))
+        txn_rollback_to(txn, savepoint);
+    return rc;
+}
+
+/* Writes the tuple under its primary key into all indexes. `old`: the row that it replaces, or NULL;
+ * needed when others refer to the space. */
 static int tuple_write(struct txn *txn, struct space *space, const struct key_bytes *key,
-                       const char *tuple, uint32_t size, struct tuple_ref *out)
+                       const char *old, const char *tuple, uint32_t size, struct tuple_ref *out)
 {
     struct txn_savepoint savepoint = txn_savepoint(txn);
     struct row *row;
     struct version *version;
     int rc = depend(txn, space);
+    if (rc == 0 && MUTATION(FOREIGN_LOOKED_FIRST) && space->foreign_key_count > 0)
+        rc = db__foreign_parents_check(txn, space, old, tuple);
     if (rc == 0 && MUTATION(ENTRY_FIRST)) {
         rc = db__entries_write_first(txn, space, key, tuple);
         MUTATION_POINT(STATEMENT_WRITES);
@@ -76,13 +100,13 @@ static int tuple_write(struct txn *txn, struct space *space, const struct key_by
     if (rc != 0)
         return rc;
     MUTATION_POINT(STATEMENT_WRITES);
-    if (!MUTATION(ENTRY_FIRST) && (rc = db__indexes_write(txn, space, version, row)) != 0) {
-        if (!txn_doomed(txn)) /* else all of it goes; one that waits keeps its place */
-            txn_rollback_to(txn, savepoint);
-        return rc;
-    }
-    tuple_set(out, version);
-    return 0;
+    if (!MUTATION(ENTRY_FIRST))
+        rc = db__indexes_write(txn, space, version, row);
+    if (rc == 0)
+        rc = references_check(txn, space, old, version->bytes);
+    if (rc == 0)
+        tuple_set(out, version);
+    return rc == 0 ? 0 : statement_end(txn, savepoint, rc);
 }
 
 /* Makes the tuple what the format says, checks it and computes its primary key. `before`: the row
@@ -95,7 +119,11 @@ static int tuple_prepare(struct txn *txn, struct space *space, const char *befor
         rc = db__tuple_shape(txn_arena(txn), space, before, tuple);
     if (rc == 0)
         rc = db__tuple_check(space, tuple->data, tuple->size);
-    return rc != 0 ? rc : db__key_of_tuple(txn_arena(txn), space->indexes[0], tuple->data, key);
+    if (rc == 0)
+        rc = db__key_of_tuple(txn_arena(txn), space->indexes[0], tuple->data, key);
+    if (rc == 0 && space->constraint_count > 0)
+        rc = db__constraints_check(space, tuple->data);
+    return rc;
 }
 
 /* What a caller gives: a size that fits no tuple is refused by the check. */
@@ -119,7 +147,7 @@ int db__insert(struct txn *txn, struct space *space, const char *tuple, size_t s
         return rc;
     if (present != NULL)
         return db__duplicate(space->indexes[0]);
-    return tuple_write(txn, space, &key, row.data, row.size, out);
+    return tuple_write(txn, space, &key, NULL, row.data, row.size, out);
 }
 
 static int replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
@@ -127,14 +155,15 @@ static int replace(struct txn *txn, struct space *space, const char *tuple, size
 {
     struct key_bytes key;
     struct tuple_ref row = given(tuple, size);
+    const struct version *present = NULL;
     int rc = tuple_prepare(txn, space, NULL, &row, &key);
-    if (rc == 0 && old != NULL) {
-        const struct version *present;
+    if (rc == 0 && (old != NULL || space->referrers != NULL))
         rc = txn_get_for_update(txn, space->head, key.data, key.size, &present);
-        if (rc == 0)
-            tuple_set(old, present);
-    }
-    return rc != 0 ? rc : tuple_write(txn, space, &key, row.data, row.size, out);
+    if (rc != 0)
+        return rc;
+    tuple_set(old, present);
+    return tuple_write(txn, space, &key, present == NULL ? NULL : present->bytes, row.data, row.size,
+                       out);
 }
 
 int db__replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
@@ -219,11 +248,17 @@ int space_get(struct txn *txn, struct index *index, const char *key, struct tupl
 /* Deletes the row of a tuple; its entries go when the version does. */
 static int tuple_delete(struct txn *txn, struct space *space, const struct version *version)
 {
+    struct txn_savepoint savepoint = txn_savepoint(txn);
     struct key_bytes key;
     int rc = db__key_of_tuple(txn_arena(txn), space->indexes[0], version->bytes, &key);
     if (rc == 0)
         rc = depend(txn, space);
-    return rc != 0 ? rc : txn_delete(txn, space->head, key.data, key.size);
+    if (rc == 0)
+        rc = txn_delete(txn, space->head, key.data, key.size);
+    if (rc != 0 || space->referrers == NULL)
+        return rc;
+    rc = db__foreign_children_settle(txn, space, version->bytes, NULL);
+    return rc == 0 ? 0 : statement_end(txn, savepoint, rc);
 }
 
 int db__row_find(struct txn *txn, struct index *index, const char *key, const struct version **out)
@@ -273,7 +308,7 @@ int db__row_change(struct txn *txn, struct space *space, const struct version *v
             ERROR_INVALID,
             "an update of space \"%s\" must not change the primary key: delete and insert instead",
             space->name);
-    return tuple_write(txn, space, &after, row.data, row.size, out);
+    return tuple_write(txn, space, &after, version->bytes, row.data, row.size, out);
 }
 
 /* Applies operations to a row and writes the result. */
@@ -316,7 +351,7 @@ int db__upsert(struct txn *txn, struct space *space, const char *tuple, size_t s
     if (rc != 0)
         return rc;
     if (present == NULL)
-        return tuple_write(txn, space, &key, row.data, row.size, NULL);
+        return tuple_write(txn, space, &key, NULL, row.data, row.size, NULL);
     return tuple_change(txn, space, present, ops, field_base, NULL);
 }
 

@@ -317,6 +317,16 @@ enum txn_holder txn_unique_look(struct txn_worker *worker, struct txn_index *ind
                                 const void *prefix, size_t prefix_size, const struct row *own,
                                 const struct version *version);
 
+/*
+ * Foreign keys (invariant 30): whether a row is under an entry that begins with the prefix, in a
+ * unique index, and stays there unless its end meets this transaction. Called after what refers to it
+ * has been written. Whoever ends a row calls txn_unique_check behind that, with the index and key of
+ * what refers, and without an own row. 0; ERROR_NOT_FOUND; ERROR_CONFLICT: it depends on what another
+ * transaction does, or has done since the snapshot; ERROR_WAIT.
+ */
+int txn_reference_check(struct txn *txn, struct txn_index *index, const void *prefix,
+                        size_t prefix_size);
+
 /* A point to return to: undoes the writes made since. Reads stay in the read set. */
 struct txn_savepoint {
     size_t writes, deferred, locks;
@@ -468,6 +478,7 @@ enum txn_cause {
     TXN_CAUSE_WRITE,  /* the row was written by another, first */
     TXN_CAUSE_READ,   /* what was read has changed: validation */
     TXN_CAUSE_UNIQUE, /* two raced for a unique key */
+    TXN_CAUSE_REFERENCE, /* one wrote what refers to a row, and one took that away */
     TXN_CAUSE_WAIT,   /* had to wait for a lock: rolled back to be run again */
     TXN_CAUSE_DEADLOCK,
     TXN_CAUSE_CANCELLED, /* by a limit, by its session's end, or to let an exclusive one pass */

@@ -29,6 +29,9 @@ enum {
     STATE_TS_SHIFT = 2
 };
 
+/* How often a writer looks again for a running owner to end before it gives up and is run again. */
+enum { OWNER_WAIT_TURNS = 256 };
+
 /*
  * Further flags of a version. VERSION_LOCK: it tags a row and carries nothing: readers go on to the
  * older version (invariant 11). VERSION_OPEN: its bytes are still being written by the transaction,

@@ -24,10 +24,6 @@
 #include "base/diag.h"
 #include "base/error.h"
 
-/* How often a writer under read committed looks again for a running owner to end before it gives up
- * and is run again. */
-enum { OWNER_WAIT_TURNS = 256 };
-
 bool txn__vector_grow(struct txn *txn, void **items, size_t *capacity, size_t item_size)
 {
     size_t wanted = *capacity == 0 ? 16 : 2 * *capacity;
@@ -473,6 +469,13 @@ static const struct version *committed_under(const struct txn *txn, const struct
     return txn__visible_from(version, STAMP_TAG - 1, txn->descriptor, false, stamp);
 }
 
+/* Rows themselves are the items of a primary tree. What can't be found out counts. */
+static bool belongs(const struct txn_index *index, const struct entry *entry,
+                    const struct version *version)
+{
+    return index->matches == NULL || index->matches(index, entry, version) != 0;
+}
+
 /* Whether an uncommitted version from `top` on, or the committed one under them, has the key. Not
  * the topmost alone: its owner may still roll back to a savepoint and stand on one below. */
 static bool any_has(const struct txn *txn, const struct txn_index *index, const struct entry *entry,
@@ -483,7 +486,7 @@ static bool any_has(const struct txn *txn, const struct txn_index *index, const 
     for (const struct version *version = top; version != NULL;
          version = load_acquire(&version->older)) {
         if (txn__exists(version) && !(version->flags & VERSION_LOCK) &&
-            index->matches(index, entry, version) != 0)
+            belongs(index, entry, version))
             return true;
         if (version == under)
             break;
@@ -502,7 +505,7 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
     if (top == NULL || top == &txn__version_dead)
         return 0;
     uint64_t stamp = load_acquire(&top->stamp);
-    bool top_has = txn__exists(top) && index->matches(index, entry, top) != 0;
+    bool top_has = txn__exists(top) && belongs(index, entry, top);
     if (stamp & STAMP_TAG) {
         struct txn_descriptor *owner = txn__tag_owner(stamp);
         if (owner == txn->descriptor)
@@ -544,7 +547,7 @@ int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefi
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL && item->key_size >= prefix_size &&
            memcmp(item->key, prefix, prefix_size) == 0) {
         struct entry *entry = (struct entry *)item;
-        struct row *row = load_acquire(&entry->row);
+        struct row *row = index->matches == NULL ? (struct row *)item : load_acquire(&entry->row);
         if (row == own)
             continue;
         int rc;
