@@ -84,18 +84,18 @@ void datetime_subtract(struct interval *out, const struct datetime *left,
 size_t datetime_print(const struct datetime *value, char *out);
 
 /*
- * Parses a date and time of ISO 8601: YYYY-MM-DD or YYYYMMDD, then perhaps T or a space and hh, hh:mm,
- * hh:mm:ss or hh:mm:ss.fraction (or hhmm, hhmmss), then perhaps Z, +hh, +hhmm or +hh:mm; without it
- * it is a time at `tzoffset`. `rfc3339` demands the whole: all but the fraction, with - and :.
- * ERROR_INVALID: something else.
+ * Parses a date and time of ISO 8601: YYYY-MM-DD or YYYYMMDD, then perhaps T or a space and hh,
+ * hh:mm, hh:mm:ss or hh:mm:ss.fraction (or hhmm, hhmmss), then perhaps Z, +hh, +hhmm or +hh:mm;
+ * without it it is a time at `tzoffset`. `rfc3339` demands the whole: all but the fraction, with -
+ * and :. ERROR_INVALID: something else.
  */
 int datetime_parse(struct datetime *out, const char *text, size_t size, int tzoffset, bool rfc3339);
 
 /*
- * Reads a text as strptime does, in English, with %f for the fraction of a second (%3f: of 3 digits at most), %z as above and
- * %Z for UTC, GMT and Z. What the format does not say is 1970-01-01T00:00:00 at `tzoffset`. *used
- * is how much of the text the format took. ERROR_INVALID: the text is not like that;
- * ERROR_UNSUPPORTED: the format is not known.
+ * Reads a text as strptime does, in English, with %f for the fraction of a second (%3f: of 3 digits
+ * at most), %z as above and %Z for UTC, GMT and Z. What the format does not say is
+ * 1970-01-01T00:00:00 at `tzoffset`. *used is how much of the text the format took. ERROR_INVALID:
+ * the text is not like that; ERROR_UNSUPPORTED: the format is not known.
  */
 int datetime_scan(struct datetime *out, const char *text, size_t size, const char *format,
                   size_t format_size, int tzoffset, size_t *used);

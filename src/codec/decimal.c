@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Decimals: every operation computes its exact result, or one of which more than 38 digits are
- * exact, as an integer of up to 768 bits and a scale; decimal__finish rounds that to what a decimal holds.
- * Since halves go away from zero, the first digit that is dropped decides alone, whatever follows.
+ * exact, as an integer of up to 768 bits and a scale; decimal__finish rounds that to what a decimal
+ * holds. Since halves go away from zero, the first digit that is dropped decides alone, whatever
+ * follows.
  *
  * Numbers that are small enough, which is most, take a short way through 128 bits.
  */

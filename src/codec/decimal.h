@@ -9,13 +9,15 @@
  * kept: 1.50 is equal to 1.5 and prints as 1.50. There are no infinities, no NaN and no negative
  * zero. What has more digits than fit is rounded, halves away from zero; what is 10^38 or larger is
  * ERROR_TOO_LARGE. This is arithmetic as IEEE 754-2008 defines it for decimals with a precision of
- * 38 and exponents from -38 to 37, which decNumber (in Tarantool) and libmpdec (in Python) compute too.
+ * 38 and exponents from -38 to 37, which decNumber (in Tarantool) and libmpdec (in Python) compute
+ * too.
  *
  * In MessagePack ext type 1: the scale as an integer, then the digits in packed BCD, the last
  * half-byte being the sign (12 plus, 13 minus). A negative scale is read, never written.
  *
  * Functions that return int return 0, ERROR_TOO_LARGE, or ERROR_INVALID where the operation has no
- * result (a division by zero, the logarithm of a negative number), and then *out is as it was. `out` may be an operand.
+ * result (a division by zero, the logarithm of a negative number), and then *out is as it was.
+ * `out` may be an operand.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -11,13 +11,13 @@
  * and these do not come back as they were:
  *   bin that is UTF-8                        a string
  *   NaN and the infinities                   null
- *   a decimal                                a number with all its digits
+ *   a decimal                                a number with all its digits, back as a double
  *   a uuid, a datetime, an interval          its text as a string
  *   map keys that are no strings             their JSON text as a string; for one that holds a map
  *                                            the text is {"$msgpack":"<base64>"}
- * Integers keep 64 bits; unsigned ones above 2^63-1 are written in full, but the parser refuses
- * them. Doubles are written with their shortest exact digits and a point or exponent, so that they
- * stay doubles.
+ * Integers keep 64 bits; unsigned ones above 2^63-1 and decimals without a fraction beyond 64 bits
+ * are written in full, but the parser refuses them. Doubles are written with their shortest exact
+ * digits and a point or exponent, so that they stay doubles.
  */
 #include <stddef.h>
 

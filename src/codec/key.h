@@ -26,18 +26,19 @@
  * unsigned, and doubles are in one exact order; -0.0 is 0; NaN is refused.
  *
  * A decimal in such an order that is a 64-bit integer or a double in value has that one's bytes.
- * Any other is the double, 80, and what decimal_order_encode writes: decimals above one and the same
- * double are in their own order. Where the 80 would not do is between 64-bit integers that no
- * double tells apart: decimals beyond 2^53 that are no integers but lie in the range of 64-bit integers
- * are refused (a part of type decimal takes all).
+ * Any other is the double, 80, and what decimal_order_encode writes: decimals above one and the
+ * same double are in their own order. Where the 80 would not do is between 64-bit integers that no
+ * double tells apart: decimals beyond 2^53 that are no integers but lie in the range of 64-bit
+ * integers are refused (a part of type decimal takes all).
  */
 #include <stddef.h>
 #include <stdint.h>
 
 /* Types that an index part may demand. KEY_ANY takes every scalar, KEY_INTEGER every integer,
  * KEY_UNSIGNED those not below 0, KEY_NUMBER every number, KEY_DOUBLE floating-point numbers and
- * integers that are exact as such. A double or decimal is never an integer. KEY_DECIMAL takes decimals alone. Intervals, arrays, maps and
- * unknown extensions have no order and are no key of any type. */
+ * integers that are exact as such. A double or decimal is never an integer. KEY_DECIMAL takes
+ * decimals alone. Intervals, arrays, maps and unknown extensions have no order and are no key of
+ * any type. */
 enum key_type {
     KEY_ANY,
     KEY_UNSIGNED,
@@ -66,7 +67,8 @@ size_t key_part_size_max(const char *value);
  * Encodes the scalar MessagePack value at *value (checked data), of which `type` is demanded, to
  * `out`, advances *value behind it and *out behind what was written. nil is taken when `nullable`.
  * `out` has room for key_part_size_max(*value) bytes. Returns 0, ERROR_TYPE (another type; NaN),
- * ERROR_UNSUPPORTED (a decimal that has no place among 64-bit integers) or ERROR_INVALID (array, map, interval, an ext value that is unknown or malformed), and then has advanced nothing.
+ * ERROR_UNSUPPORTED (a decimal that has no place among 64-bit integers) or ERROR_INVALID (array,
+ * map, interval, an ext value that is unknown or malformed), and then has advanced nothing.
  */
 int key_part_encode(const char **value, enum key_type type, int nullable, unsigned char **out);
 

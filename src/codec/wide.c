@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Schoolbook arithmetic; the numbers have at most twelve limbs and mostly two to five, so loops stop
- * at the highest limb in use. Division is Knuth's algorithm D (The Art of Computer Programming 2,
- * 4.3.1), with the compiler's division of 128 bits by 64.
+ * Schoolbook arithmetic; the numbers have at most twelve limbs and mostly two to five, so loops
+ * stop at the highest limb in use. Division is Knuth's algorithm D (The Art of Computer Programming
+ * 2, 4.3.1), with the compiler's division of 128 bits by 64.
  */
 #include "codec/wide.h"
 

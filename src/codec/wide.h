@@ -5,8 +5,8 @@
 /*
  * Unsigned integers of 768 bits, for what decimals compute on the way to 38 digits: products,
  * quotients, exact comparisons with doubles, and fixed-point numbers of which the lower 320 bits
- * are the fraction. Twelve limbs, least significant first. What does not fit is the caller's mistake:
- * each function says what it asserts. Shared by the files of decimal only.
+ * are the fraction. Twelve limbs, least significant first. What does not fit is the caller's
+ * mistake: each function says what it asserts. Shared by the files of decimal only.
  */
 #include <stdbool.h>
 #include <stdint.h>

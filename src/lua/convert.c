@@ -4,11 +4,11 @@
  *
  * To MessagePack: nil and box.NULL are nil; a number without fraction is an integer, any other a
  * double; 64-bit integers (cdata) keep their width; decimals, uuids, datetimes and intervals are
- * extensions (value.h), and so is what was an unknown one; a string is a str; a tuple goes as it is; a
- * table whose keys are 1..n, holes of a reasonable number included, is an array, any other a map.
- * Objects of the built-in Lua go as the table that its serializer gives; no metamethod of a user's
- * is called, for it could change what is being walked. Tables may be nested as deep as MessagePack
- * may (MP_DEPTH_MAX), which also ends cycles.
+ * extensions (value.h), and so is what was an unknown one; a string is a str; a tuple goes as it
+ * is; a table whose keys are 1..n, holes of a reasonable number included, is an array, any other a
+ * map. Objects of the built-in Lua go as the table that its serializer gives; no metamethod of a
+ * user's is called, for it could change what is being walked. Tables may be nested as deep as
+ * MessagePack may (MP_DEPTH_MAX), which also ends cycles.
  *
  * To Lua: integers up to 2^53 are numbers, larger ones 64-bit cdata; nil inside of tables is
  * box.NULL; bin and str are strings; extensions are objects.

@@ -312,7 +312,7 @@ static void text_is_read_as_another_implementation_reads_it(void **state)
     other_agrees(other);
 }
 
-/* ------------------------------------------------------------------------------------- by itself */
+/* -------------------------------------------------------------------------------- by itself */
 
 static void what_is_no_number_is_refused(void **state)
 {

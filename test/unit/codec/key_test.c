@@ -380,7 +380,7 @@ static void demanded_types_are_enforced(void **state)
         encode_as("\xc7\x0a\x01\x01\x90\x07\x19\x92\x54\x74\x09\x93\x5c", KEY_DECIMAL, 0), 0);
 }
 
-/* ------------------------------------------------------------------------------ values with a width */
+/* ----------------------------------------------------------------------- values with a width */
 
 /* One value in an index of type scalar or number. */
 struct mixed {
