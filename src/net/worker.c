@@ -26,6 +26,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "lua/runtime.h"
 #include "net/net_internal.h"
 
 /* That it is active keeps the loop from sleeping; on_check stops it. */
@@ -219,6 +220,7 @@ static void on_check(uv_check_t *check)
     struct net_worker *worker = check->data;
     store_relaxed(&worker->asleep, 0);
     uv_idle_stop(&worker->idle);
+    worker->worked |= lua_runtime_has_fibers(session_worker_lua(worker->session_worker));
     collect_schedule(worker);
     stop_check(worker);
     session_worker_run(worker->session_worker, net__session_ready, worker);
@@ -328,6 +330,11 @@ void *net__worker_run(void *arg)
     snprintf(name, sizeof name, "worker %u", worker->number % 10000);
     log_thread_name(name);
     int rc = session_worker_open(worker->net->service, &worker->session_worker);
+    if (!rc) {
+        rc = lua_runtime_loop_set(session_worker_lua(worker->session_worker), &worker->loop);
+        if (rc)
+            session_worker_close(worker->session_worker);
+    }
     if (!rc) {
         session_worker_user_set(worker->session_worker, worker);
         worker->wal = db_wal(service_db(worker->net->service));

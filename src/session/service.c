@@ -157,6 +157,8 @@ static int worker_lua_open(struct session_worker *worker)
         .worker = worker->db,
         .watchdog = service->watchdog,
         .time_max_ms = service->limits.lua_time_max_ms,
+        .lock_timeout_ms =
+            service->limits.lock_timeout_ms ? service->limits.lock_timeout_ms : UINT64_MAX,
         .memory_bytes_max = service->limits.lua_memory_max_bytes,
         .callbacks = {.info = session__lua_info,
                       .command_taken = session__lua_command_taken,
@@ -270,6 +272,7 @@ void session_worker_run(struct session_worker *worker,
                         void (*ready)(struct session *session, void *arg), void *arg)
 {
     session__deferred_run(worker);
+    lua_runtime_run(worker->lua);
     if (load_relaxed(&worker->stirred)) {
         store_seq_cst(&worker->stirred, false); /* who comes later wakes again */
         session__waits_take(worker);
@@ -297,10 +300,12 @@ bool session_worker_deferred(const struct session_worker *worker)
 
 uint64_t session_worker_due_ms(const struct session_worker *worker)
 {
+    uint64_t fibers_ms = lua_runtime_due_ms(worker->lua);
     if (worker->due_ns == UINT64_MAX)
-        return UINT64_MAX;
+        return fibers_ms;
     uint64_t now_ns = clock_monotonic_ns(worker->service->options.clock);
-    return now_ns >= worker->due_ns ? 0 : (worker->due_ns - now_ns) / 1000000 + 1;
+    uint64_t due_ms = now_ns >= worker->due_ns ? 0 : (worker->due_ns - now_ns) / 1000000 + 1;
+    return due_ms < fibers_ms ? due_ms : fibers_ms;
 }
 
 bool session_worker_collect(struct session_worker *worker)

@@ -138,13 +138,30 @@ static int lua_run(struct session_worker *worker, const struct lua_request *how,
         worker->lua, how, run->name, run->name_size, run->args, &worker->result, reply_ts);
 }
 
+/* A request that has slept: its result, if it has ended. */
+static int lua_take(struct session_worker *worker, struct session_wait *wait, uint64_t *reply_ts)
+{
+    struct lua_fiber *fiber = wait->fiber;
+    if (wait->session->hurried)
+        return session__wait_sleep(wait, fiber);
+    mp_buffer_reset(&worker->result, SESSION_BUFFER_KEEP_BYTES);
+    int rc = lua_fiber_take(fiber, &worker->result, reply_ts);
+    if (rc == ERROR_WAIT)
+        return session__wait_sleep(wait, fiber);
+    wait->fiber = NULL;
+    return rc;
+}
+
 int session__lua_run(struct session *session, struct session_stream *stream,
                      struct session_wait *wait, const struct session_lua_run *run,
                      uint64_t *reply_ts)
 {
     struct session_worker *worker = session->worker;
+    if (!stream && wait->fiber)
+        return lua_take(worker, wait, reply_ts);
     for (;;) {
         struct lock_owner *waiting = NULL;
+        struct lua_fiber *fiber = NULL;
         struct lua_request how = {.latest = session__reads_latest(session),
                                   .readonly = run->readonly,
                                   .level_given = session->level_given,
@@ -153,12 +170,15 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                                   .may_wait = true,
                                   .owner = stream ? NULL : wait->owner,
                                   .waiting = &waiting,
+                                  .fiber = &fiber,
                                   .session_id = session->about.id,
                                   .user_id = session->user_id};
         int rc = lua_run(worker, &how, run, reply_ts);
         session__now_forget(worker);
         if (!rc && !run->eval && worker->result.failed)
             rc = diag_set(ERROR_MEMORY, "out of memory");
+        if (rc == ERROR_WAIT && fiber)
+            return session__wait_sleep(wait, fiber);
         if (rc == ERROR_WAIT && !stream)
             rc = session__wait_begin(wait, waiting);
         else

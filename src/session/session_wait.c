@@ -43,7 +43,7 @@ static uint64_t next_look(const struct session_wait *wait, uint64_t now_ns)
 {
     uint64_t again_ns = now_ns + LOOK_AGAIN_MS * 1000000ul;
     if (wait->owned || !wait->owner || wait->deadline_ns <= now_ns)
-        return wait->deadline_ns; /* one without an owner waits for a checkpoint */
+        return wait->deadline_ns; /* one without an owner waits for a checkpoint, or sleeps */
     if (lock_wait_state(wait->owner) != LOCK_WAIT_QUEUED)
         return now_ns;
     return again_ns < wait->deadline_ns ? again_ns : wait->deadline_ns;
@@ -84,9 +84,35 @@ int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
     return ERROR_WAIT;
 }
 
+static void fiber_ended(void *arg)
+{
+    session__wait_ready(arg);
+}
+
+int session__wait_sleep(struct session_wait *wait, struct lua_fiber *fiber)
+{
+    struct session *session = wait->session;
+    if (session->hurried) {
+        wait->fiber = NULL;
+        lua_fiber_abandon(fiber);
+        return diag_set(ERROR_CANCELLED,
+                        "cancelled while it was sleeping: the connection is being closed");
+    }
+    wait->fiber = fiber;
+    lua_fiber_wake_set(fiber, fiber_ended, wait);
+    wait->deadline_ns = UINT64_MAX;
+    wait->state = SESSION_WAIT_QUEUED;
+    list_remove(&wait->link);
+    list_add_tail(&session->worker->waits, &wait->link);
+    return ERROR_WAIT;
+}
+
 void session__wait_end(struct session_wait *wait)
 {
     struct session_worker *worker = wait->session->worker;
+    if (wait->fiber)
+        lua_fiber_abandon(wait->fiber);
+    wait->fiber = NULL;
     if (!wait->owner && wait->state == SESSION_WAIT_NONE)
         return;
     if (wait->owned) {

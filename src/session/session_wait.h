@@ -15,8 +15,11 @@
  * who wakes it need not say why, and a wake too many does no harm. When its time is over it is run
  * once more, too, and gets the error at the place where it would wait again.
  *
- * What is waited for is known by a lock owner so far. Whoever runs a request sets its owner's wake
- * function to session__wait_wake with the wait as its argument.
+ * What is waited for is known by a lock owner. Whoever runs a request sets its owner's wake function
+ * to session__wait_wake with the wait as its argument.
+ *
+ * A request of Lua that sleeps is not run again: its fiber goes on by itself, and the run that
+ * follows its end fetches the result.
  *
  * Threads: all of it belongs to the session's worker, but for session__wait_wake, which any thread
  * calls: it puts the wait into the worker's list `woken`, under the mutex of that, and asks the
@@ -30,6 +33,7 @@
 struct session;
 struct session_worker;
 struct lock_owner;
+struct lua_fiber;
 
 enum session_wait_state {
     SESSION_WAIT_NONE,
@@ -44,6 +48,7 @@ struct session_wait {
     enum session_wait_state state;
     struct lock_owner *owner; /* whose locks are kept while it waits; NULL at first */
     bool owned;               /* the owner goes with the request */
+    struct lua_fiber *fiber;  /* in which the request sleeps, or NULL */
     uint64_t deadline_ns;     /* of all its waiting together; 0 until the first */
 };
 
@@ -59,7 +64,10 @@ void session__wait_create(struct session_wait *wait, struct session *session);
  */
 int session__wait_begin(struct session_wait *wait, struct lock_owner *owner);
 
-/* The request has been answered, or is given up: its own owner is deleted. An owner that is not the
+/* The same for a request that sleeps, whose fiber becomes the wait's. ERROR_WAIT; ERROR_CANCELLED. */
+int session__wait_sleep(struct session_wait *wait, struct lua_fiber *fiber);
+
+/* The request has been answered, or is given up: its own owner is deleted, and its fiber cancelled. An owner that is not the
  * request's own has left its queue before. */
 void session__wait_end(struct session_wait *wait);
 
