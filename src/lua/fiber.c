@@ -37,6 +37,13 @@ enum {
 
 /* ---------------------------------------------------------------------------------- the context */
 
+/* What the state may have, when no procedure's limit is in force. */
+static size_t memory_max(const struct lua_runtime *runtime)
+{
+    return runtime->limits.memory_name == NULL ? runtime->memory_bytes_max
+                                               : runtime->limits.memory_max;
+}
+
 static void context_take(const struct lua_runtime *runtime, struct lua__context *out)
 {
     *out = (struct lua__context){
@@ -62,7 +69,15 @@ static void context_take(const struct lua_runtime *runtime, struct lua__context 
         .undoes = runtime->undoes,
         .seeded = runtime->seeded,
         .unplaced = runtime->unplaced,
+        .limits = runtime->limits,
+        .rows_left = runtime->rows_left,
+        .asleep_ns = runtime->asleep_ns,
+        .limit_code = runtime->limit_code,
     };
+    if (runtime->limits.memory_name != NULL && runtime->memory_bytes_max > runtime->memory_bytes)
+        out->memory_left = runtime->memory_bytes_max - runtime->memory_bytes;
+    if (runtime->limit_code != 0)
+        memcpy(out->limit_message, runtime->limit_message, sizeof out->limit_message);
 }
 
 static void context_put(struct lua_runtime *runtime, const struct lua__context *context)
@@ -89,6 +104,18 @@ static void context_put(struct lua_runtime *runtime, const struct lua__context *
     runtime->undoes = context->undoes;
     runtime->seeded = context->seeded;
     runtime->unplaced = context->unplaced;
+    size_t max = memory_max(runtime);
+    runtime->limits = context->limits;
+    runtime->limits.memory_max = max;
+    runtime->memory_bytes_max = max;
+    if (context->limits.memory_name != NULL &&
+        (max == 0 || runtime->memory_bytes + context->memory_left < max))
+        runtime->memory_bytes_max = runtime->memory_bytes + context->memory_left;
+    runtime->rows_left = context->rows_left;
+    runtime->asleep_ns = context->asleep_ns;
+    runtime->limit_code = context->limit_code;
+    if (context->limit_code != 0)
+        memcpy(runtime->limit_message, context->limit_message, sizeof runtime->limit_message);
 }
 
 static uint64_t now_ns(const struct lua_runtime *runtime)
@@ -301,6 +328,7 @@ static int fiber_new(struct lua_runtime *runtime, struct lua_fiber **out)
     fiber->id = ++fibers->last_id;
     fiber->context = (struct lua__context){.request = &fiber->request,
                                            .fiber = fiber,
+                                           .rows_left = UINT64_MAX,
                                            .user_id = runtime->user_id,
                                            .effective_id = access_user_get(runtime->worker)};
     list_add_tail(&fibers->all, &fiber->link);
@@ -459,6 +487,7 @@ static void put_aside(struct lua_runtime *runtime, struct lua_fiber *fiber)
     fiber->request.waiting = NULL;
     fiber->slept = true;
     fiber->left_ms = deadline_left_ms(runtime);
+    fiber->aside_ns = clock_monotonic_ns(clock_system());
     context_take(runtime, &fiber->context);
     fiber->state = LUA__FIBER_SUSPENDED;
     if (timed && !(seconds > 0))
@@ -497,6 +526,8 @@ static void dispatch(struct lua_runtime *runtime, lua_State *L, struct lua_fiber
     uint64_t left_ms = deadline_left_ms(runtime), slice_ms = fiber->left_ms;
     int status;
     context_take(runtime, &outer);
+    if (fiber->slept)
+        fiber->context.asleep_ns += clock_monotonic_ns(clock_system()) - fiber->aside_ns;
     context_put(runtime, &fiber->context);
     runtime->L = L;
     if (fiber->background)

@@ -35,6 +35,11 @@ struct lua__context {
     uint32_t user_id, effective_id; /* whose request it is, and for whom it runs: access.c */
     bool txn_fixed, txn_opened, txn_checks, handlers, txn_committed;
     bool waits, committed, undoes, seeded, unplaced;
+    struct lua__limits limits;
+    uint64_t rows_left, memory_left; /* under a limit of a procedure */
+    uint64_t asleep_ns;
+    int limit_code;
+    char limit_message[sizeof((struct lua_runtime *)NULL)->limit_message];
 };
 
 enum lua__fiber_state {
@@ -63,7 +68,8 @@ struct lua_fiber {
     size_t timer;     /* its place in the heap, plus 1; 0: none */
     uint64_t wake_ns; /* by the runtime's clock */
     uint64_t switches;
-    uint64_t left_ms; /* of a request's running time; 0: no limit */
+    uint64_t left_ms;  /* of a request's running time; 0: no limit */
+    uint64_t aside_ns; /* since when it does not run, of CLOCK_MONOTONIC */
     struct lua__context context;
     struct lua_request request;
 

@@ -104,7 +104,7 @@ struct lua__limits {
 };
 struct lua__limits_before {
     struct lua__limits limits;
-    uint64_t at_ns, rows_left, rows_given;
+    uint64_t at_ns, asleep_ns, rows_left, rows_given;
     size_t memory_bytes_max;
 };
 
@@ -160,6 +160,7 @@ struct lua_runtime {
     struct lua_fiber *fiber; /* the one that runs, or NULL: fiber.h */
     struct lua__fibers *fibers;
     uint64_t txn_sequence_last; /* of any */
+    uint64_t asleep_ns;         /* for how long the fiber that runs has not run */
 
     struct lua__value value; /* shared with Lua */
     struct lua__row row;

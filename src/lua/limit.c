@@ -122,6 +122,7 @@ void lua__limits_enter(struct lua_runtime *runtime, const struct func *func, uin
     struct lua__limits *limits = &runtime->limits;
     before->limits = *limits;
     before->at_ns = load_relaxed(&runtime->deadline.at_ns);
+    before->asleep_ns = runtime->asleep_ns;
     before->memory_bytes_max = runtime->memory_bytes_max;
     before->rows_left = before->rows_given = runtime->rows_left;
     if (func->timeout_ms != 0)
@@ -151,9 +152,11 @@ void lua__limits_leave(struct lua_runtime *runtime, const struct lua__limits_bef
     runtime->memory_bytes_max = before->memory_bytes_max;
     if (limits->memory_name != NULL && before->limits.memory_name == NULL)
         collect_as_ever(runtime);
-    if (load_relaxed(&runtime->deadline.at_ns) != before->at_ns) {
+    uint64_t at_ns =
+        before->at_ns == 0 ? 0 : before->at_ns + (runtime->asleep_ns - before->asleep_ns);
+    if (load_relaxed(&runtime->deadline.at_ns) != at_ns) {
         lua__deadline_disarm(&runtime->deadline);
-        lua__deadline_arm_at(&runtime->deadline, before->at_ns);
+        lua__deadline_arm_at(&runtime->deadline, at_ns);
     }
     *limits = before->limits;
 }

@@ -398,6 +398,9 @@ static int prepare_procedure(lua_State *L, struct lua_runtime *runtime, void *ar
     int code = enter_procedure(runtime, func);
     if (code != 0)
         return code;
+    struct lua__limits_before before;
+    if (func_is_limited(func))
+        lua__limits_enter(runtime, func, clock_monotonic_ns(clock_system()), &before);
     lua__push_procedure(L, runtime, func);
     lua_insert(L, 1);
     lua_settop(L, 1);
