@@ -460,7 +460,8 @@ static unsigned wanted_by(const struct session_command *command)
         return 0;
     if (command->redis && (command->redis->flags & REDIS_WRITE))
         wanted |= ACCESS_WRITE;
-    else if ((command->redis && (command->redis->flags & REDIS_READONLY)) || command->first_key > 0)
+    else if ((command->redis && (command->redis->flags & REDIS_READONLY)) ||
+             (command->first_key > 0 && !(command->flags & SESSION_STATEMENT)))
         wanted |= ACCESS_READ;
     if (command->flags & SESSION_ADMIN)
         wanted |= MAY_ADMINISTER;
