@@ -506,9 +506,27 @@ function space_methods.format(self, format)
     check_self(self, 'format')
     if format == nil then
         local description = native.space(self.id)
-        return description and description.format
+        return description and definition.shown(description, native.space).format
     end
     native.space_format(self.id, definition.format(format))
+end
+
+--- space:alter{name, format, field_count, constraint, foreign_key}: what is given takes the place of
+--- what was; all rows must fit.
+function space_methods.alter(self, options)
+    check_self(self, 'alter')
+    if type(options) ~= 'table' then
+        raise(core.ERROR_INVALID, 'options are a table')
+    end
+    native.space_alter(self.id, definition.alter(options))
+end
+
+function space_methods.rename(self, name)
+    check_self(self, 'rename')
+    if type(name) ~= 'string' then
+        raise(core.ERROR_INVALID, 'the name of a space is a string')
+    end
+    native.space_alter(self.id, { name = name })
 end
 
 --- space:create_index(name, {type, unique, parts, if_not_exists})
@@ -604,9 +622,20 @@ local function new_index_map(space_id)
 end
 
 local function serialize_space(self)
-    local format = self:format()
-    return { id = self.id, name = self.name, engine = self.engine, format = format, index = self.index }
+    return {
+        id = self.id,
+        name = self.name,
+        engine = self.engine,
+        format = self:format(),
+        index = self.index,
+        field_count = self.field_count,
+        constraint = self.constraint,
+        foreign_key = self.foreign_key,
+    }
 end
+
+--- What space objects have besides: as definitions of it say, a copy for each who asks.
+local shown = { constraint = true, foreign_key = true }
 
 local function new_space(description)
     local fields = setmetatable({
@@ -614,7 +643,12 @@ local function new_space(description)
         name = description.name,
         engine = description.engine,
         index = new_index_map(description.id),
-    }, { __index = space_methods })
+        field_count = description.field_count,
+    }, {
+        __index = function(_, key)
+            return shown[key] and definition.shown(description, native.space)[key] or space_methods[key]
+        end,
+    })
     return core.object(fields, { serialize = serialize_space })
 end
 

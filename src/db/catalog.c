@@ -848,6 +848,8 @@ int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
         rc = names_make(catalog);
     if (rc == 0)
         rc = db__triggers_read(catalog);
+    if (rc == 0)
+        db__foreign_settle(catalog);
     if (rc != 0) {
         db__catalog_release(catalog);
         return rc;

@@ -191,6 +191,19 @@ void db__foreign_resolve(struct catalog *catalog)
     }
 }
 
+void db__foreign_settle(struct catalog *catalog)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (uint32_t i = 0; i < catalog->space_count; i++) {
+            struct space *space = catalog->spaces[i];
+            for (struct foreign_key *key = space->referrers; key != NULL; key = key->next)
+                if (!space->calls_out && key->on_delete != FOREIGN_RESTRICT && key->child->calls_out)
+                    again = space->calls_out = true;
+        }
+    }
+}
+
 /* ---------------------------------------------------------------------------------------- keys */
 
 /* The key in `index`, whose first parts are the fields `there`, of what stands in the fields `here`

@@ -90,6 +90,9 @@ int db__foreign_read(struct arena *arena, const char *flags, const char *format,
                      struct space *space);
 void db__foreign_resolve(struct catalog *catalog);
 
+/* When triggers are known: a write that may change rows elsewhere may run triggers there. */
+void db__foreign_settle(struct catalog *catalog);
+
 /*
  * After the tuple has been written: whether what it refers to, and `old`, the one before, or NULL, did
  * not, is there and stays (invariant 30). And

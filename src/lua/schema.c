@@ -31,17 +31,32 @@ static void set_boolean(lua_State *L, const char *key, bool value)
     lua_setfield(L, -2, key);
 }
 
-static void push_format(lua_State *L, const struct space *space)
+/* As _space has it; lua/box/definition.lua makes of it what people write. */
+static void push_format(lua_State *L, struct lua_runtime *runtime, const struct space *space)
 {
+    if (space->row_version != NULL) {
+        const char *format = mp_array_at(space->row_version->bytes, 6);
+        lua__push(L, runtime, &format);
+        return;
+    }
     lua_createtable(L, (int)space->field_count, 0);
     for (uint32_t i = 0; i < space->field_count; i++) {
-        lua_createtable(L, 0, 3);
+        lua_createtable(L, 0, 2);
         set_string(L, "name", space->fields[i].name);
         set_string(L, "type", space->fields[i].type_name);
-        if (space->fields[i].nullable && space->fields[i].kind != FIELD_ANY)
-            set_boolean(L, "is_nullable", true);
         lua_rawseti(L, -2, (int)i + 1);
     }
+}
+
+/* What else a row of _space says. */
+static void push_flags(lua_State *L, struct lua_runtime *runtime, const struct space *space)
+{
+    set_number(L, "field_count", space->exact_count);
+    if (space->row_version == NULL)
+        return;
+    const char *flags = mp_array_at(space->row_version->bytes, 5);
+    lua__push(L, runtime, &flags);
+    lua_setfield(L, -2, "flags");
 }
 
 static void push_part(lua_State *L, const struct index_part *part)
@@ -127,8 +142,9 @@ static int native_space(lua_State *L)
     set_string(L, "name", space->name);
     set_string(L, "engine", space->engine);
     set_boolean(L, "system", space->system);
-    push_format(L, space);
+    push_format(L, lua__runtime(L), space);
     lua_setfield(L, -2, "format");
+    push_flags(L, lua__runtime(L), space);
     lua_createtable(L, (int)space->index_count, 0);
     for (uint32_t i = 0; i < space->index_count; i++) {
         push_index(L, space->indexes[i]);
@@ -363,6 +379,14 @@ static int native_space_format(lua_State *L)
     return lua__ddl_result(L, runtime, ddl_space_format(runtime->worker, id, out->data));
 }
 
+static int native_space_alter(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    uint32_t id = check_id(L, 1);
+    const char *options = options_at(L, runtime, 2);
+    return lua__ddl_result(L, runtime, ddl_space_alter(runtime->worker, id, options));
+}
+
 static int native_space_truncate(lua_State *L)
 {
     struct lua_runtime *runtime = lua__check_ddl(L);
@@ -435,6 +459,7 @@ void lua__open_schema(struct lua_runtime *runtime)
         {"space_create", native_space_create},
         {"space_drop", native_space_drop},
         {"space_format", native_space_format},
+        {"space_alter", native_space_alter},
         {"space_truncate", native_space_truncate},
         {"index_create", native_index_create},
         {"index_drop", native_index_drop},
