@@ -22,8 +22,21 @@ for _, name in ipairs({
 end
 given.math.random, given.math.randomseed = nil, nil
 
--- Modules that have no state and don't look at the world.
-local modules = { json = require('json'), msgpack = require('msgpack') }
+-- Modules that have no state and don't look at the world: neither the time nor what is random.
+local uuid, datetime = require('uuid'), require('datetime')
+local modules = {
+    json = require('json'),
+    msgpack = require('msgpack'),
+    decimal = require('decimal'),
+    uuid = core.object({
+        NULL = uuid.NULL, ['nil'] = uuid.NULL,
+        fromstr = uuid.fromstr, frombin = uuid.frombin, is_uuid = uuid.is_uuid,
+    }),
+    datetime = core.object({
+        new = datetime.new, parse = datetime.parse, is_datetime = datetime.is_datetime,
+        interval = datetime.interval,
+    }),
+}
 
 function given.require(name)
     if not modules[name] then

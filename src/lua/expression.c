@@ -298,7 +298,7 @@ static int evaluator_get(struct evaluator **out)
     struct lua_runtime *runtime = &evaluator->runtime;
     lua__buffers_create(runtime);
     lua__request_none(runtime);
-    random_create(&runtime->random, 1);
+    random_create(&runtime->random, random_seed()); /* names of members nobody can guess */
     runtime->expressions = true;
     runtime->L = lua_newstate(lua__allocate, runtime);
     if (runtime->L == NULL || lua_cpcall(runtime->L, set_up, evaluator) != 0) {

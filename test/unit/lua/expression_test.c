@@ -100,6 +100,21 @@ static void test_without_a_tuple_t_is_nil(void **state)
     assert_gives("10 + 5 -- a comment", NULL, "[15]");
 }
 
+static void test_values_with_a_width_are_objects(void **state)
+{
+    (void)state;
+    /* the decimal 1.5; the datetime 1970-01-01T00:00:01Z; an extension that nobody knows */
+    assert_gives("t[1] * 2 > 2.9 and t[1] * 2", "[{\"$ext\":1,\"data\":\"AQFc\"}]", "[3.0]");
+    assert_gives("t[1]:round(0)", "[{\"$ext\":1,\"data\":\"AQFc\"}]", "[2]");
+    assert_gives("(t[1] + { day = 1 }).day", "[{\"$ext\":4,\"data\":\"AQAAAAAAAAA=\"}]", "[2]");
+    assert_gives("t[1]", "[{\"$ext\":99,\"data\":\"AQ==\"}]", "[{\"$ext\":99,\"data\":\"AQ==\"}]");
+    assert_gives("require('decimal').new('0.1') + 0.2", "[]", "[0.3]");
+    assert_gives("require('datetime').new().now == nil and require('uuid').NULL", "[]",
+                 "[\"00000000-0000-0000-0000-000000000000\"]");
+    assert_fails("require('datetime').now()", "ERROR_LUA", "'now'");
+    assert_fails("require('uuid').new()", "ERROR_LUA", "'new'");
+}
+
 static void test_an_error_has_the_name_of_the_expression(void **state)
 {
     (void)state;
@@ -207,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_an_expression_reads_fields_by_number_and_by_name),
         cmocka_unit_test(test_a_function_may_give_several_results),
         cmocka_unit_test(test_without_a_tuple_t_is_nil),
+        cmocka_unit_test(test_values_with_a_width_are_objects),
         cmocka_unit_test(test_an_error_has_the_name_of_the_expression),
         cmocka_unit_test(test_nothing_is_kept_from_one_evaluation_to_the_next),
         cmocka_unit_test(test_there_is_no_world_in_an_expression),
