@@ -66,7 +66,7 @@ local environment = setmetatable({}, metatable)
 ---@param name string
 ---@return function
 local function compile(text, name)
-    local source = text
+    local source
     if text:find('^%s*function%s*%(') then
         source = 'return ' .. text
     else

@@ -112,8 +112,7 @@
     X(STATEMENT_WRITES, "a statement is about to put its version, or its entry if that is first") \
     X(SCRIPT_COMMAND, "a command of a script is about to run")                                    \
     X(BUILD_SLICE, "some rows of an index that is being built are about to be filled in")         \
-    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")                 \
-    X(FOREIGN_LOOKS, "who has written is about to look for the other end of a foreign key")
+    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")
 
 #define MUTATION_NAME(name, rule, text) MUTATION_##name,
 enum mutation { MUTATION_NONE, MUTATION_LIST(MUTATION_NAME) MUTATION_MAX };

@@ -285,7 +285,6 @@ static int parent_check(struct txn *txn, const struct foreign_key *key, const ch
         key_of(txn, key->parent_index, key, key->parent_fields, key->child_fields, tuple, &bytes);
     if (rc <= 0)
         return rc < 0 ? rc : parent_missing(key, tuple);
-    MUTATION_POINT(FOREIGN_LOOKS);
     rc = txn_reference_check(txn, &key->parent_index->scan, bytes.data, bytes.parts_size);
     return rc == ERROR_NOT_FOUND ? parent_missing(key, tuple) : rc;
 }
@@ -461,8 +460,7 @@ int db__foreign_children_settle(struct txn *txn, struct space *space, const char
                 rc = 1;
         }
         if (rc == 1) {
-            MUTATION_POINT(FOREIGN_LOOKS);
-            rc = referrer_settle(txn, key, old, tuple != NULL, &bytes);
+                    rc = referrer_settle(txn, key, old, tuple != NULL, &bytes);
         }
     }
     return rc;

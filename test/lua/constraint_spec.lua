@@ -59,7 +59,9 @@ describe('formats', function()
     end)
 
     it('take values with a width', function()
-        local s = create('s', { format = { { 'id', 'unsigned' }, { 'price', 'decimal' }, { 'n', 'double' } } })
+        local s = create('s', {
+            format = { { 'id', 'unsigned' }, { 'price', 'decimal' }, { 'n', 'double' } },
+        })
         s:insert({ 1, decimal.new('1.50'), 2 })
         assert.are.equal('1.50', tostring(s:get(1).price))
         assert.matches('must be decimal, not double', (refused(s.insert, s, { 2, 1.5, 1 })))
@@ -68,10 +70,15 @@ describe('formats', function()
     it('are shown as they are given', function()
         local format = {
             { name = 'id', type = 'unsigned' },
-            { name = 'a', type = 'string', is_nullable = true, default = 'x', constraint = { c = "v ~= ''" } },
-            { name = 'b', type = 'any', constraint = { low = { '>=', 0 }, two = { { '>', 1 }, { '<', 5 } } } },
+            { name = 'a', type = 'string', is_nullable = true, default = 'x',
+                constraint = { c = "v ~= ''" } },
+            { name = 'b', type = 'any',
+                constraint = { low = { '>=', 0 }, two = { { '>', 1 }, { '<', 5 } } } },
         }
-        local s = create('s', { format = format, constraint = { d = { 'a', '~=', 'q' }, e = 't.id > 0' } })
+        local s = create('s', {
+            format = format,
+            constraint = { d = { 'a', '~=', 'q' }, e = 't.id > 0' },
+        })
         assert.are.same(format, s:format())
         assert.are.same({ d = { 'a', '~=', 'q' }, e = 't.id > 0' }, s.constraint)
         s:format(s:format())
@@ -101,7 +108,8 @@ describe('constraints', function()
         })
         s:insert({ 1, 5 })
         local message, name = refused(s.update, s, 1, { { '-', 'balance', 6 } })
-        assert.are.equal('constraint "positive" of space "s" does not hold for row {1}', message:match('constraint.*'))
+        assert.are.equal('constraint "positive" of space "s" does not hold for row {1}',
+            message:match('constraint.*'))
         assert.are.equal('ERROR_CONSTRAINT', name)
         assert.are.equal(box.error.CONSTRAINT, -30)
         assert.are.equal(5, s:get(1).balance)
@@ -148,7 +156,9 @@ describe('foreign keys', function()
         customers = create('customers', { format = { { 'id', 'unsigned' }, { 'name', 'string' } } })
         orders = create('orders', {
             format = { { 'id', 'unsigned' }, { 'customer', 'unsigned', is_nullable = true } },
-            foreign_key = { buyer = { space = 'customers', field = { customer = 'id' }, on_delete = action } },
+            foreign_key = {
+                buyer = { space = 'customers', field = { customer = 'id' }, on_delete = action },
+            },
         })
         orders:create_index('customer', { parts = { 'customer' }, unique = false })
         customers:insert({ 1, 'ann' })
@@ -166,7 +176,8 @@ describe('foreign keys', function()
         local message, name = refused(orders.insert, orders, { 2, 5 })
         assert.matches('row {2} refers to {5}, which is not in space "customers"', message)
         assert.are.equal('ERROR_CONSTRAINT', name)
-        assert.matches('row {1} refers to row {1} of space "customers"', (refused(customers.delete, customers, 1)))
+        assert.matches('row {1} refers to row {1} of space "customers"',
+            (refused(customers.delete, customers, 1)))
         assert.matches('cannot be dropped', (refused(customers.drop, customers)))
         assert.are.same({ buyer = { space = 'customers', field = { customer = 'id' } } }, orders.foreign_key)
     end)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rules that are kept above transactions: by statements on spaces (invariants 14 and 21), by commands
- * (25) and by scripts (27). */
+ * (25) and by scripts (27); by indexes that are being built (29), by foreign keys (30). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -230,6 +230,83 @@ static const char *an_entry_does_not_outlive_a_version_that_went_meanwhile(void)
     return NULL;
 }
 
+/* ------------------------------------------------------------------------------------ rule 30 */
+
+static void open_referring(void)
+{
+    open_space();
+    assert_int_equal(
+        make_space(&f, "c",
+                   "{\"format\": [\"id\", \"up\"], \"foreign_key\": {\"k\": {\"space\": "
+                   "\"s\", \"field\": [[1, 0]]}}}"),
+        0);
+    assert_int_equal(make_index(&f, "c", "pk", NULL), 0);
+    assert_int_equal(make_index(&f, "c", "up", "{\"unique\": false, \"parts\": [\"up\"]}"), 0);
+    assert_int_equal(insert(&f, NULL, "s", "[1]"), 0);
+}
+
+static void end(struct txn *txn, int rc)
+{
+    if (rc == 0)
+        txn_commit(txn);
+    else
+        txn_rollback(txn);
+}
+
+/* Closes the database; says whether a row refers to nothing. */
+static const char *dangling(void)
+{
+    bool child = get_by(&f, NULL, "c", "pk", "[1]") != NULL;
+    bool parent = get_by(&f, NULL, "s", "pk", "[1]") != NULL;
+    SCENE_EXPECT(!child || parent, "a row refers to one that is not there");
+    db_fixture_close(&f);
+    return NULL;
+}
+
+static void other_deletes(void)
+{
+    struct txn *txn = begin(&f, 1, TXN_SNAPSHOT);
+    end(txn, delete_by(&f, txn, "s", "pk", "[1]"));
+}
+
+static const char *what_is_referred_to_does_not_go_between_the_look_and_the_write(void)
+{
+    open_referring();
+    struct txn *txn = begin(&f, 0, TXN_SERIALIZABLE);
+    scene_at(MUTATION_AT_STATEMENT_WRITES, other_deletes);
+    end(txn, insert(&f, txn, "c", "[1, 1]"));
+    return dangling();
+}
+
+static const char *nothing_refers_to_a_row_that_another_is_deleting(void)
+{
+    open_referring();
+    struct txn *other = begin(&f, 1, TXN_SNAPSHOT), *txn = begin(&f, 0, TXN_SERIALIZABLE);
+    int deleted = delete_by(&f, other, "s", "pk", "[1]");
+    end(txn, insert(&f, txn, "c", "[1, 1]"));
+    end(other, deleted);
+    return dangling();
+}
+
+static const char *nothing_refers_to_a_row_that_only_its_snapshot_shows(void)
+{
+    open_referring();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    other_deletes();
+    end(txn, insert(&f, txn, "c", "[1, 1]"));
+    return dangling();
+}
+
+static const char *who_deletes_a_row_meets_what_is_about_to_refer_to_it(void)
+{
+    open_referring();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    int written = insert(&f, txn, "c", "[1, 1]");
+    other_deletes();
+    end(txn, written);
+    return dangling();
+}
+
 int main(int argc, char **argv)
 {
     static const struct scene scenes[] = {
@@ -241,6 +318,10 @@ int main(int argc, char **argv)
         SCENE(a_key_does_not_expire_between_two_commands_of_a_script, NOW_TAKEN_TWICE),
         SCENE(a_row_that_is_written_while_an_index_is_built_is_in_it, BUILD_UNSEEN),
         SCENE(an_entry_does_not_outlive_a_version_that_went_meanwhile, FILLED_ONCE),
+        SCENE(what_is_referred_to_does_not_go_between_the_look_and_the_write, FOREIGN_LOOKED_FIRST),
+        SCENE(nothing_refers_to_a_row_that_another_is_deleting, FOREIGN_PARENT_UNSEEN),
+        SCENE(nothing_refers_to_a_row_that_only_its_snapshot_shows, FOREIGN_SNAPSHOT_READ),
+        SCENE(who_deletes_a_row_meets_what_is_about_to_refer_to_it, FOREIGN_CHILD_UNSEEN),
     };
     return scenes_main(argc, argv, scenes, sizeof scenes / sizeof *scenes);
 }
