@@ -5,6 +5,7 @@
 local core = require('box.core')
 local definition = require('box.definition')
 local func = require('box.func')
+local sequence = require('box.sequence')
 local space = require('box.space')
 local trigger = require('box.trigger')
 local user = require('box.user')
@@ -47,6 +48,7 @@ end
 local fields = {
     space = core.object(space_functions),
     func = core.object(func.functions),
+    sequence = core.object(sequence.functions),
     trigger = core.object(trigger.functions),
     role = user.role,
     user = user.user,

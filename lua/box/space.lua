@@ -12,6 +12,7 @@ local ffi = require('ffi')
 local core = require('box.core')
 local definition = require('box.definition')
 local encode = require('box.encode')
+local sequence = require('box.sequence')
 local trigger = require('box.trigger')
 local tuple = require('box.tuple')
 require('fun')
@@ -351,6 +352,36 @@ end
 
 local index_methods, space_methods = {}, {}
 
+--- The sequence that was made for the primary key of a space, and goes with it.
+local function made_sequence(space_id)
+    local description = native.space(space_id)
+    local primary = description and description.indexes[1]
+    return primary and sequence.made_for(description.name, primary.sequence_id)
+end
+
+--- An index whose option `sequence` is true, a name, or {id = .., field = ..}. What was made for it goes
+--- when it can't be.
+local function create_with_sequence(self, name, options)
+    local index = definition.index(options)
+    if self.index[name] and options.if_not_exists then
+        return
+    end
+    local id, place, made = sequence.of_index(options.sequence, self.name)
+    for position, field in ipairs(self:format() or {}) do
+        if field.name == place then
+            place = position
+        end
+    end
+    index.sequence, index.sequence_field = id, place
+    local ok, err = pcall(native.index_create, self.id, name, index)
+    if not ok then
+        if made then
+            pcall(native.sequence_drop, id)
+        end
+        error(err, 0)
+    end
+end
+
 function index_methods.get(self, key, options)
     return get(self.space_id, self.id, key, options)
 end
@@ -399,7 +430,11 @@ end
 
 function index_methods.drop(self)
     check_self(self, 'drop')
+    local made = made_sequence(self.space_id)
     native.index_drop(self.space_id, self.id)
+    if made and self.id == 0 then
+        made:drop()
+    end
 end
 
 function space_methods.insert(self, content)
@@ -493,7 +528,11 @@ end
 
 function space_methods.drop(self)
     check_self(self, 'drop')
+    local made = made_sequence(self.id)
     native.space_drop(self.id)
+    if made then
+        made:drop()
+    end
 end
 
 function space_methods.truncate(self)
@@ -535,7 +574,11 @@ function space_methods.create_index(self, name, options)
     if options ~= nil and type(options) ~= 'table' then
         raise(core.ERROR_INVALID, 'options are a table')
     end
-    native.index_create(self.id, name, definition.index(options))
+    if options and options.sequence then
+        create_with_sequence(self, name, options)
+    else
+        native.index_create(self.id, name, definition.index(options))
+    end
     return self.index[name]
 end
 
@@ -567,11 +610,11 @@ local function copy_deep(value)
     if type(value) ~= 'table' then
         return value
     end
-    local result = {}
+    local deep = {}
     for key, element in pairs(value) do
-        result[key] = copy_deep(element)
+        deep[key] = copy_deep(element)
     end
-    return result
+    return deep
 end
 
 --- What index objects have besides their own fields.

@@ -8,6 +8,7 @@
  */
 #include "db/db_private.h"
 #include "db/format_private.h"
+#include "db/sequence.h"
 #include "db/trigger_private.h"
 
 #include <stdio.h>
@@ -645,6 +646,30 @@ static bool read_index_options(struct catalog *catalog, const char *options, str
            read_condition(catalog, options, index) && read_covers(catalog, options, index);
 }
 
+static void read_sequence(const char *options, struct space *space)
+{
+    const char *id = map_find(options, "sequence"), *field = map_find(options, "sequence_field");
+    if (id != NULL && field != NULL &&
+        !(read_uint32(&id, &space->sequence_id) && read_uint32(&field, &space->sequence_field)))
+        space->sequence_id = 0;
+}
+
+/* After the records have been read. */
+static int sequences_bind(struct catalog *catalog)
+{
+    for (uint32_t i = 0; i < catalog->space_count; i++) {
+        struct space *space = catalog->spaces[i];
+        if (space->sequence_id == 0)
+            continue;
+        struct sequence_def *def = arena_alloc(&catalog->arena, sizeof *def);
+        if (def == NULL)
+            return no_memory();
+        if (sequence_find(catalog, space->sequence_id, def) == 0)
+            space->sequence = def;
+    }
+    return 0;
+}
+
 static int index_add(struct catalog *catalog, const struct version *version)
 {
     const char *data = version->bytes, *name, *type, *options;
@@ -665,6 +690,8 @@ static int index_add(struct catalog *catalog, const struct version *version)
     if (!read_index_options(catalog, options, index) || !read_parts(catalog, data, index))
         return damaged(catalog, "_index", "parts or options");
     index_settle(index);
+    if (id == 0)
+        read_sequence(options, space);
     index->scan.filling = index->building;
     if (!index->building)
         space->indexes[space->index_count++] = index;
@@ -844,6 +871,8 @@ int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
         rc = rows_read(db, catalog, txn, SPACE_ID_FUNC);
     if (rc == 0)
         rc = records_read(db, catalog, txn);
+    if (rc == 0)
+        rc = sequences_bind(catalog);
     if (rc == 0)
         rc = names_make(catalog);
     if (rc == 0)

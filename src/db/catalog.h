@@ -82,8 +82,8 @@ struct index_part {
     uint32_t field; /* from 0; of a functional index a value of what the function returns */
     enum key_type type;
     bool nullable;
-    bool descending;   /* the bytes of the part are inverted */
-    bool exclude_null; /* a tuple with nil here is not in the index */
+    bool descending;        /* the bytes of the part are inverted */
+    bool exclude_null;      /* a tuple with nil here is not in the index */
     struct field_path path; /* below the field; with [*] each element gives a key */
 };
 
@@ -117,7 +117,7 @@ struct index {
 enum { CONSTRAINT_TUPLE = UINT32_MAX };
 struct constraint {
     const char *name;
-    uint32_t field; /* whose value it is about: not asked of nil; else CONSTRAINT_TUPLE */
+    uint32_t field;         /* whose value it is about: not asked of nil; else CONSTRAINT_TUPLE */
     struct expression text; /* its text is NULL: the terms */
     struct condition terms;
 };
@@ -136,6 +136,7 @@ struct foreign_key {
     struct index *child_index;  /* that begins with the child's fields, likewise */
     struct foreign_key *next;   /* with the same parent */
 };
+struct sequence_def;
 
 struct space {
     uint32_t id;
@@ -145,7 +146,7 @@ struct space {
     bool system;
     bool calls_out;          /* a write may run triggers: its own or others' (db/trigger.h) */
     uint32_t trigger_events; /* that it has enabled triggers of: bits */
-    uint32_t field_count; /* of format */
+    uint32_t field_count;    /* of format */
     struct field_def *fields;
     const uint32_t *accepts;     /* for each field: see format.h */
     uint32_t required_count;     /* up to the last field that is not nullable */
@@ -160,6 +161,9 @@ struct space {
     uint32_t index_count;
     struct index *indexes[INDEX_MAX]; /* [0] the primary, when index_count > 0; in order of id */
     struct index *building;           /* one more that writers maintain, or NULL */
+    const struct sequence_def
+        *sequence; /* whose numbers the primary key's field gets for nil, or NULL */
+    uint32_t sequence_id, sequence_field; /* 0: none; from 0 */
     struct head *head;
     struct row
         *row; /* in _space, and the version this was made from: what transactions depend on */
@@ -178,8 +182,8 @@ struct func {
     bool setuid;      /* runs with its owner's rights */
     bool level_given; /* else the session's default */
     enum txn_level level;
-    uint64_t version_ts; /* changes when it is replaced */
-    uint32_t version;    /* counts that, from 1 */
+    uint64_t version_ts;                   /* changes when it is replaced */
+    uint32_t version;                      /* counts that, from 1 */
     uint64_t timeout_ms, memory, rows_max; /* of a call; 0: no limit of its own */
 };
 

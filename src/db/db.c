@@ -239,7 +239,7 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
     if (rc == 0)
         rc = heap_cache_open(db->heap, &db->boot.heap);
     if (rc == 0)
-        rc = epoch_domain_new(options->worker_max + 3, &db->epochs);
+        rc = epoch_domain_new(options->worker_max + 4, &db->epochs);
     if (rc == 0)
         rc = epoch_slot_open(db->epochs, &db->boot.epoch);
     if (rc != 0)
@@ -250,7 +250,7 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
     bool dry = source != NULL && source->log != NULL;
     struct wal_options wal = {.io = dry ? source->log : options->io,
                               .durability = options->durability,
-                              .buffer_max = options->worker_max + 2,
+                              .buffer_max = options->worker_max + 3,
                               .first_segment = dry ? 0 : db->loaded.first_segment,
                               .on_advance = options->on_advance,
                               .arg = options->arg,
@@ -270,11 +270,12 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
     struct txn_system_options system = {.wal = db->wal,
                                         .heap = db->heap,
                                         .epochs = db->epochs,
-                                        .worker_max = options->worker_max + 2,
+                                        .worker_max = options->worker_max + 3,
                                         .clock = options->clock};
     if ((rc = txn_system_new(&system, &db->txn)) != 0)
         return rc;
-    if ((rc = recover(db, stats)) != 0 || (rc = db__checkpoint_start(db, options, stats)) != 0)
+    if ((rc = recover(db, stats)) != 0 || (rc = db__sequences_open(db)) != 0 ||
+        (rc = db__checkpoint_start(db, options, stats)) != 0)
         return rc;
     return db->builds_stale && source == NULL ? db__builds_forget(db) : 0;
 }
@@ -299,6 +300,7 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
     int rc = open_parts(db, options, stats);
     if (rc != 0) {
         db__checkpoint_stop(db);
+        db__sequences_close(db);
         if (db->wal != NULL)
             wal_close(db->wal);
         db_free(db);
@@ -310,6 +312,7 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
 
 int db_close(struct db *db)
 {
+    db__sequences_close(db);
     db__checkpoint_stop(db);
     int rc = wal_close(db->wal);
     db_free(db);

@@ -67,6 +67,7 @@ struct db {
     struct txn_changes replayed;  /* rows that recovery has taken from the log */
     struct checkpoint *checkpoint;
     struct store *space_store, *index_store, *redis_store;
+    struct sequences *sequences;
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
     struct catalog *catalog;
     uint64_t online_rows_min;       /* from so many rows on an index is built while others write */
@@ -179,6 +180,14 @@ int db__duplicate(const struct index *index);
 
 /* Whether a tuple fits the space's format and indexes. */
 int db__tuple_check(const struct space *space, const char *tuple, size_t size);
+
+/* sequence.c: before workers run, and after they have been closed. */
+int db__sequences_open(struct db *db);
+void db__sequences_close(struct db *db);
+
+/* Puts the next number of the space's sequence into a tuple that has nil in its place, or ends before
+ * it. Of a number that is there: the sequence goes on behind it. */
+int db__sequence_fill(struct txn *txn, const struct space *space, struct tuple_ref *tuple);
 
 /* Whether statements can work on it at all: it has a primary index. */
 int db__space_usable(const struct space *space);

@@ -3,6 +3,7 @@
 /* Changes of the catalog: indexes. */
 #include "db/ddl_private.h"
 #include "db/format_private.h"
+#include "db/sequence.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -32,6 +33,8 @@ enum {
     INDEX_MULTIKEY,
     INDEX_CONDITION,
     INDEX_COVERS,
+    INDEX_SEQUENCE,
+    INDEX_SEQUENCE_FIELD,
     INDEX_OPTIONS
 };
 
@@ -41,7 +44,8 @@ struct index_definition {
     bool unique, multikey;
     const char *func, *func_name; /* Lua text or NULL; the name of the one in _func, or NULL */
     size_t func_size;
-    const char *condition, *covers; /* MessagePack, or NULL */
+    const char *condition, *covers;    /* MessagePack, or NULL */
+    uint64_t sequence, sequence_field; /* the id, 0: none; the field from 0 */
     uint32_t part_count;
     struct index_part parts[INDEX_PARTS_MAX];
 };
@@ -141,6 +145,10 @@ static int definition_read(struct ddl *ddl, const struct space *space,
     def->multikey = ddl__option_bool(&options[INDEX_MULTIKEY], false);
     def->condition = options[INDEX_CONDITION].value;
     def->covers = options[INDEX_COVERS].value;
+    const char *sequence = options[INDEX_SEQUENCE].value,
+               *field = options[INDEX_SEQUENCE_FIELD].value;
+    def->sequence = sequence == NULL ? 0 : mp_decode_uint(&sequence);
+    def->sequence_field = field == NULL ? 0 : mp_decode_uint(&field);
     int rc = type_choose(def, options[INDEX_TYPE].value);
     if (rc == 0 && options[INDEX_FUNC].value != NULL)
         rc = func_find(ddl, def, options[INDEX_FUNC].value);
@@ -165,7 +173,8 @@ static int definition_put(struct ddl *ddl, const struct space *space, const stru
     mp_put_str(tuple, args->name, args->name_size);
     mp_put_str(tuple, def->type == INDEX_HASH ? "hash" : "tree", 4);
     mp_put_map(tuple, 1u + (def->func != NULL) + (def->func_name != NULL) + def->multikey +
-                          (def->condition != NULL) + (def->covers != NULL) + building);
+                          (def->condition != NULL) + (def->covers != NULL) + building +
+                          (def->sequence != 0 ? 2 : 0));
     put_flag(tuple, "unique", def->unique);
     if (building)
         put_flag(tuple, "building", true);
@@ -187,6 +196,12 @@ static int definition_put(struct ddl *ddl, const struct space *space, const stru
     if (rc == 0 && def->covers != NULL) {
         mp_put_str(tuple, "covers", 6);
         rc = ddl__covers_put(arena, space, def->covers, tuple);
+    }
+    if (def->sequence != 0) {
+        mp_put_str(tuple, "sequence", 8);
+        mp_put_uint(tuple, def->sequence);
+        mp_put_str(tuple, "sequence_field", 14);
+        mp_put_uint(tuple, def->sequence_field);
     }
     ddl__parts_put(tuple, def->parts, def->part_count);
     return rc;
@@ -240,6 +255,33 @@ static int primary_check(const struct space *space, const struct index_definitio
                : diag_set(ERROR_SCHEMA, "the primary index of space \"%s\" %s", space->name, wrong);
 }
 
+/* The field of a sequence is one of the primary key's, a number; from 1 as it is given, 0: the first
+ * part. */
+static int sequence_check(struct ddl *ddl, const struct index_args *args,
+                          struct index_definition *def)
+{
+    struct sequence_def sequence;
+    if (def->sequence == 0)
+        return 0;
+    if (args->id != 0)
+        return diag_set(ERROR_SCHEMA, "only a primary index has a sequence");
+    int rc = def->sequence > UINT32_MAX
+                 ? diag_set(ERROR_NOT_FOUND, "there is no such sequence")
+                 : sequence_find(ddl->before, (uint32_t)def->sequence, &sequence);
+    if (rc != 0)
+        return rc;
+    uint64_t field = def->sequence_field == 0 ? def->parts[0].field : def->sequence_field - 1;
+    def->sequence_field = field;
+    for (uint32_t i = 0; i < def->part_count; i++) {
+        enum key_type type = def->parts[i].type;
+        if (def->parts[i].field == field && def->parts[i].path.count == 0 &&
+            (type == KEY_UNSIGNED || type == KEY_INTEGER || type == KEY_NUMBER))
+            return 0;
+    }
+    return diag_set(ERROR_SCHEMA,
+                    "the field of a sequence is a part of the primary key, and a number");
+}
+
 static int hash_check(const struct index_definition *def)
 {
     if (def->type == INDEX_HASH && !def->unique)
@@ -258,7 +300,9 @@ static int index_create(struct ddl *ddl, void *arg)
                                                 {"func", MP_STR, NULL},
                                                 {"is_multikey", MP_BOOL, NULL},
                                                 {"condition", MP_NIL, NULL},
-                                                {"covers", MP_ARRAY, NULL}};
+                                                {"covers", MP_ARRAY, NULL},
+                                                {"sequence", MP_UINT, NULL},
+                                                {"sequence_field", MP_UINT, NULL}};
     struct space *space;
     int rc = ddl__name_check("index", args->name, args->name_size);
     if (rc == 0)
@@ -278,7 +322,8 @@ static int index_create(struct ddl *ddl, void *arg)
     }
     struct index_definition def = {.func = NULL};
     if ((rc = index_id_choose(space, &options[INDEX_ID], &args->id)) != 0 ||
-        (rc = definition_read(ddl, space, options, &def)) != 0 || (rc = hash_check(&def)) != 0)
+        (rc = definition_read(ddl, space, options, &def)) != 0 || (rc = hash_check(&def)) != 0 ||
+        (rc = sequence_check(ddl, args, &def)) != 0)
         return rc;
     if (args->id == 0 && (rc = primary_check(space, &def)) != 0)
         return rc;

@@ -115,7 +115,9 @@ static int tuple_prepare(struct txn *txn, struct space *space, const char *befor
                          struct tuple_ref *tuple, struct key_bytes *key)
 {
     int rc = 0;
-    if (space->shaped_count > 0)
+    if (space->sequence != NULL && before == NULL)
+        rc = db__sequence_fill(txn, space, tuple);
+    if (rc == 0 && space->shaped_count > 0)
         rc = db__tuple_shape(txn_arena(txn), space, before, tuple);
     if (rc == 0)
         rc = db__tuple_check(space, tuple->data, tuple->size);

@@ -115,6 +115,8 @@ static void push_index(lua_State *L, const struct index *index)
         push_terms(L, &index->terms);
     if (index->cover_count > 0)
         push_covers(L, index);
+    if (index->id == 0 && index->space->sequence_id != 0)
+        set_number(L, "sequence_id", index->space->sequence_id);
     lua_createtable(L, (int)index->part_count, 0);
     for (uint32_t i = 0; i < index->part_count; i++) {
         push_part(L, &index->parts[i]);

@@ -122,6 +122,13 @@ void txn_system_delete(struct txn_system *system);
 int txn_worker_open(struct txn_system *system, struct txn_worker **out);
 void txn_worker_close(struct txn_worker *worker);
 
+/*
+ * Its transactions do not pass the gate, so that they may run while their thread has another one going
+ * on, be that the gate's owner: for rows of a head that is never dropped, which nobody else writes.
+ * Right after it was opened. Whoever uses it sees to it that it is one thread at a time.
+ */
+void txn_worker_set_apart(struct txn_worker *worker);
+
 /* What a worker's thread may use of it for trees of its own. */
 struct tree_thread *txn_worker_thread(struct txn_worker *worker);
 struct txn_system *txn_worker_system(struct txn_worker *worker);
@@ -221,6 +228,9 @@ uint64_t txn_worker_seen_ts(const struct txn_worker *worker);
 
 /* Also counts when the transaction goes on: what has been looked at so far. */
 uint64_t txn_seen_ts(const struct txn *txn);
+
+/* Something that the transaction has been told rests on what was committed at ts. */
+void txn_see(struct txn *txn, uint64_t ts);
 uint64_t txn_snapshot_ts(const struct txn *txn);
 struct txn_worker *txn_worker_of(struct txn *txn);
 bool txn_readonly(const struct txn *txn);

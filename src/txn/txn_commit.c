@@ -90,7 +90,7 @@ void txn__clear(struct txn *txn)
 
 static void leave_gate(struct txn *txn)
 {
-    if (txn->readonly)
+    if (txn->readonly || txn->worker->apart)
         return;
     if (txn->exclusive)
         txn__gate_open(txn->worker->system, txn->slot);
@@ -100,6 +100,8 @@ static void leave_gate(struct txn *txn)
 
 static void enter_gate(struct txn *txn, bool exclusive)
 {
+    if (txn->worker->apart)
+        return;
     txn->exclusive = exclusive && !txn->readonly;
     if (txn->exclusive)
         txn__gate_close(txn->worker, txn->slot);
@@ -394,6 +396,11 @@ void txn_on_commit(struct txn *txn, void (*fn)(struct txn *txn, void *arg), void
 uint64_t txn_seen_ts(const struct txn *txn)
 {
     return txn->seen_ts;
+}
+
+void txn_see(struct txn *txn, uint64_t ts)
+{
+    txn__saw(txn, ts);
 }
 
 uint64_t txn_snapshot_ts(const struct txn *txn)

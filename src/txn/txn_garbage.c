@@ -434,7 +434,8 @@ void txn_collect_forget(struct txn *txn, const struct head *head)
     ASSERT(txn->exclusive);
     struct txn_system *system = txn->worker->system;
     for (unsigned i = 0; i < system->worker_max; i++)
-        if (system->workers[i] != NULL) {
+        if (system->workers[i] != NULL && !system->workers[i]->apart) { /* it may run now; no row of
+                                                                           its head goes */
             queue_forget(&system->workers[i]->garbage, head);
             queue_forget(&system->workers[i]->held, head);
         }

@@ -284,6 +284,7 @@ struct txn_worker {
     struct txn_system *system;
     unsigned number;
     struct txn_slot *slot;
+    bool apart; /* its transactions do not pass the gate (txn_worker_set_apart) */
     struct txn_counters *counters;
     struct wal_buffer *log;
     struct tree_thread thread;

@@ -175,6 +175,12 @@ fail_slot:
     return rc;
 }
 
+void txn_worker_set_apart(struct txn_worker *worker)
+{
+    ASSERT(worker->current == NULL && worker->begun == 0);
+    worker->apart = true;
+}
+
 void txn_worker_close(struct txn_worker *worker)
 {
     ASSERT(worker->current == NULL);
