@@ -170,6 +170,8 @@ static void subtree_delete(struct tree *tree, struct tree_thread *thread, struct
 void tree_delete(struct tree *tree, struct tree_thread *thread,
                  void (*free_item)(struct item *item, void *arg), void *arg)
 {
+    if (tree->directory != NULL)
+        hash_delete(tree->directory, thread);
     subtree_delete(tree, thread, load_acquire(&tree->root), free_item, arg);
     heap_free(thread->heap, tree, sizeof(*tree));
 }
@@ -233,9 +235,62 @@ bool tree__descend(const struct tree *tree, struct tree_key key, enum tree_targe
 
 /* ---- looking up ---- */
 
+/* What is asked of an item that the directory has. */
+struct linked {
+    bool (*accept)(struct item *item, void *arg);
+    void *arg;
+};
+
+/* The flag is set under the leaf's latch, before the item goes: without it the item is in the tree. */
+static bool is_linked(struct item *item, void *arg)
+{
+    const struct linked *linked = arg;
+    return !(load_acquire(&item->state) & ITEM_UNLINKED) &&
+           (linked->accept == NULL || linked->accept(item, linked->arg));
+}
+
+struct item *tree_find(const struct tree *tree, const void *key, size_t key_size,
+                       bool (*accept)(struct item *item, void *arg), void *arg)
+{
+    struct linked linked = {accept, arg};
+    if (tree->directory == NULL)
+        return NULL;
+    return hash_find(tree->directory, hash_of(tree->directory, key, key_size), key, key_size,
+                     is_linked, &linked);
+}
+
+int tree_directory_make(struct tree *tree, struct tree_thread *thread,
+                        uint32_t (*size_of)(const struct item *item))
+{
+    int rc = tree->directory != NULL ? 0 : hash_new(thread, size_of, &tree->directory);
+    if (rc != 0)
+        return rc;
+    tree->directory_whole = size_of == NULL;
+    struct tree_cursor cursor;
+    struct item *item;
+    tree_cursor_create(&cursor, tree, NULL, 0, true, false);
+    while ((item = tree_cursor_next(&cursor, NULL)) != NULL)
+        hash_insert(tree->directory, thread, item);
+    return 0;
+}
+
+bool tree_has_directory(const struct tree *tree)
+{
+    return tree->directory != NULL;
+}
+
+size_t tree_directory_bytes(const struct tree *tree)
+{
+    return tree->directory == NULL ? 0 : hash_bytes(tree->directory);
+}
+
 struct item *tree_get(struct tree *tree, const void *key_bytes, size_t key_size)
 {
     struct tree_key key = tree__key(key_bytes, key_size);
+    struct item *known =
+        tree->directory_whole ? tree_find(tree, key_bytes, key_size, NULL, NULL) : NULL;
+    if (known != NULL)
+        return known;
     for (;;) {
         struct tree_path path;
         tree__descend(tree, key, TREE_TARGET_COVER, 0, &path);
@@ -353,15 +408,45 @@ static bool lane_step(const struct tree *tree, struct lane *lane, struct item **
     return false;
 }
 
+static unsigned waiting_all(unsigned count, unsigned *waiting)
+{
+    for (unsigned i = 0; i < count; i++)
+        waiting[i] = i;
+    return count;
+}
+
+/* Asks the directory for all of them, its buckets fetched at once. Returns how many it does not have:
+ * the numbers of these are in `waiting`. */
+static unsigned directory_group(const struct tree *tree, const void *const *keys,
+                                const size_t *key_sizes, unsigned count, struct item **items,
+                                unsigned *waiting)
+{
+    uint64_t codes[BATCH_LANES];
+    struct linked linked = {NULL, NULL};
+    unsigned left = 0;
+    for (unsigned i = 0; i < count; i++) {
+        codes[i] = hash_of(tree->directory, keys[i], key_sizes[i]);
+        hash_prefetch(tree->directory, codes[i]);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        items[i] = hash_find(tree->directory, codes[i], keys[i], key_sizes[i], is_linked, &linked);
+        if (items[i] == NULL)
+            waiting[left++] = i;
+    }
+    return left;
+}
+
 static void get_group(const struct tree *tree, const void *const *keys, const size_t *key_sizes,
                       unsigned count, struct item **items)
 {
     struct lane lanes[BATCH_LANES];
-    unsigned waiting[BATCH_LANES], left = count;
-    for (unsigned i = 0; i < count; i++) {
-        lanes[i].key = tree__key(keys[i], key_sizes[i]);
-        lane_restart(&lanes[i]);
-        waiting[i] = i;
+    unsigned waiting[BATCH_LANES], left;
+    left = tree->directory_whole ? directory_group(tree, keys, key_sizes, count, items, waiting)
+                                 : waiting_all(count, waiting);
+    for (unsigned i = 0; i < left; i++) {
+        unsigned lane = waiting[i];
+        lanes[lane].key = tree__key(keys[lane], key_sizes[lane]);
+        lane_restart(&lanes[lane]);
     }
     while (left > 0) {
         unsigned still = 0;

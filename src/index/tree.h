@@ -51,6 +51,22 @@ void tree_delete(struct tree *tree, struct tree_thread *thread,
 /* The item with exactly this key, or NULL. */
 struct item *tree_get(struct tree *tree, const void *key, size_t key_size);
 
+/*
+ * Puts a hash directory (hash.h) in front of the tree, which is empty or has no writers; nobody else
+ * looks at it meanwhile. From then on insertions and removals keep it up, and tree_get asks it first
+ * when it has items by their whole keys. `size_of` NULL: it has; else by so many bytes of them. Returns
+ * 0 or ERROR_MEMORY. It goes with the tree.
+ */
+int tree_directory_make(struct tree *tree, struct tree_thread *thread,
+                        uint32_t (*size_of)(const struct item *item));
+bool tree_has_directory(const struct tree *tree);
+size_t tree_directory_bytes(const struct tree *tree);
+
+/* An item that is in the tree, found by these bytes in the directory, to which `accept` agrees. NULL
+ * proves nothing. */
+struct item *tree_find(const struct tree *tree, const void *key, size_t key_size,
+                       bool (*accept)(struct item *item, void *arg), void *arg);
+
 /* Looks up `count` keys at once, overlapping their cache misses; items[i] is NULL where there is
  * none. */
 void tree_get_batch(struct tree *tree, const void *const *keys, const size_t *key_sizes,

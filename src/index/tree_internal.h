@@ -5,6 +5,7 @@
 /*
  * What the files of the tree share: the tree itself, its counters, and the way down.
  */
+#include "index/hash.h"
 #include "index/tree_node.h"
 
 enum { TREE_STRIPES = 16 };
@@ -17,6 +18,8 @@ struct tree_stripe {
 
 struct tree {
     CACHE_ALIGNED struct tree_node *_Atomic root;
+    struct hash *directory; /* or NULL; set before others know the tree */
+    bool directory_whole;   /* it has items by their whole keys */
     struct tree_stripe stripes[TREE_STRIPES];
 };
 

@@ -275,6 +275,8 @@ static int insert_once(struct tree *tree, struct tree_thread *thread, struct ite
         return INSERT_AGAIN;
     if (found) {
         bool replaced = replace_latched(path.node, position, item, replace, arg, present);
+        if (replaced && tree->directory != NULL)
+            atomic_fetch_or(&(*present)->state, ITEM_UNLINKED);
         if (replaced)
             tree__node_unlock_changed(path.node, path.version);
         else
@@ -288,6 +290,18 @@ static int insert_once(struct tree *tree, struct tree_thread *thread, struct ite
     return 0;
 }
 
+/* The item is in the tree, in place of `replaced` (or NULL). If it has gone meanwhile, who let it go
+ * may have looked for it in the directory before it was there. */
+static void directory_follow(struct tree *tree, struct tree_thread *thread, struct item *item,
+                             struct item *replaced)
+{
+    if (replaced != NULL)
+        hash_remove(tree->directory, replaced);
+    hash_insert(tree->directory, thread, item);
+    if (load_acquire(&item->state) & ITEM_UNLINKED)
+        hash_remove(tree->directory, item);
+}
+
 int tree_insert(struct tree *tree, struct tree_thread *thread, struct item *item,
                 tree_replace_fn replace, void *arg, struct item **present)
 {
@@ -298,6 +312,8 @@ int tree_insert(struct tree *tree, struct tree_thread *thread, struct item *item
         if (result == INSERT_FULL)
             result =
                 make_room(tree, thread, tree__item_key(item), 0) == 0 ? INSERT_AGAIN : ERROR_MEMORY;
+        if (result == 0 && tree->directory != NULL)
+            directory_follow(tree, thread, item, *present);
         if (result != INSERT_AGAIN)
             return result;
     }
@@ -328,10 +344,14 @@ bool tree_remove(struct tree *tree, struct tree_thread *thread, struct item *ite
         tree__node_unlock_same(path.node, path.version);
         return false;
     }
+    if (tree->directory != NULL)
+        atomic_fetch_or(&item->state, ITEM_UNLINKED);
     tree__node_remove(path.node, position);
     unsigned count = tree__node_count(path.node);
     tree__node_unlock_changed(path.node, path.version);
     tree__count_item(tree, thread, item, -1);
+    if (tree->directory != NULL)
+        hash_remove(tree->directory, item);
     if (worth_merging(count))
         consolidate(tree, thread, key, 0);
     return true;

@@ -60,9 +60,12 @@ struct row {
     unsigned char key[];
 };
 
+/* Of rows and entries in a tree with a directory: the tree has let the item go. */
+#define ITEM_UNLINKED UINT32_C(0x80000000)
+
 struct entry {
     struct row *_Atomic row;
-    _Atomic uint32_t state;
+    _Atomic uint32_t state; /* how much of the key is the index's own parts, and ITEM_UNLINKED */
     uint32_t key_size;
     unsigned char key[];
 };

@@ -108,6 +108,16 @@ static void run_workers(struct shared *shared, void (*const *runs)(struct worker
     assert_int_equal(tree_verify(shared->tree), 0);
 }
 
+/* Whether trees get a hash directory: everything holds with one, too. */
+static bool with_directory;
+
+static int give_directory(void **state)
+{
+    (void)state;
+    with_directory = true;
+    return 0;
+}
+
 static void shared_create(struct shared *shared, struct worker *main_worker)
 {
     memset(shared, 0, sizeof(*shared));
@@ -115,6 +125,8 @@ static void shared_create(struct shared *shared, struct worker *main_worker)
     assert_int_equal(heap_new(0, &shared->heap), 0);
     worker_open(main_worker, shared, 0);
     assert_int_equal(tree_new(&main_worker->thread, &shared->tree), 0);
+    if (with_directory)
+        assert_int_equal(tree_directory_make(shared->tree, &main_worker->thread, NULL), 0);
 }
 
 static void item_free(struct item *item, void *arg)
@@ -629,7 +641,7 @@ static void replace_hot(struct worker *worker)
         ASSERT(tree_insert(worker->shared->tree, &worker->thread, item, replace_always, NULL,
                            &present) == 0);
         if (present != NULL) {
-            ASSERT(atomic_fetch_add(&present->state, 1) == 0);
+            ASSERT((atomic_fetch_add(&present->state, 1) & ~ITEM_UNLINKED) == 0);
             epoch_retire(worker->thread.epoch, present, item_free_retired, worker->thread.heap);
         }
         if (chance(worker, 4))
@@ -659,5 +671,6 @@ int main(void)
         cmocka_unit_test(a_queue_hands_every_item_to_one_consumer_and_leaves_an_empty_tree),
         cmocka_unit_test(every_item_that_is_replaced_is_handed_to_one_thread),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("tree", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("tree with a directory", tests, give_directory, NULL);
 }

@@ -128,13 +128,16 @@ static void must(bool right)
     ASSERT(right);
 }
 
+static bool with_directory;
+
 static struct both *both_new(struct model_report *report)
 {
     struct both *both = calloc(1, sizeof *both);
     must(both != NULL && epoch_domain_new(2, &both->domain) == 0 && heap_new(0, &both->heap) == 0 &&
          epoch_slot_open(both->domain, &both->thread.epoch) == 0 &&
          heap_cache_open(both->heap, &both->thread.heap) == 0 &&
-         tree_new(&both->thread, &both->tree) == 0);
+         tree_new(&both->thread, &both->tree) == 0 &&
+         (!with_directory || tree_directory_make(both->tree, &both->thread, NULL) == 0));
     both->report = report;
     return both;
 }
@@ -401,7 +404,10 @@ static void the_tree_is_what_a_sorted_array_is(void **state)
                                     .op_print = op_print,
                                     .op_simplify = op_simplify,
                                     .apart = true};
-    assert_true(model_check(&test, test_seed(), SEQUENCES, OPS_MAX));
+    with_directory = false;
+    assert_true(model_check(&test, test_seed(), SEQUENCES / 2, OPS_MAX));
+    with_directory = true;
+    assert_true(model_check(&test, test_seed(), SEQUENCES / 2, OPS_MAX));
 }
 
 int main(void)
