@@ -120,6 +120,44 @@ static void tuples_give_away_no_memory(void **state)
     assert_fails(f, "box.begin() g = box.space.s:pairs() box.commit() g(nil, 0)");
 }
 
+static void values_with_a_width_give_away_no_memory(void **state)
+{
+    struct lua_fixture *f = *state;
+    lua_fixture_do(f,
+                   "decimal, uuid, datetime = require('decimal'), require('uuid'), "
+                   "require('datetime') d, u, t = decimal.new('1.5'), uuid.NULL, datetime.new() "
+                   "i = datetime.interval.new() x = require('msgpack').decode('\\199\\3\\99abc')");
+    assert_eval(f, "d + 1, u, t + {day = 1}, i + {day = 1}, decimal.sqrt(16)",
+                "[2.5,\"00000000-0000-0000-0000-000000000000\",\"1970-01-02T00:00:00Z\",\"+1 "
+                "days\",4]");
+    assert_eval(f, "d.low, d.scale == decimal.scale, u.bytes, t.seconds, i.field, x.size, x[0]",
+                "[null,true,null,null,null,null,null]");
+    assert_eval(f, "d[0], d[-1], u[0], t[0], i[0], getmetatable(d)",
+                "[null,null,null,null,null,\"ffi\"]");
+    for (const char *const *name = (const char *const[]){"d", "u", "t", "i", "x", NULL};
+         *name != NULL; name++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s.low = 1", *name);
+        assert_fails(f, text);
+        snprintf(text, sizeof text, "%s[0] = 1", *name);
+        assert_fails(f, text);
+        snprintf(text, sizeof text, "return %s.abs(box.NULL)", *name);
+        assert_fails(f, text);
+        snprintf(text, sizeof text, "return -%s .. box.tuple.new{1}()", *name);
+        assert_fails(f, text);
+    }
+    assert_fails(f, "decimal.new = nil");
+    assert_fails(f, "rawset(datetime, 'now', 1)");
+    assert_fails(f, "rawset(datetime.interval, 'new', 1)");
+    assert_fails(f, "return d.round(box.tuple.new{1}, 1)");
+    assert_fails(f, "return u.str(d)");
+    assert_fails(f, "return u.bin(t)");
+    assert_fails(f, "return t.add(d, {day = 1})");
+    assert_fails(f, "return t.format(u, '%F')");
+    assert_fails(f, "return t + d");
+    assert_fails(f, "return i.totable(t)");
+}
+
 static void safe_functions_work_as_they_do_elsewhere(void **state)
 {
     struct lua_fixture *f = *state;
@@ -210,6 +248,7 @@ int main(void)
         TEST(what_one_procedure_sets_another_does_not_see),
         TEST(the_objects_of_box_can_not_be_changed),
         TEST(tuples_give_away_no_memory),
+        TEST(values_with_a_width_give_away_no_memory),
         TEST(safe_functions_work_as_they_do_elsewhere),
         TEST(options_that_run_code_do_not_disturb_a_statement),
         TRUSTED(a_trusted_state_has_everything),
