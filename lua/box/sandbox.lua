@@ -120,7 +120,7 @@ end
 
 -- Modules that `require` gives.
 local modules = {
-    json = true, msgpack = true, clock = true, log = true, fiber = true, fun = true,
+    json = true, msgpack = true, clock = true, log = true, fiber = true, fun = true, socket = true,
     decimal = true, uuid = true, datetime = true,
 }
 

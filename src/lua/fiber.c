@@ -118,6 +118,19 @@ static void context_put(struct lua_runtime *runtime, const struct lua__context *
         memcpy(runtime->limit_message, context->limit_message, sizeof runtime->limit_message);
 }
 
+/* Fibers tell each other what they have done: who hears of it sees it. */
+static void seen_give(struct lua_runtime *runtime)
+{
+    if (runtime->seen_ts > runtime->fibers->seen_ts)
+        runtime->fibers->seen_ts = runtime->seen_ts;
+}
+
+static void seen_take(struct lua_runtime *runtime)
+{
+    if (runtime->fibers->seen_ts > runtime->seen_ts)
+        runtime->seen_ts = runtime->fibers->seen_ts;
+}
+
 static uint64_t now_ns(const struct lua_runtime *runtime)
 {
     return clock_monotonic_ns(runtime->clock);
@@ -528,7 +541,9 @@ static void dispatch(struct lua_runtime *runtime, lua_State *L, struct lua_fiber
     context_take(runtime, &outer);
     if (fiber->slept)
         fiber->context.asleep_ns += clock_monotonic_ns(clock_system()) - fiber->aside_ns;
+    seen_give(runtime);
     context_put(runtime, &fiber->context);
+    seen_take(runtime);
     runtime->L = L;
     if (fiber->background)
         slice_ms = runtime->options.time_max_ms;
@@ -551,7 +566,9 @@ static void dispatch(struct lua_runtime *runtime, lua_State *L, struct lua_fiber
     runtime->fibers->nested--;
     runtime->L = outer_L;
     runtime->stack_base = stack_base;
+    seen_give(runtime);
     context_put(runtime, &outer);
+    seen_take(runtime);
     lua__deadline_arm_at(&runtime->deadline, outer_at_ns);
 }
 
@@ -566,7 +583,7 @@ static void timers_expire(struct lua_runtime *runtime)
 }
 
 /* A turn of those that are ready now, as many as there is time for: connections wait meanwhile. */
-static void turn(struct lua_runtime *runtime, lua_State *L)
+static void turn(struct lua_runtime *runtime, lua_State *L, uint64_t ns_max)
 {
     struct lua__fibers *fibers = runtime->fibers;
     struct list ready, *link;
@@ -578,7 +595,7 @@ static void turn(struct lua_runtime *runtime, lua_State *L)
         list_add_tail(&ready, link);
     }
     uint64_t start = list_empty(&ready) ? 0 : clock_monotonic_ns(clock_system()), now = start;
-    while ((link = list_first(&ready)) != NULL && now - start < TURN_NS_MAX) {
+    while ((link = list_first(&ready)) != NULL && now - start < ns_max) {
         list_remove(link);
         dispatch(runtime, L, list_entry(link, struct lua_fiber, ready));
         now = clock_monotonic_ns(clock_system());
@@ -595,7 +612,7 @@ void lua_runtime_run(struct lua_runtime *runtime)
 {
     struct lua__fibers *fibers = runtime->fibers;
     if (fibers->count > 0)
-        turn(runtime, runtime->L);
+        turn(runtime, runtime->L, TURN_NS_MAX);
 }
 
 static uint64_t due_ns(const struct lua_runtime *runtime)
@@ -676,6 +693,7 @@ int lua__fiber_request(struct lua_runtime *runtime, const struct lua_request *re
         runtime->stack_base = __builtin_frame_address(0);
         if (slice(runtime, fiber, &status)) {
             lua__deadline_disarm(&runtime->deadline);
+            seen_give(runtime);
             context_put(runtime, &outer);
             *request->fiber = fiber;
             return diag_set(ERROR_WAIT, "the request sleeps");
@@ -750,7 +768,7 @@ void lua__fibers_stop(struct lua_runtime *runtime)
             lua_fiber_abandon(fiber);
     }
     for (unsigned turns = 0; turns < STOP_TURNS_MAX && fibers->count > 0; turns++) {
-        turn(runtime, runtime->L);
+        turn(runtime, runtime->L, UINT64_MAX);
         list_for_each (link, &fibers->all)
             lua__fiber_ready(runtime, list_entry(link, struct lua_fiber, link));
     }
@@ -920,7 +938,7 @@ static int native_wait(lua_State *L)
     lua__deadline_disarm(&runtime->deadline);
     for (bool first = true; first || (!fibers->main_woken && now_ns(runtime) < end);
          first = false) {
-        turn(runtime, L);
+        turn(runtime, L, TURN_NS_MAX);
         uint64_t now = now_ns(runtime), due = due_ns(runtime);
         uint64_t left = end > now ? end - now : 0;
         if (runtime->clock != clock_system() && left > MANUAL_LOOK_NS)

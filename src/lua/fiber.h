@@ -93,8 +93,9 @@ struct lua_fiber {
 
 struct lua__fibers {
     struct list all, ready, by_id[LUA__FIBER_BUCKETS];
-    unsigned count, nested;
+    unsigned count, nested, sockets;
     uint64_t last_id;
+    uint64_t seen_ts; /* of all fibers: what one does after another has, it does not see less */
     struct lua_fiber **heap; /* of those with a timer, the earliest first */
     size_t heap_count, heap_capacity;
     bool alone;    /* the thread has nothing else to do: what runs outside of a fiber waits here */
