@@ -67,6 +67,18 @@ describe('formats', function()
         assert.matches('must be decimal, not double', (refused(s.insert, s, { 2, 1.5, 1 })))
     end)
 
+    it('are computed from values with a width, too', function()
+        local s = create('s', {
+            format = {
+                { 'id', 'unsigned' },
+                { 'price', 'decimal', constraint = "v >= require('decimal').new('1.25')" },
+                { 'total', 'decimal', generated = 't.price * 2' },
+            },
+        })
+        assert.are.equal('3.0', tostring(s:insert({ 1, decimal.new('1.5') }).total))
+        assert.matches('price_check', (refused(s.insert, s, { 2, decimal.new('1.2') })))
+    end)
+
     it('are shown as they are given', function()
         local format = {
             { name = 'id', type = 'unsigned' },
