@@ -307,7 +307,7 @@ int decimal_compare(const struct decimal *left, const struct decimal *right)
     return sign * compare_magnitudes(left, right);
 }
 
-/* |left| with mantissa * 2^exponent, which is between 2^-140 and 10^38. */
+/* |left| with mantissa * 2^exponent, which is from 2^-140 to the double 1e38. */
 static int compare_binary(const struct decimal *left, uint64_t mantissa, int exponent)
 {
     struct wide a = wide_of(decimal__coefficient(left)), b = wide_of(mantissa);
@@ -324,7 +324,7 @@ static int compare_signs(const struct decimal *left, double right)
         return sign < other ? -1 : 1;
     if (sign == 0)
         return 0;
-    if (fabs(right) >= 1e38) /* the double below 10^38, but there is none between */
+    if (fabs(right) > 1e38) /* this double is just below 10^38 */
         return -sign;
     return fabs(right) < 0x1p-140 ? sign : -2;
 }

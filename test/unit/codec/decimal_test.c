@@ -262,11 +262,23 @@ static void rounding_is_what_another_implementation_gives(void **state)
 
 static void doubles_are_compared_and_converted_as_another_implementation_does(void **state)
 {
+    static const char *const edges[] = {"99999999999999999999999119949999999099",
+                                        "99999999999999997748809823456034029568",
+                                        "99999999999999997748809823456034029567"};
     FILE *other = other_open();
 
     (void)state;
     for (int i = 0; i < 10000; i++) {
         struct decimal value = random_decimal(), result;
+        if (i < 6) { /* the double nearest to 10^38 is below it */
+            value = parsed(edges[i % 3]);
+            if (i >= 3)
+                decimal_negate(&value, &value);
+            fprintf(other, "compare_double %s %a %d\n", printed(&value), 1e38,
+                    decimal_compare_double(&value, 1e38));
+            fprintf(other, "compare_shortest %s %a %d\n", printed(&value), 1e38,
+                    decimal_compare_shortest(&value, 1e38));
+        }
         double number = random_double();
         if (i % 4 == 0)
             number = decimal_to_double(&value);

@@ -395,7 +395,7 @@ struct mixed {
 static struct mixed random_mixed(void)
 {
     static const double anchors[] = {0,      1,      0.1,    1e-30, 123.456, 0x1p52,
-                                     0x1p53, 0x1p62, 0x1p63, 1e25,  1e37};
+                                     0x1p53, 0x1p62, 0x1p63, 1e25,  1e37,    1e38};
     struct mixed result = {.kind = (int)random_below(&rng, 3)};
     double anchor = anchors[random_below(&rng, sizeof(anchors) / sizeof(anchors[0]))];
     int64_t step = (int64_t)random_below(&rng, 5) - 2;
