@@ -59,6 +59,7 @@ local function timeout_of(options)
 end
 
 --- What begins: 1 for readonly, 2 for one that may change the schema.
+local ALTERS = 2
 local function flags_of(options)
     return (options.readonly and 1 or 0) + (options.schema and 2 or 0)
 end
@@ -157,16 +158,24 @@ end
 
 -- ------------------------------------------------------------------------- begin and end
 
---- What runs when a transaction has begun: the triggers, whose module stands on this one.
-local begun
+--- What runs when a transaction has begun, and when one that changes the schema has been committed:
+--- the triggers, whose module stands on this one.
+local begun, altered
 
-function transaction.set_begun(fn)
-    begun = fn
+function transaction.set_triggers(on_begun, on_altered)
+    begun, altered = on_begun, on_altered
 end
 
+-- Whether the running transaction may change the schema.
+local alters = false
+
 local function finish(how)
-    local code = api.finish(runtime, how)
+    local code, may_have_altered = api.finish(runtime, how), alters
+    alters = false
     transaction.ended(how == 1 and code == 0)
+    if may_have_altered and how == 1 and code == 0 then
+        altered()
+    end
     return code
 end
 
@@ -176,7 +185,9 @@ end
 function transaction.begin(options)
     options = options or {}
     local level, timeout = level_of(options), timeout_of(options)
-    check(api.begin(runtime, level, flags_of(options), 0, timeout))
+    local flags = flags_of(options)
+    check(api.begin(runtime, level, flags, 0, timeout))
+    alters = flags >= ALTERS
     local ok, err = pcall(begun)
     if not ok then
         finish(0)
@@ -288,6 +299,7 @@ function transaction.run(level, flags, timeout, retries, fn, ...)
     local arguments, losses = pack(...), 0
     while true do
         check(api.begin(runtime, level, flags, losses, timeout))
+        alters = flags >= ALTERS
         local results = pack(pcall(begin_and_call, fn, unpack(arguments, 1, arguments.n)))
         local code = finish(results[1] and 1 or 2)
         if results[1] and code == 0 then

@@ -242,7 +242,7 @@ function trigger.begun()
     end
     trigger.run_event('on_begin')
 end
-transaction.set_begun(trigger.begun)
+transaction.set_triggers(trigger.begun, native.schema_changed)
 
 -- ------------------------------------------------------------------------------- made and dropped
 

@@ -176,6 +176,7 @@ struct lua_runtime {
     lua_State *calling;      /* where they are called, while a statement runs that may; else NULL */
     struct mp_buffer *given; /* the arguments of the statement that runs: args, unless it may */
     unsigned trigger_depth;  /* triggers that run within each other */
+    bool schema_event;      /* those of on_schema_change run */
     uint64_t trigger_runs;
     struct lua__row trigger_rows[2]; /* old and new, for lua/box/trigger.lua */
     struct lua__scan scan;
@@ -401,6 +402,8 @@ void lua__open_trace(struct lua_runtime *runtime);
 
 /* Whether there are triggers of transactions. */
 bool lua__begin_events(struct lua_runtime *runtime);
+/* A change of the schema is in force. */
+void lua__schema_changed(lua_State *L, struct lua_runtime *runtime);
 void lua__open_trigger(struct lua_runtime *runtime);
 
 /* schema.c: raises unless a change of the schema may happen now; its result. */

@@ -35,6 +35,7 @@
 
 #include "codec/mp.h"
 #include "db/db.h"
+#include "db/trigger.h"
 #include "redis/redis.h"
 
 struct lua_State;
@@ -172,6 +173,14 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
 int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *request,
                      const char *text, size_t size, const char *args, struct mp_buffer *result,
                      uint64_t *reply_ts);
+
+/*
+ * Runs the triggers of an event that belongs to no space, in order, with the elements of the
+ * MessagePack array `args`: not as one transaction. Where a lock is held by others it does not wait:
+ * ERROR_LOCK_TIMEOUT. 0 at once when there are none; the first error ends it.
+ */
+int lua_runtime_event(struct lua_runtime *runtime, enum trigger_event event, const char *args,
+                      uint64_t session_id, uint32_t user_id);
 
 /* EVAL and EVAL_RO. */
 struct lua_redis_eval {

@@ -319,7 +319,11 @@ int lua__ddl_result(lua_State *L, struct lua_runtime *runtime, int code)
 {
     lua__seen(runtime);
     runtime->committed = runtime->committed || (code == 0 && runtime->txn == NULL);
-    return code == 0 ? 0 : lua__raise(L, runtime, code);
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    if (runtime->txn == NULL)
+        lua__schema_changed(L, runtime);
+    return 0;
 }
 
 static bool is_empty(lua_State *L, int table)

@@ -22,6 +22,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "db/ddl.h"
 #include "lua/internal.h"
 
@@ -241,6 +242,70 @@ static int native_write(lua_State *L)
     return 1;
 }
 
+/* --------------------------------------------------------------------------- events of no space */
+
+struct event {
+    enum trigger_event event;
+    const char *args;
+};
+
+static int call_event(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct event *event = arg;
+    lua__push_hook(L, runtime, "run_event");
+    lua_pushstring(L, trigger_event_name(event->event));
+    int count = event->args == NULL ? 0 : lua__push_array(L, runtime, event->args);
+    lua_call(L, count + 1, 0);
+    return 0;
+}
+
+int lua_runtime_event(struct lua_runtime *runtime, enum trigger_event event, const char *args,
+                      uint64_t session_id, uint32_t user_id)
+{
+    if ((catalog_events(db_catalog(runtime->worker)) & 1u << event) == 0)
+        return 0;
+    struct lock_owner *waiting = NULL;
+    struct lua_request request = {.latest = true,
+                                  .may_wait = true,
+                                  .waiting = &waiting,
+                                  .session_id = session_id,
+                                  .user_id = user_id};
+    struct event call = {event, args};
+    lua__request_begin(runtime, &request);
+    int code = lua__protect(runtime, call_event, &call);
+    if (code == 0 && lua__expired(runtime))
+        code = ERROR_TIMEOUT;
+    code = lua__request_end(runtime, code, NULL);
+    if (code == ERROR_WAIT) {
+        lock_wait_cancel(waiting, true);
+        lock_release_all(waiting);
+        lock_owner_delete(waiting);
+        code = diag_set(ERROR_LOCK_TIMEOUT, "a trigger of %s has met a lock, and does not wait",
+                        trigger_event_name(event));
+    }
+    return code;
+}
+
+void lua__schema_changed(lua_State *L, struct lua_runtime *runtime)
+{
+    struct event event = {TRIGGER_ON_SCHEMA_CHANGE, NULL};
+    if (runtime->schema_event ||
+        (catalog_events(db_catalog(runtime->worker)) & 1u << TRIGGER_ON_SCHEMA_CHANGE) == 0)
+        return;
+    runtime->schema_event = true; /* what they change themselves is no event */
+    int code = lua__protect_on(runtime, L, call_event, &event);
+    runtime->schema_event = false;
+    if (code != 0)
+        log_error("a trigger of on_schema_change: %s", diag_message_for(code));
+}
+
+/* schema_changed(): a transaction that may have changed it has been committed. */
+static int native_schema_changed(lua_State *L)
+{
+    lua__schema_changed(L, lua__runtime(L));
+    return 0;
+}
+
 /* -------------------------------------------------------------------------------------- the catalog */
 
 /* triggers(): an array of the rows of _trigger, each a table. */
@@ -303,6 +368,7 @@ void lua__open_trigger(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
         {"write", native_write},
+        {"schema_changed", native_schema_changed},
         {"triggers", native_triggers},
         {"trigger_put", native_trigger_put},
         {"trigger_drop", native_trigger_drop},

@@ -99,16 +99,26 @@ static void put_text(struct mp_buffer *out, const char *text)
 void rpc_put_error(struct mp_buffer *out, uint64_t id, int code, const char *name,
                    const char *message)
 {
+    rpc_put_error_at(out, id, code, name, message, NULL, 0);
+}
+
+void rpc_put_error_at(struct mp_buffer *out, uint64_t id, int code, const char *name,
+                      const char *message, const char *trace, size_t trace_size)
+{
     mp_put_array(out, 4);
     mp_put_uint(out, KIND_RESPONSE);
     mp_put_uint(out, id);
-    mp_put_map(out, 3);
+    mp_put_map(out, trace == NULL ? 3 : 4);
     put_text(out, "code");
     mp_put_int(out, code);
     put_text(out, "name");
     put_text(out, name);
     put_text(out, "message");
     put_text(out, message);
+    if (trace != NULL) {
+        put_text(out, "trace");
+        mp_put_raw(out, trace, trace_size);
+    }
     mp_put_nil(out);
 }
 

@@ -61,6 +61,10 @@ void rpc_put_result_begin(struct mp_buffer *out, uint64_t id);
 void rpc_put_error(struct mp_buffer *out, uint64_t id, int code, const char *name,
                    const char *message);
 
+/* The same, and in the map also `trace`: one value of MessagePack, or NULL: none. */
+void rpc_put_error_at(struct mp_buffer *out, uint64_t id, int code, const char *name,
+                      const char *message, const char *trace, size_t trace_size);
+
 /* The client's half: [0, id, method, .. and [2, method, ..: an array of parameters must follow. */
 void rpc_put_request_begin(struct mp_buffer *out, uint64_t id, const char *method);
 void rpc_put_notification_begin(struct mp_buffer *out, const char *method);

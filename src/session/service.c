@@ -272,6 +272,7 @@ void session_worker_run(struct session_worker *worker,
                         void (*ready)(struct session *session, void *arg), void *arg)
 {
     session__deferred_run(worker);
+    session__start_event(worker);
     lua_runtime_run(worker->lua);
     if (load_relaxed(&worker->stirred)) {
         store_seq_cst(&worker->stirred, false); /* who comes later wakes again */

@@ -102,13 +102,21 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     pthread_mutex_lock(&service->mutex);
     list_add_tail(&service->clients, &session->link);
     pthread_mutex_unlock(&service->mutex);
+    int rc = session__event(session, TRIGGER_ON_CONNECT);
+    session->connected = rc == 0;
+    if (rc) {
+        session_delete(session);
+        return diag_set(ERROR_ACCESS, "%s", "a trigger has refused the connection");
+    }
     *out = session;
     return 0;
 }
 
 const char *session_refusal(int code)
 {
-    return code == ERROR_BUSY ? "-ERR max number of clients reached\r\n" : "-ERR out of memory\r\n";
+    return code == ERROR_BUSY     ? "-ERR max number of clients reached\r\n"
+           : code == ERROR_ACCESS ? "-NOPERM a trigger has refused the connection\r\n"
+                                  : "-ERR out of memory\r\n";
 }
 
 /* Gives up what waits, and rolls back what is open. */
@@ -123,6 +131,8 @@ static void transactions_end(struct session *session)
 void session_delete(struct session *session)
 {
     struct service *service = session->service;
+    if (session->connected)
+        session__event(session, TRIGGER_ON_DISCONNECT);
     pthread_mutex_lock(&service->mutex);
     list_remove(&session->link);
     pthread_mutex_unlock(&service->mutex);

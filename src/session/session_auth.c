@@ -200,6 +200,16 @@ void session__logout(struct session *session)
     store_relaxed(&session->about.user_id, ACCESS_GUEST);
 }
 
+/* A trigger may refuse it, and then it is nobody. */
+static int admit(struct session *session, uint32_t user_id)
+{
+    become(session, user_id);
+    int rc = session__event(session, TRIGGER_ON_AUTH);
+    if (rc)
+        session__logout(session);
+    return rc;
+}
+
 /* Tells the log, but not more than once a second: whoever guesses does not fill the disk. The name
  * is told only if there is such a user, since what stands there else may be a password. */
 static int wrong(struct session *session, const char *name)
@@ -250,8 +260,7 @@ static int finish(struct session *session, struct session_login *login)
     if (login->rc || !same)
         return wrong(session, login->real && user ? user->name : "nobody who is known");
     remember(session->service->auth, now(session), login);
-    become(session, login->user_id);
-    return 0;
+    return admit(session, login->user_id);
 }
 
 void session__login_end(struct session *session, const struct session_wait *wait)
@@ -316,9 +325,9 @@ static int login_default(struct session *session, bool named, const struct redis
         if (difference)
             return wrong(session, "default");
     }
-    become(session, ACCESS_GUEST);
-    session->logged_in = size > 0;
-    return 0;
+    int rc = admit(session, ACCESS_GUEST);
+    session->logged_in = rc == 0 && size > 0;
+    return rc;
 }
 
 static bool is(const struct redis_slice *text, const char *word)
@@ -371,8 +380,7 @@ static int login_user(struct session *session, struct session_wait *wait,
     if (password->size > PASSWORD_SIZE_MAX)
         return wrong(session, user ? user->name : "nobody who is known");
     if (may_log_in(access, user) && remembered(auth, now(session), &user->password, password)) {
-        become(session, user->id);
-        return 0;
+        return admit(session, user->id);
     }
     if (!wait)
         return diag_set(ERROR_INVALID, "a login is not possible inside of a transaction");

@@ -170,6 +170,7 @@ struct service {
     uint16_t slots[SERVICE_SLOTS]; /* by hash of the name: number + 1 */
 
     CACHE_ALIGNED _Atomic bool loading;
+    _Atomic bool started; /* the triggers of the start have been run, or are being run */
     _Atomic unsigned port;
     _Atomic uint64_t next_id, connections, refused;
     _Atomic unsigned client_count;
@@ -290,6 +291,7 @@ struct session {
     int protocol;       /* RESP2 or RESP3 */
     bool authenticated; /* nothing has to be said before commands are executed */
     bool logged_in;     /* somebody has said who it is */
+    bool connected;     /* its triggers have run, so those of its end will */
     uint32_t user_id;   /* of db/access.h */
     unsigned rights;    /* of that user, as of this version of the schema: session_auth.c */
     uint64_t rights_version;
@@ -503,7 +505,14 @@ int session__eval(struct session *session, struct session_request *request);
 int session__eval_ro(struct session *session, struct session_request *request);
 int session__evalsha(struct session *session, struct session_request *request);
 int session__evalsha_ro(struct session *session, struct session_request *request);
+/* session_event.c: runs the triggers of an event of this session, or of the start of the server by
+ * whichever worker comes first. Errors of those whose error does not matter are logged. */
+int session__event(struct session *session, enum trigger_event event);
+void session__start_event(struct session_worker *worker);
+
 int session__call(struct session *session, struct session_request *request);
+int session__fcall(struct session *session, struct session_request *request);
+int session__fcall_ro(struct session *session, struct session_request *request);
 int session__lua(struct session *session, struct session_request *request);
 extern const struct session_command session__script_commands[];
 

@@ -359,10 +359,9 @@ static const char *args_pack(struct session_worker *worker, const struct session
     return worker->args.failed ? NULL : worker->args.data;
 }
 
-static int run_and_reply(struct session *session, struct session_request *request,
-                         struct session_lua_run *run, unsigned first)
+static int run_packed(struct session *session, struct session_request *request,
+                      struct session_lua_run *run)
 {
-    run->args = args_pack(session->worker, request, first);
     if (!run->args)
         return diag_set(ERROR_MEMORY, "out of memory");
     int rc = session__lua_run(session, request->stream, &session->wait, run, &request->reply_ts);
@@ -373,11 +372,57 @@ static int run_and_reply(struct session *session, struct session_request *reques
     return 0;
 }
 
+static int run_and_reply(struct session *session, struct session_request *request,
+                         struct session_lua_run *run, unsigned first)
+{
+    run->args = args_pack(session->worker, request, first);
+    return run_packed(session, request, run);
+}
+
 int session__call(struct session *session, struct session_request *request)
 {
     struct session_lua_run run = {.name = request->argv[1].data,
                                   .name_size = request->argv[1].size};
     return run_and_reply(session, request, &run, 2);
+}
+
+/* Keys and arguments as two arrays, which is what functions of Redis get. */
+static const char *fcall_args_pack(struct session_worker *worker,
+                                   const struct session_request *request, unsigned keys)
+{
+    const unsigned counts[2] = {keys, request->argc - 3 - keys};
+    unsigned n = 3;
+    mp_buffer_reset(&worker->args, SESSION_BUFFER_KEEP_BYTES);
+    mp_put_array(&worker->args, 2);
+    for (int i = 0; i < 2; i++) {
+        mp_put_array(&worker->args, counts[i]);
+        for (unsigned end = n + counts[i]; n < end; n++)
+            mp_put_str(&worker->args, request->argv[n].data, request->argv[n].size);
+    }
+    return worker->args.failed ? NULL : worker->args.data;
+}
+
+static int fcall(struct session *session, struct session_request *request, bool readonly)
+{
+    unsigned keys = 0;
+    int rc = numkeys_parse(request, &keys);
+    if (rc)
+        return rc;
+    struct session_lua_run run = {.name = request->argv[1].data,
+                                  .name_size = request->argv[1].size,
+                                  .args = fcall_args_pack(session->worker, request, keys),
+                                  .readonly = readonly};
+    return run_packed(session, request, &run);
+}
+
+int session__fcall(struct session *session, struct session_request *request)
+{
+    return fcall(session, request, false);
+}
+
+int session__fcall_ro(struct session *session, struct session_request *request)
+{
+    return fcall(session, request, true);
 }
 
 int session__lua(struct session *session, struct session_request *request)

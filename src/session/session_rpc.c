@@ -104,13 +104,14 @@ static int run_lua(struct session *session, struct rpc_call *call, struct sessio
         return diag_set(ERROR_MEMORY, "out of memory");
     if (load_relaxed(&session->service->loading))
         return diag_set(ERROR_BUSY, "Perigee is loading the dataset in memory");
-    if (!call->stream_given)
-        return session__lua_run(session, NULL, call->wait, run, &call->reply_ts);
-    int rc = session__stream_enter(stream, &savepoint);
+    int rc = call->stream_given ? session__stream_enter(stream, &savepoint) : 0;
     if (rc)
         return rc;
-    rc = session__lua_run(session, stream, NULL, run, &call->reply_ts);
-    return session__stream_leave(stream, &savepoint, rc, &call->reply_ts);
+    rc = session__lua_run(session, call->stream_given ? stream : NULL,
+                          call->stream_given ? NULL : call->wait, run, &call->reply_ts);
+    if (rc)
+        call->trace = lua_runtime_frames(session->worker->lua, &call->trace_size);
+    return call->stream_given ? session__stream_leave(stream, &savepoint, rc, &call->reply_ts) : rc;
 }
 
 static int method_call(struct session *session, struct rpc_call *call)
@@ -356,7 +357,8 @@ void session__rpc_answer(struct session *session, const struct rpc_call *call, i
         return;
     }
     if (rc) {
-        rpc_put_error(&session->out, request->id, rc, error_name(rc), diag_message_for(rc));
+        rpc_put_error_at(&session->out, request->id, rc, error_name(rc), diag_message_for(rc),
+                         call->trace, call->trace_size);
     } else {
         const char *value =
             call->value ? call->value : session__results_value(session->worker->result.data);

@@ -421,6 +421,42 @@ static void transactions_have_triggers_of_their_own(void **state)
     eval_("box.func.notes()", "[\"begun begun begun\"]");
 }
 
+static void a_change_of_the_schema_is_an_event(void **state)
+{
+    (void)state;
+    do_("box.schema.trigger.create('c', {event = 'on_schema_change', body = [[local l = "
+        "box.space.log "
+        "l:insert{l:count() + 1, 'changed'} if l:count() < 3 then box.schema.func.create('f' .. "
+        "l:count(), "
+        "{body = ''}) end]]})");
+    eval_("box.space.log:count()", "[1]");
+    do_("box.schema.func.create('g', {body = ''})");
+    eval_("box.space.log:count(), box.schema.func.exists('f2')", "[2,true]");
+    do_("box.begin{schema = true} box.schema.func.create('h', {body = ''}) "
+        "box.schema.func.create('i', {body = ''}) box.commit()");
+    eval_("box.space.log:count()", "[3]");
+    do_("pcall(box.atomic, {schema = true}, function() box.schema.func.create('j', {body = ''}) "
+        "error('no') end)");
+    eval_("box.space.log:count()", "[3]");
+}
+
+static void an_event_of_the_server_gets_its_arguments(void **state)
+{
+    (void)state;
+    do_("box.schema.trigger.create('c', {event = 'on_connect', when = 'function(id) return id ~= 3 "
+        "end', "
+        "body = [[local id, address, user = ... box.space.log:insert{id, address, user}]]})");
+    assert_int_equal(
+        lua_runtime_event(fixture.runtime, TRIGGER_ON_CONNECT, "\x93\x02\xa1x\xa1y", 2, 0), 0);
+    assert_int_equal(
+        lua_runtime_event(fixture.runtime, TRIGGER_ON_CONNECT, "\x93\x03\xa1x\xa1y", 3, 0), 0);
+    assert_int_equal(lua_runtime_event(fixture.runtime, TRIGGER_ON_AUTH, "\x90", 2, 0), 0);
+    eval_("box.space.log:select()", "[[[2,\"x\",\"y\"]]]");
+    assert_int_equal(
+        lua_runtime_event(fixture.runtime, TRIGGER_ON_CONNECT, "\x93\x02\xa1x\xa1y", 2, 0),
+        ERROR_DUPLICATE);
+}
+
 int main(void)
 {
 #define test_(name)         cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -451,6 +487,8 @@ int main(void)
         test_(a_trigger_can_not_return_to_a_savepoint_from_before),
         test_(functions_for_the_end_go_with_the_statement),
         test_(transactions_have_triggers_of_their_own),
+        test_(a_change_of_the_schema_is_an_event),
+        test_(an_event_of_the_server_gets_its_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

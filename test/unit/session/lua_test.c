@@ -221,6 +221,70 @@ static void rpc_errors_carry_code_name_and_message(void **state)
     assert_true(session_wants_close(one));
 }
 
+static void rpc_errors_of_stored_code_say_where(void **state)
+{
+    (void)state;
+    session_fixture_text(
+        fixture, one,
+        "lua \"box.schema.func.create('bad', {body = 'function() error({code = -5, "
+        "message = [[gone]]}) end'})\"");
+    const char *said = rpc(two, "call", "[\"bad\"]");
+    assert_non_null(strstr(said, "\"trace\":[{\"file\":\"bad\",\"line\":1,\"name\":"));
+    assert_null(strstr(rpc(two, "call", "[\"nosuch\"]"), "trace"));
+    assert_null(strstr(rpc(two, "call", "[]"), "trace"));
+}
+
+static void redis_calls_a_procedure_as_a_function_of_its_own(void **state)
+{
+    (void)state;
+    session_fixture_text(
+        fixture, one,
+        "lua \"box.schema.func.create('put', {body = 'function(keys, args) "
+        "redis.call([[set]], keys[1], args[1]) return {#keys, #args, args[2]} end'})\"");
+    expect(two, "*3\r\n:1\r\n:2\r\n$1\r\ny\r\n", "fcall put 1 k x y");
+    expect(one, "$1\r\nx\r\n", "get k");
+    expect_in(one, "-ERR Write commands are not allowed", "fcall_ro put 1 k z y");
+    expect(one, "$1\r\nx\r\n", "get k");
+    expect(one, "-ERR value is not an integer or out of range\r\n", "fcall put x");
+    expect(one, "-ERR Number of keys can't be greater than number of args\r\n", "fcall put 2 k");
+    expect_in(one, "-ERR there is no procedure nosuch", "fcall nosuch 0");
+}
+
+static void triggers_see_sessions_come_and_go(void **state)
+{
+    (void)state;
+    session_fixture_text(fixture, one, "lua \"box.schema.space.create('log'):create_index('pk')\"");
+    session_fixture_text(
+        fixture, one,
+        "lua \"for _, e in ipairs{'on_connect', 'on_disconnect'} do "
+        "box.schema.trigger.create(e, {event = e, body = [[local id, address, user = ... "
+        "local l = box.space.log l:insert{l:count() + 1, ']] .. e .. [[', user}]]}) end\"");
+    struct session *three = session_fixture_connect(fixture, 0);
+    session_delete(three);
+    session_fixture_text(fixture, one, "set durable yes");
+    expect(one, "$54\r\n[[1,\"on_connect\",\"guest\"],[2,\"on_disconnect\",\"guest\"]]\r\n",
+           "lua \"require('json').encode(box.space.log:select())\"");
+    session_fixture_text(fixture, one,
+                         "lua \"box.schema.trigger.create('on_connect', {replace = true, event = "
+                         "'on_connect', body = [[error('not you')]]})\"");
+    const struct session_peer peer = {.address = "x", .local_address = "y", .fd = -1};
+    assert_int_equal(session_new(fixture->workers[0], &peer, &three), ERROR_ACCESS);
+    expect(one, ":2\r\n", "lua \"box.space.log:count()\"");
+    session_fixture_text(fixture, one, "lua \"box.schema.trigger.drop('on_connect')\"");
+}
+
+static void a_login_may_be_refused_by_a_trigger(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "auth secret");
+    session_fixture_text(
+        fixture, one,
+        "lua \"box.schema.trigger.create('a', {event = 'on_auth', body = [[error('not "
+        "today')]]})\"");
+    expect_in(two, "-ERR trigger a:1: not today", "auth secret");
+    expect_in(two, "-NOAUTH", "get x");
+}
+
 static void rpc_asks_for_the_password(void **state)
 {
     (void)state;
@@ -293,6 +357,11 @@ int main(void)
         WITH_SESSIONS(a_procedure_is_called_by_any_connection),
         WITH_SESSIONS(rpc_calls_procedures_and_runs_text),
         WITH_SESSIONS(rpc_errors_carry_code_name_and_message),
+        WITH_SESSIONS(rpc_errors_of_stored_code_say_where),
+        WITH_SESSIONS(redis_calls_a_procedure_as_a_function_of_its_own),
+        WITH_SESSIONS(triggers_see_sessions_come_and_go),
+        cmocka_unit_test_setup_teardown(a_login_may_be_refused_by_a_trigger, setup_password,
+                                        teardown),
         cmocka_unit_test_setup_teardown(rpc_asks_for_the_password, setup_password, teardown),
         cmocka_unit_test_setup_teardown(a_stranger_may_not_send_a_large_message, setup_password,
                                         teardown),
