@@ -146,6 +146,18 @@ static void stores_free_unknown(struct db *db)
         }
 }
 
+static int indexes_make(struct db *db, struct space *space)
+{
+    int rc = 0;
+    for (uint32_t n = 0; rc == 0 && n < space->index_count; n++) {
+        struct index *index = space->indexes[n];
+        rc = db__directory_make(&db->boot, index, index->scan.tree);
+        if (rc == 0 && n > 0)
+            rc = db__index_fill(db, &db->boot, index, false);
+    }
+    return rc;
+}
+
 /* After the log: tombstones out, the catalog in force, indexes filled. */
 static int recover(struct db *db, struct db_open_stats *stats)
 {
@@ -170,8 +182,7 @@ static int recover(struct db *db, struct db_open_stats *stats)
         if (rc == 0)
             db__catalog_publish(db, catalog);
         for (uint32_t i = 0; rc == 0 && i < catalog->space_count; i++)
-            for (uint32_t n = 1; rc == 0 && n < catalog->spaces[i]->index_count; n++)
-                rc = db__index_fill(db, &db->boot, catalog->spaces[i]->indexes[n], false);
+            rc = indexes_make(db, catalog->spaces[i]);
         if (rc == 0)
             stats->spaces = catalog->space_count;
         txn_rollback(txn);

@@ -45,6 +45,23 @@ int db__trees_make(struct db *db, struct txn *txn)
     return rc == ERROR_END ? 0 : rc;
 }
 
+static uint32_t parts_size(const struct item *item)
+{
+    return load_relaxed(&item->state) & ~ITEM_UNLINKED;
+}
+
+int db__directory_make(struct tree_thread *thread, const struct index *index, struct tree *tree)
+{
+    if (index->type != INDEX_HASH)
+        return 0;
+    epoch_enter(thread->epoch);
+    int rc = tree_directory_make(tree, thread, index->id == 0 ? NULL : parts_size);
+    epoch_leave(thread->epoch);
+    return rc == 0 ? 0
+                   : diag_set(rc, "no memory for the directory of index \"%s\" of space \"%s\"",
+                              index->name, index->space->name);
+}
+
 static int entry_insert(struct tree_thread *thread, struct index *index,
                         const struct key_bytes *key, struct row *row)
 {
@@ -52,7 +69,7 @@ static int entry_insert(struct tree_thread *thread, struct index *index,
     if (entry == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&entry->row, row);
-    atomic_init(&entry->state, 0);
+    atomic_init(&entry->state, (uint32_t)key->parts_size);
     entry->key_size = (uint32_t)key->size;
     memcpy(entry->key, key->data, key->size);
     struct item *present;

@@ -124,6 +124,10 @@ int db__builds_forget(struct db *db);
 /* Makes the trees that the catalog's rows call for and fills them from the rows: recovery. */
 int db__trees_make(struct db *db, struct txn *txn);
 
+/* Gives the tree of a hash index, which nobody writes to meanwhile, its directory; of other indexes
+ * nothing. */
+int db__directory_make(struct tree_thread *thread, const struct index *index, struct tree *tree);
+
 /* Adds the entries of one index for every version of every row. `check`: a unique index must be
  * one. Rows must not change meanwhile. */
 int db__index_fill(struct db *db, struct tree_thread *thread, struct index *index, bool check);

@@ -94,7 +94,8 @@ static int key_fill(struct build *build, const struct version *version, const st
 {
     struct txn_worker *worker = build->worker->txn;
     struct txn_index *scan = &build->index->scan;
-    int rc = txn_entry_fill(worker, scan, key->data, key->size, build->row, version);
+    int rc =
+        txn_entry_fill(worker, scan, key->data, key->size, key->parts_size, build->row, version);
     if (rc != 0 || !newest || !build->index->unique || key->has_nil)
         return rc;
     switch (txn_unique_look(worker, scan, key->data, key->parts_size, build->row, version)) {

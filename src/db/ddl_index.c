@@ -282,10 +282,18 @@ static int sequence_check(struct ddl *ddl, const struct index_args *args,
                     "the field of a sequence is a part of the primary key, and a number");
 }
 
+/* Whole keys are looked up in it, and each leads to one row. */
 static int hash_check(const struct index_definition *def)
 {
-    if (def->type == INDEX_HASH && !def->unique)
+    if (def->type != INDEX_HASH)
+        return 0;
+    if (!def->unique)
         return diag_set(ERROR_SCHEMA, "an index of type 'hash' must be unique");
+    for (uint32_t i = 0; i < def->part_count; i++)
+        if (def->parts[i].nullable && !def->parts[i].exclude_null)
+            return diag_set(ERROR_SCHEMA,
+                            "an index of type 'hash' must not have nullable parts, unless they "
+                            "exclude nil");
     return 0;
 }
 
@@ -353,11 +361,14 @@ static int index_create(struct ddl *ddl, void *arg)
 static int index_create_finish(struct ddl *ddl, void *arg)
 {
     struct index_args *args = arg;
-    if (args->id == 0 || args->present || args->online)
+    if (args->present)
         return 0;
+    struct tree_thread *thread = txn_worker_thread(ddl->worker->txn);
     struct space *space = catalog_space_by_id(ddl->after, args->space_id);
-    return db__index_fill(ddl->db, txn_worker_thread(ddl->worker->txn),
-                          space_index_by_id(space, args->id), true);
+    struct index *index = args->online ? space->building : space_index_by_id(space, args->id);
+    int rc = db__directory_make(thread, index, index->scan.tree);
+    return rc != 0 || args->id == 0 || args->online ? rc
+                                                    : db__index_fill(ddl->db, thread, index, true);
 }
 
 int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *name,

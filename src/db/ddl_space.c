@@ -270,6 +270,14 @@ int ddl_space_alter(struct db_worker *worker, uint32_t id, const char *options)
     return ddl__run(worker, space_alter, space_format_finish, &args);
 }
 
+/* An empty tree for an index of the new store. */
+static int index_renew(struct ddl *ddl, struct store *store, const struct index *index)
+{
+    int rc = index->id == 0 ? 0 : ddl__tree_make(ddl, store, index->id);
+    struct tree *tree = index->id == 0 ? store->head.tree : store->trees[index->id];
+    return rc != 0 ? rc : db__directory_make(txn_worker_thread(ddl->worker->txn), index, tree);
+}
+
 /* A new incarnation with empty trees takes the place of the old one. */
 static int space_truncate(struct ddl *ddl, void *arg)
 {
@@ -286,8 +294,8 @@ static int space_truncate(struct ddl *ddl, void *arg)
     struct store *store;
     if ((rc = ddl__store_make(ddl, args->id, def.incarnation, &store)) != 0)
         return rc;
-    for (uint32_t i = 1; i < space->index_count; i++)
-        if ((rc = ddl__tree_make(ddl, store, space->indexes[i]->id)) != 0)
+    for (uint32_t i = 0; i < space->index_count; i++)
+        if ((rc = index_renew(ddl, store, space->indexes[i])) != 0)
             return rc;
     if ((rc = ddl__store_drop(ddl, space->head->arg)) != 0)
         return rc;

@@ -164,8 +164,8 @@ static int replace(struct txn *txn, struct space *space, const char *tuple, size
     if (rc != 0)
         return rc;
     tuple_set(old, present);
-    return tuple_write(txn, space, &key, present == NULL ? NULL : present->bytes, row.data, row.size,
-                       out);
+    return tuple_write(txn, space, &key, present == NULL ? NULL : present->bytes, row.data,
+                       row.size, out);
 }
 
 int db__replace(struct txn *txn, struct space *space, const char *tuple, size_t size,
@@ -188,15 +188,11 @@ int db__array_check(const char *value, const char *what)
 }
 
 /* The row with this key of a secondary index. */
-static int row_find_secondary(struct txn *txn, struct index *index, const char *key,
-                              const struct key_bytes *bytes, bool for_update,
-                              const struct version **out)
+static int row_find_secondary(struct txn *txn, struct index *index, const struct key_bytes *bytes,
+                              bool for_update, const struct version **out)
 {
-    struct space_cursor cursor;
     struct row *row;
-    int rc = space_cursor_open(&cursor, txn, index, ITERATOR_EQ, key);
-    if (rc == 0)
-        rc = txn_cursor_next(&cursor.cursor, &row, out);
+    int rc = txn_unique_get(txn, &index->scan, bytes->data, bytes->size, &row, out);
     if (rc != 0 || !for_update)
         return rc == ERROR_END ? 0 : rc;
     /* Under read committed the row may have changed since the index was read: what is going to be
@@ -236,7 +232,7 @@ static int row_find(struct txn *txn, struct index *index, const char *key, bool 
     if (index->id == 0)
         return for_update ? txn_get_for_update(txn, index->space->head, bytes.data, bytes.size, out)
                           : txn_get(txn, index->space->head, bytes.data, bytes.size, out);
-    return row_find_secondary(txn, index, key, &bytes, for_update, out);
+    return row_find_secondary(txn, index, &bytes, for_update, out);
 }
 
 int space_get(struct txn *txn, struct index *index, const char *key, struct tuple_ref *out)

@@ -107,6 +107,23 @@ static int range_after(struct txn_range *range, const struct index *index,
     return 0;
 }
 
+/* A hash index has its rows in some order that means nothing: it gives all of them, or the one with a
+ * whole key. */
+static int hash_refuse(const struct index *index, enum space_iterator iterator, const char *key)
+{
+    const char *parts = key;
+    uint32_t count = key == NULL || mp_typeof(*key) != MP_ARRAY ? 0 : mp_decode_array(&parts);
+    bool all = count == 0 && (iterator == ITERATOR_ALL || iterator == ITERATOR_EQ);
+    bool one = count == index->part_count && iterator == ITERATOR_EQ;
+    if (index->type != INDEX_HASH || all || one)
+        return 0;
+    return diag_set(
+        ERROR_INVALID,
+        "index \"%s\" of space \"%s\" is of type 'hash': it gives the row of a whole key, or "
+        "all rows, and knows no ranges",
+        index->name, index->space->name);
+}
+
 int space_cursor_open_after(struct space_cursor *cursor, struct txn *txn, struct index *index,
                             enum space_iterator iterator, const char *key,
                             const struct space_position *after)
@@ -116,6 +133,8 @@ int space_cursor_open_after(struct space_cursor *cursor, struct txn *txn, struct
     if (rc == 0 && key != NULL && (rc = db__array_check(key, "a key")) == 0)
         rc = db__key_of_array(txn_arena(txn), index, key, false, &prefix);
     struct txn_range range = {0};
+    if (rc == 0)
+        rc = hash_refuse(index, iterator, key);
     if (rc == 0)
         rc = range_make(txn, iterator, &prefix, &range);
     if (rc == 0 && after != NULL)

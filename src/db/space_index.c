@@ -40,7 +40,7 @@ static int key_write(struct txn *txn, struct index *index, const struct key_byte
 {
     if (had && !index->building)
         return 0;
-    int rc = txn_entry_add(txn, &index->scan, key->data, key->size, row);
+    int rc = txn_entry_add(txn, &index->scan, key->data, key->size, key->parts_size, row);
     if (rc != 0 || had || !index->unique || key->has_nil)
         return rc;
     struct row *holder;
@@ -85,7 +85,7 @@ int db__entries_write_first(struct txn *txn, struct space *space, const struct k
         rc = db__keys_of_tuple(txn_arena(txn), space->indexes[i], tuple, &keys);
         for (uint32_t n = 0; rc == 0 && n < keys.count; n++)
             rc = txn_entry_add(txn, &space->indexes[i]->scan, keys.keys[n].data, keys.keys[n].size,
-                               row);
+                               keys.keys[n].parts_size, row);
     }
     return rc;
 }

@@ -17,7 +17,8 @@
 
 uint64_t space_index_bytes(const struct index *index)
 {
-    return tree_node_bytes(index->scan.tree) + tree_item_bytes(index->scan.tree);
+    return tree_node_bytes(index->scan.tree) + tree_item_bytes(index->scan.tree) +
+           tree_directory_bytes(index->scan.tree);
 }
 
 struct space_index_stats space_index_stats(const struct index *index)

@@ -170,8 +170,9 @@ static void subtree_delete(struct tree *tree, struct tree_thread *thread, struct
 void tree_delete(struct tree *tree, struct tree_thread *thread,
                  void (*free_item)(struct item *item, void *arg), void *arg)
 {
-    if (tree->directory != NULL)
-        hash_delete(tree->directory, thread);
+    struct hash *directory = load_acquire(&tree->directory);
+    if (directory != NULL)
+        hash_delete(directory, thread);
     subtree_delete(tree, thread, load_acquire(&tree->root), free_item, arg);
     heap_free(thread->heap, tree, sizeof(*tree));
 }
@@ -252,43 +253,55 @@ static bool is_linked(struct item *item, void *arg)
 struct item *tree_find(const struct tree *tree, const void *key, size_t key_size,
                        bool (*accept)(struct item *item, void *arg), void *arg)
 {
+    const struct hash *directory = load_acquire(&tree->directory);
     struct linked linked = {accept, arg};
-    if (tree->directory == NULL)
-        return NULL;
-    return hash_find(tree->directory, hash_of(tree->directory, key, key_size), key, key_size,
-                     is_linked, &linked);
+    return directory == NULL ? NULL
+                             : hash_find(directory, hash_of(directory, key, key_size), key,
+                                         key_size, is_linked, &linked);
 }
 
 int tree_directory_make(struct tree *tree, struct tree_thread *thread,
                         uint32_t (*size_of)(const struct item *item))
 {
-    int rc = tree->directory != NULL ? 0 : hash_new(thread, size_of, &tree->directory);
+    struct hash *directory;
+    if (tree_has_directory(tree))
+        return 0;
+    int rc = hash_new(thread, size_of, &directory);
     if (rc != 0)
         return rc;
-    tree->directory_whole = size_of == NULL;
     struct tree_cursor cursor;
     struct item *item;
     tree_cursor_create(&cursor, tree, NULL, 0, true, false);
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL)
-        hash_insert(tree->directory, thread, item);
+        hash_insert(directory, thread, item);
+    tree->directory_whole = size_of == NULL;
+    store_release(&tree->directory, directory);
     return 0;
 }
 
 bool tree_has_directory(const struct tree *tree)
 {
-    return tree->directory != NULL;
+    return load_acquire(&tree->directory) != NULL;
 }
 
 size_t tree_directory_bytes(const struct tree *tree)
 {
-    return tree->directory == NULL ? 0 : hash_bytes(tree->directory);
+    const struct hash *directory = load_acquire(&tree->directory);
+    return directory == NULL ? 0 : hash_bytes(directory);
+}
+
+/* The directory, if it has items by whole keys. */
+static const struct hash *directory_whole(const struct tree *tree)
+{
+    const struct hash *directory = load_acquire(&tree->directory);
+    return directory != NULL && tree->directory_whole ? directory : NULL;
 }
 
 struct item *tree_get(struct tree *tree, const void *key_bytes, size_t key_size)
 {
     struct tree_key key = tree__key(key_bytes, key_size);
     struct item *known =
-        tree->directory_whole ? tree_find(tree, key_bytes, key_size, NULL, NULL) : NULL;
+        directory_whole(tree) == NULL ? NULL : tree_find(tree, key_bytes, key_size, NULL, NULL);
     if (known != NULL)
         return known;
     for (;;) {
@@ -417,7 +430,7 @@ static unsigned waiting_all(unsigned count, unsigned *waiting)
 
 /* Asks the directory for all of them, its buckets fetched at once. Returns how many it does not have:
  * the numbers of these are in `waiting`. */
-static unsigned directory_group(const struct tree *tree, const void *const *keys,
+static unsigned directory_group(const struct hash *directory, const void *const *keys,
                                 const size_t *key_sizes, unsigned count, struct item **items,
                                 unsigned *waiting)
 {
@@ -425,11 +438,11 @@ static unsigned directory_group(const struct tree *tree, const void *const *keys
     struct linked linked = {NULL, NULL};
     unsigned left = 0;
     for (unsigned i = 0; i < count; i++) {
-        codes[i] = hash_of(tree->directory, keys[i], key_sizes[i]);
-        hash_prefetch(tree->directory, codes[i]);
+        codes[i] = hash_of(directory, keys[i], key_sizes[i]);
+        hash_prefetch(directory, codes[i]);
     }
     for (unsigned i = 0; i < count; i++) {
-        items[i] = hash_find(tree->directory, codes[i], keys[i], key_sizes[i], is_linked, &linked);
+        items[i] = hash_find(directory, codes[i], keys[i], key_sizes[i], is_linked, &linked);
         if (items[i] == NULL)
             waiting[left++] = i;
     }
@@ -441,8 +454,9 @@ static void get_group(const struct tree *tree, const void *const *keys, const si
 {
     struct lane lanes[BATCH_LANES];
     unsigned waiting[BATCH_LANES], left;
-    left = tree->directory_whole ? directory_group(tree, keys, key_sizes, count, items, waiting)
-                                 : waiting_all(count, waiting);
+    const struct hash *directory = directory_whole(tree);
+    left = directory != NULL ? directory_group(directory, keys, key_sizes, count, items, waiting)
+                             : waiting_all(count, waiting);
     for (unsigned i = 0; i < left; i++) {
         unsigned lane = waiting[i];
         lanes[lane].key = tree__key(keys[lane], key_sizes[lane]);

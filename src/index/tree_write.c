@@ -275,7 +275,7 @@ static int insert_once(struct tree *tree, struct tree_thread *thread, struct ite
         return INSERT_AGAIN;
     if (found) {
         bool replaced = replace_latched(path.node, position, item, replace, arg, present);
-        if (replaced && tree->directory != NULL)
+        if (replaced && tree_has_directory(tree))
             atomic_fetch_or(&(*present)->state, ITEM_UNLINKED);
         if (replaced)
             tree__node_unlock_changed(path.node, path.version);
@@ -295,11 +295,12 @@ static int insert_once(struct tree *tree, struct tree_thread *thread, struct ite
 static void directory_follow(struct tree *tree, struct tree_thread *thread, struct item *item,
                              struct item *replaced)
 {
+    struct hash *directory = load_acquire(&tree->directory);
     if (replaced != NULL)
-        hash_remove(tree->directory, replaced);
-    hash_insert(tree->directory, thread, item);
+        hash_remove(directory, replaced);
+    hash_insert(directory, thread, item);
     if (load_acquire(&item->state) & ITEM_UNLINKED)
-        hash_remove(tree->directory, item);
+        hash_remove(directory, item);
 }
 
 int tree_insert(struct tree *tree, struct tree_thread *thread, struct item *item,
@@ -312,7 +313,7 @@ int tree_insert(struct tree *tree, struct tree_thread *thread, struct item *item
         if (result == INSERT_FULL)
             result =
                 make_room(tree, thread, tree__item_key(item), 0) == 0 ? INSERT_AGAIN : ERROR_MEMORY;
-        if (result == 0 && tree->directory != NULL)
+        if (result == 0 && tree_has_directory(tree))
             directory_follow(tree, thread, item, *present);
         if (result != INSERT_AGAIN)
             return result;
@@ -344,14 +345,15 @@ bool tree_remove(struct tree *tree, struct tree_thread *thread, struct item *ite
         tree__node_unlock_same(path.node, path.version);
         return false;
     }
-    if (tree->directory != NULL)
+    struct hash *directory = load_acquire(&tree->directory);
+    if (directory != NULL)
         atomic_fetch_or(&item->state, ITEM_UNLINKED);
     tree__node_remove(path.node, position);
     unsigned count = tree__node_count(path.node);
     tree__node_unlock_changed(path.node, path.version);
     tree__count_item(tree, thread, item, -1);
-    if (tree->directory != NULL)
-        hash_remove(tree->directory, item);
+    if (directory != NULL)
+        hash_remove(directory, item);
     if (worth_merging(count))
         consolidate(tree, thread, key, 0);
     return true;

@@ -285,10 +285,11 @@ int txn_delete(struct txn *txn, struct head *head, const void *key, size_t key_s
 
 /*
  * Adds an entry of a secondary index, whose row has just been written by txn_put (version first,
- * then the entry, invariant 14). Returns 0 or ERROR_MEMORY.
+ * then the entry, invariant 14). The first parts_size bytes of the key are the index's own parts.
+ * Returns 0 or ERROR_MEMORY.
  */
 int txn_entry_add(struct txn *txn, struct txn_index *index, const void *key, size_t key_size,
-                  struct row *row);
+                  size_t parts_size, struct row *row);
 
 /* After a version of `row` was dropped: unlinks the entry with this key unless a version that is
  * left in the chain matches it. */
@@ -318,7 +319,8 @@ int txn_row_each(const struct row *row, txn_version_fn fn, void *arg);
 
 /* Adds the entry of a version that was found in the row, unless it has gone meanwhile. */
 int txn_entry_fill(struct txn_worker *worker, struct txn_index *index, const void *key,
-                   size_t key_size, struct row *row, const struct version *version);
+                   size_t key_size, size_t parts_size, struct row *row,
+                   const struct version *version);
 
 /* Whether another row is under an entry that begins with prefix, at a moment at which `version` was
  * own's newest committed one: _COMMITTED. _OPEN: perhaps, once those that write now are over. */
@@ -372,6 +374,12 @@ struct txn_cursor {
 
 void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
                      const struct txn_range *range);
+
+/* The row with these parts of a unique index: as a cursor over the entries that begin with them, or
+ * without one where a hash directory has it. 0, ERROR_END and so on. The key stays valid until the
+ * transaction ends. */
+int txn_unique_get(struct txn *txn, struct txn_index *index, const void *parts, size_t parts_size,
+                   struct row **row, const struct version **version);
 
 /* 0 with *row and *version, ERROR_END, ERROR_CONFLICT or ERROR_MEMORY. No close is needed. */
 int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct version **version);

@@ -187,6 +187,56 @@ int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct ve
     }
 }
 
+/* What the directory's candidates are asked. */
+struct candidate {
+    struct txn_cursor cursor; /* notes nothing of ranges */
+    struct row *row;
+    const struct version *version;
+    int rc;
+};
+
+static bool candidate_seen(struct item *item, void *arg)
+{
+    struct candidate *candidate = arg;
+    candidate->row = item_row(candidate->cursor.index, item);
+    candidate->rc = visit(&candidate->cursor, item, candidate->row, &candidate->version);
+    return candidate->rc != 0 || candidate->version != NULL;
+}
+
+/*
+ * A row that the directory has is the one: no other can have the key while this one does, and that it
+ * still does is what the validation of the row says. That there is none only the range can tell.
+ */
+int txn_unique_get(struct txn *txn, struct txn_index *index, const void *parts, size_t parts_size,
+                   struct row **row, const struct version **version)
+{
+    int rc = txn__stopped(txn);
+    if (rc != 0)
+        return rc;
+    struct candidate candidate = {.cursor = {.txn = txn, .index = index}};
+    txn->looked = true;
+    if (tree_find(index->tree, parts, parts_size, candidate_seen, &candidate) != NULL) {
+        *row = candidate.row;
+        *version = candidate.version;
+        return candidate.rc;
+    }
+    unsigned char *above = arena_copy(&txn->arena, parts, parts_size);
+    if (above == NULL)
+        return ERROR_MEMORY;
+    struct txn_cursor cursor;
+    struct txn_range range = {.lower = parts, .lower_size = parts_size, .lower_inclusive = true};
+    size_t i = parts_size;
+    while (i > 0 && above[i - 1] == 0xff)
+        i--;
+    if (i > 0) {
+        above[i - 1]++;
+        range.upper = above;
+        range.upper_size = i;
+    }
+    txn_cursor_open(&cursor, txn, index, &range);
+    return txn_cursor_next(&cursor, row, version);
+}
+
 static bool leaves_unchanged(const struct txn_range_read *range)
 {
     if (range->leaves_lost)

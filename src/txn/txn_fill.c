@@ -76,7 +76,8 @@ static bool linked(const struct row *row, const struct version *version)
 }
 
 int txn_entry_fill(struct txn_worker *worker, struct txn_index *index, const void *key,
-                   size_t key_size, struct row *row, const struct version *version)
+                   size_t key_size, size_t parts_size, struct row *row,
+                   const struct version *version)
 {
     struct tree_thread *thread = &worker->thread;
     if (key_size > TREE_KEY_SIZE_MAX)
@@ -86,7 +87,7 @@ int txn_entry_fill(struct txn_worker *worker, struct txn_index *index, const voi
     if (made == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&made->row, row);
-    atomic_init(&made->state, 0);
+    atomic_init(&made->state, (uint32_t)parts_size);
     made->key_size = (uint32_t)key_size;
     memcpy(made->key, key, key_size);
     struct item *present = NULL;

@@ -408,7 +408,7 @@ static bool entry_replace(struct item *present, struct item *inserted, void *arg
 }
 
 int txn_entry_add(struct txn *txn, struct txn_index *index, const void *key, size_t key_size,
-                  struct row *row)
+                  size_t parts_size, struct row *row)
 {
     struct tree_thread *thread = &txn->worker->thread;
     if (key_size > TREE_KEY_SIZE_MAX)
@@ -418,7 +418,7 @@ int txn_entry_add(struct txn *txn, struct txn_index *index, const void *key, siz
     if (made == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&made->row, row);
-    atomic_init(&made->state, 0);
+    atomic_init(&made->state, (uint32_t)parts_size);
     made->key_size = (uint32_t)key_size;
     memcpy(made->key, key, key_size);
     struct item *present = NULL;

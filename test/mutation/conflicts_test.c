@@ -88,8 +88,8 @@ static void race_open(void)
     younger = fixture_begin(&f, 1, TXN_SNAPSHOT);
     assert_int_equal(txn_put(older, &f.head, "a", 1, "x|1", 3, &older_row, NULL), 0);
     assert_int_equal(txn_put(younger, &f.head, "b", 1, "x|2", 3, &younger_row, NULL), 0);
-    assert_int_equal(txn_entry_add(older, &f.secondary, "x\0a", 3, older_row), 0);
-    assert_int_equal(txn_entry_add(younger, &f.secondary, "x\0b", 3, younger_row), 0);
+    assert_int_equal(txn_entry_add(older, &f.secondary, "x\0a", 3, 2, older_row), 0);
+    assert_int_equal(txn_entry_add(younger, &f.secondary, "x\0b", 3, 2, younger_row), 0);
 }
 
 static int look_for_holder(struct txn *txn, struct row *own)

@@ -45,7 +45,7 @@ static const struct kind kinds[] = {
     {"{\"unique\": false, \"parts\": [[2, \"unsigned\"]]}", false},
     {"{\"unique\": false, \"parts\": [{\"field\": \"[3][*]\", \"type\": \"unsigned\"}]}", false},
     {"{\"unique\": false, \"parts\": [[2, \"unsigned\"]], \"condition\": [2, \">\", 20]}", false},
-    {"{\"parts\": [[4, \"unsigned\"]]}", true},
+    {"{\"parts\": [[4, \"unsigned\"]], \"type\": \"hash\"}", true},
     {"{\"unique\": false, \"parts\": [{\"field\": 2, \"type\": \"unsigned\", \"sort_order\": "
      "\"desc\"}]}",
      false},

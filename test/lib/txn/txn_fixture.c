@@ -156,7 +156,7 @@ static int put_secondary(struct txn_fixture *f, struct txn *txn, const char *key
     char bytes[TEXT_MAX];
     size_t size = entry_key(bytes, value, secondary, key, strlen(key));
     struct row *holder;
-    int rc = txn_entry_add(txn, &f->secondary, bytes, size, row);
+    int rc = txn_entry_add(txn, &f->secondary, bytes, size, size, row);
     return rc != 0 ? rc : txn_unique_check(txn, &f->secondary, bytes, secondary + 1, row, &holder);
 }
 

@@ -435,6 +435,84 @@ static void rows_are_picked_at_random_and_by_rank(void **state)
     assert_int_equal(space_bytes(space_of(&f, NULL, "s")), 6);
 }
 
+static void a_hash_index_finds_whole_keys_and_refuses_ranges(void **state)
+{
+    (void)state;
+    assert_int_equal(make_space(&f, "h", NULL), 0);
+    assert_int_equal(make_index(&f, "h", "pk", "{\"type\": \"hash\"}"), 0);
+    assert_int_equal(
+        make_index(&f, "h", "name", "{\"type\": \"hash\", \"parts\": [[2, \"string\"]]}"), 0);
+    assert_int_equal(make_index(&f, "h", "n",
+                                "{\"type\": \"hash\", \"parts\": [{\"field\": 3, "
+                                "\"type\": \"unsigned\", \"is_nullable\": true}]}"),
+                     ERROR_SCHEMA);
+    assert_int_equal(replace(&f, NULL, "h", "[1, \"a\"]"), 0);
+    assert_int_equal(replace(&f, NULL, "h", "[2, \"b\"]"), 0);
+    assert_int_equal(replace(&f, NULL, "h", "[3, \"b\"]"), ERROR_DUPLICATE);
+    assert_string_equal(get_by(&f, NULL, "h", "pk", "[1]"), "[1,\"a\"]");
+    assert_string_equal(get_by(&f, NULL, "h", "name", "[\"b\"]"), "[2,\"b\"]");
+    assert_null(get_by(&f, NULL, "h", "name", "[\"c\"]"));
+    struct txn *txn = begin(&f, 1, TXN_SERIALIZABLE); /* names change hands */
+    assert_int_equal(replace(&f, txn, "h", "[1, \"c\"]"), 0);
+    assert_int_equal(replace(&f, txn, "h", "[2, \"a\"]"), 0);
+    assert_string_equal(get_by(&f, txn, "h", "name", "[\"a\"]"), "[2,\"a\"]");
+    assert_string_equal(get_by(&f, NULL, "h", "name", "[\"a\"]"), "[1,\"a\"]");
+    assert_int_equal(txn_commit(txn), 0);
+    assert_string_equal(get_by(&f, NULL, "h", "name", "[\"a\"]"), "[2,\"a\"]");
+    assert_null(get_by(&f, NULL, "h", "name", "[\"b\"]"));
+    db_settle(&f);
+    assert_string_equal(get_by(&f, NULL, "h", "name", "[\"c\"]"), "[1,\"c\"]");
+    assert_int_equal(strlen(select_by(&f, NULL, "h", "name", ITERATOR_ALL, NULL)),
+                     strlen("[1,\"c\"] [2,\"a\"]"));
+    static const enum space_iterator ranges[] = {ITERATOR_GT, ITERATOR_GE, ITERATOR_LT, ITERATOR_LE,
+                                                 ITERATOR_REQ};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        assert_string_equal(select_by(&f, NULL, "h", "name", ranges[i], "[\"a\"]"), "error");
+        assert_non_null(strstr(diag_message(), "index \"name\" of space \"h\" is of type 'hash'"));
+    }
+    for (unsigned round = 0; round < 2; round++) {
+        assert_true(tree_has_directory(index_of(&f, NULL, "h", "pk")->scan.tree));
+        assert_true(tree_has_directory(index_of(&f, NULL, "h", "name")->scan.tree));
+        db_fixture_reopen(&f);
+    }
+    assert_string_equal(get_by(&f, NULL, "h", "name", "[\"c\"]"), "[1,\"c\"]");
+    assert_int_equal(truncate_space(&f, "h"), 0);
+    assert_true(tree_has_directory(index_of(&f, NULL, "h", "pk")->scan.tree));
+    assert_null(get_by(&f, NULL, "h", "pk", "[1]"));
+    assert_int_equal(replace(&f, NULL, "h", "[1, \"b\"]"), 0);
+    assert_string_equal(get_by(&f, NULL, "h", "name", "[\"b\"]"), "[1,\"b\"]");
+}
+
+/* What is found through a directory is validated as what a tree gives, and so is what is not there. */
+static void a_read_through_a_directory_is_validated(void **state)
+{
+    (void)state;
+    assert_int_equal(make_space(&f, "h", NULL), 0);
+    assert_int_equal(make_index(&f, "h", "pk", "{\"type\": \"hash\"}"), 0);
+    assert_int_equal(
+        make_index(&f, "h", "name", "{\"type\": \"hash\", \"parts\": [[2, \"string\"]]}"), 0);
+    static const struct {
+        const char *index, *key, *change;
+    } cases[] = {{"pk", "[1]", "[1, \"z\"]"},
+                 {"name", "[\"a\"]", "[1, \"z\"]"},
+                 {"pk", "[7]", "[7, \"z\"]"},
+                 {"name", "[\"z\"]", "[7, \"z\"]"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(replace(&f, NULL, "h", "[1, \"a\"]"), 0);
+        delete_by(&f, NULL, "h", "pk", "[7]");
+        struct txn *txn = begin(&f, 1, TXN_SERIALIZABLE);
+        get_by(&f, txn, "h", cases[i].index, cases[i].key);
+        assert_int_equal(replace(&f, txn, "h", "[50, \"y\"]"), 0);
+        assert_int_equal(replace(&f, NULL, "h", cases[i].change), 0);
+        assert_int_equal(txn_commit(txn), ERROR_CONFLICT);
+        txn = begin(&f, 1, TXN_SERIALIZABLE);
+        get_by(&f, txn, "h", cases[i].index, cases[i].key);
+        assert_int_equal(replace(&f, txn, "h", "[50, \"y\"]"), 0);
+        assert_int_equal(replace(&f, NULL, "h", "[60, \"x\"]"), 0); /* another key */
+        assert_int_equal(txn_commit(txn), 0);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open, close)
@@ -452,6 +530,8 @@ int main(void)
         TEST(definitions_that_make_no_sense_are_refused),
         TEST(a_range_of_such_an_index_is_validated),
         TEST(rows_are_picked_at_random_and_by_rank),
+        TEST(a_hash_index_finds_whole_keys_and_refuses_ranges),
+        TEST(a_read_through_a_directory_is_validated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

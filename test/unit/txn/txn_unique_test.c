@@ -155,8 +155,8 @@ static void of_two_that_race_the_younger_yields(void **state)
     struct row *rows[2], *holder;
     assert_int_equal(txn_put(older, &f.head, "a", 1, "x|1", 3, &rows[0], NULL), 0);
     assert_int_equal(txn_put(younger, &f.head, "b", 1, "x|2", 3, &rows[1], NULL), 0);
-    assert_int_equal(txn_entry_add(older, &f.secondary, "x\0a", 3, rows[0]), 0);
-    assert_int_equal(txn_entry_add(younger, &f.secondary, "x\0b", 3, rows[1]), 0);
+    assert_int_equal(txn_entry_add(older, &f.secondary, "x\0a", 3, 2, rows[0]), 0);
+    assert_int_equal(txn_entry_add(younger, &f.secondary, "x\0b", 3, 2, rows[1]), 0);
     assert_int_equal(txn_unique_check(younger, &f.secondary, "x", 2, rows[1], &holder),
                      ERROR_CONFLICT);
     txn_rollback(younger);
@@ -172,7 +172,7 @@ static void a_duplicate_names_its_holder(void **state)
     struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
     struct row *row, *holder;
     assert_int_equal(txn_put(txn, &f.head, "b", 1, "x|2", 3, &row, NULL), 0);
-    assert_int_equal(txn_entry_add(txn, &f.secondary, "x\0b", 3, row), 0);
+    assert_int_equal(txn_entry_add(txn, &f.secondary, "x\0b", 3, 2, row), 0);
     assert_int_equal(txn_unique_check(txn, &f.secondary, "x", 2, row, &holder), ERROR_DUPLICATE);
     assert_ptr_equal(holder, tree_get(f.head.tree, "a", 1));
     txn_rollback(txn);
