@@ -9,13 +9,15 @@
 --
 -- To Lua: integers up to 2^53 are numbers, larger ones 64-bit cdata; nil inside of arrays and maps
 -- is NULL; arrays and maps are tables with the metatables `msgpack.array_metatable` and
--- `msgpack.map_metatable`, so that they can be told apart when empty and encoded as they came.
+-- `msgpack.map_metatable`, so that they can be told apart when empty and encoded as they came;
+-- extensions (decimals, uuids, datetimes) are objects of client/extension.lua.
 --
 -- A stream is cut into messages by `scan`, which counts the values that are still missing and goes
 -- on where it stopped: no byte is looked at twice, in however many pieces a message arrives.
 
 local ffi = require('ffi')
 local bit = require('bit')
+local extensions = require('client.extension')
 
 local byte, char, sub = string.byte, string.char, string.sub
 local band = bit.band
@@ -94,6 +96,21 @@ local function encode_number(number)
     return '\xcb' .. cell_bytes()
 end
 
+local short_extensions = { 0xd4, 0xd5, [4] = 0xd6, [8] = 0xd7, [16] = 0xd8 }
+
+local function encode_extension(value)
+    local data = value.data
+    local size, number = #data, value.type % 256
+    if short_extensions[size] then
+        return char(short_extensions[size], number) .. data
+    elseif size < 256 then
+        return char(0xc7, size, number) .. data
+    elseif size < 65536 then
+        return '\xc8' .. big_endian(size, 2) .. char(number) .. data
+    end
+    return '\xc9' .. big_endian(size, 4) .. char(number) .. data
+end
+
 local function encode_cdata(value)
     if value == nil then
         return '\xc0'
@@ -103,6 +120,9 @@ local function encode_cdata(value)
     elseif ffi.istype(uint64, value) then
         cell.integer = value
         return '\xcf' .. cell_bytes()
+    end
+    if extensions.is(value) then
+        return encode_extension(value)
     end
     error('a ' .. tostring(ffi.typeof(value)) .. ' has no form in MessagePack', 0)
 end
@@ -322,7 +342,9 @@ local extension_length = { [0xc7] = 1, [0xc8] = 2, [0xc9] = 4 }
 local count_length = { [0xdc] = 2, [0xdd] = 4, [0xde] = 2, [0xdf] = 4 }
 
 local function decode_long(text, position, first)
-    if first >= 0xdc then
+    if first == 0xc1 then
+        error('this is not MessagePack', 0)
+    elseif first >= 0xdc then
         local size = count_length[first]
         local read = first >= 0xde and decode_map or decode_array
         return read(text, position + size, read_unsigned(text, position, size))
@@ -339,7 +361,11 @@ local function decode_long(text, position, first)
     elseif first == 0xc0 then
         return nil, position
     end
-    error('MessagePack extensions are not supported', 0)
+    local size = extension_length[first] or 0
+    local length = size > 0 and read_unsigned(text, position, size) or 2 ^ (first - 0xd4)
+    local from = position + size + 1
+    local kind = read_signed(text, position + size, 1)
+    return extensions.new(kind, sub(text, from, from + length - 1)), from + length
 end
 
 function decode_value(text, position)

@@ -84,7 +84,34 @@ describe('MessagePack in plain Lua', function()
             assert.has_error(function() msgpack.decode(bytes:sub(1, size)) end)
         end
         assert.has_error(function() msgpack.decode('\xc1') end)
-        assert.has_error(function() msgpack.decode('\xd4\1\1') end)
+    end)
+
+    it('keeps extensions, and shows those of the server', function()
+        local texts = {
+            ['\xd6\1\3\x12\x34\x5d'] = '-12.345',
+            ['\xc7\3\1\xd0\xdb\x1c'] = '1' .. ('0'):rep(37),
+            ['\xd5\1\0\x0c'] = '0',
+            ['\xd5\1\3\x1d'] = '-0.001',
+            ['\xd8\2' .. ('\0'):rep(15) .. '\xff'] = '00000000-0000-0000-0000-0000000000ff',
+            ['\xd7\4\x80\x51\1\0\0\0\0\0'] = '1970-01-02T00:00:00Z',
+            ['\xd8\4\1' .. ('\0'):rep(7) .. '\0\x65\xcd\x1d\xb4\0\0\0'] = '1970-01-01T03:00:01.500+0300',
+            ['\xc7\5\6\2\0\2\8\1'] = '+2 years',
+            ['\xc7\3\99abc'] = 'extension 99 of 3 bytes',
+            ['\xd4\1\1'] = 'extension 1 of 1 bytes',
+            ['\xc7\0\5'] = 'extension 5 of 0 bytes',
+        }
+        for bytes, expected in pairs(texts) do
+            local value, position = msgpack.decode(bytes)
+            assert.equal(expected, tostring(value))
+            assert.equal(#bytes + 1, position)
+            assert.equal(bytes, msgpack.encode(value))
+            assert.is_true(value == msgpack.decode(bytes))
+        end
+        local value = msgpack.decode('\x91\xd4\xfe\7')[1]
+        assert.equal(-2, value.type)
+        assert.equal('\7', value.data)
+        local long = '\xc8\1\0\5' .. ('x'):rep(256)
+        assert.equal(long, msgpack.encode((msgpack.decode(long))))
     end)
 
     it('gives back random values', function()
