@@ -34,6 +34,7 @@ struct perigee_api {
     int (*select)(struct perigee_runtime *, uint32_t, uint32_t, const struct perigee_scan *,
                   struct perigee_row *);
     int (*count)(struct perigee_runtime *, uint32_t, uint32_t, const struct perigee_scan *, double *);
+    int (*pick)(struct perigee_runtime *, uint32_t, uint32_t, int, double, struct perigee_row *);
     double (*len)(struct perigee_runtime *, uint32_t);
     double (*rows_bytes)(const struct perigee_runtime *);
     int (*cursor_open)(struct perigee_runtime *, uint32_t, uint32_t, const struct perigee_scan *,
@@ -105,6 +106,23 @@ function core.object(fields, extra)
     end
     guarded[metatable] = true
     return setmetatable({}, metatable)
+end
+
+local next, getmetatable, full_metatable = next, getmetatable, debug.getmetatable
+
+--- pairs that knows what is in box's objects (box.space), whose contents are not those of a table.
+function core.pairs(object)
+    if getmetatable(object) == 'protected' then
+        local metatable = full_metatable(object)
+        local fn = guarded[metatable] and metatable.__pairs
+        if fn then
+            return fn(object)
+        end
+    end
+    if type(object) ~= 'table' then
+        error(("bad argument #1 to 'pairs' (table expected, got %s)"):format(type(object)), 2)
+    end
+    return next, object, nil
 end
 
 -- ----------------------------------------------------------------------------------- errors
@@ -206,7 +224,7 @@ function core.give_way()
     end
 end
 
-core.ERROR_MEMORY = -1
+core.ERROR_MEMORY, core.ERROR_UNSUPPORTED = -1, -24
 core.ERROR_INVALID, core.ERROR_NOT_FOUND, core.ERROR_CONFLICT, core.ERROR_AGAIN = -4, -5, -8, -9
 core.ERROR_EXISTS, core.ERROR_ACCESS = -6, -17
 core.ERROR_BUSY = -20

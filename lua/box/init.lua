@@ -9,6 +9,7 @@ local space = require('box.space')
 local schema = require('box.schema')
 local sequence = require('box.sequence')
 local transaction = require('box.transaction')
+local view_module = require('box.view')
 local sandbox = require('box.sandbox')
 local procedure = require('box.procedure')
 local user = require('box.user')
@@ -122,12 +123,13 @@ local box = core.object(fields, {
 globals.box = box
 local scripts = script.new(globals)
 trigger.set_globals(globals)
+view_module.set_globals(globals)
 local environment_of = function() return _G end
 function sandbox.find_module(name)
     return stored_module.require(name, globals)
 end
 if native.trusted then
-    _G.box, _G.redis = box, globals.redis
+    _G.box, _G.redis, _G.pairs = box, globals.redis, core.pairs
     for name, fn in pairs(require('box.coroutine')) do
         coroutine[name] = fn
     end

@@ -91,6 +91,8 @@ local function handle(handler, ok, ...)
     return false, select(2, pcall(handler, ...))
 end
 
+base.pairs = core.pairs
+
 --- The handler runs when the stack has been unwound: inside of the hook that ends code whose time
 --- is over no hook is called, so a handler that runs there could go on for ever.
 function base.xpcall(fn, handler, ...)

@@ -9,6 +9,7 @@ local sequence = require('box.sequence')
 local space = require('box.space')
 local trigger = require('box.trigger')
 local user = require('box.user')
+local view = require('box.view')
 
 local native = core.native
 
@@ -32,6 +33,9 @@ local space_functions = {}
 function space_functions.create(name, options)
     check_name(name, 'space')
     check_options(options)
+    if options and options.view ~= nil then
+        view.check(name, options.view)
+    end
     native.space_create(name, definition.space(options))
     return space.space[name]
 end

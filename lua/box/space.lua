@@ -13,8 +13,10 @@ local core = require('box.core')
 local definition = require('box.definition')
 local encode = require('box.encode')
 local sequence = require('box.sequence')
+local transaction = require('box.transaction')
 local trigger = require('box.trigger')
 local tuple = require('box.tuple')
+local view = require('box.view')
 require('fun')
 
 local native, api, runtime, row, scan = core.native, core.api, core.runtime, core.row, core.scan
@@ -413,6 +415,95 @@ function index_methods.max(self, key)
     return first(self.space_id, self.id, key, iterators.REQ, iterators.REQ)
 end
 
+--- A row that the seed picks; without one, any.
+function index_methods.random(self, seed)
+    check_self(self, 'random')
+    seed = tonumber(seed) or native.seed()
+    check(api.pick(runtime, self.space_id, self.id, 4, math.abs(seed) % 2 ^ 53, row))
+    return result(self.space_id)
+end
+
+--- The row before which a share `level`, from 0 to 1, of those from one key to another (without it) lies.
+function index_methods.quantile(self, level, from, to)
+    check_self(self, 'quantile')
+    if type(level) ~= 'number' or level ~= level or level < 0 or level > 1 then
+        raise(core.ERROR_INVALID, 'quantile needs a level from 0 to 1')
+    end
+    local keys = put_key(from)
+    if to ~= nil and not (type(to) == 'table' and next(to) == nil) then
+        encode.array(1, to)
+        keys = keys + 2
+    end
+    check(api.pick(runtime, self.space_id, self.id, keys, level, row))
+    return result(self.space_id)
+end
+
+--- Bytes that the index takes, beside the rows.
+function index_methods.bsize(self)
+    check_self(self, 'bsize')
+    return native.index_stat(self.space_id, self.id).bytes
+end
+
+--- entries, bytes, and how far it is built: build_rows of build_total.
+function index_methods.stat(self)
+    check_self(self, 'stat')
+    return native.index_stat(self.space_id, self.id)
+end
+
+function index_methods.rename(self, name)
+    check_self(self, 'rename')
+    if type(name) ~= 'string' then
+        raise(core.ERROR_INVALID, 'the name of an index is a string')
+    end
+    native.index_rename(self.space_id, self.id, name)
+end
+
+local alterable = { 'type', 'unique', 'parts', 'func', 'is_multikey', 'condition', 'covers' }
+
+--- What an index is now, as create_index takes it, with what is given in its place.
+local function altered(index, options)
+    local all = { id = index.id }
+    for _, key in ipairs(alterable) do
+        all[key] = index[key]
+        if options[key] ~= nil then
+            all[key] = options[key]
+        elseif key == 'parts' then
+            for _, part in ipairs(all.parts) do
+                part.field, part.fieldno = part.fieldno, nil
+            end
+        end
+    end
+    for key in pairs(options) do
+        if key ~= 'name' and all[key] == nil then
+            raise(core.ERROR_INVALID, ('"%s" of an index can not be altered'):format(tostring(key)))
+        end
+    end
+    return definition.index(all)
+end
+
+--- index:alter{name, type, unique, parts, ..}: what is given takes the place of what was. More than a
+--- name is a new index with the number of the old one, in one schema transaction.
+function index_methods.alter(self, options)
+    check_self(self, 'alter')
+    if type(options) ~= 'table' or next(options) == nil then
+        raise(core.ERROR_INVALID, 'options are a table')
+    end
+    if next(options) == 'name' and next(options, 'name') == nil then
+        return self:rename(options.name)
+    elseif self.id == 0 then
+        raise(core.ERROR_UNSUPPORTED, 'of a primary index only the name can be altered')
+    end
+    local space_id, id, name, all = self.space_id, self.id, options.name or self.name, altered(self, options)
+    local function exchange()
+        native.index_drop(space_id, id)
+        native.index_create(space_id, name, all)
+    end
+    if api.in_transaction(runtime) ~= 0 then
+        return exchange()
+    end
+    transaction.atomic({ schema = true }, exchange)
+end
+
 function index_methods.update(self, key, operations)
     check_self(self, 'update')
     return update(self.space_id, self.id, key, operations)
@@ -489,6 +580,12 @@ function space_methods.len(self)
         raise(core.ERROR_NOT_FOUND, 'the space has been dropped')
     end
     return number
+end
+
+--- Bytes of the tuples that there are.
+function space_methods.bsize(self)
+    check_self(self, 'bsize')
+    return native.space_bytes(self.id)
 end
 
 function space_methods.update(self, key, operations)
@@ -689,7 +786,8 @@ local function new_space(description)
         field_count = description.field_count,
     }, {
         __index = function(_, key)
-            return shown[key] and definition.shown(description, native.space)[key] or space_methods[key]
+            return shown[key] and definition.shown(description, native.space)[key]
+                or description.view and view.methods[key] or space_methods[key]
         end,
     })
     return core.object(fields, { serialize = serialize_space })
@@ -699,8 +797,19 @@ end
 
 local spaces, spaces_version = {}, -1
 
+-- What Tarantool's clients read the schema by: system spaces can only be read anyhow.
+local aliases = {
+    _vspace = '_space',
+    _vindex = '_index',
+    _vfunc = '_func',
+    _vuser = '_user',
+    _vpriv = '_priv',
+    _vsequence = '_sequence',
+}
+
 local function find_space(_, key)
     local version = api.schema_version(runtime)
+    key = aliases[key] or key
     if version ~= spaces_version then
         spaces, spaces_version = {}, version
     end
@@ -720,6 +829,17 @@ return {
     --- box.space
     space = core.object(find_space, {
         serialize = function() return native.spaces() end,
+        --- for name, space in pairs(box.space)
+        __pairs = function()
+            local names, position = native.spaces(), 0
+            return function()
+                position = position + 1
+                local name = names[position]
+                if name ~= nil then
+                    return name, find_space(nil, name)
+                end
+            end
+        end,
     }),
     --- box.index: the iterators' names
     index = core.object(iterators),

@@ -306,6 +306,14 @@ function tuple.copy(data, size, space_id)
     return result
 end
 
+--- The same with the names of a space's format, if it has one.
+function tuple.of_space(content, space_id)
+    if content[SPACE] == space_id or #format_of(space_id).fields == 0 then
+        return content
+    end
+    return tuple.copy(content[DATA], content[SIZE], space_id)
+end
+
 --- A tuple of the elements of a table.
 function tuple.of(content, space_id)
     local packed = native.pack(content)

@@ -43,6 +43,8 @@ int ddl_space_truncate(struct db_worker *worker, uint32_t id);
  * key. */
 int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *name,
                      size_t name_size, const char *options, uint32_t *id);
+int ddl_index_rename(struct db_worker *worker, uint32_t space_id, uint32_t index_id,
+                     const char *name, size_t name_size);
 int ddl_index_drop(struct db_worker *worker, uint32_t space_id, uint32_t index_id);
 
 /* options: {body or module, if_not_exists, replace, isolation, readonly, transaction, setuid, args,

@@ -433,3 +433,50 @@ int ddl_index_drop(struct db_worker *worker, uint32_t space_id, uint32_t index_i
     struct index_args args = {.space_id = space_id, .id = index_id};
     return ddl__run(worker, index_drop, NULL, &args);
 }
+
+/* Writes the row of an index with another name. */
+static int index_rename(struct ddl *ddl, void *arg)
+{
+    struct index_args *args = arg;
+    struct space *space;
+    unsigned char key[32];
+    const struct version *row;
+    int rc = ddl__name_check("index", args->name, args->name_size);
+    if (rc == 0)
+        rc = ddl__space_find(ddl, args->space_id, &space);
+    if (rc != 0)
+        return rc;
+    struct index *index = space_index_by_id(space, args->id);
+    if (index == NULL)
+        return diag_set(ERROR_NOT_FOUND, "space \"%s\" has no index with id %u", space->name,
+                        args->id);
+    struct index *other = space_index(space, args->name, args->name_size);
+    if (other != NULL && other != index)
+        return diag_set(ERROR_EXISTS, "space \"%s\" has an index \"%s\" already", space->name,
+                        other->name);
+    size_t key_size =
+        (size_t)(key_encode_uint(key_encode_uint(key, args->space_id), args->id) - key);
+    rc = txn_get(ddl->txn, &ddl->db->index_store->head, key, key_size, &row);
+    if (rc != 0 || row == NULL)
+        return rc != 0 ? rc : diag_set(ERROR_CORRUPT, "the row of an index is missing");
+    const char *data = row->bytes, *end = row->bytes + row->size;
+    struct mp_buffer *tuple = ddl__tuple(ddl, mp_decode_array(&data));
+    const char *rest = data;
+    for (int i = 0; i < 2; i++)
+        mp_next(&rest);
+    mp_put_raw(tuple, data, (size_t)(rest - data));
+    mp_put_str(tuple, args->name, args->name_size);
+    mp_next(&rest);
+    mp_put_raw(tuple, rest, (size_t)(end - rest));
+    if ((rc = ddl__put(ddl, SPACE_ID_INDEX)) != 0)
+        return rc;
+    return ddl__space_touch(ddl, space);
+}
+
+int ddl_index_rename(struct db_worker *worker, uint32_t space_id, uint32_t index_id,
+                     const char *name, size_t name_size)
+{
+    struct index_args args = {
+        .space_id = space_id, .id = index_id, .name = name, .name_size = name_size};
+    return ddl__run(worker, index_rename, NULL, &args);
+}

@@ -25,14 +25,33 @@
 #include "base/error.h"
 #include "base/mutation.h"
 #include "codec/mp.h"
+#include "codec/path.h"
+
+/* A view is known by its row: it has no index, so this is asked of few. */
+static bool is_view(const struct space *space)
+{
+    struct path path = {.text = "[6].view", .size = 8};
+    return space->row != NULL && path_follow(&path, space->row_version->bytes) != NULL;
+}
 
 int db__space_usable(const struct space *space)
 {
+    if (space->index_count == 0 && is_view(space))
+        return diag_set(
+            ERROR_READONLY,
+            "space \"%s\" is a view: it has no rows, and is written only through a trigger "
+            "instead_of",
+            space->name);
     if (space->index_count == 0)
         return diag_set(ERROR_SCHEMA,
                         "space \"%s\" has no primary index yet: create one with create_index",
                         space->name);
     return 0;
+}
+
+int space_usable(const struct space *space)
+{
+    return db__space_usable(space);
 }
 
 static int space_writable(const struct space *space)

@@ -18,6 +18,10 @@ struct tuple_ref {
     uint32_t size;
 };
 
+/* 0 when the space has a primary index, without which there are no statements; ERROR_SCHEMA, or
+ * ERROR_READONLY for a view. */
+int space_usable(const struct space *space);
+
 /* ERROR_DUPLICATE when the primary or a unique key is taken; ERROR_SCHEMA when the tuple does not
  * fit the format. *out is the new tuple. */
 int space_insert(struct txn *txn, struct space *space, const char *tuple, size_t size,

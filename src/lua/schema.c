@@ -10,6 +10,8 @@
  */
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/path.h"
+#include "db/access.h"
 #include "db/ddl.h"
 #include "lua/internal.h"
 
@@ -125,6 +127,30 @@ static void push_index(lua_State *L, const struct index *index)
     lua_setfield(L, -2, "parts");
 }
 
+/* The definition of a view. */
+static void push_view(lua_State *L, struct lua_runtime *runtime, const struct space *space)
+{
+    struct path path = {.text = "[6].view", .size = 8};
+    const char *view = space->row == NULL ? NULL : path_follow(&path, space->row_version->bytes);
+    if (view == NULL)
+        return;
+    lua__push(L, runtime, &view);
+    lua_setfield(L, -2, "view");
+}
+
+/* space_readable(id): raises unless its rows may be read. */
+static int native_space_readable(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct space *space =
+        catalog_space_by_id(db_catalog(runtime->worker), (uint32_t)luaL_checknumber(L, 1));
+    if (space == NULL)
+        return lua__raise(L, runtime, diag_set(ERROR_NOT_FOUND, "the space has been dropped"));
+    int code = access_check(runtime->worker, ACCESS_READ, ACCESS_SPACE, space->id,
+                            space->system ? ACCESS_ADMIN : space->owner, space->name);
+    return code == 0 ? 0 : lua__raise(L, runtime, code);
+}
+
 /* space(name or id): its description, or nil. */
 static int native_space(lua_State *L)
 {
@@ -147,12 +173,42 @@ static int native_space(lua_State *L)
     push_format(L, lua__runtime(L), space);
     lua_setfield(L, -2, "format");
     push_flags(L, lua__runtime(L), space);
+    push_view(L, lua__runtime(L), space);
     lua_createtable(L, (int)space->index_count, 0);
     for (uint32_t i = 0; i < space->index_count; i++) {
         push_index(L, space->indexes[i]);
         lua_rawseti(L, -2, (int)i + 1);
     }
     lua_setfield(L, -2, "indexes");
+    return 1;
+}
+
+/* index_stat(space id, index id): entries, bytes, build_rows, build_total. space_bytes(id). */
+static int native_index_stat(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct index *index;
+    int code = lua__index(runtime, (uint32_t)luaL_checknumber(L, 1),
+                          (uint32_t)luaL_checknumber(L, 2), ACCESS_READ, &index);
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    struct space_index_stats stats = space_index_stats(index);
+    lua_createtable(L, 0, 4);
+    set_number(L, "entries", (double)stats.entries);
+    set_number(L, "bytes", (double)stats.bytes);
+    set_number(L, "build_rows", (double)stats.build_rows);
+    set_number(L, "build_total", (double)stats.build_total);
+    return 1;
+}
+
+static int native_space_bytes(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct index *index;
+    int code = lua__index(runtime, (uint32_t)luaL_checknumber(L, 1), 0, ACCESS_READ, &index);
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    lua_pushnumber(L, (double)space_bytes(index->space));
     return 1;
 }
 
@@ -412,6 +468,15 @@ static int native_index_create(lua_State *L)
     return 1;
 }
 
+static int native_index_rename(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    size_t size;
+    const char *name = luaL_checklstring(L, 3, &size);
+    return lua__ddl_result(
+        L, runtime, ddl_index_rename(runtime->worker, check_id(L, 1), check_id(L, 2), name, size));
+}
+
 static int native_index_drop(lua_State *L)
 {
     struct lua_runtime *runtime = lua__check_ddl(L);
@@ -433,8 +498,7 @@ static int native_func_rename(lua_State *L)
     struct lua_runtime *runtime = lua__check_ddl(L);
     size_t size, to_size;
     const char *name = luaL_checklstring(L, 1, &size), *to = luaL_checklstring(L, 2, &to_size);
-    return lua__ddl_result(L, runtime,
-                           ddl_func_rename(runtime->worker, name, size, to, to_size));
+    return lua__ddl_result(L, runtime, ddl_func_rename(runtime->worker, name, size, to, to_size));
 }
 
 static int native_func_restore(lua_State *L)
@@ -442,8 +506,8 @@ static int native_func_restore(lua_State *L)
     struct lua_runtime *runtime = lua__check_ddl(L);
     size_t size;
     const char *name = luaL_checklstring(L, 1, &size);
-    return lua__ddl_result(
-        L, runtime, ddl_func_restore(runtime->worker, name, size, check_id(L, 2)));
+    return lua__ddl_result(L, runtime,
+                           ddl_func_restore(runtime->worker, name, size, check_id(L, 2)));
 }
 
 static int native_func_drop(lua_State *L)
@@ -458,6 +522,9 @@ void lua__open_schema(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
         {"space", native_space},
+        {"index_stat", native_index_stat},
+        {"space_bytes", native_space_bytes},
+        {"space_readable", native_space_readable},
         {"spaces", native_spaces},
         {"functions", native_functions},
         {"function_info", native_function},
@@ -469,6 +536,7 @@ void lua__open_schema(struct lua_runtime *runtime)
         {"space_truncate", native_space_truncate},
         {"index_create", native_index_create},
         {"index_drop", native_index_drop},
+        {"index_rename", native_index_rename},
         {"func_create", native_func_create},
         {"func_drop", native_func_drop},
         {"func_rename", native_func_rename},

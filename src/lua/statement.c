@@ -58,7 +58,7 @@ int lua__index(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id
     if (*out != NULL)
         return 0;
     if (index_id == 0)
-        return diag_set(ERROR_NOT_FOUND, "space %s has no primary index", space->name);
+        return space_usable(space);
     return diag_set(ERROR_NOT_FOUND, "space %s has no index with id %u", space->name, index_id);
 }
 
@@ -73,6 +73,8 @@ enum operation {
     OP_GET,
     OP_SELECT,
     OP_COUNT,
+    OP_RANDOM,
+    OP_QUANTILE,
     OP_LOCK
 };
 
@@ -82,6 +84,7 @@ struct statement {
     const char *key;       /* of a get */
     int lock;              /* of a get or select: LUA__LOCK_NONE .. */
     struct lua__scan scan; /* of a select or count */
+    double number;         /* the seed of a random row, the level of a quantile */
     double count;          /* of rows that were selected or counted */
     struct tuple_ref out;
 };
@@ -258,6 +261,13 @@ static int execute(struct lua_runtime *runtime, struct txn *txn, struct statemen
     case OP_SELECT:
     case OP_COUNT:
         return scan(runtime, txn, index, statement);
+    case OP_RANDOM:
+        return space_index_random(txn, index, (uint64_t)statement->number, &statement->out);
+    case OP_QUANTILE:
+        return space_quantile(txn, index, statement->number,
+                              statement->scan.has_key & 1 ? runtime->args[0].data : NULL,
+                              statement->scan.has_key & 2 ? runtime->args[1].data : NULL,
+                              &statement->out);
     case OP_LOCK:
         return space_lock_all(txn, index->space, lock_mode(statement->lock));
     }
@@ -499,6 +509,19 @@ static int api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t in
     return code;
 }
 
+/* A row picked by a seed; `keys` 4. Or the one at a level of what lies between the key in args[0], if
+ * `keys` has 1, and the key in args[1], if it has 2. */
+static int api_pick(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id, int keys,
+                    double number, struct lua__row *row)
+{
+    struct statement statement = {.operation = keys == 4 ? OP_RANDOM : OP_QUANTILE,
+                                  .space_id = space_id,
+                                  .index_id = index_id,
+                                  .scan.has_key = keys,
+                                  .number = number};
+    return run(runtime, &statement, row);
+}
+
 static double api_len(struct lua_runtime *runtime, uint32_t space_id)
 {
     struct space *space = lua__find_space(runtime, space_id, ACCESS_READ);
@@ -736,6 +759,7 @@ struct lua__api {
     int (*select)(struct lua_runtime *, uint32_t, uint32_t, const struct lua__scan *,
                   struct lua__row *);
     int (*count)(struct lua_runtime *, uint32_t, uint32_t, const struct lua__scan *, double *);
+    int (*pick)(struct lua_runtime *, uint32_t, uint32_t, int, double, struct lua__row *);
     double (*len)(struct lua_runtime *, uint32_t);
     double (*rows_bytes)(const struct lua_runtime *);
     int (*cursor_open)(struct lua_runtime *, uint32_t, uint32_t, const struct lua__scan *,
@@ -778,6 +802,7 @@ const struct lua__api lua__api = {
     .lock_space = api_lock_space,
     .select = api_select,
     .count = api_count,
+    .pick = api_pick,
     .len = api_len,
     .rows_bytes = api_rows_bytes,
     .cursor_open = api_cursor_open,

@@ -1,106 +1,98 @@
 -- SPDX-License-Identifier: Apache-2.0
 
-describe('indexes', function()
+describe('an index', function()
     local s
 
     before_each(function()
-        s = box.schema.space.create('things', {
-            format = { { 'id', 'unsigned' }, { 'name', 'string' }, { 'data', 'map', is_nullable = true } },
+        s = box.schema.space.create('indexed', {
+            format = { { 'id', 'unsigned' }, { 'n', 'unsigned' }, { 'name', 'string' } },
         })
-        s:create_index('primary')
-        s:insert({ 1, 'Ada', { city = 'Rome', tags = { 'red', 'blue' } } })
-        s:insert({ 2, 'bob', { city = 'Oslo', tags = { 'blue' }, closed = true } })
-        s:insert({ 3, 'Eve' })
-    end)
-
-    after_each(function() s:drop() end)
-
-    local function ids(list)
-        local result = {}
-        for i, tuple in ipairs(list) do
-            result[i] = tuple.id
+        s:create_index('pk')
+        s:create_index('n', { parts = { 'n' }, unique = false })
+        box.begin()
+        for id = 1, 1000 do
+            s:insert({ id, id % 10, 'row' .. id })
         end
-        return result
-    end
-
-    it('go along a path', function()
-        s:create_index('city', { parts = { { 'data.city', 'string', is_nullable = true } }, unique = false })
-        assert.same({ 2 }, ids(s.index.city:select('Oslo')))
-        assert.same({ 3, 2, 1 }, ids(s.index.city:select()))
-        assert.equal('city', s.index.city.parts[1].path:gsub('^%.', ''))
+        box.commit()
     end)
 
-    it('give a row once for each element of an array', function()
-        s:create_index('tag', { parts = { { 'data.tags[*]', 'string', is_nullable = true } }, unique = false })
-        assert.same({ 1, 2 }, ids(s.index.tag:select('blue')))
-        assert.same({ 1, 2, 1 }, ids(s.index.tag:select()))
-        s:update(1, { { '=', 'data', { tags = { 'green' } } } })
-        assert.same({ 2 }, ids(s.index.tag:select('blue')))
+    after_each(function()
+        box.rollback()
+        box.space.indexed:drop()
     end)
 
-    it('go down where they are told to', function()
-        s:create_index('down', { parts = { { 'name', 'string', sort_order = 'desc' } } })
-        assert.same({ 2, 3, 1 }, ids(s.index.down:select()))
-        assert.same({ 1 }, ids(s.index.down:select('Eve', { iterator = 'GT' })))
-        assert.equal('desc', s.index.down.parts[1].sort_order)
+    it('gives its least and its greatest row, of a key as well', function()
+        assert.equal(1, s.index.pk:min().id)
+        assert.equal(1000, s.index.pk:max().id)
+        assert.equal(3, s.index.n:min(3).id)
+        assert.equal(993, s.index.n:max(3).id)
+        assert.is_nil(s.index.n:min(99))
+        assert.is_nil(s.index.n:max(99))
     end)
 
-    it('rest on a function', function()
-        s:create_index('lower', { func = 'function(t) return {t.name:lower()} end', parts = { { 1, 'string' } } })
-        assert.equal(1, s.index.lower:get('ada').id)
-        local ok, err = pcall(s.insert, s, { 4, 'BOB' })
+    it('gives rows at random, the same for the same seed', function()
+        local seen = {}
+        for seed = 1, 200 do
+            local t = s.index.pk:random(seed)
+            assert.equal(t, s.index.pk:random(seed))
+            seen[t.id] = true
+        end
+        local different = 0
+        for _ in pairs(seen) do different = different + 1 end
+        assert.is_true(different > 100)
+        assert.is_not_nil(s.index.n:random())
+        s:truncate()
+        assert.is_nil(s.index.pk:random(1))
+    end)
+
+    it('tells at which row a share of it lies before', function()
+        assert.equal(501, s.index.pk:quantile(0.5).id)
+        assert.equal(1, s.index.pk:quantile(0).id)
+        assert.equal(150, s.index.pk:quantile(0.5, 100, 200).id)
+        assert.has_error(function() s.index.pk:quantile(2) end)
+        assert.has_error(function() s.index.pk:quantile() end)
+    end)
+
+    it('tells what it takes', function()
+        assert.equal(1000, s.index.n:stat().entries)
+        assert.is_true(s.index.n:bsize() > 1000)
+        assert.is_true(s:bsize() > 10000)
+        assert.equal(1000, s.index.pk:len())
+    end)
+
+    it('gets another name', function()
+        s.index.n:rename('by_n')
+        assert.is_nil(s.index.n)
+        assert.equal(100, s.index.by_n:count(3))
+        assert.has_error(function() s.index.by_n:rename('pk') end)
+        assert.has_error(function() s.index.by_n:rename('') end)
+        s.index.pk:alter({ name = 'primary' })
+        assert.equal(7, s.index.primary:get(7).id)
+    end)
+
+    it('is altered at once', function()
+        s.index.n:alter({ parts = { 'name' }, unique = true })
+        assert.equal(7, s.index.n:get('row7').id)
+        assert.equal(1, s.index.n.id)
+        s.index.n:alter({ unique = false, name = 'name' })
+        assert.is_false(s.index.name.unique)
+        assert.equal(3, s.index.name.parts[1].fieldno)
+        local ok = pcall(s.index.name.alter, s.index.name, { parts = { 'n' }, unique = true })
         assert.is_false(ok)
-        assert.matches('lower', err.message)
-        assert.equal('function(t) return {t.name:lower()} end', s.index.lower.func)
+        assert.equal(7, s.index.name:select('row7')[1].id)
+        assert.has_error(function() s.index.name:alter({ what = 1 }) end)
+        assert.has_error(function() s.index.pk:alter({ parts = { 'n' } }) end)
     end)
 
-    it('rest on a deterministic function of the schema and keep its text', function()
-        box.schema.func.create('initial', {
-            body = 'function(t) return {t[2]:sub(1, 1)} end',
-            is_deterministic = true,
-        })
-        s:create_index('initial', { func = 'initial', parts = { { 1, 'string' } }, unique = false })
-        assert.same({ 2 }, ids(s.index.initial:select('b')))
-        assert.equal('initial', s.index.initial.func)
-        box.schema.func.drop('initial')
-        s:insert({ 4, 'ben' })
-        assert.same({ 2, 4 }, ids(s.index.initial:select('b')))
-    end)
-
-    it('take several keys from a function', function()
-        s:create_index('letter', {
-            func = [[function(t)
-                local keys = {}
-                for letter in t.name:gmatch('.') do keys[#keys + 1] = {letter} end
-                return keys
-            end]],
-            is_multikey = true,
-            parts = { { 1, 'string' } },
-            unique = false,
-        })
-        assert.same({ 2 }, ids(s.index.letter:select('b')))
-        assert.same({ 3 }, ids(s.index.letter:select('E')))
-    end)
-
-    it('refuse a row that the function fails for, and name both', function()
-        s:create_index('n', { func = 't.data == nil and 0 or t.data.n + 1', parts = { { 1, 'number' } }, unique = false,
-            condition = 't.id > 2' })
-        local ok, err = pcall(s.insert, s, { 7, 'x', { n = {} } })
-        assert.is_false(ok)
-        assert.matches('index "n" of space "things", row {7}', err.message, 1, true)
-        assert.is_nil(s:get(7))
-    end)
-
-    it('have only the rows of a condition', function()
-        s:create_index('open', { parts = { 'name' }, condition = 't.data == nil or not t.data.closed' })
-        s:create_index('later', { parts = { 'name' }, condition = { 'id', '>=', 2 } })
-        assert.same({ 1, 3 }, ids(s.index.open:select()))
-        assert.same({ 3, 2 }, ids(s.index.later:select()))
-        assert.equal('>=', s.index.later.condition[1].op)
-    end)
-
-    it('tell what they cover', function()
-        s:create_index('covering', { parts = { 'name' }, covers = { 'data' } })
-        assert.same({ 3 }, s.index.covering.covers)
+    it('is listed, as its space is', function()
+        local found = {}
+        for name, space in pairs(box.space) do
+            found[name] = space.id
+        end
+        assert.equal(s.id, found.indexed)
+        assert.equal(box.space._space.id, found._space)
+        assert.equal(box.space._space.id, box.space._vspace.id)
+        assert.equal(2, #box.space._vindex:select(s.id))
+        assert.equal('indexed', box.space._vspace:get(s.id).name)
     end)
 end)

@@ -62,7 +62,8 @@ describe('a sequence', function()
     it('refuses what makes no sense', function()
         assert.has_error(function() box.schema.sequence.create('numbers') end)
         assert.equal(q.id, box.schema.sequence.create('numbers', { if_not_exists = true }).id)
-        for _, options in ipairs({ { step = 0 }, { min = 5, max = 4 }, { start = -1 }, { what = 1 }, { cycle = 5 } }) do
+        local senseless = { { step = 0 }, { min = 5, max = 4 }, { start = -1 }, { what = 1 }, { cycle = 5 } }
+        for _, options in ipairs(senseless) do
             assert.has_error(function() box.schema.sequence.create('people_seq', options) end)
         end
         assert.has_error(function() box.schema.sequence.drop('nothing') end)
@@ -71,7 +72,9 @@ describe('a sequence', function()
     end)
 
     it('fills the primary key where nil stands', function()
-        local s = box.schema.space.create('people', { format = { { 'id', 'unsigned' }, { 'name', 'string' } } })
+        local s = box.schema.space.create('people', {
+            format = { { 'id', 'unsigned' }, { 'name', 'string' } },
+        })
         s:create_index('pk', { sequence = 'numbers' })
         assert.equal(10, s:insert({ nil, 'ann' }).id)
         assert.equal(15, s:replace({ box.NULL, 'bob' }).id)
@@ -95,7 +98,9 @@ describe('a sequence', function()
     end)
 
     it('may fill another field of the key', function()
-        local s = box.schema.space.create('other', { format = { { 'group', 'string' }, { 'n', 'unsigned' } } })
+        local s = box.schema.space.create('other', {
+            format = { { 'group', 'string' }, { 'n', 'unsigned' } },
+        })
         s:create_index('pk', { parts = { 'group', 'n' }, sequence = { id = 'numbers', field = 'n' } })
         assert.equal(10, s:insert({ 'a' }).n)
         assert.equal(15, s:insert({ 'b', box.NULL }).n)
