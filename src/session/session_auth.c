@@ -382,8 +382,6 @@ static int login_user(struct session *session, struct session_wait *wait,
     if (may_log_in(access, user) && remembered(auth, now(session), &user->password, password)) {
         return admit(session, user->id);
     }
-    if (!wait)
-        return diag_set(ERROR_INVALID, "a login is not possible inside of a transaction");
     struct session_login *login = login_new(access, user, password);
     if (!login)
         return diag_set(ERROR_MEMORY, "out of memory");
@@ -413,6 +411,8 @@ static int login_user(struct session *session, struct session_wait *wait,
 int session__login(struct session *session, struct session_wait *wait,
                    const struct redis_slice *user, const struct redis_slice *password)
 {
+    if (!wait)
+        return diag_set(ERROR_INVALID, "a login is not possible inside of a transaction");
     if (session->login)
         return look_again(session, wait);
     if (user && is_operator(session, user, password)) {

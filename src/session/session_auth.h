@@ -34,7 +34,7 @@ void session__auth_delete(struct session_auth *auth); /* no session is left */
 
 /*
  * Makes the session's user the one with this name, if the password is right. `user` NULL: the
- * default one. `wait` is the request's; NULL: it can't wait.
+ * default one. `wait` is the request's; NULL: it is part of a transaction, where nobody logs in.
  *
  * 0; ERROR_WAIT: the request is to be run again when `wait` is READY, with the same arguments;
  * ERROR_ACCESS: wrong, whatever was wrong; ERROR_INVALID, ERROR_BUSY, ERROR_CANCELLED, ERROR_MEMORY.

@@ -121,6 +121,25 @@ static void a_password_that_was_right_is_not_computed_again(void **state)
     expect(two, "auth bob other", OK);
 }
 
+static void nobody_logs_in_within_exec(void **state)
+{
+    (void)state;
+    make_bob();
+    expect(two, "multi\r\nauth bob builder\r\nexec",
+           "+OK\r\n+QUEUED\r\n*1\r\n-ERR a login is not possible inside of a transaction");
+    expect(two, "multi\r\nhello 3\r\nexec", "+OK\r\n+QUEUED\r\n");
+    expect(two, "get k", NOAUTH);
+}
+
+static void a_login_within_an_interactive_transaction_is_of_the_next_statements(void **state)
+{
+    (void)state;
+    make_bob();
+    expect(one, "lua \"box.schema.user.grant('bob', 'read', 'space', '_redis')\"", "$-1");
+    expect(two, "begin\r\nget k", "+OK\r\n-NOAUTH");
+    expect(two, "auth bob builder\r\nget k\r\ncommit", "+OK\r\n$1\r\nv\r\n+OK");
+}
+
 static void failed_logins_are_counted(void **state)
 {
     (void)state;
@@ -409,6 +428,8 @@ int main(void)
         WITH(a_database_without_users_serves_everybody),
         WITH(a_user_logs_in_with_the_right_password_only),
         WITH(a_password_that_was_right_is_not_computed_again),
+        WITH(nobody_logs_in_within_exec),
+        WITH(a_login_within_an_interactive_transaction_is_of_the_next_statements),
         WITH(failed_logins_are_counted),
         WITH(a_connection_may_go_away_while_its_password_is_checked),
         WITH(what_follows_a_login_waits_for_it),
