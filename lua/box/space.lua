@@ -784,6 +784,8 @@ local function new_space(description)
         engine = description.engine,
         index = new_index_map(description.id),
         field_count = description.field_count,
+        temporary = description.flags and description.flags.temporary or false,
+        is_local = description.flags and description.flags.is_local or false,
     }, {
         __index = function(_, key)
             return shown[key] and definition.shown(description, native.space)[key]

@@ -528,6 +528,10 @@ static int space_add(struct db *db, struct catalog *catalog, struct row *row,
     struct store *store = db__store_find(db, space->id, incarnation);
     if (store == NULL)
         return damaged(catalog, "_space", "a space without a store");
+    space->temporary = map_bool(flags, "temporary", false);
+    space->local = map_bool(flags, "is_local", false);
+    store->head.unlogged = space->temporary;
+    store->head.tracked = !space->temporary;
     space->head = &store->head;
     space->row = row;
     space->row_version = version;

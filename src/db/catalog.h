@@ -7,7 +7,8 @@
  * replaced as a whole after each change.
  *
  *      _space (280)  id, owner, name, engine, field_count, flags {incarnation,
- *                    constraint, foreign_key, view}, format: see format.h
+ *                    constraint, foreign_key, view, temporary,
+ *                    is_local}, format: see format.h
  *      _index (288)  space id, index id, name, type 'tree' or 'hash',
  *                    options {unique, func, func_name, is_multikey, condition, covers, building},
  *                    parts [{field (from 0), type, is_nullable, path, sort_order, exclude_null}]
@@ -144,6 +145,8 @@ struct space {
     const char *name;
     const char *engine;
     bool system;
+    bool temporary;          /* its rows last until the database is closed */
+    bool local;              /* they are this server's own affair */
     bool calls_out;          /* a write may run triggers: its own or others' (db/trigger.h) */
     uint32_t trigger_events; /* that it has enabled triggers of: bits */
     uint32_t field_count;    /* of format */

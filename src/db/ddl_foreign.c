@@ -58,6 +58,11 @@ static int parent_find(struct giving *giving, const char *value)
     struct space *space;
     int rc = ddl__space_find(giving->ddl, (uint32_t)id, &space);
     giving->parent = space;
+    if (rc == 0 && space->temporary && !giving->draft->temporary)
+        rc = diag_set(ERROR_SCHEMA,
+                      "foreign key \"%.*s\": rows of temporary space \"%s\" do not last as long as "
+                      "those that would refer to them",
+                      (int)giving->name_size, giving->name, space->name);
     return rc;
 }
 

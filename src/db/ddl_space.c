@@ -25,6 +25,8 @@ enum {
     SPACE_CONSTRAINT,
     SPACE_FOREIGN_KEY,
     SPACE_VIEW,
+    SPACE_TEMPORARY,
+    SPACE_IS_LOCAL,
     SPACE_OPTIONS
 };
 
@@ -84,7 +86,9 @@ static int space_create(struct ddl *ddl, void *arg)
                                                 {"field_count", MP_UINT, NULL},
                                                 {"constraint", MP_NIL, NULL},
                                                 {"foreign_key", MP_NIL, NULL},
-                                                {"view", MP_STR, NULL}};
+                                                {"view", MP_STR, NULL},
+                                                {"temporary", MP_BOOL, NULL},
+                                                {"is_local", MP_BOOL, NULL}};
     int rc = ddl__name_check("space", args->name, args->name_size);
     if (rc == 0)
         rc = ddl__options_read("a space", args->options, options, SPACE_OPTIONS);
@@ -121,7 +125,9 @@ static int space_create(struct ddl *ddl, void *arg)
                             .format = options[SPACE_FORMAT].value,
                             .constraint = options[SPACE_CONSTRAINT].value,
                             .foreign_key = options[SPACE_FOREIGN_KEY].value,
-                            .view = options[SPACE_VIEW].value};
+                            .view = options[SPACE_VIEW].value,
+                            .temporary = ddl__option_bool(&options[SPACE_TEMPORARY], false),
+                            .local = ddl__option_bool(&options[SPACE_IS_LOCAL], false)};
     if ((rc = exact_read(&options[SPACE_FIELD_COUNT], &def.exact_count)) != 0 ||
         (rc = ddl__space_put(ddl, &def)) != 0)
         return rc;

@@ -21,7 +21,9 @@ void ddl__space_def(const struct space *space, struct space_def *out)
                               .format = mp_array_at(row, 6),
                               .constraint = db__map_find(flags, "constraint"),
                               .foreign_key = db__map_find(flags, "foreign_key"),
-                              .view = db__map_find(flags, "view")};
+                              .view = db__map_find(flags, "view"),
+                              .temporary = space->temporary,
+                              .local = space->local};
 }
 
 static void string_put(struct mp_buffer *out, const char *text)
@@ -34,7 +36,7 @@ static int flags_put(struct ddl *ddl, const struct space *draft, const struct sp
 {
     int rc = 0;
     mp_put_map(tuple,
-               1 + (def->constraint != NULL) + (def->foreign_key != NULL) + (def->view != NULL));
+               1 + (def->constraint != NULL) + (def->foreign_key != NULL) + (def->view != NULL) + def->temporary + def->local);
     string_put(tuple, "incarnation");
     mp_put_uint(tuple, def->incarnation);
     if (def->constraint != NULL) {
@@ -51,6 +53,14 @@ static int flags_put(struct ddl *ddl, const struct space *draft, const struct sp
         string_put(tuple, "view");
         mp_put_raw(tuple, def->view, (size_t)(end - def->view));
     }
+    if (def->temporary) {
+        string_put(tuple, "temporary");
+        mp_put_bool(tuple, true);
+    }
+    if (def->local) {
+        string_put(tuple, "is_local");
+        mp_put_bool(tuple, true);
+    }
     return rc;
 }
 
@@ -59,7 +69,7 @@ static int draft_make(struct ddl *ddl, const struct space_def *def, struct space
 {
     struct mp_buffer names;
     mp_buffer_create(&names);
-    *draft = (struct space){.id = def->id};
+    *draft = (struct space){.id = def->id, .temporary = def->temporary};
     int rc = ddl__format_put(ddl, NULL, &names, def->format);
     char *name = arena_alloc(&ddl->arena, def->name_size + 1);
     char *format = rc == 0 ? arena_copy(&ddl->arena, names.data, names.size) : NULL;

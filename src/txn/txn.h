@@ -79,6 +79,7 @@ struct head {
     } live[HEAD_STRIPES];
     bool tracked; /* changed rows are listed for checkpoints (txn_changes_take), and tombstones stay
                      until one has taken them (invariant 19) */
+    bool unlogged; /* what is written is in no record of the log: it lasts until the end */
 };
 
 /* Rows that exist, as of the commits that have ended: neither uncommitted ones nor tombstones, which

@@ -42,7 +42,7 @@ static bool varint_read(const char **data, const char *end, uint64_t *out)
  * top. */
 static bool is_outcome(const struct txn_write *write)
 {
-    return !(write->version->flags & VERSION_LOCK) &&
+    return !(write->version->flags & VERSION_LOCK) && !write->head->unlogged &&
            load_relaxed(&write->row->newest) == write->version;
 }
 
