@@ -164,7 +164,9 @@ math.randomseed(native.seed())
 local randomseed = math.randomseed
 
 -- What the sandbox's require gives: loaded now, since the globals are taken away from an untrusted state.
-for _, name in ipairs({ 'json', 'msgpack', 'clock', 'log', 'fiber', 'fun', 'socket', 'decimal', 'uuid', 'datetime' }) do
+for _, name in ipairs({
+    'json', 'msgpack', 'clock', 'log', 'fiber', 'socket', 'http.client', 'fun', 'decimal', 'uuid', 'datetime',
+}) do
     require(name)
 end
 

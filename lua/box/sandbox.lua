@@ -122,7 +122,8 @@ end
 
 -- Modules that `require` gives.
 local modules = {
-    json = true, msgpack = true, clock = true, log = true, fiber = true, fun = true, socket = true,
+    json = true, msgpack = true, clock = true, log = true, fun = true,
+    fiber = true, socket = true, ['http.client'] = true,
     decimal = true, uuid = true, datetime = true,
 }
 

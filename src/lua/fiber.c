@@ -781,6 +781,7 @@ void lua__fibers_destroy(struct lua_runtime *runtime)
     struct lua__fibers *fibers = runtime->fibers;
     if (fibers == NULL)
         return;
+    lua__http_destroy(runtime);
     lua__loop_destroy(runtime);
     pthread_mutex_destroy(&fibers->mutex);
     free(fibers->heap);

@@ -108,6 +108,7 @@ struct lua__fibers {
     struct uv_loop_s *loop; /* NULL: none yet */
     bool loop_owned;
     struct lua__loop *handles;
+    struct lua__http *http;
 };
 
 int lua__fibers_create(struct lua_runtime *runtime);
@@ -143,6 +144,9 @@ int lua__resume_parked(struct lua_runtime *runtime, struct lock_owner *owner);
 
 /* statement.c: called from Lua. */
 int lua__fiber_statement(lua_State *L);
+
+/* http.c: once the state is closed, and before the loop is. */
+void lua__http_destroy(struct lua_runtime *runtime);
 
 /* loop.c: the loop that those use who need one, made when there is none. ERROR_MEMORY, ERROR_IO. */
 int lua__loop(struct lua_runtime *runtime, struct uv_loop_s **out);

@@ -420,6 +420,7 @@ void lua__open_transaction(struct lua_runtime *runtime);
 void lua__open_statistics(struct lua_runtime *runtime);
 void lua__open_fiber(struct lua_runtime *runtime);
 void lua__open_socket(struct lua_runtime *runtime);
+void lua__open_http(struct lua_runtime *runtime);
 void lua__open_module(struct lua_runtime *runtime);
 void lua__open_access(struct lua_runtime *runtime);
 void lua__open_sequence(struct lua_runtime *runtime);

@@ -150,6 +150,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_statistics(runtime);
     lua__open_fiber(runtime);
     lua__open_socket(runtime);
+    lua__open_http(runtime);
     lua__open_trigger(runtime);
     lua__open_limit(runtime);
     lua__open_trace(runtime);
