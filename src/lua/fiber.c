@@ -29,6 +29,8 @@
 
 enum {
     FIBERS_NESTED_MAX = 16, /* new ones that run inside of each other's making */
+    STOP_NS_MAX = 2000000000,
+    STOP_SLICE_MS_MAX = 100,
     NESTED_STACK_BYTES_MAX = 128 * 1024,
     STOP_TURNS_MAX = 64, /* turns that a cancelled fiber has to end when the runtime does */
     TURN_NS_MAX = 10000000,
@@ -549,6 +551,8 @@ static void dispatch(struct lua_runtime *runtime, lua_State *L, struct lua_fiber
         slice_ms = runtime->options.time_max_ms;
     if (left_ms != 0 && (slice_ms == 0 || left_ms < slice_ms))
         slice_ms = left_ms;
+    if (runtime->fibers->stopping && (slice_ms == 0 || slice_ms > STOP_SLICE_MS_MAX))
+        slice_ms = STOP_SLICE_MS_MAX;
     if (outer.fiber == NULL && runtime->fibers->nested == 0)
         runtime->stack_base = __builtin_frame_address(0);
     runtime->fibers->nested++;
@@ -755,25 +759,42 @@ static void drop(struct lua_runtime *runtime, struct lua_fiber *fiber)
     fiber_delete(fiber);
 }
 
+static bool any_left(const struct lua__fibers *fibers)
+{
+    list_for_each (link, &fibers->all)
+        if (list_entry(link, struct lua_fiber, link)->state != LUA__FIBER_RUNNING)
+            return true;
+    return false;
+}
+
 void lua__fibers_stop(struct lua_runtime *runtime)
 {
     struct lua__fibers *fibers = runtime->fibers;
+    uint64_t start = clock_monotonic_ns(clock_system()), now = start;
     fibers->stopping = true;
     list_for_each_safe (link, &fibers->all) {
         struct lua_fiber *fiber = list_entry(link, struct lua_fiber, link);
         fiber->wake = NULL;
         if (fiber->switches == 0)
             fiber_delete(fiber); /* it has not begun */
-        else
+        else if (fiber->state != LUA__FIBER_RUNNING)
             lua_fiber_abandon(fiber);
     }
-    for (unsigned turns = 0; turns < STOP_TURNS_MAX && fibers->count > 0; turns++) {
-        turn(runtime, runtime->L, UINT64_MAX);
+    for (unsigned turns = 0; turns < STOP_TURNS_MAX && now - start < STOP_NS_MAX; turns++) {
+        if (!any_left(fibers))
+            break;
+        turn(runtime, runtime->L, STOP_NS_MAX);
         list_for_each (link, &fibers->all)
             lua__fiber_ready(runtime, list_entry(link, struct lua_fiber, link));
+        now = clock_monotonic_ns(clock_system());
     }
-    list_for_each_safe (link, &fibers->all)
-        drop(runtime, list_entry(link, struct lua_fiber, link));
+    list_for_each_safe (link, &fibers->all) {
+        struct lua_fiber *fiber = list_entry(link, struct lua_fiber, link);
+        if (fiber->state == LUA__FIBER_RUNNING)
+            fiber_delete(fiber); /* it has called os.exit */
+        else
+            drop(runtime, fiber);
+    }
 }
 
 void lua__fibers_destroy(struct lua_runtime *runtime)

@@ -140,6 +140,18 @@ int lua__loop_wait(struct lua_runtime *runtime, uint64_t timeout_ms)
     return 0;
 }
 
+int lua_runtime_poll_fd(const struct lua_runtime *runtime)
+{
+    return runtime->fibers->loop_owned ? uv_backend_fd(runtime->fibers->loop) : -1;
+}
+
+void lua_runtime_poll(struct lua_runtime *runtime)
+{
+    if (runtime->fibers->loop_owned)
+        uv_run(runtime->fibers->loop, UV_RUN_NOWAIT);
+    lua_runtime_run(runtime);
+}
+
 void lua__loop_destroy(struct lua_runtime *runtime)
 {
     struct lua__fibers *fibers = runtime->fibers;

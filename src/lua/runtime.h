@@ -146,6 +146,12 @@ void lua_runtime_run(struct lua_runtime *runtime);
 uint64_t lua_runtime_due_ms(const struct lua_runtime *runtime);
 bool lua_runtime_has_fibers(const struct lua_runtime *runtime);
 
+/* For a script's thread that waits for something else as well: the descriptor of the runtime's own
+ * loop, to be polled for input, -1: it has none; and a turn of the loop and of the fibers, after which
+ * lua_runtime_due_ms says how long to poll. */
+int lua_runtime_poll_fd(const struct lua_runtime *runtime);
+void lua_runtime_poll(struct lua_runtime *runtime);
+
 /*
  * The loop of the runtime's thread, on which fibers use sockets and which is kept from sleeping when
  * one is ready: once, before any request. It outlives the runtime, and has to be run once more after

@@ -281,6 +281,21 @@ int script_close(struct script *script, int status)
 
 /* -------------------------------------------------------------------------------------- running */
 
+/* The file has ended, and what it has begun goes on while clients are served. */
+static int fibers_turn(void *arg)
+{
+    struct script *script = arg;
+    lua_runtime_poll(script->runtime);
+    uint64_t due_ms = lua_runtime_due_ms(script->runtime);
+    return due_ms > INT_MAX ? -1 : (int)due_ms;
+}
+
+static int fibers_fd(void *arg)
+{
+    struct script *script = arg;
+    return lua_runtime_poll_fd(script->runtime);
+}
+
 int script_run_file(struct script *script, const char *path, int argc, char **argv)
 {
     server_signals_unblock();
@@ -291,8 +306,11 @@ int script_run_file(struct script *script, const char *path, int argc, char **ar
         fprintf(stderr, "perigee: %s\n", *trace ? trace : diag_message_for(rc));
         return 1;
     }
-    if (server_listens(script->server))
-        server_wait(script->server);
+    if (server_listens(script->server)) {
+        const struct server_meanwhile fibers = {
+            .turn = fibers_turn, .fd = fibers_fd, .arg = script};
+        server_wait(script->server, &fibers);
+    }
     return 0;
 }
 

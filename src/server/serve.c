@@ -28,7 +28,7 @@ static int serve(const struct options *options)
     server_describe(server, text, sizeof text);
     printf("perigee %s ready: %s\n", PERIGEE_VERSION, text);
     fflush(stdout);
-    server_wait(server);
+    server_wait(server, NULL);
     rc = server_close(server);
     if (rc)
         return command_failed(rc);

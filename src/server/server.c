@@ -372,17 +372,26 @@ void server_describe(struct server *server, char *out, size_t size)
 
 /* ------------------------------------------------------------------------------------- stopping */
 
-void server_wait(struct server *server)
+void server_wait(struct server *server, const struct server_meanwhile *meanwhile)
 {
     sigset_t set;
     signals_set(&set);
     server_signals_block();
     int signals = signalfd(-1, &set, SFD_CLOEXEC);
     struct pollfd polls[] = {{.fd = server->stopped, .events = POLLIN},
-                             {.fd = signals, .events = POLLIN}};
+                             {.fd = signals, .events = POLLIN},
+                             {.fd = -1, .events = POLLIN}};
     unsigned count = 0;
-    while (poll(polls, 2, -1) < 0 || !(polls[0].revents & POLLIN)) {
+    for (;;) {
         struct signalfd_siginfo signal;
+        int timeout_ms = meanwhile ? meanwhile->turn(meanwhile->arg) : -1;
+        if (meanwhile)
+            polls[2].fd = meanwhile->fd(meanwhile->arg);
+        int ready = poll(polls, 3, timeout_ms);
+        if (ready >= 0 && polls[0].revents & POLLIN)
+            break;
+        if (ready <= 0)
+            continue;
         if (!(polls[1].revents & POLLIN) || read(signals, &signal, sizeof signal) <= 0)
             continue;
         count++;

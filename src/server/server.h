@@ -49,9 +49,17 @@ struct db *server_db(struct server *server);
 /* "listening on 127.0.0.1:6379, 2 workers, dir var, log 12.3 MB": into out[size]. */
 void server_describe(struct server *server, char *out, size_t size);
 
+/* What the thread does while it waits: `turn` is called at first, when `fd` (-1: none) has input, and
+ * after so many milliseconds as it has returned, -1: none. */
+struct server_meanwhile {
+    int (*turn)(void *arg);
+    int (*fd)(void *arg);
+    void *arg;
+};
+
 /* Waits for SIGINT, SIGTERM or SHUTDOWN, and until the orderly stop that it asks for is over. A
- * second signal makes it faster. */
-void server_wait(struct server *server);
+ * second signal makes it faster. `meanwhile` may be NULL. */
+void server_wait(struct server *server, const struct server_meanwhile *meanwhile);
 
 /* Stops serving in order, and waits for it. Does nothing when it does not listen. */
 void server_stop(struct server *server);
