@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Runs the examples of docs/lua.md about transactions, locks and statistics, and those of
+-- Runs the examples of docs/lua.md about spaces, tuples, transactions, locks and statistics, and those of
 -- docs/lua-values.md. A line `expression --> text`
 -- shows the expression's value.
 
@@ -52,11 +52,14 @@ describe('the documentation', function()
 
     after_each(function()
         box.rollback()
-        box.space.accounts:drop()
-        box.space.journal:drop()
+        local made = {}
+        for _, space in pairs(box.space) do
+            if space.id >= 512 then made[#made + 1] = space end
+        end
+        for _, space in ipairs(made) do space:drop() end
     end)
 
-    for number, chunk in ipairs(examples(text, '## Transactions', '## Procedures')) do
+    for number, chunk in ipairs(examples(text, '## Spaces', '## Procedures')) do
         it('has examples that do what they say, such as number ' .. number, function()
             local environment = setmetatable({
                 s = box.space.accounts,
