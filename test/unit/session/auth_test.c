@@ -422,6 +422,40 @@ static void a_procedure_may_run_as_its_owner(void **state)
     expect(two, "lua \"box.func.peek(function() end)\"", "-ERR");
 }
 
+/* Requests of three users take turns on one worker. */
+static void users_stay_who_they_are_while_they_sleep(void **state)
+{
+    (void)state;
+    make_bob();
+    struct session *bob = session_fixture_connect(f, 0), *eve = session_fixture_connect(f, 0);
+    expect(one,
+           "lua \"box.schema.func.create('nap', {setuid = true, transaction = false, body = "
+           "[[function() require('fiber').sleep(1) return box.session.effective_user(), "
+           "box.space.s:get(1)[2] end]]})\"",
+           "$-1");
+    grant("grant", "'execute', 'function', 'nap'");
+    expect(one, "lua \"box.schema.user.create('eve', {password = 'apple'})\"", "$-1");
+    expect(one, "lua \"box.schema.user.grant('eve', 'execute', 'lua_eval')\"", "$-1");
+    expect(bob, "auth bob builder", OK);
+    expect(eve, "auth eve apple", OK);
+    expect(bob, "call nap", "");
+    assert_true(session_suspended(bob));
+    expect(eve,
+           "lua \"require('fiber').sleep(2) return box.session.user(), "
+           "(pcall(box.space.s.get, box.space.s, 1))\"",
+           "");
+    expect(one, "lua box.session.effective_user()", "$5\r\nadmin");
+    for (int i = 0; i < 3; i++) {
+        clock_manual_advance_ms(&f->clock, 1000);
+        session_fixture_run(f);
+    }
+    assert_string_equal(session_fixture_take(f, bob), "*2\r\n$5\r\nadmin\r\n$1\r\nx\r\n");
+    assert_string_equal(session_fixture_take(f, eve), "*2\r\n$3\r\neve\r\n:0\r\n");
+    expect(eve, "lua \"box.space.s:get(1)\"", "-NOPERM");
+    session_delete(bob);
+    session_delete(eve);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +476,7 @@ int main(void)
         WITH(what_belongs_to_a_name_goes_with_the_object),
         WITH(text_of_one_user_is_not_met_by_that_of_another),
         WITH(a_procedure_may_run_as_its_owner),
+        WITH(users_stay_who_they_are_while_they_sleep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
