@@ -251,7 +251,7 @@ static int privs_read(struct access *access, const struct catalog *catalog)
     if (grants == NULL)
         return no_memory();
     for (; i < count; i++) {
-        struct priv_row row;
+        struct priv_row row = {0};
         int rc = priv_read(catalog_record_at(catalog, CATALOG_PRIV, i)->tuple, &row);
         if (rc != 0)
             return rc;

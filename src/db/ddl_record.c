@@ -124,7 +124,7 @@ static int may_change(struct ddl *ddl, uint32_t space_id, const char *key, const
 static int record_put(struct ddl *ddl, void *arg)
 {
     struct record_args *args = arg;
-    struct space *space;
+    struct space *space = NULL;
     int rc = space_of(ddl, args->space_id, &space);
     if (rc != 0)
         return rc;
@@ -171,7 +171,7 @@ int ddl_record_put(struct db_worker *worker, uint32_t space_id, const char *tupl
 static int record_delete(struct ddl *ddl, void *arg)
 {
     struct record_args *args = arg;
-    struct space *space;
+    struct space *space = NULL;
     int rc = space_of(ddl, args->space_id, &space);
     if (rc != 0)
         return rc;

@@ -400,7 +400,7 @@ static int locked(struct db *db, const struct sequence_def *def, enum operation 
                   int64_t *number, uint64_t *ts)
 {
     struct sequences *sequences = db->sequences;
-    struct sequence *sequence;
+    struct sequence *sequence = NULL;
     pthread_mutex_lock(&sequences->mutex);
     int rc = sequence_take(sequences, def, &sequence);
     if (rc == 0)
