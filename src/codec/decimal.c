@@ -110,23 +110,37 @@ struct written {
     bool negative;
 };
 
-/* Digits at *at; counts those behind the point, and those that there was no room for. */
-static unsigned read_digits(const char **at, const char *end, struct written *out, unsigned *kept,
-                            bool fraction)
+/* Takes `count` more digits, of this value. */
+static void append_digits(struct written *out, uint64_t digits, unsigned count)
+{
+    struct wide more = wide_of(digits);
+    wide_scale(&out->digits, count);
+    wide_add(&out->digits, &more);
+}
+
+/* Digits at *at, 18 at a time; counts those behind the point, and those that there was no room for.
+ * Whether there were any. */
+static bool read_digits(const char **at, const char *end, struct written *out, unsigned *kept,
+                        bool fraction)
 {
     const char *start = *at;
+    uint64_t digits = 0;
+    unsigned count = 0;
     for (; *at < end && **at >= '0' && **at <= '9'; (*at)++) {
         bool room = *kept < PARSED_DIGITS_MAX;
         if (room) {
-            struct wide digit = wide_of((wide_u128)(**at - '0'));
-            wide_scale(&out->digits, 1);
-            wide_add(&out->digits, &digit);
+            digits = digits * 10 + (uint64_t)(**at - '0');
             *kept += *kept > 0 || **at != '0';
+            if (++count == 18) {
+                append_digits(out, digits, count);
+                digits = count = 0;
+            }
         }
         if (fraction == room && abs(out->scale) < EXPONENT_MAX)
             out->scale += fraction ? 1 : -1;
     }
-    return (unsigned)(*at > start);
+    append_digits(out, digits, count);
+    return *at > start;
 }
 
 static bool read_exponent(const char **at, const char *end, struct written *out)
@@ -147,17 +161,17 @@ static bool read_exponent(const char **at, const char *end, struct written *out)
 static bool read_number(const char *text, size_t size, struct written *out)
 {
     const char *at = text, *end = text + size;
-    unsigned kept = 0, parts;
+    unsigned kept = 0;
 
     *out = (struct written){.digits = {{0}}};
     if (at < end && (*at == '-' || *at == '+'))
         out->negative = *at++ == '-';
-    parts = read_digits(&at, end, out, &kept, false);
+    bool found = read_digits(&at, end, out, &kept, false);
     if (at < end && *at == '.') {
         at++;
-        parts += read_digits(&at, end, out, &kept, true);
+        found |= read_digits(&at, end, out, &kept, true);
     }
-    if (parts == 0)
+    if (!found)
         return false;
     if (at < end && (*at == 'e' || *at == 'E')) {
         at++;
@@ -180,6 +194,10 @@ int decimal_of_double(struct decimal *out, double value)
     char text[NUMBER_TEXT_MAX];
     if (!isfinite(value))
         return ERROR_INVALID;
+    if (fabs(value) < 0x1p53 && (double)(int64_t)value == value) {
+        decimal_of_int(out, (int64_t)value);
+        return 0;
+    }
     return decimal_parse(out, text, number_write_double(text, value));
 }
 
