@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -12,6 +11,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "base/test_seed.h"
 #include "db/db_fixture.h"
 #include "db/expression_fixture.h"
 
@@ -570,10 +570,8 @@ static void model_make(struct model *model, struct random *random)
 static void random_changes_do_what_a_model_does(void **state)
 {
     (void)state;
-    const char *given = getenv("PERIGEE_SEED");
-    uint64_t seed = given == NULL ? random_seed() : strtoull(given, NULL, 10);
+    uint64_t seed = test_seed();
     struct random random;
-    print_message("PERIGEE_SEED=%llu\n", (unsigned long long)seed);
     random_create(&random, seed);
     for (unsigned round = 0; round < 12; round++) {
         struct model model;
