@@ -300,7 +300,8 @@ local function accept_all(object, state, handler)
         local ok, handle = pcall(native.socket_accept, state.handle)
         if ok and handle then
             local connection = new_object(handle)
-            local started, err = pcall(fiber.create, serve, connection, handler, name(states[connection], true))
+            local peer = name(states[connection], true)
+            local started, err = pcall(fiber.create, serve, connection, handler, peer)
             if not started then
                 methods.close(connection)
                 native.log(1, 'socket.tcp_server: ' .. tostring(err))

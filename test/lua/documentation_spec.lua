@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
 -- Runs the examples of docs/lua.md about spaces, tuples, transactions, locks and statistics, and those of
--- docs/lua-values.md. A line `expression --> text`
--- shows the expression's value.
+-- docs/lua-values.md and docs/lua-fibers.md. A line `expression --> text` shows the expression's value.
 
 local function read(path)
     local file = assert(io.open(path))
@@ -77,19 +76,21 @@ describe('the documentation', function()
     end
 end)
 
-describe('the documentation of values', function()
-    local number = 0
-    for chunk in read('docs/lua-values.md'):gmatch('\n```lua\n(.-)\n```') do
-        number = number + 1
-        it('has examples that do what they say, such as number ' .. number, function()
-            local shown = 0
-            local function show(expected, value)
-                shown = shown + 1
-                assert.equal(expected, tostring(value))
-            end
-            local fn = assert(loadstring(runnable(chunk), '=example'))
-            setfenv(fn, setmetatable({ show = show }, { __index = _G }))()
-            assert.is_true(shown > 0)
-        end)
-    end
-end)
+for _, page in ipairs({ 'values', 'fibers' }) do
+    describe('the documentation of ' .. page, function()
+        local number = 0
+        for chunk in read('docs/lua-' .. page .. '.md'):gmatch('\n```lua\n(.-)\n```') do
+            number = number + 1
+            it('has examples that do what they say, such as number ' .. number, function()
+                local shown = 0
+                local function show(expected, value)
+                    shown = shown + 1
+                    assert.equal(expected, tostring(value))
+                end
+                local fn = assert(loadstring(runnable(chunk), '=example'))
+                setfenv(fn, setmetatable({ show = show }, { __index = _G }))()
+                assert.is_true(shown > 0)
+            end)
+        end
+    end)
+end

@@ -25,7 +25,7 @@ static struct session *one, *two;
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){.lua_time_max_ms = 200});
+    fixture = session_fixture_new(NULL, (struct service_limits){.lua_time_max_ms = 60000});
     one = session_fixture_connect(fixture, 0);
     two = session_fixture_connect(fixture, 0); /* the same worker */
     session_fixture_text(fixture, one, "lua \"fiber = require('fiber')\"");
@@ -168,6 +168,29 @@ static void after_a_sleep_a_lock_parks_the_request(void **state)
     session_delete(three);
 }
 
+static void sockets_are_for_those_who_have_been_granted_them(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "box.schema.user.create('eve', {password = 'apple'})",
+        "box.schema.user.grant('eve', 'execute', 'lua_eval')",
+    };
+    for (int n = 0; n < 2; n++)
+        expect(one, "$-1\r\n", "lua \"%s\"", texts[n]);
+    const char *known = session_fixture_text(fixture, two, "auth eve apple");
+    while (*known == 0) /* a thread computes */
+        known = session_fixture_take(fixture, two);
+    assert_string_equal(known, "+OK\r\n");
+    for (int n = 0; n < 3; n++) {
+        static const char *const calls[] = {"require('socket').tcp_connect('127.0.0.1', 1)",
+                                            "require('socket').tcp_server('127.0.0.1', 0, print)",
+                                            "require('http.client').get('http://127.0.0.1:1')"};
+        const char *reply = session_fixture_text(fixture, two, "lua \"%s\"", calls[n]);
+        if (strncmp(reply, "-NOPERM ", 8) != 0)
+            fail_msg("%s: %s", calls[n], reply);
+    }
+}
+
 static void rpc_answers_what_does_not_sleep_first(void **state)
 {
     (void)state;
@@ -206,6 +229,7 @@ int main(void)
         TEST(one_that_is_being_closed_gets_an_error),
         TEST(what_a_request_has_begun_lives_on),
         TEST(after_a_sleep_a_lock_parks_the_request),
+        TEST(sockets_are_for_those_who_have_been_granted_them),
         TEST(rpc_answers_what_does_not_sleep_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
