@@ -10,11 +10,12 @@
 local ffi = require('ffi')
 local native = require('box.native')
 
+-- Users get hold of cursors, the parameter of what pairs gives: see above.
+ffi.cdef((('struct perigee_cursor { void *Xc; uint64_t Xs, Xp, Xn; };'):gsub('X', native.secret)))
 ffi.cdef([[
 struct perigee_runtime;
 struct perigee_value { int32_t type; uint32_t size; double number; int64_t integer; const char *data; };
 struct perigee_row { const char *data; uint32_t size; };
-struct perigee_cursor { void *cursor; uint64_t sequence, parks; };
 struct perigee_scan { double offset, limit; int32_t iterator, has_key, lock, after, fetch, unused; };
 struct perigee_walk { void *walk; };
 struct perigee_savepoint { size_t point[3]; uint64_t sequence; };

@@ -40,6 +40,15 @@ local function new_error(code, message)
     code = tonumber(code) or core.ERROR_LUA
     return core.new_error(code, tostring(message or native.error_text(code)))
 end
+-- The names that Tarantool has for what is the same here.
+for theirs, ours in pairs({
+    ACCESS_DENIED = 'ACCESS', EXACT_MATCH = 'INVALID', ILLEGAL_PARAMS = 'INVALID', MEMORY_ISSUE = 'MEMORY',
+    NO_SUCH_FUNCTION = 'NOT_FOUND', NO_SUCH_INDEX_NAME = 'NOT_FOUND', NO_SUCH_SEQUENCE = 'NOT_FOUND',
+    NO_SUCH_SPACE = 'NOT_FOUND', NO_SUCH_USER = 'NOT_FOUND', PROC_LUA = 'LUA', SPACE_EXISTS = 'EXISTS',
+    TRANSACTION_CONFLICT = 'CONFLICT', TUPLE_FOUND = 'DUPLICATE', WRONG_INDEX_OPTIONS = 'SCHEMA',
+}) do
+    codes[theirs] = codes[ours]
+end
 codes.new = new_error
 
 local box_error = core.object(codes, {

@@ -264,15 +264,20 @@ end
 
 -- Iterators are closures: what they hold is memory, and nobody may get at it.
 
---- In a transaction: a cursor, which also sees what the loop writes.
-local function over_cursor(cursor, space_id)
-    return function(_, position)
-        check(api.cursor_next(runtime, cursor, row))
-        if row.data == nil then
-            return nil
-        end
-        return position + 1, copy(row.data, row.size, space_id)
+--- In a transaction: a cursor, which also sees what the loop writes. It is the parameter of one
+--- generator that all of them share, since making a function ends a trace; the names of its members
+--- are nobody's but ours.
+local cursor_type, CURSOR_SPACE = ffi.typeof('struct perigee_cursor'), native.secret .. 'n'
+
+local function cursor_step(cursor, position)
+    if not ffi.istype(cursor_type, cursor) then
+        error('the parameter of an iterator is its own', 2)
     end
+    check(api.cursor_next(runtime, cursor, row))
+    if row.data == nil then
+        return nil
+    end
+    return position + 1, copy(row.data, row.size, tonumber(cursor[CURSOR_SPACE]))
 end
 
 local walk_type = ffi.metatype('struct perigee_walk', {
@@ -343,9 +348,10 @@ local function iterate(space_id, index_id, key, options)
         check(api.select(runtime, space_id, index_id, scan, row))
         return wrap_iterator(over_rows(nil, space_id), nil, 0)
     elseif api.in_transaction(runtime) ~= 0 then
-        local cursor = ffi.new('struct perigee_cursor')
+        local cursor = cursor_type()
         check(api.cursor_open(runtime, space_id, index_id, scan, cursor))
-        return wrap_iterator(over_cursor(cursor, space_id), nil, 0)
+        cursor[CURSOR_SPACE] = space_id
+        return wrap_iterator(cursor_step, cursor, 0)
     end
     return wrap_iterator(over_rows(open_walk(space_id, index_id), space_id), nil, 0)
 end

@@ -55,6 +55,7 @@ struct lua__cursor {
     struct space_cursor *cursor;
     uint64_t sequence;
     uint64_t parks;
+    uint64_t space_id; /* for Lua: whose rows it gives */
 };
 
 /*

@@ -84,6 +84,13 @@ describe('an index', function()
         assert.has_error(function() s.index.pk:alter({ parts = { 'n' } }) end)
     end)
 
+    it('raises errors that have Tarantool\'s names as well', function()
+        local ok, err = pcall(s.insert, s, { 1, 1, 'x' })
+        assert.is_false(ok)
+        assert.equal(box.error.TUPLE_FOUND, err.code)
+        assert.equal(box.error.NOT_FOUND, box.error.NO_SUCH_SPACE)
+    end)
+
     it('is listed, as its space is', function()
         local found = {}
         for name, space in pairs(box.space) do

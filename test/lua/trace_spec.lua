@@ -144,6 +144,20 @@ describe('a hot loop', function()
         end)
     end)
 
+    it('over many small ranges compiles within a transaction', function()
+        box.atomic(function()
+            assert_compiles(function()
+                local sum = 0
+                for n = 1, ROUNDS do
+                    for _, t in s:pairs(n % 1000 + 1) do
+                        sum = sum + t.n
+                    end
+                end
+                return sum
+            end)
+        end)
+    end)
+
     it('over a chain of functions compiles', function()
         both(function()
             return s:pairs():filter(function(t) return t[1] % 2 == 0 end)

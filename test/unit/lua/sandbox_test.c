@@ -118,6 +118,10 @@ static void tuples_give_away_no_memory(void **state)
                 "local g = box.space.s:pairs() local _, x = g(nil, 0) g(nil, 0) g(nil, 0) return x",
                 "[[1]]");
     assert_fails(f, "box.begin() g = box.space.s:pairs() box.commit() g(nil, 0)");
+    assert_fails(f, "box.begin() local g, p = box.space.s:pairs() return p.cursor");
+    assert_fails(f, "box.begin() local g, p = box.space.s:pairs() p.cursor = box.NULL");
+    assert_fails(f, "box.begin() local g = box.space.s:pairs() return g.gen({}, 0)");
+    assert_fails(f, "box.begin() local g = box.space.s:pairs() return g.gen(box.NULL, 0)");
 }
 
 static void values_with_a_width_give_away_no_memory(void **state)
