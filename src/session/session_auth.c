@@ -327,6 +327,7 @@ static int login_default(struct session *session, bool named, const struct redis
     }
     int rc = admit(session, ACCESS_GUEST);
     session->logged_in = rc == 0 && size > 0;
+    session->rights_version = 0;
     return rc;
 }
 
@@ -433,7 +434,17 @@ int session__login(struct session *session, struct session_wait *wait,
 
 /* ---------------------------------------------------------------------------------- what it may */
 
-enum { MAY_BE_THERE = 1 << 16, MAY_ADMINISTER = 1 << 17 }; /* beside ACCESS_READ and ACCESS_WRITE */
+/*
+ * Beside ACCESS_READ and ACCESS_WRITE, which are on Redis's keys. What belongs to no object (channels,
+ * transactions, INFO) is for those who are known, or may do something with keys, or everything:
+ * strangers who have been left nothing get no further than to say who they are.
+ */
+enum {
+    MAY_BE_THERE = 1 << 16,
+    MAY_TAKE_PART = 1 << 17,
+    MAY_ADMINISTER = 1 << 18,
+    MAY_USE_KEYS = 1 << 19
+};
 
 static unsigned rights_work_out(struct session *session)
 {
@@ -446,6 +457,10 @@ static unsigned rights_work_out(struct session *session)
         (ACCESS_READ | ACCESS_WRITE);
     if (universe & ACCESS_SESSION)
         rights |= MAY_BE_THERE;
+    if (rights & (ACCESS_READ | ACCESS_WRITE))
+        rights |= MAY_USE_KEYS;
+    if (session->logged_in || (rights & MAY_USE_KEYS) || (universe & ACCESS_EXECUTE))
+        rights |= MAY_TAKE_PART;
     if (universe & ACCESS_ALTER)
         rights |= MAY_ADMINISTER;
     return rights;
@@ -463,17 +478,20 @@ static bool has(struct session *session, unsigned wanted)
 
 static unsigned wanted_by(const struct session_command *command)
 {
-    unsigned wanted = MAY_BE_THERE;
-    if (command->flags & SESSION_NO_AUTH)
+    unsigned flags = command->flags, redis = command->redis ? command->redis->flags : 0;
+    if (flags & SESSION_NO_AUTH)
         return 0;
-    if (command->redis && (command->redis->flags & REDIS_WRITE))
-        wanted |= ACCESS_WRITE;
-    else if ((command->redis && (command->redis->flags & REDIS_READONLY)) ||
-             (command->first_key > 0 && !(command->flags & SESSION_STATEMENT)))
-        wanted |= ACCESS_READ;
-    if (command->flags & SESSION_ADMIN)
-        wanted |= MAY_ADMINISTER;
-    return wanted;
+    if (flags & SESSION_ADMIN)
+        return MAY_BE_THERE | MAY_ADMINISTER;
+    if (redis & REDIS_WRITE)
+        return MAY_BE_THERE | ACCESS_WRITE;
+    if (redis & REDIS_READONLY)
+        return MAY_BE_THERE | ACCESS_READ;
+    if (flags & SESSION_SCRIPT)
+        return MAY_BE_THERE | MAY_USE_KEYS;
+    if ((flags & SESSION_STATEMENT) || strcmp(command->group, "connection") == 0)
+        return MAY_BE_THERE; /* procedures and text are asked about in Lua */
+    return command->first_key > 0 ? MAY_BE_THERE | ACCESS_READ : MAY_BE_THERE | MAY_TAKE_PART;
 }
 
 static int refuse(struct session *session, const char *name)
@@ -503,11 +521,12 @@ bool session__permits(struct session *session, const struct session_command *com
     return false;
 }
 
-int session__check(struct session *session, unsigned privilege)
+int session__check(struct session *session, bool takes_part)
 {
     if (!session->authenticated)
         return diag_set(ERROR_AUTH, "Authentication required.");
-    return has(session, MAY_BE_THERE | privilege) ? 0 : refuse(session, NULL);
+    unsigned wanted = takes_part ? MAY_BE_THERE | MAY_TAKE_PART : MAY_BE_THERE;
+    return has(session, wanted) ? 0 : refuse(session, NULL);
 }
 
 uint64_t session__auth_failures(const struct session_auth *auth)

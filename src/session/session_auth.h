@@ -52,9 +52,9 @@ void session__logout(struct session *session);
  * NOPERM. What is done inside of procedures and scripts is asked for there. */
 bool session__permits(struct session *session, const struct session_command *command);
 
-/* The same without an error: 0, ERROR_AUTH or ERROR_ACCESS with diagnostics. `privilege` of
- * ACCESS_READ, ACCESS_WRITE on Redis's keys, or 0 for nothing but to be there. */
-int session__check(struct session *session, unsigned privilege);
+/* The same for what is no command: whether it may be there, and take part in what belongs to nobody:
+ * 0, ERROR_AUTH or ERROR_ACCESS with diagnostics. */
+int session__check(struct session *session, bool takes_part);
 
 /* Counters for INFO. */
 uint64_t session__auth_failures(const struct session_auth *auth);

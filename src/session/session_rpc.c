@@ -286,7 +286,8 @@ enum method_flags {
     BEFORE_AUTH = 1,
     WANTS_STREAM = 2, /* one that has been begun */
     MAKES_STREAM = 4,
-    RETURNS = 8 /* something of its own; others return true */
+    RETURNS = 8, /* something of its own; others return true */
+    FOR_ALL = 16 /* who may is asked in Lua, or need not be */
 };
 
 struct method {
@@ -298,12 +299,12 @@ struct method {
 static const struct method METHODS[] = {
     {"auth", BEFORE_AUTH, method_auth},
     {"begin", MAKES_STREAM, method_begin},
-    {"call", RETURNS, method_call},
+    {"call", RETURNS | FOR_ALL, method_call},
     {"commit", WANTS_STREAM, method_commit},
-    {"eval", RETURNS, method_eval},
+    {"eval", RETURNS | FOR_ALL, method_eval},
     {"isolation", 0, method_isolation},
     {"lock_timeout", 0, method_lock_timeout},
-    {"ping", RETURNS, method_ping},
+    {"ping", RETURNS | FOR_ALL, method_ping},
     {"psubscribe", 0, session__rpc_psubscribe},
     {"publish", RETURNS, session__rpc_publish},
     {"punsubscribe", 0, session__rpc_punsubscribe},
@@ -313,7 +314,7 @@ static const struct method METHODS[] = {
     {"subscribe", 0, session__rpc_subscribe},
     {"unsubscribe", 0, session__rpc_unsubscribe},
 };
-static const struct method PROCEDURE = {"", RETURNS, procedure};
+static const struct method PROCEDURE = {"", RETURNS | FOR_ALL, procedure};
 
 static const struct method *method_of(const struct rpc_request *request)
 {
@@ -326,7 +327,7 @@ static const struct method *method_of(const struct rpc_request *request)
 int session__rpc_run(struct session *session, struct rpc_call *call)
 {
     const struct method *method = method_of(call->request);
-    int rc = method->flags & BEFORE_AUTH ? 0 : session__check(session, 0);
+    int rc = method->flags & BEFORE_AUTH ? 0 : session__check(session, !(method->flags & FOR_ALL));
     if (rc)
         return rc;
     if (!call->stream_given && (method->flags & (WANTS_STREAM | MAKES_STREAM)))

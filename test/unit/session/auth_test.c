@@ -125,10 +125,11 @@ static void nobody_logs_in_within_exec(void **state)
 {
     (void)state;
     make_bob();
+    expect(one, "lua \"box.schema.user.create('eve', {password = 'apple'})\"", "$-1");
+    expect(two, "auth eve apple", OK);
     expect(two, "multi\r\nauth bob builder\r\nexec",
            "+OK\r\n+QUEUED\r\n*1\r\n-ERR a login is not possible inside of a transaction");
-    expect(two, "multi\r\nhello 3\r\nexec", "+OK\r\n+QUEUED\r\n");
-    expect(two, "get k", NOAUTH);
+    expect(two, "get k", "-NOPERM User eve");
 }
 
 static void a_login_within_an_interactive_transaction_is_of_the_next_statements(void **state)
@@ -136,7 +137,9 @@ static void a_login_within_an_interactive_transaction_is_of_the_next_statements(
     (void)state;
     make_bob();
     expect(one, "lua \"box.schema.user.grant('bob', 'read', 'space', '_redis')\"", "$-1");
-    expect(two, "begin\r\nget k", "+OK\r\n-NOAUTH");
+    expect(one, "lua \"box.schema.user.create('eve', {password = 'apple'})\"", "$-1");
+    expect(two, "auth eve apple", OK);
+    expect(two, "begin\r\nget k", "+OK\r\n-NOPERM");
     expect(two, "auth bob builder\r\nget k\r\ncommit", "+OK\r\n$1\r\nv\r\n+OK");
 }
 
@@ -209,7 +212,7 @@ static const struct {
      "'write', 'space', '_redis'", "+OK"},
     {"eval_ro \"return redis.pcall('get', 'k')\" 0", "-NOPERM User bob",
      "'read', 'space', '_redis'", "$1\r\nv"},
-    {"multi\r\neval \"return redis.call('get', 'k')\" 0\r\nexec", "+OK\r\n+QUEUED\r\n*1\r\n-NOPERM",
+    {"multi\r\neval \"return redis.call('get', 'k')\" 0\r\nexec", "+OK\r\n-NOPERM",
      "'read', 'space', '_redis'", "+OK\r\n+QUEUED\r\n*1\r\n$1\r\nv"},
     {"multi\r\nget k\r\nexec",
      "+OK\r\n-NOPERM User bob has no permissions to run the 'get' "
@@ -342,6 +345,13 @@ static void a_strangers_commands_ask_for_a_login(void **state)
     expect(two, "get k", NOAUTH);
     expect(two, "set k v", NOAUTH);
     expect(two, "save", NOAUTH);
+    expect(two, "publish a b", NOAUTH);
+    expect(two, "subscribe a", NOAUTH);
+    expect(two, "begin", NOAUTH);
+    expect(two, "multi", NOAUTH);
+    expect(two, "eval \"return 1\" 0", NOAUTH);
+    expect(two, "script flush", NOAUTH);
+    expect(two, "info", NOAUTH);
     expect(two, "ping", "+PONG");
     expect(two, "call f", "-NOPERM Execute access to function 'f' is denied for user 'guest'");
     expect(one, "lua \"box.schema.user.revoke('guest', 'session', 'universe')\"", "$-1");
