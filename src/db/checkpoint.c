@@ -298,6 +298,14 @@ static void sweep(struct checkpoint *checkpoint)
     pthread_mutex_lock(&checkpoint->mutex);
 }
 
+/* With the mutex, which it lets go of meanwhile. */
+static void discarded_free(struct checkpoint *checkpoint)
+{
+    pthread_mutex_unlock(&checkpoint->mutex);
+    db__discarded_free(checkpoint->db, txn_worker_thread(checkpoint->worker->txn));
+    pthread_mutex_lock(&checkpoint->mutex);
+}
+
 /* Ends rows whose tombstones are in the bodies, and waits. With the mutex. */
 static void idle(struct checkpoint *checkpoint)
 {
@@ -321,6 +329,8 @@ static void *thread_main(void *arg)
     setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
     pthread_mutex_lock(&checkpoint->mutex);
     while (!load_relaxed(&checkpoint->stop)) {
+        if (db__discarded_any(checkpoint->db))
+            discarded_free(checkpoint);
         if (checkpoint->dropped)
             sweep(checkpoint);
         else if (due(checkpoint))

@@ -212,6 +212,7 @@ static void db_free(struct db *db)
     if (db->catalog != NULL)
         db__catalog_release(db->catalog);
     if (db->boot.epoch != NULL) {
+        db__discarded_free(db, &db->boot);
         stores_free(db);
         epoch_slot_close(db->boot.epoch);
     }
@@ -225,6 +226,7 @@ static void db_free(struct db *db)
     manifest_destroy(&db->loaded);
     pthread_mutex_destroy(&db->catalog_mutex);
     pthread_mutex_destroy(&db->stores_mutex);
+    pthread_mutex_destroy(&db->discard_mutex);
     free(db);
 }
 
@@ -307,6 +309,7 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
     db->online_rows_min = ONLINE_ROWS_MIN;
     pthread_mutex_init(&db->catalog_mutex, NULL);
     pthread_mutex_init(&db->stores_mutex, NULL);
+    pthread_mutex_init(&db->discard_mutex, NULL);
     manifest_create(&db->loaded);
     int rc = open_parts(db, options, stats);
     if (rc != 0) {

@@ -70,6 +70,8 @@ struct db {
     struct sequences *sequences;
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
     struct catalog *catalog;
+    pthread_mutex_t discard_mutex;       /* orders changes of the list; innermost */
+    struct discarded *_Atomic discarded; /* dropped, and to be freed by the checkpoint's thread */
     uint64_t online_rows_min;       /* from so many rows on an index is built while others write */
     bool builds_stale;              /* recovery has met indexes that were being built */
     _Atomic uint64_t next_file;     /* numbers for the names of files of bodies */
@@ -98,6 +100,12 @@ void db__store_unlink(struct db *db, struct store *store);
 
 /* Drops a reference; with the last one the store goes. No thread may find it any more. */
 void db__store_release(struct store *store, struct tree_thread *thread);
+
+/* What nobody can reach any more, a store or a tree of entries, is freed by a thread that has time:
+ * at once for the caller. `_free` is that thread's, and of closing. */
+void db__discard(struct db *db, struct tree_thread *thread, struct store *store, struct tree *tree);
+bool db__discarded_any(const struct db *db);
+void db__discarded_free(struct db *db, struct tree_thread *thread);
 
 /* For a store that nobody else has seen. */
 void db__store_delete(struct store *store, struct tree_thread *thread);

@@ -23,14 +23,18 @@
 #include "base/error.h"
 #include "db/checkpoint_private.h"
 
+/* Nobody reads them any more. */
 static void free_store(void *object, void *arg)
 {
-    db__store_release(object, arg);
+    struct store *store = object;
+    struct db_worker *worker = arg;
+    db__discard(worker->db, txn_worker_thread(worker->txn), store, NULL);
 }
 
 static void free_entries(void *object, void *arg)
 {
-    txn_entries_delete(arg, object);
+    struct db_worker *worker = arg;
+    db__discard(worker->db, txn_worker_thread(worker->txn), NULL, object);
 }
 
 static int no_memory(void)
@@ -127,7 +131,7 @@ static void trees_settle(struct ddl *ddl, const struct catalog *catalog)
         for (struct ddl_tree *other = link->next; other != NULL && !again; other = other->next)
             again = other->tree == link->tree;
         if (link->tree != kept && !again)
-            epoch_retire(thread->epoch, link->tree, free_entries, thread);
+            epoch_retire(thread->epoch, link->tree, free_entries, ddl->worker);
     }
 }
 
@@ -144,7 +148,7 @@ static void stores_settle(struct ddl *ddl, const struct catalog *catalog)
         txn_collect_forget(ddl->txn, &store->head);
         pthread_mutex_unlock(&ddl->db->stores_mutex);
         db__store_unlink(ddl->db, store);
-        epoch_retire(thread->epoch, store, free_store, thread);
+        epoch_retire(thread->epoch, store, free_store, ddl->worker);
         db__checkpoint_dropped(ddl->db);
     }
 }
