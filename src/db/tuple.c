@@ -20,23 +20,45 @@
 #include "base/error.h"
 #include "codec/mp.h"
 
-static int field_error(const struct space *space, uint32_t i, const char *value)
+enum { ROW_TEXT_MAX = 160 };
+
+/* ": row {1}" when the tuple has a whole primary key. */
+static const char *row_text(const struct space *space, const char *tuple, char *out, size_t size)
 {
-    const struct field_def *field = &space->fields[i];
-    if (field->kind == FIELD_ANY)
-        return diag_set(ERROR_SCHEMA, "field %u (%s) of space \"%s\" must not be nil", i + 1,
-                        field->name, space->name);
-    return diag_set(ERROR_SCHEMA, "field %u (%s) of space \"%s\" must be %s%s, not %s", i + 1,
-                    field->name, space->name, field->type_name, field->nullable ? " or nil" : "",
-                    value_type_name(value));
+    static const char prefix[] = ": row ";
+    const struct index *primary = space->index_count > 0 ? space->indexes[0] : NULL;
+    for (uint32_t i = 0; primary != NULL && i < primary->part_count; i++) {
+        const char *value = mp_array_at(tuple, primary->parts[i].field);
+        if (value == NULL || mp_typeof(*value) == MP_NIL)
+            primary = NULL;
+    }
+    if (primary == NULL)
+        return "";
+    memcpy(out, prefix, sizeof prefix);
+    db__row_text(space, tuple, out + sizeof prefix - 1, size - sizeof prefix + 1);
+    return out;
 }
 
-static int field_missing(const struct space *space, uint32_t count)
+static int field_error(const struct space *space, uint32_t i, const char *value, const char *tuple)
 {
+    char row[ROW_TEXT_MAX];
+    const struct field_def *field = &space->fields[i];
+    if (field->kind == FIELD_ANY)
+        return diag_set(ERROR_SCHEMA, "field %u (%s) of space \"%s\" must not be nil%s", i + 1,
+                        field->name, space->name, row_text(space, tuple, row, sizeof row));
+    return diag_set(ERROR_SCHEMA, "field %u (%s) of space \"%s\" must be %s%s, not %s%s", i + 1,
+                    field->name, space->name, field->type_name, field->nullable ? " or nil" : "",
+                    value_type_name(value), row_text(space, tuple, row, sizeof row));
+}
+
+static int field_missing(const struct space *space, uint32_t count, const char *tuple)
+{
+    char row[ROW_TEXT_MAX];
     while (space->fields[count].nullable)
         count++;
-    return diag_set(ERROR_SCHEMA, "field %u (%s) of space \"%s\" is missing", count + 1,
-                    space->fields[count].name, space->name);
+    return diag_set(ERROR_SCHEMA, "field %u (%s) of space \"%s\" is missing%s", count + 1,
+                    space->fields[count].name, space->name,
+                    row_text(space, tuple, row, sizeof row));
 }
 
 int db__tuple_check(const struct space *space, const char *tuple, size_t size)
@@ -51,14 +73,14 @@ int db__tuple_check(const struct space *space, const char *tuple, size_t size)
         return diag_set(ERROR_SCHEMA, "a tuple of space \"%s\" has exactly %u fields, not %u",
                         space->name, space->exact_count, given);
     if (count < space->required_count)
-        return field_missing(space, count);
+        return field_missing(space, count, tuple);
     if (count > space->field_count)
         count = space->field_count;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t accepts = space->accepts[i];
         if (!(accepts >> mp_typeof(*data) & 1) &&
             !field_accepts(accepts, space->fields[i].kind, data))
-            return field_error(space, i, data);
+            return field_error(space, i, data, tuple);
         mp_next(&data);
     }
     return 0;

@@ -170,6 +170,16 @@ static void an_any_field_takes_nil_unless_it_says_otherwise(void **state)
     refused(replace(&f, NULL, "s", "[1, null]"), ERROR_SCHEMA, "must not be nil");
 }
 
+static void what_does_not_fit_is_named_with_its_row(void **state)
+{
+    (void)state;
+    make("{\"format\": [[\"id\", \"unsigned\"], [\"v\", \"string\"]]}");
+    refused(replace(&f, NULL, "s", "[7, null]"), ERROR_SCHEMA, "must be string, not nil: row {7}");
+    refused(replace(&f, NULL, "s", "[7]"), ERROR_SCHEMA, "(v) of space \"s\" is missing: row {7}");
+    refused(replace(&f, NULL, "s", "[null, 1]"), ERROR_SCHEMA, "must be unsigned, not nil");
+    refused(replace(&f, NULL, "s", "[]"), ERROR_SCHEMA, "(id) of space \"s\" is missing");
+}
+
 static void nullable_action_says_the_same_as_is_nullable(void **state)
 {
     (void)state;
@@ -300,6 +310,7 @@ int main(void)
         TEST(each_type_takes_its_values_and_no_others),
         TEST(a_double_takes_whole_numbers_that_are_exact),
         TEST(an_any_field_takes_nil_unless_it_says_otherwise),
+        TEST(what_does_not_fit_is_named_with_its_row),
         TEST(nullable_action_says_the_same_as_is_nullable),
         TEST(a_default_takes_the_place_of_what_is_nil_or_not_there),
         TEST(an_update_gets_no_defaults),

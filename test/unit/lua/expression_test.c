@@ -16,7 +16,9 @@
 #include "db/catalog.h"
 #include "lua/expression.h"
 
-static struct field_def fields[] = {{.name = "id"}, {.name = "name"}, {.name = "data"}};
+static struct field_def fields[] = {{.name = "id", .name_size = 2},
+                                    {.name = "name", .name_size = 4},
+                                    {.name = "data", .name_size = 4}};
 static struct space space = {.name = "s", .field_count = 3, .fields = fields};
 
 static uint64_t digest_of(const char *text)
