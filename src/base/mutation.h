@@ -91,7 +91,9 @@
     X(FOREIGN_LOOKED_FIRST, 30, "who writes what refers to a row looks for that row before")       \
     X(FOREIGN_PARENT_UNSEEN, 30, "a row that another is deleting can be referred to")              \
     X(FOREIGN_SNAPSHOT_READ, 30, "what is referred to is looked for in the snapshot")              \
-    X(FOREIGN_CHILD_UNSEEN, 30, "who deletes a row does not look for what refers to it")
+    X(FOREIGN_CHILD_UNSEEN, 30, "who deletes a row does not look for what refers to it")           \
+    X(TRIGGER_ERROR_KEEPS, 31, "what a statement has written stays when a trigger has failed")     \
+    X(TRIGGER_GOES_BACK, 31, "a trigger can return to before the statement that runs it")
 
 /* X(name, where it is) */
 #define MUTATION_POINT_LIST(X)                                                                    \

@@ -14,6 +14,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "codec/mp.h"
 #include "db/trigger_private.h"
 
@@ -147,7 +148,7 @@ static int run_after(struct txn *txn, struct trigger_call *call)
 /* Of a statement that has failed: takes it back, unless the transaction can't go on anyway. */
 static int end(struct txn *txn, struct txn_savepoint savepoint, int rc)
 {
-    if (rc != 0 && !txn_doomed(txn))
+    if (rc != 0 && !txn_doomed(txn) && !MUTATION(TRIGGER_ERROR_KEEPS))
         txn_rollback_to(txn, savepoint);
     return rc;
 }

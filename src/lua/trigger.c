@@ -23,6 +23,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/mutation.h"
 #include "db/ddl.h"
 #include "lua/internal.h"
 
@@ -102,7 +103,8 @@ static int run_triggers(void *arg, struct txn *txn, struct trigger_call *call)
     runtime->calling = NULL;
     runtime->given = runtime->args;
     runtime->txn_fixed = true;
-    runtime->txn_sequence = SEQUENCE_INSIDE | ++runtime->trigger_runs;
+    if (!MUTATION(TRIGGER_GOES_BACK))
+        runtime->txn_sequence = SEQUENCE_INSIDE | ++runtime->trigger_runs;
     runtime->trigger_depth++;
     int code = lua__protect_on(runtime, L, call_triggers, &run);
     runtime->trigger_depth--;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rules that are kept above transactions: by statements on spaces (invariants 14 and 21), by commands
- * (25) and by scripts (27); by indexes that are being built (29), by foreign keys (30). */
+ * (25) and by scripts (27); by indexes that are being built (29), by foreign keys (30), by triggers
+ * (31). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -307,6 +308,49 @@ static const char *who_deletes_a_row_meets_what_is_about_to_refer_to_it(void)
     return dangling();
 }
 
+/* ------------------------------------------------------------------------------------ rule 31 */
+
+static void open_triggered(const char *body)
+{
+    char text[512];
+    lua_fixture_create(&lua, false, 0, 0);
+    snprintf(text, sizeof text,
+             "box.schema.space.create('s'):create_index('pk') "
+             "box.schema.space.create('t'):create_index('pk') box.space.t:insert{1, 0} "
+             "box.space.s:create_trigger('x', {event = 'on_replace', body = [[%s]]})",
+             body);
+    lua_fixture_do(&lua, text);
+}
+
+/* Closes the database; says whether both have the same number of rows. */
+static const char *halves(void)
+{
+    bool same = strcmp(lua_fixture_eval(&lua, "box.space.s:count() == box.space.t:count() - 1"),
+                       "[true]") == 0;
+    SCENE_EXPECT(same, "a statement has happened by half");
+    lua_fixture_destroy(&lua);
+    return NULL;
+}
+
+static const char *a_statement_whose_trigger_fails_changes_nothing(void)
+{
+    open_triggered("if new[1] > 1 then error('no') end box.space.t:insert{new[1] + 1, 0}");
+    lua_fixture_do(&lua, "box.atomic(function() box.space.s:insert{1} pcall(box.space.s.insert, "
+                         "box.space.s, {2}) end)");
+    return halves();
+}
+
+static const char *a_trigger_takes_back_only_what_it_has_done_itself(void)
+{
+    open_triggered("pcall(box.rollback_to_savepoint, box.func.keep()) "
+                   "box.space.t:insert{new[1] + 1, 0}");
+    lua_fixture_do(&lua,
+                   "box.schema.func.create('keep', {body = 'function(p) kept = p or kept return "
+                   "kept end'}) box.atomic(function() box.func.keep(box.savepoint()) "
+                   "box.space.s:insert{1} end)");
+    return halves();
+}
+
 int main(int argc, char **argv)
 {
     static const struct scene scenes[] = {
@@ -322,6 +366,8 @@ int main(int argc, char **argv)
         SCENE(nothing_refers_to_a_row_that_another_is_deleting, FOREIGN_PARENT_UNSEEN),
         SCENE(nothing_refers_to_a_row_that_only_its_snapshot_shows, FOREIGN_SNAPSHOT_READ),
         SCENE(who_deletes_a_row_meets_what_is_about_to_refer_to_it, FOREIGN_CHILD_UNSEEN),
+        SCENE(a_statement_whose_trigger_fails_changes_nothing, TRIGGER_ERROR_KEEPS),
+        SCENE(a_trigger_takes_back_only_what_it_has_done_itself, TRIGGER_GOES_BACK),
     };
     return scenes_main(argc, argv, scenes, sizeof scenes / sizeof *scenes);
 }

@@ -252,7 +252,7 @@ static void a_view_is_written_by_triggers_instead(void **state)
 {
     (void)state;
     do_("box.schema.space.create('v')");
-    assert_begins(lua_fixture_eval(&fixture, "box.space.v:insert{1, 2}"), "ERROR_NOT_FOUND");
+    assert_begins(lua_fixture_eval(&fixture, "box.space.v:insert{1, 2}"), "ERROR_SCHEMA");
     do_("box.space.v:create_trigger('to_s', {event = 'instead_of', body = [[function(old, new, _, "
         "op, key, "
         "ops)\n"
@@ -457,6 +457,100 @@ static void an_event_of_the_server_gets_its_arguments(void **state)
         ERROR_DUPLICATE);
 }
 
+static void a_conflict_in_a_trigger_dooms_whatever_it_catches(void **state)
+{
+    (void)state;
+    struct lua_session rival;
+    lua_session_open(&rival, &fixture);
+    do_("box.schema.space.create('hot'):create_index('pk') box.space.hot:insert{1, 0}");
+    do_("box.space.s:create_trigger('t', {event = 'on_replace', body = "
+        "[[pcall(box.space.hot.update, "
+        "box.space.hot, 1, {{'+', 2, 1}})]]})");
+    struct lua_session own;
+    lua_session_open(&own, &fixture);
+    lua_session_begin(&own, TXN_SNAPSHOT);
+    assert_string_equal(lua_session_eval(&own, "box.space.hot:get(1)"), "[[1,0]]");
+    assert_string_equal(lua_session_eval(&rival, "box.space.hot:replace{1, 5}"), "[[1,5]]");
+    assert_begins(lua_session_eval(&own, "box.space.s:insert{1, 1}"), "ERROR_CONFLICT");
+    eval_("box.space.s:count(), box.space.hot:get(1)[2]", "[0,5]");
+    assert_string_equal(lua_session_eval(&own, "box.space.s:insert{1, 1}"), "[[1,1]]");
+    eval_("box.space.s:count(), box.space.hot:get(1)[2]", "[1,6]");
+    lua_session_close(&own);
+    lua_session_close(&rival);
+}
+
+static void a_lock_that_a_trigger_meets_makes_its_statement_wait(void **state)
+{
+    (void)state;
+    struct lua_session holder, own;
+    lua_session_open(&holder, &fixture);
+    lua_session_open(&own, &fixture);
+    do_("box.schema.space.create('hot'):create_index('pk') box.space.hot:insert{1, 0}");
+    do_("box.space.s:create_trigger('t', {event = 'on_replace', body = [[box.func.note('ran') "
+        "pcall(box.space.hot.update, box.space.hot, 1, {{'+', 2, 1}})]]})");
+    lua_session_begin(&holder, TXN_SNAPSHOT);
+    assert_string_equal(lua_session_eval(&holder, "box.space.hot:replace{1, 5}"), "[[1,5]]");
+    for (int interactive = 0; interactive < 2; interactive++) {
+        char text[64];
+        snprintf(text, sizeof text, "box.space.s:insert{%d, %d}[1]", interactive, interactive);
+        if (interactive)
+            lua_session_begin(&own, TXN_READ_COMMITTED);
+        assert_begins(lua_session_eval(&own, text), "ERROR_WAIT");
+        eval_("box.space.s:get(1) or box.space.s:get(0)", interactive ? "[[0,0]]" : "[null]");
+        if (interactive)
+            lua_session_rollback(&holder);
+        else
+            assert_string_equal(lua_session_commit(&holder), "OK");
+        snprintf(text + 40, sizeof text - 40, "[%d]", interactive);
+        assert_string_equal(lua_session_eval(&own, text), text + 40);
+        if (interactive)
+            assert_string_equal(lua_session_commit(&own), "OK");
+        lua_session_begin(&holder, TXN_READ_COMMITTED);
+        lua_session_eval(&holder, "box.space.hot:update(1, {{'+', 2, 10}})");
+    }
+    lua_session_rollback(&holder);
+    eval_("box.func.notes(), box.space.hot:get(1)[2]", "[\"ran ran\",7]");
+    lua_session_close(&own);
+    lua_session_close(&holder);
+}
+
+static void rows_that_go_with_another_run_their_own(void **state)
+{
+    (void)state;
+    do_("box.schema.space.create('child', {format = {{'id', 'unsigned'}, {'up', 'unsigned', "
+        "is_nullable "
+        "= true}}, foreign_key = {k = {space = 's', field = {up = 'id'}, on_delete = 'cascade'}}}) "
+        "box.space.child:create_index('pk') box.space.child:create_index('up', {parts = {'up'}, "
+        "unique = "
+        "false})");
+    do_("box.space.child:create_trigger('c', {event = 'on_delete', body = [[box.func.note('child ' "
+        ".. "
+        "old.id) if old.id == 9 then error('kept') end]]})");
+    do_("box.space.s:insert{1, 1} box.space.child:insert{1, 1} box.space.child:insert{2, 1} "
+        "box.space.child:insert{3, box.NULL}");
+    do_("box.space.s:delete(1)");
+    eval_("box.func.notes()", "[\"child 1 child 2\"]");
+    do_("box.space.s:insert{1, 1} box.space.child:insert{8, 1} box.space.child:insert{9, 1}");
+    assert_begins(lua_fixture_eval(&fixture, "box.space.s:delete(1)"),
+                  "ERROR_LUA eval:1: trigger c:1: kept");
+    eval_("box.space.s:count(), box.space.child:count()", "[1,3]");
+}
+
+static void what_writes_in_a_compiled_loop_runs_them(void **state)
+{
+    (void)state;
+    do_("box.schema.space.create('t'):create_index('pk') box.space.t:create_trigger('x', {event = "
+        "'before_replace', body = [[function(old, new) return {new[1], new[2] + 1} end]]})");
+    eval_("(function() local s, sum = box.space.t, 0 for i = 1, 3000 do s:replace{i % 100, i} sum "
+          "= sum + "
+          "s:get(i % 100)[2] end return sum end)()",
+          "[4504500]");
+    eval_("(function() local s, sum = box.space.t, 0 box.begin() for i = 1, 3000 do s:update(i % "
+          "100, "
+          "{{'=', 2, i}}) sum = sum + s:get(i % 100)[2] end box.commit() return sum end)()",
+          "[4504500]");
+}
+
 int main(void)
 {
 #define test_(name)         cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -487,6 +581,11 @@ int main(void)
         test_(a_trigger_can_not_return_to_a_savepoint_from_before),
         test_(functions_for_the_end_go_with_the_statement),
         test_(transactions_have_triggers_of_their_own),
+        test_(a_conflict_in_a_trigger_dooms_whatever_it_catches),
+        test_(a_lock_that_a_trigger_meets_makes_its_statement_wait),
+        test_(rows_that_go_with_another_run_their_own),
+        test_(what_writes_in_a_compiled_loop_runs_them),
+        test_trusted_(what_writes_in_a_compiled_loop_runs_them),
         test_(a_change_of_the_schema_is_an_event),
         test_(an_event_of_the_server_gets_its_arguments),
     };
