@@ -8,6 +8,7 @@
  * always there, so that its defaults can be taken away. Numbers are counted in the admin's row: one
  * that was used once, and may stand in what others hold, does not come back.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/diag.h"
@@ -279,12 +280,37 @@ int access_user_create(struct db_worker *worker, const char *name, size_t size, 
     return ddl__run(worker, user_create, NULL, &args);
 }
 
+/* The name of a record that the user owns into name[size]; false: there is none. */
+static bool owned_record(const struct catalog *catalog, enum catalog_kind kind, uint32_t user_id,
+                         char *name, size_t size)
+{
+    uint64_t owner;
+    uint32_t length;
+    for (uint32_t i = 0; i < catalog_record_count(catalog, kind); i++) {
+        const char *row = catalog_record_at(catalog, kind, i)->tuple;
+        const char *field = mp_array_at(row, 1), *text = mp_array_at(row, 2);
+        if (!mp_read_uint(&field, &owner) || owner != user_id || mp_typeof(*text) != MP_STR)
+            continue;
+        text = mp_decode_str(&text, &length);
+        snprintf(name, size, "%.*s", (int)length, text);
+        return true;
+    }
+    return false;
+}
+
 /* What has an owner that goes would belong to nobody. */
 static int owns_nothing(const struct ddl *ddl, const struct access *access,
                         const struct access_user *user)
 {
     const struct catalog *catalog = ddl->before;
     const char *type = NULL, *name = NULL;
+    char record[NAME_SIZE_MAX + 1];
+    if (owned_record(catalog, CATALOG_SEQUENCE, user->id, record, sizeof record))
+        type = "sequence", name = record;
+    else if (owned_record(catalog, CATALOG_TRIGGER, user->id, record, sizeof record))
+        type = "trigger", name = record;
+    else if (owned_record(catalog, CATALOG_MODULE, user->id, record, sizeof record))
+        type = "module", name = record;
     for (uint32_t i = 0; type == NULL && i < catalog_space_count(catalog); i++)
         if (!catalog_space_at(catalog, i)->system &&
             catalog_space_at(catalog, i)->owner == user->id)

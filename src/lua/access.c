@@ -206,38 +206,53 @@ static int native_user_name(lua_State *L)
 
 /* -------------------------------------------------------------------------------- descriptions */
 
-static const char *object_name(const struct access *access, const struct catalog *catalog,
-                               const struct access_grant *grant)
+/* Pushes the name of a record, "" when there is none with this number. */
+static void push_record_name(lua_State *L, const struct catalog *catalog, enum catalog_kind kind,
+                             uint32_t wanted)
 {
-    const struct catalog_record *record;
-    const char *field;
     uint64_t id;
-    switch (grant->type) {
-    case ACCESS_SPACE: {
-        const struct space *space = catalog_space_by_id(catalog, grant->id);
-        return space == NULL ? "" : space->name;
+    uint32_t size;
+    for (uint32_t i = 0; i < catalog_record_count(catalog, kind); i++) {
+        const char *row = catalog_record_at(catalog, kind, i)->tuple;
+        const char *field = mp_array_at(row, 0), *name = mp_array_at(row, 2);
+        if (!mp_read_uint(&field, &id) || id != wanted || mp_typeof(*name) != MP_STR)
+            continue;
+        name = mp_decode_str(&name, &size);
+        lua_pushlstring(L, name, size);
+        return;
     }
-    case ACCESS_FUNCTION:
-        for (uint32_t i = 0; i < catalog_func_count(catalog); i++)
-            if (catalog_func_at(catalog, i)->id == grant->id)
-                return catalog_func_at(catalog, i)->name;
-        return "";
-    case ACCESS_SEQUENCE:
-        for (uint32_t i = 0; i < catalog_record_count(catalog, CATALOG_SEQUENCE); i++) {
-            record = catalog_record_at(catalog, CATALOG_SEQUENCE, i);
-            field = mp_array_at(record->tuple, 0);
-            if (mp_read_uint(&field, &id) && id == grant->id)
-                return ""; /* its name is not terminated: the number does */
-        }
-        return "";
-    case ACCESS_ROLE:
-    case ACCESS_USER:
-        return access_user_name(access, grant->id);
-    case ACCESS_BINDING:
-        return access_binding_name(grant->id) == NULL ? "" : access_binding_name(grant->id);
-    default:
-        return "";
+    lua_pushliteral(L, "");
+}
+
+static const char *func_name(const struct catalog *catalog, uint32_t id)
+{
+    for (uint32_t i = 0; i < catalog_func_count(catalog); i++)
+        if (catalog_func_at(catalog, i)->id == id)
+            return catalog_func_at(catalog, i)->name;
+    return "";
+}
+
+static void push_object_name(lua_State *L, const struct access *access,
+                             const struct catalog *catalog, const struct access_grant *grant)
+{
+    const struct space *space = NULL;
+    const char *name = "";
+    if (grant->type == ACCESS_SEQUENCE) {
+        push_record_name(L, catalog, CATALOG_SEQUENCE, grant->id);
+        return;
     }
+    if (grant->type == ACCESS_SPACE)
+        space = catalog_space_by_id(catalog, grant->id);
+    if (space != NULL)
+        name = space->name;
+    else if (grant->type == ACCESS_FUNCTION)
+        name = func_name(catalog, grant->id);
+    else if ((grant->type == ACCESS_ROLE || grant->type == ACCESS_USER) &&
+             grant->id != ACCESS_EVERY)
+        name = access_user_name(access, grant->id);
+    else if (grant->type == ACCESS_BINDING)
+        name = access_binding_name(grant->id);
+    lua_pushstring(L, name == NULL ? "" : name);
 }
 
 /* privileges(name, role): {{privileges, object type, object name or ""}, ..}, or nil. */
@@ -262,7 +277,7 @@ static int native_privileges(lua_State *L)
         lua_rawseti(L, -2, 1);
         lua_pushstring(L, access_object_name((enum access_object)grant->type));
         lua_rawseti(L, -2, 2);
-        lua_pushstring(L, object_name(access, db_catalog(runtime->worker), grant));
+        push_object_name(L, access, db_catalog(runtime->worker), grant);
         lua_rawseti(L, -2, 3);
         lua_rawseti(L, -2, (int)i + 1);
     }

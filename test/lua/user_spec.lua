@@ -116,6 +116,28 @@ describe('users', function()
         end))
     end)
 
+    it('may use sequences that they were granted', function()
+        local sequence = box.schema.sequence.create('numbers')
+        assert.equal("Write access to sequence 'numbers' is denied for user 'bob'",
+            message(as, 'bob', sequence.next, sequence))
+        user.grant('bob', 'write', 'sequence', 'numbers')
+        as('bob', sequence.next, sequence)
+        local names = {}
+        for _, grant in ipairs(user.info('bob')) do
+            names[grant[2]] = grant[3]
+        end
+        assert.equal('numbers', names.sequence)
+        sequence:drop()
+        assert.equal(2, #user.info('bob'))
+    end)
+
+    it('can not go while something is theirs', function()
+        user.grant('bob', 'create', 'sequence')
+        local sequence = as('bob', box.schema.sequence.create, 'numbers')
+        assert.equal("User 'bob' can't be dropped: it owns the sequence 'numbers'", message(user.drop, 'bob'))
+        sequence:drop()
+    end)
+
     it('are put back after an error, and within each other', function()
         assert.equal('admin', box.session.effective_user())
         pcall(as, 'bob', error, 'x')
