@@ -308,10 +308,11 @@ static void who_looks_beside_writers_finds_what_stays_and_nothing_that_was_freed
     for (uint64_t i = 0; i < STAYING; i++) {
         uint64_t code = hash_of(shared.bench.hash, &i, 8);
         assert_ptr_equal(hash_find(shared.bench.hash, code, &i, 8, NULL, NULL), shared.staying[i]);
-        free(shared.staying[i]);
     }
     epoch_leave(shared.bench.thread.epoch);
     bench_close(&shared.bench);
+    for (unsigned i = 0; i < STAYING; i++)
+        free(shared.staying[i]);
 }
 
 int main(void)
