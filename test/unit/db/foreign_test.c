@@ -14,6 +14,7 @@
 #include "base/test_seed.h"
 #include "db/db_fixture.h"
 #include "db/expression_fixture.h"
+#include "txn/lock.h"
 
 static struct db_fixture f;
 
@@ -260,7 +261,8 @@ static void a_chain_that_ends_in_a_refusal_changes_nothing(void **state)
     refused(
         delete_by(&f, txn, "customers", "pk", "[1]"), ERROR_CONSTRAINT,
         "foreign key \"of\" of space \"parcels\": row {1} refers to row {2} of space \"orders\"");
-    assert_string_equal(select_by(&f, txn, "orders", "pk", ITERATOR_ALL, NULL), "[1,1] [2,1] [3,1]");
+    assert_string_equal(select_by(&f, txn, "orders", "pk", ITERATOR_ALL, NULL),
+                        "[1,1] [2,1] [3,1]");
     must(txn_commit(txn));
     assert_string_equal(orders(), "[1,1] [2,1] [3,1]");
     assert_string_equal(get_by(&f, NULL, "customers", "pk", "[1]"), "[1,\"a\"]");
@@ -461,6 +463,48 @@ static void one_transaction_makes_and_takes_both(void **state)
     whole();
 }
 
+static struct txn *open_at(unsigned worker)
+{
+    struct txn *txn;
+    must(txn_open(db_worker_txn(f.workers[worker]),
+                  &(struct txn_options){.level = TXN_SERIALIZABLE}, &txn));
+    return txn;
+}
+
+/* What a transaction that has met a parked one gets, after which it has ended. */
+static void waits(struct txn *txn, int rc)
+{
+    struct txn_worker *worker = txn_worker_of(txn);
+    assert_int_equal(rc, ERROR_WAIT);
+    txn_rollback(txn);
+    struct lock_owner *owner = txn_owner_detach(worker);
+    assert_non_null(owner);
+    lock_owner_delete(owner);
+}
+
+static void a_parked_transaction_is_waited_for(void **state)
+{
+    (void)state;
+    make_with("");
+    must(insert(&f, NULL, "customers", "[1, \"a\"]"));
+    struct txn *parked = open_at(0), *txn;
+    must(delete_by(&f, parked, "customers", "pk", "[1]"));
+    txn_park(parked);
+    txn = begin(&f, 1, TXN_SNAPSHOT);
+    waits(txn, insert(&f, txn, "orders", "[1, 1]"));
+    must(txn_resume(parked));
+    txn_rollback(parked);
+    parked = open_at(0);
+    must(insert(&f, parked, "orders", "[1, 1]"));
+    txn_park(parked);
+    txn = begin(&f, 1, TXN_SNAPSHOT);
+    waits(txn, delete_by(&f, txn, "customers", "pk", "[1]"));
+    must(txn_resume(parked));
+    must(txn_commit(parked));
+    refused(delete_by(&f, NULL, "customers", "pk", "[1]"), ERROR_CONSTRAINT, "row {1} refers to");
+    whole();
+}
+
 /* ---------------------------------------------------------------------------------- against a model */
 
 enum { MODEL_KEYS = 6, MODEL_STEPS = 400, MODEL_CHAIN = 3 };
@@ -633,6 +677,7 @@ int main(void)
         TEST(a_row_that_is_being_made_is_not_referred_to),
         TEST(a_row_that_is_being_changed_is_referred_to),
         TEST(one_transaction_makes_and_takes_both),
+        TEST(a_parked_transaction_is_waited_for),
         TEST(random_changes_do_what_a_model_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
