@@ -710,6 +710,30 @@ int lua__fiber_request(struct lua_runtime *runtime, const struct lua_request *re
     return code == 0 ? lua__deliver(runtime, result) : code;
 }
 
+int lua__fiber_background(struct lua_runtime *runtime, const struct lua_request *request,
+                          int (*prepare)(lua_State *L, struct lua_runtime *runtime, void *arg),
+                          void *arg)
+{
+    struct lua_fiber *fiber = NULL;
+    struct lua__context outer;
+    context_take(runtime, &outer);
+    lua__request_begin(runtime, request);
+    int code = fiber_new(runtime, &fiber);
+    if (code == 0) {
+        struct preparation preparation = {fiber, prepare, arg};
+        fiber->background = true;
+        fiber->request = *request;
+        code = lua__protect(runtime, make_request, &preparation);
+    }
+    code = lua__request_end(runtime, code, NULL);
+    context_put(runtime, &outer);
+    if (code == 0)
+        lua__fiber_ready(runtime, fiber);
+    else if (fiber != NULL)
+        fiber_delete(fiber);
+    return code;
+}
+
 void lua_fiber_wake_set(struct lua_fiber *fiber, void (*wake)(void *arg), void *arg)
 {
     fiber->wake = wake;

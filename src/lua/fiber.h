@@ -123,6 +123,11 @@ int lua__fiber_request(struct lua_runtime *runtime, const struct lua_request *re
                        void *arg, const char *name, size_t name_size, struct mp_buffer *result,
                        uint64_t *reply_ts);
 
+/* The same for a fiber in the background, which begins in its turn. */
+int lua__fiber_background(struct lua_runtime *runtime, const struct lua_request *request,
+                          int (*prepare)(lua_State *L, struct lua_runtime *runtime, void *arg),
+                          void *arg);
+
 /* It goes on in its turn. By the runtime's thread, and from any thread. NULL: what waits outside of
  * a fiber. */
 void lua__fiber_ready(struct lua_runtime *runtime, struct lua_fiber *fiber);

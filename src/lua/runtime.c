@@ -474,6 +474,20 @@ static int prepare_text(lua_State *L, struct lua_runtime *runtime, void *arg)
     return 0;
 }
 
+static int prepare_background(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    push_text(L, runtime, arg);
+    return 0;
+}
+
+int lua_runtime_background(struct lua_runtime *runtime, const char *text, size_t size,
+                           uint32_t user_id)
+{
+    struct call call = {.name = text, .name_size = size};
+    const struct lua_request request = {.user_id = user_id};
+    return lua__fiber_background(runtime, &request, prepare_background, &call);
+}
+
 static int eval_text(lua_State *L, struct lua_runtime *runtime, void *arg)
 {
     const struct call *call = arg;

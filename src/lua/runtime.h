@@ -146,6 +146,14 @@ void lua_runtime_run(struct lua_runtime *runtime);
 uint64_t lua_runtime_due_ms(const struct lua_runtime *runtime);
 bool lua_runtime_has_fibers(const struct lua_runtime *runtime);
 
+/*
+ * Begins `text` (statements) as a fiber in the background for a user, as its requests are for theirs:
+ * what is to run on a worker from its start on. Its errors are logged. Errors of compiling, ERROR_BUSY
+ * (too many fibers), ERROR_MEMORY.
+ */
+int lua_runtime_background(struct lua_runtime *runtime, const char *text, size_t size,
+                           uint32_t user_id);
+
 /* For a script's thread that waits for something else as well: the descriptor of the runtime's own
  * loop, to be polled for input, -1: it has none; and a turn of the loop and of the fibers, after which
  * lua_runtime_due_ms says how long to poll. */

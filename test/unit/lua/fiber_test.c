@@ -6,16 +6,21 @@
  * The thread of `fixture` has nothing else to do, so its text waits in place. `client` is a runtime
  * of a worker: its requests end with ERROR_WAIT and go on in lua_runtime_run.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
+#include <uv.h>
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "db/access.h"
 #include "lua/lua_session.h"
 
 static struct lua_fixture fixture;
@@ -360,6 +365,20 @@ static void a_fiber_lives_on_after_its_request(void **state)
     assert_eval(&fixture, "done, box.space.s:get(3)[2], box.space.s:get(4)[2]", "[true,11,11]");
 }
 
+static void a_worker_begins_with_fibers_of_its_own(void **state)
+{
+    (void)state;
+    const char text[] = "require('fiber').yield() box.space.s:update(4, {{'=', 2, 'begun'}})",
+               wrong[] = "end";
+    assert_int_equal(lua_runtime_background(fixture.runtime, text, sizeof text - 1, ACCESS_ADMIN),
+                     0);
+    assert_int_equal(lua_runtime_background(fixture.runtime, wrong, sizeof wrong - 1, ACCESS_ADMIN),
+                     ERROR_LUA);
+    while (lua_runtime_has_fibers(fixture.runtime))
+        lua_runtime_run(fixture.runtime);
+    assert_eval(&fixture, "box.space.s:get(4)[2]", "[\"begun\"]");
+}
+
 static void an_error_in_the_background_harms_nobody(void **state)
 {
     (void)state;
@@ -432,6 +451,61 @@ static void a_fiber_waits_for_a_lock_and_its_worker_does_not(void **state)
         end(&request);
     }
     assert_eval(&fixture, "box.stat.locks().held, box.stat.locks().waiting", "[0,0]");
+}
+
+struct other {
+    pthread_t thread;
+    _Atomic int holds, go;
+};
+
+/* Another worker: takes the locks, and commits when it is told to. */
+static void *hold_and_commit(void *arg)
+{
+    struct other *other = arg;
+    struct lua_session session;
+    lua_session_open(&session, &fixture);
+    lua_session_begin(&session, TXN_SERIALIZABLE);
+    lua_session_eval(&session, "box.space.s:get(1, {lock = 'exclusive'}) "
+                               "box.space.s:get(2, {lock = 'exclusive'}) return nil");
+    atomic_store(&other->holds, 1);
+    while (!atomic_load(&other->go))
+        sched_yield();
+    lua_session_commit(&session);
+    lua_session_close(&session);
+    return NULL;
+}
+
+static void another_thread_wakes_the_loop_of_a_fiber(void **state)
+{
+    (void)state;
+    struct other other = {.holds = 0};
+    struct request first, second;
+    uv_loop_t loop;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(lua_runtime_loop_set(fixture.runtime, &loop), 0);
+    assert_int_equal(pthread_create(&other.thread, NULL, hold_and_commit, &other), 0);
+    while (!atomic_load(&other.holds))
+        sched_yield();
+    begin(&first, "fiber.yield() box.space.s:update(1, {{'+', 2, 1}}) return 'first'");
+    begin(&second, "fiber.yield() box.atomic({retry = 9}, function() "
+                   "box.space.s:get(2, {lock = 'exclusive'}) "
+                   "box.space.s:update(2, {{'+', 2, 1}}) end) return 'second'");
+    run_some();
+    atomic_store(&other.go, 1);
+    while (first.woken + second.woken < 2) {
+        uv_run(&loop, UV_RUN_ONCE);
+        lua_runtime_run(fixture.runtime);
+    }
+    assert_string_equal(take(&first), "[\"first\"]");
+    assert_string_equal(take(&second), "[\"second\"]");
+    pthread_join(other.thread, NULL);
+    end(&first);
+    end(&second);
+    lua_session_close(&holder);
+    lua_fixture_restart(&fixture); /* the runtime goes, and then its loop */
+    lua_session_open(&holder, &fixture);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
 }
 
 static void a_redis_command_waits_for_a_lock_in_a_fiber(void **state)
@@ -550,9 +624,11 @@ int main(void)
         TEST(a_fiber_has_a_name_a_number_and_storage_of_its_own),
         TEST(coroutines_inside_of_a_fiber_wait_with_it),
         TEST(a_fiber_lives_on_after_its_request),
+        TEST(a_worker_begins_with_fibers_of_its_own),
         TEST(an_error_in_the_background_harms_nobody),
         TEST(a_runtime_that_ends_cancels_its_fibers),
         TEST(a_fiber_waits_for_a_lock_and_its_worker_does_not),
+        TEST(another_thread_wakes_the_loop_of_a_fiber),
         TEST(a_redis_command_waits_for_a_lock_in_a_fiber),
         TEST(a_cancelled_fiber_waits_for_no_lock),
         TEST(there_are_only_so_many_fibers),
