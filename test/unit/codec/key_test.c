@@ -407,8 +407,9 @@ static struct mixed random_mixed(void)
         if (fabs(anchor) >= 0x1p63)
             anchor = anchor < 0 ? -0x1p62 : 0x1p62;
         result.integer = (int64_t)anchor + step;
-        mp_encode_int(result.packed, result.integer);
-        if (result.integer >= 0)
+        if (result.integer < 0)
+            mp_encode_int(result.packed, result.integer);
+        else
             mp_encode_uint(result.packed, (uint64_t)result.integer);
     } else if (result.kind == DOUBLE) {
         result.number = anchor + (random_below(&rng, 2) ? (double)step : 0);

@@ -220,6 +220,7 @@ static void a_whole_directory_has_nothing_to_be_found(void **state)
 {
     (void)state;
     data_make();
+    uint32_t spaces = catalog_space_count(db_catalog(f.workers[0]));
     stop();
     must(check());
     assert_int_equal(checked.damages, 0);
@@ -227,7 +228,7 @@ static void a_whole_directory_has_nothing_to_be_found(void **state)
         assert_true(ends_in(found.items[i].file, ".spare"));
     assert_true(checked.started);
     assert_true(checked.runs >= 2 && checked.rows >= ROWS && checked.records >= 100);
-    assert_int_equal(checked.spaces, 5);
+    assert_int_equal(checked.spaces, spaces);
 }
 
 static void a_directory_without_a_checkpoint_is_checked_by_its_log(void **state)
