@@ -26,8 +26,8 @@ int ddl_commit(struct db_worker *worker);
 void ddl_rollback(struct db_worker *worker);
 void ddl_rollback_to(struct db_worker *worker, struct txn_savepoint savepoint);
 
-/* options: {id, engine, if_not_exists, format = [{name, type, is_nullable} | [name, type] ..]}. *id
- * is the space's. */
+/* options: {id, engine, owner, if_not_exists, format = [{name, type, ..} | [name, type] ..],
+ * field_count, constraint, foreign_key, view, temporary, is_local}. *id is the space's. */
 int ddl_space_create(struct db_worker *worker, const char *name, size_t name_size,
                      const char *options, uint32_t *id);
 int ddl_space_drop(struct db_worker *worker, uint32_t id);

@@ -27,6 +27,7 @@ enum {
     SPACE_VIEW,
     SPACE_TEMPORARY,
     SPACE_IS_LOCAL,
+    SPACE_OWNER,
     SPACE_OPTIONS
 };
 
@@ -76,6 +77,32 @@ static int exact_read(const struct ddl_option *option, uint32_t *out)
     return 0;
 }
 
+/* To whom it belongs: who makes it, unless a user who may do everything names another. */
+static int owner_read(struct ddl *ddl, const char *value, uint32_t *out)
+{
+    const struct access_user *user = NULL;
+    uint32_t size;
+    uint64_t id;
+    *out = ddl__owner(ddl);
+    if (value == NULL)
+        return 0;
+    const struct access *access = access_of(ddl->worker);
+    if (access == NULL)
+        return diag_code();
+    if (mp_typeof(*value) == MP_STR) {
+        const char *name = mp_decode_str(&value, &size);
+        user = access_user(access, name, size);
+    } else if (mp_read_uint(&value, &id) && id < UINT32_MAX) {
+        user = access_user_by_id(access, (uint32_t)id);
+    }
+    if (user == NULL || user->role)
+        return diag_set(ERROR_NOT_FOUND, "the owner of a space is a user, by name or number");
+    if (user->id != *out && *out != ACCESS_ADMIN && !access_includes(access, *out, ACCESS_SUPER))
+        return diag_set(ERROR_ACCESS, "only who may do everything makes spaces for others");
+    *out = user->id;
+    return 0;
+}
+
 static int space_create(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
@@ -88,7 +115,8 @@ static int space_create(struct ddl *ddl, void *arg)
                                                 {"foreign_key", MP_NIL, NULL},
                                                 {"view", MP_STR, NULL},
                                                 {"temporary", MP_BOOL, NULL},
-                                                {"is_local", MP_BOOL, NULL}};
+                                                {"is_local", MP_BOOL, NULL},
+                                                {"owner", MP_NIL, NULL}};
     int rc = ddl__name_check("space", args->name, args->name_size);
     if (rc == 0)
         rc = ddl__options_read("a space", args->options, options, SPACE_OPTIONS);
@@ -117,7 +145,6 @@ static int space_create(struct ddl *ddl, void *arg)
                         (unsigned long long)id);
     args->id = (uint32_t)id;
     struct space_def def = {.id = args->id,
-                            .owner = ddl__owner(ddl),
                             .incarnation = incarnation_next(ddl),
                             .name = args->name,
                             .name_size = args->name_size,
@@ -128,7 +155,8 @@ static int space_create(struct ddl *ddl, void *arg)
                             .view = options[SPACE_VIEW].value,
                             .temporary = ddl__option_bool(&options[SPACE_TEMPORARY], false),
                             .local = ddl__option_bool(&options[SPACE_IS_LOCAL], false)};
-    if ((rc = exact_read(&options[SPACE_FIELD_COUNT], &def.exact_count)) != 0 ||
+    if ((rc = owner_read(ddl, options[SPACE_OWNER].value, &def.owner)) != 0 ||
+        (rc = exact_read(&options[SPACE_FIELD_COUNT], &def.exact_count)) != 0 ||
         (rc = ddl__space_put(ddl, &def)) != 0)
         return rc;
     struct store *store;

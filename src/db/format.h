@@ -12,8 +12,8 @@
  *      default              the value of a field that is nil or not there
  *      default_func         Lua text for it, or the name of a function
  *      generated            Lua text of what the field always is
- *      constraint           {name: check ..}, see constraint.h
- *      foreign_key          {name: {space: id, field: number, on_delete}}, see foreign.h
+ *      constraint           {name: check ..}, see ddl_constraint.c
+ *      foreign_key          {name: {space, field, on_delete}}, see ddl_foreign.c
  */
 #include <stdbool.h>
 #include <stddef.h>

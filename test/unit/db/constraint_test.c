@@ -10,6 +10,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "db/access.h"
 #include "db/db_fixture.h"
 #include "db/expression_fixture.h"
 
@@ -221,6 +222,26 @@ static void a_field_that_gets_another_name_stays_indexed(void **state)
             "indexed by \"a\" as unsigned");
 }
 
+static void a_space_belongs_to_whom_its_maker_says(void **state)
+{
+    (void)state;
+    struct password password = {0};
+    must(access_user_create(f.workers[0], "bob", 3, false, &password, false));
+    must(make_space(&f, "t", "{\"owner\": \"bob\"}"));
+    uint32_t bob = space_of(&f, NULL, "t")->owner;
+    assert_true(bob >= ACCESS_ID_MIN);
+    refused(make_space(&f, "u", "{\"owner\": \"eve\"}"), ERROR_NOT_FOUND, "a user");
+    refused(make_space(&f, "u", "{\"owner\": \"public\"}"), ERROR_NOT_FOUND, "a user");
+    struct access_change change = {
+        .grantee = "bob", .grantee_size = 3, .privileges = ACCESS_CREATE, .type = ACCESS_UNIVERSE};
+    must(access_grant(f.workers[0], &change));
+    access_user_set(f.workers[0], bob);
+    refused(make_space(&f, "u", "{\"owner\": \"admin\"}"), ERROR_ACCESS,
+            "only who may do everything");
+    must(make_space(&f, "u", "{\"owner\": \"bob\"}"));
+    access_user_set(f.workers[0], ACCESS_ADMIN);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -236,6 +257,7 @@ int main(void)
         TEST(a_change_of_one_thing_keeps_the_others),
         TEST(a_space_gets_another_name),
         TEST(a_field_that_gets_another_name_stays_indexed),
+        TEST(a_space_belongs_to_whom_its_maker_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
