@@ -93,7 +93,8 @@
     X(FOREIGN_SNAPSHOT_READ, 30, "what is referred to is looked for in the snapshot")              \
     X(FOREIGN_CHILD_UNSEEN, 30, "who deletes a row does not look for what refers to it")           \
     X(TRIGGER_ERROR_KEEPS, 31, "what a statement has written stays when a trigger has failed")     \
-    X(TRIGGER_GOES_BACK, 31, "a trigger can return to before the statement that runs it")
+    X(TRIGGER_GOES_BACK, 31, "a trigger can return to before the statement that runs it")          \
+    X(SEQUENCE_UNRESERVED, 32, "numbers of a sequence are given before they are reserved")
 
 /* X(name, where it is) */
 #define MUTATION_POINT_LIST(X)                                                                    \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rules that are kept above transactions: by statements on spaces (invariants 14 and 21), by commands
  * (25) and by scripts (27); by indexes that are being built (29), by foreign keys (30), by triggers
- * (31). */
+ * (31) and by sequences (32). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +14,7 @@
 
 #include "db/db_fixture.h"
 #include "db/db_private.h"
+#include "db/sequence.h"
 #include "lua/internal.h"
 #include "lua/lua_fixture.h"
 #include "mutation/scene.h"
@@ -351,6 +352,34 @@ static const char *a_trigger_takes_back_only_what_it_has_done_itself(void)
     return halves();
 }
 
+/* ------------------------------------------------------------------------------------ rule 32 */
+
+/* A row that has a number is durable; the power fails. */
+static const char *a_number_that_a_row_has_is_not_given_again(void)
+{
+    size_t size;
+    uint32_t id = 0;
+    struct sequence_def def;
+    int64_t number = 0;
+    open_space();
+    assert_int_equal(0, ddl_record_put(f.workers[0], SPACE_ID_SEQUENCE,
+                                       mp_of("[null, 1, \"q\", {}]", &size), true, 1, &id));
+    assert_int_equal(0, sequence_find(db_catalog(f.workers[0]), id, &def));
+    assert_int_equal(0, sequence_next(f.db, &def, &number, NULL));
+    assert_int_equal(1, number);
+    assert_int_equal(0, insert(&f, NULL, "s", "[1, \"has it\"]"));
+    assert_int_equal(0, wal_wait_durable(db_wal(f.db), wal_clock(db_wal(f.db))));
+    disk_cut(f.disk, 1);
+    db_fixture_stop(&f);
+    assert_int_equal(0, db_fixture_start(&f, false));
+    assert_string_equal("[1,\"has it\"]", get_by(&f, NULL, "s", "pk", "[1]"));
+    assert_int_equal(0, sequence_find(db_catalog(f.workers[0]), id, &def));
+    assert_int_equal(0, sequence_next(f.db, &def, &number, NULL));
+    SCENE_EXPECT(number != 1, "a number was given twice");
+    db_fixture_close(&f);
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static const struct scene scenes[] = {
@@ -368,6 +397,7 @@ int main(int argc, char **argv)
         SCENE(who_deletes_a_row_meets_what_is_about_to_refer_to_it, FOREIGN_CHILD_UNSEEN),
         SCENE(a_statement_whose_trigger_fails_changes_nothing, TRIGGER_ERROR_KEEPS),
         SCENE(a_trigger_takes_back_only_what_it_has_done_itself, TRIGGER_GOES_BACK),
+        SCENE(a_number_that_a_row_has_is_not_given_again, SEQUENCE_UNRESERVED),
     };
     return scenes_main(argc, argv, scenes, sizeof scenes / sizeof *scenes);
 }
