@@ -183,7 +183,7 @@ local function find_state(which)
         return current()
     elseif type(which) == 'number' then
         local state = fibers[which]
-        if not state then
+        if not state or not native.fiber_own(which) then
             error('the fiber is dead', 3)
         end
         return state
@@ -239,10 +239,10 @@ function fiber.self()
     return current().object
 end
 
---- fiber.find(id): the fiber of this worker, or nil.
+--- fiber.find(id): the fiber of this worker, or nil; others' are not found, but by the admin.
 function fiber.find(id)
     local state = fibers[tonumber(id)]
-    return state and state.object
+    return state and native.fiber_own(state.id) and state.object or nil
 end
 
 function methods.id(self)
@@ -262,7 +262,7 @@ end
 
 --- 'running', 'suspended' or 'dead'.
 function methods.status(self)
-    if type(self) == 'number' and not fibers[self] then
+    if type(self) == 'number' and not (fibers[self] and native.fiber_own(self)) then
         return 'dead'
     end
     local state = find_state(self)

@@ -925,9 +925,25 @@ static int native_base(lua_State *L)
     return 1;
 }
 
+/* Whoever may see and cancel it without having been given its object: its user, and the admin. */
+static bool is_own(struct lua_runtime *runtime, const struct lua_fiber *fiber)
+{
+    uint32_t user_id = access_user_get(runtime->worker);
+    return runtime->options.trusted || user_id == ACCESS_ADMIN ||
+           user_id == fiber->request.user_id || user_id == fiber->context.effective_id;
+}
+
+/* fiber_own(id) */
+static int native_own(lua_State *L)
+{
+    const struct lua_fiber *fiber = fiber_arg(L, 1);
+    lua_pushboolean(L, fiber == NULL || is_own(lua__runtime(L), fiber));
+    return 1;
+}
+
 static const char *const states[] = {"new", "ready", "running", "suspended", "dead"};
 
-/* fiber_list(): for each fiber its id, state, switches, and whether a request waits for it. */
+/* fiber_list(): for each of one's own fibers its id, state, switches, and whether a request waits for it. */
 static int native_list(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
@@ -935,6 +951,8 @@ static int native_list(lua_State *L)
     lua_newtable(L);
     list_for_each (link, &runtime->fibers->all) {
         const struct lua_fiber *fiber = list_entry(link, struct lua_fiber, link);
+        if (!is_own(runtime, fiber))
+            continue;
         lua_createtable(L, 0, 4);
         lua_pushnumber(L, (lua_Number)fiber->id);
         lua_setfield(L, -2, "id");
@@ -1037,6 +1055,7 @@ void lua__open_fiber(struct lua_runtime *runtime)
         {"fiber_current", native_current},
         {"fiber_base", native_base},
         {"fiber_list", native_list},
+        {"fiber_own", native_own},
         {"fiber_check", native_check},
         {"fiber_wait", native_wait},
         {"fiber_lock_wait", native_lock_wait},

@@ -189,6 +189,11 @@ static void sockets_are_for_those_who_have_been_granted_them(void **state)
         if (strncmp(reply, "-NOPERM ", 8) != 0)
             fail_msg("%s: %s", calls[n], reply);
     }
+    session_fixture_text(fixture, one, "lua \"f = require('fiber').create(fiber.sleep, 1000)\"");
+    expect(two, "$3\r\nnil\r\n", "lua \"tostring(require('fiber').find(102))\"");
+    expect(one, ":1\r\n", "lua \"fiber.find(f:id()) == f and 1\"");
+    for (int id = 100; id < 120; id++)
+        expect(two, "$4\r\ndead\r\n", "lua \"require('fiber').status(%d)\"", id);
 }
 
 static void rpc_answers_what_does_not_sleep_first(void **state)
