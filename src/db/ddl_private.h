@@ -135,12 +135,4 @@ int ddl__may_create(struct ddl *ddl, enum access_object type);
 uint32_t ddl__owner(const struct ddl *ddl);
 int ddl__privileges_drop(struct ddl *ddl, enum access_object type, uint32_t id);
 
-/* access_ddl.c. Whether the worker's user may do this, or make one of these: 0, or ERROR_ACCESS with
- * diagnostics; to whom what it makes belongs; and the end of all privileges on what is dropped. */
-int ddl__may(struct ddl *ddl, unsigned privileges, enum access_object type, uint32_t id,
-             uint32_t owner, const char *name);
-int ddl__may_create(struct ddl *ddl, enum access_object type);
-uint32_t ddl__owner(const struct ddl *ddl);
-int ddl__privileges_drop(struct ddl *ddl, enum access_object type, uint32_t id);
-
 #endif
