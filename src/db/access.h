@@ -110,7 +110,8 @@ const char *access_user_name(const struct access *access, uint32_t id);
 unsigned access_rights(const struct access *access, uint32_t user_id, enum access_object type,
                        uint32_t object_id, uint32_t owner);
 
-/* Whether the role is granted to the user or role, or to a role of it. */
+/* Whether the role is granted to the user or role, or to a role of it; true, too, when memory is out:
+ * for those who refuse loops. */
 bool access_includes(const struct access *access, uint32_t grantee, uint32_t role);
 
 /* For whom the worker works from now on. */

@@ -97,7 +97,8 @@ static int owner_read(struct ddl *ddl, const char *value, uint32_t *out)
     }
     if (user == NULL || user->role)
         return diag_set(ERROR_NOT_FOUND, "the owner of a space is a user, by name or number");
-    if (user->id != *out && *out != ACCESS_ADMIN && !access_includes(access, *out, ACCESS_SUPER))
+    if (user->id != *out &&
+        access_rights(access, *out, ACCESS_UNIVERSE, 0, ACCESS_ADMIN) != ACCESS_ALL)
         return diag_set(ERROR_ACCESS, "only who may do everything makes spaces for others");
     *out = user->id;
     return 0;
