@@ -22,6 +22,7 @@
     X(REPLAY_LAST_WINS, 3, "of two records of a key the one that is read last wins")               \
     X(REPLAY_DROPS_TOMBSTONES, 3, "a tombstone is forgotten when there is nothing to delete yet")  \
     X(RESERVED_LATE, 4, "room in the log is waited for with a timestamp in hand")                  \
+    X(RECORDS_NOT_SUMMED, 5, "what workers have checksummed is not looked at")                     \
     X(REPLY_BEFORE_FLUSH, 6, "replies under commit do not wait for the flush")                     \
     X(REPLY_BEFORE_WRITE, 6, "replies under interval do not wait for the write")                   \
     X(READ_AT_CLOCK, 8, "a read-only transaction reads at the clock instead of V")                 \

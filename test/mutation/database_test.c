@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rules that are kept above transactions: by statements on spaces (invariants 14 and 21), by commands
+/* Rules that are kept around transactions: by blocks of the log (invariant 5), by statements on spaces (invariants 14 and 21), by commands
  * (25) and by scripts (27); by indexes that are being built (29), by foreign keys (30), by triggers
  * (31) and by sequences (32). */
 #include <setjmp.h>
@@ -26,6 +26,37 @@ static void open_space(void)
     db_fixture_open(&f);
     assert_int_equal(make_space(&f, "s", NULL), 0);
     assert_int_equal(make_index(&f, "s", "pk", NULL), 0);
+}
+
+/* ------------------------------------------------------------------------------------- rule 5 */
+
+/* Changes each text that stands in a segment of the log. */
+static int segment_spoil(const char *name, uint64_t size, void *arg)
+{
+    static char bytes[1 << 20];
+    struct io_file *file;
+    (void)arg;
+    if (strstr(name, ".log") == NULL)
+        return 0;
+    assert_int_equal(io_open(f.io, name, IO_READ | IO_WRITE, &file), 0);
+    int64_t got = io_read(file, bytes, size < sizeof bytes ? size : sizeof bytes, 0);
+    for (int64_t i = 0; i + 6 <= got; i++)
+        if (memcmp(bytes + i, "before", 6) == 0)
+            assert_int_equal(io_write(file, "behind", 6, (uint64_t)i), 0);
+    io_close(file);
+    return 0;
+}
+
+static const char *what_the_disk_has_changed_is_not_taken_for_what_was_written(void)
+{
+    open_space();
+    assert_int_equal(insert(&f, NULL, "s", "[1, \"before\"]"), 0);
+    assert_int_equal(wal_wait_durable(db_wal(f.db), wal_clock(db_wal(f.db))), 0);
+    assert_int_equal(io_list(f.io, segment_spoil, NULL), 0);
+    db_fixture_stop(&f);
+    bool opened = db_fixture_start(&f, false) == 0;
+    SCENE_EXPECT(!opened, "a record that the disk has changed was replayed");
+    return NULL;
 }
 
 /* ------------------------------------------------------------------------------------ rule 14 */
@@ -383,6 +414,7 @@ static const char *a_number_that_a_row_has_is_not_given_again(void)
 int main(int argc, char **argv)
 {
     static const struct scene scenes[] = {
+        SCENE(what_the_disk_has_changed_is_not_taken_for_what_was_written, RECORDS_NOT_SUMMED),
         SCENE(an_entry_is_not_swept_before_its_new_version_is_there, ENTRY_FIRST),
         SCENE(a_row_written_under_an_old_catalog_is_missing_in_no_index, CATALOG_NOT_CHECKED),
         SCENE(what_was_truncated_does_not_come_back, INCARNATION_IGNORED),
