@@ -35,6 +35,18 @@ static int wrong(const struct giving *giving, const char *what)
                     what);
 }
 
+/* Whether the space has a key of that name to the other one already: then nobody is asked again. */
+static bool is_known(const struct giving *giving, uint64_t parent_id)
+{
+    const struct space *child = catalog_space_by_id(giving->ddl->before, giving->draft->id);
+    for (uint32_t i = 0; child != NULL && i < child->foreign_key_count; i++)
+        if (child->foreign_keys[i].parent_id == parent_id &&
+            strlen(child->foreign_keys[i].name) == giving->name_size &&
+            memcmp(child->foreign_keys[i].name, giving->name, giving->name_size) == 0)
+            return true;
+    return false;
+}
+
 static int parent_find(struct giving *giving, const char *value)
 {
     const struct catalog *before = giving->ddl->before;
@@ -55,8 +67,10 @@ static int parent_find(struct giving *giving, const char *value)
     giving->parent = giving->draft;
     if (id == giving->draft->id)
         return 0;
-    struct space *space;
-    int rc = ddl__space_find(giving->ddl, (uint32_t)id, &space);
+    struct space *space = catalog_space_by_id(before, (uint32_t)id);
+    int rc = space != NULL && is_known(giving, id)
+                 ? 0
+                 : ddl__space_find(giving->ddl, (uint32_t)id, &space);
     giving->parent = space;
     if (rc == 0 && space->temporary && !giving->draft->temporary)
         rc = diag_set(ERROR_SCHEMA,

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
+#include "db/access.h"
 #include "db/db_fixture.h"
 #include "db/expression_fixture.h"
 #include "txn/lock.h"
@@ -336,6 +337,28 @@ static void rows_must_refer_to_others_when_a_key_is_added(void **state)
     must(insert(&f, NULL, "customers", "[7]"));
     must(ddl_space_alter(f.workers[0], id, mp_of(key, NULL)));
     refused(delete_by(&f, NULL, "customers", "pk", "[7]"), ERROR_CONSTRAINT, "{7}");
+}
+
+static void who_refers_to_a_space_may_alter_it_and_later_need_not(void **state)
+{
+    (void)state;
+    struct password password = {0};
+    make_with("");
+    must(access_user_create(f.workers[0], "bob", 3, false, &password, false));
+    struct access_change change = {.grantee = "bob",
+                                   .grantee_size = 3,
+                                   .privileges = ACCESS_CREATE | ACCESS_WRITE,
+                                   .type = ACCESS_UNIVERSE};
+    must(access_grant(f.workers[0], &change));
+    const struct access *access = access_of(f.workers[0]);
+    access_user_set(f.workers[0], access_user(access, "bob", 3)->id);
+    refused(make_space(&f, "t",
+                       "{\"format\": [[\"id\", \"unsigned\"]], \"foreign_key\": {\"space\": "
+                       "\"customers\", \"field\": {\"id\": \"id\"}}}"),
+            ERROR_ACCESS, "customers");
+    must(truncate_space(&f, "orders"));
+    access_user_set(f.workers[0], ACCESS_ADMIN);
+    refused(insert(&f, NULL, "orders", "[2, 7]"), ERROR_CONSTRAINT, "foreign key \"buyer\"");
 }
 
 /* ---------------------------------------------------------------------------------- two at a time */
@@ -673,6 +696,7 @@ int main(void)
         TEST(both_ends_need_an_index),
         TEST(a_foreign_key_that_makes_no_sense_is_refused),
         TEST(rows_must_refer_to_others_when_a_key_is_added),
+        TEST(who_refers_to_a_space_may_alter_it_and_later_need_not),
         TEST(a_row_is_not_referred_to_while_another_deletes_it),
         TEST(a_row_that_is_being_made_is_not_referred_to),
         TEST(a_row_that_is_being_changed_is_referred_to),
