@@ -54,8 +54,12 @@ static const char *what_the_disk_has_changed_is_not_taken_for_what_was_written(v
     assert_int_equal(wal_wait_durable(db_wal(f.db), wal_clock(db_wal(f.db))), 0);
     assert_int_equal(io_list(f.io, segment_spoil, NULL), 0);
     db_fixture_stop(&f);
-    bool opened = db_fixture_start(&f, false) == 0;
-    SCENE_EXPECT(!opened, "a record that the disk has changed was replayed");
+    if (db_fixture_start(&f, false) != 0) /* damage, or the end of the log */
+        return NULL;
+    const char *row = space_of(&f, NULL, "s") == NULL ? NULL : get_by(&f, NULL, "s", "pk", "[1]");
+    SCENE_EXPECT(row == NULL || strstr(row, "behind") == NULL,
+                 "a record that the disk has changed was replayed");
+    db_fixture_close(&f);
     return NULL;
 }
 
