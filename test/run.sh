@@ -4,7 +4,8 @@
 # Runs test programs and adds up what they say. Sourced by ./dev, which sets `root` and declares say.
 #
 # A program is known by name: unit_<folder>_<name>, isolation_<name>, stress_<name>, crash_<name>,
-# mutation_<name> (cmocka); lua_<name> (a busted spec inside perigee), client_<name> (a busted spec in plain LuaJIT),
+# mutation_<name> (cmocka); lua_<name> (a busted spec inside perigee), module_<module>[_<name>] (one of
+# a module of modules/), client_<name> (a busted spec in plain LuaJIT),
 # protocol_<name> (node), lint_<name>. Each gets the path of the executable under test in
 # TEST_PERIGEE, counts for as many tests as it reports, and for one failed test when it dies, hangs
 # or reports nothing.
@@ -31,7 +32,7 @@ matches() {
 tests_list() {
     local file name
     for file in test/lint/* test/unit/*/*_test.c test/isolation/*_test.c test/stress/*_test.c \
-        test/crash/*_test.c test/mutation/*_test.c test/lua/*_spec.lua \
+        test/crash/*_test.c test/mutation/*_test.c test/lua/*_spec.lua modules/*/specs/*_spec.lua \
         test/lua-client/*_spec.lua test/protocol/*.test.*js; do
         [ -f "$file" ] || continue
         name=$(tests_name "$file")
@@ -49,6 +50,13 @@ tests_name() {
     test/stress/*) echo "stress_${base%_test.c}" ;;
     test/crash/*) echo "crash_${base%_test.c}" ;;
     test/mutation/*) echo "mutation_${base%_test.c}" ;;
+    modules/*)
+        base=${base%_spec.lua}
+        case $1 in
+        "modules/$base/"*) echo "module_$base" ;;
+        *) echo "module_$(basename "$(dirname "$(dirname "$1")")")_$base" ;;
+        esac
+        ;;
     test/lua/*) echo "lua_${base%_spec.lua}" ;;
     test/lua-client/*) echo "client_${base%_spec.lua}" ;;
     test/protocol/*) echo "protocol_${base%.test.*}" ;;
@@ -118,6 +126,11 @@ tests_command() {
     case $name in
     lint_*) command=("test/lint/${name#lint_}") ;;
     lua_*) command=("$build/perigee" test "test/lua/${name#lua_}_spec.lua") ;;
+    module_*)
+        for file in modules/*/specs/*_spec.lua; do
+            if [ "$(tests_name "$file")" = "$name" ]; then command=("$build/perigee" test "$file"); fi
+        done
+        ;;
     client_*) command=(busted --lua=luajit "test/lua-client/${name#client_}_spec.lua") ;;
     protocol_*)
         for file in "test/protocol/${name#protocol_}".test.*js; do

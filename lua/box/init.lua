@@ -17,6 +17,7 @@ local script = require('box.script')
 local trigger = require('box.trigger')
 local migration = require('box.migration')
 local stored_module = require('box.module')
+local host = require('box.host')
 
 local native, api, runtime = core.native, core.api, core.runtime
 
@@ -196,6 +197,7 @@ package.loaded['box.hooks'] = {
     run_triggers = trigger.run,
     run_event = trigger.run_event,
     fiber_ended = core.fiber_ended,
+    settle_modules = function(hosts) host.settle(hosts, globals) end,
     script = scripts.prepare,
     script_load = scripts.load,
     script_find = scripts.find,

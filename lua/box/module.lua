@@ -26,8 +26,8 @@ end
 
 local known = {
     name = 'string', version = 'string', summary = 'string', requires = 'table', main = 'string',
-    exports = 'table', options = 'table', spaces = 'table', migrations = 'string', procedures = 'table',
-    triggers = 'table', commands = 'table', start = 'string', library = 'string',
+    exports = 'table', options = 'table', spaces = 'table', sequences = 'table', migrations = 'string',
+    procedures = 'table', triggers = 'table', commands = 'table', start = 'string', library = 'string',
 }
 
 local function check_names(manifest, where)
@@ -103,6 +103,10 @@ local function read_manifest(text, where)
     check_definitions(where, 'options', manifest.options, option_fields)
     check_definitions(where, 'spaces', manifest.spaces)
     check_definitions(where, 'triggers', manifest.triggers)
+    check_definitions(where, 'sequences', manifest.sequences)
+    if manifest.start and not manifest.start:match('^[%a_][%w_]*$') then
+        fail('%s: `start` names a function that the module exports', where)
+    end
     for name, definition in pairs(manifest.procedures or {}) do
         if type(definition.call) ~= 'string' or not definition.call:match('^[%a_][%w_%.]*$') then
             fail('%s: procedure "%s" names a function that the module exports: call = ..', where, name)
@@ -202,6 +206,17 @@ end
 local function put_files(id, files)
     for path, content in pairs(files) do
         native.record_put(SPACE_ID_MODULE_FILE, { id, path, content }, false, 1)
+    end
+end
+
+local function make_sequences(box, manifest)
+    for _, name in ipairs(sorted_keys(manifest.sequences)) do
+        local options = {}
+        for key, value in pairs(manifest.sequences[name]) do
+            options[key] = value
+        end
+        options.if_not_exists = true
+        box.schema.sequence.create(name, options)
     end
 end
 
@@ -342,6 +357,7 @@ local function write(box, files, manifest, options, before)
         { before and before.id or core.NULL, native.user_id(), manifest.name, manifest.version, stored },
         before == nil, 1)
     put_files(id, files)
+    make_sequences(box, manifest)
     make_spaces(box, manifest)
     box.schema.migration.apply(manifest.name, migrations_of(manifest, files))
     make_procedures(box, manifest, before and before.manifest)
@@ -526,6 +542,9 @@ function module.new(globals)
                     if box.space[space] then
                         box.space[space]:drop()
                     end
+                end
+                for _, sequence in ipairs(sorted_keys(manifest.sequences)) do
+                    box.schema.sequence.drop(sequence, { if_exists = true })
                 end
             end
             for _, path in ipairs(native.module_files(row.id)) do

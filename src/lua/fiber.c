@@ -615,6 +615,7 @@ static void turn(struct lua_runtime *runtime, lua_State *L, uint64_t ns_max)
 void lua_runtime_run(struct lua_runtime *runtime)
 {
     struct lua__fibers *fibers = runtime->fibers;
+    lua__host_settle(runtime);
     if (fibers->count > 0)
         turn(runtime, runtime->L, TURN_NS_MAX);
 }

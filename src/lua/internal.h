@@ -177,7 +177,9 @@ struct lua_runtime {
     lua_State *calling;      /* where they are called, while a statement runs that may; else NULL */
     struct mp_buffer *given; /* the arguments of the statement that runs: args, unless it may */
     unsigned trigger_depth;  /* triggers that run within each other */
-    bool schema_event;      /* those of on_schema_change run */
+    bool schema_event;       /* those of on_schema_change run */
+    bool hosts;              /* it runs background functions of modules (host.c) */
+    uint64_t hosted_version; /* of the schema at the last look, and 1 */
     uint64_t trigger_runs;
     struct lua__row trigger_rows[2]; /* old and new, for lua/box/trigger.lua */
     struct lua__scan scan;
@@ -406,6 +408,11 @@ bool lua__begin_events(struct lua_runtime *runtime);
 /* A change of the schema is in force. */
 void lua__schema_changed(lua_State *L, struct lua_runtime *runtime);
 void lua__open_trigger(struct lua_runtime *runtime);
+
+/* host.c: looks after the background functions of modules, in the host, when the schema has changed;
+ * the second: it has just been changed by what runs on L. */
+void lua__host_settle(struct lua_runtime *runtime);
+void lua__host_settle_on(lua_State *L, struct lua_runtime *runtime);
 
 /* schema.c: raises unless a change of the schema may happen now; its result. */
 struct lua_runtime *lua__check_ddl(lua_State *L);

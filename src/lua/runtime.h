@@ -65,6 +65,9 @@ struct lua_callbacks {
     int (*configure)(void *arg, const char *table, size_t size);
     /* Whether the server has a command of this name, in whatever case. NULL: those of redis/. */
     bool (*command_taken)(void *arg, const char *name, size_t size);
+    /* The schema has been changed by this runtime: whoever has made another one the host of modules
+     * lets it run soon (lua_runtime_host). NULL: this one looks itself. */
+    void (*schema_changed)(void *arg);
     void *arg;
     const struct redis_audience *audience; /* of PUBLISH */
 };
@@ -159,6 +162,13 @@ int lua_runtime_background(struct lua_runtime *runtime, const char *text, size_t
  * lua_runtime_due_ms says how long to poll. */
 int lua_runtime_poll_fd(const struct lua_runtime *runtime);
 void lua_runtime_poll(struct lua_runtime *runtime);
+
+/*
+ * Makes this the runtime that runs the background functions of installed modules (`start` of their
+ * manifests), in fibers; there is to be one of a process. False: they are cancelled, and end where
+ * they wait. Not inside of a request of its own when `hosts` is true.
+ */
+void lua_runtime_host(struct lua_runtime *runtime, bool hosts);
 
 /*
  * The loop of the runtime's thread, on which fibers use sockets and which is kept from sleeping when

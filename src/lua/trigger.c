@@ -291,6 +291,7 @@ int lua_runtime_event(struct lua_runtime *runtime, enum trigger_event event, con
 void lua__schema_changed(lua_State *L, struct lua_runtime *runtime)
 {
     struct event event = {TRIGGER_ON_SCHEMA_CHANGE, NULL};
+    lua__host_settle_on(L, runtime);
     if (runtime->schema_event ||
         (catalog_events(db_catalog(runtime->worker)) & 1u << TRIGGER_ON_SCHEMA_CHANGE) == 0)
         return;

@@ -342,6 +342,8 @@ void *net__worker_run(void *arg)
     }
     started(worker, rc);
     if (!rc) {
+        if (worker->number == 0)
+            net__worker_busy(worker); /* there is something to do before anybody comes */
         uv_run(&worker->loop, UV_RUN_DEFAULT);
         store_seq_cst(&worker->asleep, 0);
         session_worker_close(worker->session_worker);

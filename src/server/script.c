@@ -175,6 +175,7 @@ static int on_configure(void *arg, const char *table, size_t size)
     heap_limit_set(db_heap(server_db(script->server)), script->options->memory_max);
     if (!listen || server_listens(script->server))
         return 0;
+    lua_runtime_host(script->runtime, false); /* a worker does it from here on */
     server_signals_block(); /* for the threads that start; the script's own has them open */
     int rc = server_listen(script->server);
     server_signals_unblock();
@@ -241,8 +242,10 @@ static int runtime_open(struct script *script)
                       .arg = script},
     };
     rc = lua_runtime_new(&options, &script->runtime);
-    if (!rc)
+    if (!rc) {
         exit_replace(script);
+        lua_runtime_host(script->runtime, true);
+    }
     return rc;
 }
 

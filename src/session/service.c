@@ -147,6 +147,18 @@ static void worker_unregister(struct session_worker *worker)
     for (unsigned n = 0; n < service->options.worker_max; n++)
         if (service->workers[n] == worker)
             service->workers[n] = NULL;
+    if (service->host == worker)
+        service->host = NULL;
+    pthread_mutex_unlock(&service->mutex);
+}
+
+/* On any worker: the host has modules to look at. */
+static void on_schema_changed(void *arg)
+{
+    struct service *service = arg;
+    pthread_mutex_lock(&service->mutex);
+    if (service->host)
+        session__worker_wake(service->host);
     pthread_mutex_unlock(&service->mutex);
 }
 
@@ -163,6 +175,7 @@ static int worker_lua_open(struct session_worker *worker)
         .callbacks = {.info = session__lua_info,
                       .command_taken = session__lua_command_taken,
                       .options = session__lua_options,
+                      .schema_changed = on_schema_changed,
                       .arg = service,
                       .audience = &service->audience},
     };

@@ -3,7 +3,8 @@
 /*
  * Triggers of what happens to sessions and to the server: on_connect, on_disconnect, on_auth and
  * on_start. Of the first and third an error refuses the connection or the login; of the others it is
- * logged.
+ * logged. The worker that runs those of the start hosts the background functions of modules from
+ * then on.
  *
  * Their arguments: the session's number, the client's address, the user's name.
  */
@@ -54,4 +55,9 @@ void session__start_event(struct session_worker *worker)
         atomic_exchange(&service->started, true))
         return;
     run(worker, TRIGGER_ON_START, NULL, 0, ACCESS_ADMIN);
+    pthread_mutex_lock(&service->mutex);
+    service->host = worker;
+    pthread_mutex_unlock(&service->mutex);
+    lua_runtime_host(worker->lua, true);
+    session__now_forget(worker);
 }

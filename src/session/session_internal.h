@@ -180,6 +180,7 @@ struct service {
         mutex; /* guards what follows, and what of sessions others read (session.about) */
     struct list clients;
     struct session_worker **workers;
+    struct session_worker *host; /* whose runtime runs what modules do in the background; or NULL */
     unsigned worker_count;
     struct service_script *scripts;
     unsigned script_count, script_next;

@@ -236,3 +236,105 @@ describe('box.schema.migration', function()
         assert.equal('applied', box.schema.migration.status('one_way', forward)[1].state)
     end)
 end)
+
+describe('what a module does in the background', function()
+    local fiber = require('fiber')
+    local manifest_text = [[
+return {
+    name = 'ticker', version = '%s', start = 'run', exports = { 'run' },
+    sequences = { ticker_event = { start = 10 } },
+    spaces = { ticker_events = {
+        format = { { 'id', 'unsigned' }, { 'what', 'string' }, { 'version', 'string' } },
+        indexes = { { name = 'pk', parts = { 'id' } } },
+    } },
+}]]
+    local code_text = [[
+local fiber = require('fiber')
+local ticker = { failures = 0 }
+local function tell(what)
+    box.space.ticker_events:insert({ box.sequence.ticker_event:next(), what, '%s' })
+end
+function ticker.run(background)
+    tell('begun')
+    if %s then
+        error('no')
+    end
+    pcall(function()
+        while not background:stopping() do
+            fiber.sleep(0.001)
+        end
+    end)
+    tell('ended')
+end
+return ticker]]
+
+    local function write_ticker(version, fails)
+        write('manifest.lua', manifest_text:format(version))
+        write('init.lua', code_text:format(version, tostring(fails or false)))
+    end
+
+    local function events()
+        local result = {}
+        for _, event in box.space.ticker_events:pairs() do
+            result[#result + 1] = event.what .. ' ' .. event.version
+        end
+        return table.concat(result, ', ')
+    end
+
+    local function wait_for(expected)
+        for _ = 1, 20000 do
+            if events() == expected then
+                return
+            end
+            fiber.sleep(0.001)
+        end
+        assert.equal(expected, events())
+    end
+
+    before_each(function()
+        folder = os.tmpname()
+        os.remove(folder)
+    end)
+
+    after_each(function()
+        box.module.remove('ticker', { if_exists = true })
+        if box.space.ticker_events then
+            box.space.ticker_events:drop()
+            box.sequence.ticker_event:drop()
+        end
+        os.execute(('rm -rf "%s"'):format(folder))
+    end)
+
+    it('begins when it is installed, anew with each version, and ends when it goes', function()
+        write_ticker('1.0')
+        box.module.install(folder)
+        assert.equal('', events())
+        wait_for('begun 1.0')
+        write_ticker('1.1')
+        box.module.upgrade(folder)
+        wait_for('begun 1.0, ended 1.0, begun 1.1')
+        box.module.remove('ticker')
+        wait_for('begun 1.0, ended 1.0, begun 1.1, ended 1.1')
+        box.module.install(folder)
+        box.module.remove('ticker')
+        box.module.install(folder)
+        wait_for('begun 1.0, ended 1.0, begun 1.1, ended 1.1, begun 1.1')
+        assert.equal(14, box.sequence.ticker_event:current())
+        box.module.remove('ticker')
+        wait_for('begun 1.0, ended 1.0, begun 1.1, ended 1.1, begun 1.1, ended 1.1')
+    end)
+
+    it('is begun again when it has ended by an error', function()
+        write_ticker('1.0', true)
+        box.module.install(folder)
+        wait_for('begun 1.0, begun 1.0')
+        box.module.remove('ticker', { purge = true })
+        assert.is_nil(box.sequence.ticker_event)
+        assert.is_nil(box.space.ticker_events)
+    end)
+
+    it('is named as a function', function()
+        write('manifest.lua', "return { name = 'ticker', version = '1.0', start = 'a b' }")
+        assert.error_matches(function() box.module.install(folder) end, '`start` names a function')
+    end)
+end)

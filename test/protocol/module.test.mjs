@@ -110,3 +110,47 @@ test('what is wrong with a module is said, and nothing of it is left', async (t)
     await assert.rejects(redis.call('LUA', "require('nothing')"), /module 'nothing' is not available/);
     await assert.rejects(redis.call('LUA', "require('../etc/passwd')"), /is not available/);
 });
+
+test('what a module does in the background runs on one worker, and again after a kill', async (t) => {
+    const home = makeFolder();
+    later(t, () => removeFolder(home));
+    const folder = path.join(home, 'var'), source = path.join(home, 'ticker');
+    const ticker = (version) => write(source, {
+        'manifest.lua': `return { name = 'ticker', version = '${version}', start = 'run',
+            sequences = { ticker_event = {} },
+            spaces = { ticker_events = { indexes = { { name = 'pk', parts = { { 1, 'unsigned' } } } } } } }`,
+        'init.lua': `local fiber = require('fiber')
+            local function tell(what) box.space.ticker_events:insert({ box.sequence.ticker_event:next(), what }) end
+            return { run = function(background)
+                tell('begun ${version}')
+                pcall(function() while not background:stopping() do fiber.sleep(1000) end end)
+                tell('ended ${version}')
+            end }`,
+    });
+    const events = "(function() local r = {} for _, t in box.space.ticker_events:pairs() do r[#r + 1] = t[2] end return table.concat(r, ', ') end)()";
+    const until = async (redis, expected) => {
+        for (;;) {
+            const seen = await redis.call('LUA', events);
+            if (seen === expected) return;
+            assert.ok(expected.startsWith(seen), `${seen} is not how ${expected} begins`);
+        }
+    };
+    let server = await Server.start({ folder, args: ['--workers', '3'] });
+    later(t, () => server.child.exitCode ?? server.child.signalCode ?? server.signal('SIGKILL'));
+    let redises = clients(t, server, 6);
+    ticker('1.0');
+    await redises[5].call('LUA', `box.module.install('${source}')`);
+    await until(redises[0], 'begun 1.0');
+    ticker('1.1');
+    await redises[4].call('LUA', `box.module.upgrade('${source}')`);
+    await until(redises[1], 'begun 1.0, ended 1.0, begun 1.1');
+    await server.signal('SIGKILL');
+    server = await Server.start({ folder, args: ['--workers', '3'] });
+    redises = clients(t, server, 6);
+    await until(redises[2], 'begun 1.0, ended 1.0, begun 1.1, begun 1.1');
+    await redises[3].call('LUA', "box.module.remove('ticker')");
+    await until(redises[0], 'begun 1.0, ended 1.0, begun 1.1, begun 1.1, ended 1.1');
+    await redises[3].call('LUA', `box.module.install('${source}')`);
+    await until(redises[0], 'begun 1.0, ended 1.0, begun 1.1, begun 1.1, ended 1.1, begun 1.1');
+    assert.deepEqual(await server.signal('SIGTERM'), { status: 0, signal: null }, server.error);
+});
