@@ -196,10 +196,13 @@ local function call_within(description, fn, ...)
         too_deep()
     end
     depths[thread], chain[before + 1] = before + 1, description.name
-    local limits
-    if description.limited then
-        limits = native.limits_enter(description.name)
-    end
+    if not description.limited then
+        return left(thread, before, nil, xpcall(run, native.traced, description, fn, ...))
+    elseif description.transaction or transaction.is_in_txn() or native.fiber_current() == 0 then
+        return left(thread, before, nil,
+            xpcall(native.limited, native.traced, description.name, run, description, fn, ...))
+    end -- it may sleep, which it can't in a call of C; beyond its limits the fiber ends
+    local limits = native.limits_enter(description.name)
     return left(thread, before, limits, xpcall(run, native.traced, description, fn, ...))
 end
 

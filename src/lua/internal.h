@@ -107,6 +107,7 @@ struct lua__limits_before {
     struct lua__limits limits;
     uint64_t at_ns, asleep_ns, rows_left, rows_given;
     size_t memory_bytes_max;
+    bool limits_time, limits_memory, limits_rows; /* those that this level has put into force */
 };
 
 struct lua_runtime {
@@ -379,9 +380,11 @@ void lua__statement_ended(struct lua_runtime *runtime);
  * force; and back. Of a request: none are in force, before and after it. */
 void lua__limits_enter(struct lua_runtime *runtime, const struct func *func, uint64_t began_ns,
                        struct lua__limits_before *before);
-void lua__limits_leave(struct lua_runtime *runtime, const struct lua__limits_before *before);
+int lua__limits_leave(struct lua_runtime *runtime, const struct lua__limits_before *before);
 void lua__limits_begin(struct lua_runtime *runtime);
 void lua__limits_end(struct lua_runtime *runtime);
+/* The transaction has gone that was lost by one that is in force no more. */
+void lua__limits_forget(struct lua_runtime *runtime);
 /* A row is looked at or written: 0, or ERROR_LIMIT. */
 int lua__rows_exceeded(struct lua_runtime *runtime);
 static inline int lua__row_touched(struct lua_runtime *runtime)
@@ -401,6 +404,7 @@ void lua__open_limit(struct lua_runtime *runtime);
 /* trace.c: notes where the error at index was raised, whose handler runs. */
 void lua__note_frames(lua_State *L, struct lua_runtime *runtime, int index);
 void lua__forget_frames(struct lua_runtime *runtime);
+void lua__push_traced(lua_State *L, struct lua_runtime *runtime); /* a message handler */
 void lua__open_trace(struct lua_runtime *runtime);
 
 /* Whether there are triggers of transactions. */

@@ -372,8 +372,10 @@ static int call_procedure(lua_State *L, struct lua_runtime *runtime, void *arg)
         call->replaced = true;
         return ERROR_AGAIN;
     }
-    if (func_is_limited(func))
+    if (func_is_limited(func)) {
+        lua__limits_end(runtime); /* of a run before this one */
         lua__limits_enter(runtime, func, call->began_ns, &before);
+    }
     lua__push_procedure(L, runtime, func);
     lua_insert(L, 1);
     lua_settop(L, 1);

@@ -124,6 +124,12 @@ static int native_traced(lua_State *L)
     return 1;
 }
 
+void lua__push_traced(lua_State *L, struct lua_runtime *runtime)
+{
+    lua_pushlightuserdata(L, runtime);
+    lua_pushcclosure(L, native_traced, 1);
+}
+
 /* frames(): those of the caller's caller, for an error object. */
 static int native_frames(lua_State *L)
 {

@@ -155,6 +155,7 @@ void lua__rollback(struct lua_runtime *runtime)
     }
     if (!runtime->waits)
         runtime->stop = 0;
+    lua__limits_forget(runtime);
 }
 
 /* ---------------------------------------------------------------------------------- stopping */

@@ -164,6 +164,32 @@ static void an_inner_limit_on_time_ends_the_request(void **state)
     eval_("box.space.s:get(1000)", "[null]");
 }
 
+static void who_is_in_no_transaction_goes_on_after_a_limit(void **state)
+{
+    (void)state;
+    do_("box.schema.func.create('t', {timeout = 0.05, body = 'while true do end'}) "
+        "box.schema.func.create('m', {memory = 2e6, body = [[return #('x'):rep(1e7)]]}) "
+        "box.schema.func.create('r', {rows_max = 2, body = 'return #box.space.s:select()'})");
+    for (int transaction = 0; transaction < 2; transaction++) {
+        eval_(
+            "local r = {} for i, name in ipairs{'t', 'm', 'r', 'r', 'm', 't'} do local ok, err = "
+            "pcall(box.func[name]) r[i] = err.name .. ' ' .. err.message:match('procedure %a+') "
+            "end return "
+            "r, #box.space.s:select(), #('x'):rep(1e7), box.is_in_txn()",
+            "[[\"ERROR_TIMEOUT procedure t\",\"ERROR_MEMORY procedure m\",\"ERROR_LIMIT procedure "
+            "r\",\"ERROR_LIMIT procedure r\",\"ERROR_MEMORY procedure m\",\"ERROR_TIMEOUT "
+            "procedure "
+            "t\"],100,10000000,false]");
+        do_("for _, name in ipairs{'m', 'r'} do local i = box.schema.func.info(name) "
+            "box.schema.func.create(name, {replace = true, transaction = false, memory = i.memory, "
+            "rows_max "
+            "= i.rows_max, body = i.body}) end");
+    }
+    eval_("pcall(box.atomic, function() box.space.s:insert{500} pcall(box.func.r) "
+          "return box.is_in_txn() end) == false, box.space.s:get(500)",
+          "[true,null]");
+}
+
 static void a_limit_that_was_kept_is_none_any_more(void **state)
 {
     (void)state;
@@ -417,6 +443,7 @@ int main(void)
         test_(what_is_known_of_one_is_shown),
         test_(a_limit_on_time_ends_whatever_loops),
         test_(an_inner_limit_on_time_ends_the_request),
+        test_(who_is_in_no_transaction_goes_on_after_a_limit),
         test_(a_limit_that_was_kept_is_none_any_more),
         test_(a_limit_on_rows_counts_what_is_looked_at_and_written),
         test_(a_limit_on_memory_ends_what_takes_more),
