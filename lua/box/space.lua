@@ -329,8 +329,7 @@ end
 local function open_walk(space_id, index_id)
     local code = api.walk_open(runtime, space_id, index_id, scan, core.walk, row)
     if code == core.ERROR_BUSY then
-        collectgarbage()
-        collectgarbage()
+        collectgarbage() -- calls finalizers as well
         code = api.walk_open(runtime, space_id, index_id, scan, core.walk, row)
     end
     check(code)
