@@ -198,7 +198,8 @@ void db__foreign_settle(struct catalog *catalog)
         for (uint32_t i = 0; i < catalog->space_count; i++) {
             struct space *space = catalog->spaces[i];
             for (struct foreign_key *key = space->referrers; key != NULL; key = key->next)
-                if (!space->calls_out && key->on_delete != FOREIGN_RESTRICT && key->child->calls_out)
+                if (!space->calls_out && key->on_delete != FOREIGN_RESTRICT &&
+                    key->child->calls_out)
                     again = space->calls_out = true;
         }
     }
@@ -237,6 +238,23 @@ static int key_of(struct txn *txn, const struct index *index, const struct forei
     return rc == ERROR_MEMORY ? rc : rc == 0;
 }
 
+/* A cursor over what is under the key. */
+static int key_open(struct txn *txn, struct index *index, const struct key_bytes *bytes,
+                    struct txn_cursor *out)
+{
+    void *above = arena_copy(txn_arena(txn), bytes->data, bytes->size);
+    if (above == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a range");
+    size_t above_size = key_successor(above, bytes->size);
+    struct txn_range range = {.lower = bytes->data,
+                              .lower_size = bytes->size,
+                              .lower_inclusive = true,
+                              .upper = above_size == 0 ? NULL : above,
+                              .upper_size = above_size};
+    txn_cursor_open(out, txn, &index->scan, &range);
+    return 0;
+}
+
 /* {1, "a"} of what stands in these fields. */
 static void fields_text(const uint32_t *fields, uint32_t count, const char *tuple, char *out,
                         size_t size)
@@ -264,6 +282,19 @@ static int parent_missing(const struct foreign_key *key, const char *tuple)
         key->name, key->child->name, row, value, key->parent == NULL ? "?" : key->parent->name);
 }
 
+/* The transaction has been told so: that belongs to what it has read (invariant 16). */
+static int parent_absent(struct txn *txn, const struct foreign_key *key,
+                         const struct key_bytes *bytes, const char *tuple)
+{
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    int rc = key_open(txn, key->parent_index, bytes, &cursor);
+    if (rc == 0)
+        rc = txn_cursor_next(&cursor, &row, &version);
+    return rc == 0 || rc == ERROR_END ? parent_missing(key, tuple) : rc;
+}
+
 static int parent_check(struct txn *txn, const struct foreign_key *key, const char *tuple)
 {
     char message[DIAG_MESSAGE_MAX];
@@ -286,7 +317,7 @@ static int parent_check(struct txn *txn, const struct foreign_key *key, const ch
     if (rc <= 0)
         return rc < 0 ? rc : parent_missing(key, tuple);
     rc = txn_reference_check(txn, &key->parent_index->scan, bytes.data, bytes.parts_size);
-    return rc == ERROR_NOT_FOUND ? parent_missing(key, tuple) : rc;
+    return rc == ERROR_NOT_FOUND ? parent_absent(txn, key, &bytes, tuple) : rc;
 }
 
 /* Whether both refer to the same: then the reference has been found good, and who takes its end away
@@ -390,20 +421,9 @@ static int children_settle(struct txn *txn, const struct foreign_key *key,
     struct txn_cursor cursor;
     struct row *row;
     const struct version *version;
-    void *above = arena_copy(txn_arena(txn), bytes->data, bytes->size);
-    if (above == NULL)
-        return diag_set(ERROR_MEMORY, "no memory for a range");
-    size_t above_size = key_successor(above, bytes->size);
-    struct txn_range range = {.lower = bytes->data,
-                              .lower_size = bytes->size,
-                              .lower_inclusive = true,
-                              .upper = above_size == 0 ? NULL : above,
-                              .upper_size = above_size};
-    txn_cursor_open(&cursor, txn, &key->child_index->scan, &range);
-    int rc;
-    while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0 &&
-           (rc = child_settle(txn, key, version->bytes)) == 0)
-        ;
+    int rc = key_open(txn, key->child_index, bytes, &cursor);
+    while (rc == 0 && (rc = txn_cursor_next(&cursor, &row, &version)) == 0)
+        rc = child_settle(txn, key, version->bytes);
     return rc == ERROR_END ? 0 : rc;
 }
 
@@ -460,7 +480,7 @@ int db__foreign_children_settle(struct txn *txn, struct space *space, const char
                 rc = 1;
         }
         if (rc == 1) {
-                    rc = referrer_settle(txn, key, old, tuple != NULL, &bytes);
+            rc = referrer_settle(txn, key, old, tuple != NULL, &bytes);
         }
     }
     return rc;

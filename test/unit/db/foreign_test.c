@@ -486,6 +486,21 @@ static void one_transaction_makes_and_takes_both(void **state)
     whole();
 }
 
+static void who_was_told_that_a_row_is_not_there_has_read_it(void **state)
+{
+    (void)state;
+    make_with("");
+    must(make_space(&f, "notes", "{}"));
+    must(make_index(&f, "notes", "pk", PK));
+    struct txn *txn = begin(&f, 0, TXN_SERIALIZABLE), *other = begin(&f, 1, TXN_SERIALIZABLE);
+    refused(insert(&f, txn, "orders", "[1, 1]"), ERROR_CONSTRAINT, "refers to {1}");
+    must(insert(&f, txn, "notes", "[1]"));
+    assert_null(get_by(&f, other, "notes", "pk", "[1]"));
+    must(insert(&f, other, "customers", "[1]"));
+    must(txn_commit(other));
+    assert_int_equal(txn_commit(txn), ERROR_CONFLICT);
+}
+
 static struct txn *open_at(unsigned worker)
 {
     struct txn *txn;
@@ -701,6 +716,7 @@ int main(void)
         TEST(a_row_that_is_being_made_is_not_referred_to),
         TEST(a_row_that_is_being_changed_is_referred_to),
         TEST(one_transaction_makes_and_takes_both),
+        TEST(who_was_told_that_a_row_is_not_there_has_read_it),
         TEST(a_parked_transaction_is_waited_for),
         TEST(random_changes_do_what_a_model_does),
     };
