@@ -146,6 +146,12 @@ function view.methods.len(self)
     return rows(self):length()
 end
 
+for _, method in ipairs({ 'create_index', 'truncate', 'lock' }) do
+    view.methods[method] = function()
+        raise(core.ERROR_UNSUPPORTED, 'a view has no rows and no indexes: no ' .. method)
+    end
+end
+
 --- For box.schema.space.create: raises what is wrong with a definition.
 function view.check(name, text)
     if type(text) ~= 'string' then

@@ -70,6 +70,8 @@ describe('a view', function()
             assert.matches('is a view', err.message)
         end
         assert.has_error(function() rich.select() end)
+        assert.has_error(function() rich:create_index('pk') end)
+        assert.has_error(function() rich:truncate() end)
     end)
 
     it('may be a table, or made of tuples', function()
