@@ -71,11 +71,24 @@ local function for_owner(owner, fn)
     end
 end
 
+-- Functions that a file has given, by the trigger's name: they live as long as its state.
+local given = {}
+
+--- A function of a file is in the file's own state only, and ends with its process.
+local function given_function(name)
+    return given[name] or function()
+        raise(core.ERROR_UNSUPPORTED, ('trigger %s is a function of a file that runs, and only that can '
+            .. 'write to its space'):format(name))
+    end
+end
+
 local function compile(row)
     local name, body, options = row[3], row[5], row[6]
     local chunk = 'trigger ' .. name
     local made = { body = body, event = options.event, when = options.when, func = options.func, owner = row[2] }
-    if options.func then
+    if options.process then
+        made.run = given_function(name)
+    elseif options.func then
         made.run = call_function(options.func)
     else
         made.run = procedure.compile_body(chunk, body_source(options.event, body), globals)
@@ -84,7 +97,9 @@ local function compile(row)
         made.accepts = procedure.compile_body(chunk .. ' when', condition_source(options.when), globals)
         made.accepts = for_owner(row[2], made.accepts)
     end
-    made.run = for_owner(row[2], made.run)
+    if not options.process then
+        made.run = for_owner(row[2], made.run)
+    end
     return made
 end
 
@@ -94,7 +109,7 @@ local kept = {}
 local function compiled(row)
     local name, options = row[3], row[6]
     local made = kept[name]
-    if not made or made.body ~= row[5] or made.event ~= options.event or made.when ~= options.when
+    if not made or options.process or made.body ~= row[5] or made.event ~= options.event or made.when ~= options.when
             or made.func ~= options.func or made.owner ~= row[2] then
         made = compile(row)
     end
@@ -122,7 +137,8 @@ local function refresh()
     local found, keep = {}, {}
     for _, row in ipairs(native.triggers()) do
         local id, name, space_id, options = row[1], row[3], row[4], row[6]
-        if options.enabled ~= false then
+        local ended = options.process and options.process ~= native.process
+        if options.enabled ~= false and not ended then
             local made = compiled(row)
             keep[name] = made
             local of_space = found[space_id] or {}
@@ -307,7 +323,9 @@ local function check_options(options)
             raise(core.ERROR_INVALID, 'a trigger has no option "' .. tostring(name) .. '"')
         end
     end
-    check_type(options, 'body', 'string')
+    if not (native.trusted and type(options.body) == 'function') then
+        check_type(options, 'body', 'string')
+    end
     check_type(options, 'func', 'string')
     check_type(options, 'when', 'string')
     check_type(options, 'filter', 'string')
@@ -325,7 +343,7 @@ end
 
 --- Raises what is wrong with the source.
 local function check_source(name, options, condition)
-    if options.body then
+    if type(options.body) == 'string' then
         procedure.check('trigger ' .. name, body_source(options.event, options.body))
     end
     if condition then
@@ -342,6 +360,10 @@ function functions.create(name, options)
     check_options(options)
     local space_id, condition = space_of(options), options.when or options.filter
     check_source(name, options, condition)
+    local body, process = options.body, nil
+    if type(body) == 'function' then
+        given[name], body, process = body, '', native.process
+    end
     while true do
         local present = find(name)
         if present and options.if_not_exists then
@@ -350,8 +372,8 @@ function functions.create(name, options)
             raise(core.ERROR_EXISTS, ('trigger "%s" exists already: {replace = true} replaces it'):format(name))
         end
         local row = {
-            present and present[1] or NULL, native.euid(), name, space_id, options.body or '', {
-                event = options.event, func = options.func, when = condition, order = options.order,
+            present and present[1] or NULL, native.euid(), name, space_id, body or '', {
+                process = process, event = options.event, func = options.func, when = condition, order = options.order,
                 enabled = options.enabled, comment = options.comment,
             },
         }
@@ -473,13 +495,13 @@ function trigger.method(event)
         elseif what == nil then
             functions.drop(name)
             return nil
-        elseif type(what) == 'function' then
+        elseif type(what) == 'function' and not native.trusted then
             raise(core.ERROR_INVALID, CLOSURES)
-        elseif type(what) ~= 'string' then
+        elseif type(what) ~= 'string' and type(what) ~= 'function' then
             raise(core.ERROR_INVALID, event .. ' needs Lua source, or the name of a procedure')
         end
         local options = { event = event, space = self.id, replace = name ~= nil }
-        if native.function_info(what) then
+        if type(what) == 'string' and native.function_info(what) then
             options.func = what
         else
             options.body = what

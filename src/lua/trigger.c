@@ -367,6 +367,14 @@ static int native_space_name(lua_State *L)
     return 1;
 }
 
+/* A number that no other process has, for triggers that end with this one. */
+static double process_number(void)
+{
+    static _Atomic uint64_t number;
+    uint64_t none = 0, fresh = random_seed() >> 12 | 1;
+    return (double)(atomic_compare_exchange_strong(&number, &none, fresh) ? fresh : none);
+}
+
 void lua__open_trigger(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
@@ -383,6 +391,8 @@ void lua__open_trigger(struct lua_runtime *runtime)
     if (runtime->worker != NULL) /* one that evaluates expressions has none */
         db_triggers_set(runtime->worker, &runtime->triggers);
     lua__register(runtime, functions);
+    lua_pushnumber(runtime->L, process_number());
+    lua_setfield(runtime->L, -2, "process");
     lua_pushlightuserdata(runtime->L, runtime->trigger_rows);
     lua_setfield(runtime->L, -2, "trigger_rows");
 }

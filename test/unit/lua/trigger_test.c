@@ -297,6 +297,31 @@ static void a_function_that_is_stored_can_be_one(void **state)
                   "ERROR_INVALID eval:1: a Lua function can't be a trigger, because every worker");
 }
 
+static void a_file_may_give_a_function(void **state)
+{
+    (void)state;
+    do_("seen = {} name = box.space.s:on_replace(function(old, new) seen[#seen + 1] = new[1] end)");
+    do_("box.space.s:insert{1, 1} box.atomic(function() box.space.s:insert{2, 2} end)");
+    eval_("name, seen", "[\"s.on_replace.1\",[1,2]]");
+    struct db_worker *worker;
+    struct lua_runtime *second;
+    struct mp_buffer result;
+    char text[512];
+    mp_buffer_create(&result);
+    lua_fixture_second(&fixture, &worker, &second);
+    const struct lua_request request = {.txn = NULL};
+    const char insert[] = "box.space.s:insert{3, 3}";
+    int code = lua_runtime_eval(second, &request, insert, sizeof insert - 1, NULL, &result, NULL);
+    assert_begins(
+        lua_fixture_show(&result, code, text, sizeof text),
+        "ERROR_UNSUPPORTED eval:1: eval:1: trigger s.on_replace.1 is a function of a file");
+    mp_buffer_destroy(&result);
+    lua_runtime_delete(second);
+    db_worker_close(worker);
+    do_("box.space.s:on_replace(nil, name) box.space.s:insert{3, 3}");
+    eval_("#seen", "[2]");
+}
+
 static void what_is_wrong_with_a_trigger_is_said_when_it_is_made(void **state)
 {
     (void)state;
@@ -573,6 +598,7 @@ int main(void)
         test_(a_view_is_written_by_triggers_instead),
         test_(what_is_instead_sees_the_row_and_writes_nothing_itself),
         test_(a_function_that_is_stored_can_be_one),
+        test_trusted_(a_file_may_give_a_function),
         test_(what_is_wrong_with_a_trigger_is_said_when_it_is_made),
         test_(they_outlive_a_restart_and_do_not_run_in_it),
         test_(every_worker_has_them),
