@@ -377,6 +377,7 @@ static void index_settle(struct index *index)
             index->multikey_part = i;
     }
     index->plain = plain;
+    index->scan.counted = index->func.text != NULL || index->condition.text != NULL;
 }
 
 /* Opens the body that the store has not got yet. */

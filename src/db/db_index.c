@@ -47,7 +47,7 @@ int db__trees_make(struct db *db, struct txn *txn)
 
 static uint32_t parts_size(const struct item *item)
 {
-    return load_relaxed(&item->state) & ~ITEM_UNLINKED;
+    return load_relaxed(&item->state) & ENTRY_PARTS_MASK;
 }
 
 int db__directory_make(struct tree_thread *thread, const struct index *index, struct tree *tree)
@@ -69,13 +69,17 @@ static int entry_insert(struct tree_thread *thread, struct index *index,
     if (entry == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&entry->row, row);
-    atomic_init(&entry->state, (uint32_t)key->parts_size);
+    atomic_init(&entry->state,
+                (uint32_t)key->parts_size | (index->scan.counted ? ENTRY_COUNTED : 0));
     entry->key_size = (uint32_t)key->size;
     memcpy(entry->key, key->data, key->size);
     struct item *present;
+    row_entry_count(entry);
     int rc = tree_insert(index->scan.tree, thread, (struct item *)entry, NULL, NULL, &present);
-    if (rc != 0)
+    if (rc != 0) {
+        row_entry_uncount(entry);
         heap_free(thread->heap, entry, item_alloc_size(entry->key_size));
+    }
     if (rc == ERROR_TOO_LARGE)
         return diag_set(rc, "a key of index \"%s\" of space \"%s\" exceeds %d bytes", index->name,
                         index->space->name, TREE_KEY_SIZE_MAX);

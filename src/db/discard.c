@@ -49,9 +49,16 @@ void db__discarded_free(struct db *db, struct tree_thread *thread)
     struct discarded *first = load_relaxed(&db->discarded), *next;
     store_release(&db->discarded, NULL);
     pthread_mutex_unlock(&db->discard_mutex);
+    /* In the order in which they were dropped: entries lead to rows of their store. */
+    struct discarded *turned = NULL;
     for (; first != NULL; first = next) {
         next = first->next;
-        discarded_free(first, thread);
-        free(first);
+        first->next = turned;
+        turned = first;
+    }
+    for (; turned != NULL; turned = next) {
+        next = turned->next;
+        discarded_free(turned, thread);
+        free(turned);
     }
 }

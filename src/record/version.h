@@ -63,15 +63,38 @@ struct row {
 /* Of rows and entries in a tree with a directory: the tree has let the item go. */
 #define ITEM_UNLINKED UINT32_C(0x80000000)
 
+/*
+ * Entries whose keys somebody's code computes are counted in the state of their row, which does not
+ * end before they have gone: should that code give another key for the same tuple later, an entry is
+ * not found again, and stays with its row.
+ */
+#define ENTRY_COUNTED    UINT32_C(0x40000000)
+#define ENTRY_PARTS_MASK UINT32_C(0x3fffffff)
+#define ROW_ENTRY_ONE    UINT32_C(0x00000100)
+#define ROW_ENTRIES_MASK UINT32_C(0x3fffff00)
+
 struct entry {
     struct row *_Atomic row;
-    _Atomic uint32_t state; /* how much of the key is the index's own parts, and ITEM_UNLINKED */
+    _Atomic uint32_t state; /* how much of the key is the index's own parts, and flags */
     uint32_t key_size;
     unsigned char key[];
 };
 
 _Static_assert(offsetof(struct row, key) == offsetof(struct item, key), "a row is an item");
 _Static_assert(offsetof(struct entry, key) == offsetof(struct item, key), "an entry is an item");
+
+/* Before a counted entry is added, and after it has gone: the row is there, since it is counted. */
+static inline void row_entry_count(const struct entry *entry)
+{
+    if (load_relaxed(&entry->state) & ENTRY_COUNTED)
+        atomic_fetch_add(&load_relaxed(&entry->row)->state, ROW_ENTRY_ONE);
+}
+
+static inline void row_entry_uncount(const struct entry *entry)
+{
+    if (load_relaxed(&entry->state) & ENTRY_COUNTED)
+        atomic_fetch_sub(&load_relaxed(&entry->row)->state, ROW_ENTRY_ONE);
+}
 
 static inline size_t version_alloc_size(uint32_t size)
 {

@@ -100,6 +100,7 @@ struct txn_index {
     int (*matches)(const struct txn_index *index, const struct entry *entry,
                    const struct version *version);
     void *arg;
+    bool counted; /* keys are computed by code that nobody can vouch for */
     bool filling; /* entries are being added for versions that were there before it: sweeps fence */
 };
 
@@ -476,7 +477,8 @@ int txn_replay_row(struct tree_thread *thread, struct head *head, uint64_t ts, c
 /* After replay: unlinks the rows that are tombstones, but for listed ones. */
 void txn_replay_end(struct tree_thread *thread, struct head *head);
 
-/* Frees a tree of rows with all their versions, or a tree of entries. Nobody uses it any more. */
+/* Frees a tree of rows with all their versions, or a tree of entries, whose rows are still there.
+ * Nobody uses it any more. */
 void txn_rows_delete(struct tree_thread *thread, struct tree *tree);
 void txn_entries_delete(struct tree_thread *thread, struct tree *tree);
 

@@ -87,18 +87,22 @@ int txn_entry_fill(struct txn_worker *worker, struct txn_index *index, const voi
     if (made == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&made->row, row);
-    atomic_init(&made->state, (uint32_t)parts_size);
+    atomic_init(&made->state, (uint32_t)parts_size | (index->counted ? ENTRY_COUNTED : 0));
     made->key_size = (uint32_t)key_size;
     memcpy(made->key, key, key_size);
     struct item *present = NULL;
     MUTATION_POINT(ENTRY_FILLING);
+    row_entry_count(made);
     int rc = tree_insert(index->tree, thread, (struct item *)made, fill_replace, NULL, &present);
     if (rc != 0) {
+        row_entry_uncount(made);
         heap_free(thread->heap, made, item_alloc_size((uint32_t)key_size));
         return rc == ERROR_EXISTS ? 0 : rc;
     }
-    if (present != NULL)
+    if (present != NULL) {
+        row_entry_uncount((struct entry *)present);
         epoch_retire(thread->epoch, present, txn__entry_free, thread->heap);
+    }
     fence_seq_cst(&worker->slot->snapshot);
     if (!linked(row, version) && !MUTATION(FILLED_ONCE))
         txn_entry_sweep(worker, index, key, key_size, row);

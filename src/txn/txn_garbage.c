@@ -262,7 +262,7 @@ static bool row_try_end(struct txn_worker *worker, struct head *head, struct row
 {
     struct row_end end = {load_acquire(&row->newest)};
     if (load_seq_cst(&row->state) &
-        (MUTATION(TOMBSTONE_ENDS_EARLY) ? ROW_HELD : ROW_CHANGED | ROW_HELD))
+        (MUTATION(TOMBSTONE_ENDS_EARLY) ? ROW_HELD : ROW_CHANGED | ROW_HELD | ROW_ENTRIES_MASK))
         return false;
     if (end.last != NULL) {
         uint64_t ts = committed_ts(end.last);

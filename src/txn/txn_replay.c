@@ -120,6 +120,7 @@ static void row_delete(struct item *item, void *arg)
 static void entry_delete(struct item *item, void *arg)
 {
     struct tree_thread *thread = arg;
+    row_entry_uncount((struct entry *)item);
     txn__entry_free(item, thread->heap);
 }
 

@@ -418,15 +418,19 @@ int txn_entry_add(struct txn *txn, struct txn_index *index, const void *key, siz
     if (made == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&made->row, row);
-    atomic_init(&made->state, (uint32_t)parts_size);
+    atomic_init(&made->state, (uint32_t)parts_size | (index->counted ? ENTRY_COUNTED : 0));
     made->key_size = (uint32_t)key_size;
     memcpy(made->key, key, key_size);
     struct item *present = NULL;
+    row_entry_count(made);
     int rc = tree_insert(index->tree, thread, (struct item *)made, entry_replace, NULL, &present);
-    if (rc != 0)
+    if (rc != 0) {
+        row_entry_uncount(made);
         heap_free(thread->heap, made, item_alloc_size((uint32_t)key_size));
-    else if (present != NULL)
+    } else if (present != NULL) {
+        row_entry_uncount((struct entry *)present);
         epoch_retire(thread->epoch, present, txn__entry_free, thread->heap);
+    }
     return rc == ERROR_EXISTS ? 0 : rc;
 }
 
@@ -458,8 +462,10 @@ void txn_entry_sweep(struct txn_worker *worker, struct txn_index *index, const v
     if (index->filling) /* the version is unlinked first, and then its entry looked for (29) */
         fence_seq_cst(&worker->slot->snapshot);
     struct item *item = tree_get(index->tree, key, key_size);
-    if (item != NULL && tree_remove(index->tree, &worker->thread, item, entry_unneeded, &sweep))
-        epoch_retire(worker->thread.epoch, item, txn__entry_free, worker->thread.heap);
+    if (item == NULL || !tree_remove(index->tree, &worker->thread, item, entry_unneeded, &sweep))
+        return;
+    row_entry_uncount((struct entry *)item);
+    epoch_retire(worker->thread.epoch, item, txn__entry_free, worker->thread.heap);
 }
 
 /* The newest committed version at or under `version`; its timestamp in *stamp. */

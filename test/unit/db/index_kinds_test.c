@@ -23,7 +23,8 @@
 static struct db_fixture f;
 
 /* "lower 2": the second field in lower case; "words 2": its words, each a key; "large 3": whether the
- * third is at least 100; "inverse 3": 1 / the third, an error for 0. */
+ * third is at least 100; "inverse 3": 1 / the third, an error for 0; "other 1": another number each
+ * time. */
 static int evaluate(void *arg, const struct expression *expression, const struct space *space,
                     const char *tuple, struct mp_buffer *out)
 {
@@ -33,6 +34,11 @@ static int evaluate(void *arg, const struct expression *expression, const struct
     mp_put_array(out, 1);
     if (value == NULL || mp_typeof(*value) == MP_NIL) {
         mp_put_nil(out);
+        return 0;
+    }
+    if (strncmp(expression->text, "other", 5) == 0) {
+        static uint64_t calls;
+        mp_put_uint(out, ++calls);
         return 0;
     }
     if (strncmp(expression->text, "inverse", 7) == 0) {
@@ -241,6 +247,26 @@ static void a_function_may_give_several_keys(void **state)
     add("[2, \"a Dog\"]");
     assert_string_equal(all_of("word", "[\"dog\"]"), "[1,\"the cat the dog\"] [2,\"a Dog\"]");
     assert_string_equal(all_of("word", "[\"the\"]"), "[1,\"the cat the dog\"]");
+}
+
+/* Its entries are not found again: they stay, and the row with them, until the index goes. */
+static void a_function_that_is_none_does_no_harm(void **state)
+{
+    (void)state;
+    index_make("other", "{\"func\": \"other 1\", \"unique\": false}");
+    add("[1, \"a\"]");
+    add("[1, \"b\"]");
+    add("[2, \"b\"]");
+    assert_int_equal(delete_by(&f, NULL, "s", "pk", "[1]"), 0);
+    assert_int_equal(delete_by(&f, NULL, "s", "pk", "[2]"), 0);
+    db_settle(&f);
+    struct tree *rows = index_of(&f, NULL, "s", "pk")->scan.tree;
+    assert_int_equal(tree_count(rows), 2);
+    assert_string_equal(select_by(&f, NULL, "s", "other", ITERATOR_ALL, NULL), "");
+    assert_int_equal(drop_index(&f, "s", "other"), 0);
+    for (unsigned i = 0; i < 100 && tree_count(rows) > 0; i++)
+        db_settle(&f); /* the entries are freed by another thread */
+    assert_int_equal(tree_count(rows), 0);
 }
 
 static void a_function_that_fails_refuses_the_statement(void **state)
@@ -524,6 +550,7 @@ int main(void)
         TEST(a_part_may_exclude_rows_with_nil),
         TEST(a_function_gives_the_key),
         TEST(a_function_may_give_several_keys),
+        TEST(a_function_that_is_none_does_no_harm),
         TEST(a_function_that_fails_refuses_the_statement),
         TEST(a_partial_index_has_the_rows_of_its_condition),
         TEST(terms_compare_as_an_index_has_values_in_order),
