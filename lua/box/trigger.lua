@@ -310,6 +310,9 @@ local function space_of(options)
         raise(core.ERROR_NOT_FOUND, 'there is no space ' .. tostring(key))
     elseif space.system then
         raise(core.ERROR_ACCESS, ('system space "%s" can\'t have triggers'):format(space.name))
+    elseif space.view and event ~= 'instead_of' then
+        raise(core.ERROR_INVALID, ('space "%s" is a view, which has no rows: it takes instead_of triggers only'):format(
+            space.name))
     end
     return space.id
 end

@@ -266,6 +266,16 @@ static void a_view_is_written_by_triggers_instead(void **state)
     eval_("box.space.s:count()", "[0]");
 }
 
+static void a_view_that_is_one_takes_them_only_instead(void **state)
+{
+    (void)state;
+    do_("box.schema.space.create('w', {view = 'return box.space.s:pairs()'})");
+    assert_begins(lua_fixture_eval(&fixture, "box.space.w:on_replace('')"),
+                  "ERROR_INVALID eval:1: space \"w\" is a view");
+    do_("box.space.w:instead_of('return box.space.s:insert(new)')");
+    eval_("box.space.w:insert{1, 2}, #box.space.w:select()", "[[1,2],1]");
+}
+
 static void what_is_instead_sees_the_row_and_writes_nothing_itself(void **state)
 {
     (void)state;
@@ -596,6 +606,7 @@ int main(void)
         test_(a_condition_says_for_which_rows),
         test_(a_statement_of_a_trigger_runs_triggers_up_to_a_depth),
         test_(a_view_is_written_by_triggers_instead),
+        test_(a_view_that_is_one_takes_them_only_instead),
         test_(what_is_instead_sees_the_row_and_writes_nothing_itself),
         test_(a_function_that_is_stored_can_be_one),
         test_trusted_(a_file_may_give_a_function),
