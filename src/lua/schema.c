@@ -75,16 +75,37 @@ static void push_part(lua_State *L, const struct index_part *part)
         set_boolean(L, "exclude_null", true);
 }
 
-/* {{fieldno, path, op} ..}: what a condition looks at. */
+/* A field by its number, with a path by '[number].path'. */
+static void push_place(lua_State *L, const struct condition_term *term)
+{
+    if (term->path.count == 0)
+        lua_pushinteger(L, (lua_Integer)term->field + 1);
+    else
+        lua_pushfstring(L, "[%d]%s%s", (int)term->field + 1,
+                        term->path.text[0] == '[' || term->path.text[0] == '.' ? "" : ".",
+                        term->path.text);
+}
+
+/* {{field, operator, value} ..}, as definitions have it. */
 static void push_terms(lua_State *L, const struct condition *terms)
 {
+    struct lua_runtime *runtime = lua__runtime(L);
     lua_createtable(L, (int)terms->count, 0);
     for (uint32_t i = 0; i < terms->count; i++) {
-        lua_createtable(L, 0, 3);
-        set_number(L, "fieldno", terms->terms[i].field + 1);
-        if (terms->terms[i].path.count > 0)
-            set_string(L, "path", terms->terms[i].path.text);
-        set_string(L, "op", condition_op_name(terms->terms[i].op));
+        const struct condition_term *term = &terms->terms[i];
+        const unsigned char *key = term->key;
+        mp_buffer_reset(&runtime->scratch, 65536);
+        char *value = mp_buffer_reserve(&runtime->scratch, 2 * term->key_size + 16), *end = value;
+        if (value == NULL || key_part_decode(&key, key + term->key_size, &end) != 0)
+            luaL_error(L, "a condition can't be read");
+        lua_createtable(L, 3, 0);
+        push_place(L, term);
+        lua_rawseti(L, -2, 1);
+        lua_pushstring(L, condition_op_name(term->op));
+        lua_rawseti(L, -2, 2);
+        const char *at = value;
+        lua__push(L, runtime, &at);
+        lua_rawseti(L, -2, 3);
         lua_rawseti(L, -2, (int)i + 1);
     }
     lua_setfield(L, -2, "condition");
