@@ -33,7 +33,7 @@ local function limit_of(options, name, unit)
     if value == nil then
         return nil
     end
-    if type(value) ~= 'number' or not (value > 0) or value * unit > 2 ^ 53 then
+    if type(value) ~= 'number' or value ~= value or value <= 0 or value * unit > 2 ^ 53 then
         raise(core.ERROR_INVALID, ('option "%s" of a procedure is a number above 0'):format(name))
     end
     return math.ceil(value * unit)

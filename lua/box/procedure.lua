@@ -240,15 +240,15 @@ end
 local function of_module(name, path, environment)
     local module, member = path:match('^(.*)%.([^.]+)$')
     if not module then
-        core.raise(core.ERROR_INVALID, ('procedure %s: a module option is "module.function", not "%s"'):format(
-            name, path))
+        local message = 'procedure %s: a module option is "module.function", not "%s"'
+        core.raise(core.ERROR_INVALID, message:format(name, path))
     end
     return function(...)
         local loaded = environment.require(module)
         local fn = type(loaded) == 'table' and loaded[member]
         if type(fn) ~= 'function' then
-            core.raise(core.ERROR_NOT_FOUND, ('procedure %s: module %s has no function %s'):format(name, module,
-                member))
+            local message = 'procedure %s: module %s has no function %s'
+            core.raise(core.ERROR_NOT_FOUND, message:format(name, module, member))
         end
         return fn(...)
     end

@@ -85,7 +85,9 @@ end
 local function compile(row)
     local name, body, options = row[3], row[5], row[6]
     local chunk = 'trigger ' .. name
-    local made = { body = body, event = options.event, when = options.when, func = options.func, owner = row[2] }
+    local made = {
+        body = body, event = options.event, when = options.when, func = options.func, owner = row[2],
+    }
     if options.process then
         made.run = given_function(name)
     elseif options.func then
@@ -109,8 +111,8 @@ local kept = {}
 local function compiled(row)
     local name, options = row[3], row[6]
     local made = kept[name]
-    if not made or options.process or made.body ~= row[5] or made.event ~= options.event or made.when ~= options.when
-            or made.func ~= options.func or made.owner ~= row[2] then
+    if not made or options.process or made.body ~= row[5] or made.event ~= options.event
+            or made.when ~= options.when or made.func ~= options.func or made.owner ~= row[2] then
         made = compile(row)
     end
     return made
@@ -311,8 +313,8 @@ local function space_of(options)
     elseif space.system then
         raise(core.ERROR_ACCESS, ('system space "%s" can\'t have triggers'):format(space.name))
     elseif space.view and event ~= 'instead_of' then
-        raise(core.ERROR_INVALID, ('space "%s" is a view, which has no rows: it takes instead_of triggers only'):format(
-            space.name))
+        local message = 'space "%s" is a view, which has no rows: it takes instead_of triggers only'
+        raise(core.ERROR_INVALID, message:format(space.name))
     end
     return space.id
 end
@@ -372,11 +374,13 @@ function functions.create(name, options)
         if present and options.if_not_exists then
             return
         elseif present and not options.replace then
-            raise(core.ERROR_EXISTS, ('trigger "%s" exists already: {replace = true} replaces it'):format(name))
+            local message = 'trigger "%s" exists already: {replace = true} replaces it'
+            raise(core.ERROR_EXISTS, message:format(name))
         end
         local row = {
             present and present[1] or NULL, native.euid(), name, space_id, body or '', {
-                process = process, event = options.event, func = options.func, when = condition, order = options.order,
+                process = process, event = options.event, func = options.func, when = condition,
+                order = options.order,
                 enabled = options.enabled, comment = options.comment,
             },
         }
