@@ -385,6 +385,17 @@ local function reload(row)
     return entry
 end
 
+-- What trusted code has required, and Lua's own `require` keeps.
+local required = {}
+
+local function forget(name)
+    for path in pairs(required) do
+        if path == name or path:sub(1, #name + 1) == name .. '.' then
+            package.loaded[path], required[path] = nil, nil
+        end
+    end
+end
+
 local checked_version = -1
 
 --- The entry of an installed module, or nil.
@@ -498,6 +509,7 @@ function module.new(globals)
                 :format(manifest.name, present.version))
         end
         transaction.atomic({ schema = true }, write, globals.box, files, manifest, settings.options)
+        forget(manifest.name)
         return describe(native.module(manifest.name))
     end
 
@@ -512,6 +524,7 @@ function module.new(globals)
                 manifest.name, present.version, manifest.version)
         end
         transaction.atomic({ schema = true }, write, globals.box, files, manifest, settings.options, present)
+        forget(manifest.name)
         return describe(native.module(manifest.name))
     end
 
@@ -552,6 +565,7 @@ function module.new(globals)
             end
             native.record_delete(SPACE_ID_MODULE, { row.id })
         end)
+        forget(name)
     end
 
     --- box.module.list(): what is installed; box.module.info(name): one of them, or nil.
@@ -610,7 +624,9 @@ function module.require(name, globals)
         return nil
     end
     local value = require_stored(name, globals)
-    if value == nil then
+    if value ~= nil and native.trusted then
+        required[name] = true
+    elseif value == nil then
         value = require_rock(name, globals)
     end
     return value

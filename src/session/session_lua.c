@@ -11,6 +11,7 @@
 #include "session/session_internal.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "redis/redis_value.h"
 
@@ -464,7 +465,11 @@ uint32_t session__lua_info(void *arg, struct mp_buffer *out)
     mp_put_uint(out, (clock_monotonic_ns(service->options.clock) - service->start_ns) / 1000000000);
     put_text(out, "port");
     mp_put_uint(out, load_relaxed(&service->port));
-    return 4;
+    put_text(out, "pid");
+    mp_put_uint(out, (uint64_t)getpid());
+    put_text(out, "run_id");
+    put_text(out, service->run_id);
+    return 6;
 }
 
 uint32_t session__lua_options(void *arg, struct mp_buffer *out)
