@@ -18,6 +18,7 @@ local trigger = require('box.trigger')
 local migration = require('box.migration')
 local stored_module = require('box.module')
 local host = require('box.host')
+local watch = require('box.watch')
 
 local native, api, runtime = core.native, core.api, core.runtime
 
@@ -72,6 +73,7 @@ end
 local box_stat = core.object({
     txn = view(native.stat_txn),
     locks = view(native.stat_locks),
+    watch = view(watch.statistics),
 }, {
     __call = function() return native.statistics() end,
     serialize = function() return native.statistics() end,
@@ -118,6 +120,8 @@ local fields = {
         format = core.object({ new = tuple.new_format, is = tuple.is_format }),
     }),
     txn_isolation_level = transaction.levels,
+    --- Calls a function for each change of a space.
+    watch = watch.watch,
 }
 if native.trusted then
     --- Waits until everything done so far is durable.
@@ -134,6 +138,7 @@ globals.box = box
 local scripts = script.new(globals)
 trigger.set_globals(globals)
 view_module.set_globals(globals)
+watch.set_globals(globals)
 local environment_of = function() return _G end
 function sandbox.find_module(name)
     return stored_module.require(name, globals)

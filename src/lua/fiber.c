@@ -263,6 +263,7 @@ static void woken_take(struct lua_runtime *runtime)
         if (fiber != NULL && fiber->waiting)
             lua__fiber_ready(runtime, fiber);
     } while (link != NULL);
+    lua__watches_wake(runtime);
 }
 
 struct lua_fiber *lua__fiber_find(struct lua_runtime *runtime, uint64_t id)
@@ -291,6 +292,7 @@ int lua__fibers_create(struct lua_runtime *runtime)
     list_create(&fibers->all);
     list_create(&fibers->ready);
     list_create(&fibers->woken);
+    list_create(&fibers->watches);
     for (unsigned n = 0; n < LUA__FIBER_BUCKETS; n++)
         list_create(&fibers->by_id[n]);
     fibers->last_id = LUA__FIBER_ID_FIRST - 1;

@@ -109,6 +109,8 @@ struct lua__fibers {
     bool loop_owned;
     struct lua__loop *handles;
     struct lua__http *http;
+    struct list watches; /* watch.c */
+    unsigned watch_count;
 };
 
 int lua__fibers_create(struct lua_runtime *runtime);
@@ -149,6 +151,9 @@ int lua__resume_parked(struct lua_runtime *runtime, struct lock_owner *owner);
 
 /* statement.c: called from Lua. */
 int lua__fiber_statement(lua_State *L);
+
+/* watch.c: those who wait for changes that are there now are ready. */
+void lua__watches_wake(struct lua_runtime *runtime);
 
 /* http.c: once the state is closed, and before the loop is. */
 void lua__http_destroy(struct lua_runtime *runtime);

@@ -436,6 +436,7 @@ void lua__open_http(struct lua_runtime *runtime);
 void lua__open_module(struct lua_runtime *runtime);
 void lua__open_access(struct lua_runtime *runtime);
 void lua__open_sequence(struct lua_runtime *runtime);
+void lua__open_watch(struct lua_runtime *runtime);
 
 /* schema.c: pushes the compiled function of a procedure; raises. */
 void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct func *func);

@@ -157,6 +157,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_module(runtime);
     lua__open_access(runtime);
     lua__open_sequence(runtime);
+    lua__open_watch(runtime);
     lua_setfield(L, -2, "box.native");
     lua_pop(L, 2);
 }

@@ -51,6 +51,8 @@ static int options_take(struct wal *wal, const struct wal_options *options)
         power_of_two(own->buffer_bytes ? own->buffer_bytes : (size_t)WAL_BUFFER_BYTES_DEFAULT);
     if (own->segment_bytes == 0)
         own->segment_bytes = WAL_SEGMENT_BYTES_DEFAULT;
+    if (own->follow_bytes_max == 0)
+        own->follow_bytes_max = WAL_FOLLOW_BYTES_DEFAULT;
     own->segment_bytes =
         wal_align_up(own->segment_bytes < 2 * WAL_ALIGN ? 2 * WAL_ALIGN : own->segment_bytes);
     if (own->flush_interval_ms == 0)
@@ -71,6 +73,7 @@ static void conditions_create(struct wal *wal)
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&wal->mutex, NULL);
+    pthread_mutex_init(&wal->follow_mutex, NULL);
     pthread_cond_init(&wal->wake, &attributes);
     pthread_cond_init(&wal->advanced, NULL);
     pthread_cond_init(&wal->room, NULL);
@@ -88,6 +91,7 @@ static void wal_delete(struct wal *wal)
     free(wal->buffers);
     free(wal->takes);
     pthread_mutex_destroy(&wal->mutex);
+    pthread_mutex_destroy(&wal->follow_mutex);
     pthread_cond_destroy(&wal->wake);
     pthread_cond_destroy(&wal->advanced);
     pthread_cond_destroy(&wal->room);
@@ -107,6 +111,9 @@ static int incarnation_start(struct wal *wal, const struct wal_replay_stats *sta
     store_relaxed(&wal->durable, stats->clock);
     store_relaxed(&wal->written, stats->clock);
     store_relaxed(&wal->last_cut, stats->clock);
+    wal->begin = end->begin;
+    wal->written_block = stats->last_ts > end->begin ? stats->last_ts : end->begin;
+    store_relaxed(&wal->durable_block, wal->written_block);
     int rc = wal__release_start(wal, end);
     if (rc == 0)
         rc = wal__segment_start(wal, end);
@@ -158,6 +165,7 @@ int wal_open(const struct wal_options *options, wal_replay_fn replay, void *arg,
 
 int wal_close(struct wal *wal)
 {
+    ASSERT(wal->followers == NULL);
     wal__writer_stop(wal);
     int rc =
         wal_failed(wal) ? diag_set(ERROR_LOG_FAILED, "the log had failed: %s", wal->failure) : 0;
@@ -350,4 +358,5 @@ void wal_stats_get(const struct wal *wal, struct wal_stats *out)
     out->archive_failures = load_relaxed(&wal->stats.archive_failures);
     out->compressed_from = load_relaxed(&wal->stats.compressed_from);
     out->compressed_to = load_relaxed(&wal->stats.compressed_to);
+    out->followers_cut = load_relaxed(&wal->stats.followers_cut);
 }

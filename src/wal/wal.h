@@ -62,6 +62,9 @@ struct wal_options {
     /* Whose wall-clock time goes into block headers; NULL: none does. */
     struct clock *clock;
     bool compression; /* zstd for large blocks */
+    /* A follower that keeps more than so many bytes of log from being given up is cut off; 0: 1 GiB.
+     */
+    uint64_t follow_bytes_max;
     /* Called by the log writer after D or the written timestamp has advanced, and once after the
      * log has failed. Must be short; may read timestamps and the failure, not wait or close. It is
      * for waking those who sleep while replies wait. May be NULL. */
@@ -209,8 +212,54 @@ struct wal_stats {
     uint64_t released, recycled; /* segments given up; those of them made into new ones */
     uint64_t archived, archive_failures;
     uint64_t compressed_from, compressed_to; /* bytes of records before and after compression */
+    uint64_t followers_cut;
 };
 void wal_stats_get(const struct wal *wal, struct wal_stats *out);
+
+/* ----------------------------------------------------------------------------------- following */
+
+/*
+ * A follower reads what has become durable while the log goes on: each record, in order of ts, from
+ * any position that the log still has. Positions are timestamps: "everything up to this". While it
+ * is open the segments from where it is on stay, unless it keeps more than follow_bytes_max of them:
+ * then it is cut off. One thread at a time; to be closed before the log is.
+ */
+struct wal_follower;
+
+struct wal_follow_record {
+    uint64_t ts;
+    const void *body; /* until the next call */
+    size_t size;
+};
+
+/* `from_ts`: the first record is the first above this. ERROR_NOT_FOUND when the log no longer has
+ * all that followed, ERROR_INVALID when it is ahead of the clock, ERROR_MEMORY. */
+int wal_follow_open(struct wal *wal, uint64_t from_ts, struct wal_follower **out);
+void wal_follow_close(struct wal_follower *follower);
+
+/*
+ * The next record. ERROR_AGAIN: there is none that is durable (no diagnostics). ERROR_BUSY: it is
+ * still on its way through a segment, to be called again after others have had their turn (none
+ * either). ERROR_NOT_FOUND: it was cut off. ERROR_CORRUPT, ERROR_IO, ERROR_MEMORY.
+ */
+int wal_follow_next(struct wal_follower *follower, struct wal_follow_record *out);
+
+/* All records up to this have been handed over, those of this timestamp as well. */
+uint64_t wal_follow_position(const struct wal_follower *follower);
+
+/* `wake` is called, once, when there may be a record after wal_follow_next has found none: by
+ * another thread, shortly, and not after wal_follow_disarm or wal_follow_close. False: there may be
+ * one now, and it is not going to be called. It may not call the log. */
+bool wal_follow_arm(struct wal_follower *follower, void (*wake)(void *arg), void *arg);
+void wal_follow_disarm(struct wal_follower *follower);
+
+/* The newest position that a follower can have: C of the last durable block. */
+uint64_t wal_follow_end(const struct wal *wal);
+/* The oldest that one can begin at. */
+uint64_t wal_follow_begin(struct wal *wal);
+
+/* Bytes of the segments that are there for what is above ts, and not for what is above until_ts. */
+uint64_t wal_held_bytes(struct wal *wal, uint64_t ts, uint64_t until_ts);
 
 /* ------------------------------------------------------------------------------------- reading */
 

@@ -53,8 +53,11 @@ enum {
     WAL_COPY_BYTES = 256 << 10, /* archived in pieces of so much */
     WAL_ZEROS_PAUSES = 3,       /* between pieces of zeros: times what a piece took, */
     WAL_ZEROS_PAUSE_NS_MAX = 20 * 1000 * 1000, /* and at most so long */
-    WAL_COMPRESS_BYTES_MIN = 16 << 10,         /* a chunk of less is not compressed */
+    WAL_FOLLOW_HOPS = 256,             /* headers passed over before others have their turn */
+    WAL_COMPRESS_BYTES_MIN = 16 << 10, /* a chunk of less is not compressed */
 };
+
+#define WAL_FOLLOW_BYTES_DEFAULT (UINT64_C(1) << 30)
 
 /* In a ring: this bit in a record header's size says that the body is not there but a pointer to
  * the whole record. */
@@ -161,13 +164,44 @@ struct wal_end {
     struct wal_tail_block *tail; /* used blocks above durable_sequence; malloc'ed */
     size_t tail_count, tail_capacity;
     struct wal_file *files; /* of the segments found, oldest first; malloc'ed */
+    uint64_t begin;         /* all above this is there */
+};
+
+/* A segment, as those find it who read. */
+struct wal_found {
+    uint64_t number, size;
+    struct wal_segment_header header;
+    uint64_t used, c; /* behind the last block used; the largest C of those, 0 if there is none */
+    bool counts;      /* not behind the end of its incarnation */
+};
+
+/* What the next block must say. */
+struct wal_chain {
+    uint64_t sequence; /* 0: whatever is there, and then the other two don't matter */
+    uint32_t previous_checksum;
+    uint64_t previous_c;
+};
+
+enum wal_block_state { WAL_BLOCK_VALID, WAL_BLOCK_ABSENT, WAL_BLOCK_BAD };
+
+/* Reads blocks one after the other. */
+struct wal_block_reader {
+    struct io *io;
+    unsigned mutations;
+    unsigned char *memory; /* of the block or the headers read last */
+    size_t memory_bytes;
+    struct wal_unpacked unpacked;
+    const void *records;  /* of the block read last */
+    struct io_file *file; /* of segment file_number */
+    uint64_t file_number;
 };
 
 struct wal {
     CACHE_ALIGNED _Atomic uint64_t clock;
 
     CACHE_ALIGNED _Atomic uint64_t durable;
-    _Atomic uint64_t written; /* handed to the operating system, in order */
+    _Atomic uint64_t written;       /* handed to the operating system, in order */
+    _Atomic uint64_t durable_block; /* C of the last block that is durable */
     _Atomic bool failed;
     _Atomic uint64_t failed_clock; /* the clock when the log failed */
 
@@ -205,10 +239,10 @@ struct wal {
     unsigned char *scratch; /* of a chunk that is being compressed */
     uint64_t scratch_bytes;
     uint64_t incarnation, salt;
-    uint64_t sequence;         /* of the last block issued */
-    uint64_t durable_sequence; /* of the last block known durable */
-    uint64_t written_sequence;
-    uint32_t previous_checksum; /* at first that of the first segment's header */
+    uint64_t sequence;                        /* of the last block issued */
+    uint64_t durable_sequence;                /* of the last block known durable */
+    uint64_t written_sequence, written_block; /* of the last block written: sequence, C */
+    uint32_t previous_checksum;               /* at first that of the first segment's header */
     uint64_t previous_c;
     uint64_t cut_next_ns, flush_next_ns;
     struct wal_segment *segments, *current;
@@ -238,6 +272,12 @@ struct wal {
     } spares[WAL_SPARES_MAX];
     unsigned spare_count;
     char archive_message[512];
+    uint64_t begin; /* all above this is in the segments that are not released */
+
+    /* Those who follow the log: wal_follow.c. Changed under both mutexes, follow_mutex first. */
+    pthread_mutex_t follow_mutex;
+    struct wal_follower *followers;
+    _Atomic unsigned follow_armed; /* of those that wait to be woken */
 
     char failure[512]; /* written once, before `failed` */
 
@@ -245,6 +285,7 @@ struct wal {
         _Atomic uint64_t blocks, records, bytes, segments, log_bytes, used_bytes, flushes;
         _Atomic uint64_t released, recycled, archived, archive_failures;
         _Atomic uint64_t compressed_from, compressed_to;
+        _Atomic uint64_t followers_cut;
     } stats;
 };
 
@@ -311,12 +352,38 @@ void wal__file_finish(struct wal *wal, struct wal_file *file, uint64_t used);
  * its size. */
 uint64_t wal__spare_take(struct wal *wal, uint64_t *bytes);
 
+/* wal_block.c */
+extern const char WAL_NOTHING_HERE[];
+void wal__block_reader_destroy(struct wal_block_reader *reader);
+/* Makes reader->file the segment's. */
+int wal__block_file(struct wal_block_reader *reader, uint64_t number);
+/* Reads exactly `bytes` of a segment into reader->memory; *whole tells whether they were there. */
+int wal__block_bytes(struct wal_block_reader *reader, const struct wal_found *segment,
+                     uint64_t offset, uint64_t bytes, bool *whole);
+/* Reads the headers at `offset` and checks that they are a block's of this segment's incarnation. */
+int wal__block_header(struct wal_block_reader *reader, const struct wal_found *segment,
+                      uint64_t offset, struct wal_block_header *out, enum wal_block_state *state,
+                      const char **check);
+/* Reads the block that must be there and checks all of it. *check: what is wrong with it, NULL. */
+int wal__block_read(struct wal_block_reader *reader, const struct wal_chain *chain,
+                    const struct wal_found *segment, uint64_t offset, struct wal_block_header *out,
+                    enum wal_block_state *state, const char **check);
+/* For the first block of a segment that nothing is known of, and for the one behind a block. */
+struct wal_chain wal__chain_start(const struct wal_segment_header *header);
+struct wal_chain wal__chain_behind(const struct wal_block_header *header);
+
 /* wal_replay.c: reads the log. `live`: it may be in use. */
 int wal__replay(const struct wal_read_options *options, unsigned mutations, bool live,
                 struct wal_replay_stats *stats, struct wal_end *end);
 /* The blocks above the durable ones are written again and flushed. */
 int wal__replay_adopt(struct io *io, const struct wal_end *end);
 void wal__end_destroy(struct wal_end *end);
+
+/* wal_follow.c: the durable blocks are more, or followers were cut off. */
+void wal__follow_notify(struct wal *wal);
+/* Under the mutex: the smallest number of a segment below `number` that a follower is at, or
+ * `number`. One that holds more than it may is cut off. */
+uint64_t wal__follow_hold(struct wal *wal, uint64_t number);
 
 /* wal_writer.c */
 int wal__writer_start(struct wal *wal);

@@ -426,9 +426,30 @@ uint64_t wal_first_needed(struct wal *wal, uint64_t ts)
             break;
     }
     ASSERT(found != NULL);
+    uint64_t held = wal__follow_hold(wal, found->number);
+    const struct wal_file *file = held < found->number ? wal->files : NULL;
+    for (; file != NULL && file->number <= held; file = file->next)
+        if (!file->released && may_begin(wal, file))
+            found = file;
     uint64_t number = found->number;
     pthread_mutex_unlock(&wal->mutex);
+    wal__follow_notify(wal);
     return number;
+}
+
+uint64_t wal_held_bytes(struct wal *wal, uint64_t ts, uint64_t until_ts)
+{
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&wal->mutex);
+    for (const struct wal_file *file = wal->files; file != NULL; file = file->next) {
+        uint64_t c = load_acquire(&file->c);
+        if (c > until_ts)
+            break;
+        if (!file->released && c > ts)
+            bytes += file->bytes;
+    }
+    pthread_mutex_unlock(&wal->mutex);
+    return bytes;
 }
 
 int wal_release(struct wal *wal, uint64_t first_segment)
@@ -444,11 +465,17 @@ int wal_release(struct wal *wal, uint64_t first_segment)
         rc = diag_set(ERROR_INVALID, "log segment %" PRIu64 " is above the current one, %" PRIu64,
                       first_segment, last);
     } else {
-        for (struct wal_file *file = wal->files; file != NULL; file = file->next)
-            file->released |= file->number < first_segment;
+        uint64_t held = wal__follow_hold(wal, first_segment);
+        for (struct wal_file *file = wal->files; file != NULL && file->number < held;
+             file = file->next) {
+            file->released = true;
+            if (load_acquire(&file->c) > wal->begin)
+                wal->begin = load_acquire(&file->c);
+        }
         rc = keeper_wake(wal);
     }
     pthread_mutex_unlock(&wal->mutex);
+    wal__follow_notify(wal);
     return rc;
 }
 

@@ -46,15 +46,6 @@
 
 enum { SCAN_BYTES = 64 * WAL_ALIGN };
 
-static const char NOTHING_HERE[] = "block is missing";
-
-struct segment {
-    uint64_t number, size;
-    struct wal_segment_header header;
-    uint64_t used, c; /* behind the last block used; the largest C of those, 0 if there is none */
-    bool counts;      /* not behind the end of its incarnation */
-};
-
 struct reader {
     const struct wal_read_options *options;
     struct io *io;
@@ -63,28 +54,18 @@ struct reader {
     struct wal_end *end;
     bool stopped; /* at the ts or time asked for */
 
-    struct segment *segments; /* those below the first are left-overs */
+    struct wal_found *segments; /* those below the first are left-overs */
     size_t segment_first, segment_count, segment_capacity;
 
-    unsigned char *memory; /* of the block or the headers read last */
-    size_t memory_bytes;
-    struct wal_unpacked unpacked;
-    const void *records; /* of the block read last */
-
-    struct io_file *file; /* of segments[file_index] */
-    size_t file_index;
+    struct wal_block_reader blocks;
 };
 
 /* Where the next block must be. */
 struct position {
     size_t segment; /* index */
     uint64_t offset;
-    uint64_t sequence; /* 0: whatever is there, and then the next two don't matter */
-    uint32_t previous_checksum;
-    uint64_t previous_c;
+    struct wal_chain chain;
 };
-
-enum block_state { BLOCK_VALID, BLOCK_ABSENT, BLOCK_BAD };
 
 static int corrupt(const struct reader *reader, size_t segment, uint64_t offset, const char *check)
 {
@@ -103,72 +84,25 @@ static int segment_add(const char *name, uint64_t size, void *arg)
         return 0;
     if (reader->segment_count == reader->segment_capacity) {
         size_t capacity = reader->segment_capacity * 2 + 16;
-        struct segment *segments = realloc(reader->segments, capacity * sizeof(*segments));
+        struct wal_found *segments = realloc(reader->segments, capacity * sizeof(*segments));
         if (segments == NULL)
             return diag_set(ERROR_MEMORY, "out of memory while listing log segments");
         reader->segments = segments;
         reader->segment_capacity = capacity;
     }
     reader->segments[reader->segment_count++] =
-        (struct segment){.number = number, .size = size, .used = WAL_ALIGN};
+        (struct wal_found){.number = number, .size = size, .used = WAL_ALIGN};
     reader->stats->log_bytes += size;
     return 0;
 }
 
 static int by_number(const void *a, const void *b)
 {
-    uint64_t x = ((const struct segment *)a)->number, y = ((const struct segment *)b)->number;
+    uint64_t x = ((const struct wal_found *)a)->number, y = ((const struct wal_found *)b)->number;
     return x < y ? -1 : x > y;
 }
 
-static int file_select(struct reader *reader, size_t index)
-{
-    if (reader->file != NULL && reader->file_index == index)
-        return 0;
-    if (reader->file != NULL)
-        io_close(reader->file);
-    reader->file = NULL;
-    char name[32];
-    wal__segment_name(reader->segments[index].number, name);
-    int rc = io_open(reader->io, name, IO_READ, &reader->file);
-    if (rc != 0) {
-        reader->file = NULL;
-        return rc;
-    }
-    reader->file_index = index;
-    return 0;
-}
-
-static int memory_reserve(struct reader *reader, uint64_t bytes)
-{
-    if (reader->memory_bytes >= bytes)
-        return 0;
-    free(reader->memory);
-    reader->memory_bytes = 0;
-    reader->memory = malloc(bytes);
-    if (reader->memory == NULL)
-        return diag_set(ERROR_MEMORY, "out of memory for a log block of %" PRIu64 " bytes", bytes);
-    reader->memory_bytes = bytes;
-    return 0;
-}
-
-/* Reads exactly `bytes` of a segment into reader->memory; *whole tells whether they were there. */
-static int segment_read(struct reader *reader, size_t index, uint64_t offset, uint64_t bytes,
-                        bool *whole)
-{
-    int rc = memory_reserve(reader, bytes);
-    if (rc == 0)
-        rc = file_select(reader, index);
-    if (rc != 0)
-        return rc;
-    int64_t got = io_read(reader->file, reader->memory, bytes, offset);
-    if (got < 0)
-        return (int)got;
-    *whole = (uint64_t)got == bytes;
-    return 0;
-}
-
-static int version_refused(const struct segment *segment)
+static int version_refused(const struct wal_found *segment)
 {
     char name[32];
     wal__segment_name(segment->number, name);
@@ -185,15 +119,15 @@ static int version_refused(const struct segment *segment)
 
 static int segment_header_read(struct reader *reader, size_t index)
 {
-    struct segment *segment = &reader->segments[index];
+    struct wal_found *segment = &reader->segments[index];
     bool whole;
-    int rc = segment_read(reader, index, 0, WAL_ALIGN, &whole);
+    int rc = wal__block_bytes(&reader->blocks, segment, 0, WAL_ALIGN, &whole);
     if (rc != 0)
         return rc;
     if (!whole)
         return corrupt(reader, index, 0, "segment header is missing");
     const char *check;
-    rc = wal_segment_header_decode(reader->memory, &segment->header, &check);
+    rc = wal_segment_header_decode(reader->blocks.memory, &segment->header, &check);
     if (rc == ERROR_VERSION)
         return version_refused(segment);
     if (rc != 0)
@@ -237,90 +171,6 @@ static int segments_read(struct reader *reader)
 }
 
 /* -------------------------------------------------------------------------------------- blocks */
-
-/* Reads the headers at `offset` and checks that they are a block's of this segment's incarnation.
- */
-static int headers_read(struct reader *reader, size_t index, uint64_t offset,
-                        struct wal_block_header *out, enum block_state *state, const char **check)
-{
-    const struct segment *segment = &reader->segments[index];
-    bool whole = false;
-    *state = BLOCK_ABSENT;
-    *check = NOTHING_HERE;
-    if (offset > segment->size || segment->size - offset < WAL_ALIGN)
-        return 0;
-    int rc = segment_read(reader, index, offset, WAL_ALIGN, &whole);
-    if (rc != 0 || !whole)
-        return rc;
-    memcpy(out, reader->memory, sizeof(*out));
-    if (out->magic == 0)
-        return 0;
-    *state = BLOCK_BAD;
-    *check = "block magic or sizes";
-    if (!wal_block_header_peek(reader->memory, segment->size - offset, out))
-        return 0;
-    uint64_t bytes = wal_block_header_bytes(out->chunks);
-    if (bytes > WAL_ALIGN) {
-        rc = segment_read(reader, index, offset, bytes, &whole);
-        if (rc != 0 || !whole)
-            return rc;
-    }
-    *check = "block header checksum";
-    if (!wal_block_header_verify(reader->memory, segment->header.salt))
-        return 0;
-    *check = "block of another incarnation";
-    if (out->incarnation != segment->header.incarnation)
-        return 0;
-    *check = "block of another segment";
-    if (out->segment != 0 && out->segment != segment->number &&
-        !(reader->mutations & WAL_MUTATION_STALE))
-        return 0;
-    *state = BLOCK_VALID;
-    *check = NULL;
-    return 0;
-}
-
-/* Whether the block is the next one. */
-static const char *chain_check(const struct reader *reader, const struct position *position,
-                               const struct wal_block_header *header)
-{
-    bool any = position->sequence == 0 || reader->mutations & WAL_MUTATION_STALE;
-    if (header->sequence == 0 || (header->sequence != position->sequence && !any))
-        return "block sequence";
-    if (header->previous_checksum != position->previous_checksum && !any)
-        return "checksum of the previous block";
-    if ((header->previous_c != position->previous_c && !any) || header->c < header->previous_c)
-        return "previous C";
-    return NULL;
-}
-
-/* Reads the block that must be at `position` in segment `index` and checks all of it. */
-static int block_read(struct reader *reader, const struct position *position, size_t index,
-                      uint64_t offset, struct wal_block_header *out, enum block_state *state,
-                      const char **check)
-{
-    int rc = headers_read(reader, index, offset, out, state, check);
-    if (rc != 0 || *state != BLOCK_VALID)
-        return rc;
-    bool whole = false;
-    *state = BLOCK_BAD;
-    *check = chain_check(reader, position, out);
-    if (*check != NULL)
-        return 0;
-    *check = "sequence known durable";
-    if (out->durable_sequence >= out->sequence)
-        return 0;
-    rc = segment_read(reader, index, offset, out->block_bytes, &whole);
-    if (rc != 0)
-        return rc;
-    *check = "block is cut short";
-    if (!whole)
-        return 0;
-    rc = wal_block_body_check(reader->memory, &reader->unpacked, &reader->records, check);
-    if (rc == 0 && *check == NULL)
-        *state = BLOCK_VALID;
-    return rc;
-}
 
 static int tail_add(struct wal_end *end, struct wal_tail_block block)
 {
@@ -400,15 +250,15 @@ static void block_count(struct reader *reader, const struct wal_block_header *he
         stats->clock = header->c;
 }
 
-/* Hands over the records of the valid block in reader->memory and moves `position` behind it. */
+/* Hands over the records of the valid block in reader->blocks.memory and moves `position` behind it. */
 static int block_use(struct reader *reader, struct position *position, size_t index,
                      uint64_t offset, const struct wal_block_header *header)
 {
     struct wal_end *end = reader->end;
-    struct segment *segment = &reader->segments[index];
+    struct wal_found *segment = &reader->segments[index];
     int rc = block_tell(reader, index, offset, header);
     if (rc == 0)
-        rc = wal_block_each(reader->memory, reader->records, record_use, reader);
+        rc = wal_block_each(reader->blocks.memory, reader->blocks.records, record_use, reader);
     if (rc != 0)
         return rc;
     rc = tail_add(end, (struct wal_tail_block){segment->number, offset, header->block_bytes,
@@ -418,15 +268,15 @@ static int block_use(struct reader *reader, struct position *position, size_t in
     if (header->durable_sequence > end->durable_sequence)
         end->durable_sequence = header->durable_sequence;
     tail_trim(end);
+    if (reader->stats->blocks == 0)
+        end->begin = header->previous_c;
     block_count(reader, header);
     segment->used = offset + header->block_bytes;
     segment->c = header->c;
     *position = (struct position){
         .segment = index,
         .offset = offset + header->block_bytes,
-        .sequence = header->sequence + 1,
-        .previous_checksum = header->checksum,
-        .previous_c = header->c,
+        .chain = wal__chain_behind(header),
     };
     return 0;
 }
@@ -443,18 +293,19 @@ static int scan_segment(struct reader *reader, size_t index, uint64_t offset, ui
         return diag_set(ERROR_MEMORY, "out of memory while reading the log");
     int rc = 0;
     for (uint64_t at = offset; rc == 0; at += SCAN_BYTES) {
-        rc = file_select(reader, index);
-        int64_t got = rc == 0 ? io_read(reader->file, window, SCAN_BYTES, at) : rc;
+        rc = wal__block_file(&reader->blocks, reader->segments[index].number);
+        int64_t got = rc == 0 ? io_read(reader->blocks.file, window, SCAN_BYTES, at) : rc;
         if (got < 0)
             rc = (int)got;
         for (int64_t i = 0; rc == 0 && i + WAL_ALIGN <= got; i += WAL_ALIGN) {
             struct wal_block_header header;
-            enum block_state state;
+            enum wal_block_state state;
             const char *check;
             if (memcmp(window + i, &magic, sizeof(magic)) != 0)
                 continue;
-            rc = headers_read(reader, index, at + (uint64_t)i, &header, &state, &check);
-            if (rc != 0 || state != BLOCK_VALID)
+            rc = wal__block_header(&reader->blocks, &reader->segments[index], at + (uint64_t)i,
+                                   &header, &state, &check);
+            if (rc != 0 || state != WAL_BLOCK_VALID)
                 continue;
             if (header.durable_sequence > *known)
                 *known = header.durable_sequence;
@@ -470,9 +321,9 @@ static int scan_segment(struct reader *reader, size_t index, uint64_t offset, ui
 
 /* Whether the log may begin in a later segment although this one, the first, begins with what
  * `state` says. */
-static bool may_pass_over(const struct reader *reader, enum block_state state)
+static bool may_pass_over(const struct reader *reader, enum wal_block_state state)
 {
-    return reader->options->first_segment == WAL_FIRST_FOUND && state == BLOCK_ABSENT;
+    return reader->options->first_segment == WAL_FIRST_FOUND && state == WAL_BLOCK_ABSENT;
 }
 
 /* Finds the block that must be next: behind the last one, else at the start of a later segment up
@@ -480,20 +331,22 @@ static bool may_pass_over(const struct reader *reader, enum block_state state)
  * later one is not. */
 static int block_find(struct reader *reader, const struct position *position, size_t last,
                       size_t *index, uint64_t *offset, struct wal_block_header *header,
-                      enum block_state *state, const char **check)
+                      enum wal_block_state *state, const char **check)
 {
     *index = position->segment;
     *offset = position->offset;
-    int rc = block_read(reader, position, *index, *offset, header, state, check);
-    for (size_t i = position->segment + 1; rc == 0 && *state != BLOCK_VALID && i <= last; i++) {
-        if (position->sequence == 0 && !may_pass_over(reader, *state))
+    int rc = wal__block_read(&reader->blocks, &position->chain, &reader->segments[*index], *offset,
+                             header, state, check);
+    for (size_t i = position->segment + 1; rc == 0 && *state != WAL_BLOCK_VALID && i <= last; i++) {
+        if (position->chain.sequence == 0 && !may_pass_over(reader, *state))
             break;
         struct wal_block_header other;
-        enum block_state other_state;
+        enum wal_block_state other_state;
         const char *other_check;
-        rc = block_read(reader, position, i, WAL_ALIGN, &other, &other_state, &other_check);
-        if (rc == 0 &&
-            (other_state == BLOCK_VALID || (*state == BLOCK_ABSENT && other_state == BLOCK_BAD))) {
+        rc = wal__block_read(&reader->blocks, &position->chain, &reader->segments[i], WAL_ALIGN,
+                             &other, &other_state, &other_check);
+        if (rc == 0 && (other_state == WAL_BLOCK_VALID ||
+                        (*state == WAL_BLOCK_ABSENT && other_state == WAL_BLOCK_BAD))) {
             *index = i;
             *offset = WAL_ALIGN;
             *header = other;
@@ -514,7 +367,8 @@ struct recorded_end {
 /* Whether the block is the last one according to that. */
 static bool is_recorded_end(const struct recorded_end *recorded, const struct position *position)
 {
-    return recorded->known && position->sequence != 0 && position->sequence > recorded->sequence;
+    return recorded->known && position->chain.sequence != 0 &&
+           position->chain.sequence > recorded->sequence;
 }
 
 /* No valid block is where `position` says: 0 when the log ends here, ERROR_CORRUPT when it is
@@ -524,8 +378,9 @@ static int end_or_damage(struct reader *reader, const struct position *position,
                          const char *check)
 {
     char message[160];
-    if (position->sequence == 0) {
-        if (reader->options->first_segment == WAL_FIRST_FOUND && strcmp(check, NOTHING_HERE) == 0)
+    if (position->chain.sequence == 0) {
+        if (reader->options->first_segment == WAL_FIRST_FOUND &&
+            strcmp(check, WAL_NOTHING_HERE) == 0)
             return 0;
         snprintf(message, sizeof(message), "%s (the first block of the log)", check);
         return corrupt(reader, bad_index, bad_offset, message);
@@ -533,18 +388,18 @@ static int end_or_damage(struct reader *reader, const struct position *position,
     if (recorded->known) {
         snprintf(message, sizeof(message),
                  "%s (block %" PRIu64 ", and the log is recorded to end at %" PRIu64 ")", check,
-                 position->sequence, recorded->sequence);
+                 position->chain.sequence, recorded->sequence);
         return corrupt(reader, bad_index, bad_offset, message);
     }
     uint64_t known = 0;
     int rc = scan_segment(reader, position->segment, position->offset, &known);
     for (size_t i = position->segment + 1; rc == 0 && i <= last; i++)
         rc = scan_segment(reader, i, WAL_ALIGN, &known);
-    if (rc != 0 || known < position->sequence || reader->mutations & WAL_MUTATION_NO_DAMAGE)
+    if (rc != 0 || known < position->chain.sequence || reader->mutations & WAL_MUTATION_NO_DAMAGE)
         return rc;
     snprintf(message, sizeof(message),
              "%s (block %" PRIu64 ", and a later one knows block %" PRIu64 " durable)", check,
-             position->sequence, known);
+             position->chain.sequence, known);
     return corrupt(reader, bad_index, bad_offset, message);
 }
 
@@ -557,10 +412,10 @@ static int incarnation_replay(struct reader *reader, size_t first, size_t last,
     struct position position = {
         .segment = first,
         .offset = WAL_ALIGN,
-        .sequence = start->index == 0,
-        .previous_checksum = start->checksum,
-        .previous_c = start->clock,
+        .chain = wal__chain_start(start),
     };
+    if (first == reader->segment_first)
+        end->begin = start->clock;
     end->incarnation = start->incarnation;
     end->durable_sequence = 0;
     end->tail_count = 0;
@@ -568,14 +423,14 @@ static int incarnation_replay(struct reader *reader, size_t first, size_t last,
     bool again = false;
     while (rc == 0 && !is_recorded_end(recorded, &position)) {
         struct wal_block_header header;
-        enum block_state state;
+        enum wal_block_state state;
         const char *check;
         size_t index;
         uint64_t offset;
         rc = block_find(reader, &position, last, &index, &offset, &header, &state, &check);
         if (rc != 0)
             return rc;
-        if (state == BLOCK_VALID) {
+        if (state == WAL_BLOCK_VALID) {
             reader->stopped = block_is_behind(reader, &header);
             if (reader->stopped)
                 return 0;
@@ -592,13 +447,13 @@ static int incarnation_replay(struct reader *reader, size_t first, size_t last,
         }
     }
     if (rc == 0 && is_recorded_end(recorded, &position) &&
-        position.previous_checksum != recorded->checksum)
+        position.chain.previous_checksum != recorded->checksum)
         return corrupt(reader, position.segment, position.offset,
                        "checksum of the last block of the incarnation");
-    end->sequence = position.sequence == 0 ? 0 : position.sequence - 1;
+    end->sequence = position.chain.sequence == 0 ? 0 : position.chain.sequence - 1;
     end->segment = reader->segments[position.segment].number;
     end->offset = position.offset;
-    end->checksum = position.previous_checksum;
+    end->checksum = position.chain.previous_checksum;
     return rc;
 }
 
@@ -619,14 +474,14 @@ static size_t incarnation_end(const struct reader *reader, size_t first)
 static int incarnation_check(const struct reader *reader, size_t first, size_t behind,
                              uint64_t end_segment, size_t *last)
 {
-    const struct segment *start = &reader->segments[first];
+    const struct wal_found *start = &reader->segments[first];
     const char *missing = "the segment before this one is missing";
     bool begins = first == reader->segment_first && reader->options->first_segment != 0;
     if (start->header.index != 0 && !begins)
         return corrupt(reader, first, 0, missing);
     *last = first;
     for (size_t i = first; i < behind && reader->segments[i].number <= end_segment; i++) {
-        const struct segment *segment = &reader->segments[i];
+        const struct wal_found *segment = &reader->segments[i];
         if (segment->header.index != start->header.index + (i - first) ||
             segment->number != start->number + (i - first))
             return corrupt(reader, i, 0, missing);
@@ -643,7 +498,7 @@ static int segments_tell(struct reader *reader, size_t first, size_t last)
 {
     int rc = 0;
     for (size_t i = first; i <= last; i++) {
-        struct segment *segment = &reader->segments[i];
+        struct wal_found *segment = &reader->segments[i];
         const struct wal_segment_info info = {
             .number = segment->number,
             .bytes = segment->size,
@@ -695,7 +550,7 @@ static int files_list(const struct reader *reader)
     struct wal_end *end = reader->end;
     struct wal_file **link = &end->files;
     for (size_t i = 0; i < reader->segment_count; i++) {
-        const struct segment *segment = &reader->segments[i];
+        const struct wal_found *segment = &reader->segments[i];
         bool leftover = i < reader->segment_first;
         if (!leftover && segment->number > end->segment)
             break; /* goes at once: wal__segment_clean_dead */
@@ -743,8 +598,12 @@ static int explain_failure(const struct reader *reader, int rc)
 int wal__replay(const struct wal_read_options *options, unsigned mutations, bool live,
                 struct wal_replay_stats *stats, struct wal_end *end)
 {
-    struct reader reader = {
-        .options = options, .io = options->io, .mutations = mutations, .stats = stats, .end = end};
+    struct reader reader = {.options = options,
+                            .io = options->io,
+                            .mutations = mutations,
+                            .stats = stats,
+                            .end = end,
+                            .blocks = {.io = options->io, .mutations = mutations}};
     memset(stats, 0, sizeof(*stats));
     memset(end, 0, sizeof(*end));
     int rc = segments_read(&reader);
@@ -754,12 +613,9 @@ int wal__replay(const struct wal_read_options *options, unsigned mutations, bool
         rc = incarnations_replay(&reader);
     if (rc == 0)
         rc = files_list(&reader);
-    if (reader.file != NULL)
-        io_close(reader.file);
     if (live)
         rc = explain_failure(&reader, rc);
-    free(reader.memory);
-    wal_unpacked_destroy(&reader.unpacked);
+    wal__block_reader_destroy(&reader.blocks);
     free(reader.segments);
     if (rc != 0)
         wal__end_destroy(end);

@@ -89,6 +89,7 @@ static void notify_advance(struct wal *wal)
         pthread_cond_broadcast(&wal->advanced);
         pthread_mutex_unlock(&wal->mutex);
     }
+    wal__follow_notify(wal);
     if (wal->options.on_advance != NULL)
         wal->options.on_advance(wal->options.arg);
 }
@@ -115,11 +116,14 @@ static void advance_written(struct wal *wal, uint64_t c, uint64_t sequence)
 {
     if (load_relaxed(&wal->written) == load_relaxed(&wal->durable))
         wal->flush_next_ns = now_ns() + wal->flush_interval_ns;
-    if (sequence != 0)
+    if (sequence != 0) {
         wal->written_sequence = sequence;
+        wal->written_block = c;
+    }
     store_seq_cst(&wal->written, c);
     if (has_level(wal, WAL_DURABILITY_COMMIT)) {
         wal->durable_sequence = wal->written_sequence;
+        store_seq_cst(&wal->durable_block, wal->written_block);
         store_seq_cst(&wal->durable, c);
     }
 }
@@ -451,6 +455,7 @@ static void flush(struct wal *wal)
         atomic_fetch_add_explicit(&wal->stats.flushes, 1, memory_order_relaxed);
     }
     wal->durable_sequence = wal->written_sequence;
+    store_seq_cst(&wal->durable_block, wal->written_block);
     store_seq_cst(&wal->durable, load_relaxed(&wal->written));
     wal__segment_retire(wal);
     notify_advance(wal);

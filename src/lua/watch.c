@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * box.watch: streams (stream/stream.h) that fibers read.
+ *
+ * Nothing here waits. A fiber takes events one by one; when there is none it says that it is going to
+ * wait (watch_wait) and gives its turn away. The log writer wakes it by way of a flag and the
+ * runtime's loop, so nobody looks at the log in the meantime.
+ *
+ *      log writer ──▶ on_wake: watch->woken, fibers->stirred, the loop's async handle
+ *      runtime    ──▶ its next turn: lua__watches_wake ──▶ the fiber is ready
+ *
+ * A watch is owned by a userdata of Lua, whose collection closes it; closing the state closes all.
+ */
+#include <stdlib.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "db/access.h"
+#include "lua/fiber.h"
+#include "stream/stream.h"
+
+enum { WATCHES_MAX = 256 /* of a runtime: each has a file open */ };
+
+struct lua__watch {
+    struct list link; /* in fibers->watches */
+    struct lua_runtime *runtime;
+    struct stream *stream;
+    uint32_t space_id;
+    uint64_t fiber; /* that waits, 0: what is outside of one */
+    bool waits;
+    _Atomic bool woken;
+};
+
+static void watch_close(struct lua__watch *watch)
+{
+    stream_close(watch->stream); /* from here on nobody wakes it */
+    list_remove(&watch->link);
+    watch->runtime->fibers->watch_count--;
+    free(watch);
+}
+
+/* By the log writer. */
+static void on_wake(void *arg)
+{
+    struct lua__watch *watch = arg;
+    struct lua__fibers *fibers = watch->runtime->fibers;
+    pthread_mutex_lock(&fibers->mutex);
+    store_seq_cst(&watch->woken, true);
+    if (!atomic_exchange_explicit(&fibers->stirred, true, memory_order_acq_rel))
+        lua__loop_async(watch->runtime);
+    pthread_mutex_unlock(&fibers->mutex);
+}
+
+void lua__watches_wake(struct lua_runtime *runtime)
+{
+    list_for_each (link, &runtime->fibers->watches) {
+        struct lua__watch *watch = list_entry(link, struct lua__watch, link);
+        if (!atomic_exchange(&watch->woken, false) || !watch->waits)
+            continue;
+        watch->waits = false;
+        struct lua_fiber *fiber = watch->fiber == 0 ? NULL : lua__fiber_find(runtime, watch->fiber);
+        if (watch->fiber == 0 || fiber != NULL)
+            lua__fiber_ready(runtime, fiber);
+    }
+}
+
+/* ---------------------------------------------------------------------------- called from Lua */
+
+static struct lua__watch **check_watch(lua_State *L)
+{
+    return luaL_checkudata(L, 1, "perigee.watch");
+}
+
+static struct lua__watch *open_watch(lua_State *L)
+{
+    struct lua__watch *watch = *check_watch(L);
+    if (watch == NULL)
+        luaL_error(L, "the watch has ended");
+    return watch;
+}
+
+static int native_close(lua_State *L)
+{
+    struct lua__watch **watch = check_watch(L);
+    if (*watch != NULL)
+        watch_close(*watch);
+    *watch = NULL;
+    return 0;
+}
+
+/* Rows of the space are in the log, and are tuples. */
+static int check_space(const struct space *space)
+{
+    if (space->temporary)
+        return diag_set(ERROR_UNSUPPORTED,
+                        "changes of temporary space \"%s\" are in no log: it can't be watched",
+                        space->name);
+    if (space->id == SPACE_ID_REDIS || space->index_count == 0)
+        return diag_set(ERROR_UNSUPPORTED, "space \"%s\" has no tuples that could be watched",
+                        space->name);
+    return 0;
+}
+
+static uint32_t descending_parts(const struct index *primary)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < primary->part_count; i++)
+        bits |= (uint32_t)primary->parts[i].descending << i;
+    return bits;
+}
+
+static int open_stream(struct lua_runtime *runtime, uint32_t space_id, uint64_t from,
+                       struct stream **out)
+{
+    const struct space *space = lua__find_space(runtime, space_id, ACCESS_READ);
+    if (space == NULL)
+        return diag_code();
+    int code = check_space(space);
+    if (code == 0 && runtime->fibers->watch_count >= WATCHES_MAX)
+        code = diag_set(ERROR_BUSY, "too many watches: a worker has at most %d", WATCHES_MAX);
+    if (code != 0)
+        return code;
+    const struct stream_options options = {
+        .space_id = space_id, .from_ts = from, .descending = descending_parts(space->indexes[0])};
+    return stream_open(runtime->wal, &options, out);
+}
+
+/* Behind all that is durable, and what the caller has done or seen. */
+static uint64_t now_position(const struct lua_runtime *runtime)
+{
+    uint64_t end = wal_follow_end(runtime->wal);
+    return runtime->seen_ts > end ? runtime->seen_ts : end;
+}
+
+/* watch_open(space id, position, "now" or "beginning"): the watch. */
+static int native_open(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    uint32_t space_id = (uint32_t)luaL_checknumber(L, 1);
+    uint64_t from = 0;
+    struct uv_loop_s *loop;
+    if (lua_type(L, 2) == LUA_TNUMBER)
+        from = (uint64_t)lua_tonumber(L, 2);
+    else if (*luaL_checkstring(L, 2) == 'n')
+        from = now_position(runtime);
+    else
+        from = wal_follow_begin(runtime->wal);
+    struct lua__watch **out = lua_newuserdata(L, sizeof *out), *watch;
+    *out = NULL;
+    if (luaL_newmetatable(L, "perigee.watch")) {
+        lua_pushcfunction(L, native_close);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    if ((watch = calloc(1, sizeof *watch)) == NULL)
+        return lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory"));
+    int code = open_stream(runtime, space_id, from, &watch->stream);
+    if (code != 0) {
+        free(watch);
+        return lua__raise(L, runtime, code);
+    }
+    (void)lua__loop(runtime, &loop); /* who has none asks by lua_runtime_run */
+    watch->runtime = runtime;
+    watch->space_id = space_id;
+    list_add_tail(&runtime->fibers->watches, &watch->link);
+    runtime->fibers->watch_count++;
+    *out = watch;
+    return 1;
+}
+
+/* Who may no longer read the space is told nothing any more; of one that has been dropped, the rest. */
+static int check_reader(const struct lua__watch *watch)
+{
+    if (lua__find_space(watch->runtime, watch->space_id, ACCESS_READ) != NULL)
+        return 0;
+    return diag_code() == ERROR_NOT_FOUND ? 0 : diag_code();
+}
+
+static const char *const operations[] = {[STREAM_REPLACE] = "replace",
+                                         [STREAM_DELETE] = "delete",
+                                         [STREAM_TRUNCATE] = "truncate",
+                                         [STREAM_DROP] = "drop"};
+
+/* watch_next(watch): the operation, ts, the key (nil: of no row), where the tuple's bytes are until the
+ * next call (nil: none) and how many. Nothing: there is none yet; false: after others had their turn. */
+static int native_next(lua_State *L)
+{
+    struct lua__watch *watch = open_watch(L);
+    struct lua_runtime *runtime = watch->runtime;
+    struct stream_event event;
+    int code = check_reader(watch);
+    if (code == 0)
+        code = stream_next(watch->stream, &event);
+    if (code == ERROR_AGAIN || code == ERROR_END)
+        return 0;
+    if (code == ERROR_BUSY) {
+        lua_pushboolean(L, false);
+        return 1;
+    }
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    lua_pushstring(L, operations[event.operation]);
+    lua_pushnumber(L, (lua_Number)event.ts);
+    if (event.key == NULL)
+        lua_pushnil(L);
+    else
+        lua__push(L, runtime, &event.key);
+    if (event.tuple == NULL)
+        return 3;
+    runtime->row = (struct lua__row){event.tuple, event.size};
+    lua_pushboolean(L, true);
+    return 4;
+}
+
+/* watch_wait(watch): true: the caller's fiber is woken when there may be an event; false: now. */
+static int native_wait(lua_State *L)
+{
+    struct lua__watch *watch = open_watch(L);
+    struct lua_fiber *fiber = watch->runtime->fiber;
+    watch->fiber = fiber == NULL ? 0 : fiber->id;
+    watch->waits = true;
+    lua_pushboolean(L, stream_arm(watch->stream, on_wake, watch));
+    return 1;
+}
+
+/* watch_position(watch): where to begin again; and how many events it has given, of how many changes. */
+static int native_position(lua_State *L)
+{
+    const struct lua__watch *watch = open_watch(L);
+    struct stream_stats stats;
+    stream_stats_get(watch->stream, &stats);
+    lua_pushnumber(L, (lua_Number)stream_position(watch->stream));
+    lua_pushnumber(L, (lua_Number)stats.events);
+    lua_pushnumber(L, (lua_Number)stats.looked_at);
+    return 3;
+}
+
+/* watch_log(): the positions at which the log begins and ends, and how many were cut off. */
+static int native_log(lua_State *L)
+{
+    struct wal *wal = lua__runtime(L)->wal;
+    struct wal_stats stats;
+    wal_stats_get(wal, &stats);
+    lua_pushnumber(L, (lua_Number)wal_follow_begin(wal));
+    lua_pushnumber(L, (lua_Number)wal_follow_end(wal));
+    lua_pushnumber(L, (lua_Number)stats.followers_cut);
+    return 3;
+}
+
+void lua__open_watch(struct lua_runtime *runtime)
+{
+    static const luaL_Reg functions[] = {
+        {"watch_open", native_open},
+        {"watch_close", native_close},
+        {"watch_next", native_next},
+        {"watch_wait", native_wait},
+        {"watch_position", native_position},
+        {"watch_log", native_log},
+        {NULL, NULL},
+    };
+    lua__register(runtime, functions);
+}
