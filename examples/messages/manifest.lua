@@ -42,7 +42,7 @@ return {
     },
     commands = {
         ['MSG.SUBSCRIBE'] = { procedure = 'messages.subscribe', arity = -3,
-            summary = 'MSG.SUBSCRIBE topic group [seconds to work on a message [failures until it is dead]]' },
+            summary = 'MSG.SUBSCRIBE topic group [seconds to work on one [failures until it is dead]]' },
         ['MSG.SEND'] = { procedure = 'messages.send', arity = -4,
             summary = 'MSG.SEND topic key body [delay in seconds]' },
         ['MSG.RECEIVE'] = { procedure = 'messages.receive', arity = -3,
