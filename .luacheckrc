@@ -4,4 +4,5 @@ max_line_length = 110
 read_globals = { "box", "redis" }
 exclude_files = { "**/node_modules/**" }
 files["modules/*/specs/*"] = { std = "+busted" }
+files["examples/*/specs/*"] = { std = "+busted" }
 files["test/**"] = { std = "+busted" }

@@ -4,8 +4,8 @@
 # Runs test programs and adds up what they say. Sourced by ./dev, which sets `root` and declares say.
 #
 # A program is known by name: unit_<folder>_<name>, isolation_<name>, stress_<name>, crash_<name>,
-# mutation_<name> (cmocka); lua_<name> (a busted spec inside perigee), module_<module>[_<name>] (one of
-# a module of modules/), client_<name> (a busted spec in plain LuaJIT),
+# mutation_<name> (cmocka); lua_<name> (a busted spec inside perigee), module_<module>[_<name>] and
+# example_<module>[_<name>] (one of a module of modules/ or examples/), client_<name> (a busted spec in plain LuaJIT),
 # protocol_<name> (node), lint_<name>. Each gets the path of the executable under test in
 # TEST_PERIGEE, counts for as many tests as it reports, and for one failed test when it dies, hangs
 # or reports nothing.
@@ -33,6 +33,7 @@ tests_list() {
     local file name
     for file in test/lint/* test/unit/*/*_test.c test/isolation/*_test.c test/stress/*_test.c \
         test/crash/*_test.c test/mutation/*_test.c test/lua/*_spec.lua modules/*/specs/*_spec.lua \
+        examples/*/specs/*_spec.lua \
         test/lua-client/*_spec.lua test/protocol/*.test.*js; do
         [ -f "$file" ] || continue
         name=$(tests_name "$file")
@@ -41,7 +42,7 @@ tests_list() {
 }
 
 tests_name() {
-    local base
+    local base kind
     base=$(basename "$1")
     case $1 in
     test/lint/*) echo "lint_$base" ;;
@@ -50,11 +51,12 @@ tests_name() {
     test/stress/*) echo "stress_${base%_test.c}" ;;
     test/crash/*) echo "crash_${base%_test.c}" ;;
     test/mutation/*) echo "mutation_${base%_test.c}" ;;
-    modules/*)
+    modules/* | examples/*)
         base=${base%_spec.lua}
+        kind=${1%%s/*}
         case $1 in
-        "modules/$base/"*) echo "module_$base" ;;
-        *) echo "module_$(basename "$(dirname "$(dirname "$1")")")_$base" ;;
+        "${kind}s/$base/"*) echo "${kind}_$base" ;;
+        *) echo "${kind}_$(basename "$(dirname "$(dirname "$1")")")_$base" ;;
         esac
         ;;
     test/lua/*) echo "lua_${base%_spec.lua}" ;;
@@ -126,8 +128,8 @@ tests_command() {
     case $name in
     lint_*) command=("test/lint/${name#lint_}") ;;
     lua_*) command=("$build/perigee" test "test/lua/${name#lua_}_spec.lua") ;;
-    module_*)
-        for file in modules/*/specs/*_spec.lua; do
+    module_* | example_*)
+        for file in modules/*/specs/*_spec.lua examples/*/specs/*_spec.lua; do
             if [ "$(tests_name "$file")" = "$name" ]; then command=("$build/perigee" test "$file"); fi
         done
         ;;

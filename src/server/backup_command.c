@@ -105,7 +105,7 @@ static int backup_here(const struct backup_arguments *arguments)
     const struct db_progress progress = {on_progress, NULL};
     struct backup_result result;
     struct server *server;
-    int rc = server_open(&arguments->options, false, &server);
+    int rc = server_open(&arguments->options, NULL, false, &server);
     if (rc)
         return rc;
     char message[DIAG_MESSAGE_MAX];

@@ -16,7 +16,8 @@ struct command {
 static const struct command COMMANDS[] = {
     {"serve", "[--OPTION VALUE]...", "serve a database until SIGTERM or SIGINT", command_serve},
     {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console},
-    {"test", "[SPEC]...", "run busted with `box` at hand, on a throw-away database", command_test},
+    {"test", "[SPEC or FOLDER]...", "run busted with `box` at hand, on throw-away databases",
+     command_test},
     {"wal", "[verify|...] [DIR]", "print or check a log, or an archive of one", command_wal},
     {"run", "cat|verify|stats FILE", "print or check a run, the file of sorted rows", command_run},
     {"backup", "FOLDER [--base FOLDER]", "back a database up, served or not", command_backup},

@@ -139,7 +139,8 @@ void options_format(const struct options *options, size_t number, char *out);
 int options_load_arguments(struct options *options, int *argc, char ***argv);
 
 /* PERIGEE_NAME for each option. Other variables that begin with PERIGEE_ are errors as well, but
- * for PERIGEE_SEED, which random tests read, and PERIGEE_CRASH_POINT (base/crash_point.h). */
+ * for PERIGEE_SEED, which random tests read, PERIGEE_CRASH_POINT (base/crash_point.h)
+ * and PERIGEE_TEST_CLOCK (server/test_clock.h). */
 int options_load_environment(struct options *options, char *const *environment);
 
 /* Runs the file in a Lua state without libraries and takes the table that it returns. */

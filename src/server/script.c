@@ -29,8 +29,6 @@
 
 struct script {
     struct options *options;
-    void (*on_end)(void *arg);
-    void *arg;
     struct server *server;
     struct db_worker *worker;
     struct lua_runtime *runtime;
@@ -196,8 +194,6 @@ static int script_end(struct script *script, int status)
     if (script->worker)
         db_worker_close(script->worker);
     int rc = server_close(script->server);
-    if (script->on_end)
-        script->on_end(script->arg);
     return rc ? command_failed(rc) : status;
 }
 
@@ -249,16 +245,19 @@ static int runtime_open(struct script *script)
     return rc;
 }
 
-int script_open(struct options *options, void (*on_end)(void *arg), void *arg, struct script **out)
+struct lua_State *script_state(struct script *script)
+{
+    return lua_runtime_state(script->runtime);
+}
+
+int script_open(struct options *options, struct clock *clock, struct script **out)
 {
     struct script *script = calloc(1, sizeof *script);
     if (!script)
         return diag_set(ERROR_MEMORY, "out of memory");
     script->options = options;
-    script->on_end = on_end;
-    script->arg = arg;
     script->started_ns = clock_monotonic_ns(clock_system());
-    int rc = server_open(options, options_is_set(options, OPTIONS_listen), &script->server);
+    int rc = server_open(options, clock, options_is_set(options, OPTIONS_listen), &script->server);
     if (rc) {
         free(script);
         return rc;
@@ -267,7 +266,6 @@ int script_open(struct options *options, void (*on_end)(void *arg), void *arg, s
     if (rc) {
         char message[DIAG_MESSAGE_MAX];
         snprintf(message, sizeof message, "%s", diag_message_for(rc));
-        script->on_end = NULL;
         script_close(script, 0);
         return diag_set(rc, "%s", message);
     }

@@ -10,13 +10,21 @@
 
 struct script;
 struct lua_State;
+struct clock;
 
 /*
  * Opens the database that the options describe, and listens when `listen` is an option that was
- * set. The options are the caller's, outlive the script, and are what box.cfg{..} changes.
- * `on_end`, which may be NULL, runs after everything is closed, also when Lua calls os.exit.
+ * set. The options are the caller's, outlive the script, and are what box.cfg{..} changes; so does
+ * the clock, NULL for the system's.
  */
-int script_open(struct options *options, void (*on_end)(void *arg), void *arg, struct script **out);
+int script_open(struct options *options, struct clock *clock, struct script **out);
+
+/* What a process with a script begins with: its thread, signals, and the options of the arguments,
+ * which it takes from their front, the environment and a file. */
+int script_options(struct options *options, int *argc, char ***argv);
+
+/* The script's Lua. */
+struct lua_State *script_state(struct script *script);
 
 /* Runs the file; when it listens, serves on until a signal. After an error the stack is printed.
  * Returns the exit status. */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "server/command.h"
 #include "server/server.h"
+#include "server/test_clock.h"
 
 int command_failed(int code)
 {
@@ -18,11 +19,11 @@ int command_failed(int code)
     return 1;
 }
 
-static int serve(const struct options *options)
+static int serve(const struct options *options, struct clock *clock)
 {
     struct server *server;
     char text[512];
-    int rc = server_open(options, true, &server);
+    int rc = server_open(options, clock, true, &server);
     if (rc)
         return command_failed(rc);
     server_describe(server, text, sizeof text);
@@ -39,6 +40,8 @@ static int serve(const struct options *options)
 int command_serve(int argc, char **argv)
 {
     struct options options;
+    struct test_clock clock = {0};
+    const char *clock_path = getenv("PERIGEE_TEST_CLOCK");
     log_thread_name("main");
     server_signals_block();
     int rc = options_create(&options);
@@ -48,13 +51,18 @@ int command_serve(int argc, char **argv)
         rc = diag_set(ERROR_INVALID, "serve takes options only, not '%s'", argv[0]);
     if (!rc)
         rc = crash_point_arm(getenv("PERIGEE_CRASH_POINT"));
+    if (!rc && clock_path)
+        rc = test_clock_open(&clock, clock_path);
     if (rc) {
         command_failed(rc);
         options_destroy(&options);
         return 1;
     }
     log_level_set((enum log_level)options.log_level);
-    int status = serve(&options);
+    if (clock_path)
+        log_warn("the time is that of a test, %s", clock_path);
+    int status = serve(&options, clock_path ? &clock.base : NULL);
+    test_clock_close(&clock);
     options_destroy(&options);
     return status;
 }

@@ -48,6 +48,7 @@ static const char LOCK_FILE[] = "lock", ADDRESS_FILE[] = "address",
 
 struct server {
     const struct options *options;
+    struct clock *clock;
     unsigned worker_count;
     struct io *io;
     struct io *archive; /* NULL: none */
@@ -183,7 +184,7 @@ static int database_open(struct server *server)
 {
     const struct db_options options = {
         .io = server->io,
-        .clock = clock_system(),
+        .clock = server->clock,
         .durability = (enum wal_durability)server->options->durability,
         .worker_max = server->worker_count + OTHER_WORKERS,
         .memory_max = server->options->memory_max,
@@ -201,7 +202,8 @@ static int database_open(struct server *server)
     return rc ? rc : backup_job_new(server->db, server->options->backup_dir, &server->backups);
 }
 
-int server_open(const struct options *options, bool listen, struct server **out)
+int server_open(const struct options *options, struct clock *clock, bool listen,
+                struct server **out)
 {
     if (options->workers > WORKERS_MAX)
         return diag_set(ERROR_INVALID, "option 'workers' is at most %d, not %u", WORKERS_MAX,
@@ -210,6 +212,7 @@ int server_open(const struct options *options, bool listen, struct server **out)
     if (!server)
         return diag_set(ERROR_MEMORY, "out of memory");
     server->options = options;
+    server->clock = clock ? clock : clock_system();
     server->worker_count = options->workers ? options->workers : core_count();
     server->stopped = eventfd(0, EFD_CLOEXEC);
     int rc =
@@ -268,7 +271,7 @@ static int service_open(struct server *server)
     facts_fill(server);
     const struct service_options service = {
         .db = server->db,
-        .clock = clock_system(),
+        .clock = server->clock,
         .password = options->password,
         .admin_key = server->admin_key,
         .limits = {.request_bytes_max = options->request_max,

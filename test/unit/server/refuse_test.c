@@ -46,7 +46,7 @@ static int setup(void **state)
     server_folder_make(folder);
     assert_int_equal(options_create(&options), 0);
     assert_int_equal(options_set(&options, "dir", folder, OPTIONS_ARGUMENT), 0);
-    assert_int_equal(server_open(&options, false, &server), 0);
+    assert_int_equal(server_open(&options, NULL, false, &server), 0);
     assert_int_equal(db_worker_open(server_db(server), &worker), 0);
     assert_int_equal(ddl_space_create(worker, "s", 1, NULL, &id), 0);
     assert_int_equal(db_checkpoint(server_db(server)), 0);
@@ -127,7 +127,7 @@ static void expect_refused(int code, const char *const *words)
 {
     struct server *server;
     uint32_t before = folder_checksum();
-    assert_int_equal(server_open(&options, false, &server), code);
+    assert_int_equal(server_open(&options, NULL, false, &server), code);
     for (; *words != NULL; words++)
         if (strstr(diag_message(), *words) == NULL)
             fail_msg("'%s' is not in: %s", *words, diag_message());
@@ -138,12 +138,12 @@ static void a_second_server_is_told_that_the_folder_is_in_use(void **state)
 {
     (void)state;
     struct server *server, *second;
-    assert_int_equal(server_open(&options, false, &server), 0);
-    assert_int_equal(server_open(&options, false, &second), ERROR_LOCKED);
+    assert_int_equal(server_open(&options, NULL, false, &server), 0);
+    assert_int_equal(server_open(&options, NULL, false, &second), ERROR_LOCKED);
     assert_non_null(strstr(diag_message(), folder));
     assert_non_null(strstr(diag_message(), "in use by another perigee"));
     assert_int_equal(server_close(server), 0);
-    assert_int_equal(server_open(&options, false, &server), 0);
+    assert_int_equal(server_open(&options, NULL, false, &server), 0);
     assert_int_equal(server_close(server), 0);
 }
 
@@ -278,7 +278,7 @@ static void a_backup_is_not_served(void **state)
     assert_true(fd >= 0);
     close(fd);
     assert_int_equal(options_set(&options, "dir", backup, OPTIONS_ARGUMENT), 0);
-    assert_int_equal(server_open(&options, false, &server), ERROR_INVALID);
+    assert_int_equal(server_open(&options, NULL, false, &server), ERROR_INVALID);
     assert_non_null(strstr(diag_message(), "is a backup"));
     assert_non_null(strstr(diag_message(), backup));
     server_folder_remove(backup);
