@@ -79,9 +79,16 @@ local function describe(task)
 end
 
 -- ----------------------------------------------------------------------------------- waking
+--
+-- While somebody waits on a worker, the worker watches the tasks: what has become ready, on whatever
+-- worker, wakes one who waits for it there. A watch begins with the first who waits and ends when nobody
+-- has waited for some time. Who waits looks by himself now and then as well: the watch belongs to the
+-- user who has begun it, and ends with his rights.
 
--- Of this worker: tube -> what those who wait for a task in it sleep on.
-local conditions = {}
+local WATCHED_MIN = 10 -- seconds
+
+-- Of this worker: tube -> what those who wait for a task in it sleep on; how many wait; the watch.
+local conditions, waiting, watch, last_wait = {}, 0, nil, 0
 
 local function condition_of(tube)
     if not conditions[tube] then
@@ -90,10 +97,34 @@ local function condition_of(tube)
     return conditions[tube]
 end
 
---- When the transaction is committed, one of this worker looks; those of others look by themselves.
-local function wake_one(tube)
-    if conditions[tube] then
-        box.on_commit(function() conditions[tube]:signal() end)
+local function on_ready(event)
+    local condition = event.tuple and conditions[event.tuple.tube]
+    if condition then
+        condition:signal()
+    end
+    if waiting == 0 and watch and fiber.clock() > last_wait + WATCHED_MIN then
+        watch:stop()
+        watch = nil
+    end
+end
+
+local function begin_watch()
+    if watch and watch:status().status ~= 'running' then
+        watch = nil
+    end
+    if not watch then
+        local ok, result = pcall(box.watch, 'queue_tasks', "t.state == 'ready'", on_ready, { name = 'queue' })
+        watch = ok and result or nil
+    end
+end
+
+--- Waits for a task in a tube, for at most so many seconds.
+local function wait_for(tube, seconds)
+    waiting, last_wait = waiting + 1, fiber.clock()
+    local ok, err = pcall(function() condition_of(tube):wait(seconds) end)
+    waiting, last_wait = waiting - 1, fiber.clock()
+    if not ok then
+        error(err, 0)
     end
 end
 
@@ -192,12 +223,10 @@ function queue.put(name, payload, options)
     local ttr = options.ttr and number(options.ttr, 'ttr', 0)
     return atomic(function()
         local tube, now = must_find_tube(name), box.now()
-        local task = tasks:insert({
+        return describe(tasks:insert({
             name, box.sequence.queue_task:next(), delay > 0 and 'delayed' or 'ready', priority,
             delay > 0 and now + delay or 0, 0, ttr or tube.ttr, now, box.NULL, payload,
-        })
-        wake_one(name)
-        return describe(task)
+        }))
     end)
 end
 
@@ -207,7 +236,6 @@ local function release(task, delay)
         { '=', 'state', delay > 0 and 'delayed' or 'ready' },
         { '=', 'due', delay > 0 and box.now() + delay or 0 },
     })
-    wake_one(task.tube)
 end
 
 --- An attempt has failed: the task is tried again, or has been tried often enough.
@@ -224,7 +252,6 @@ local function failed(tube, task, reason, delay)
         dead.name, task.id, 'ready', task.priority, 0, 0, dead.ttr, task.created,
         { tube = task.tube, attempts = task.attempts, reason = reason, time = box.now() }, task.payload,
     })
-    wake_one(dead.name)
 end
 
 --- Moves what is due; the tube is locked. True: there is more.
@@ -283,8 +310,8 @@ function queue.take(name, options)
     options = check_options(options, { timeout = true })
     local until_then = fiber.clock() + number(options.timeout or 0, 'timeout', 0)
     local may_wait, pause = not box.is_in_txn(), WAIT_MIN
-    must_find_tube(name)
     while true do
+        must_find_tube(name)
         local due = next_due(name)
         local task = (first_ready(name) or (due and due <= box.now())) and take_now(name)
         if task then
@@ -294,10 +321,12 @@ function queue.take(name, options)
         if left <= 0 or not may_wait then
             return nil
         end
+        if pause == WAIT_MIN then
+            begin_watch() -- before it looks once more
+        end
+        wait_for(name, math.min(pause, left, due and math.max(due - box.now(), WAIT_MIN) or left))
         local longest = box.module.options('queue').wait_pause
-        condition_of(name):wait(math.min(pause, left, due and math.max(due - box.now(), WAIT_MIN) or left))
-        pause = math.min(2 * pause, longest)
-        must_find_tube(name)
+        pause = watch and longest or math.min(2 * pause, longest)
     end
 end
 

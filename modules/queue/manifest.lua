@@ -18,8 +18,8 @@ return {
     options = {
         sweep_pause = { type = 'number', default = 1,
             description = 'seconds between two looks for tasks whose time is over' },
-        wait_pause = { type = 'number', default = 0.05,
-            description = 'seconds after which one who waits looks for what other workers have put' },
+        wait_pause = { type = 'number', default = 1,
+            description = 'seconds after which one who waits looks by himself' },
     },
     sequences = { queue_task = {} },
     spaces = {

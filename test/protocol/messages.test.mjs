@@ -174,7 +174,8 @@ test('messages wait for who asks, and what is wrong is said', async (t) => {
     later(t, () => server.stop());
     later(t, () => redis.disconnect());
     await assert.rejects(redis.call('LUA', `box.module.install('${source}')`), /needs "queue >= 1.0", which is not installed/);
-    await redis.call('LUA', "box.module.install('queue')");
+    // who waits does not look by himself
+    await redis.call('LUA', "box.module.install('queue', { options = { wait_pause = 1000 } })");
     await redis.call('LUA', `box.module.install('${source}')`);
     await assert.rejects(redis.call('MSG.SEND', 'news', 'k', 'x'), /topic news has no groups/);
     await assert.rejects(redis.call('MSG.RECEIVE', 'news', 'all'), /topic news has no group all/);
@@ -184,6 +185,7 @@ test('messages wait for who asks, and what is wrong is said', async (t) => {
     const consumers = [connect(server), connect(server), connect(server)];
     for (const consumer of consumers) later(t, () => consumer.disconnect());
     const waiting = consumers.map((consumer) => consumer.call('MSG.RECEIVE', 'news', 'all', 1000).then(map));
+    await redis.call('LUA', "require('fiber').sleep(0.05)"); // most of them have begun to wait
     for (const key of ['a', 'b', 'a', 'c']) await redis.call('MSG.SEND', 'news', key, `news of ${key}`);
     const messages = await Promise.all(waiting);
     assert.deepEqual(messages.map((message) => message.key).sort(), ['a', 'b', 'c']);
