@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Runs the examples of docs/lua.md about spaces, tuples, transactions, locks and statistics, and those of
--- docs/lua-values.md and docs/lua-fibers.md. A line `expression --> text` shows the expression's value.
+-- Runs the examples of docs/lua.md, docs/lua-values.md, docs/lua-fibers.md and docs/lua-fun.md. A line `expression --> text` shows the expression's value.
 
 local function read(path)
     local file = assert(io.open(path))
@@ -58,7 +57,7 @@ describe('the documentation', function()
         for _, space in ipairs(made) do space:drop() end
     end)
 
-    for number, chunk in ipairs(examples(text, '## Spaces', '## Procedures')) do
+    for number, chunk in ipairs(examples(text, '## Spaces', '## What code from outside may do')) do
         it('has examples that do what they say, such as number ' .. number, function()
             local environment = setmetatable({
                 s = box.space.accounts,
@@ -76,7 +75,7 @@ describe('the documentation', function()
     end
 end)
 
-for _, page in ipairs({ 'values', 'fibers' }) do
+for _, page in ipairs({ 'values', 'fibers', 'fun' }) do
     describe('the documentation of ' .. page, function()
         local number = 0
         for chunk in read('docs/lua-' .. page .. '.md'):gmatch('\n```lua\n(.-)\n```') do

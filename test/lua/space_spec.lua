@@ -205,6 +205,9 @@ describe('a space', function()
 
     it('takes any order for ANY', function()
         assert.equal('1 2 3', ids(s:select(nil, { iterator = 'ANY' })))
+        assert.equal('1 2 3', ids(s:select(nil, { iterator = box.index.ANY })))
+        assert.equal('2 3', ids(s:select(2, { iterator = box.index.ALL })))
+        assert.equal('3 2 1', ids(s:select({}, { iterator = box.index.REQ })))
     end)
 
     describe('with many rows', function()
