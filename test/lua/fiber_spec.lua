@@ -85,7 +85,8 @@ describe('a fiber of a file', function()
     it('has a name, a number, and a status', function()
         local inner
         local f = fiber.create(function()
-            inner = { id = fiber.id(), name = fiber.name(), status = fiber.status(), found = fiber.find(fiber.id()) }
+            inner = { id = fiber.id(), status = fiber.status(), found = fiber.find(fiber.id()) }
+            assert(fiber.name() == fiber.self():name())
             fiber.name('renamed')
             fiber.sleep(1000)
         end)

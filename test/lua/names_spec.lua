@@ -4,7 +4,12 @@
 -- is done resolves, and everything that box, its objects and the modules of the sandbox offer is in a
 -- row, and in an example that the tests run.
 
+local testing = require('testing')
+
 local PAGE = 'docs/lua-names.md'
+
+-- What the module `testing` has for `perigee test` itself.
+local INTERNAL = { end_all = true, forget_seeds = true, show_seeds = true }
 
 local function read(path)
     local file = io.open(path)
@@ -161,6 +166,41 @@ local function methods_of(object, name)
     return methods
 end
 
+--- Installs the modules that come with the server; gives what they export.
+local function install_all()
+    local exported, left = {}, box.module.available()
+    while #left > 0 do
+        local later = {}
+        for _, name in ipairs(left) do
+            if not pcall(box.module.install, name) then
+                later[#later + 1] = name
+            end
+        end
+        assert(#later < #left, 'a module can not be installed')
+        left = later
+    end
+    for _, module in ipairs(box.module.list()) do
+        -- what runs in the background is nobody's to call
+        local start = read(('modules/%s/manifest.lua'):format(module.name)):match("start = '([%w_]+)'")
+        exported[module.name] = {}
+        for _, name in ipairs(module.exports) do
+            exported[module.name][name] = name ~= start and require(module.name)[name] or nil
+        end
+    end
+    return exported
+end
+
+local function remove_all()
+    local left = box.module.list()
+    while #left > 0 do
+        for _, module in ipairs(left) do
+            pcall(box.module.remove, module.name, { purge = true })
+        end
+        assert(#box.module.list() < #left, 'a module can not be removed')
+        left = box.module.list()
+    end
+end
+
 describe('docs/lua-names.md', function()
     local objects, modules
 
@@ -184,7 +224,13 @@ describe('docs/lua-names.md', function()
             datetime = methods_in('lua/datetime.lua', require('datetime').new()),
             interval = { totable = require('datetime').interval.new().totable },
         }
-        local server = require('socket').tcp_server('127.0.0.1', 0, function() end)
+        local watch = box.watch('names', nil, function() end)
+        objects.watch = methods_of(watch, 'methods')
+        watch:stop()
+        local server = testing.server({ workers = 1 })
+        objects.server = methods_of(server, 'methods')
+        server:remove()
+        server = require('socket').tcp_server('127.0.0.1', 0, function() end)
         objects.socket = methods_of(server, 'methods')
         server:close()
         -- what chains have is there as functions, too
@@ -194,12 +240,23 @@ describe('docs/lua-names.md', function()
         objects.iterator = nil
         assert(fun.operator.add == fun.op.add)
         local require_of = require('box.sandbox').environment({}).require
-        modules = upvalue(require_of, 'modules')
+        modules = {}
+        for name in pairs(upvalue(require_of, 'modules')) do
+            modules[name] = require(name)
+        end
+        for name, exports in pairs(install_all()) do
+            modules[name] = exports
+        end
+        modules.testing = {}
+        for name, value in pairs(testing) do
+            modules.testing[name] = not INTERNAL[name] and value or nil
+        end
     end)
 
     teardown(function()
         box.space.names:drop()
         box.schema.func.drop('names')
+        remove_all()
     end)
 
     --- What a name means in the running state, or nil.
@@ -220,7 +277,7 @@ describe('docs/lua-names.md', function()
             if module == '' then
                 return nil
             end
-            value, rest = require(module), name:sub(#module + 2)
+            value, rest = modules[module], name:sub(#module + 2)
         end
         for part in rest:gmatch('[^.]+') do
             if type(value) ~= 'table' then
@@ -271,8 +328,8 @@ describe('docs/lua-names.md', function()
     local function each_public(fn)
         each_function('box', box, fn)
         each_function('redis', redis, fn)
-        for module in pairs(modules) do
-            each_function(module, require(module), fn)
+        for module, value in pairs(modules) do
+            each_function(module, value, fn)
         end
         for object, methods in pairs(objects) do
             for method in pairs(methods) do

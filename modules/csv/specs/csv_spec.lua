@@ -100,6 +100,11 @@ describe('csv', function()
         assert.error_matches(function() csv.parse(5) end, 'what is read is a string')
     end)
 
+    it('has other names for reading and writing', function()
+        assert.equal(csv.parse, csv.load)
+        assert.equal(csv.format, csv.dump)
+    end)
+
     it('writes rows, with quotes where they are needed', function()
         assert.equal('1,a,"b,c","d""e","f\ng"\r\n', csv.format({ { 1, 'a', 'b,c', 'd"e', 'f\ng' } }))
         assert.equal('""\r\na,,b\r\n', csv.format({ { '' }, { 'a', nil, 'b' } }))
