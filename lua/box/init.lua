@@ -181,6 +181,7 @@ local randomseed = math.randomseed
 -- What the sandbox's require gives: loaded now, since the globals are taken away from an untrusted state.
 for _, name in ipairs({
     'json', 'msgpack', 'clock', 'log', 'fiber', 'socket', 'http.client', 'fun', 'decimal', 'uuid', 'datetime',
+    'digest', 'crypto', 'yaml', 'fio',
 }) do
     require(name)
 end

@@ -125,6 +125,7 @@ local modules = {
     json = true, msgpack = true, clock = true, log = true, fun = true,
     fiber = true, socket = true, ['http.client'] = true,
     decimal = true, uuid = true, datetime = true,
+    digest = true, crypto = true, yaml = true, fio = true,
 }
 
 --- What finds modules that are not built in; set by box.init.

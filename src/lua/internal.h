@@ -194,6 +194,9 @@ struct lua_runtime {
 
     uint32_t user_id; /* whose request it is; the effective user is the worker's (db/access.h) */
 
+    int fio_folder;    /* fio.c: of the option fio_dir, and 1; 0: not opened yet */
+    unsigned fio_jobs; /* that go on */
+
     bool seeded;            /* math.randomseed has been called in this request */
     const char *stack_base; /* of the C stack, where the running call began */
     unsigned procedures_compiled;
@@ -437,6 +440,20 @@ void lua__open_module(struct lua_runtime *runtime);
 void lua__open_access(struct lua_runtime *runtime);
 void lua__open_sequence(struct lua_runtime *runtime);
 void lua__open_watch(struct lua_runtime *runtime);
+void lua__open_clock(struct lua_runtime *runtime);
+void lua__open_digest(struct lua_runtime *runtime);
+void lua__open_crypto(struct lua_runtime *runtime);
+void lua__open_yaml(struct lua_runtime *runtime);
+void lua__open_fio(struct lua_runtime *runtime);
+void lua__fio_destroy(struct lua_runtime *runtime);
+
+/* digest.c: base64 of either alphabet, padded or not, without what is no digit; `out` has room for
+ * three quarters of the size, and three bytes. */
+size_t lua__base64_decode(char *out, const char *in, size_t size);
+/* yaml.c: the values of all documents behind each other, appended to `out`. ERROR_INVALID,
+ * ERROR_MEMORY, ERROR_TIMEOUT, with diagnostics. */
+int lua__yaml_read(struct lua_runtime *runtime, const char *text, size_t size,
+                   struct mp_buffer *out, uint32_t *documents);
 
 /* schema.c: pushes the compiled function of a procedure; raises. */
 void lua__push_procedure(lua_State *L, struct lua_runtime *runtime, const struct func *func);

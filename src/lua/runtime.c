@@ -158,6 +158,11 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_access(runtime);
     lua__open_sequence(runtime);
     lua__open_watch(runtime);
+    lua__open_clock(runtime);
+    lua__open_digest(runtime);
+    lua__open_crypto(runtime);
+    lua__open_yaml(runtime);
+    lua__open_fio(runtime);
     lua_setfield(L, -2, "box.native");
     lua_pop(L, 2);
 }
@@ -293,6 +298,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
     lua_close(runtime->L);
     lua__fibers_destroy(runtime);
     lua__walks_free(runtime);
+    lua__fio_destroy(runtime);
     sem_destroy(&runtime->woken);
     lua__buffers_free(runtime);
     free(runtime);

@@ -67,6 +67,9 @@
       "rolled back.")                                                                              \
     X(lua_memory_max, uint64_t, SIZE, "256mb",                                                     \
       "Memory that the Lua of one worker may use for procedures and scripts.")                     \
+    X(fio_dir, char *, TEXT, "",                                                                   \
+      "The folder whose files procedures and text may use, if their user has been granted the "    \
+      "binding `fio`; nothing outside of it. Empty: none.")                                        \
     X(password, char *, SECRET, "",                                                                \
       "What clients have to say first (AUTH, or HELLO with AUTH). Without one, only this "         \
       "machine is served.")                                                                        \

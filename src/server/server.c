@@ -287,6 +287,7 @@ static int service_open(struct server *server)
         .version = PERIGEE_VERSION,
         .executable = server->executable,
         .config_file = options->config,
+        .fio_dir = options->fio_dir,
         .durability = server->setting_texts[OPTIONS_durability],
         .port = net_port(server->net),
         .variants = server->variants,

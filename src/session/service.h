@@ -72,6 +72,7 @@ struct service_options {
     const char *version;                 /* Perigee's own, for INFO and HELLO */
     const char *executable;              /* path, for INFO; may be NULL */
     const char *config_file;             /* for INFO; may be NULL */
+    const char *fio_dir;                 /* lua_runtime_options.fio_dir; may be NULL */
     const char *durability;              /* the level's name */
     unsigned port;                       /* TCP port, 0 when there is none; see service_port_set */
     const struct service_fact *variants; /* INFO's "# Perigee": luajit, io_uring, direct_io .. */

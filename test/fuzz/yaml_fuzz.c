@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What libyaml's events become: whatever the text, the bytes are valid MessagePack, one value for each
+ * document. And base64 of whatever bytes stays within its room.
+ */
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "lua/internal.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct lua_runtime runtime; /* no deadline is armed */
+    struct mp_buffer out;
+    uint32_t documents;
+    mp_buffer_create(&out);
+    if (lua__yaml_read(&runtime, (const char *)data, size, &out, &documents) == 0) {
+        const char *at = out.data, *end = out.data + out.size;
+        for (uint32_t n = 0; n < documents; n++)
+            if (!mp_check_limited(&at, end))
+                abort();
+        if (at != end)
+            abort();
+    }
+    mp_buffer_destroy(&out);
+    char *bytes = malloc(size / 4 * 3 + 3);
+    if (bytes != NULL && lua__base64_decode(bytes, (const char *)data, size) > size / 4 * 3 + 3)
+        abort();
+    free(bytes);
+    return 0;
+}
