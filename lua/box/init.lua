@@ -129,6 +129,7 @@ if native.trusted then
 end
 local globals = { redis = script.redis() } -- and box, in a moment
 fields.module = core.object(stored_module.new(globals))
+schema.fields.watch = core.object(watch.functions)
 schema.fields.migration = core.object(migration.new(globals))
 local box = core.object(fields, {
     serialize = function() return { version = native.info().version } end,
@@ -203,7 +204,10 @@ package.loaded['box.hooks'] = {
     run_triggers = trigger.run,
     run_event = trigger.run_event,
     fiber_ended = core.fiber_ended,
-    settle_modules = function(hosts) host.settle(hosts, globals) end,
+    settle_modules = function(hosts)
+        host.settle(hosts, globals)
+        watch.settle(hosts)
+    end,
     script = scripts.prepare,
     script_load = scripts.load,
     script_find = scripts.find,

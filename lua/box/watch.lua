@@ -11,13 +11,14 @@ local core = require('box.core')
 local tuple = require('box.tuple')
 local procedure = require('box.procedure')
 local transaction = require('box.transaction')
+local objects = require('box.func').objects
 local fiber = require('fiber')
 
 local native, api, runtime, row = core.native, core.api, core.runtime, core.row
 local raise = core.raise
 
 local BACKOFF_FIRST, BACKOFF_MAX = 0.01, 10
-local SLICE_SECONDS = 0.005
+local SLICE_SECONDS, STORE_SECONDS = 0.005, 0.1
 local BATCH_MAX, NAME_MAX = 10000, 255
 
 local watch = {}
@@ -35,8 +36,11 @@ local running, last_number = {}, 0
 
 --- The next change: an event; false: none among those looked at; nil: none yet.
 local function next_event(state)
-    local operation, ts, key, has_tuple = native.watch_next(state.handle)
-    if not operation then
+    local ok, operation, ts, key, has_tuple = pcall(native.watch_next, state.handle)
+    if not ok then
+        state.broken = operation
+        error(operation, 0)
+    elseif not operation then
         return operation
     end
     local content
@@ -123,60 +127,116 @@ local function collect(state, batch)
     return true
 end
 
-local function deliver(state, batch)
+--- The changes that the function is called with stay in state.pending until it has returned.
+local function deliver(state)
+    local batch = state.pending
     local argument = state.batched and batch or batch[1]
     if not insist(state, 'function', state.fn, argument) then
         return false
     end
     state.delivered = state.delivered + #batch
+    state.unstored = true
     return true
 end
 
+--- Of a watch that is kept: writes down where it stands, when it has nothing to do or some time has
+--- passed. One that has been told of nothing does that only for the log's sake: else each position
+--- written would be a change in the log that makes it write the next.
+local function store(state, idle)
+    if not state.id or state.position == state.stored then
+        return
+    end
+    local now = api.monotonic(runtime)
+    if state.unstored then
+        if not idle and now - state.stored_at < STORE_SECONDS then
+            return
+        end
+    elseif not native.watch_passed(state.stored, state.position) then
+        return
+    end
+    if not native.watch_store(state.id, state.revision, state.position) then
+        state.stopped = true
+        return
+    end
+    state.stored, state.stored_at, state.unstored = state.position, now, false
+end
+
+--- Until it is to end.
 local function loop(state)
     state.since = api.monotonic(runtime)
     while not state.stopped and not is_cancelled() do
-        local batch = {}
-        if not collect(state, batch) or #batch > 0 and not deliver(state, batch) then
+        state.pending = state.pending or {}
+        if not state.whole and not collect(state, state.pending) then
             return
         end
-        state.position = native.watch_position(state.handle)
-        if state.advanced then
-            state.advanced(state.position)
+        state.whole = true
+        if #state.pending > 0 and not deliver(state) then
+            return
         end
+        local idle = #state.pending == 0
+        state.pending, state.whole = nil, false
+        state.position = native.watch_position(state.handle)
+        store(state, idle)
         if state.dropped then
             return
         end
         share(state)
-        if #batch == 0 and native.watch_wait(state.handle) then
+        if idle and native.watch_wait(state.handle) then
             core.pause()
             state.since = api.monotonic(runtime)
         end
     end
 end
 
+--- Runs the loop in a fiber of its own, and again when that ends because the function has gone beyond a
+--- limit: with what it was called with then.
+local function supervise(state)
+    local wait = BACKOFF_FIRST
+    while state.former and not state.former.ended do
+        fiber.sleep(0.01)
+    end
+    state.former = nil
+    while true do
+        local delivered = state.delivered
+        state.inner = fiber.new(loop, state)
+        state.inner:name(state.name)
+        state.inner:set_joinable(true)
+        local ok, err = state.inner:join()
+        if ok then
+            return
+        elseif state.broken or state.stopped or is_cancelled() then
+            error(err, 0)
+        end
+        state.errors, state.failing = state.errors + 1, tostring(err)
+        wait = state.delivered > delivered and BACKOFF_FIRST or math.min(wait * 2, BACKOFF_MAX)
+        native.log(1, ('%s: %s; again in %g seconds'):format(state.name, state.failing, wait))
+        core.pause(wait)
+        if state.stopped or is_cancelled() then
+            return
+        end
+    end
+end
+
 local function finish(state, ok, err)
     running[state.number] = nil
+    if state.unstored then
+        pcall(store, state, true)
+    end
     native.watch_close(state.handle)
     if state.dropped then
         state.ended = 'dropped'
-    elseif ok then
+    elseif ok or state.stopped or is_cancelled() then
         state.ended = 'stopped'
     else
         state.ended, state.failing = 'failed', tostring(err)
         native.log(0, ('%s has ended: %s'):format(state.name, state.failing))
     end
-    if state.on_end then
-        state.on_end(state.ended)
-    end
 end
 
 local function status_of(state)
-    local current = state.ended
-    if not current then
-        current = state.failing and 'failing' or state.fiber:status() == 'dead' and 'failed' or 'running'
-    end
     return {
-        name = state.name, space = state.space, status = current, position = state.position,
+        name = state.name, space = state.space,
+        status = state.ended or state.failing and 'failing' or 'running', position = state.position,
         delivered = state.delivered, passed_over = state.passed_over, errors = state.errors,
         error = state.failing,
     }
@@ -191,15 +251,22 @@ local function begin(state, from)
     state.number, state.owner = last_number, native.euid()
     running[state.number] = state
     state.fiber = fiber.new(function()
-        fiber.self():name(state.name)
-        finish(state, pcall(loop, state))
+        finish(state, pcall(supervise, state))
     end)
+    state.fiber:name(state.name)
+end
+
+local function wakeup(which)
+    if which and which:status() ~= 'dead' then
+        which:wakeup()
+    end
 end
 
 local function stop(state)
     state.stopped = true
     if not state.ended then
-        state.fiber:wakeup()
+        wakeup(state.inner)
+        wakeup(state.fiber)
     end
 end
 
@@ -284,6 +351,168 @@ function watch.watch(which, filter, fn, options)
         stop = function() stop(state) end,
         status = function() return status_of(state) end,
     })
+end
+
+-- --------------------------------------------------------------------------- watches that are kept
+
+local functions = {}
+watch.functions = functions
+
+local known_kept = {
+    space = true, func = true, filter = true, batch = true, from = true, if_not_exists = true, replace = true,
+}
+
+local function find_row(name)
+    if type(name) ~= 'string' or name == '' or #name > NAME_MAX then
+        raise(core.ERROR_INVALID, ('the name of a watch is a string of at most %d bytes'):format(NAME_MAX))
+    end
+    for _, entry in ipairs(native.watch_rows()) do
+        if entry[3] == name then
+            return entry
+        end
+    end
+end
+
+local function check_kept(options)
+    if type(options) ~= 'table' then
+        raise(core.ERROR_INVALID, 'a watch needs options: {space = .., func = ..}')
+    end
+    for name in pairs(options) do
+        if not known_kept[name] then
+            raise(core.ERROR_INVALID, 'a watch has no option "' .. tostring(name) .. '"')
+        end
+    end
+    check_options({ batch = options.batch })
+    if type(options.func) ~= 'string' then
+        raise(core.ERROR_INVALID, 'func of a watch that is kept is the name of a procedure')
+    elseif native.function_info(options.func) == nil then
+        raise(core.ERROR_NOT_FOUND, 'there is no procedure ' .. options.func)
+    elseif options.filter ~= nil and type(options.filter) ~= 'string' then
+        raise(core.ERROR_INVALID, 'the filter of a watch that is kept is text: "t.amount > 10"')
+    end
+    compile_filter(options.filter)
+end
+
+--- box.schema.watch.create(name, {space, func, filter, batch, from, if_not_exists, replace})
+function functions.create(name, options)
+    local present = find_row(name)
+    check_kept(options)
+    local space, from = find_space(options.space), native.watch_from(check_from(options.from))
+    native.watch_close(native.watch_open(space.id, from)) -- raises what is wrong
+    if present and options.if_not_exists then
+        return
+    elseif present and options.replace then
+        native.watch_drop(present[1])
+    end
+    native.watch_put({
+        core.NULL, native.euid(), name, space.id, {
+            func = options.func, filter = options.filter, batch = options.batch, from = from,
+            revision = native.seed(),
+        },
+    })
+end
+
+--- box.schema.watch.drop(name, {if_exists})
+function functions.drop(name, options)
+    local present = find_row(name)
+    if present then
+        native.watch_drop(present[1])
+    elseif not (type(options) == 'table' and options.if_exists) then
+        raise(core.ERROR_NOT_FOUND, ('there is no watch "%s"'):format(name))
+    end
+end
+
+--- box.schema.watch.exists(name)
+function functions.exists(name)
+    return find_row(name) ~= nil
+end
+
+local function describe(entry)
+    local options = entry[5]
+    return {
+        id = entry[1], name = entry[3], space = native.space_name(entry[4]), func = options.func,
+        filter = options.filter, batch = options.batch,
+        position = native.watch_stored(entry[1], options.revision),
+    }
+end
+
+--- box.schema.watch.info(name): what is known of one, or nil.
+function functions.info(name)
+    local entry = find_row(name)
+    return entry and describe(entry)
+end
+
+--- box.schema.watch.list()
+function functions.list()
+    local result = {}
+    for position, entry in ipairs(native.watch_rows()) do
+        result[position] = describe(entry)
+    end
+    return result
+end
+
+-- By id: the state of those that run in this state, which is the host (src/lua/host.c); or why one
+-- does not begin.
+local hosted = {}
+
+local function start(entry, former)
+    local options = entry[5]
+    local space = native.space(entry[4])
+    local position = native.watch_stored(entry[1], options.revision)
+    if not space or not position then
+        return nil -- it has just been dropped
+    end
+    local state = {
+        id = entry[1], revision = options.revision, stored = position, stored_at = 0, name = entry[3],
+        space = space.name, space_id = space.id, filter = compile_filter(options.filter),
+        fn = function(argument)
+            local called = objects[options.func]
+            if not called then
+                raise(core.ERROR_NOT_FOUND, 'there is no procedure ' .. options.func)
+            end
+            called(argument)
+        end,
+        batch = options.batch or 1, batched = options.batch ~= nil,
+        former = former and former.number and former or nil,
+    }
+    native.run_as(entry[2], begin, state, position)
+    return state
+end
+
+local function try_start(entry, former)
+    local ok, started = pcall(start, entry, former)
+    if ok then
+        return started
+    end
+    local why = tostring(started)
+    if not former or former.why ~= why then
+        native.log(0, ('watch "%s" does not begin: %s'):format(entry[3], why))
+    end
+    return { revision = entry[5].revision, why = why }
+end
+
+--- Makes what runs be what is kept; all of it ends when this state is not the host any more.
+function watch.settle(hosts)
+    local kept = {}
+    for _, entry in ipairs(hosts and native.watch_rows() or {}) do
+        kept[entry[1]] = entry
+    end
+    local ids = {}
+    for id, state in pairs(hosted) do
+        if state.number and not (kept[id] and kept[id][5].revision == state.revision) then
+            stop(state)
+        end
+        ids[#ids + 1] = id
+    end
+    for _, id in ipairs(ids) do
+        hosted[id] = kept[id] and hosted[id]
+    end
+    for id, entry in pairs(kept) do
+        local state = hosted[id]
+        if not state or state.why or state.ended or state.revision ~= entry[5].revision then
+            hosted[id] = try_start(entry, state)
+        end
+    end
 end
 
 --- box.stat.watch(): what runs on this worker, of this user.

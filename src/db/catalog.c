@@ -154,6 +154,8 @@ int catalog_kind_of(uint32_t space_id)
         return CATALOG_TRIGGER;
     case SPACE_ID_MODULE:
         return CATALOG_MODULE;
+    case SPACE_ID_WATCH:
+        return CATALOG_WATCH;
     default:
         return -1;
     }
@@ -325,6 +327,22 @@ static const struct system_space system_spaces[] = {
       {"digest", KEY_STRING, "string", false},
       {"body", KEY_STRING, "string", false}},
      2,
+     false},
+    {SPACE_ID_WATCH,
+     "_watch",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"owner", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"space_id", KEY_UNSIGNED, "unsigned", false},
+      {"opts", KEY_ANY, "map", false}},
+     1,
+     false},
+    {SPACE_ID_WATCH_POSITION,
+     "_watch_position",
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"position", KEY_UNSIGNED, "unsigned", false},
+      {"revision", KEY_UNSIGNED, "unsigned", false}},
+     1,
      false},
 };
 

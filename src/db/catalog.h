@@ -23,15 +23,17 @@
  *      _priv (312)      grantee, object type, object id, grantor, privileges
  *      _trigger (328)   id, owner, name, space id, body, options
  *      _module (336)    id, owner, name, version, manifest
+ *      _watch (339)     id, owner, name, space id, options
  *
  * And of some nothing, since they are read when they are needed:
  *
  *      _sequence_data (285)  sequence id, value
  *      _module_file (337)    module id, path, content
  *      _migration (338)      module name, number, name, time, digest, body
+ *      _watch_position (340) watch id, position, revision: db/watch.h
  *
  * The first fields are Tarantool's; system spaces can be read as any other and are written by
- * db/ddl.h only, but for _sequence_data.
+ * db/ddl.h only, but for _sequence_data and _watch_position.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -59,6 +61,8 @@ enum {
     SPACE_ID_MODULE = 336,
     SPACE_ID_MODULE_FILE = 337,
     SPACE_ID_MIGRATION = 338,
+    SPACE_ID_WATCH = 339,
+    SPACE_ID_WATCH_POSITION = 340,
     SPACE_ID_USER_MIN = 512,
     INDEX_MAX = 32,
     INDEX_PARTS_MAX = 16,
@@ -214,6 +218,7 @@ enum catalog_kind {
     CATALOG_PRIV,
     CATALOG_TRIGGER,
     CATALOG_MODULE,
+    CATALOG_WATCH,
     CATALOG_KINDS
 };
 struct catalog_record {

@@ -127,8 +127,10 @@ static void pace_begin(struct checkpoint *checkpoint)
 static bool needless(const struct checkpoint *checkpoint)
 {
     struct db *db = checkpoint->db;
+    uint64_t floor;
     return txn_changes_pending(db->txn) == 0 && !checkpoint->stale &&
-           wal_first_needed(db->wal, wal_durable_ts(db->wal)) <= checkpoint->manifest.first_segment;
+           db__watch_floor(checkpoint->worker, wal_durable_ts(db->wal), false, &floor) == 0 &&
+           wal_first_needed(db->wal, floor) <= checkpoint->manifest.first_segment;
 }
 
 static int make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes)

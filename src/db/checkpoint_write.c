@@ -390,7 +390,12 @@ static int manifest_write(struct round *round)
     struct checkpoint *checkpoint = round->checkpoint;
     struct wal *wal = checkpoint->db->wal;
     bool high = checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_CUT_HIGH);
-    uint64_t first_segment = wal_first_needed(wal, high ? wal_durable_ts(wal) : round->k);
+    uint64_t floor;
+    int rc =
+        db__watch_floor(checkpoint->worker, high ? wal_durable_ts(wal) : round->k, true, &floor);
+    if (rc != 0)
+        return rc;
+    uint64_t first_segment = wal_first_needed(wal, floor);
     if (checkpoint__mutated(checkpoint, CHECKPOINT_MUTATION_CUT_EARLY)) {
         wal_release(wal, first_segment);
         wal_release_wait(wal);

@@ -270,6 +270,7 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
                               .segment_bytes = options->log_segment_bytes,
                               .archive = options->log_archive,
                               .compression = options->log_compression,
+                              .follow_bytes_max = options->watch_log_bytes,
                               .clock = options->clock,
                               .skip_flush = options->skip_flush};
     if ((rc = log_replay(db, &wal, source, options->replay_threads, stats)) != 0)

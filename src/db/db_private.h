@@ -193,6 +193,10 @@ int db__duplicate(const struct index *index);
 /* Whether a tuple fits the space's format and indexes. */
 int db__tuple_check(const struct space *space, const char *tuple, size_t size);
 
+/* watch.c: the smallest of k and what watches need of the log: everything above it. With `durable`, as
+ * they stand after a crash. Outside of a transaction. */
+int db__watch_floor(struct db_worker *worker, uint64_t k, bool durable, uint64_t *floor);
+
 /* sequence.c: before workers run, and after they have been closed. */
 int db__sequences_open(struct db *db);
 void db__sequences_close(struct db *db);

@@ -120,6 +120,7 @@ bool ddl__part_fits(enum key_type part, enum key_type field);
 
 /* With a space go its triggers. */
 int ddl__triggers_drop(struct ddl *ddl, uint32_t space_id);
+int ddl__watches_drop(struct ddl *ddl, uint32_t space_id);
 
 int ddl__name_check(const char *what, const char *name, size_t size);
 

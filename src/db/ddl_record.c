@@ -113,6 +113,7 @@ static int may_change(struct ddl *ddl, uint32_t space_id, const char *key, const
         return ddl__may(ddl, row == NULL ? ACCESS_DROP : ACCESS_ALTER, ACCESS_SEQUENCE,
                         number_at(present, 0, 0), number_at(present, 1, ACCESS_ADMIN), NULL);
     case SPACE_ID_TRIGGER:
+    case SPACE_ID_WATCH:
         if (present != NULL)
             rc = may_change_trigger(ddl, present);
         return rc == 0 && row != NULL ? may_change_trigger(ddl, row) : rc;
@@ -168,6 +169,35 @@ int ddl_record_put(struct db_worker *worker, uint32_t space_id, const char *tupl
     return rc;
 }
 
+/* With where it stands, if that is known. */
+static int watch_drop(struct ddl *ddl, uint32_t id)
+{
+    unsigned char key[16];
+    const struct version *position;
+    const struct space *positions = catalog_space_by_id(ddl->before, SPACE_ID_WATCH_POSITION);
+    int rc = txn_get(ddl->txn, positions->head, key, (size_t)(key_encode_uint(key, id) - key),
+                     &position);
+    if (rc == 0 && position != NULL) {
+        mp_put_uint(ddl__tuple(ddl, 1), id);
+        rc = ddl__delete(ddl, SPACE_ID_WATCH_POSITION);
+    }
+    if (rc != 0)
+        return rc;
+    mp_put_uint(ddl__tuple(ddl, 1), id);
+    return ddl__delete(ddl, SPACE_ID_WATCH);
+}
+
+int ddl__watches_drop(struct ddl *ddl, uint32_t space_id)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < catalog_record_count(ddl->before, CATALOG_WATCH); i++) {
+        const char *row = catalog_record_at(ddl->before, CATALOG_WATCH, i)->tuple;
+        if (number_at(row, 3, 0) == space_id)
+            rc = watch_drop(ddl, number_at(row, 0, 0));
+    }
+    return rc;
+}
+
 static int record_delete(struct ddl *ddl, void *arg)
 {
     struct record_args *args = arg;
@@ -185,6 +215,8 @@ static int record_delete(struct ddl *ddl, void *arg)
     if (space->id == SPACE_ID_SEQUENCE &&
         (rc = ddl__privileges_drop(ddl, ACCESS_SEQUENCE, number_at(key, 0, UINT32_MAX))) != 0)
         return rc;
+    if (space->id == SPACE_ID_WATCH)
+        return watch_drop(ddl, number_at(key, 0, UINT32_MAX));
     mp_buffer_reset(&ddl->tuple, 65536);
     mp_put_raw(&ddl->tuple, key, (size_t)(end - key));
     return ddl__delete(ddl, args->space_id);

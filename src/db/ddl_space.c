@@ -185,6 +185,8 @@ static int space_drop(struct ddl *ddl, void *arg)
         rc = ddl__privileges_drop(ddl, ACCESS_SPACE, args->id);
     if (rc == 0)
         rc = ddl__triggers_drop(ddl, args->id);
+    if (rc == 0)
+        rc = ddl__watches_drop(ddl, args->id);
     for (uint32_t i = 0; rc == 0 && i < space->index_count; i++) {
         struct mp_buffer *key = ddl__tuple(ddl, 2);
         mp_put_uint(key, space->id);

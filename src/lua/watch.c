@@ -16,6 +16,8 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "db/access.h"
+#include "db/ddl.h"
+#include "db/watch.h"
 #include "lua/fiber.h"
 #include "stream/stream.h"
 
@@ -132,19 +134,21 @@ static uint64_t now_position(const struct lua_runtime *runtime)
     return runtime->seen_ts > end ? runtime->seen_ts : end;
 }
 
+static uint64_t position_arg(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    if (lua_type(L, index) == LUA_TNUMBER)
+        return (uint64_t)lua_tonumber(L, index);
+    return *luaL_checkstring(L, index) == 'n' ? now_position(runtime)
+                                              : wal_follow_begin(runtime->wal);
+}
+
 /* watch_open(space id, position, "now" or "beginning"): the watch. */
 static int native_open(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
     uint32_t space_id = (uint32_t)luaL_checknumber(L, 1);
-    uint64_t from = 0;
+    uint64_t from = position_arg(L, runtime, 2);
     struct uv_loop_s *loop;
-    if (lua_type(L, 2) == LUA_TNUMBER)
-        from = (uint64_t)lua_tonumber(L, 2);
-    else if (*luaL_checkstring(L, 2) == 'n')
-        from = now_position(runtime);
-    else
-        from = wal_follow_begin(runtime->wal);
     struct lua__watch **out = lua_newuserdata(L, sizeof *out), *watch;
     *out = NULL;
     if (luaL_newmetatable(L, "perigee.watch")) {
@@ -247,16 +251,109 @@ static int native_log(lua_State *L)
     return 3;
 }
 
+/* ----------------------------------------------------------------------------- those that are kept */
+
+/* watch_rows(): an array of the rows of _watch, each a table. */
+static int native_rows(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct catalog *catalog = db_catalog(runtime->worker);
+    uint32_t count = catalog_record_count(catalog, CATALOG_WATCH);
+    lua_createtable(L, (int)count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *tuple = catalog_record_at(catalog, CATALOG_WATCH, i)->tuple;
+        lua__push(L, runtime, &tuple);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+/* watch_put(row): a fresh row of _watch, whose first field is box.NULL. */
+static int native_put(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    uint32_t id = 0;
+    struct mp_buffer *out = &runtime->scratch;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, 1, out, LUA__STRICT);
+    lua__encode_check(L, runtime, out);
+    lua__ddl_result(L, runtime,
+                    ddl_record_put(runtime->worker, SPACE_ID_WATCH, out->data, true, 1, &id));
+    lua_pushnumber(L, id);
+    return 1;
+}
+
+/* watch_drop(id) */
+static int native_drop(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    struct mp_buffer *out = &runtime->scratch;
+    mp_buffer_reset(out, 65536);
+    mp_put_array(out, 1);
+    mp_put_uint(out, (uint64_t)luaL_checknumber(L, 1));
+    return lua__ddl_result(L, runtime,
+                           ddl_record_delete(runtime->worker, SPACE_ID_WATCH, out->data));
+}
+
+/* watch_from(position, "now" or "beginning"): as a number. */
+static int native_from(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number)position_arg(L, lua__runtime(L), 1));
+    return 1;
+}
+
+/* watch_stored(id, revision): where it stands; nothing: it is gone. */
+static int native_stored(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    uint64_t position;
+    int code = runtime->txn != NULL
+                   ? diag_set(ERROR_INVALID, "a transaction does not ask where a watch stands")
+                   : db_watch_position(runtime->worker, (uint32_t)luaL_checknumber(L, 1),
+                                       (uint64_t)luaL_checknumber(L, 2), &position);
+    if (code == ERROR_NOT_FOUND)
+        return 0;
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    lua_pushnumber(L, (lua_Number)position);
+    return 1;
+}
+
+/* watch_store(id, revision, position): false when the watch is gone. */
+static int native_store(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    int code = runtime->txn != NULL
+                   ? diag_set(ERROR_INVALID, "a transaction is open")
+                   : db_watch_position_set(runtime->worker, (uint32_t)luaL_checknumber(L, 1),
+                                           (uint64_t)luaL_checknumber(L, 2),
+                                           (uint64_t)luaL_checknumber(L, 3));
+    if (code != 0 && code != ERROR_NOT_FOUND)
+        return lua__raise(L, runtime, code);
+    lua_pushboolean(L, code == 0);
+    return 1;
+}
+
+/* watch_passed(from, to): whether whole segments of the log are between these positions. */
+static int native_passed(lua_State *L)
+{
+    lua_pushboolean(L, wal_held_bytes(lua__runtime(L)->wal, (uint64_t)luaL_checknumber(L, 1),
+                                      (uint64_t)luaL_checknumber(L, 2)) > 0);
+    return 1;
+}
+
 void lua__open_watch(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
-        {"watch_open", native_open},
-        {"watch_close", native_close},
-        {"watch_next", native_next},
-        {"watch_wait", native_wait},
-        {"watch_position", native_position},
-        {"watch_log", native_log},
-        {NULL, NULL},
+        {"watch_open", native_open},         {"watch_close", native_close},
+        {"watch_next", native_next},         {"watch_wait", native_wait},
+        {"watch_position", native_position}, {"watch_log", native_log},
+        {"watch_rows", native_rows},         {"watch_put", native_put},
+        {"watch_drop", native_drop},         {"watch_from", native_from},
+        {"watch_stored", native_stored},     {"watch_store", native_store},
+        {"watch_passed", native_passed},     {NULL, NULL},
     };
     lua__register(runtime, functions);
 }

@@ -54,6 +54,9 @@
     X(log_compression, int, SWITCH, "off",                                                         \
       "Whether large parts of the log are compressed (zstd). It saves space in the folder and in " \
       "the archive, and costs time of a core.")                                                    \
+    X(watch_log_max, uint64_t, SIZE, "1gb",                                                        \
+      "How much log is kept for a watch (`box.watch`) that has not come to it, beyond what is "    \
+      "kept anyway. A watch that needs more is cut off, and says so.")                             \
     X(archive, char *, TEXT, "",                                                                   \
       "A folder, best on another disk, to which each finished file of the log is copied before "   \
       "it "                                                                                        \

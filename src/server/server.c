@@ -191,6 +191,7 @@ static int database_open(struct server *server)
         .log_segment_bytes = server->options->log_segment_max,
         .log_archive = server->archive,
         .log_compression = server->options->log_compression,
+        .watch_log_bytes = server->options->watch_log_max,
         .checkpoint = {.log_bytes = server->options->checkpoint_log_bytes,
                        .interval_ms = server->options->checkpoint_interval,
                        .rate = server->options->checkpoint_rate},

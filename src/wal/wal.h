@@ -258,6 +258,9 @@ uint64_t wal_follow_end(const struct wal *wal);
 /* The oldest that one can begin at. */
 uint64_t wal_follow_begin(struct wal *wal);
 
+/* What one may keep, as the options say. */
+uint64_t wal_follow_bytes_max(const struct wal *wal);
+
 /* Bytes of the segments that are there for what is above ts, and not for what is above until_ts. */
 uint64_t wal_held_bytes(struct wal *wal, uint64_t ts, uint64_t until_ts);
 

@@ -133,6 +133,11 @@ uint64_t wal_follow_end(const struct wal *wal)
     return load_seq_cst(&wal->durable_block);
 }
 
+uint64_t wal_follow_bytes_max(const struct wal *wal)
+{
+    return wal->options.follow_bytes_max;
+}
+
 uint64_t wal_follow_begin(struct wal *wal)
 {
     pthread_mutex_lock(&wal->mutex);

@@ -11,9 +11,12 @@ end
 
 describe('docs/streams.md', function()
     after_each(function()
-        if box.space.orders then
-            box.space.orders:drop()
+        for _, name in ipairs({ 'orders', 'totals' }) do
+            if box.space[name] then
+                box.space[name]:drop()
+            end
         end
+        box.schema.func.drop('largest', { if_exists = true })
     end)
 
     it('has examples that do what they say', function()
@@ -28,6 +31,6 @@ describe('docs/streams.md', function()
             show = function(expected, value) assert.equal(expected, tostring(value)) end,
         }, { __index = _G })
         setfenv(assert(loadstring(table.concat(chunks, '\n'), '=docs/streams.md')), environment)()
-        assert.equal(10, shown)
+        assert.equal(13, shown)
     end)
 end)

@@ -286,3 +286,126 @@ describe('box.watch', function()
             'changes of temporary space "other" are in no log: it can\'t be watched')
     end)
 end)
+
+describe('box.schema.watch', function()
+    local names = { 'watched', 'audit' }
+    before_each(function()
+        for _, name in ipairs(names) do
+            box.schema.space.create(name):create_index('primary')
+        end
+        space = box.space.watched
+        box.schema.func.create('audit', { body = [[function(event)
+            box.space.audit:replace({ event.key[1], event.operation, event.tuple and event.tuple[2] or 0 })
+        end]] })
+    end)
+    after_each(function()
+        for _, entry in ipairs(box.schema.watch.list()) do
+            box.schema.watch.drop(entry.name)
+        end
+        box.schema.func.drop('audit')
+        for _, name in ipairs(names) do
+            if box.space[name] then
+                box.space[name]:drop()
+            end
+        end
+    end)
+
+    --- Waits until a function gives something, and returns that.
+    local function until_there(fn)
+        local until_then = fiber.clock() + 20
+        while true do
+            local found = fn()
+            if found then
+                return found
+            end
+            assert.is_true(fiber.clock() < until_then, 'it did not come to this')
+            fiber.sleep(0.001)
+        end
+    end
+
+    local function audited(key)
+        return until_there(function() return box.space.audit:get(key) end)
+    end
+
+    it('keeps a watch, which calls a procedure', function()
+        box.schema.watch.create('auditor', { space = 'watched', func = 'audit', filter = 't[2] > 10' })
+        space:insert({ 1, 5 })
+        space:insert({ 2, 15 })
+        space:delete(1)
+        assert.equal(15, audited(2)[3])
+        assert.equal('delete', audited(1)[2])
+        local info = box.schema.watch.info('auditor')
+        assert.equal('watched', info.space)
+        assert.equal('audit', info.func)
+        assert.equal('t[2] > 10', info.filter)
+        assert.is_true(box.schema.watch.exists('auditor'))
+        assert.equal(1, #box.schema.watch.list())
+    end)
+
+    it('writes down where it stands', function()
+        box.schema.watch.create('auditor', { space = 'watched', func = 'audit' })
+        local from = box.schema.watch.info('auditor').position
+        space:insert({ 1, 5 })
+        audited(1)
+        until_there(function() return box.schema.watch.info('auditor').position > from end)
+        until_there(function() return #box.space._watch_position:select() == 1 end)
+        box.schema.watch.drop('auditor')
+        assert.equal(0, #box.space._watch_position:select())
+        assert.is_nil(box.schema.watch.info('auditor'))
+    end)
+
+    it('begins anew when it is replaced', function()
+        local options = { space = 'watched', func = 'audit' }
+        box.schema.watch.create('auditor', options)
+        space:insert({ 1, 5 })
+        audited(1)
+        local position = box.schema.watch.info('auditor').position
+        space:insert({ 2, 5 })
+        audited(2)
+        box.space.audit:truncate()
+        options.from, options.replace = position, true
+        box.schema.watch.create('auditor', options)
+        audited(2)
+        assert.has_error(function()
+            box.schema.watch.create('auditor', { space = 'watched', func = 'audit' })
+        end)
+        options.replace, options.if_not_exists = nil, true
+        box.schema.watch.create('auditor', options)
+    end)
+
+    it('goes with its space', function()
+        box.schema.watch.create('auditor', { space = 'watched', func = 'audit' })
+        space:insert({ 1, 5 })
+        audited(1)
+        space:drop()
+        assert.is_false(box.schema.watch.exists('auditor'))
+        assert.equal(0, #box.space._watch_position:select())
+    end)
+
+    it('waits for a procedure that is not there', function()
+        box.schema.func.create('later', { body = 'function() end' })
+        box.schema.watch.create('auditor', { space = 'watched', func = 'later' })
+        box.schema.func.drop('later')
+        space:insert({ 1, 5 })
+        box.schema.func.create('later', { body = "function() box.space.audit:replace({ 9, 'x', 1 }) end" })
+        assert.equal('x', audited(9)[2])
+        box.schema.func.drop('later')
+    end)
+
+    it('refuses what can\'t be kept', function()
+        local create = box.schema.watch.create
+        assert.has_error(function() create('a', { space = 'watched', func = 'missing' }) end,
+            'there is no procedure missing')
+        assert.has_error(function() create('a', { space = 'watched', func = function() end }) end,
+            'func of a watch that is kept is the name of a procedure')
+        assert.has_error(function() create('a', { space = 'watched', func = 'audit', filter = print }) end,
+            'the filter of a watch that is kept is text: "t.amount > 10"')
+        assert.has_error(function() create('a', { space = 'missing', func = 'audit' }) end,
+            'there is no space missing')
+        assert.has_error(function() create('a', { space = 'watched', func = 'audit', on = 1 }) end,
+            'a watch has no option "on"')
+        assert.has_error(function() create('', {}) end, 'the name of a watch is a string of at most 255 bytes')
+        assert.has_error(function() box.schema.watch.drop('nothing') end, 'there is no watch "nothing"')
+        box.schema.watch.drop('nothing', { if_exists = true })
+    end)
+end)
