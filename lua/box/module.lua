@@ -10,6 +10,7 @@
 -- and again when another version has been installed.
 
 local core = require('box.core')
+local library = require('box.library')
 local migration = require('box.migration')
 local sandbox = require('box.sandbox')
 local transaction = require('box.transaction')
@@ -334,12 +335,22 @@ local function read_source(source)
     return files, read_manifest(files['manifest.lua'], where)
 end
 
+--- One that can't be loaded is refused before anything is written.
+local function check_library(manifest, files)
+    if manifest.library then
+        library.load(manifest.name, files[manifest.library] or
+            fail('module "%s" has no file %s, which its manifest calls its library', manifest.name,
+                manifest.library))
+    end
+end
+
 local revision = 0
 
 --- Writes everything of a module; `before` is the row that it takes the place of.
 local function write(box, files, manifest, options, before)
     check_requirements(manifest)
     check_commands_are_free(manifest)
+    check_library(manifest, files)
     if before then
         for _, path in ipairs(native.module_files(before.id)) do
             native.record_delete(SPACE_ID_MODULE_FILE, { before.id, path })
@@ -431,7 +442,7 @@ local function read_package(entry, globals, name, path, text)
         entry.environment = sandbox.environment(globals)
         if entry.library then
             local bytes = native.module_file(entry.id, entry.library)
-            entry.environment.library = native.module_library(name:match('^[^.]+'), bytes)
+            entry.environment.library = library.load(name:match('^[^.]+'), bytes)
         end
     end
     entry.packages[path] = LOADING

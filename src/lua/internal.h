@@ -374,6 +374,11 @@ bool lua__granted(struct lua_runtime *runtime, const char *what);
 enum { LUA__CALLS_OUT = 1 };
 int lua__api_write(struct lua_runtime *runtime, int operation, uint32_t space_id, uint32_t index_id,
                    struct lua__row *row);
+/* The key is in args[0]; rows->size is how many rows are in runtime->rows. */
+int lua__api_get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                 struct lua__row *row);
+int lua__api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                    const struct lua__scan *how, struct lua__row *rows);
 
 /* trigger.c. Of a statement that is a transaction of its own: it has begun, and it has ended, before it
  * is run again. */
@@ -437,6 +442,7 @@ void lua__open_fiber(struct lua_runtime *runtime);
 void lua__open_socket(struct lua_runtime *runtime);
 void lua__open_http(struct lua_runtime *runtime);
 void lua__open_module(struct lua_runtime *runtime);
+void lua__open_library(struct lua_runtime *runtime);
 void lua__open_access(struct lua_runtime *runtime);
 void lua__open_sequence(struct lua_runtime *runtime);
 void lua__open_watch(struct lua_runtime *runtime);

@@ -155,6 +155,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_limit(runtime);
     lua__open_trace(runtime);
     lua__open_module(runtime);
+    lua__open_library(runtime);
     lua__open_access(runtime);
     lua__open_sequence(runtime);
     lua__open_watch(runtime);

@@ -438,8 +438,8 @@ static int get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id
     return run(runtime, &statement, row);
 }
 
-static int api_get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-                   struct lua__row *row)
+int lua__api_get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                 struct lua__row *row)
 {
     return get(runtime, space_id, index_id, runtime->args[0].data, row);
 }
@@ -485,8 +485,8 @@ static int api_lock_space(struct lua_runtime *runtime, uint32_t space_id, int lo
 }
 
 /* Rows go to runtime->rows; *rows and *size are where, until the next select. */
-static int api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-                      const struct lua__scan *how, struct lua__row *rows)
+int lua__api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                    const struct lua__scan *how, struct lua__row *rows)
 {
     struct statement statement = {.operation = OP_SELECT,
                                   .lock = how->lock,
@@ -795,12 +795,12 @@ const struct lua__api lua__api = {
     .savepoint = lua__api_savepoint,
     .rollback_to = lua__api_rollback_to,
     .write = lua__api_write,
-    .get = api_get,
+    .get = lua__api_get,
     .get_number = api_get_number,
     .get_string = api_get_string,
     .get_locked = api_get_locked,
     .lock_space = api_lock_space,
-    .select = api_select,
+    .select = lua__api_select,
     .count = api_count,
     .pick = api_pick,
     .len = api_len,
