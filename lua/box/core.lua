@@ -18,7 +18,7 @@ struct perigee_value { int32_t type; uint32_t size; double number; int64_t integ
 struct perigee_row { const char *data; uint32_t size; };
 struct perigee_scan { double offset, limit; int32_t iterator, has_key, lock, after, fetch, unused; };
 struct perigee_walk { void *walk; };
-struct perigee_savepoint { size_t point[3]; uint64_t sequence; };
+struct perigee_savepoint { size_t point[6]; uint64_t sequence; };
 struct perigee_api {
     int (*begin)(struct perigee_runtime *, int, int, uint32_t, double);
     int (*finish)(struct perigee_runtime *, int);

@@ -182,6 +182,15 @@ static void put_head(struct ddl *ddl, const struct func *present, uint32_t owner
     mp_put_str(tuple, name, name_size);
 }
 
+/* A number that no other body has had under this process: what was compiled is kept by it. In the
+ * gate. Timestamps alone do not serve, since one schema transaction may replace a body twice. */
+static uint64_t revision_next(struct db *db)
+{
+    uint64_t clock = wal_clock(db->wal) + 1;
+    db->last_revision = clock > db->last_revision ? clock : db->last_revision + 1;
+    return db->last_revision;
+}
+
 enum { STAMPS = 3 };
 
 /* The options that tell versions from each other. */
@@ -189,7 +198,7 @@ static void put_stamps(struct ddl *ddl, const struct func *present)
 {
     struct mp_buffer *tuple = &ddl->tuple;
     mp_put_str(tuple, "revision", 8);
-    mp_put_uint(tuple, wal_clock(ddl->db->wal) + 1);
+    mp_put_uint(tuple, revision_next(ddl->db));
     mp_put_str(tuple, "version", 7);
     mp_put_uint(tuple, present == NULL ? 1 : present->version + 1);
     mp_put_str(tuple, "time", 4);

@@ -83,7 +83,7 @@ struct lua__savepoint {
     struct txn_savepoint point;
     uint64_t sequence;
 };
-_Static_assert(sizeof(struct lua__savepoint) == 32, "the same layout is in lua/box/core.lua");
+_Static_assert(sizeof(struct lua__savepoint) == 56, "the same layout is in lua/box/core.lua");
 
 /* What a statement locks the rows with that it gives. */
 enum { LUA__LOCK_NONE, LUA__LOCK_SHARED, LUA__LOCK_EXCLUSIVE };

@@ -344,6 +344,7 @@ int txn_reference_check(struct txn *txn, struct txn_index *index, const void *pr
 /* A point to return to: undoes the writes made since. Reads stay in the read set. */
 struct txn_savepoint {
     size_t writes, deferred, locks;
+    size_t reads, keyed, parks; /* what a statement at read committed was going to rest on */
 };
 struct txn_savepoint txn_savepoint(const struct txn *txn);
 void txn_rollback_to(struct txn *txn, struct txn_savepoint savepoint);
@@ -496,11 +497,11 @@ int txn_redo_next(const char **body, const char *end, struct txn_redo *out);
 
 /* Why transactions ended without a commit, or lost. */
 enum txn_cause {
-    TXN_CAUSE_WRITE,  /* the row was written by another, first */
-    TXN_CAUSE_READ,   /* what was read has changed: validation */
-    TXN_CAUSE_UNIQUE, /* two raced for a unique key */
+    TXN_CAUSE_WRITE,     /* the row was written by another, first */
+    TXN_CAUSE_READ,      /* what was read has changed: validation */
+    TXN_CAUSE_UNIQUE,    /* two raced for a unique key */
     TXN_CAUSE_REFERENCE, /* one wrote what refers to a row, and one took that away */
-    TXN_CAUSE_WAIT,   /* had to wait for a lock: rolled back to be run again */
+    TXN_CAUSE_WAIT,      /* had to wait for a lock: rolled back to be run again */
     TXN_CAUSE_DEADLOCK,
     TXN_CAUSE_CANCELLED, /* by a limit, by its session's end, or to let an exclusive one pass */
     TXN_CAUSE_ROLLBACK,  /* by its own will, or an error */

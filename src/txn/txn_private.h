@@ -243,6 +243,7 @@ struct txn {
     TXN_VECTOR(struct txn_read) reads;
     TXN_VECTOR(struct txn_read) depends;
     TXN_VECTOR(struct txn_keyed) keyed;
+    size_t parks;                           /* how often reads have become keyed */
     TXN_VECTOR(struct deferred *) deferred; /* malloc'ed: they outlive it */
     size_t deferred_bytes;
     struct txn_range_read *ranges;

@@ -165,6 +165,7 @@ bool txn__reads_park(struct txn *txn)
         return false;
     txn->reads.count = 0;
     txn->depends.count = 0;
+    txn->parks++;
     /* The newest come first: those behind one that was parked before were parked as well. */
     for (struct txn_range_read *range = txn->ranges; range != NULL && !range->parked;
          range = range->next) {

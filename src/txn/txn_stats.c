@@ -17,10 +17,10 @@
 const char *txn_cause_name(enum txn_cause cause)
 {
     static const char *const NAMES[TXN_CAUSE_MAX] = {
-        [TXN_CAUSE_WRITE] = "write",       [TXN_CAUSE_READ] = "read",
-        [TXN_CAUSE_UNIQUE] = "unique", [TXN_CAUSE_REFERENCE] = "reference",     [TXN_CAUSE_WAIT] = "wait",
-        [TXN_CAUSE_DEADLOCK] = "deadlock", [TXN_CAUSE_CANCELLED] = "cancelled",
-        [TXN_CAUSE_ROLLBACK] = "rollback",
+        [TXN_CAUSE_WRITE] = "write",         [TXN_CAUSE_READ] = "read",
+        [TXN_CAUSE_UNIQUE] = "unique",       [TXN_CAUSE_REFERENCE] = "reference",
+        [TXN_CAUSE_WAIT] = "wait",           [TXN_CAUSE_DEADLOCK] = "deadlock",
+        [TXN_CAUSE_CANCELLED] = "cancelled", [TXN_CAUSE_ROLLBACK] = "rollback",
     };
     return NAMES[cause];
 }

@@ -378,7 +378,8 @@ void txn__unlock_versions(struct txn *txn, bool covered)
 struct txn_savepoint txn_savepoint(const struct txn *txn)
 {
     size_t locks = txn->owner == NULL ? 0 : lock_mark(txn->owner);
-    return (struct txn_savepoint){txn->writes.count, txn->deferred.count, locks};
+    return (struct txn_savepoint){txn->writes.count, txn->deferred.count, locks,
+                                  txn->reads.count,  txn->keyed.count,    txn->parks};
 }
 
 void txn_rollback_to(struct txn *txn, struct txn_savepoint savepoint)
@@ -387,6 +388,12 @@ void txn_rollback_to(struct txn *txn, struct txn_savepoint savepoint)
     txn__undo(txn, savepoint.writes);
     if (!MUTATION(DEFERRED_PAST_SAVEPOINT))
         txn__deferred_drop(txn, savepoint.deferred);
+    /* Below snapshots, reads are validated only for the sake of what is written on top of them. A
+     * statement that is undone and run again, since it met a lock, reads them anew. */
+    if (txn__latest_level(txn) && savepoint.parks == txn->parks) {
+        txn->reads.count = savepoint.reads;
+        txn->keyed.count = savepoint.keyed;
+    }
     if (txn->stop == ERROR_WAIT)
         txn->stop = 0; /* the owner keeps its locks and its place in the queue */
     else if (txn->owner != NULL)

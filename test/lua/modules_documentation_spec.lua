@@ -18,10 +18,10 @@ describe('docs/modules.md', function()
     end)
 
     after_each(function()
-        box.module.remove('greeting', { if_exists = true })
-        if box.space.guests then
-            box.space.guests:drop()
+        if box.schema.migration.status('greeting')[1] and not box.module.info('greeting') then
+            box.module.install(folder .. '/greeting')
         end
+        box.module.remove('greeting', { if_exists = true, purge = true })
         box.schema.migration.rollback('shop', { to = 0 })
         os.execute(('rm -rf "%s"'):format(folder))
     end)

@@ -55,6 +55,21 @@ describe('a schema transaction', function()
         assert.equal('gil', s:get(7).title)
     end)
 
+    it('runs what a function was replaced by last', function()
+        box.begin({ schema = true })
+        for number = 1, 3 do
+            box.schema.func.create('number', { body = 'return ' .. number, replace = true })
+            assert.equal(number, box.func.number())
+        end
+        box.schema.func.drop('number')
+        box.schema.func.create('number', { body = 'return 4' })
+        assert.equal(4, box.func.number())
+        box.commit()
+        box.schema.func.create('number', { body = 'return 5', replace = true })
+        assert.equal(5, box.func.number())
+        box.schema.func.drop('number')
+    end)
+
     it('returns to savepoints', function()
         box.begin({ schema = true })
         local s = make('one')

@@ -115,6 +115,9 @@ static void connections_of_several_workers_lose_nothing(void **state)
     for (unsigned n = 0; n < THREADS; n++) {
         clients[n] = (struct client){.fixture = *fixture, .number = n, .seed = seed};
         clients[n].session = session_fixture_connect(fixture, n);
+        for (unsigned other = 0; other < SESSION_FIXTURE_WORKERS; other++)
+            if (other != n) /* a worker belongs to one thread */
+                clients[n].fixture.workers[other] = NULL;
     }
     for (unsigned n = 0; n < ACCOUNTS; n++)
         assert_string_equal(ask(&clients[0], "set acc%u %d", n, BALANCE), "+OK\r\n");

@@ -89,7 +89,8 @@ void session_fixture_run(struct session_fixture *fixture)
     do {
         any = false;
         for (unsigned n = 0; n < SESSION_FIXTURE_WORKERS; n++)
-            session_worker_run(fixture->workers[n], on_ready, &any);
+            if (fixture->workers[n] != NULL)
+                session_worker_run(fixture->workers[n], on_ready, &any);
     } while (any);
 }
 

@@ -22,7 +22,7 @@ struct session_fixture {
     struct db *db;
     struct service *service;
     struct session_worker
-        *workers[SESSION_FIXTURE_WORKERS]; /* both are driven by the test's thread */
+        *workers[SESSION_FIXTURE_WORKERS]; /* all are driven by the test's thread, but for NULL */
     char *reply;
     size_t reply_size;
 };

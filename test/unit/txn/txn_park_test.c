@@ -244,6 +244,33 @@ static void who_meets_the_write_of_a_parked_one_waits_for_it(void **state)
     }
 }
 
+/* Its statement has read the row before it had to wait; what it reads afterwards is what counts. */
+static void who_has_waited_at_read_committed_loses_nothing_by_it(void **state)
+{
+    (void)state;
+    fixture_set(&f, 1, "a", "1");
+    struct txn *holder = open_at(0, TXN_READ_COMMITTED, false);
+    assert_int_equal(fixture_put(&f, holder, "a", "2"), 0);
+    txn_park(holder);
+    struct txn *waiter = open_at(1, TXN_READ_COMMITTED, false);
+    assert_int_equal(fixture_put(&f, waiter, "b", "1"), 0);
+    const struct version *seen;
+    struct txn_savepoint before = txn_savepoint(waiter);
+    assert_int_equal(txn_get_for_update(waiter, &f.head, "a", 1, &seen), 0);
+    assert_int_equal(fixture_put(&f, waiter, "a", "3"), ERROR_WAIT);
+    txn_rollback_to(waiter, before);
+    txn_park(waiter);
+    assert_int_equal(txn_resume(holder), 0);
+    assert_int_equal(txn_commit(holder), 0);
+    assert_int_equal(txn_resume(waiter), 0);
+    txn_statement(waiter);
+    assert_int_equal(txn_get_for_update(waiter, &f.head, "a", 1, &seen), 0);
+    assert_memory_equal(seen->bytes, "2", 1);
+    assert_int_equal(fixture_put(&f, waiter, "a", "3"), 0);
+    assert_int_equal(txn_commit(waiter), 0);
+    assert_string_equal(fixture_latest(&f, 2, "a"), "3");
+}
+
 static void the_row_is_granted_in_the_order_of_those_who_wait(void **state)
 {
     (void)state;
@@ -637,6 +664,7 @@ int main(void)
         TEST(a_snapshot_that_has_found_nothing_does_not_move_with_a_lock),
         TEST(bytes_that_are_still_being_written_are_not_shown_to_read_uncommitted),
         TEST(who_meets_the_write_of_a_parked_one_waits_for_it),
+        TEST(who_has_waited_at_read_committed_loses_nothing_by_it),
         TEST(the_row_is_granted_in_the_order_of_those_who_wait),
         TEST(an_exclusive_one_ends_a_parked_one_that_is_in_its_way_and_no_other),
         TEST(one_that_waits_at_the_gate_to_go_on_can_still_be_ended_by_its_owner),
