@@ -46,8 +46,8 @@ static const char *const setup[] = {
     "box.schema.space.create('numbers'):create_index('id')",
     "box.schema.sequence.create('order')",
     "local s = box.schema.space.create('notes') s:create_index('id', { sequence = 'order' })",
-    "box.schema.func.create('note', { body = [[function(event) "
-    "box.space.notes:insert({ box.NULL, event.key[1], event.tuple[2] }) end]] })",
+    ("box.schema.func.create('note', { body = [[function(event) "
+     "box.space.notes:insert({ box.NULL, event.key[1], event.tuple[2] }) end]] })"),
     "box.schema.watch.create('noter', { space = 'numbers', func = 'note' })",
 };
 

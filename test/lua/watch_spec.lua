@@ -254,6 +254,52 @@ describe('box.watch', function()
         assert.equal(0, calls)
     end)
 
+    it('is for those who may read the space, as long as they may', function()
+        box.schema.user.create('reader')
+        local fn, next_event = recorder()
+        local user
+        local function as_reader()
+            return box.session.su('reader', box.watch, 'watched', nil, function(event)
+                user = box.session.effective_user()
+                fn(event)
+            end)
+        end
+        local ok, err = pcall(as_reader)
+        assert.is_false(ok)
+        assert.matches("Read access to space 'watched' is denied for user 'reader'", tostring(err))
+        box.schema.user.grant('reader', 'read', 'space', 'watched')
+        local w = as_reader()
+        watches[#watches + 1] = w
+        space:insert({ 1 })
+        assert.equal(1, next_event().key[1])
+        assert.equal('reader', user)
+        box.schema.user.revoke('reader', 'read', 'space', 'watched')
+        space:insert({ 2 })
+        await(w, function(status) return status.status == 'failed' end)
+        assert.equal(1, w:status().delivered)
+        assert.matches('denied', w:status().error)
+        box.schema.user.drop('reader')
+    end)
+
+    it('goes on behind a function that has gone beyond a limit', function()
+        box.schema.func.create('greedy', { rows_max = 2, body = [[function()
+            for id = 1, 100 do box.space.watched:get(id) end
+        end]] })
+        local tries, fn, next_event = 0, recorder()
+        local w = watch('watched', nil, function(event)
+            tries = tries + 1
+            if tries == 1 then
+                box.func.greedy()
+            end
+            fn(event)
+        end)
+        space:insert({ 1 })
+        assert.equal(1, next_event().key[1])
+        assert.equal(2, tries)
+        assert.equal(1, w:status().errors)
+        box.schema.func.drop('greedy')
+    end)
+
     it('says what it does', function()
         local fn = recorder()
         watch('watched', nil, fn, { name = 'audit' })

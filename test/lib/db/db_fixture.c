@@ -51,6 +51,7 @@ int db_fixture_start(struct db_fixture *f, bool skip_flush)
                                  .checkpoint = f->checkpoint,
                                  .log_segment_bytes = f->log_segment_bytes,
                                  .log_archive = f->log_archive,
+                                 .watch_log_bytes = f->watch_log_bytes,
                                  .expressions = f->expressions,
                                  .skip_flush = skip_flush};
     int rc = db_open(&options, &f->stats, &f->db);

@@ -22,8 +22,9 @@ enum { SEGMENT_BYTES = 64 << 10, REVISION = 77 };
 static int create(void **state)
 {
     struct db_fixture *f = calloc(1, sizeof *f);
-    f->log_segment_bytes = SEGMENT_BYTES;
     db_fixture_open(f);
+    f->log_segment_bytes = SEGMENT_BYTES;
+    db_fixture_reopen(f);
     assert_int_equal(make_space(f, "s", NULL), 0);
     assert_int_equal(make_index(f, "s", "primary", NULL), 0);
     *state = f;
@@ -151,6 +152,22 @@ static void a_position_at_the_end_of_an_incarnation_is_not_taken_for_lost(void *
     }
 }
 
+static void a_position_that_keeps_too_much_of_the_log_is_passed_over(void **state)
+{
+    struct db_fixture *f = *state;
+    f->watch_log_bytes = 4 * SEGMENT_BYTES;
+    db_fixture_reopen(f);
+    uint64_t from = settle(f);
+    uint32_t id = make_watch(f, "w", from, REVISION);
+    write_much(f);
+    checkpoint(f);
+    write_much(f);
+    write_much(f);
+    checkpoint(f);
+    assert_int_equal(follow(f, from), ERROR_NOT_FOUND);
+    assert_int_equal(position_of(f, id), from);
+}
+
 static void a_position_goes_with_its_watch(void **state)
 {
     struct db_fixture *f = *state;
@@ -175,6 +192,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_log_behind_a_position_is_kept, create, destroy),
         cmocka_unit_test_setup_teardown(
             a_position_at_the_end_of_an_incarnation_is_not_taken_for_lost, create, destroy),
+        cmocka_unit_test_setup_teardown(a_position_that_keeps_too_much_of_the_log_is_passed_over,
+                                        create, destroy),
         cmocka_unit_test_setup_teardown(a_position_goes_with_its_watch, create, destroy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
