@@ -374,6 +374,17 @@ bool lua__granted(struct lua_runtime *runtime, const char *what);
 enum { LUA__CALLS_OUT = 1 };
 int lua__api_write(struct lua_runtime *runtime, int operation, uint32_t space_id, uint32_t index_id,
                    struct lua__row *row);
+/* The same with the tuple, or the key and the operations, in `given`; it may run triggers, on L. When it
+ * fails in a transaction, the functions are forgotten that they have left for its end. */
+int lua__write(struct lua_runtime *runtime, lua_State *L, int operation, uint32_t space_id,
+               uint32_t index_id, struct mp_buffer given[2], struct lua__row *row);
+/* How many functions wait for the end of the transaction; and those that came later are forgotten. The
+ * diagnostics stay. */
+struct lua__marks {
+    int commits, rollbacks;
+};
+void lua__marks_save(struct lua_runtime *runtime, lua_State *L, struct lua__marks *out);
+void lua__marks_return(struct lua_runtime *runtime, lua_State *L, const struct lua__marks *saved);
 /* The key is in args[0]; rows->size is how many rows are in runtime->rows. */
 int lua__api_get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
                  struct lua__row *row);

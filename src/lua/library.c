@@ -8,8 +8,7 @@
  * each Lua state loads a copy. It goes when the last of its functions is collected.
  *
  * A call is to statements what a statement is to the triggers that it runs: a lock that one of them
- * would have to wait for makes the whole call wait and be made again (trigger.c, run_checked). Its
- * statements run triggers on the state of the caller.
+ * would have to wait for makes the whole call wait and be made again (trigger.c, run_checked).
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -48,6 +47,7 @@ struct block {
 
 struct perigee_call {
     struct lua_runtime *runtime;
+    lua_State *L; /* of the caller: triggers run on it */
     struct perigee_bytes args;
     struct mp_buffer result;
     struct block *blocks;
@@ -144,22 +144,17 @@ static int find(struct lua_runtime *runtime, const char *space_name, const char 
     return 0;
 }
 
-/* What a statement needs that runs triggers: see native_write in trigger.c. */
 static int write_row(struct perigee_call *call, int operation, const char *space, const char *index,
                      const struct perigee_bytes given[2], struct perigee_bytes *out)
 {
     struct lua_runtime *runtime = call->runtime;
     struct mp_buffer buffers[2] = {{.data = (char *)given[0].data, .size = given[0].size},
                                    {.data = (char *)given[1].data, .size = given[1].size}};
-    struct mp_buffer *before = runtime->given;
     struct lua__row row = {NULL, 0};
     uint32_t space_id, index_id;
     int code = find(runtime, space, index, &space_id, &index_id);
-    if (code == 0) {
-        runtime->given = buffers;
-        code = lua__api_write(runtime, operation, space_id, index_id, &row);
-        runtime->given = before;
-    }
+    if (code == 0)
+        code = lua__write(runtime, call->L, operation, space_id, index_id, buffers, &row);
     if (code == 0 && out != NULL)
         *out = (struct perigee_bytes){row.data, row.size};
     return fail(call, code);
@@ -313,12 +308,15 @@ static int run(const struct perigee_function *function, struct perigee_call *cal
         return run_once(function, call);
     for (;;) {
         struct txn_savepoint point = txn_savepoint(runtime->txn);
+        struct lua__marks marks;
+        lua__marks_save(runtime, call->L, &marks);
         runtime->trigger_depth++;
         int code = run_once(function, call);
         runtime->trigger_depth--;
         if (code != ERROR_WAIT)
             return code;
         runtime->stop = 0;
+        lua__marks_return(runtime, call->L, &marks);
         code = lua__wait_in_place(runtime, point);
         if (code != 0)
             return code;
@@ -369,7 +367,7 @@ static int native_call(lua_State *L)
 {
     const struct perigee_function *function = lua_touserdata(L, lua_upvalueindex(2));
     struct lua_runtime *runtime = lua_touserdata(L, lua_upvalueindex(3));
-    struct perigee_call call = {.runtime = runtime};
+    struct perigee_call call = {.runtime = runtime, .L = L};
     if (runtime->txn == NULL)
         return lua__raise(L, runtime, diag_set(ERROR_INVALID, "there is no transaction"));
     int code = runtime->txn_checks ? lua__check(runtime, false) : 0;
@@ -378,10 +376,7 @@ static int native_call(lua_State *L)
     args_take(L, &call);
     mp_buffer_create(&call.result);
     call.result.bytes_max = runtime->scratch.bytes_max;
-    lua_State *calling = runtime->calling;
-    runtime->calling = L;
     code = run(function, &call);
-    runtime->calling = calling;
     result_keep(&call);
     call_destroy(&call);
     lua_pushinteger(L, code);

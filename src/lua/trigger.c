@@ -206,6 +206,45 @@ static int call_marks(lua_State *L, struct lua_runtime *runtime, void *arg)
     return 0;
 }
 
+void lua__marks_save(struct lua_runtime *runtime, lua_State *L, struct lua__marks *out)
+{
+    struct marks marks = {.save = true};
+    if (runtime->txn != NULL && runtime->handlers)
+        lua__protect_on(runtime, L, call_marks, &marks);
+    out->commits = marks.commits;
+    out->rollbacks = marks.rollbacks;
+}
+
+void lua__marks_return(struct lua_runtime *runtime, lua_State *L, const struct lua__marks *saved)
+{
+    struct marks marks = {.commits = saved->commits, .rollbacks = saved->rollbacks};
+    char message[DIAG_MESSAGE_MAX];
+    int code = diag_code();
+    if (runtime->txn == NULL || !runtime->handlers)
+        return;
+    snprintf(message, sizeof message, "%s", diag_message());
+    lua__protect_on(runtime, L, call_marks, &marks);
+    diag_set(code, "%s", message);
+}
+
+int lua__write(struct lua_runtime *runtime, lua_State *L, int operation, uint32_t space_id,
+               uint32_t index_id, struct mp_buffer given[2], struct lua__row *row)
+{
+    struct lua__marks marks;
+    struct mp_buffer *before = runtime->given;
+    lua_State *calling = runtime->calling;
+    bool inside = runtime->txn != NULL;
+    lua__marks_save(runtime, L, &marks);
+    runtime->calling = L;
+    runtime->given = given;
+    int code = lua__api_write(runtime, operation, space_id, index_id, row);
+    runtime->given = before;
+    runtime->calling = calling;
+    if (code != 0 && inside)
+        lua__marks_return(runtime, L, &marks);
+    return code;
+}
+
 /* write(operation, space, index): as api.write, of a statement that answered LUA__CALLS_OUT, with the
  * arguments that were encoded for it. Returns the code; the row is in `row`. */
 static int native_write(lua_State *L)
@@ -213,32 +252,15 @@ static int native_write(lua_State *L)
     struct lua_runtime *runtime = lua__runtime(L);
     int operation = (int)lua_tointeger(L, 1);
     uint32_t space_id = (uint32_t)lua_tonumber(L, 2), index_id = (uint32_t)lua_tonumber(L, 3);
-    struct marks marks = {.save = true};
-    bool inside = runtime->txn != NULL;
-    if (inside && runtime->handlers)
-        lua__protect_on(runtime, L, call_marks, &marks);
     struct mp_buffer given[2] = {runtime->args[0], runtime->args[1]};
-    struct mp_buffer *before = runtime->given;
-    lua_State *calling = runtime->calling;
     for (int i = 0; i < 2; i++) {
         mp_buffer_create(&runtime->args[i]);
         runtime->args[i].bytes_max = given[i].bytes_max;
     }
-    runtime->calling = L;
-    runtime->given = given;
-    int code = lua__api_write(runtime, operation, space_id, index_id, &runtime->row);
-    runtime->given = before;
-    runtime->calling = calling;
+    int code = lua__write(runtime, L, operation, space_id, index_id, given, &runtime->row);
     for (int i = 0; i < 2; i++) {
         mp_buffer_destroy(&runtime->args[i]);
         runtime->args[i] = given[i];
-    }
-    if (code != 0 && inside && runtime->txn != NULL && runtime->handlers) {
-        char message[DIAG_MESSAGE_MAX];
-        snprintf(message, sizeof message, "%s", diag_message());
-        marks.save = false;
-        lua__protect_on(runtime, L, call_marks, &marks);
-        diag_set(code, "%s", message);
     }
     lua_pushinteger(L, code);
     return 1;

@@ -119,6 +119,38 @@ describe('a library in C on a server', function()
         end
     end)
 
+    it('leaves what its triggers have left for the commit once, when it had to wait', function()
+        server:call('geo.visit', 'Paris', 48.8566, 2.3522)
+        server:eval("box.space.geo_places:insert({ 'Lyon', 45.764, 4.8357, 0 })")
+        server:eval("box.schema.space.create('ends'):create_index('pk', { sequence = true })")
+        server:eval('box.space.geo_places:create_trigger(...)', 'chain', {
+            event = 'on_replace',
+            body = [[function(_, new)
+                if new.name ~= 'Paris' then return end
+                box.on_commit(function() box.space.ends:insert({ box.NULL }) end)
+                require('geo').visit('Lyon')
+            end]],
+        })
+        server:eval('box.schema.func.create(...)', 'late', {
+            transaction = false,
+            body = [[function()
+                require('fiber').sleep(0.001)
+                return box.atomic(function() return require('geo').visit('Paris') end)
+            end]],
+        })
+        local db, result = server:connect(), nil
+        local transaction = db:begin()
+        transaction:eval("return box.space.geo_places:get('Lyon', { lock = 'exclusive' })")
+        fiber.create(function() result = server:call('late') end)
+        test.eventually(function() return server:eval('return box.stat.locks().waiting') == 1 end)
+        transaction:rollback()
+        test.eventually(function() return result end)
+        assert.equal(2, result)
+        assert.equal(1, server:eval("return box.space.geo_places:get('Lyon').visits"))
+        assert.equal(1, server:eval('return box.space.ends:count()'))
+        db:close()
+    end)
+
     it('has the privileges of who calls', function()
         server:eval([[
             box.schema.user.create('eve', { password = 'secret' })
