@@ -283,7 +283,8 @@ function console:run_lines()
 end
 
 --- A console that is connected. Raises an error of the client's.
----@param options table {address, user, password, admin_key, native, interactive, colored, history, write, write_error}
+---@param options table {address, user, password, admin_key, native, interactive, colored, history, write,
+--- write_error}
 function console.open(options)
     local self = setmetatable({
         address = options.address,

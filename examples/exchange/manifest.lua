@@ -69,12 +69,12 @@ return {
         ['exchange.verify'] = { call = 'verify', readonly = true },
     },
     commands = {
-        XDEPOSIT = { procedure = 'exchange.deposit', arity = 4, summary = 'XDEPOSIT owner asset amount' },
-        XWITHDRAW = { procedure = 'exchange.withdraw', arity = 4, summary = 'XWITHDRAW owner asset amount' },
-        XPLACE = { procedure = 'exchange.place', arity = 6, summary = 'XPLACE owner market side price amount' },
-        XCANCEL = { procedure = 'exchange.cancel', arity = 4, summary = 'XCANCEL owner market order' },
-        XBOOK = { procedure = 'exchange.book', arity = 2, summary = 'XBOOK market' },
-        XBALANCE = { procedure = 'exchange.balance', arity = 3, summary = 'XBALANCE owner asset' },
+        XDEPOSIT = { procedure = 'exchange.deposit', arity = 4, summary = 'Adds to an account.' },
+        XWITHDRAW = { procedure = 'exchange.withdraw', arity = 4, summary = 'Takes from an account.' },
+        XPLACE = { procedure = 'exchange.place', arity = 6, summary = 'Places an order.' },
+        XCANCEL = { procedure = 'exchange.cancel', arity = 4, summary = 'Takes an order back.' },
+        XBOOK = { procedure = 'exchange.book', arity = 2, summary = 'The best prices of a market.' },
+        XBALANCE = { procedure = 'exchange.balance', arity = 3, summary = 'What an owner has of an asset.' },
         XVERIFY = { procedure = 'exchange.verify', arity = 1, summary = 'Whether the books are in order' },
     },
 }

@@ -147,7 +147,7 @@ end
 if native.trusted then
     _G.box, _G.redis, _G.pairs = box, globals.redis, core.pairs
     for name, fn in pairs(require('box.coroutine')) do
-        coroutine[name] = fn
+        rawset(coroutine, name, fn)
     end
     -- behind preloaded modules and before files
     table.insert(package.loaders, 2, function(name)

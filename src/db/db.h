@@ -56,7 +56,7 @@ struct db_options {
     uint64_t log_segment_bytes; /* these three as in wal.h */
     struct io *log_archive;
     bool log_compression;
-    uint64_t watch_log_bytes; /* wal.h: follow_bytes_max */
+    uint64_t watch_log_bytes;                 /* wal.h: follow_bytes_max */
     const struct db_expressions *expressions; /* outlives the database; NULL: definitions that
                                                  contain Lua are refused, by recovery too */
     const struct db_source *source;           /* NULL: all that counts is in io */

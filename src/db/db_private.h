@@ -75,7 +75,7 @@ struct db {
     uint64_t online_rows_min;       /* from so many rows on an index is built while others write */
     bool builds_stale;              /* recovery has met indexes that were being built */
     _Atomic uint64_t next_file;     /* numbers for the names of files of bodies */
-    uint64_t last_revision; /* of a function's body; changed inside the gate */
+    uint64_t last_revision;         /* of a function's body; changed inside the gate */
     _Atomic uint64_t catalogs_made; /* numbers pictures, also those that are never published */
     CACHE_ALIGNED _Atomic uint64_t schema_version;
 };

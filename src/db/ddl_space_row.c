@@ -35,8 +35,8 @@ static int flags_put(struct ddl *ddl, const struct space *draft, const struct sp
                      struct mp_buffer *tuple)
 {
     int rc = 0;
-    mp_put_map(tuple,
-               1 + (def->constraint != NULL) + (def->foreign_key != NULL) + (def->view != NULL) + def->temporary + def->local);
+    mp_put_map(tuple, 1 + (def->constraint != NULL) + (def->foreign_key != NULL) +
+                          (def->view != NULL) + def->temporary + def->local);
     string_put(tuple, "incarnation");
     mp_put_uint(tuple, def->incarnation);
     if (def->constraint != NULL) {

@@ -19,7 +19,7 @@ struct tree_stripe {
 struct tree {
     CACHE_ALIGNED struct tree_node *_Atomic root;
     struct hash *_Atomic directory; /* or NULL */
-    bool directory_whole; /* it has items by their whole keys; read after `directory` */
+    bool directory_whole;           /* it has items by their whole keys; read after `directory` */
     struct tree_stripe stripes[TREE_STRIPES];
 };
 

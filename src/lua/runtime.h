@@ -81,7 +81,8 @@ struct lua_runtime_options {
     uint64_t memory_bytes_max;     /* of the state; 0: LUA_MEMORY_BYTES_DEFAULT when untrusted, none
                                       when trusted */
     bool trusted;
-    const char *fio_dir; /* the folder whose files untrusted code may use; NULL or "": none. Outlives
+    const char
+        *fio_dir; /* the folder whose files untrusted code may use; NULL or "": none. Outlives
                             the runtime */
     struct lua_callbacks callbacks;
 };

@@ -20,7 +20,8 @@ struct rpc_call {
     struct session_wait *wait;     /* for what is a transaction of its own */
     const char *value; /* out: MessagePack; NULL: the worker's `result` holds what Lua returned */
     uint64_t reply_ts; /* out */
-    const char *trace; /* out: where in Lua code an error was raised, for an answer at once; or NULL */
+    const char
+        *trace; /* out: where in Lua code an error was raised, for an answer at once; or NULL */
     size_t trace_size;
 };
 

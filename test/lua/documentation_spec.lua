@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Runs the examples of docs/lua.md, docs/lua-values.md, docs/lua-fibers.md and docs/lua-fun.md. A line `expression --> text` shows the expression's value.
+-- Runs the examples of docs/lua.md, docs/lua-values.md, docs/lua-fibers.md and docs/lua-fun.md. A line
+-- `expression --> text` shows the expression's value.
 
 local function read(path)
     local file = assert(io.open(path))

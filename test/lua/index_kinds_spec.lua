@@ -31,7 +31,10 @@ describe('indexes of all kinds', function()
     end)
 
     it('give a row once for each element of an array', function()
-        s:create_index('tag', { parts = { { 'data.tags[*]', 'string', is_nullable = true } }, unique = false })
+        s:create_index('tag', {
+            parts = { { 'data.tags[*]', 'string', is_nullable = true } },
+            unique = false,
+        })
         assert.same({ 1, 2 }, ids(s.index.tag:select('blue')))
         assert.same({ 1, 2, 1 }, ids(s.index.tag:select()))
         s:update(1, { { '=', 'data', { tags = { 'green' } } } })
@@ -46,7 +49,10 @@ describe('indexes of all kinds', function()
     end)
 
     it('rest on a function', function()
-        s:create_index('lower', { func = 'function(t) return {t.name:lower()} end', parts = { { 1, 'string' } } })
+        s:create_index('lower', {
+            func = 'function(t) return {t.name:lower()} end',
+            parts = { { 1, 'string' } },
+        })
         assert.equal(1, s.index.lower:get('ada').id)
         local ok, err = pcall(s.insert, s, { 4, 'BOB' })
         assert.is_false(ok)
@@ -83,8 +89,12 @@ describe('indexes of all kinds', function()
     end)
 
     it('refuse a row that the function fails for, and name both', function()
-        s:create_index('n', { func = 't.data == nil and 0 or t.data.n + 1', parts = { { 1, 'number' } }, unique = false,
-            condition = 't.id > 2' })
+        s:create_index('n', {
+            func = 't.data == nil and 0 or t.data.n + 1',
+            parts = { { 1, 'number' } },
+            unique = false,
+            condition = 't.id > 2',
+        })
         local ok, err = pcall(s.insert, s, { 7, 'x', { n = {} } })
         assert.is_false(ok)
         assert.matches('index "n" of space "things", row {7}', err.message, 1, true)

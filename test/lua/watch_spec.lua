@@ -450,7 +450,8 @@ describe('box.schema.watch', function()
             'there is no space missing')
         assert.has_error(function() create('a', { space = 'watched', func = 'audit', on = 1 }) end,
             'a watch has no option "on"')
-        assert.has_error(function() create('', {}) end, 'the name of a watch is a string of at most 255 bytes')
+        assert.has_error(function() create('', {}) end,
+            'the name of a watch is a string of at most 255 bytes')
         assert.has_error(function() box.schema.watch.drop('nothing') end, 'there is no watch "nothing"')
         box.schema.watch.drop('nothing', { if_exists = true })
     end)

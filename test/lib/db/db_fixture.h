@@ -28,7 +28,7 @@ struct db_fixture {
     struct db_checkpoint_options checkpoint;
     uint64_t log_segment_bytes; /* these two as in db.h */
     struct io *log_archive;
-    uint64_t watch_log_bytes; /* as in db.h */
+    uint64_t watch_log_bytes;                 /* as in db.h */
     const struct db_expressions *expressions; /* of the next opening; as in db.h */
 };
 

@@ -33,7 +33,7 @@ static size_t secondary_size(const char *value, size_t size)
 }
 
 static int matches(const struct txn_index *index, const struct entry *entry,
-                    const struct version *version)
+                   const struct version *version)
 {
     (void)index;
     size_t size = secondary_size(version->bytes, version->size);

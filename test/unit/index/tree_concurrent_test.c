@@ -672,5 +672,6 @@ int main(void)
         cmocka_unit_test(every_item_that_is_replaced_is_handed_to_one_thread),
     };
     int failed = cmocka_run_group_tests_name("tree", tests, NULL, NULL);
-    return failed + cmocka_run_group_tests_name("tree with a directory", tests, give_directory, NULL);
+    return failed +
+           cmocka_run_group_tests_name("tree with a directory", tests, give_directory, NULL);
 }

@@ -251,8 +251,8 @@ static void a_limit_on_memory_ends_what_takes_more(void **state)
     (void)state;
     static const char *const bodies[] = {
         "local t = {} for i = 1, 1e7 do t[i] = {i} end return #t",
-        "local t = {} while true do pcall(function() for i = 1, 1e7 do t[#t + 1] = {i} end end) "
-        "end",
+        ("local t = {} while true do pcall(function() for i = 1, 1e7 do t[#t + 1] = {i} end end) "
+         "end"),
         "return #('x'):rep(1e8)",
         "local ok = pcall(string.rep, 'x', 1e8) return ok",
     };
