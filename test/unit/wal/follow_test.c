@@ -318,6 +318,43 @@ static void damage_that_a_follower_meets_is_named(void **state)
     stop(f);
 }
 
+static void post(void *arg)
+{
+    sem_post(arg);
+}
+
+static void who_arms_itself_when_there_is_something_does_not_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct wal_follow_record record;
+    sem_t woken;
+    sem_init(&woken, 0, 0);
+    start(f);
+    struct wal_follower *follower = follow(f, 0);
+    expect_none(follower);
+    uint64_t last = 0;
+    for (unsigned i = 0; i < 3; i++)
+        last = commit(f, 10);
+    assert_int_equal(wal_wait_durable(f->wal, last), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_false(wal_follow_arm(follower, post, &woken));
+        assert_int_equal(next(follower, &record), 0);
+        assert_int_equal(record.ts, f->ts[i + 1]);
+    }
+    assert_true(wal_follow_arm(follower, post, &woken));
+    commit_blocks(f, 1);
+    sem_wait(&woken);
+    assert_false(wal_follow_arm(follower, post, &woken));
+    assert_int_equal(next(follower, &record), 0);
+    assert_true(wal_follow_arm(follower, post, &woken));
+    wal_follow_disarm(follower);
+    commit_blocks(f, 1);
+    assert_int_not_equal(sem_trywait(&woken), 0);
+    wal_follow_close(follower);
+    sem_destroy(&woken);
+    stop(f);
+}
+
 /* Commits, power cuts, releases and followers at random, against what was appended. */
 static void any_history_is_followed_without_a_gap(void **state)
 {
@@ -410,11 +447,6 @@ static void *release_now_and_then(void *arg)
     return NULL;
 }
 
-static void post(void *arg)
-{
-    sem_post(arg);
-}
-
 static void a_follower_is_woken_for_every_commit_of_four_writers(void **state)
 {
     struct fixture *f = *state;
@@ -473,6 +505,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_position_that_was_given_up_is_refused, create, destroy),
         cmocka_unit_test_setup_teardown(a_follower_that_keeps_too_much_is_cut_off, create, destroy),
         cmocka_unit_test_setup_teardown(damage_that_a_follower_meets_is_named, create, destroy),
+        cmocka_unit_test_setup_teardown(who_arms_itself_when_there_is_something_does_not_wait,
+                                        create, destroy),
         cmocka_unit_test_setup_teardown(any_history_is_followed_without_a_gap, create, destroy),
         cmocka_unit_test_setup_teardown(a_follower_is_woken_for_every_commit_of_four_writers,
                                         create, destroy),
