@@ -119,7 +119,7 @@ describe('a library in C on a server', function()
         end
     end)
 
-    it('leaves what its triggers have left for the commit once, when it had to wait', function()
+    it('leaves what triggers of a statement have left for the commit once, when that had to wait', function()
         server:call('geo.visit', 'Paris', 48.8566, 2.3522)
         server:eval("box.space.geo_places:insert({ 'Lyon', 45.764, 4.8357, 0 })")
         server:eval("box.schema.space.create('ends'):create_index('pk', { sequence = true })")
@@ -289,6 +289,48 @@ describe('loading a library', function()
         local row = box.space._module_file:get({ id, 'data.bin' })
         assert.equal(table.concat(bytes):rep(10), row[3])
         assert.equal(row[3], require('msgpack').decode(require('msgpack').encode(row[3])))
+    end)
+
+    it('forgets what triggers have left for the commit when the whole call is made again', function()
+        compile([[
+            static int both(const struct perigee_api *api, struct perigee_call *call)
+            {
+                int code = api->replace(call, "s", "\x91\x01", 2, 0);
+                return code ? code : api->replace(call, "s", "\x91\x02", 2, 0);
+            }
+            static const struct perigee_function functions[] = {{"both", both}};
+            PERIGEE_MODULE("made", functions);
+        ]])
+        write('manifest.lua', "return { name = 'made', version = '1', library = 'made.so' }")
+        write('init.lua', 'return library')
+        local server = test.server({ modules = { folder } })
+        server:eval("box.schema.space.create('s'):create_index('pk'); box.space.s:insert({ 2 })")
+        server:eval("box.schema.space.create('ends'):create_index('pk', { sequence = true })")
+        server:eval('box.space.s:create_trigger(...)', 'first', {
+            event = 'on_replace',
+            body = [[function(_, new)
+                if new[1] ~= 1 then return end
+                box.on_commit(function() box.space.ends:insert({ box.NULL }) end)
+            end]],
+        })
+        server:eval('box.schema.func.create(...)', 'late', {
+            transaction = false,
+            body = [[function()
+                require('fiber').sleep(0.001)
+                box.atomic(function() require('made').both() end)
+                return 'done'
+            end]],
+        })
+        local db, result = server:connect(), nil
+        local transaction = db:begin()
+        transaction:eval("return box.space.s:get(2, { lock = 'exclusive' })")
+        fiber.create(function() result = server:call('late') end)
+        test.eventually(function() return server:eval('return box.stat.locks().waiting') == 1 end)
+        transaction:rollback()
+        test.eventually(function() return result end)
+        assert.equal(1, server:eval('return box.space.ends:count()'))
+        db:close()
+        server:remove()
     end)
 
     it('refuses what is no MessagePack, and says what went wrong', function()
