@@ -37,7 +37,7 @@ return {
         ['messages.done'] = { call = 'done' },
         ['messages.fail'] = { call = 'fail' },
         ['messages.dead'] = { call = 'dead', readonly = true },
-        ['messages.revive'] = { call = 'revive', isolation = 'read-committed' },
+        ['messages.revive'] = { call = 'revive' },
         ['messages.status'] = { call = 'status', readonly = true },
     },
     commands = {

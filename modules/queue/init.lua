@@ -4,10 +4,10 @@
 -- to run, and each taking is an attempt with a number of its own. Whoever does not report in time has
 -- lost it: the task is ready again, or goes to the dead letters after too many attempts.
 --
--- Takers of one tube would all want the same row. So each locks its tube's row first, in the engine's
--- fair queue, and then sees the latest (read committed): nobody loses a conflict, and tasks leave in
--- order of priority and number. Putting and reporting don't need that lock, only the task's own row.
--- The lock is held while the task is marked, not while the disk works.
+-- Takers of one tube all want the first task that is ready. Each marks it in a transaction of its own on
+-- a snapshot: of those that meet, the first has it, and the others are run again, with a priority that
+-- grows with what they have lost. So tasks leave in order of priority and number, and nobody starves.
+-- Those who put and report write other rows, and are in nobody's way.
 --
 -- Tasks whose time is over are moved by whoever takes next, and by `sweep`, which runs in the
 -- background of one worker.
@@ -60,14 +60,14 @@ local function check_options(options, known)
     return options
 end
 
-local function must_find_tube(name, options)
-    local tube = type(name) == 'string' and tubes:get(name, options)
+local function must_find_tube(name)
+    local tube = type(name) == 'string' and tubes:get(name)
     return tube or fail(box.error.NOT_FOUND, 'there is no tube "%s"', tostring(name))
 end
 
---- Everything that changes something: the latest is read, and locks are waited for.
+--- Everything that changes something: whoever has seen what another has changed since is run again.
 local function atomic(fn, ...)
-    return box.atomic({ isolation = 'read-committed', retry = 100 }, fn, ...)
+    return box.atomic({ isolation = 'snapshot', retry = 1000 }, fn, ...)
 end
 
 local function describe(task)
@@ -176,7 +176,7 @@ function queue.drop(name)
     local left
     repeat
         left = atomic(function()
-            must_find_tube(name, { lock = 'exclusive' })
+            must_find_tube(name)
             local some = tasks:select({ name }, { limit = DROPPED_MAX })
             for _, task in ipairs(some) do
                 tasks:delete({ name, task.id })
@@ -254,8 +254,8 @@ local function failed(tube, task, reason, delay)
     })
 end
 
---- Moves what is due; the tube is locked. True: there is more.
-local function sweep_locked(tube)
+--- Moves what is due. In a transaction; true: there is more.
+local function sweep_tube(tube)
     local now, count = box.now(), 0
     for _, state in ipairs({ 'delayed', 'taken' }) do
         for _, task in ipairs(tasks.index.due:select({ tube.name, state }, { limit = SWEPT_MAX })) do
@@ -263,11 +263,9 @@ local function sweep_locked(tube)
                 break
             end
             count = count + 1
-            -- who reports at this moment has locked it
-            task = tasks:get({ tube.name, task.id }, { lock = 'exclusive' })
-            if task and task.state == 'delayed' and task.due <= now then
+            if state == 'delayed' then
                 release(task, 0)
-            elseif task and task.state == 'taken' and task.due <= now then
+            else
                 failed(tube, task, 'its time to run was over')
             end
         end
@@ -295,8 +293,8 @@ end
 
 local function take_now(name)
     return atomic(function()
-        local tube = must_find_tube(name, { lock = 'exclusive' })
-        sweep_locked(tube)
+        local tube = must_find_tube(name)
+        sweep_tube(tube)
         local task = first_ready(name)
         return task and describe(tasks:update({ name, task.id }, {
             { '=', 'state', 'taken' }, { '=', 'due', box.now() + task.ttr }, { '+', 'attempts', 1 },
@@ -332,11 +330,11 @@ end
 
 -- ----------------------------------------------------------------------------------- reports
 
---- The task, locked, of which this attempt goes on; an error when it is over. `name` may be a task.
+--- The task of which this attempt goes on; an error when it is over. `name` may be a task.
 local function attempt_of(name, id, attempt)
     id, attempt = whole(id, 'the number of a task', 1), whole(attempt, 'the attempt', 1)
     local tube = must_find_tube(name)
-    local task = tasks:get({ name, id }, { lock = 'exclusive' })
+    local task = tasks:get({ name, id })
     if not task then
         fail(box.error.NOT_FOUND, 'there is no task %d in tube "%s"', id, name)
     elseif task.state ~= 'taken' or task.attempts ~= attempt or task.due <= box.now() then
@@ -392,7 +390,7 @@ end
 function queue.kick(name, count)
     count = whole(count or 1, 'the number of tasks', 1)
     return atomic(function()
-        must_find_tube(name, { lock = 'exclusive' })
+        must_find_tube(name)
         local buried = tasks.index.next:select({ name, 'buried' }, { limit = count })
         for _, task in ipairs(buried) do
             tasks:update({ name, task.id }, { { '=', 'attempts', 0 } })
@@ -431,8 +429,8 @@ function queue.sweep(background)
             local more = due and due <= box.now()
             while more do
                 more = atomic(function()
-                    local tube = tubes:get(name, { lock = 'exclusive' })
-                    return tube and sweep_locked(tube)
+                    local tube = tubes:get(name)
+                    return tube and sweep_tube(tube)
                 end)
                 fiber.yield()
             end

@@ -2,9 +2,9 @@
 --
 -- Durable queues: tubes of tasks, of which each attempt has exactly one taker.
 
--- What changes a tube waits for its lock instead of losing conflicts: see init.lua.
+-- A loser of a conflict is run again: see init.lua.
 local function statement(call)
-    return { call = call, isolation = 'read-committed' }
+    return { call = call, isolation = 'snapshot' }
 end
 
 return {
