@@ -102,6 +102,7 @@ local fields = {
     info = box_info,
     is_in_txn = transaction.is_in_txn,
     notify = transaction.notify,
+    once = migration.once,
     --- Seconds since 1970; inside of a transaction always the time of its beginning.
     now = function() return api.now(runtime) end,
     on_commit = transaction.on_commit,
@@ -182,7 +183,7 @@ local randomseed = math.randomseed
 -- What the sandbox's require gives: loaded now, since the globals are taken away from an untrusted state.
 for _, name in ipairs({
     'json', 'msgpack', 'clock', 'log', 'fiber', 'socket', 'http.client', 'fun', 'decimal', 'uuid', 'datetime',
-    'digest', 'crypto', 'yaml', 'fio',
+    'digest', 'crypto', 'yaml', 'fio', 'varbinary',
 }) do
     require(name)
 end

@@ -122,6 +122,28 @@ local function quarrel(owner, sorted, applied, last)
     end
 end
 
+--- box.once(key, fn, ...): calls fn(...) unless that has been done under this key; in a schema
+--- transaction, together with the row of _migration that records it.
+---@param key string
+---@param fn function
+function migration.once(key, fn, ...)
+    if type(key) ~= 'string' or type(fn) ~= 'function' then
+        error('Usage: box.once(key, function, ...)', 2)
+    end
+    local owner = 'once ' .. key
+    if applied_of(owner)[1] then
+        return
+    end
+    return transaction.atomic({ schema = true }, function(...)
+        if applied_of(owner)[1] then
+            return
+        end
+        native.record_put(SPACE_ID_MIGRATION, { owner, 1, 'once', core.api.now(core.runtime),
+            native.sha1_hex(''), '' }, true, 1)
+        return fn(...)
+    end, ...)
+end
+
 --- The functions of box.schema.migration; `globals` is what migrations see besides the library.
 ---@param globals table
 ---@return table

@@ -124,7 +124,7 @@ end
 local modules = {
     json = true, msgpack = true, clock = true, log = true, fun = true,
     fiber = true, socket = true, ['http.client'] = true,
-    decimal = true, uuid = true, datetime = true,
+    decimal = true, uuid = true, datetime = true, varbinary = true,
     digest = true, crypto = true, yaml = true, fio = true,
 }
 

@@ -78,6 +78,8 @@ local extension = ffi.typeof('struct perigee_extension')
 
 -- The values of struct lua__value's type in src/lua/value.h.
 local DECIMAL, UUID, DATETIME, INTERVAL, EXTENSION = 32, 33, 34, 35, 36
+-- Stands there for the type of an extension: bytes that are none.
+local VARBINARY = 256
 
 -- -------------------------------------------------------------------------------- extensions
 
@@ -101,8 +103,26 @@ ffi.metatype(extension, {
         return ffi.istype(extension, left) and ffi.istype(extension, right) and left[TYPE] == right[TYPE]
             and data_of(left) == data_of(right)
     end,
-    __tostring = function(self) return ('extension %d of %d bytes'):format(self[TYPE], self[SIZE]) end,
+    __tostring = function(self)
+        if self[TYPE] == VARBINARY then
+            return data_of(self)
+        end
+        return ('extension %d of %d bytes'):format(self[TYPE], self[SIZE])
+    end,
 })
+
+--- Bytes that are packed as such.
+---@param text string
+function value.varbinary(text)
+    local result = ffi.new(extension, #text)
+    result[SIZE], result[TYPE] = #text, VARBINARY
+    ffi.copy(result[DATA], text, #text)
+    return result
+end
+
+function value.is_varbinary(object)
+    return ffi.istype(extension, object) and object[TYPE] == VARBINARY
+end
 
 local function make_extension()
     local size = shared.size

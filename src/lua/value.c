@@ -266,7 +266,10 @@ bool lua__value_encode(struct mp_buffer *out, int type, const void *data)
         end = interval_pack(packed, data);
         break;
     case LUA__EXTENSION:
-        mp_put_ext(out, extension->type, extension->data, extension->size);
+        if (extension->type == LUA__VARBINARY)
+            mp_put_bin(out, extension->data, extension->size);
+        else
+            mp_put_ext(out, extension->type, extension->data, extension->size);
         return true;
     default:
         return false;

@@ -11,6 +11,9 @@
 
 /* More values of struct lua__value's type, with the object at `data`. The same numbers are in
  * lua/box/value.lua. */
+/* In place of an extension's type, which has 8 bits: bytes that are no extension. */
+enum { LUA__VARBINARY = 256 };
+
 enum { LUA__DECIMAL = 32, LUA__UUID, LUA__DATETIME, LUA__INTERVAL, LUA__EXTENSION };
 
 /* An extension that is unknown, in Lua's memory. */

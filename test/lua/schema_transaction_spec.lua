@@ -1,5 +1,43 @@
 -- SPDX-License-Identifier: Apache-2.0
 
+describe('box.once', function()
+    local function forget()
+        if box.space.once then
+            box.space.once:drop()
+        end
+    end
+    before_each(forget)
+    after_each(forget)
+
+    it('calls a function once for a key, and gives what that returns', function()
+        local calls = 0
+        local function make(name)
+            calls = calls + 1
+            local s = box.schema.space.create(name)
+            s:create_index('pk')
+            s:insert({ 1 })
+            return s:count(), 'made'
+        end
+        assert.same({ 1, 'made' }, { box.once('spec', make, 'once') })
+        assert.is_nil(box.once('spec', make, 'once'))
+        assert.equal(1, calls)
+        assert.equal(1, box.space.once:count())
+        assert.has_error(function() box.once('spec') end, 'Usage: box.once(key, function, ...)')
+    end)
+
+    it('leaves nothing when the function fails, and calls it again', function()
+        local function make(fails)
+            box.schema.space.create('once')
+            assert(not fails, 'no')
+            return true
+        end
+        assert.is_false((pcall(box.once, 'failing', make, true)))
+        assert.is_nil(box.space.once)
+        assert.is_true(box.once('failing', make, false))
+        assert.is_nil(box.once('failing', make, false))
+    end)
+end)
+
 describe('a schema transaction', function()
     after_each(function()
         box.rollback()

@@ -148,6 +148,41 @@ describe('box.module', function()
     end)
 end)
 
+describe('require', function()
+    it('finds what is below .rocks, after stored modules', function()
+        local home = os.tmpname()
+        os.remove(home)
+        os.execute(('mkdir -p %s/.rocks/share/lua/5.1/deep %s/.rocks/share/tarantool %s/stored')
+            :format(home, home, home))
+        for path, text in pairs({
+            ['.rocks/share/lua/5.1/stone.lua'] = "return { name = 'stone', deep = require('deep.part') }",
+            ['.rocks/share/lua/5.1/deep/part.lua'] = "return 'part'",
+            ['.rocks/share/lua/5.1/stored.lua'] = "return 'of a file'",
+            ['.rocks/share/tarantool/gem.lua'] = "return { gem = ... }",
+            ['stored/manifest.lua'] = "return { name = 'stored', version = '1.0' }",
+            ['stored/init.lua'] = "return 'of the database'",
+            ['run.lua'] = [[
+                box.module.install('./stored')
+                print(require('stone').name, require('gem').gem, require('stored'))
+                box.schema.func.create('f', {
+                    body = "return require('stone').deep .. ' ' .. require('stored')",
+                })
+                print(box.func.f())
+            ]],
+        }) do
+            local file = assert(io.open(home .. '/' .. path, 'w'))
+            file:write(text)
+            file:close()
+        end
+        local command = 'program=$(realpath %s); cd %s && $program --dir data run.lua 2>&1'
+        local pipe = assert(io.popen(command:format(os.getenv('TEST_PERIGEE'), home)))
+        local text = pipe:read('*a')
+        pipe:close()
+        os.execute('rm -r ' .. home)
+        assert.equal('stone\tgem\tof the database\npart of the database\n', text)
+    end)
+end)
+
 describe('box.schema.migration', function()
     local steps
 

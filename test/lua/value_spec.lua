@@ -293,6 +293,42 @@ describe('an interval', function()
     end)
 end)
 
+describe('varbinary', function()
+    local varbinary = require('varbinary')
+
+    it('is what bytes are wrapped in', function()
+        local bytes = varbinary.new('a\0b')
+        assert.equal('a\0b', tostring(bytes))
+        assert.is_true(bytes == varbinary.new(bytes))
+        assert.is_false(bytes == varbinary.new('a'))
+        assert.equal('"x"', require('json').encode(varbinary.new('x')))
+        assert.equal('', tostring(varbinary.new()))
+        assert.is_true(varbinary.is(bytes))
+        assert.is_false(varbinary.is('a'))
+        assert.is_false(varbinary.is(require('msgpack').object(1)))
+        assert.has_error(function() varbinary.new(5) end, 'Usage: varbinary.new([text])')
+        assert.has_error(function() bytes.x = 1 end)
+    end)
+
+    it('goes into fields and keys of its type, whatever its size', function()
+        local s = box.schema.space.create('binary', {
+            format = { { 'id', 'varbinary' }, { 'data', 'varbinary', is_nullable = true } },
+        })
+        s:create_index('pk')
+        for _, size in ipairs({ 0, 1, 255, 256, 65535, 65536, 200000 }) do
+            local text = ('\255'):rep(size)
+            s:insert({ varbinary.new(size .. '\0'), varbinary.new(text) })
+            assert.equal(text, s:get(varbinary.new(size .. '\0')).data)
+            assert.equal(text, s:get({ varbinary.new(size .. '\0') })[2])
+        end
+        s:update(varbinary.new('1\0'), { { '=', 'data', varbinary.new('new') } })
+        assert.equal('new', s:get(varbinary.new('1\0')).data)
+        assert.has_error(function() s:insert({ varbinary.new('x'), 'text' }) end)
+        assert.equal('\196\1x', require('msgpack').encode(varbinary.new('x')))
+        s:drop()
+    end)
+end)
+
 describe('values with a width', function()
     local values = {
         decimal.new('-12345678901234567890.123456789'), uuid.new(), datetime.now(),
