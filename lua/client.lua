@@ -72,6 +72,7 @@ local function server_error(given)
         code = given.code or 0,
         name = given.name or 'ERROR',
         message = tostring(given.message or given.name),
+        trace = type(given.trace) == 'table' and given.trace or nil,
     }, error_metatable)
 end
 

@@ -47,6 +47,17 @@ function console:print_rows(rows, names)
     end
 end
 
+--- Where an error came from, when that is more than what the message says: a line for each call.
+local function trace_of(problem)
+    local lines = {}
+    for n, frame in ipairs(type(problem.trace) == 'table' and #problem.trace > 1 and problem.trace or {}) do
+        local name = tostring(frame.name or '?')
+        lines[n] = ('\n  %s:%s in %s'):format(text.printable(tostring(frame.file)), tostring(frame.line),
+            text.printable(name))
+    end
+    return table.concat(lines)
+end
+
 --- Says what went wrong, and remembers that something did.
 function console:fail(problem)
     self.failed = true
@@ -54,6 +65,7 @@ function console:fail(problem)
     if type(problem.name) == 'string' and problem.name ~= 'ERROR_LUA' and problem.code < 0 then
         message = message .. ' (' .. problem.name .. ')'
     end
+    message = message .. trace_of(problem)
     if not self.interactive then
         self.write_error('error: ' .. message .. '\n')
     elseif self.colored then

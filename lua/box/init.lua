@@ -96,6 +96,7 @@ local fields = {
     --- Asks for a checkpoint; in a file it waits for the end, outside of a transaction.
     checkpoint = native.checkpoint,
     commit = transaction.commit,
+    debug = core.object(require('box.debug')),
     error = box_error,
     func = schema.func,
     index = space.index,

@@ -417,8 +417,12 @@ static void background_log(struct lua_runtime *runtime, const struct lua_fiber *
 {
     if (fiber->cancelled && strstr(runtime->message, "fiber is cancelled") != NULL)
         return;
-    log_error("fiber %llu has ended with an error: %s", (unsigned long long)fiber->id,
-              code == ERROR_TIMEOUT || runtime->trace[0] == 0 ? runtime->message : runtime->trace);
+    char text[sizeof runtime->trace];
+    snprintf(text, sizeof text, "%s",
+             code == ERROR_TIMEOUT || runtime->trace[0] == 0 ? runtime->message : runtime->trace);
+    for (char *c = text; *c != 0; c++) /* a line of the log is one line */
+        *c = *c == '\n' ? ';' : *c == '\t' ? ' ' : *c;
+    log_error("fiber %llu has ended with an error: %s", (unsigned long long)fiber->id, text);
 }
 
 static void background_ended(struct lua_runtime *runtime, struct lua_fiber *fiber, int status)
@@ -618,6 +622,7 @@ void lua_runtime_run(struct lua_runtime *runtime)
 {
     struct lua__fibers *fibers = runtime->fibers;
     lua__host_settle(runtime);
+    lua__profile_turn(runtime);
     if (fibers->count > 0)
         turn(runtime, runtime->L, TURN_NS_MAX);
 }

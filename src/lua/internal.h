@@ -197,6 +197,11 @@ struct lua_runtime {
     int fio_folder;    /* fio.c: of the option fio_dir, and 1; 0: not opened yet */
     unsigned fio_jobs; /* that go on */
 
+    struct lua_runtime *profile_next; /* profile.c, under its mutex */
+    unsigned profile_number;          /* 0: not registered */
+    uint64_t profile_job;             /* the last one it has asked for */
+    _Atomic bool profile_wanted;
+
     bool seeded;            /* math.randomseed has been called in this request */
     const char *stack_base; /* of the C stack, where the running call began */
     unsigned procedures_compiled;
@@ -422,6 +427,8 @@ void lua__open_limit(struct lua_runtime *runtime);
 
 /* trace.c: notes where the error at index was raised, whose handler runs. */
 void lua__note_frames(lua_State *L, struct lua_runtime *runtime, int index);
+/* The same for the error at index, which has ended a coroutine. */
+void lua__note_dead(lua_State *L, struct lua_runtime *runtime, int index, lua_State *dead);
 void lua__forget_frames(struct lua_runtime *runtime);
 void lua__push_traced(lua_State *L, struct lua_runtime *runtime); /* a message handler */
 void lua__open_trace(struct lua_runtime *runtime);
@@ -463,6 +470,11 @@ void lua__open_crypto(struct lua_runtime *runtime);
 void lua__open_yaml(struct lua_runtime *runtime);
 void lua__open_fio(struct lua_runtime *runtime);
 void lua__fio_destroy(struct lua_runtime *runtime);
+void lua__open_profile(struct lua_runtime *runtime);
+/* profile.c: it can be profiled from now on; no more; and in each turn of its loop. */
+void lua__profile_register(struct lua_runtime *runtime);
+void lua__profile_forget(struct lua_runtime *runtime);
+void lua__profile_turn(struct lua_runtime *runtime);
 
 /* digest.c: base64 of either alphabet, padded or not, without what is no digit; `out` has room for
  * three quarters of the size, and three bytes. */

@@ -240,6 +240,7 @@ static int read_dead(lua_State *L, struct lua_runtime *runtime, void *arg)
         snprintf(runtime->message, sizeof runtime->message, "%s", lua_tostring(L, 1));
         return 0;
     }
+    lua__note_dead(L, runtime, 1, dead->co);
     read_error(L, runtime, 1);
     if (runtime->tracing) {
         luaL_traceback(L, dead->co, runtime->message, 0);

@@ -164,6 +164,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_crypto(runtime);
     lua__open_yaml(runtime);
     lua__open_fio(runtime);
+    lua__open_profile(runtime);
     lua_setfield(L, -2, "box.native");
     lua_pop(L, 2);
 }
@@ -285,6 +286,7 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
     if (runtime->memory_bytes_max == 0 && !options->trusted)
         runtime->memory_bytes_max = LUA_MEMORY_BYTES_DEFAULT;
     lua__buffers_bound(runtime);
+    lua__profile_register(runtime);
     *out = runtime;
     return 0;
 }
@@ -293,6 +295,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
 {
     if (runtime == NULL)
         return;
+    lua__profile_forget(runtime);
     if (runtime->fibers != NULL)
         lua__fibers_stop(runtime);
     lua__deadline_destroy(&runtime->deadline);

@@ -83,7 +83,8 @@ static bool take_frames(lua_State *L, struct lua_runtime *runtime, int index)
     return good;
 }
 
-void lua__note_frames(lua_State *L, struct lua_runtime *runtime, int index)
+/* Of the stack that belongs to the error at index, from a level on. */
+static void note(lua_State *L, struct lua_runtime *runtime, int index, lua_State *raised, int level)
 {
     if (take_frames(L, runtime, index))
         return;
@@ -93,10 +94,20 @@ void lua__note_frames(lua_State *L, struct lua_runtime *runtime, int index)
     lua_pop(L, 1);
     if (noted)
         return;
-    put_frames(L, 1, &runtime->frames);
+    put_frames(raised, level, &runtime->frames);
     push_noted_key(L);
     lua_pushvalue(L, index);
     lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+void lua__note_frames(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    note(L, runtime, index, L, 1);
+}
+
+void lua__note_dead(lua_State *L, struct lua_runtime *runtime, int index, lua_State *dead)
+{
+    note(L, runtime, index, dead, 0);
 }
 
 void lua__forget_frames(struct lua_runtime *runtime)

@@ -82,6 +82,24 @@ describe('the console without a terminal', function()
         end)
     end)
 
+    it('shows through which stored code an error came', function()
+        with_server(function(server)
+            local output = piped(server, [[
+                box.schema.func.create('inner', {body = "function(n)\nlocal m = n + nil\nreturn m\nend"})
+                box.schema.func.create('outer', {body = "function(n)\nlocal m = box.func.inner(n)\nreturn m\nend"})
+                (function() local m = box.func.outer(1) return m end)()
+            ]])
+            assert.is_truthy(output:find('error: inner:2: attempt to perform arithmetic on a nil value\n'
+                .. '  inner:2 in [^\n]+\n  outer:2 in [^\n]+\n  eval:1 in '), output)
+            output = piped(server, [[
+                (function() require('fiber').sleep(0) local function f() error('late') end f() return 1 end)()
+            ]])
+            assert.is_truthy(output:find('error: eval:1: late\n  eval:1 in f\n  eval:1 in ', 1, true), output)
+            output = piped(server, "CALL_ = box.func.outer and 1\nerror('alone')\n")
+            assert.is_truthy(output:find('error: eval:1: alone\n', 1, true), output)
+        end)
+    end)
+
     it('keeps a transaction that is typed open over its inputs', function()
         with_server(function(server)
             piped(server, SETUP)
