@@ -144,12 +144,31 @@ local function caller()
     return ''
 end
 
+local error_methods = {}
+
+--- Raises it again, as it is.
+function error_methods.raise(self)
+    error(self, 0)
+end
+
+--- A table of what it has.
+function error_methods.unpack(self)
+    return {
+        code = self.code, name = self.name, type = self.type, message = self.message, trace = self.trace,
+    }
+end
+
 local error_metatable = {
     __tostring = function(self) return self.message end,
-    --- error.trace: where it was raised, an array of {file, line, name}
+    --- error.trace: where it was raised, an array of {file, line, name}. error.type: Tarantool's word.
     __index = function(self, key)
-        local frames = key == 'trace' and rawget(self, 'frames')
-        return frames and native.unpack(frames) or nil
+        if key == 'trace' then
+            local frames = rawget(self, 'frames')
+            return frames and native.unpack(frames) or nil
+        elseif key == 'type' then
+            return rawget(self, 'code') == core.ERROR_LUA and 'LuajitError' or 'ClientError'
+        end
+        return error_methods[key]
     end,
     __metatable = 'error',
 }

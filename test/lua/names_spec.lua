@@ -229,6 +229,7 @@ describe('docs/lua-names.md', function()
             uuid = methods_in('lua/uuid.lua', require('uuid').new()),
             datetime = methods_in('lua/datetime.lua', require('datetime').new()),
             interval = { totable = require('datetime').interval.new().totable },
+            error = { unpack = box.error.new('x').unpack, raise = box.error.new('x').raise },
         }
         local watch = box.watch('names', nil, function() end)
         objects.watch = methods_of(watch, 'methods')
