@@ -93,9 +93,9 @@ local function file_of(program)
         return ('test/protocol/%s.test.mjs'):format(rest)
     elseif kind == 'unit' then
         return ('test/unit/%s/%s_test.c'):format(rest:match('^(%l+)_(.+)$'))
-    elseif kind == 'module' then
-        local path = ('modules/%s/specs/%s_spec.lua'):format(rest, rest)
-        return read(path) and path or ('modules/%s/specs/%s_spec.lua'):format(rest:match('^(%l+)_(.+)$'))
+    elseif kind == 'module' or kind == 'example' then
+        local folder, name = rest:match('^(%l+)_(.+)$')
+        return ('%ss/%s/specs/%s_spec.lua'):format(kind, folder or rest, name or rest)
     end
     return kind and ('test/%s/%s_test.c'):format(kind, rest)
 end
@@ -449,6 +449,15 @@ describe('docs/lua-names.md', function()
         end)
         table.sort(missing)
         assert.equal('', table.concat(missing, '\n'))
+    end)
+
+    it('has two applications of less than 300 lines each', function()
+        for _, folder in ipairs({ 'examples/exchange', 'examples/messages' }) do
+            local count = 0
+            for _ in read(folder .. '/manifest.lua'):gmatch('\n') do count = count + 1 end
+            for _ in read(folder .. '/init.lua'):gmatch('\n') do count = count + 1 end
+            assert.is_true(count > 50 and count < 300)
+        end
     end)
 
     it('belongs to pages whose examples are all run', function()
