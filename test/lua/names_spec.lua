@@ -451,6 +451,13 @@ describe('docs/lua-names.md', function()
         assert.equal('', table.concat(missing, '\n'))
     end)
 
+    it('belongs to pages that README.md leads to', function()
+        local text = read('README.md')
+        for _, path in ipairs(lines_of('ls docs/*.md')) do
+            assert.is_truthy(text:find('(' .. path .. ')', 1, true), path)
+        end
+    end)
+
     it('has two applications of less than 300 lines each', function()
         for _, folder in ipairs({ 'examples/exchange', 'examples/messages' }) do
             local count = 0
