@@ -63,6 +63,7 @@ struct lua_fiber {
     unsigned arguments; /* on its stack, above the function, while it is NEW */
     bool background;    /* nobody waits for what it returns, but perhaps a fiber that joins it */
     bool slept;         /* it has waited: it can't be run again from its start */
+    bool settled;       /* a transaction of it has ended: it is not run again from its start */
     bool known;         /* Lua has an object for it */
     bool cancelled;
     size_t timer;     /* its place in the heap, plus 1; 0: none */
@@ -143,6 +144,9 @@ int lua__fiber_park(struct lua_runtime *runtime, struct lock_owner *owner);
 /* After the yield: 0: the statement is to be run again; ERROR_WAIT: it has still to wait; or why it
  * can't. `give_up`: it waits no longer. */
 int lua__fiber_waited(struct lua_runtime *runtime, bool give_up);
+/* A transaction of the running fiber has committed: from here on it waits where it is. Run again from
+ * its start, it would give back the locks that it was given, and could do so for ever. */
+void lua__fiber_settle(struct lua_runtime *runtime);
 /* A commit of it has met a lock: 0: all of the transaction is to be made again. */
 int lua__fiber_try_again(struct lua_runtime *runtime);
 /* transaction.c: the runtime's transaction goes on after it was parked with its owner queued: 0, or

@@ -16,7 +16,18 @@
 
 bool lua__fiber_can_wait(const struct lua_runtime *runtime)
 {
-    return runtime->fiber != NULL && (runtime->fiber->background || runtime->fiber->slept);
+    const struct lua_fiber *fiber = runtime->fiber;
+    return fiber != NULL && (fiber->background || fiber->slept || fiber->settled);
+}
+
+void lua__fiber_settle(struct lua_runtime *runtime)
+{
+    struct lua_fiber *fiber = runtime->fiber;
+    if (fiber == NULL || lua__fiber_can_wait(runtime))
+        return;
+    if (runtime->owner != NULL && runtime->owner == fiber->request.owner)
+        runtime->owner = NULL; /* it is the caller's, and holds nothing any more */
+    fiber->settled = true;
 }
 
 /* The owner's queue has been entered. One that has been made by a run wakes nobody yet: it leaves,
@@ -66,14 +77,19 @@ int lua__fiber_waited(struct lua_runtime *runtime, bool give_up)
     return code;
 }
 
-/* What can't be made again by itself, a commit, has met a lock: it is made again from its start. */
+/*
+ * What can't be made again by itself, a commit or a transaction that is alone in the gate, has met a
+ * lock: it is made again from its start. A lock that it has been given meanwhile it keeps: if each of
+ * those that meet here gave it back, they could pass it round for ever.
+ */
 int lua__fiber_try_again(struct lua_runtime *runtime)
 {
     if (runtime->owner == NULL)
         runtime->owner = txn_owner_detach(runtime->txn_worker);
     if (runtime->owner == NULL)
         return 0;
-    lock_wait_cancel(runtime->owner, false);
-    lock_release_all(runtime->owner);
+    enum lock_wait state = lock_wait_cancel(runtime->owner, false);
+    if (state == LOCK_WAIT_QUEUED || state == LOCK_WAIT_VICTIM)
+        lock_release_all(runtime->owner);
     return 0;
 }

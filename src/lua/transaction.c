@@ -80,7 +80,9 @@ static int begin(struct lua_runtime *runtime, struct txn_options *options, enum 
 {
     if (runtime->stop != 0)
         return lua__stopped(runtime);
-    options->owner = runtime->owner;
+    /* One that only reads takes no locks, and must not give back, at its end, those that this request
+     * has waited for and is about to use. */
+    options->owner = options->readonly ? NULL : runtime->owner;
     options->session_id = runtime->request->session_id;
     int code = kind == BEGIN_PLAIN  ? txn_begin(runtime->txn_worker, options, &runtime->txn)
                : kind == BEGIN_OPEN ? txn_open(runtime->txn_worker, options, &runtime->txn)
@@ -133,11 +135,13 @@ static void forget(struct lua_runtime *runtime, bool committed)
 
 int lua__commit(struct lua_runtime *runtime)
 {
+    bool readonly = txn_readonly(runtime->txn);
     int code = ddl_active(runtime->worker) ? ddl_commit(runtime->worker) : txn_commit(runtime->txn);
     forget(runtime, code == 0);
     if (code != 0)
         return code;
-    lua__let_go(runtime);
+    if (!readonly)
+        lua__let_go(runtime);
     /* Code that goes on for long may have committed what others wait to see: they read at V. */
     if (runtime->seen_ts > wal_visible_ts(runtime->wal))
         wal_kick_early(runtime->wal);
@@ -387,6 +391,8 @@ static int commit(struct lua_runtime *runtime)
     bool writes = txn_has_writes(runtime->txn);
     int code = lua__commit(runtime);
     runtime->committed = runtime->committed || (code == 0 && writes);
+    if (code == 0)
+        lua__fiber_settle(runtime);
     if (code != ERROR_WAIT)
         return code;
     code = lua__fiber_can_wait(runtime) ? lua__fiber_try_again(runtime) : lua__wait(runtime);

@@ -98,6 +98,26 @@ static void locks_are_kept_while_a_request_waits(void **state)
     assert_int_equal(lock_wait_state(holder.waiting), LOCK_WAIT_GRANTED);
 }
 
+/* Else they pass it round for ever: each is run again when it gets the lock, gives it back while it
+ * reads, and waits for it again. */
+static void what_is_read_before_does_not_give_back_the_lock_that_was_waited_for(void **state)
+{
+    (void)state;
+    static const char text[] = "local s = box.space.s s:get(1) s:count() "
+                               "return box.atomic(function() "
+                               "local t = s:get(1, {lock = 'exclusive'}) "
+                               "s:replace{1, t[2] + 1} return t[2] + 1 end)";
+    hold(HOLD_1);
+    assert_begins(lua_session_eval(&waiter, text), "ERROR_WAIT ");
+    lua_session_rollback(&holder);
+    lua_session_begin(&holder, TXN_SERIALIZABLE);
+    assert_begins(lua_session_eval(&holder, HOLD_1), "ERROR_WAIT ");
+    assert_waiter(text, "[11]");
+    assert_int_equal(lock_wait_state(holder.waiting), LOCK_WAIT_GRANTED);
+    assert_string_equal(lua_session_eval(&holder, HOLD_1), "[null]");
+    lua_session_rollback(&holder);
+}
+
 static void what_runs_at_its_end_can_write_although_it_waits(void **state)
 {
     (void)state;
@@ -505,6 +525,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(a_procedure_ends_with_wait_and_is_run_again_with_its_owner),
         TEST(locks_are_kept_while_a_request_waits),
+        TEST(what_is_read_before_does_not_give_back_the_lock_that_was_waited_for),
         TEST(what_runs_at_its_end_can_write_although_it_waits),
         TEST(what_pcall_catches_does_not_let_a_procedure_go_on),
         TEST(returning_to_a_savepoint_does_not_either),
