@@ -109,7 +109,10 @@ int db_watch_position_set(struct db_worker *worker, uint32_t id, uint64_t revisi
                           uint64_t position)
 {
     struct watch_args args = {.id = id, .revision = revision, .position = position, .write = true};
-    return watch_do(worker, &args);
+    int rc = watch_do(worker, &args);
+    wal_kick(
+        worker->db->wal); /* nobody waits for it, and readers at V are to see it all the same */
+    return rc;
 }
 
 struct floor_args {

@@ -147,6 +147,8 @@ static struct restore_report report;
 static int restore_to(const unsigned *chain, unsigned count, bool archive, uint64_t ts,
                       uint64_t time_ns)
 {
+    /* What is finished is in the archive: one that grows while it is listed may seem to have a gap. */
+    wal_release_wait(db_wal(f.db));
     struct restore_folder folders[DISKS];
     char names[DISKS][16];
     for (unsigned i = 0; i < count; i++) {
