@@ -85,9 +85,9 @@ describe('the console without a terminal', function()
     it('shows through which stored code an error came', function()
         with_server(function(server)
             local output = piped(server, [[
-                box.schema.func.create('inner', {body = "function(n)\nlocal m = n + nil\nreturn m\nend"})
-                box.schema.func.create('outer', {body = "function(n)\nlocal m = box.func.inner(n)\nreturn m\nend"})
-                (function() local m = box.func.outer(1) return m end)()
+        box.schema.func.create('inner', {body = "function(n)\nlocal m = n + nil\nreturn m\nend"})
+        box.schema.func.create('outer', {body = "function(n)\nlocal m = box.func.inner(n)\nreturn m\nend"})
+        (function() local m = box.func.outer(1) return m end)()
             ]])
             assert.is_truthy(output:find('error: inner:2: attempt to perform arithmetic on a nil value\n'
                 .. '  inner:2 in [^\n]+\n  outer:2 in [^\n]+\n  eval:1 in '), output)
