@@ -79,7 +79,7 @@ tests_targets() {
         *) server=yes ;;
         esac
     done
-    if [ -n "$server" ] && [ -e src/server/main.c ]; then echo perigee geo; fi
+    if [ -n "$server" ] && [ -e src/server/main.c ]; then printf "%s\n" perigee geo; fi
 }
 
 # tests_run BUILD NAME...: two at a time; ends with the total and fails when a test did.
