@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t documents;
     mp_buffer_create(&out);
     if (lua__yaml_read(&runtime, (const char *)data, size, &out, &documents) == 0) {
-        const char *at = out.data, *end = out.data + out.size;
+        const char *at = out.data, *end = out.size == 0 ? at : at + out.size;
         for (uint32_t n = 0; n < documents; n++)
             if (!mp_check_limited(&at, end))
                 abort();
