@@ -109,11 +109,13 @@ void fixture_open(struct txn_fixture *f, unsigned workers)
 
 void fixture_close(struct txn_fixture *f)
 {
-    for (unsigned i = 0; i < f->worker_count; i++) {
+    /* Of a test that failed; all of them first, since a worker that closes waits for the epochs of
+     * the others. */
+    for (unsigned i = 0; i < f->worker_count; i++)
         if (txn_current(f->workers[i]) != NULL)
-            txn_rollback(txn_current(f->workers[i])); /* of a test that failed */
+            txn_rollback(txn_current(f->workers[i]));
+    for (unsigned i = 0; i < f->worker_count; i++)
         txn_worker_close(f->workers[i]);
-    }
     wal_close(f->wal);
     txn_system_delete(f->system);
     txn_rows_delete(&f->boot, f->head.tree);
