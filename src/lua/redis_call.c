@@ -221,7 +221,10 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
     struct redis_call call = {.worker = runtime->worker,
                               .argv = argv,
                               .argc = argc,
-                              .audience = runtime->options.callbacks.audience};
+                              .audience = runtime->options.callbacks.audience,
+                              .config = runtime->options.callbacks.config
+                                            ? runtime->options.callbacks.config
+                                            : redis_config_default()};
     return runtime->txn != NULL ? run_in(runtime, command, &call)
                                 : run_alone(runtime, command, &call);
 }

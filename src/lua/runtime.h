@@ -70,6 +70,7 @@ struct lua_callbacks {
     void (*schema_changed)(void *arg);
     void *arg;
     const struct redis_audience *audience; /* of PUBLISH */
+    const struct redis_config *config;     /* of redis.call; NULL: Redis's defaults */
 };
 
 struct lua_runtime_options {

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "db/db.h"
+#include "redis/redis_config.h"
 
 /* Bytes that somebody else owns. */
 struct redis_slice {
@@ -63,6 +64,7 @@ struct redis_call {
     struct redis_sink *sink;
     struct redis_scans *scans; /* redis/redis_scan.h; NULL: SCAN gives everything at once */
     const struct redis_audience *audience; /* NULL: PUBLISH answers 0 */
+    const struct redis_config *config;     /* never NULL */
 };
 
 enum redis_flags {

@@ -62,6 +62,9 @@ int service_new(const struct service_options *options, struct service **out)
         service->options.version = "";
     service->wal = db_wal(options->db);
     service->audience = (struct redis_audience){receivers, service};
+    redis_config_create(&service->config);
+    store_relaxed(&service->config.proto_max_bulk_len, service->limits.request_bytes_max);
+    store_relaxed(&service->config.maxmemory, heap_limit_bytes(db_heap(options->db)));
     service->start_ms = clock_realtime_ms(options->clock);
     service->start_ns = clock_monotonic_ns(options->clock);
     service->start_ticks = service__ticks();
@@ -178,7 +181,8 @@ static int worker_lua_open(struct session_worker *worker)
                       .options = session__lua_options,
                       .schema_changed = on_schema_changed,
                       .arg = service,
-                      .audience = &service->audience},
+                      .audience = &service->audience,
+                      .config = &service->config},
     };
     return lua_runtime_new(&options, &worker->lua);
 }

@@ -164,7 +164,8 @@ static struct redis_call redis_call_of(struct session *session,
                                .now_ms = request->now_ms,
                                .sink = &session->sink.base,
                                .scans = session->service->scans,
-                               .audience = &session->service->audience};
+                               .audience = &session->service->audience,
+                               .config = &session->service->config};
 }
 
 /* Runs and ends one try; *ts is what it has looked at. */

@@ -169,6 +169,8 @@ struct service {
     unsigned command_count, subcommand_count;
     uint16_t slots[SERVICE_SLOTS]; /* by hash of the name: number + 1 */
 
+    struct redis_config config;
+
     CACHE_ALIGNED _Atomic bool loading;
     _Atomic bool started; /* the triggers of the start have been run, or are being run */
     _Atomic unsigned port;

@@ -111,8 +111,12 @@ static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms,
 {
     const struct redis_slice argv[2] = {{"watch", 5}, *name};
     struct redis_key key;
-    struct redis_call call = {
-        .worker = session->worker->db, .txn = txn, .argv = argv, .argc = 2, .now_ms = now_ms};
+    struct redis_call call = {.worker = session->worker->db,
+                              .txn = txn,
+                              .argv = argv,
+                              .argc = 2,
+                              .now_ms = now_ms,
+                              .config = &session->service->config};
     return redis_value_get(&call, 1, &key, value);
 }
 
@@ -187,7 +191,8 @@ static int queued_run_redis(struct session *session, const struct session_queued
                               .now_ms = exec->now_ms,
                               .sink = &session->sink.base,
                               .scans = session->service->scans,
-                              .audience = &session->service->audience};
+                              .audience = &session->service->audience,
+                              .config = &session->service->config};
     txn_statement(exec->txn);
     return queued->command->redis->run(&call);
 }

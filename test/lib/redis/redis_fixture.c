@@ -189,7 +189,8 @@ static int run(struct redis_fixture *fixture, struct txn *txn, const struct redi
                               .argc = argc,
                               .now_ms = clock_realtime_ms(&fixture->clock.base),
                               .sink = &sink.base,
-                              .scans = fixture->scans};
+                              .scans = fixture->scans,
+                              .config = redis_config_default()};
     int code = command->run(&call);
     fclose(sink.out);
     if (!code)

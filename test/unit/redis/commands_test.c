@@ -327,7 +327,8 @@ static void keys_with_any_bytes_are_told_apart(void **state)
                                         {"\0", 1}, {"\xff\xff", 2}, {"a\xff", 2}};
     assert_int_equal(txn_begin(db_worker_txn(fixture->worker), &options, &txn), 0);
     for (unsigned n = 0; n < 6; n++) {
-        struct redis_call call = {.worker = fixture->worker, .txn = txn, .now_ms = 1};
+        struct redis_call call = {
+            .worker = fixture->worker, .txn = txn, .now_ms = 1, .config = redis_config_default()};
         struct redis_key key;
         char digit = (char)('0' + n);
         assert_int_equal(redis_key_encode(&call, &names[n], &key), 0);
@@ -337,8 +338,12 @@ static void keys_with_any_bytes_are_told_apart(void **state)
     }
     for (unsigned n = 0; n < 6; n++) {
         struct redis_slice argv[2] = {{"get", 3}, names[n]};
-        struct redis_call call = {
-            .worker = fixture->worker, .txn = txn, .argv = argv, .argc = 2, .now_ms = 1};
+        struct redis_call call = {.worker = fixture->worker,
+                                  .txn = txn,
+                                  .argv = argv,
+                                  .argc = 2,
+                                  .now_ms = 1,
+                                  .config = redis_config_default()};
         struct redis_key key;
         struct redis_value value;
         assert_int_equal(redis_string_get(&call, 1, &key, &value), 0);
@@ -356,7 +361,8 @@ static void a_key_that_does_not_fit_is_refused(void **state)
     char *name = malloc(70000);
     memset(name, 'k', 70000);
     assert_int_equal(txn_begin(db_worker_txn(fixture->worker), &options, &txn), 0);
-    struct redis_call call = {.worker = fixture->worker, .txn = txn, .now_ms = 1};
+    struct redis_call call = {
+        .worker = fixture->worker, .txn = txn, .now_ms = 1, .config = redis_config_default()};
     struct redis_key key;
     assert_int_equal(redis_key_encode(&call, &(struct redis_slice){name, 70000}, &key),
                      ERROR_TOO_LARGE);
