@@ -71,9 +71,14 @@ enum redis_flags {
     REDIS_WRITE = 1,
     REDIS_READONLY = 2, /* never writes: may run in a read-only transaction */
     REDIS_FAST = 4,
-    REDIS_DENY_OOM = 8, /* may need memory */
-    REDIS_ONE_ROW = 16, /* runs at read committed; others are serializable (invariant 25) */
-    REDIS_GATE = 32     /* touches everything: runs alone from the first try */
+    REDIS_DENY_OOM = 8,    /* may need memory */
+    REDIS_ONE_ROW = 16,    /* runs at read committed; others are serializable (invariant 25) */
+    REDIS_GATE = 32,       /* touches everything: runs alone from the first try */
+    REDIS_BLOCKING = 64,   /* may wait for a key, where the caller can (redis_call.blocking) */
+    REDIS_MOVABLE = 128,   /* other keys follow from the arguments: see `numkeys` and the function's
+                              own words */
+    REDIS_DANGEROUS = 256, /* of the category of that name */
+    REDIS_NOSCRIPT = 512,
 };
 
 struct redis_command {
@@ -81,6 +86,7 @@ struct redis_command {
     int arity;        /* as Redis: negative is a minimum */
     unsigned flags;
     int first_key, last_key, key_step; /* as in COMMAND; 0 when it has none */
+    unsigned numkeys; /* the argument that tells how many keys follow it; 0: there is none */
     const char *summary, *since, *group;
     int (*run)(struct redis_call *call);
 };

@@ -94,8 +94,8 @@ enum {
     SESSION_PENDING_MAX = 1024,         /* MessagePack-RPC requests that wait, of a connection */
     SESSION_PENDING_BYTES_MAX = 64 << 20,
     SESSION_STREAMS_MAX = 1024,
-    SERVICE_COMMANDS_MAX = 256,
-    SERVICE_SLOTS = 1024,
+    SERVICE_COMMANDS_MAX = 640,
+    SERVICE_SLOTS = 2048,
     SERVICE_SCRIPTS_MAX = 1024,
     SERVICE_SCRIPT_BYTES_MAX = 64 << 20,
     SERVICE_ERRORS = 20, /* prefixes that are counted one by one */

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Rows of the command table: commands on keys, whatever they hold, and on all of them. In order of
+ * name. */
+#include "redis/redis_table.h"
+
+const struct redis_command redis__key_commands[] = {
+    {"dbsize", 1, R | F, NO_KEYS, "Returns the number of keys in the database.", "1.0.0", "server",
+     redis__dbsize},
+    {"del", -2, W, KEYS, "Deletes one or more keys.", "1.0.0", "generic", redis__del},
+    {"exists", -2, R | F, KEYS, "Determines whether one or more keys exist.", "1.0.0", "generic",
+     redis__exists},
+    {"expire", -3, W | F | ONE, KEY, "Sets the expiration time of a key in seconds.", "1.0.0",
+     "generic", redis__expire},
+    {"expireat", -3, W | F | ONE, KEY, "Sets the expiration time of a key to a Unix timestamp.",
+     "1.2.0", "generic", redis__expireat},
+    {"expiretime", 2, R | F | ONE, KEY, "Returns the expiration time of a key as a Unix timestamp.",
+     "7.0.0", "generic", redis__expiretime},
+    {"flushall", -1, W | REDIS_GATE, NO_KEYS, "Removes all keys from all databases.", "1.0.0",
+     "server", redis__flushall},
+    {"flushdb", -1, W | REDIS_GATE, NO_KEYS, "Removes all keys from the current database.", "1.0.0",
+     "server", redis__flushall},
+    {"keys", 2, R, NO_KEYS, "Returns all key names that match a pattern.", "1.0.0", "generic",
+     redis__keys},
+    {"persist", 2, W | F | ONE, KEY, "Removes the expiration time of a key.", "2.2.0", "generic",
+     redis__persist},
+    {"pexpire", -3, W | F | ONE, KEY, "Sets the expiration time of a key in milliseconds.", "2.6.0",
+     "generic", redis__pexpire},
+    {"pexpireat", -3, W | F | ONE, KEY,
+     "Sets the expiration time of a key to a Unix milliseconds timestamp.", "2.6.0", "generic",
+     redis__pexpireat},
+    {"pexpiretime", 2, R | F | ONE, KEY,
+     "Returns the expiration time of a key as a Unix milliseconds timestamp.", "7.0.0", "generic",
+     redis__pexpiretime},
+    {"pttl", 2, R | F | ONE, KEY, "Returns the expiration time in milliseconds of a key.", "2.6.0",
+     "generic", redis__pttl},
+    {"publish", 3, W | F | ONE, NO_KEYS, "Posts a message to a channel.", "2.0.0", "pubsub",
+     redis__publish},
+    {"scan", -2, R, NO_KEYS, "Iterates over the key names in the database.", "2.8.0", "generic",
+     redis__scan},
+    {"ttl", 2, R | F | ONE, KEY, "Returns the expiration time in seconds of a key.", "1.0.0",
+     "generic", redis__ttl},
+    {"type", 2, R | F | ONE, KEY, "Determines the type of value stored at a key.", "1.0.0",
+     "generic", redis__type},
+    {"unlink", -2, W | F, KEYS, "Asynchronously deletes one or more keys.", "4.0.0", "generic",
+     redis__del},
+    {.name = NULL},
+};
