@@ -3,8 +3,8 @@
 -- datetime: instants with nanoseconds, shown at an offset from UTC, and intervals between them.
 --
 -- An instant orders and compares by when it is, whatever the offset. Years, months and days are
--- those of a calendar at the offset. Time zones have no names here but UTC, GMT and Z: whoever
--- stores an instant stores its offset.
+-- those of a calendar at the offset, or in the time zone that the datetime has: its offset follows
+-- from the zone's rules. What C calls a zone is an offset in minutes, or 10000 and the zone's number.
 
 local ffi = require('ffi')
 local core = require('box.core')
@@ -17,6 +17,8 @@ local floor = math.floor
 
 local datetime, interval = {}, {}
 local methods, interval_methods = {}, {}
+
+local NAMED = 10000
 
 -- What C writes to. Each is divided by 1 where it is read: for why, see to_lua of box/tuple.lua.
 local nsec_out, offset_out, size_out = ffi.new('int32_t[1]'), ffi.new('int32_t[1]'), ffi.new('size_t[1]')
@@ -80,21 +82,22 @@ local function check_names(units, names, what)
     end
 end
 
-local function zone_offset(zone)
+local function read_zone(zone)
     if type(zone) ~= 'string' or api.datetime_zone(zone, #zone, offset_out) == 0 then
-        fail("the time zone '%s' is not known: only UTC, GMT, Z and offsets like +03:00 are", tostring(zone))
+        fail("the time zone '%s' is not known: names like Europe/Moscow, UTC and offsets like +03:00 are",
+            tostring(zone))
     end
     return offset_out[0] / 1
 end
 
---- The offset that units or options give.
-local function offset_of(units, default)
+--- The zone that units or options give.
+local function zone_of(units, default)
     if units.tz ~= nil and units.tz ~= '' then
-        return zone_offset(units.tz)
+        return read_zone(units.tz)
     elseif units.tzoffset == nil then
         return default
     elseif type(units.tzoffset) == 'string' then
-        return zone_offset(units.tzoffset)
+        return read_zone(units.tzoffset)
     end
     return check_whole('tzoffset', units.tzoffset, -720, 840)
 end
@@ -107,7 +110,14 @@ local datetime_units = {
     wday = true, yday = true, isdst = true,
 }
 
-local function set_timestamp(self, units, offset)
+--- Says why C refused, when it was for the zone.
+local function check_zone(code)
+    if code == -5 then
+        fail("the time zone's rules can not be read: the package tzdata has them")
+    end
+end
+
+local function set_timestamp(self, units, zone)
     for name in pairs(calendar_units) do
         if units[name] ~= nil then
             fail('timestamp and %s can not be given together', name)
@@ -122,7 +132,9 @@ local function set_timestamp(self, units, offset)
         fail('a timestamp beside nsec, usec or msec is a whole number')
     end
     nsec = nsec or floor((timestamp - seconds) * 1e9)
-    if nsec < 0 or api.datetime_make(self, seconds, nsec, offset) ~= 0 then
+    local code = nsec < 0 and -4 or api.datetime_make(self, seconds, nsec, zone)
+    check_zone(code)
+    if code ~= 0 then
         fail('the timestamp %s is out of range', tostring(units.timestamp))
     end
 end
@@ -130,10 +142,9 @@ end
 --- Sets what units give; the rest stays.
 local function set(self, units)
     check_names(units, datetime_units, 'a datetime')
-    api.datetime_seconds(self, nsec_out, offset_out)
-    local offset = offset_of(units, offset_out[0] / 1)
+    local zone = zone_of(units, api.datetime_zone_of(self))
     if units.timestamp ~= nil then
-        return set_timestamp(self, units, offset)
+        return set_timestamp(self, units, zone)
     end
     api.datetime_split(self, split_out)
     local fields = split_out
@@ -151,7 +162,9 @@ local function set(self, units)
     if nsec then
         fields.nsec = check_whole('nsec', nsec, 0, 999999999)
     end
-    if api.datetime_join(self, fields, offset) ~= 0 then
+    local code = api.datetime_join(self, fields, zone)
+    check_zone(code)
+    if code ~= 0 then
         fail('there is no day %d in month %d of %d, or it is out of range', fields.day, fields.month,
             tonumber(fields.year))
     end
@@ -275,16 +288,17 @@ function datetime.parse(from, options)
     if type(from) ~= 'string' then
         fail('datetime.parse takes a string')
     end
-    local result, format, offset = ffi.new(datetime_type), options.format, offset_of(options, 0)
+    local result, format, zone = ffi.new(datetime_type), options.format, zone_of(options, 0)
     local code
     size_out[0] = #from
     if format == nil or format == 'iso8601' or format == 'rfc3339' then
-        code = api.datetime_parse(result, from, #from, offset, format == 'rfc3339' and 1 or 0)
+        code = api.datetime_parse(result, from, #from, zone, format == 'rfc3339' and 1 or 0)
     else
         format = tostring(format)
-        code = api.datetime_scan(result, from, #from, format, #format, offset, size_out)
+        code = api.datetime_scan(result, from, #from, format, #format, zone, size_out)
         check_format(code, format)
     end
+    check_zone(code)
     if code ~= 0 then
         fail('%q is not a date and time%s', from, format and ' of the format ' .. format or '')
     end
@@ -326,6 +340,12 @@ function methods.sub(self, by)
     return shift(self, self, by, -1)
 end
 
+--- The name of the datetime's zone, if it has one.
+local function zone_name(self)
+    local zone = api.datetime_zone_of(self)
+    return zone > NAMED and ffi.string(api.zone_name(zone - NAMED)) or nil
+end
+
 function methods.totable(self)
     check_datetime(self)
     api.datetime_split(self, split_out)
@@ -334,7 +354,7 @@ function methods.totable(self)
     return {
         year = tonumber(fields.year), month = fields.month / 1, day = fields.day / 1, hour = fields.hour / 1,
         min = fields.min / 1, sec = fields.sec / 1, nsec = fields.nsec / 1, wday = fields.wday / 1,
-        yday = fields.yday / 1, isdst = false, tzoffset = offset_out[0] / 1,
+        yday = fields.yday / 1, isdst = self.isdst, tzoffset = offset_out[0] / 1, tz = zone_name(self),
     }
 end
 
@@ -358,7 +378,8 @@ local getters = {
         api.datetime_seconds(self, nsec_out, offset_out)
         return offset_out[0] / 1
     end,
-    isdst = function() return false end,
+    isdst = function(self) return api.datetime_summer(self) ~= 0 end,
+    tzindex = function(self) return math.max(api.datetime_zone_of(self) - NAMED, 0) end,
 }
 
 function getters.usec(self)
@@ -451,5 +472,13 @@ ffi.metatype(interval_type, {
 })
 
 datetime.interval = core.object(interval)
+
+--- datetime.TZ: the numbers of time zones by their names, and the names by their numbers.
+local zones, number = {}, 2001
+while api.zone_name(number) ~= nil do
+    local name = ffi.string(api.zone_name(number))
+    zones[name], zones[number], number = number, name, number + 1
+end
+datetime.TZ = core.object(zones)
 
 return core.object(datetime)

@@ -55,6 +55,9 @@ struct perigee_values {
                          size_t *);
     int (*datetime_format)(const struct perigee_datetime *, const char *, size_t, char *, size_t, size_t *);
     int (*datetime_zone)(const char *, size_t, int32_t *);
+    int (*datetime_zone_of)(const struct perigee_datetime *);
+    int (*datetime_summer)(const struct perigee_datetime *);
+    const char *(*zone_name)(int);
     int (*interval_make)(struct perigee_interval *, const double *);
     double (*interval_get)(const struct perigee_interval *, int);
     int (*interval_add)(struct perigee_interval *, const struct perigee_interval *,

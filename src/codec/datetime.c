@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "codec/mp.h"
+#include "codec/zone_names.h"
 
 enum { SHORT_SIZE = 8, LONG_SIZE = 16, DAY_SECONDS = 86400, BILLION = 1000000000 };
 enum { ERA_DAYS = 146097, ERA_YEARS = 400, EPOCH_DAYS = 719468 /* from 0000-03-01 to 1970 */ };
@@ -114,8 +115,26 @@ void datetime_split(const struct datetime *value, struct datetime_fields *out)
     out->yday = (int32_t)(days - days_of_date(out->year, 1, 1)) + 1;
 }
 
-int datetime_join(struct datetime *out, const struct datetime_fields *fields, int tzoffset)
+/* What the clocks of a zone show when they show `local` and the rules are to decide. */
+static void settle(struct datetime *value, const struct zone *zone, int64_t local)
 {
+    value->seconds = zone_instant(zone, local, value->tzoffset);
+    value->tzoffset = (int16_t)zone_at(zone, value->seconds).tzoffset;
+}
+
+/* The rules of a zone that is not an offset. */
+static int find_rules(int zone, const struct zone **rules)
+{
+    *rules = zone > DATETIME_NAMED ? zone_of(zone - DATETIME_NAMED) : NULL;
+    return zone <= DATETIME_NAMED || *rules != NULL ? 0 : ERROR_NOT_FOUND;
+}
+
+int datetime_join(struct datetime *out, const struct datetime_fields *fields, int zone)
+{
+    const struct zone *rules;
+    int rc = find_rules(zone, &rules), tzoffset = rules == NULL ? zone : 0;
+    if (rc != 0)
+        return rc;
     if (fields->month < 1 || fields->month > 12 || fields->day < 1 || fields->hour < 0 ||
         fields->hour > 23 || fields->min < 0 || fields->min > 59 || fields->sec < 0 ||
         fields->sec > 60 || fields->year < -10000000 || fields->year > 10000000 ||
@@ -128,10 +147,39 @@ int datetime_join(struct datetime *out, const struct datetime_fields *fields, in
         .nsec = fields->nsec,
         .tzoffset = (int16_t)tzoffset,
     };
+    if (rules != NULL) {
+        value.tzindex = (int16_t)(zone - DATETIME_NAMED);
+        value.tzoffset = INT16_MAX; /* no offset is to be preferred */
+        settle(&value, rules, value.seconds);
+    }
     if (!datetime_is_valid(&value))
         return ERROR_INVALID;
     *out = value;
     return 0;
+}
+
+int datetime_move(struct datetime *value, int zone)
+{
+    const struct zone *rules;
+    int rc = find_rules(zone, &rules);
+    if (rc != 0)
+        return rc;
+    if (rules == NULL && (zone < DATETIME_OFFSET_MIN || zone > DATETIME_OFFSET_MAX))
+        return ERROR_INVALID;
+    value->tzindex = (int16_t)(rules == NULL ? 0 : zone - DATETIME_NAMED);
+    value->tzoffset = (int16_t)(rules == NULL ? zone : zone_at(rules, value->seconds).tzoffset);
+    return 0;
+}
+
+int datetime_zone_of(const struct datetime *value)
+{
+    return zone_of(value->tzindex) == NULL ? value->tzoffset : DATETIME_NAMED + value->tzindex;
+}
+
+bool datetime_is_summer(const struct datetime *value)
+{
+    const struct zone *rules = zone_of(value->tzindex);
+    return rules != NULL && zone_at(rules, value->seconds).is_summer;
 }
 
 /* The days since 1970 of a date some months later. */
@@ -152,23 +200,28 @@ int datetime_add(struct datetime *out, const struct datetime *value,
 {
     const int64_t *by = interval->field;
     struct datetime_fields date;
+    const struct zone *rules = zone_of(value->tzindex);
     struct datetime result = *value;
-    int64_t seconds = local_seconds(value), days = floor_divide(seconds, DAY_SECONDS);
+    int64_t local = local_seconds(value), days = floor_divide(local, DAY_SECONDS), before = days;
     int64_t months = by[INTERVAL_YEAR] * 12 + by[INTERVAL_MONTH];
 
-    seconds -= days * DAY_SECONDS;
     if (months != 0) {
         date_of_days(days, &date);
         days = add_months(&date, sign * months, interval->adjust);
     }
     days += sign * (by[INTERVAL_WEEK] * 7 + by[INTERVAL_DAY]);
-    seconds += sign * (by[INTERVAL_HOUR] * 3600 + by[INTERVAL_MIN] * 60 + by[INTERVAL_SEC]);
+    if (rules != NULL && days != before)
+        settle(&result, rules, local + (days - before) * DAY_SECONDS);
+    else
+        result.seconds += (days - before) * DAY_SECONDS;
+    result.seconds += sign * (by[INTERVAL_HOUR] * 3600 + by[INTERVAL_MIN] * 60 + by[INTERVAL_SEC]);
     int64_t nsec = value->nsec + sign * by[INTERVAL_NSEC];
-    seconds += floor_divide(nsec, BILLION);
+    result.seconds += floor_divide(nsec, BILLION);
     result.nsec = (int32_t)(nsec - floor_divide(nsec, BILLION) * BILLION);
-    result.seconds = days * DAY_SECONDS + seconds - value->tzoffset * 60;
     if (!datetime_is_valid(&result))
         return ERROR_TOO_LARGE;
+    if (rules != NULL)
+        result.tzoffset = (int16_t)zone_at(rules, result.seconds).tzoffset;
     *out = result;
     return 0;
 }
@@ -189,4 +242,14 @@ void datetime_subtract(struct interval *out, const struct datetime *left,
                   [INTERVAL_NSEC] = a.nsec - b.nsec},
         .adjust = INTERVAL_EXCESS,
     };
+    if (zone_of(right->tzindex) == NULL)
+        return;
+    /* The zone decides where years, months and days lead to; the rest passes from there. */
+    struct datetime reached;
+    struct interval rest = *out;
+    rest.field[INTERVAL_NSEC] = 0;
+    rest.field[INTERVAL_MIN] = a.min - b.min;
+    if (datetime_add(&reached, right, &rest, 1) == 0)
+        out->field[INTERVAL_MIN] =
+            rest.field[INTERVAL_MIN] + (left->seconds - reached.seconds) / 60;
 }

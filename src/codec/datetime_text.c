@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "codec/number.h"
+#include "codec/zone_names.h"
 
 static const char *const month_names[] = {"January",   "February", "March",    "April",
                                           "May",       "June",     "July",     "August",
@@ -93,6 +94,17 @@ static int put_fraction(struct writer *writer, int32_t nsec, unsigned digits)
     return put(writer, text, digits);
 }
 
+/* The name of the value's zone, if that leads back to the instant: it may have been made by other
+ * rules than those of today, or be the second of two. */
+static const char *name_for(const struct datetime *value)
+{
+    const struct zone *zone = zone_of(value->tzindex);
+    if (zone == NULL || zone_at(zone, value->seconds).tzoffset != value->tzoffset ||
+        zone_instant(zone, value->seconds + value->tzoffset * 60, INT16_MAX) != value->seconds)
+        return NULL;
+    return zone_name(value->tzindex);
+}
+
 size_t datetime_print(const struct datetime *value, char *out)
 {
     struct datetime_fields at;
@@ -109,7 +121,11 @@ size_t datetime_print(const struct datetime *value, char *out)
         unsigned digits = at.nsec % 1000000 == 0 ? 3 : at.nsec % 1000 == 0 ? 6 : 9;
         rc |= put(&writer, ".", 1) | put_fraction(&writer, at.nsec, digits);
     }
-    rc |= put_offset(&writer, value->tzoffset, true);
+    const char *name = name_for(value);
+    if (name == NULL)
+        rc |= put_offset(&writer, value->tzoffset, true);
+    else
+        rc |= put(&writer, " ", 1) | put(&writer, name, strlen(name));
     return rc == 0 ? writer.size : 0;
 }
 
@@ -216,6 +232,15 @@ static int put_calendar(struct writer *writer, const struct datetime_fields *at,
     }
 }
 
+static int put_zone(struct writer *writer, const struct datetime *value)
+{
+    const char *name = zone_name(value->tzindex);
+    if (name != NULL)
+        return put(writer, name, strlen(name));
+    return value->tzoffset == 0 ? put(writer, "UTC", 3)
+                                : put_offset(writer, value->tzoffset, false);
+}
+
 static int put_format(struct writer *writer, const struct datetime *value,
                       const struct datetime_fields *at, const char *format, size_t size)
 {
@@ -243,8 +268,7 @@ static int put_format(struct writer *writer, const struct datetime *value,
         else if (*format == 'z')
             rc = put_offset(writer, value->tzoffset, false);
         else if (*format == 'Z')
-            rc = value->tzoffset == 0 ? put(writer, "UTC", 3)
-                                      : put_offset(writer, value->tzoffset, false);
+            rc = put_zone(writer, value);
         else
             rc = put_calendar(writer, at, *format);
     }
@@ -364,13 +388,32 @@ static bool take_offset(struct reader *reader, int *offset)
     return minutes < 60 && *offset >= DATETIME_OFFSET_MIN && *offset <= DATETIME_OFFSET_MAX;
 }
 
-bool datetime_zone(const char *text, size_t size, int *tzoffset)
+static bool is_of_name(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '/' ||
+           c == '_' || c == '-' || c == '+';
+}
+
+/* An offset, UTC or GMT, or a name. */
+static bool take_zone(struct reader *reader, int *zone)
+{
+    const char *start = reader->at;
+    while (reader->at < reader->end && is_of_name(*reader->at))
+        reader->at++;
+    int number = zone_number(start, (size_t)(reader->at - start));
+    if (number != 0) {
+        *zone = DATETIME_NAMED + number;
+        return true;
+    }
+    reader->at = start;
+    *zone = 0;
+    return take_word(reader, "UTC", 3) || take_word(reader, "GMT", 3) || take_offset(reader, zone);
+}
+
+bool datetime_zone(const char *text, size_t size, int *zone)
 {
     struct reader reader = {text, text + size};
-    *tzoffset = 0;
-    if (take_word(&reader, "UTC", 3) || take_word(&reader, "GMT", 3))
-        return reader.at == reader.end;
-    return take_offset(&reader, tzoffset) && reader.at == reader.end;
+    return take_zone(&reader, zone) && reader.at == reader.end;
 }
 
 /* A year has four digits; more, or a sign, where a dash follows. */
@@ -411,7 +454,7 @@ static bool take_time(struct reader *reader, struct datetime_fields *out, bool s
     return true;
 }
 
-int datetime_parse(struct datetime *out, const char *text, size_t size, int tzoffset, bool rfc3339)
+int datetime_parse(struct datetime *out, const char *text, size_t size, int zone, bool rfc3339)
 {
     struct reader reader = {text, text + size};
     struct datetime_fields fields = {.month = 1, .day = 1};
@@ -425,12 +468,13 @@ int datetime_parse(struct datetime *out, const char *text, size_t size, int tzof
             return ERROR_INVALID;
         if (!rfc3339)
             take(&reader, ' ');
-        if ((reader.at < reader.end || rfc3339) && !take_offset(&reader, &tzoffset))
+        if ((reader.at < reader.end || rfc3339) &&
+            !(rfc3339 ? take_offset(&reader, &zone) : take_zone(&reader, &zone)))
             return ERROR_INVALID;
     }
     if (reader.at != reader.end || (size > 0 && text[size - 1] == ' '))
         return ERROR_INVALID;
-    return datetime_join(out, &fields, tzoffset);
+    return datetime_join(out, &fields, zone);
 }
 
 /* What a format has found; `yday`, `pm` and `seconds` decide at the end. */
@@ -439,7 +483,7 @@ struct scan {
     int32_t pm, century; /* 1 AM, 2 PM; -1 none */
     int64_t seconds;
     bool has_seconds, has_yday, has_century;
-    int offset;
+    int zone;
 };
 
 static bool take_year(struct reader *reader, int64_t *year)
@@ -528,11 +572,9 @@ static bool scan_time(struct reader *reader, struct scan *scan, char letter)
         scan->seconds = minus ? -scan->seconds : scan->seconds;
         return scan->has_seconds;
     case 'z':
-        return take_offset(reader, &scan->offset);
+        return take_offset(reader, &scan->zone);
     default: /* Z */
-        scan->offset = 0;
-        return take_word(reader, "UTC", 3) || take_word(reader, "GMT", 3) ||
-               take_word(reader, "Z", 1) || take_offset(reader, &scan->offset);
+        return take_zone(reader, &scan->zone);
     }
 }
 
@@ -580,10 +622,10 @@ static int scan_format(struct reader *reader, struct scan *scan, const char *for
 }
 
 int datetime_scan(struct datetime *out, const char *text, size_t size, const char *format,
-                  size_t format_size, int tzoffset, size_t *used)
+                  size_t format_size, int zone, size_t *used)
 {
     struct reader reader = {text, text + size};
-    struct scan scan = {.fields = {.year = 1970, .month = 1, .day = 1}, .offset = tzoffset};
+    struct scan scan = {.fields = {.year = 1970, .month = 1, .day = 1}, .zone = zone};
 
     int rc = scan_format(&reader, &scan, format, format_size);
     if (rc != 0)
@@ -593,11 +635,13 @@ int datetime_scan(struct datetime *out, const char *text, size_t size, const cha
     if (scan.pm != 0)
         fields->hour = fields->hour % 12 + (scan.pm == 2 ? 12 : 0);
     if (scan.has_seconds) {
-        struct datetime value = {scan.seconds, fields->nsec, (int16_t)scan.offset, 0};
+        struct datetime value = {.seconds = scan.seconds, .nsec = fields->nsec};
         if (!datetime_is_valid(&value))
             return ERROR_INVALID;
-        *out = value;
-        return 0;
+        rc = datetime_move(&value, scan.zone);
+        if (rc == 0)
+            *out = value;
+        return rc;
     }
     if (scan.has_yday) {
         int days = datetime_days_in_month(fields->year, 2) + 337, yday = fields->yday;
@@ -607,5 +651,5 @@ int datetime_scan(struct datetime *out, const char *text, size_t size, const cha
             yday -= datetime_days_in_month(fields->year, fields->month++);
         fields->day = yday;
     }
-    return datetime_join(out, fields, scan.offset);
+    return datetime_join(out, fields, scan.zone);
 }

@@ -17,6 +17,7 @@
 #include "codec/ext.h"
 #include "codec/interval.h"
 #include "codec/uuid.h"
+#include "codec/zone_names.h"
 
 _Static_assert(sizeof(struct decimal) == 24, "the same layout is in lua/box/value.lua");
 _Static_assert(sizeof(struct uuid) == 16, "the same layout is in lua/box/value.lua");
@@ -99,16 +100,17 @@ static int uuid_compare(const struct uuid *left, const struct uuid *right)
 }
 
 /* An instant from seconds and nanoseconds, which may be out of range. */
-static int datetime_make(struct datetime *out, double seconds, int32_t nsec, int tzoffset)
+static int datetime_make(struct datetime *out, double seconds, int32_t nsec, int zone)
 {
-    if (!(seconds >= (double)DATETIME_SECONDS_MIN && seconds <= (double)DATETIME_SECONDS_MAX) ||
-        tzoffset < DATETIME_OFFSET_MIN || tzoffset > DATETIME_OFFSET_MAX)
+    if (!(seconds >= (double)DATETIME_SECONDS_MIN && seconds <= (double)DATETIME_SECONDS_MAX))
         return ERROR_INVALID;
-    struct datetime value = {(int64_t)seconds, nsec, (int16_t)tzoffset, 0};
+    struct datetime value = {.seconds = (int64_t)seconds, .nsec = nsec};
     if (!datetime_is_valid(&value))
         return ERROR_INVALID;
-    *out = value;
-    return 0;
+    int rc = datetime_move(&value, zone);
+    if (rc == 0)
+        *out = value;
+    return rc;
 }
 
 static double datetime_seconds(const struct datetime *value, int32_t *nsec, int32_t *tzoffset)
@@ -118,18 +120,22 @@ static double datetime_seconds(const struct datetime *value, int32_t *nsec, int3
     return (double)value->seconds;
 }
 
-static int datetime_read(struct datetime *out, const char *text, size_t size, int tzoffset,
-                         int rfc3339)
+static int datetime_read(struct datetime *out, const char *text, size_t size, int zone, int rfc3339)
 {
-    return datetime_parse(out, text, size, tzoffset, rfc3339 != 0);
+    return datetime_parse(out, text, size, zone, rfc3339 != 0);
 }
 
-static int datetime_zone_of(const char *text, size_t size, int32_t *tzoffset)
+static int datetime_read_zone(const char *text, size_t size, int32_t *out)
 {
-    int offset;
-    bool known = datetime_zone(text, size, &offset);
-    *tzoffset = offset;
+    int zone;
+    bool known = datetime_zone(text, size, &zone);
+    *out = zone;
     return known;
+}
+
+static int datetime_summer(const struct datetime *value)
+{
+    return datetime_is_summer(value);
 }
 
 /* The fields in the order of the struct, adjust last. */
@@ -191,6 +197,9 @@ static const struct {
                          size_t *);
     int (*datetime_format)(const struct datetime *, const char *, size_t, char *, size_t, size_t *);
     int (*datetime_zone)(const char *, size_t, int32_t *);
+    int (*datetime_zone_of)(const struct datetime *);
+    int (*datetime_summer)(const struct datetime *);
+    const char *(*zone_name)(int);
     int (*interval_make)(struct interval *, const double *);
     double (*interval_get)(const struct interval *, int);
     int (*interval_add)(struct interval *, const struct interval *, const struct interval *, int);
@@ -227,7 +236,10 @@ static const struct {
     datetime_read,
     datetime_scan,
     datetime_format,
+    datetime_read_zone,
     datetime_zone_of,
+    datetime_summer,
+    zone_name,
     interval_make,
     interval_get,
     interval_add,
