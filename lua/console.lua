@@ -103,6 +103,7 @@ function console:connect_as(user, password)
         end
         error(problem, 0)
     end
+    pcall(db.eval, db, "box.session.type('console')") -- who may not run text gets on without
     db:set_timeout(nil)
     self.db = db
     self.catalog = catalog.new(self.eval)

@@ -193,7 +193,14 @@ end
 ---@param code integer
 ---@param message string
 function core.raise(code, message)
-    error(core.new_error(code, message), 0)
+    local err = core.new_error(code, message)
+    native.error_set(err)
+    error(err, 0)
+end
+
+--- Whether it is an error object of ours.
+function core.is_error(value)
+    return type(value) == 'table' and full_metatable(value) == error_metatable
 end
 
 --- Raises the error that a function of the api has returned; the message is in the diagnostics.

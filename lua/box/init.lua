@@ -53,8 +53,41 @@ for theirs, ours in pairs({
 end
 codes.new = new_error
 
+--- box.error.last(): the one that was raised last in this request or fiber, caught or not; nil: none.
+codes.last = native.error_last
+
+--- box.error.clear(): there is none.
+function codes.clear()
+    native.error_set(nil)
+end
+
+--- box.error.set(error): it is the last one.
+function codes.set(err)
+    if not core.is_error(err) then
+        core.raise(core.ERROR_INVALID, 'box.error.set needs an error object, as box.error.new makes one')
+    end
+    native.error_set(err)
+end
+
+--- What box.error(..) raises: an error object as it is; without arguments the last one, if there is one.
+local function error_of(...)
+    if select('#', ...) == 0 then
+        return native.error_last()
+    elseif core.is_error((...)) then
+        return (...)
+    end
+    local err = new_error(...)
+    return err
+end
+
 local box_error = core.object(codes, {
-    __call = function(_, ...) error(new_error(...), 0) end,
+    __call = function(_, ...)
+        local err = error_of(...)
+        if err then
+            native.error_set(err)
+            error(err, 0)
+        end
+    end,
 })
 
 local function info()
@@ -87,6 +120,10 @@ local box_cfg = core.object(function(_, key) return native.options()[key] end, {
 })
 
 -- --------------------------------------------------------------------------------------- box
+
+for _, event in ipairs({ 'on_connect', 'on_disconnect', 'on_auth' }) do
+    user.session[event] = trigger.of_session(event)
+end
 
 local fields = {
     NULL = core.NULL,
@@ -199,6 +236,7 @@ package.loaded['box.hooks'] = {
         return procedure.compile(name, body, globals, options)
     end,
     compile_eval = function(text) return procedure.compile_eval(text, environment_of(native.euid())) end,
+    session_ended = user.session_ended,
     reseed = function() randomseed(native.seed()) end,
     transaction_ended = transaction.ended,
     transaction_begun = trigger.begun,

@@ -502,6 +502,9 @@ function trigger.method(event)
         elseif what == nil then
             functions.drop(name)
             return nil
+        elseif type(what) == 'function' and self == trigger.server then
+            raise(core.ERROR_INVALID, ('box.session.%s takes Lua source or the name of a procedure, as '
+                .. 'box.schema.trigger.create does: a function would be in one worker only'):format(event))
         elseif type(what) == 'function' and not native.trusted then
             raise(core.ERROR_INVALID, CLOSURES)
         elseif type(what) ~= 'string' and type(what) ~= 'function' then
@@ -516,6 +519,17 @@ function trigger.method(event)
         name = name or free_name(('%s.%s.'):format(self.name, event))
         functions.create(name, options)
         return name
+    end
+end
+
+--- What events of no space belong to, where spaces have methods.
+trigger.server = { name = 'session' }
+
+--- box.session.on_connect(source or procedure, [name]): as space:on_replace.
+function trigger.of_session(event)
+    local method = trigger.method(event)
+    return function(what, name)
+        return method(trigger.server, what, name)
     end
 end
 

@@ -207,8 +207,93 @@ function session.su(name, fn, ...)
     return native.run_as(id, fn, ...)
 end
 
+-- What sessions keep, by their numbers; what is in the background, by minus its user and 1.
+local storages, said = {}, {}
+
+--- box.session.storage: a table that is there until the session ends.
+local function storage()
+    local id = native.session_id()
+    if id == 0 then
+        id = -1 - native.uid()
+    elseif not storages[id] and not native.session_about(id) then
+        return {} -- it has ended, and a fiber of it goes on
+    end
+    local kept = storages[id]
+    if not kept then
+        kept = {}
+        native.session_kept()
+        storages[id] = kept
+    end
+    return kept
+end
+
+--- A session has ended. Called by C.
+local function session_ended(id)
+    storages[id], said[id] = nil, nil
+end
+
+local function check_id(id)
+    if id ~= nil and type(id) ~= 'number' then
+        raise(ERROR_INVALID, 'a session is named by its number')
+    end
+end
+
+--- box.session.peer([id]): the address at the other end; nil: there is none. That of others is for those
+--- who administer.
+function session.peer(id)
+    check_id(id)
+    local address = native.session_about(id)
+    if address == false then
+        raise(core.ERROR_ACCESS, 'the address of another session is for those who administer')
+    elseif id and not address then
+        raise(core.ERROR_NOT_FOUND, ('there is no session %d'):format(id))
+    end
+    return address
+end
+
+--- box.session.exists(id)
+---@return boolean
+function session.exists(id)
+    if id == nil then
+        raise(ERROR_INVALID, 'a session is named by its number')
+    end
+    check_id(id)
+    return native.session_about(id) ~= nil
+end
+
+--- box.session.type(): 'binary' (MessagePack-RPC), 'redis', 'console', or 'background' without a connection.
+--- With 'console': the session says that it is one.
+function session.type(kind)
+    local id = native.session_id()
+    if kind ~= nil then
+        if kind ~= 'console' or not native.session_about(id) then
+            raise(ERROR_INVALID, "a connection can say that it is a 'console', and nothing else")
+        end
+        native.session_kept()
+        said[id] = kind
+    end
+    local _, found = native.session_about(id)
+    return said[id] or found or 'background'
+end
+
+--- box.session.fd(): the descriptor of the connection; -1: there is none.
+function session.fd()
+    local _, _, fd = native.session_about()
+    return fd or -1
+end
+
+setmetatable(session, {
+    __index = function(_, name)
+        if name == 'storage' then
+            return storage()
+        end
+        return nil
+    end,
+})
+
 return {
     user = core.object(user),
     role = core.object(role),
     session = session,
+    session_ended = session_ended,
 }

@@ -196,6 +196,47 @@ static int native_session_id(lua_State *L)
     return 1;
 }
 
+/* session_about([id]): the address, type and descriptor of a connection, nothing when there is none. Of
+ * those of others who administers is told, and everybody that they are there. */
+static int native_session_about(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct lua_callbacks *callbacks = &runtime->options.callbacks;
+    uint64_t own = runtime->request->session_id;
+    uint64_t id = lua_isnoneornil(L, 1) ? own : (uint64_t)luaL_checknumber(L, 1);
+    struct lua_peer about;
+    if (id == 0 || callbacks->session == NULL || !callbacks->session(callbacks->arg, id, &about))
+        return 0;
+    if (id == own || runtime->options.trusted || lua__may_administer(runtime, ACCESS_ALTER) == 0)
+        lua_pushstring(L, about.address);
+    else
+        lua_pushboolean(L, false);
+    lua_pushstring(L, about.type);
+    lua_pushinteger(L, about.fd);
+    return 3;
+}
+
+/* session_kept(): the hook session_ended is to be called when a session ends. */
+static int native_session_kept(lua_State *L)
+{
+    lua__runtime(L)->keeps_sessions = true;
+    return 0;
+}
+
+static int tell_ended(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    lua__push_hook(L, runtime, "session_ended");
+    lua_pushnumber(L, (lua_Number) * (const uint64_t *)arg);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+void lua_runtime_session_ended(struct lua_runtime *runtime, uint64_t session_id)
+{
+    if (runtime->keeps_sessions)
+        lua__protect(runtime, tell_ended, &session_id);
+}
+
 /* user_name(id) */
 static int native_user_name(lua_State *L)
 {
@@ -388,6 +429,8 @@ void lua__open_access(struct lua_runtime *runtime)
         {"uid", native_uid},
         {"euid", native_euid},
         {"session_id", native_session_id},
+        {"session_about", native_session_about},
+        {"session_kept", native_session_kept},
         {"user_name", native_user_name},
         {"privileges", native_privileges},
         {"user_create", native_user_create},

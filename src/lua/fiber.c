@@ -75,6 +75,7 @@ static void context_take(const struct lua_runtime *runtime, struct lua__context 
         .rows_left = runtime->rows_left,
         .asleep_ns = runtime->asleep_ns,
         .limit_code = runtime->limit_code,
+        .last_error = runtime->last_error,
     };
     if (runtime->limits.memory_name != NULL && runtime->memory_bytes_max > runtime->memory_bytes)
         out->memory_left = runtime->memory_bytes_max - runtime->memory_bytes;
@@ -116,6 +117,7 @@ static void context_put(struct lua_runtime *runtime, const struct lua__context *
     runtime->rows_left = context->rows_left;
     runtime->asleep_ns = context->asleep_ns;
     runtime->limit_code = context->limit_code;
+    runtime->last_error = context->last_error;
     if (context->limit_code != 0)
         memcpy(runtime->limit_message, context->limit_message, sizeof runtime->limit_message);
 }

@@ -38,6 +38,7 @@ struct lua__context {
     struct lua__limits limits;
     uint64_t rows_left, memory_left; /* under a limit of a procedure */
     uint64_t asleep_ns;
+    int last_error;
     int limit_code;
     char limit_message[sizeof((struct lua_runtime *)NULL)->limit_message];
 };

@@ -192,6 +192,9 @@ struct lua_runtime {
     uint64_t catalog_version;
     struct lua__space_slot spaces[LUA__SPACE_SLOTS];
 
+    bool keeps_sessions; /* something in Lua ends with a session */
+    int last_error;      /* a reference in the registry: box.error.last; 0: none */
+
     uint32_t user_id; /* whose request it is; the effective user is the worker's (db/access.h) */
 
     int fio_folder;    /* fio.c: of the option fio_dir, and 1; 0: not opened yet */
@@ -425,7 +428,9 @@ int lua__timed_out(struct lua_runtime *runtime, const char *where);
 void lua__memory_refused(struct lua_runtime *runtime);
 void lua__open_limit(struct lua_runtime *runtime);
 
-/* trace.c: notes where the error at index was raised, whose handler runs. */
+/* trace.c: forgets box.error.last. */
+void lua__forget_error(struct lua_runtime *runtime);
+/* Notes where the error at index was raised, whose handler runs. */
 void lua__note_frames(lua_State *L, struct lua_runtime *runtime, int index);
 /* The same for the error at index, which has ended a coroutine. */
 void lua__note_dead(lua_State *L, struct lua_runtime *runtime, int index, lua_State *dead);

@@ -275,6 +275,7 @@ void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *r
     runtime->seen_ts = 0;
     runtime->trace[0] = 0;
     lua__forget_frames(runtime);
+    runtime->last_error = 0; /* one of somebody else's is in his context */
     runtime->committed = false;
     if (request->txn != NULL) {
         runtime->txn = request->txn;
@@ -368,6 +369,7 @@ int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
         code = end_waiting(runtime, code);
     runtime->request = &no_request;
     lua__deadline_disarm(&runtime->deadline);
+    lua__forget_error(runtime);
     if (runtime->seeded)
         runtime->seeded = lua__protect(runtime, reseed, NULL) != 0;
     leave_room(runtime);

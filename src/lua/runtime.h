@@ -52,6 +52,13 @@ struct lua_watchdog;
 int lua_watchdog_new(struct lua_watchdog **out);
 void lua_watchdog_delete(struct lua_watchdog *watchdog);
 
+/* What there is to know of a connection. `type`: "binary", "redis", or "unknown" while nothing has come. */
+struct lua_peer {
+    char address[128];
+    const char *type; /* a constant */
+    int fd;           /* -1: none */
+};
+
 /* What the runtime asks of whoever embeds it. Every function may be NULL. They run on the runtime's
  * thread. */
 struct lua_callbacks {
@@ -68,6 +75,8 @@ struct lua_callbacks {
     /* The schema has been changed by this runtime: whoever has made another one the host of modules
      * lets it run soon (lua_runtime_host). NULL: this one looks itself. */
     void (*schema_changed)(void *arg);
+    /* The connection with this number, of whichever worker; false: there is none. */
+    bool (*session)(void *arg, uint64_t session_id, struct lua_peer *out);
     void *arg;
     const struct redis_audience *audience; /* of PUBLISH */
     const struct redis_config *config;     /* of redis.call; NULL: Redis's defaults */
@@ -209,6 +218,10 @@ int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *requ
  */
 int lua_runtime_event(struct lua_runtime *runtime, enum trigger_event event, const char *args,
                       uint64_t session_id, uint32_t user_id);
+
+/* The session has ended, and its triggers have run: what Lua keeps for it is dropped. Outside of
+ * requests. */
+void lua_runtime_session_ended(struct lua_runtime *runtime, uint64_t session_id);
 
 /* EVAL and EVAL_RO. */
 struct lua_redis_eval {

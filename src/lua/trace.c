@@ -155,11 +155,47 @@ static int native_frames(lua_State *L)
     return 1;
 }
 
+/* ------------------------------------------------------------------------------ the last error */
+
+void lua__forget_error(struct lua_runtime *runtime)
+{
+    if (runtime->last_error != 0)
+        luaL_unref(runtime->L, LUA_REGISTRYINDEX, runtime->last_error);
+    runtime->last_error = 0;
+}
+
+/* error_set(error or nil): of this request or fiber, until it ends. */
+static int native_error_set(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    lua_settop(L, 1);
+    if (runtime->last_error == 0 && !lua_isnil(L, 1)) {
+        runtime->last_error = luaL_ref(L, LUA_REGISTRYINDEX);
+    } else if (!lua_isnil(L, 1)) {
+        lua_rawseti(L, LUA_REGISTRYINDEX, runtime->last_error);
+    } else {
+        lua__forget_error(runtime);
+    }
+    return 0;
+}
+
+/* error_last(): the error, or nil. */
+static int native_error_last(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    if (runtime->last_error == 0)
+        return 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, runtime->last_error);
+    return 1;
+}
+
 void lua__open_trace(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
         {"traced", native_traced},
         {"frames", native_frames},
+        {"error_set", native_error_set},
+        {"error_last", native_error_last},
         {NULL, NULL},
     };
     lua__register(runtime, functions);

@@ -180,6 +180,7 @@ static int worker_lua_open(struct session_worker *worker)
                       .command_taken = session__lua_command_taken,
                       .options = session__lua_options,
                       .schema_changed = on_schema_changed,
+                      .session = session__lua_session,
                       .arg = service,
                       .audience = &service->audience,
                       .config = &service->config},

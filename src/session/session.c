@@ -139,6 +139,7 @@ void session_delete(struct session *session)
     atomic_fetch_sub_explicit(&service->client_count, 1, memory_order_relaxed);
     list_remove(&session->ready);
     transactions_end(session);
+    lua_runtime_session_ended(session->worker->lua, session->about.id);
     session__unsubscribe_all(session);
     mp_buffer_destroy(&session->push);
     resp_parser_destroy(&session->resp);
@@ -480,7 +481,7 @@ static size_t input_run(struct session *session, const char *data, size_t size)
     session->held = false;
     session->in_need = 0;
     if (session->kind == PROTO_UNKNOWN && size > 0)
-        session->kind = proto_sniff((unsigned char)data[0]);
+        store_relaxed(&session->about.kind, session->kind = proto_sniff((unsigned char)data[0]));
     if (session->kind == PROTO_RESP)
         return resp_run(session, data, size);
     if (session->kind == PROTO_RPC)

@@ -273,6 +273,7 @@ struct session_about {
     _Atomic uint64_t active_ms;
     const struct session_command *_Atomic command; /* the last one */
     _Atomic int resp;
+    _Atomic int kind; /* enum proto_kind */
     _Atomic uint32_t user_id;
     _Atomic int queued;                  /* -1: not in MULTI */
     _Atomic unsigned open, failed;       /* interactive transactions */
@@ -539,6 +540,7 @@ int session__lua_run(struct session *session, struct session_stream *stream,
 bool session__lua_command_taken(void *arg, const char *name, size_t size);
 uint32_t session__lua_info(void *arg, struct mp_buffer *out);
 uint32_t session__lua_options(void *arg, struct mp_buffer *out);
+bool session__lua_session(void *arg, uint64_t session_id, struct lua_peer *out);
 
 /* session_value.c: a MessagePack value as a RESP reply (docs/protocol.md has the table); advances
  * *value. */

@@ -481,3 +481,24 @@ uint32_t session__lua_options(void *arg, struct mp_buffer *out)
     }
     return (uint32_t)service->options.setting_count;
 }
+
+bool session__lua_session(void *arg, uint64_t session_id, struct lua_peer *out)
+{
+    static const char *const types[] = {
+        [PROTO_UNKNOWN] = "unknown", [PROTO_RESP] = "redis", [PROTO_RPC] = "binary"};
+    struct service *service = arg;
+    bool found = false;
+    pthread_mutex_lock(&service->mutex);
+    list_for_each (link, &service->clients) {
+        const struct session *session = list_entry(link, struct session, link);
+        if (session->about.id != session_id)
+            continue;
+        snprintf(out->address, sizeof out->address, "%s", session->about.address);
+        out->type = types[load_relaxed(&session->about.kind)];
+        out->fd = session->about.fd;
+        found = true;
+        break;
+    }
+    pthread_mutex_unlock(&service->mutex);
+    return found;
+}
