@@ -35,7 +35,10 @@
     X("checkpoint.unlink", "before a file that the manifest no longer names is unlinked")         \
     X("merge.run.written", "when a merged run is durable and no manifest has it")                 \
     X("index.build.begun", "when writers maintain an index and none of its rows is filled in")    \
-    X("index.build.filled", "when an index is filled and its row still says that it is built")
+    X("index.build.filled", "when an index is filled and its row still says that it is built")    \
+    X("space.alter.begun", "when writers heed what a space is being altered to and no row has "   \
+                           "been looked at")                                                      \
+    X("space.alter.checked", "when all rows fit and the row of the space is the old one")
 
 /* The nth name of the list, from 0; NULL behind the last. Static strings. */
 const char *crash_point_name(unsigned number);

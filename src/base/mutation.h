@@ -87,6 +87,7 @@
     X(AGE_FORGOTTEN, 24, "who has lost is as young as ever when it is run again")                  \
     X(SEVERAL_ROWS_WEAKLY, 25, "a command on several rows runs at read committed")                 \
     X(NOW_TAKEN_TWICE, 27, "each command of a script takes its own time")                          \
+    X(ALTER_UNSEEN, 29, "writers do not heed what a space is being altered to")                    \
     X(BUILD_UNSEEN, 29, "writers do not maintain an index that is being built")                    \
     X(FILLED_ONCE, 29, "who fills an index does not look whether the version is still there")      \
     X(FOREIGN_LOOKED_FIRST, 30, "who writes what refers to a row looks for that row before")       \

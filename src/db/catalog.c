@@ -519,14 +519,13 @@ bool db__map_bool(const char *map, const char *name, bool otherwise)
     return map_bool(map, name, otherwise);
 }
 
-static int space_add(struct db *db, struct catalog *catalog, struct row *row,
-                     const struct version *version)
+/* What a row of _space says. */
+static int space_read(struct db *db, struct catalog *catalog, const char *data, struct space **out)
 {
     struct space *space = arena_alloc(&catalog->arena, sizeof *space);
     if (space == NULL)
         return no_memory();
     memset(space, 0, sizeof *space);
-    const char *data = version->bytes;
     uint32_t incarnation = 0;
     int rc;
     if (mp_typeof(*data) != MP_ARRAY || mp_decode_array(&data) < 7 ||
@@ -552,10 +551,47 @@ static int space_add(struct db *db, struct catalog *catalog, struct row *row,
     store->head.unlogged = space->temporary;
     store->head.tracked = !space->temporary;
     space->head = &store->head;
+    *out = space;
+    return 0;
+}
+
+/* What the space is being altered to: as the change says, or as the newest picture has it. */
+static int coming_add(struct db *db, struct catalog *catalog, const struct coming *change,
+                      struct space *space)
+{
+    const struct store *store = space->head->arg;
+    const struct space *now = store->space == NULL ? NULL : store->space->coming;
+    struct coming coming = {space->id, NULL, 0};
+    if (change != NULL && change->space_id == space->id)
+        coming = *change;
+    else if (now != NULL)
+        coming = (struct coming){space->id, now->definition, now->definition_size};
+    if (coming.row == NULL)
+        return 0;
+    const char *row = arena_copy(&catalog->arena, coming.row, coming.size);
+    if (row == NULL)
+        return no_memory();
+    int rc = space_read(db, catalog, row, &space->coming);
+    if (rc != 0)
+        return rc;
+    space->coming->definition = row;
+    space->coming->definition_size = (uint32_t)coming.size;
+    return 0;
+}
+
+static int space_add(struct db *db, struct catalog *catalog, const struct coming *coming,
+                     struct row *row, const struct version *version)
+{
+    struct space *space;
+    int rc = space_read(db, catalog, version->bytes, &space);
+    if (rc == 0)
+        rc = coming_add(db, catalog, coming, space);
+    if (rc != 0)
+        return rc;
     space->row = row;
     space->row_version = version;
     catalog->spaces[catalog->space_count++] = space;
-    return body_ensure(db, store, space->engine);
+    return body_ensure(db, space->head->arg, space->engine);
 }
 
 /* An optional string of a map: *out stays NULL when it is absent. */
@@ -795,7 +831,8 @@ static int record_add(struct catalog *catalog, enum catalog_kind kind,
 }
 
 /* Reads all rows of a system space, in order of key. */
-static int rows_read(struct db *db, struct catalog *catalog, struct txn *txn, uint32_t space_id)
+static int rows_read(struct db *db, struct catalog *catalog, struct txn *txn,
+                     const struct coming *coming, uint32_t space_id)
 {
     struct store *store = db__store_find(db, space_id, 0);
     struct txn_index scan = {.tree = store->head.tree, .head = &store->head};
@@ -806,7 +843,7 @@ static int rows_read(struct db *db, struct catalog *catalog, struct txn *txn, ui
     int rc;
     while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0) {
         if (space_id == SPACE_ID_SPACE)
-            rc = space_add(db, catalog, row, version);
+            rc = space_add(db, catalog, coming, row, version);
         else if (space_id == SPACE_ID_INDEX)
             rc = index_add(catalog, version);
         else if (space_id == SPACE_ID_FUNC)
@@ -864,13 +901,15 @@ static int records_read(struct db *db, struct catalog *catalog, struct txn *txn)
             continue;
         catalog->records[kind] =
             rows_alloc(db, catalog, system_spaces[i].id, 1, sizeof **catalog->records);
-        rc = catalog->records[kind] == NULL ? no_memory()
-                                            : rows_read(db, catalog, txn, system_spaces[i].id);
+        rc = catalog->records[kind] == NULL
+                 ? no_memory()
+                 : rows_read(db, catalog, txn, NULL, system_spaces[i].id);
     }
     return rc;
 }
 
-int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
+int db__catalog_build(struct db *db, struct txn *txn, const struct coming *coming,
+                      struct catalog **out)
 {
     struct catalog *catalog = calloc(1, sizeof *catalog);
     if (catalog == NULL)
@@ -885,13 +924,13 @@ int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out)
     for (size_t i = 0; rc == 0 && i < SYSTEM_SPACE_COUNT; i++)
         rc = system_space_add(db, catalog, &system_spaces[i]);
     if (rc == 0)
-        rc = rows_read(db, catalog, txn, SPACE_ID_SPACE);
+        rc = rows_read(db, catalog, txn, coming, SPACE_ID_SPACE);
     if (rc == 0)
-        rc = rows_read(db, catalog, txn, SPACE_ID_INDEX);
+        rc = rows_read(db, catalog, txn, NULL, SPACE_ID_INDEX);
     if (rc == 0)
         db__foreign_resolve(catalog);
     if (rc == 0)
-        rc = rows_read(db, catalog, txn, SPACE_ID_FUNC);
+        rc = rows_read(db, catalog, txn, NULL, SPACE_ID_FUNC);
     if (rc == 0)
         rc = records_read(db, catalog, txn);
     if (rc == 0)

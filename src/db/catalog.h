@@ -168,6 +168,9 @@ struct space {
     uint32_t index_count;
     struct index *indexes[INDEX_MAX]; /* [0] the primary, when index_count > 0; in order of id */
     struct index *building;           /* one more that writers maintain, or NULL */
+    struct space *coming;   /* what it is being altered to: what is written fits both; or NULL */
+    const char *definition; /* of one that is coming: the row of _space that it is made of */
+    uint32_t definition_size;
     const struct sequence_def
         *sequence; /* whose numbers the primary key's field gets for nil, or NULL */
     uint32_t sequence_id, sequence_field; /* 0: none; from 0 */

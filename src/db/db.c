@@ -178,7 +178,7 @@ static int recover(struct db *db, struct db_open_stats *stats)
         if (rc == 0)
             rc = db__trees_make(db, txn);
         if (rc == 0)
-            rc = db__catalog_build(db, txn, &catalog);
+            rc = db__catalog_build(db, txn, NULL, &catalog);
         if (rc == 0)
             db__catalog_publish(db, catalog);
         for (uint32_t i = 0; rc == 0 && i < catalog->space_count; i++)

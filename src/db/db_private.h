@@ -32,8 +32,9 @@ struct store {
     bool taken;           /* of the checkpoint's thread: among the stores that it works on */
     uint64_t k;        /* rows up to this timestamp are in the body, and replay passes over them */
     struct body *body; /* where cold rows live; opened when the catalog names the engine */
-    struct tree *trees[INDEX_MAX];            /* of secondary indexes, by index id; [0] is unused */
-    _Atomic uint64_t build_rows, build_total; /* of the index that is being built */
+    struct tree *trees[INDEX_MAX]; /* of secondary indexes, by index id; [0] is unused */
+    _Atomic uint64_t build_rows,
+        build_total; /* of the change that looks at rows while others write */
     struct space
         *space; /* the newest picture; NULL until the catalog is read. Changed inside the gate. */
 };
@@ -114,12 +115,21 @@ void db__store_delete(struct store *store, struct tree_thread *thread);
 /* Makes the stores of the system spaces: the first ones that there are. */
 int db__system_stores_make(struct db *db);
 
+/* What a space is going to be, from this picture on: a row of _space; NULL: what it is. */
+struct coming {
+    uint32_t space_id; /* 0: all spaces as they were */
+    const char *row;
+    size_t size;
+};
+
 /*
  * Makes the picture of the catalog as the transaction sees it, its own writes included. Every space
- * gets the stores and trees that exist; a space or index without one is ERROR_CORRUPT. The result
- * has one reference.
+ * gets the stores and trees that exist; a space or index without one is ERROR_CORRUPT. What spaces
+ * are being altered to is in no row: it comes from the newest picture, and from `coming` (may be
+ * NULL). The result has one reference.
  */
-int db__catalog_build(struct db *db, struct txn *txn, struct catalog **out);
+int db__catalog_build(struct db *db, struct txn *txn, const struct coming *coming,
+                      struct catalog **out);
 void db__catalog_release(struct catalog *catalog);
 
 /* Puts `catalog` in force: inside the gate, or before workers run. Takes over the reference. */

@@ -264,7 +264,7 @@ static int picture_take(struct ddl *ddl)
     struct catalog_link *link = arena_alloc(&ddl->arena, sizeof *link);
     if (link == NULL)
         return no_memory();
-    int rc = db__catalog_build(ddl->db, ddl->txn, &ddl->after);
+    int rc = db__catalog_build(ddl->db, ddl->txn, &ddl->coming, &ddl->after);
     if (rc != 0)
         return rc;
     *link = (struct catalog_link){ddl->after, txn_savepoint(ddl->txn).writes, ddl->pictures};
@@ -319,6 +319,7 @@ static int step(struct ddl *ddl, ddl_fn change, ddl_fn finish, void *arg)
     ddl->before = ddl__catalog(ddl);
     ddl->after = NULL;
     ddl->only_functions = false;
+    ddl->coming = (struct coming){0};
     int rc = change_make(ddl, change, finish, arg);
     if (rc == 0)
         return 0;
@@ -461,5 +462,8 @@ int ddl__space_find_for(struct ddl *ddl, uint32_t id, unsigned privileges, struc
         return diag_set(ERROR_SCHEMA,
                         "space \"%s\" cannot be changed while its index \"%s\" is being built",
                         (*out)->name, (*out)->building->name);
+    if ((*out)->coming != NULL)
+        return diag_set(ERROR_SCHEMA, "space \"%s\" cannot be changed while it is being altered",
+                        (*out)->name);
     return ddl__may(ddl, privileges, ACCESS_SPACE, id, (*out)->owner, (*out)->name);
 }

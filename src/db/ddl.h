@@ -38,6 +38,25 @@ int ddl_space_format(struct db_worker *worker, uint32_t id, const char *format);
 int ddl_space_alter(struct db_worker *worker, uint32_t id, const char *options);
 int ddl_space_truncate(struct db_worker *worker, uint32_t id);
 
+/*
+ * Changes that look at rows: of a space that has many, and not within a schema transaction, they do so
+ * while others write, in slices. The functions with _begin return after the first gate with what is
+ * left of the change in *job, or NULL: it has been made. ddl_job_step goes on for about a millisecond:
+ * ERROR_WAIT, there is more to do; 0, it is made; else it has failed and nothing of it is left; the
+ * job has then ended. Between two steps the worker is free for anything. ddl_job_cancel ends it early.
+ * Neither within a transaction. The functions without _begin go all the way.
+ */
+struct ddl_job;
+int ddl_space_format_begin(struct db_worker *worker, uint32_t id, const char *format,
+                           struct ddl_job **job);
+int ddl_space_alter_begin(struct db_worker *worker, uint32_t id, const char *options,
+                          struct ddl_job **job);
+int ddl_index_create_begin(struct db_worker *worker, uint32_t space_id, const char *name,
+                           size_t name_size, const char *options, uint32_t *id,
+                           struct ddl_job **job);
+int ddl_job_step(struct ddl_job *job);
+void ddl_job_cancel(struct ddl_job *job);
+
 /* options: {type = 'tree', unique, if_not_exists, parts = [field | [field, type] | {field, type,
  * is_nullable} ..]}, fields by number from 1 or by name. The first index of a space is its primary
  * key. */

@@ -24,19 +24,12 @@
  */
 #include "db/ddl_private.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/crash_point.h"
 #include "base/diag.h"
 #include "base/error.h"
-#include "base/log.h"
-#include "base/mutation.h"
-
-enum { SLICE_ROWS = 256 };
-
-static const uint64_t TELL_NS = 1000 * 1000 * 1000;
 
 /* A key of which the filling could not say whether two rows have it. */
 struct suspect {
@@ -46,17 +39,14 @@ struct suspect {
 };
 
 struct build {
-    struct db_worker *worker;
+    struct ddl_job job;
     struct catalog *catalog; /* under which it began; a reference */
     struct space *space;
     struct index *index;
-    struct store *store;
-    struct arena arena; /* of one row's keys */
-    struct arena kept;  /* of suspects */
+    uint32_t index_id;
+    struct mp_buffer ready; /* the row of _index in the end */
+    struct arena arena;     /* of one row's keys */
     struct suspect *suspects;
-    unsigned char *after; /* the last row's key */
-    size_t after_size, after_capacity;
-    uint64_t rows, began_ns, told_ns;
     struct row *row; /* the present one */
 };
 
@@ -79,7 +69,7 @@ static int duplicate(const struct build *build, const struct version *version)
 
 static int suspect_add(struct build *build, const struct key_bytes *key)
 {
-    struct suspect *suspect = arena_alloc(&build->kept, sizeof *suspect + key->parts_size);
+    struct suspect *suspect = arena_alloc(&build->job.kept, sizeof *suspect + key->parts_size);
     if (suspect == NULL)
         return diag_set(ERROR_MEMORY, "no memory to build index \"%s\"", build->index->name);
     suspect->next = build->suspects;
@@ -92,7 +82,7 @@ static int suspect_add(struct build *build, const struct key_bytes *key)
 static int key_fill(struct build *build, const struct version *version, const struct key_bytes *key,
                     bool newest)
 {
-    struct txn_worker *worker = build->worker->txn;
+    struct txn_worker *worker = build->job.worker->txn;
     struct txn_index *scan = &build->index->scan;
     int rc =
         txn_entry_fill(worker, scan, key->data, key->size, key->parts_size, build->row, version);
@@ -123,31 +113,18 @@ static int version_fill(const struct version *version, enum txn_version_state st
     return rc;
 }
 
-static int after_keep(struct build *build, const struct row *row)
-{
-    if (row->key_size > build->after_capacity) {
-        unsigned char *grown = arena_alloc(&build->kept, 2 * (size_t)row->key_size);
-        if (grown == NULL)
-            return diag_set(ERROR_MEMORY, "no memory to build index \"%s\"", build->index->name);
-        build->after = grown;
-        build->after_capacity = 2 * (size_t)row->key_size;
-    }
-    memcpy(build->after, row->key, row->key_size);
-    build->after_size = row->key_size;
-    return 0;
-}
-
 /* A few rows, in a reclamation epoch of their own. ERROR_END: these were the last. */
-static int slice_fill(struct build *build)
+static int slice_fill(struct ddl_job *job)
 {
-    struct txn_worker *worker = build->worker->txn;
+    struct build *build = (struct build *)job;
+    struct txn_worker *worker = job->worker->txn;
     struct tree_cursor cursor;
     struct item *item = NULL;
     int rc = 0;
     txn_worker_enter(worker);
-    tree_cursor_create(&cursor, build->space->head->tree, build->after, build->after_size, false,
+    tree_cursor_create(&cursor, build->space->head->tree, job->after, job->after_size, false,
                        false);
-    for (unsigned n = 0; rc == 0 && n < SLICE_ROWS; n++) {
+    for (unsigned n = 0; rc == 0 && n < DDL_SLICE_ROWS; n++) {
         if ((item = tree_cursor_next(&cursor, NULL)) == NULL) {
             rc = ERROR_END;
             break;
@@ -155,62 +132,12 @@ static int slice_fill(struct build *build)
         build->row = (struct row *)item;
         rc = txn_row_each(build->row, version_fill, build);
         arena_reset(&build->arena);
-        build->rows++;
+        job->rows++;
     }
     if (rc == 0)
-        rc = after_keep(build, (struct row *)item);
+        rc = ddl__job_after(job, (struct row *)item);
     txn_worker_leave(worker);
     return rc;
-}
-
-static void tell(struct build *build)
-{
-    uint64_t now = clock_monotonic_ns(build->worker->db->clock);
-    uint64_t total = load_relaxed(&build->store->build_total);
-    store_relaxed(&build->store->build_rows, build->rows);
-    if (now - build->told_ns < TELL_NS)
-        return;
-    build->told_ns = now;
-    log_info("index \"%s\" of space \"%s\" is being built: %" PRIu64 " of about %" PRIu64 " rows",
-             build->index->name, build->space->name, build->rows, total);
-}
-
-static int fill(struct build *build)
-{
-    int rc = 0;
-    while (rc == 0) {
-        MUTATION_POINT(BUILD_SLICE);
-        rc = slice_fill(build);
-        epoch_collect(txn_worker_thread(build->worker->txn)->epoch);
-        tell(build);
-    }
-    return rc == ERROR_END ? 0 : rc;
-}
-
-static int build_open(struct build *build, struct db_worker *worker, uint32_t space_id,
-                      uint32_t index_id)
-{
-    *build = (struct build){.worker = worker};
-    build->catalog = (struct catalog *)db_catalog(worker);
-    build->index = building_of(build->catalog, space_id, index_id);
-    if (build->index == NULL)
-        return diag_set(ERROR_NOT_FOUND, "the index that was to be built is gone");
-    atomic_fetch_add(&build->catalog->references, 1);
-    build->space = build->index->space;
-    build->store = build->space->head->arg;
-    build->began_ns = build->told_ns = clock_monotonic_ns(worker->db->clock);
-    arena_create(&build->arena, 1 << 16);
-    arena_create(&build->kept, 0);
-    store_relaxed(&build->store->build_rows, 0);
-    store_relaxed(&build->store->build_total, txn_head_rows(build->space->head));
-    return 0;
-}
-
-static void build_close(struct build *build)
-{
-    arena_destroy(&build->kept);
-    arena_destroy(&build->arena);
-    db__catalog_release(build->catalog);
 }
 
 static int count_newest(const struct version *version, enum txn_version_state state, void *arg)
@@ -243,85 +170,96 @@ static int suspect_check(const struct build *build, struct index *index,
     return 0;
 }
 
-struct ready {
-    struct ddl_build *args;
-    struct build *build;
-};
-
 /* The last gate: the index is one as any other. */
 static int ready_make(struct ddl *ddl, void *arg)
 {
-    struct ready *ready = arg;
-    struct space *space = catalog_space_by_id(ddl->before, ready->args->space_id);
-    struct index *index = building_of(ddl->before, ready->args->space_id, ready->args->index_id);
+    const struct build *build = arg;
+    struct space *space = catalog_space_by_id(ddl->before, build->job.space_id);
+    struct index *index = building_of(ddl->before, build->job.space_id, build->index_id);
     if (index == NULL)
         return diag_set(ERROR_NOT_FOUND, "the index that was to be built is gone");
-    for (struct suspect *suspect = ready->build->suspects; suspect != NULL;
-         suspect = suspect->next) {
-        int rc = suspect_check(ready->build, index, suspect);
+    for (struct suspect *suspect = build->suspects; suspect != NULL; suspect = suspect->next) {
+        int rc = suspect_check(build, index, suspect);
         if (rc != 0)
             return rc;
     }
     mp_buffer_reset(&ddl->tuple, 65536);
-    mp_put_raw(&ddl->tuple, ready->args->ready.data, ready->args->ready.size);
+    mp_put_raw(&ddl->tuple, build->ready.data, build->ready.size);
     int rc = ddl__put(ddl, SPACE_ID_INDEX);
     return rc != 0 ? rc : ddl__space_touch(ddl, space);
+}
+
+static int finish(struct ddl_job *job)
+{
+    crash_point("index.build.filled");
+    return ddl__run(job->worker, ready_make, NULL, job);
 }
 
 /* The index is taken away. */
 static int cancel_make(struct ddl *ddl, void *arg)
 {
-    const struct ddl_build *args = arg;
-    struct space *space = catalog_space_by_id(ddl->before, args->space_id);
-    if (building_of(ddl->before, args->space_id, args->index_id) == NULL)
+    const struct build *build = arg;
+    struct space *space = catalog_space_by_id(ddl->before, build->job.space_id);
+    if (building_of(ddl->before, build->job.space_id, build->index_id) == NULL)
         return 0;
     struct mp_buffer *key = ddl__tuple(ddl, 2);
-    mp_put_uint(key, args->space_id);
-    mp_put_uint(key, args->index_id);
+    mp_put_uint(key, build->job.space_id);
+    mp_put_uint(key, build->index_id);
     int rc = ddl__delete(ddl, SPACE_ID_INDEX);
     if (rc == 0)
-        rc = ddl__tree_drop(ddl, space->head->arg, args->index_id);
+        rc = ddl__tree_drop(ddl, space->head->arg, build->index_id);
     return rc != 0 ? rc : ddl__space_touch(ddl, space);
 }
 
-/* Keeps the code and message of what has failed. */
-static int cancel(struct ddl_build *args, int code)
+static int cancel(struct ddl_job *job)
 {
-    char message[DIAG_MESSAGE_MAX];
-    snprintf(message, sizeof message, "%s", diag_message_for(code));
-    int rc = ddl__run(args->worker, cancel_make, NULL, args);
-    if (rc != 0)
-        log_error("an index that could not be built could not be removed either: %s",
-                  diag_message_for(rc));
-    return diag_set(code, "%s", message);
+    return ddl__run(job->worker, cancel_make, NULL, job);
 }
 
-/* Who was told that it is going on is told of the end. */
-static void built_tell(const struct build *build)
+static void destroy(struct ddl_job *job)
 {
-    uint64_t ns = clock_monotonic_ns(build->worker->db->clock) - build->began_ns;
-    log_write(ns >= TELL_NS ? LOG_INFO : LOG_DEBUG,
-              "index \"%s\" of space \"%s\" is built: %" PRIu64 " rows in %" PRIu64 " ms",
-              build->index->name, build->space->name, build->rows, ns / 1000000);
+    struct build *build = (struct build *)job;
+    arena_destroy(&build->arena);
+    mp_buffer_destroy(&build->ready);
+    db__catalog_release(build->catalog);
 }
 
-int ddl__build(struct ddl_build *args)
+static const struct ddl_job_vtab build_job = {.doing = "is being built",
+                                              .done = "is built",
+                                              .slice = slice_fill,
+                                              .finish = finish,
+                                              .cancel = cancel,
+                                              .destroy = destroy};
+
+int ddl__build_new(struct ddl_job **out)
 {
-    struct build build;
+    struct build *build = calloc(1, sizeof *build);
+    if (build == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for an index");
+    *out = &build->job;
+    return 0;
+}
+
+int ddl__build_begin(struct ddl_job *job, struct db_worker *worker, uint32_t space_id,
+                     uint32_t index_id, struct mp_buffer *ready)
+{
+    struct build *build = (struct build *)job;
     crash_point("index.build.begun");
-    int rc = build_open(&build, args->worker, args->space_id, args->index_id);
-    if (rc != 0)
-        return rc;
-    rc = fill(&build);
-    crash_point("index.build.filled");
-    if (rc == 0)
-        rc = ddl__run(args->worker, ready_make, NULL, &(struct ready){args, &build});
-    if (rc == 0)
-        built_tell(&build);
-    else
-        rc = cancel(args, rc);
-    build_close(&build);
-    return rc;
+    struct catalog *catalog = (struct catalog *)db_catalog(worker);
+    struct index *index = building_of(catalog, space_id, index_id);
+    if (index == NULL)
+        return diag_set(ERROR_NOT_FOUND, "the index that was to be built is gone");
+    atomic_fetch_add(&catalog->references, 1);
+    build->catalog = catalog;
+    build->index = index;
+    build->index_id = index_id;
+    build->space = index->space;
+    build->ready = *ready;
+    mp_buffer_create(ready);
+    arena_create(&build->arena, 1 << 16);
+    ddl__job_begin(job, &build_job, worker, index->space, "index \"%s\" of space \"%s\"",
+                   index->name, index->space->name);
+    return 0;
 }
 
 /* After a start: rows of indexes that were being built lead to nothing. */

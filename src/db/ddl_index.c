@@ -6,6 +6,7 @@
 #include "db/sequence.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/diag.h"
@@ -17,10 +18,10 @@ struct index_args {
     size_t name_size;
     const char *options;
     uint32_t id;
-    bool present;    /* if_not_exists, and it does */
-    bool standalone; /* not within a schema transaction */
-    bool online;     /* it is filled while others write */
-    struct ddl_build build;
+    bool present;           /* if_not_exists, and it does */
+    bool standalone;        /* not within a schema transaction */
+    bool online;            /* it is filled while others write */
+    struct mp_buffer ready; /* then its row of _index in the end */
 };
 
 enum {
@@ -342,11 +343,11 @@ static int index_create(struct ddl *ddl, void *arg)
     if ((rc = definition_put(ddl, space, args, &def, false)) != 0)
         return rc;
     if (args->online) {
-        mp_put_raw(&args->build.ready, ddl->tuple.data, ddl->tuple.size);
+        mp_put_raw(&args->ready, ddl->tuple.data, ddl->tuple.size);
         if ((rc = definition_put(ddl, space, args, &def, true)) != 0)
             return rc;
     }
-    if (args->build.ready.failed)
+    if (args->ready.failed)
         return diag_set(ERROR_MEMORY, "no memory for an index");
     if ((rc = ddl__put(ddl, SPACE_ID_INDEX)) != 0)
         return rc;
@@ -371,23 +372,41 @@ static int index_create_finish(struct ddl *ddl, void *arg)
                                                     : db__index_fill(ddl->db, thread, index, true);
 }
 
-int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *name,
-                     size_t name_size, const char *options, uint32_t *id)
+int ddl_index_create_begin(struct db_worker *worker, uint32_t space_id, const char *name,
+                           size_t name_size, const char *options, uint32_t *id,
+                           struct ddl_job **job)
 {
     struct index_args args = {
         .space_id = space_id, .name = name, .name_size = name_size, .options = options};
+    struct ddl_job *build;
+    *job = NULL;
+    int rc = ddl__build_new(&build);
+    if (rc != 0)
+        return rc;
     args.standalone = !ddl_active(worker);
-    mp_buffer_create(&args.build.ready);
-    int rc = ddl__run(worker, index_create, index_create_finish, &args);
-    if (rc == 0 && args.online) {
-        args.build.worker = worker;
-        args.build.space_id = space_id;
-        args.build.index_id = args.id;
-        rc = ddl__build(&args.build);
-    }
-    mp_buffer_destroy(&args.build.ready);
+    mp_buffer_create(&args.ready);
+    rc = ddl__run(worker, index_create, index_create_finish, &args);
+    if (rc == 0 && args.online)
+        rc = ddl__build_begin(build, worker, space_id, args.id, &args.ready);
+    if (rc == 0 && args.online)
+        *job = build;
+    else
+        free(build);
+    mp_buffer_destroy(&args.ready);
+    *id = args.id;
+    return rc;
+}
+
+int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *name,
+                     size_t name_size, const char *options, uint32_t *id)
+{
+    struct ddl_job *job;
+    uint32_t made;
+    int rc = ddl_index_create_begin(worker, space_id, name, name_size, options, &made, &job);
+    if (job != NULL)
+        rc = ddl__job_run(job);
     if (id != NULL)
-        *id = args.id;
+        *id = made;
     return rc;
 }
 

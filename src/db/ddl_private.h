@@ -29,6 +29,7 @@ struct ddl {
     struct ddl_tree *trees;
     struct arena arena; /* of these lists */
     struct txn_savepoint start;
+    struct coming coming; /* of this change; the row is in the arena */
     struct mp_buffer tuple;
     bool only_functions; /* no space, index or trigger goes: parked transactions may go on */
 };
@@ -89,14 +90,49 @@ bool ddl__name_is(const char *value, const char *name);
  * of the space gets a new version. */
 int ddl__space_touch(struct ddl *ddl, const struct space *space);
 
-/* Fills an index that has been published as one that is being built, and makes it ready, or takes it
- * away: ddl_build.c. `ready` is its row of _index then. */
-struct ddl_build {
-    struct db_worker *worker;
-    uint32_t space_id, index_id;
-    struct mp_buffer ready;
+/*
+ * A change that goes over rows between two gates: ddl_job.c. It is the beginning of a struct of its
+ * kind, which the kind's `destroy` empties before it is freed.
+ */
+struct ddl_job_vtab {
+    const char *doing, *done;           /* "is being built", "is built" */
+    int (*slice)(struct ddl_job *job);  /* a few rows; ERROR_END: these were the last */
+    int (*finish)(struct ddl_job *job); /* the second gate */
+    int (*cancel)(struct ddl_job *job); /* instead of it */
+    void (*destroy)(struct ddl_job *job);
 };
-int ddl__build(struct ddl_build *args);
+struct ddl_job {
+    const struct ddl_job_vtab *vtab;
+    struct db_worker *worker;
+    uint32_t space_id;
+    struct store *store;
+    char name[2 * NAME_SIZE_MAX + 32]; /* for the log */
+    struct arena kept;
+    unsigned char *after; /* the last row's key */
+    size_t after_size, after_capacity;
+    uint64_t rows, began_ns, told_ns;
+};
+
+enum { DDL_SLICE_ROWS = 256 };
+
+/* Behind the first gate. `name` is a text for printf. */
+void ddl__job_begin(struct ddl_job *job, const struct ddl_job_vtab *vtab, struct db_worker *worker,
+                    const struct space *space, const char *name, ...)
+    __attribute__((format(printf, 5, 6)));
+int ddl__job_after(struct ddl_job *job, const struct row *row);
+
+/* To its end. */
+int ddl__job_run(struct ddl_job *job);
+
+/* The filling of an index that has been published as one that is being built: ddl_build.c. `ready` is
+ * its row of _index then, which the job takes over. A failure has taken the index away. */
+int ddl__build_new(struct ddl_job **out);
+int ddl__build_begin(struct ddl_job *job, struct db_worker *worker, uint32_t space_id,
+                     uint32_t index_id, struct mp_buffer *ready);
+
+/* The rows of a space that has been published as one that is being altered: ddl_alter.c. */
+void ddl__alter_begin(struct ddl_job *job, struct db_worker *worker, const struct space *space);
+int ddl__row_check(struct txn *txn, struct space *space, const char *tuple, size_t size);
 
 /*
  * Of definitions of indexes (ddl_part.c). A field by its name or [number], perhaps with a path below

@@ -3,6 +3,7 @@
 /* Changes of the catalog: spaces. */
 #include "db/format_private.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/diag.h"
@@ -13,7 +14,9 @@ struct space_args {
     size_t name_size;
     const char *options;
     uint32_t id;
-    bool rows_stay; /* what fitted fits */
+    bool rows_stay;  /* what fitted fits */
+    bool standalone; /* not within a schema transaction */
+    bool online;     /* rows are looked at while others write */
 };
 
 enum {
@@ -206,6 +209,25 @@ int ddl_space_drop(struct db_worker *worker, uint32_t id)
     return ddl__run(worker, space_drop, NULL, &args);
 }
 
+/* Puts the definition in force; over many rows it is only coming, until they have been looked at. */
+static int definition_put(struct ddl *ddl, struct space_args *args, const struct space *space,
+                          const struct space_def *def)
+{
+    args->online = args->standalone && !args->rows_stay && space->index_count > 0 &&
+                   txn_head_rows(space->head) >= ddl->db->online_rows_min;
+    if (!args->online)
+        return ddl__space_put(ddl, def);
+    int rc = ddl__space_encode(ddl, def);
+    if (rc != 0)
+        return rc;
+    ddl->coming.space_id = space->id;
+    ddl->coming.size = ddl->tuple.size;
+    ddl->coming.row = arena_copy(&ddl->arena, ddl->tuple.data, ddl->tuple.size);
+    if (ddl->coming.row == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a change of the schema");
+    return ddl__space_touch(ddl, space);
+}
+
 static int space_format(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
@@ -218,14 +240,12 @@ static int space_format(struct ddl *ddl, void *arg)
         return rc;
     ddl__space_def(space, &def);
     def.format = args->options;
-    return ddl__space_put(ddl, &def);
+    return definition_put(ddl, args, space, &def);
 }
 
-/* Every row has to fit the new format, and every index its fields. */
-static int space_format_finish(struct ddl *ddl, void *arg)
+/* Whether every index fits its fields. */
+static int indexes_check(const struct space *space)
 {
-    struct space_args *args = arg;
-    struct space *space = catalog_space_by_id(ddl->after, args->id);
     for (uint32_t i = 0; i < space->index_count; i++)
         for (uint32_t n = 0; n < space->indexes[i]->part_count; n++) {
             const struct index_part *part = &space->indexes[i]->parts[n];
@@ -236,25 +256,56 @@ static int space_format_finish(struct ddl *ddl, void *arg)
                                 space->fields[part->field].name, space->indexes[i]->name,
                                 key_type_name(part->type));
         }
-    if (space->index_count == 0 || args->rows_stay)
-        return 0;
+    return 0;
+}
+
+/* Every row has to fit the new format; of one that is only coming that is looked at later. */
+static int space_format_finish(struct ddl *ddl, void *arg)
+{
+    struct space_args *args = arg;
+    struct space *space = catalog_space_by_id(ddl->after, args->id);
+    int rc = indexes_check(args->online ? space->coming : space);
+    if (rc != 0 || space->index_count == 0 || args->rows_stay || args->online)
+        return rc;
     struct space_cursor cursor;
     struct tuple_ref tuple;
-    int rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
-    while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0) {
-        rc = db__tuple_check(space, tuple.data, tuple.size);
-        if (rc == 0)
-            rc = db__constraints_check(space, tuple.data);
-        if (rc == 0 && space->foreign_key_count > 0)
-            rc = db__foreign_parents_check(ddl->txn, space, NULL, tuple.data);
-    }
+    rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
+    while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0)
+        rc = ddl__row_check(ddl->txn, space, tuple.data, tuple.size);
     return rc == ERROR_END ? 0 : rc;
+}
+
+/* Makes the change, or begins it: what is left is *job's. */
+static int alter_begin(struct db_worker *worker, ddl_fn change, struct space_args *args,
+                       struct ddl_job **job)
+{
+    struct ddl_job *begun = calloc(1, sizeof *begun);
+    *job = NULL;
+    if (begun == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a change of the schema");
+    args->standalone = !ddl_active(worker);
+    int rc = ddl__run(worker, change, space_format_finish, args);
+    if (rc == 0 && args->online) {
+        ddl__alter_begin(begun, worker, catalog_space_by_id(db_catalog(worker), args->id));
+        *job = begun;
+        return 0;
+    }
+    free(begun);
+    return rc;
+}
+
+int ddl_space_format_begin(struct db_worker *worker, uint32_t id, const char *format,
+                           struct ddl_job **job)
+{
+    struct space_args args = {.id = id, .options = format};
+    return alter_begin(worker, space_format, &args, job);
 }
 
 int ddl_space_format(struct db_worker *worker, uint32_t id, const char *format)
 {
-    struct space_args args = {.id = id, .options = format};
-    return ddl__run(worker, space_format, space_format_finish, &args);
+    struct ddl_job *job;
+    int rc = ddl_space_format_begin(worker, id, format, &job);
+    return job == NULL ? rc : ddl__job_run(job);
 }
 
 static int name_change(struct ddl *ddl, const char *value, struct space_def *def)
@@ -298,13 +349,21 @@ static int space_alter(struct ddl *ddl, void *arg)
     args->rows_stay =
         options[ALTER_FORMAT].value == NULL && options[ALTER_FIELD_COUNT].value == NULL &&
         options[ALTER_CONSTRAINT].value == NULL && options[ALTER_FOREIGN_KEY].value == NULL;
-    return rc != 0 ? rc : ddl__space_put(ddl, &def);
+    return rc != 0 ? rc : definition_put(ddl, args, space, &def);
+}
+
+int ddl_space_alter_begin(struct db_worker *worker, uint32_t id, const char *options,
+                          struct ddl_job **job)
+{
+    struct space_args args = {.id = id, .options = options};
+    return alter_begin(worker, space_alter, &args, job);
 }
 
 int ddl_space_alter(struct db_worker *worker, uint32_t id, const char *options)
 {
-    struct space_args args = {.id = id, .options = options};
-    return ddl__run(worker, space_alter, space_format_finish, &args);
+    struct ddl_job *job;
+    int rc = ddl_space_alter_begin(worker, id, options, &job);
+    return job == NULL ? rc : ddl__job_run(job);
 }
 
 /* An empty tree for an index of the new store. */

@@ -85,7 +85,7 @@ static int draft_make(struct ddl *ddl, const struct space_def *def, struct space
     return rc;
 }
 
-int ddl__space_put(struct ddl *ddl, const struct space_def *def)
+int ddl__space_encode(struct ddl *ddl, const struct space_def *def)
 {
     struct space draft;
     int rc = draft_make(ddl, def, &draft);
@@ -100,5 +100,13 @@ int ddl__space_put(struct ddl *ddl, const struct space_def *def)
     rc = flags_put(ddl, &draft, def, tuple);
     if (rc == 0)
         rc = ddl__format_put(ddl, &draft, tuple, def->format);
+    if (rc == 0 && tuple->failed)
+        rc = diag_set(ERROR_MEMORY, "no memory for a row of the catalog");
+    return rc;
+}
+
+int ddl__space_put(struct ddl *ddl, const struct space_def *def)
+{
+    int rc = ddl__space_encode(ddl, def);
     return rc != 0 ? rc : ddl__put(ddl, SPACE_ID_SPACE);
 }

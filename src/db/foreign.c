@@ -174,20 +174,59 @@ int db__foreign_read(struct arena *arena, const char *flags, const char *format,
     return rc != 0 ? rc : map_read(arena, of_space, CONSTRAINT_TUPLE, space);
 }
 
+static void keys_resolve(struct catalog *catalog, struct space *space, struct foreign_key *keys,
+                         uint32_t count)
+{
+    for (uint32_t n = 0; n < count; n++) {
+        struct foreign_key *key = &keys[n];
+        key->child_index = db__foreign_child_index(space, key);
+        key->parent = catalog_space_by_id(catalog, key->parent_id);
+        if (key->parent == NULL)
+            continue;
+        key->parent_index = db__foreign_parent_index(key->parent, key);
+        key->next = key->parent->referrers;
+        key->parent->referrers = key;
+    }
+}
+
+static bool is_alike(const struct foreign_key *left, const struct foreign_key *right)
+{
+    size_t size = left->count * sizeof *left->child_fields;
+    return left->parent_id == right->parent_id && left->count == right->count &&
+           memcmp(left->child_fields, right->child_fields, size) == 0 &&
+           memcmp(left->parent_fields, right->parent_fields, size) == 0;
+}
+
+/* Of what the space is being altered to the keys that are new: until they are in force nothing is
+ * deleted or changed by them, but whoever takes away what is referred to is refused. */
+static void coming_resolve(struct catalog *catalog, struct space *space)
+{
+    struct space *coming = space->coming;
+    uint32_t count = 0;
+    coming->index_count = space->index_count;
+    memcpy(coming->indexes, space->indexes, sizeof coming->indexes);
+    for (uint32_t n = 0; n < coming->foreign_key_count; n++) {
+        struct foreign_key *key = &coming->foreign_keys[n];
+        bool known = false;
+        for (uint32_t i = 0; i < space->foreign_key_count && !known; i++)
+            known = is_alike(key, &space->foreign_keys[i]);
+        if (known)
+            continue;
+        key->child = space;
+        key->on_delete = FOREIGN_RESTRICT;
+        coming->foreign_keys[count++] = *key;
+    }
+    coming->foreign_key_count = count;
+    keys_resolve(catalog, space, coming->foreign_keys, count);
+}
+
 void db__foreign_resolve(struct catalog *catalog)
 {
     for (uint32_t i = 0; i < catalog->space_count; i++) {
         struct space *space = catalog->spaces[i];
-        for (uint32_t n = 0; n < space->foreign_key_count; n++) {
-            struct foreign_key *key = &space->foreign_keys[n];
-            key->child_index = db__foreign_child_index(space, key);
-            key->parent = catalog_space_by_id(catalog, key->parent_id);
-            if (key->parent == NULL)
-                continue;
-            key->parent_index = db__foreign_parent_index(key->parent, key);
-            key->next = key->parent->referrers;
-            key->parent->referrers = key;
-        }
+        keys_resolve(catalog, space, space->foreign_keys, space->foreign_key_count);
+        if (space->coming != NULL)
+            coming_resolve(catalog, space);
     }
 }
 
@@ -282,23 +321,29 @@ static int parent_missing(const struct foreign_key *key, const char *tuple)
         key->name, key->child->name, row, value, key->parent == NULL ? "?" : key->parent->name);
 }
 
-/* The transaction has been told so: that belongs to what it has read (invariant 16). */
-static int parent_absent(struct txn *txn, const struct foreign_key *key,
-                         const struct key_bytes *bytes, const char *tuple)
+/* Whether the transaction's snapshot has it: 0 or ERROR_END. */
+static int parent_see(struct txn *txn, const struct foreign_key *key, const struct key_bytes *bytes)
 {
     struct txn_cursor cursor;
     struct row *row;
     const struct version *version;
     int rc = key_open(txn, key->parent_index, bytes, &cursor);
-    if (rc == 0)
-        rc = txn_cursor_next(&cursor, &row, &version);
+    return rc == 0 ? txn_cursor_next(&cursor, &row, &version) : rc;
+}
+
+/* The transaction has been told so: that belongs to what it has read (invariant 16). */
+static int parent_absent(struct txn *txn, const struct foreign_key *key,
+                         const struct key_bytes *bytes, const char *tuple)
+{
+    int rc = parent_see(txn, key, bytes);
     return rc == 0 || rc == ERROR_END ? parent_missing(key, tuple) : rc;
 }
 
-static int parent_check(struct txn *txn, const struct foreign_key *key, const char *tuple)
+/* The key of what the tuple refers to: 1; 0 when it refers to nothing. */
+static int parent_key(struct txn *txn, const struct foreign_key *key, const char *tuple,
+                      struct key_bytes *bytes)
 {
     char message[DIAG_MESSAGE_MAX];
-    struct key_bytes bytes;
     if (key->child_index == NULL)
         return diag_set(ERROR_SCHEMA, "foreign key \"%s\": %s", key->name,
                         db__foreign_index_wanted(key->child, key, false, message, sizeof message));
@@ -313,9 +358,16 @@ static int parent_check(struct txn *txn, const struct foreign_key *key, const ch
     if (key->parent == NULL)
         return parent_missing(key, tuple);
     int rc =
-        key_of(txn, key->parent_index, key, key->parent_fields, key->child_fields, tuple, &bytes);
+        key_of(txn, key->parent_index, key, key->parent_fields, key->child_fields, tuple, bytes);
+    return rc == 0 ? parent_missing(key, tuple) : rc;
+}
+
+static int parent_check(struct txn *txn, const struct foreign_key *key, const char *tuple)
+{
+    struct key_bytes bytes;
+    int rc = parent_key(txn, key, tuple, &bytes);
     if (rc <= 0)
-        return rc < 0 ? rc : parent_missing(key, tuple);
+        return rc;
     rc = txn_reference_check(txn, &key->parent_index->scan, bytes.data, bytes.parts_size);
     return rc == ERROR_NOT_FOUND ? parent_absent(txn, key, &bytes, tuple) : rc;
 }
@@ -345,6 +397,21 @@ int db__foreign_parents_check(struct txn *txn, struct space *space, const char *
     for (uint32_t i = 0; rc == 0 && i < space->foreign_key_count; i++)
         if (old == NULL || !refers_alike(&space->foreign_keys[i], old, tuple))
             rc = parent_check(txn, &space->foreign_keys[i], tuple);
+    return rc;
+}
+
+int db__foreign_parents_see(struct txn *txn, const struct space *space, const char *tuple)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < space->foreign_key_count; i++) {
+        const struct foreign_key *key = &space->foreign_keys[i];
+        struct key_bytes bytes;
+        rc = parent_key(txn, key, tuple, &bytes);
+        if (rc == 1)
+            rc = parent_see(txn, key, &bytes);
+        if (rc == ERROR_END)
+            rc = parent_missing(key, tuple);
+    }
     return rc;
 }
 

@@ -65,6 +65,7 @@ struct space_def {
 
 /* ddl_space_row.c: what the row of a space says, and a row written. */
 void ddl__space_def(const struct space *space, struct space_def *out);
+int ddl__space_encode(struct ddl *ddl, const struct space_def *def); /* into ddl->tuple */
 int ddl__space_put(struct ddl *ddl, const struct space_def *def);
 
 /*
@@ -104,6 +105,10 @@ int db__foreign_parents_check(struct txn *txn, struct space *space, const char *
                               const char *tuple);
 int db__foreign_children_settle(struct txn *txn, struct space *space, const char *old,
                                 const char *tuple);
+
+/* For who looks at rows that are there already: whether what the tuple refers to is there in the
+ * transaction's snapshot. Writers see to it that it stays. */
+int db__foreign_parents_see(struct txn *txn, const struct space *space, const char *tuple);
 
 /* The Lua text that a string (MessagePack) is or, as the name of a function, stands for: in the
  * change's arena or the picture's; NULL without memory. And whether a text compiles; `what` it is,

@@ -85,6 +85,9 @@ static int references_check(struct txn *txn, struct space *space, const char *ol
     int rc = 0;
     if (space->foreign_key_count > 0 && !MUTATION(FOREIGN_LOOKED_FIRST))
         rc = db__foreign_parents_check(txn, space, old, tuple);
+    if (rc == 0 && space->coming != NULL && space->coming->foreign_key_count > 0 &&
+        !MUTATION(ALTER_UNSEEN))
+        rc = db__foreign_parents_check(txn, space->coming, NULL, tuple);
     if (rc == 0 && space->referrers != NULL && old != NULL)
         rc = db__foreign_children_settle(txn, space, old, tuple);
     return rc;
@@ -128,6 +131,17 @@ static int tuple_write(struct txn *txn, struct space *space, const struct key_by
     return rc == 0 ? 0 : statement_end(txn, savepoint, rc);
 }
 
+/* Whether the tuple fits what the space is being altered to, too. */
+static int coming_check(const struct space *space, const struct tuple_ref *tuple)
+{
+    const struct space *coming = space->coming;
+    int rc = db__tuple_check(coming, tuple->data, tuple->size);
+    if (rc == 0 && coming->constraint_count > 0)
+        rc = db__constraints_check(coming, tuple->data);
+    return rc == 0 || rc == ERROR_MEMORY ? rc
+                                         : diag_add("space \"%s\" is being altered", space->name);
+}
+
 /* Makes the tuple what the format says, checks it and computes its primary key. `before`: the row
  * that an update has started from, or NULL. */
 static int tuple_prepare(struct txn *txn, struct space *space, const char *before,
@@ -144,6 +158,8 @@ static int tuple_prepare(struct txn *txn, struct space *space, const char *befor
         rc = db__key_of_tuple(txn_arena(txn), space->indexes[0], tuple->data, key);
     if (rc == 0 && space->constraint_count > 0)
         rc = db__constraints_check(space, tuple->data);
+    if (rc == 0 && space->coming != NULL && !MUTATION(ALTER_UNSEEN))
+        rc = coming_check(space, tuple);
     return rc;
 }
 

@@ -63,6 +63,7 @@ static int field_missing(const struct space *space, uint32_t count, const char *
 
 int db__tuple_check(const struct space *space, const char *tuple, size_t size)
 {
+    char row[ROW_TEXT_MAX];
     const char *data = tuple;
     if (size == 0 || mp_typeof(*data) != MP_ARRAY)
         return diag_set(ERROR_SCHEMA, "a tuple must be an array");
@@ -70,8 +71,9 @@ int db__tuple_check(const struct space *space, const char *tuple, size_t size)
         return diag_set(ERROR_TOO_LARGE, "a tuple of %zu bytes is above the limit of 2 GiB", size);
     uint32_t given = mp_decode_array(&data), count = given;
     if (space->exact_count != 0 && given != space->exact_count)
-        return diag_set(ERROR_SCHEMA, "a tuple of space \"%s\" has exactly %u fields, not %u",
-                        space->name, space->exact_count, given);
+        return diag_set(ERROR_SCHEMA, "a tuple of space \"%s\" has exactly %u fields, not %u%s",
+                        space->name, space->exact_count, given,
+                        row_text(space, tuple, row, sizeof row));
     if (count < space->required_count)
         return field_missing(space, count, tuple);
     if (count > space->field_count)

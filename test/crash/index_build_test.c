@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The server is killed at each crash point of an index build (invariant 29). After the next start
- * there is nothing of the index, all rows are there, the index can be made, and `perigee check` finds
- * nothing damaged.
+ * The server is killed at each crash point of an index build, and of the change of a space (invariant
+ * 29). After the next start there is nothing of either, all rows are there, it can be made, and
+ * `perigee check` finds nothing damaged.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,8 +27,12 @@ static const char *const build =
     "box.space.s:create_index('i', {unique = false, parts = {{2, 'unsigned'}}})";
 static const char *const look =
     "local n = 0 for _ in pairs(box.space._index:select(box.space.s.id)) do n = n + 1 end "
-    "return n .. ' ' .. box.space.s:count() .. ' ' .. tostring(box.space.s.index.i == nil)";
+    "return n .. ' ' .. box.space.s:count() .. ' ' .. tostring(box.space.s.index.i == nil) .. ' ' "
+    ".. "
+    "#box.space.s:format()";
 static const char *const count = "return box.space.s.index.i:count(3) .. ''";
+static const char *const alter = "box.space.s:format{{'id', 'unsigned'}, {'value', 'unsigned'}}";
+static const char *const fields = "return #box.space.s:format() .. ''";
 
 /* The text of the reply's first part; NULL when the connection is gone. */
 static const char *lua(struct server_client *client, const char *text)
@@ -42,7 +46,7 @@ static const char *lua(struct server_client *client, const char *text)
     return reply.items[0].text;
 }
 
-static void kill_at(const char *point)
+static void kill_at(const char *point, const char *change, const char *question, const char *answer)
 {
     char folder[256], armed[64];
     struct server_process server;
@@ -53,7 +57,7 @@ static void kill_at(const char *point)
     assert_true(server_process_start_armed(&server, folder, none, armed));
     assert_true(server_client_open(&client, &server));
     assert_non_null(lua(&client, make));
-    assert_null(lua(&client, build));
+    assert_null(lua(&client, change));
     server_client_close(&client);
     assert_int_equal(server_process_wait(&server), -SIGKILL);
 
@@ -61,9 +65,9 @@ static void kill_at(const char *point)
     assert_int_equal(server_process_run(check), 0);
     server_process_start(&server, folder, none);
     assert_true(server_client_open(&client, &server));
-    assert_string_equal(lua(&client, look), "1 3000 true");
-    assert_non_null(lua(&client, build));
-    assert_string_equal(lua(&client, count), "429");
+    assert_string_equal(lua(&client, look), "1 3000 true 0");
+    assert_non_null(lua(&client, change));
+    assert_string_equal(lua(&client, question), answer);
     server_client_close(&client);
     server_process_signal(&server, SIGTERM);
     assert_int_equal(server_process_wait(&server), 0);
@@ -71,22 +75,36 @@ static void kill_at(const char *point)
     server_folder_remove(folder);
 }
 
-static void after_a_kill_at_each_point_of_a_build_nothing_of_the_index_is_left(void **state)
+/* At each point whose name begins so. */
+static void kill_at_all(const char *prefix, const char *change, const char *question,
+                        const char *answer)
 {
-    (void)state;
     unsigned points = 0;
     for (unsigned i = 0; crash_point_name(i) != NULL; i++)
-        if (strncmp(crash_point_name(i), "index.build.", 12) == 0) {
-            kill_at(crash_point_name(i));
+        if (strncmp(crash_point_name(i), prefix, strlen(prefix)) == 0) {
+            kill_at(crash_point_name(i), change, question, answer);
             points++;
         }
     assert_int_equal(points, 2);
+}
+
+static void after_a_kill_at_each_point_of_a_build_nothing_of_the_index_is_left(void **state)
+{
+    (void)state;
+    kill_at_all("index.build.", build, count, "429");
+}
+
+static void after_a_kill_at_each_point_of_a_change_the_space_is_what_it_was(void **state)
+{
+    (void)state;
+    kill_at_all("space.alter.", alter, fields, "2");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(after_a_kill_at_each_point_of_a_build_nothing_of_the_index_is_left),
+        cmocka_unit_test(after_a_kill_at_each_point_of_a_change_the_space_is_what_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

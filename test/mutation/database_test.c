@@ -199,6 +199,14 @@ static const char *a_key_does_not_expire_between_two_commands_of_a_script(void)
 
 /* ------------------------------------------------------------------------------------ rule 29 */
 
+static void end(struct txn *txn, int rc)
+{
+    if (rc == 0)
+        txn_commit(txn);
+    else
+        txn_rollback(txn);
+}
+
 static void other_inserts_behind(void)
 {
     struct txn *txn = begin(&f, 1, TXN_SNAPSHOT);
@@ -267,6 +275,37 @@ static const char *an_entry_does_not_outlive_a_version_that_went_meanwhile(void)
     return NULL;
 }
 
+static void other_inserts_a_text(void)
+{
+    struct txn *txn = begin(&f, 1, TXN_SNAPSHOT);
+    end(txn, insert(&f, txn, "s", "[0, \"x\"]"));
+}
+
+static void first_slice_is_looked_at(void)
+{
+    scene_at(MUTATION_AT_BUILD_SLICE, other_inserts_a_text);
+}
+
+/* A row comes in where the look has been. */
+static const char *a_row_that_is_written_while_a_space_is_altered_fits(void)
+{
+    open_space();
+    f.db->online_rows_min = 1;
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    for (unsigned i = 1; i <= 300; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "[%u, 1]", i);
+        assert_int_equal(replace(&f, txn, "s", text), 0);
+    }
+    assert_int_equal(txn_commit(txn), 0);
+    scene_at(MUTATION_AT_BUILD_SLICE, first_slice_is_looked_at);
+    assert_int_equal(format_space(&f, "s", "[[\"id\", \"unsigned\"], [\"value\", \"unsigned\"]]"),
+                     0);
+    SCENE_EXPECT(get_by(&f, NULL, "s", "pk", "[0]") == NULL, "a row does not fit the format");
+    db_fixture_close(&f);
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------ rule 30 */
 
 static void open_referring(void)
@@ -280,14 +319,6 @@ static void open_referring(void)
     assert_int_equal(make_index(&f, "c", "pk", NULL), 0);
     assert_int_equal(make_index(&f, "c", "up", "{\"unique\": false, \"parts\": [\"up\"]}"), 0);
     assert_int_equal(insert(&f, NULL, "s", "[1]"), 0);
-}
-
-static void end(struct txn *txn, int rc)
-{
-    if (rc == 0)
-        txn_commit(txn);
-    else
-        txn_rollback(txn);
 }
 
 /* Closes the database; says whether a row refers to nothing. */
@@ -426,6 +457,7 @@ int main(int argc, char **argv)
               SEVERAL_ROWS_WEAKLY),
         SCENE(a_key_does_not_expire_between_two_commands_of_a_script, NOW_TAKEN_TWICE),
         SCENE(a_row_that_is_written_while_an_index_is_built_is_in_it, BUILD_UNSEEN),
+        SCENE(a_row_that_is_written_while_a_space_is_altered_fits, ALTER_UNSEEN),
         SCENE(an_entry_does_not_outlive_a_version_that_went_meanwhile, FILLED_ONCE),
         SCENE(what_is_referred_to_does_not_go_between_the_look_and_the_write, FOREIGN_LOOKED_FIRST),
         SCENE(nothing_refers_to_a_row_that_another_is_deleting, FOREIGN_PARENT_UNSEEN),
