@@ -217,11 +217,21 @@ local function supervise(state)
     end
 end
 
+--- Those that the condition did not want, which C looks at, and those that the function did not.
+local function passed_over(state)
+    if not state.ended then
+        local _, _, _, by_condition = native.watch_position(state.handle)
+        state.by_condition = by_condition
+    end
+    return state.passed_over + state.by_condition
+end
+
 local function finish(state, ok, err)
     running[state.number] = nil
     if state.unstored then
         pcall(store, state, true)
     end
+    passed_over(state)
     native.watch_close(state.handle)
     if state.dropped then
         state.ended = 'dropped'
@@ -237,14 +247,14 @@ local function status_of(state)
     return {
         name = state.name, space = state.space,
         status = state.ended or state.failing and 'failing' or 'running', position = state.position,
-        delivered = state.delivered, passed_over = state.passed_over, errors = state.errors,
+        delivered = state.delivered, passed_over = passed_over(state), errors = state.errors,
         error = state.failing,
     }
 end
 
 --- Starts the fiber of a state whose space, fn and so on are set.
 local function begin(state, from)
-    state.handle = native.watch_open(state.space_id, from)
+    state.handle = native.watch_open(state.space_id, from, state.condition)
     state.position = native.watch_position(state.handle)
     state.delivered, state.passed_over, state.errors = 0, 0, 0
     last_number = last_number + 1
@@ -317,12 +327,16 @@ local function find_space(which)
     return space
 end
 
---- A filter as a function of the tuple.
+--- A filter as a function of the tuple; or the condition {field, operator, value} that it is, which is
+--- looked at before Lua has the tuple.
 local function compile_filter(filter)
-    if filter == nil or filter == core.NULL or type(filter) == 'function' then
+    if type(filter) == 'table' then
+        return nil, filter
+    elseif filter == nil or filter == core.NULL or type(filter) == 'function' then
         return filter ~= core.NULL and filter or nil
     elseif type(filter) ~= 'string' then
-        raise(core.ERROR_INVALID, 'a filter is a function of the tuple, or the text of one: "t.amount > 10"')
+        raise(core.ERROR_INVALID, 'a filter is a function of the tuple, the text of one ("t.amount > 10"), or '
+            .. 'a condition: {"amount", ">", 10}')
     end
     local text = filter
     if not procedure.is_expression(filter) then
@@ -337,9 +351,9 @@ function watch.watch(which, filter, fn, options)
     if type(fn) ~= 'function' then
         raise(core.ERROR_INVALID, 'box.watch(space, filter, fn): fn is a function')
     end
-    local space = find_space(which)
+    local space, accepts, condition = find_space(which), compile_filter(filter)
     local state = {
-        space = space.name, space_id = space.id, filter = compile_filter(filter), fn = fn,
+        space = space.name, space_id = space.id, filter = accepts, condition = condition, fn = fn,
         batch = options.batch or 1, batched = options.batch ~= nil,
         name = options.name or 'watch of ' .. space.name,
     }
@@ -387,8 +401,9 @@ local function check_kept(options)
         raise(core.ERROR_INVALID, 'func of a watch that is kept is the name of a procedure')
     elseif native.function_info(options.func) == nil then
         raise(core.ERROR_NOT_FOUND, 'there is no procedure ' .. options.func)
-    elseif options.filter ~= nil and type(options.filter) ~= 'string' then
-        raise(core.ERROR_INVALID, 'the filter of a watch that is kept is text: "t.amount > 10"')
+    elseif options.filter ~= nil and type(options.filter) ~= 'string' and type(options.filter) ~= 'table' then
+        raise(core.ERROR_INVALID,
+            'the filter of a watch that is kept is text, or a condition: {"amount", ">", 10}')
     end
     compile_filter(options.filter)
 end
@@ -398,7 +413,8 @@ function functions.create(name, options)
     local present = find_row(name)
     check_kept(options)
     local space, from = find_space(options.space), native.watch_from(check_from(options.from))
-    native.watch_close(native.watch_open(space.id, from)) -- raises what is wrong
+    local _, condition = compile_filter(options.filter)
+    native.watch_close(native.watch_open(space.id, from, condition)) -- raises what is wrong
     if present and options.if_not_exists then
         return
     elseif present and options.replace then
@@ -462,9 +478,10 @@ local function start(entry, former)
     if not space or not position then
         return nil -- it has just been dropped
     end
+    local accepts, condition = compile_filter(options.filter)
     local state = {
         id = entry[1], revision = options.revision, stored = position, stored_at = 0, name = entry[3],
-        space = space.name, space_id = space.id, filter = compile_filter(options.filter),
+        space = space.name, space_id = space.id, filter = accepts, condition = condition,
         fn = function(argument)
             local called = objects[options.func]
             if not called then

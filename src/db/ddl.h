@@ -92,4 +92,10 @@ int ddl_record_put(struct db_worker *worker, uint32_t space_id, const char *tupl
                    uint32_t id_min, uint32_t *id);
 int ddl_record_delete(struct db_worker *worker, uint32_t space_id, const char *key);
 
+/* A condition on tuples of the space, as those of partial indexes are given: {field, operator, value}, or
+ * a list of them; checked MessagePack. *out lives in the arena. ERROR_INVALID or ERROR_MEMORY, with
+ * diagnostics. Changes nothing. */
+int ddl_condition_read(struct arena *arena, const struct space *space, const char *data,
+                       struct condition *out);
+
 #endif

@@ -433,6 +433,23 @@ int ddl__condition_put(struct arena *arena, const struct space *space, const cha
     return rc;
 }
 
+int ddl_condition_read(struct arena *arena, const struct space *space, const char *data,
+                       struct condition *out)
+{
+    struct mp_buffer resolved;
+    if (mp_typeof(*data) != MP_ARRAY)
+        return diag_set(ERROR_INVALID,
+                        "a condition is {field, operator, value}, or a list of them");
+    mp_buffer_create(&resolved);
+    int rc = ddl__condition_put(arena, space, data, &resolved);
+    if (rc == 0 && resolved.failed)
+        rc = diag_set(ERROR_MEMORY, "out of memory");
+    if (rc == 0 && (rc = condition_read(arena, resolved.data, out)) != 0)
+        rc = diag_set(rc, "a condition compares a field with a scalar");
+    mp_buffer_destroy(&resolved);
+    return rc;
+}
+
 int ddl__covers_put(struct arena *arena, const struct space *space, const char *data,
                     struct mp_buffer *out)
 {

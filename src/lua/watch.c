@@ -16,12 +16,16 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "db/access.h"
+#include "db/condition.h"
 #include "db/ddl.h"
 #include "db/watch.h"
 #include "lua/fiber.h"
 #include "stream/stream.h"
 
-enum { WATCHES_MAX = 256 /* of a runtime: each has a file open */ };
+enum {
+    WATCHES_MAX = 256, /* of a runtime: each has a file open */
+    PASSED_AT_ONCE = 1024
+};
 
 struct lua__watch {
     struct list link; /* in fibers->watches */
@@ -30,6 +34,9 @@ struct lua__watch {
     uint32_t space_id;
     uint64_t fiber; /* that waits, 0: what is outside of one */
     bool waits;
+    struct condition filter; /* no terms: none */
+    struct arena arena;      /* of the filter */
+    uint64_t passed_over;    /* rows that the filter did not want */
     _Atomic bool woken;
 };
 
@@ -38,6 +45,7 @@ static void watch_close(struct lua__watch *watch)
     stream_close(watch->stream); /* from here on nobody wakes it */
     list_remove(&watch->link);
     watch->runtime->fibers->watch_count--;
+    arena_destroy(&watch->arena);
     free(watch);
 }
 
@@ -142,7 +150,23 @@ static uint64_t position_arg(lua_State *L, struct lua_runtime *runtime, int inde
                                               : wal_follow_begin(runtime->wal);
 }
 
-/* watch_open(space id, position, "now" or "beginning"): the watch. */
+/* Reads the condition at `index`, if there is one. */
+static int read_filter(lua_State *L, struct lua_runtime *runtime, int index,
+                       struct lua__watch *watch)
+{
+    struct mp_buffer *out = &runtime->scratch;
+    const struct space *space = lua__find_space(runtime, watch->space_id, ACCESS_READ);
+    if (lua_isnoneornil(L, index))
+        return 0;
+    if (space == NULL)
+        return diag_code();
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, index, out, LUA__STRICT);
+    lua__encode_check(L, runtime, out);
+    return ddl_condition_read(&watch->arena, space, out->data, &watch->filter);
+}
+
+/* watch_open(space id, position, "now" or "beginning", condition or nil): the watch. */
 static int native_open(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
@@ -166,10 +190,15 @@ static int native_open(lua_State *L)
     (void)lua__loop(runtime, &loop); /* who has none asks by lua_runtime_run */
     watch->runtime = runtime;
     watch->space_id = space_id;
+    arena_create(&watch->arena, 0);
     list_add_tail(&runtime->fibers->watches, &watch->link);
     runtime->fibers->watch_count++;
     *out = watch;
-    return 1;
+    if ((code = read_filter(L, runtime, 3, watch)) == 0)
+        return 1;
+    watch_close(watch);
+    *out = NULL;
+    return lua__raise(L, runtime, code);
 }
 
 /* Who may no longer read the space is told nothing any more; of one that has been dropped, the rest. */
@@ -185,6 +214,24 @@ static const char *const operations[] = {[STREAM_REPLACE] = "replace",
                                          [STREAM_TRUNCATE] = "truncate",
                                          [STREAM_DROP] = "drop"};
 
+/* The next event that the filter wants: a condition is of rows, so what has none is always wanted.
+ * ERROR_BUSY also after many that it did not want. */
+static int next_wanted(struct lua__watch *watch, struct stream_event *event)
+{
+    for (unsigned n = 0; n < PASSED_AT_ONCE; n++) {
+        int code = stream_next(watch->stream, event);
+        if (code != 0 || event->tuple == NULL || watch->filter.count == 0)
+            return code;
+        int holds = condition_holds(&watch->filter, event->tuple);
+        if (holds < 0)
+            return diag_set(holds, "out of memory");
+        if (holds)
+            return 0;
+        watch->passed_over++;
+    }
+    return ERROR_BUSY;
+}
+
 /* watch_next(watch): the operation, ts, the key (nil: of no row), where the tuple's bytes are until the
  * next call (nil: none) and how many. Nothing: there is none yet; false: after others had their turn. */
 static int native_next(lua_State *L)
@@ -194,7 +241,7 @@ static int native_next(lua_State *L)
     struct stream_event event;
     int code = check_reader(watch);
     if (code == 0)
-        code = stream_next(watch->stream, &event);
+        code = next_wanted(watch, &event);
     if (code == ERROR_AGAIN || code == ERROR_END)
         return 0;
     if (code == ERROR_BUSY) {
@@ -227,7 +274,8 @@ static int native_wait(lua_State *L)
     return 1;
 }
 
-/* watch_position(watch): where to begin again; and how many events it has given, of how many changes. */
+/* watch_position(watch): where to begin again; how many events it has given, of how many changes; and how
+ * many rows its filter has passed over. */
 static int native_position(lua_State *L)
 {
     const struct lua__watch *watch = open_watch(L);
@@ -236,7 +284,8 @@ static int native_position(lua_State *L)
     lua_pushnumber(L, (lua_Number)stream_position(watch->stream));
     lua_pushnumber(L, (lua_Number)stats.events);
     lua_pushnumber(L, (lua_Number)stats.looked_at);
-    return 3;
+    lua_pushnumber(L, (lua_Number)watch->passed_over);
+    return 4;
 }
 
 /* watch_log(): the positions at which the log begins and ends, and how many were cut off. */

@@ -31,6 +31,6 @@ describe('docs/streams.md', function()
             show = function(expected, value) assert.equal(expected, tostring(value)) end,
         }, { __index = _G })
         setfenv(assert(loadstring(table.concat(chunks, '\n'), '=docs/streams.md')), environment)()
-        assert.equal(14, shown)
+        assert.equal(15, shown)
     end)
 end)

@@ -114,6 +114,25 @@ describe('box.watch', function()
         assert.equal(2, w:status().passed_over)
     end)
 
+    it('looks at a condition before Lua has the row', function()
+        local fn, next_event = recorder()
+        local w = watch('watched', { { 2, '>', 10 }, { 2, '<', 20 } }, fn)
+        local one = watch('watched', { '[1]', '==', 3 }, fn, { batch = 10 })
+        for number = 1, 3000 do
+            space:insert({ number, number == 3 and 'text' or number })
+        end
+        space:delete(1)
+        next_event()
+        await(w, function(status) return status.delivered == 10 and status.passed_over == 2991 end)
+        await(one, function(status) return status.delivered == 2 and status.passed_over == 2999 end)
+        w:stop()
+        await(w, function(status) return status.status == 'stopped' end)
+        assert.equal(2991, w:status().passed_over)
+        for _, wrong in ipairs({ {}, { 'nowhere', '>', 1 }, { 2, 'is', 1 }, { 2, '>', {} }, { a = 1 } }) do
+            assert.has_error(function() watch('watched', wrong, fn) end)
+        end
+    end)
+
     it('begins at a position, at the beginning, or now', function()
         local fn, next_event = recorder()
         local w = watch('watched', nil, fn)
@@ -388,6 +407,15 @@ describe('box.schema.watch', function()
         assert.equal(1, #box.schema.watch.list())
     end)
 
+    it('keeps a condition with it', function()
+        box.schema.watch.create('auditor', { space = 'watched', func = 'audit', filter = { 2, '>', 10 } })
+        space:insert({ 1, 5 })
+        space:insert({ 2, 15 })
+        assert.equal(15, audited(2)[3])
+        assert.is_nil(box.space.audit:get(1))
+        assert.same({ 2, '>', 10 }, box.schema.watch.info('auditor').filter)
+    end)
+
     it('writes down where it stands', function()
         box.schema.watch.create('auditor', { space = 'watched', func = 'audit' })
         local from = box.schema.watch.info('auditor').position
@@ -445,7 +473,10 @@ describe('box.schema.watch', function()
         assert.has_error(function() create('a', { space = 'watched', func = function() end }) end,
             'func of a watch that is kept is the name of a procedure')
         assert.has_error(function() create('a', { space = 'watched', func = 'audit', filter = print }) end,
-            'the filter of a watch that is kept is text: "t.amount > 10"')
+            'the filter of a watch that is kept is text, or a condition: {"amount", ">", 10}')
+        assert.has_error(function()
+            create('a', { space = 'watched', func = 'audit', filter = { 'x', '>', 1 } })
+        end)
         assert.has_error(function() create('a', { space = 'missing', func = 'audit' }) end,
             'there is no space missing')
         assert.has_error(function() create('a', { space = 'watched', func = 'audit', on = 1 }) end,
