@@ -22,6 +22,7 @@
 #include "proto/resp_write.h"
 #include "proto/sniff.h"
 #include "redis/redis.h"
+#include "redis/redis_spec.h"
 #include "session/service.h"
 #include "session/session.h"
 #include "session/session_auth.h"
@@ -166,6 +167,7 @@ struct service {
     /* The commands in order of name, then the subcommands of each parent, each list ended by one
      * without a name. */
     struct session_command commands[SERVICE_COMMANDS_MAX];
+    const struct redis_spec *specs[SERVICE_COMMANDS_MAX]; /* by number; NULL: none */
     unsigned command_count, subcommand_count;
     uint16_t slots[SERVICE_SLOTS]; /* by hash of the name: number + 1 */
 
@@ -459,7 +461,12 @@ extern const struct session_command session__client_commands[];
 void session__about_name_set(struct session *session, char **field, const char *text, size_t size);
 bool session__name_valid(const struct redis_slice *name);
 
-/* session_command.c */
+/* session_command.c. _spec: what is published about a command, with its ACL categories; NULL for one
+ * of a module. _put_help: the reply of HELP, with the line before and those of HELP itself. */
+const struct redis_spec *session__spec(const struct session *session,
+                                       const struct session_command *command);
+void session__put_help(struct session *session, const char *name, const char *const *lines,
+                       size_t count);
 int session__command(struct session *session, struct session_request *request);
 extern const struct session_command session__command_commands[];
 

@@ -202,6 +202,9 @@ void service__commands_fill(struct service *service)
     for (unsigned n = 0; n < count; n++)
         if (service->commands[n].subcommands)
             subcommands_number(service, &service->commands[n]);
+    for (unsigned n = 0; n < service->command_count + service->subcommand_count; n++)
+        if (service->commands[n].name)
+            service->specs[n] = redis_spec_find(service->commands[n].name);
 }
 
 const struct session_command *service__command_find(const struct service *service, const char *name,

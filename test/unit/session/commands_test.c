@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "session/session_fixture.h"
+#include "session/session_internal.h"
 
 static struct session_fixture *fixture;
 static struct session *one, *two;
@@ -296,7 +297,12 @@ static void the_command_table_describes_itself(void **state)
     expect_in(one, "*1\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n",
               "command info get");
     expect(one, "*1\r\n*-1\r\n", "command info nosuch");
-    expect_in(one, "*2\r\n$3\r\nget\r\n*6\r\n$7\r\nsummary\r\n", "command docs get nosuch");
+    expect_in(one, "*2\r\n$3\r\nget\r\n*10\r\n$7\r\nsummary\r\n", "command docs get nosuch");
+    expect_in(one,
+              "$4\r\nname\r\n$9\r\ncondition\r\n$4\r\ntype\r\n$5\r\noneof\r\n$5\r\nsince\r\n"
+              "$6\r\n2.6.12\r\n$5\r\nflags\r\n*1\r\n+optional\r\n$9\r\narguments\r\n*2\r\n",
+              "command docs set");
+    expect_in(one, "+@read\r\n+@string\r\n+@fast\r\n", "command info get");
     expect_in(one, "$9\r\nclient|id\r\n", "command info client");
     expect(one, "*2\r\n$1\r\na\r\n$1\r\nb\r\n", "command getkeys mset a 1 b 2");
     expect(one, "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n", "command getkeys del a b c");
@@ -308,8 +314,28 @@ static void the_command_table_describes_itself(void **state)
     expect(one, "*2\r\n$4\r\nexec\r\n$6\r\nexists\r\n",
            "command list filterby pattern ex[ei][cs]*");
     expect(one, "*0\r\n", "command list filterby module x");
+    expect(one, "*0\r\n", "command list filterby aclcat x");
+    expect_in(one, "$6\r\nappend\r\n", "command list filterby aclcat STRING");
+    expect(one, "-ERR syntax error\r\n", "command list filterby x y");
+    expect(one, "*1\r\n*2\r\n$1\r\na\r\n*3\r\n+RW\r\n+access\r\n+update\r\n",
+           "command getkeysandflags set a b get");
+    expect(one, "*0\r\n", "command getkeys eval x 0");
+    expect_in(one, "+COMMAND <subcommand> [<arg>", "command help");
     assert_int_equal(strncmp(session_fixture_text(fixture, one, "command"), "*", 1), 0);
     assert_int_equal(strncmp(session_fixture_text(fixture, one, "command docs"), "*", 1), 0);
+}
+
+static void every_command_of_the_server_is_published(void **state)
+{
+    (void)state;
+    const struct service *service = fixture->service;
+    for (unsigned n = 0; n < service->command_count + service->subcommand_count; n++) {
+        if (!service->commands[n].name)
+            continue;
+        print_message("%s\n", service->commands[n].name);
+        assert_non_null(service->specs[n]);
+        assert_int_equal(service->specs[n]->arity, service->commands[n].arity);
+    }
 }
 
 static void info_has_the_lines_that_monitoring_parses(void **state)
@@ -381,6 +407,7 @@ int main(void)
         WITH_SESSIONS(a_watched_key_that_expires_is_a_change),
         WITH_SESSIONS(a_write_of_ones_own_between_watch_and_exec_is_a_change),
         WITH_SESSIONS(the_command_table_describes_itself),
+        WITH_SESSIONS(every_command_of_the_server_is_published),
         WITH_SESSIONS(info_has_the_lines_that_monitoring_parses),
         WITH_SESSIONS(config_answers_what_tools_ask),
         WITH_SESSIONS(data_commands_wait_until_the_data_is_loaded),
