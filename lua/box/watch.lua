@@ -335,7 +335,8 @@ local function compile_filter(filter)
     elseif filter == nil or filter == core.NULL or type(filter) == 'function' then
         return filter ~= core.NULL and filter or nil
     elseif type(filter) ~= 'string' then
-        raise(core.ERROR_INVALID, 'a filter is a function of the tuple, the text of one ("t.amount > 10"), or '
+        raise(core.ERROR_INVALID,
+            'a filter is a function of the tuple, the text of one ("t.amount > 10"), or '
             .. 'a condition: {"amount", ">", 10}')
     end
     local text = filter

@@ -26,7 +26,6 @@
 #include "lua/internal.h"
 #include "lua/value.h"
 
-enum { LUA_TYPE_CDATA = 10 };     /* LuaJIT's own type number */
 enum { JSON_MEMORY_FACTOR = 16 }; /* what the parser's tree takes for a byte of text, and more */
 static const int64_t exact_max = INT64_C(1) << 53;
 

@@ -239,6 +239,8 @@ void lua__register(struct lua_runtime *runtime,
 /* Raises the error `code` with the thread's diagnostics as a box error. */
 int lua__raise(lua_State *L, struct lua_runtime *runtime, int code);
 
+enum { LUA_TYPE_CDATA = 10 }; /* LuaJIT's own type number */
+
 /* convert.c: between Lua and MessagePack. Both raise Lua errors. */
 void lua__push(lua_State *L, struct lua_runtime *runtime, const char **data);
 enum lua__encoding {

@@ -5,7 +5,9 @@
  * Scripts are compiled and kept by lua/box/script.lua, by their source and by the SHA-1 of it. The
  * reply is converted by Redis's rules into runtime->result and leaves for the caller's sink after
  * the commit: a number is truncated to an integer, true is 1, false and nil are null, a table with
- * `err` is an error, with `ok` a status, any other an array that ends at its first nil.
+ * `err` is an error, with `ok` a status, any other an array that ends at its first nil. What Redis has
+ * not is the nearest that it has: 64-bit integers are integers, decimals, uuids and datetimes their text,
+ * tuples arrays.
  *
  * Unlike Redis, an error that leaves the script takes back what it has written.
  */
@@ -13,6 +15,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "codec/ext.h"
 #include "lua/internal.h"
 #include "lua/reply.h"
 #include "lua/sha1.h"
@@ -69,6 +72,95 @@ static void encode_array(lua_State *L, struct lua_runtime *runtime, int index, u
     }
 }
 
+static void encode_packed(struct mp_buffer *out, const char **value);
+
+/* The text of what is known; else the bytes of the extension. */
+static void encode_extension(struct mp_buffer *out, const char **value)
+{
+    char text[EXT_TEXT_MAX];
+    uint32_t size;
+    int type;
+    if (ext_kind(*value) != EXT_UNKNOWN) {
+        size = (uint32_t)ext_print(value, text);
+        mp_put_str(out, text, size);
+        return;
+    }
+    const char *data = mp_read_ext(value, &type, &size);
+    mp_put_str(out, data, size);
+}
+
+/* Up to its first nil, as a table. */
+static void encode_packed_array(struct mp_buffer *out, const char **value)
+{
+    uint32_t count = mp_decode_array(value), kept = 0;
+    for (const char *at = *value; kept < count && mp_typeof(*at) != MP_NIL; kept++)
+        mp_next(&at);
+    mp_put_array(out, kept);
+    for (uint32_t i = 0; i < kept; i++)
+        encode_packed(out, value);
+    for (; kept < count; kept++)
+        mp_next(value);
+}
+
+/* A value of MessagePack, by the same rules. */
+static void encode_packed(struct mp_buffer *out, const char **value)
+{
+    uint32_t size;
+    const char *text;
+    switch (mp_typeof(**value)) {
+    case MP_UINT:
+        mp_put_int(out, (int64_t)mp_decode_uint(value));
+        return;
+    case MP_INT:
+        mp_put_int(out, mp_decode_int(value));
+        return;
+    case MP_FLOAT:
+        encode_integer(out, (double)mp_decode_float(value));
+        return;
+    case MP_DOUBLE:
+        encode_integer(out, mp_decode_double(value));
+        return;
+    case MP_STR:
+        text = mp_decode_str(value, &size);
+        mp_put_str(out, text, size);
+        return;
+    case MP_BIN:
+        text = mp_decode_bin(value, &size);
+        mp_put_str(out, text, size);
+        return;
+    case MP_ARRAY:
+        encode_packed_array(out, value);
+        return;
+    case MP_MAP:
+        mp_put_array(out, 0); /* a table without an array in it */
+        mp_next(value);
+        return;
+    case MP_EXT:
+        encode_extension(out, value);
+        return;
+    case MP_BOOL:
+        if (mp_decode_bool(value)) {
+            mp_put_int(out, 1);
+            return;
+        }
+        mp_put_nil(out);
+        return;
+    default:
+        mp_next(value);
+        mp_put_nil(out);
+    }
+}
+
+static void encode_object(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    struct mp_buffer *packed = &runtime->scratch;
+    mp_buffer_reset(packed, 65536);
+    lua__encode(L, runtime, index, packed, LUA__LENIENT);
+    lua__encode_check(L, runtime, packed);
+    const char *value = packed->data;
+    encode_packed(&runtime->result, &value);
+}
+
 static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth)
 {
     size_t size;
@@ -94,6 +186,9 @@ static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, u
         if (!encode_text_field(L, out, index, "err", LUA__REPLY_ERROR) &&
             !encode_text_field(L, out, index, "ok", LUA__REPLY_STATUS))
             encode_array(L, runtime, index, depth);
+        return;
+    case LUA_TYPE_CDATA:
+        encode_object(L, runtime, index);
         return;
     default:
         mp_put_nil(out);

@@ -142,6 +142,24 @@ static void values_become_replies_by_the_rules_of_redis(void **state)
                         "$ee971065aaa017e0632a8ca6c77bb3bf8b1dfc56 ");
 }
 
+static void values_that_redis_has_not_become_the_nearest_that_it_has(void **state)
+{
+    struct lua_fixture *f = *state;
+    assert_string_equal(eval(f, "return {9007199254740993LL, 7ULL}"), "*2 :9007199254740993 :7 ");
+    assert_string_equal(eval(f, "return require('decimal').new('1.50')"), "$1.50 ");
+    assert_string_equal(eval(f, "return {require('uuid').NULL, 1}"),
+                        "*2 $00000000-0000-0000-0000-000000000000 :1 ");
+    assert_string_equal(eval(f, "local datetime = require('datetime') "
+                                "return {datetime.new({timestamp = 1}), "
+                                "datetime.interval.new({day = 1})}"),
+                        "*2 $1970-01-01T00:00:01Z $+1 days ");
+    assert_string_equal(
+        eval(f, "return box.tuple.new({1.5, 'x', true, {2}, {a = 1}, box.NULL, 3})"),
+        "*5 :1 $x :1 *1 :2 *0 ");
+    assert_string_equal(eval(f, "return {box.NULL, 1}"), "*2 _ :1 ");
+    assert_string_equal(eval(f, "return require('varbinary').new('bytes')"), "$bytes ");
+}
+
 static void commands_run_and_their_replies_come_back(void **state)
 {
     assert_string_equal(eval(*state, "return redis.call('set', KEYS[1], 10)"), "+OK ");
@@ -255,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(values_become_replies_by_the_rules_of_redis),
+        TEST(values_that_redis_has_not_become_the_nearest_that_it_has),
         TEST(commands_run_and_their_replies_come_back),
         TEST(an_error_takes_back_what_the_script_wrote),
         TEST(wrong_calls_are_refused),
