@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When two replies are the same.
+
+All is compared exactly, types and error texts included, but for what Redis itself leaves open: the
+order of what has none, how much time is left, and what is drawn at random (whose properties the
+driver checks). And for what is different between Redis 7.0 and 7.2, by name.
+"""
+
+# Replies whose elements have no order.
+UNORDERED = {b'SMEMBERS', b'SINTER', b'SUNION', b'SDIFF', b'KEYS', b'HKEYS', b'HVALS'}
+# Flat pairs in RESP2.
+UNORDERED_PAIRS = {b'HGETALL'}
+# Without ASC or DESC these come in no order.
+GEO = {b'GEORADIUS', b'GEORADIUS_RO', b'GEORADIUSBYMEMBER', b'GEORADIUSBYMEMBER_RO', b'GEOSEARCH'}
+# Times that pass while the commands go to one server and then to the other.
+TOLERANCE = {b'TTL': 20, b'PTTL': 20000, b'EXPIRETIME': 20, b'PEXPIRETIME': 20000}
+# Names of what changes with time in a list of names and values.
+TIMES = {b'idle', b'inactive', b'seen-time', b'active-time'}
+# Integers above it are milliseconds since 1970.
+TIME_MIN = 10 ** 12
+# What the servers hold differently, and nobody can rely on.
+PRIVATE = {b'radix-tree-keys', b'radix-tree-nodes'}
+# What Redis 7.2 added to replies.
+ADDED_72 = {b'inactive', b'active-time'}
+# OBJECT ENCODING: 7.0's word and the one that 7.2 says for the same.
+ENCODINGS_72 = {(b'hashtable', b'listpack'), (b'quicklist', b'listpack')}
+
+
+def key_of(reply):
+    return repr(reply)
+
+
+def normal(args, reply):
+    """The reply in a form in which equal replies are equal."""
+    kind, value = reply
+    name = args[0].upper() if args else b''
+    if name == b'HELLO' or kind == b'-' or not isinstance(value, list):
+        return reply
+    words = upper(args)
+    if name in (b'SORT', b'SORT_RO') and b'NOSORT' in words: # as it comes, and sets come in any order
+        return len(value) if b'LIMIT' in words else (kind, sorted(value, key=key_of))
+    if name in (b'SORT', b'SORT_RO') and any(b'\0' in (leaf[1] or b'') for leaf in value):
+        return (kind, sorted(value, key=key_of)) # compared as far as the zero byte, equal ones in any order
+    if name in UNORDERED or (name in GEO and b'ASC' not in words and b'DESC' not in words):
+        return (kind, sorted(value, key=key_of))
+    if name in UNORDERED_PAIRS:
+        if kind == b'%':
+            return (kind, sorted(value, key=key_of))
+        pairs = [tuple(value[n:n + 2]) for n in range(0, len(value), 2)]
+        return (kind, sorted(pairs, key=key_of))
+    if name == b'XINFO':
+        return info_normal(reply)
+    if name == b'XPENDING' and len(args) > 3 and kind == b'*':
+        return (kind, [row if row[0] != b'*' or len(row[1]) != 4 else
+                       (row[0], row[1][:2] + [('time',)] + row[1][3:]) for row in value])
+    return reply
+
+
+def info_normal(reply):
+    """Fields with names, as a map or flat, without those that are private or of another version."""
+    kind, value = reply
+    if kind == b'%':
+        pairs = value
+    elif kind == b'*' and value and len(value) % 2 == 0 and \
+            all(name[0] in (b'$', b'+') for name in value[::2]):
+        pairs = [tuple(value[n:n + 2]) for n in range(0, len(value), 2)]
+    elif isinstance(value, list):
+        return (kind, [info_normal(element) for element in value])
+    else:
+        return (kind, 'time') if kind == b':' and value > TIME_MIN else reply
+    out = []
+    for name, element in pairs:
+        if name[1] in PRIVATE or name[1] in ADDED_72:
+            continue
+        out.append((name, ('time',) if name[1] in TIMES else info_normal(element)))
+    return (kind, out)
+
+
+def upper(args):
+    return {arg.upper() for arg in args}
+
+
+def is_random(args):
+    """Whether what comes back is drawn."""
+    name = args[0].upper() if args else b''
+    return name in (b'SPOP', b'SRANDMEMBER', b'HRANDFIELD', b'ZRANDMEMBER', b'RANDOMKEY')
+
+
+def shape(reply):
+    """Types and lengths without what the strings say."""
+    kind, value = reply
+    if kind in (b'*', b'~') and value is not None:
+        return (kind, [shape(element) for element in value])
+    return (kind, None if value is None else 'some')
+
+
+def same(args, theirs, ours):
+    """Whether `ours` is what `theirs` is for this command."""
+    name = args[0].upper() if args else b''
+    if theirs == ours:
+        return True
+    if name in TOLERANCE and theirs[0] == ours[0] == b':' and theirs[1] > 0 and ours[1] > 0:
+        return abs(theirs[1] - ours[1]) <= TOLERANCE[name]
+    if name == b'OBJECT' and len(args) > 1 and args[1].upper() == b'ENCODING':
+        return (theirs[1], ours[1]) in ENCODINGS_72
+    if name == b'DUMP':
+        return theirs[0] == ours[0] and (theirs[1] is None) == (ours[1] is None)
+    if is_random(args):
+        return shape(theirs) == shape(ours)
+    return normal(args, theirs) == normal(args, ours)

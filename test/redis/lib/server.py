@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two servers, each in a temporary folder and on a Unix socket of its own."""
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from lib import resp
+
+# Small thresholds, so that short sequences cross from packed to spread. What a server does not know
+# it refuses, and that is that.
+SETTINGS = (
+    ('hash-max-listpack-entries', '8'), ('hash-max-listpack-value', '32'),
+    ('zset-max-listpack-entries', '8'), ('zset-max-listpack-value', '32'),
+    ('set-max-intset-entries', '8'), ('set-max-listpack-entries', '8'),
+    ('set-max-listpack-value', '32'), ('list-max-listpack-size', '8'),
+    ('stream-node-max-entries', '4'), ('hll-sparse-max-bytes', '300'),
+)
+
+
+class Server:
+    """A process, started when it is asked something, and again when it has died."""
+
+    name = ''
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix='perigee-redis-')
+        self.path = os.path.join(self.folder, 'socket')
+        self.process = None
+        self.log = None
+
+    def command(self):
+        raise NotImplementedError
+
+    def start(self):
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self.log = open(os.path.join(self.folder, 'log'), 'ab')
+        environment = {k: v for k, v in os.environ.items() if not k.startswith('PERIGEE_')}
+        environment['LC_ALL'] = 'C' # the order of SORT ALPHA
+        self.process = subprocess.Popen(self.command(), cwd=self.folder, env=environment,
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        for _ in range(3000):
+            if self.process.poll() is not None:
+                raise resp.Closed('%s does not start:\n%s' % (self.name, self.log_tail()))
+            try:
+                connection = resp.Connection(self.path)
+                if connection.ask('PING') == (b'+', b'PONG'):
+                    break
+            except (OSError, resp.Closed):
+                pass
+            time.sleep(0.02)
+        else:
+            raise resp.Closed('%s does not answer:\n%s' % (self.name, self.log_tail()))
+        for setting in SETTINGS:
+            connection.ask('CONFIG', 'SET', *setting)
+        connection.close()
+
+    def dead(self):
+        return self.process is None or self.process.poll() is not None
+
+    def connect(self):
+        if self.dead():
+            self.start()
+        return resp.Connection(self.path)
+
+    def log_tail(self):
+        with open(os.path.join(self.folder, 'log'), errors='replace') as log:
+            return log.read()[-4000:]
+
+    def stop(self):
+        if not self.dead():
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.log:
+            self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Perigee(Server):
+    name = 'perigee'
+
+    def __init__(self, executable):
+        super().__init__()
+        self.executable = os.path.abspath(executable)
+
+    def command(self):
+        return [self.executable, 'serve', '--dir', os.path.join(self.folder, 'data'),
+                '--listen', 'unix:' + self.path, '--log_level', 'warn',
+                '--durability', 'interval']
+
+
+class Redis(Server):
+    name = 'redis-server'
+
+    def command(self):
+        return ['redis-server', '--port', '0', '--unixsocket', self.path, '--dir', self.folder,
+                '--save', '', '--appendonly', 'no', '--enable-debug-command', 'yes']
