@@ -134,7 +134,7 @@ int main(void)
         .io = io, .clock = clock_system(), .durability = WAL_DURABILITY_NONE, .worker_max = 2};
     bench_check(db_open(&options, NULL, &bench.db), "open");
     bench_check(db_worker_open(bench.db, &bench.worker), "worker");
-    bench.head = db_redis_head(bench.db);
+    bench.head = db_redis_head(bench.db, 0);
     random_create(&bench.random, 1);
     memset(bench.value, 'v', sizeof bench.value);
     printf("one thread, %d keys of %d bytes, values of %d bytes, a transaction each\n", KEYS,

@@ -344,6 +344,22 @@ static const struct system_space system_spaces[] = {
       {"revision", KEY_UNSIGNED, "unsigned", false}},
      1,
      false},
+    {SPACE_ID_REDIS_1 + 0, "_redis_1", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 1, "_redis_2", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 2, "_redis_3", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 3, "_redis_4", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 4, "_redis_5", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 5, "_redis_6", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 6, "_redis_7", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 7, "_redis_8", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 8, "_redis_9", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 9, "_redis_10", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 10, "_redis_11", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 11, "_redis_12", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 12, "_redis_13", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 13, "_redis_14", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_1 + 14, "_redis_15", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_ELEMENT, "_redis_element", {{"key", KEY_BINARY, "varbinary", false}}, 1, true},
 };
 
 enum { SYSTEM_SPACE_COUNT = sizeof system_spaces / sizeof *system_spaces };
@@ -879,8 +895,7 @@ int db__system_stores_make(struct db *db)
     }
     db->space_store = db__store_find(db, SPACE_ID_SPACE, 0);
     db->index_store = db__store_find(db, SPACE_ID_INDEX, 0);
-    db->redis_store = db__store_find(db, SPACE_ID_REDIS, 0);
-    return 0;
+    return db__redis_stores_make(db);
 }
 
 /* Room for as many rows as the store of a system space can have: tombstones and dead rows are

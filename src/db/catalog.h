@@ -63,12 +63,27 @@ enum {
     SPACE_ID_MIGRATION = 338,
     SPACE_ID_WATCH = 339,
     SPACE_ID_WATCH_POSITION = 340,
+    SPACE_ID_REDIS_1 = 344,       /* the second of the numbered databases of Redis, and so on */
+    SPACE_ID_REDIS_ELEMENT = 359, /* what large collections are spread over */
+    REDIS_DATABASES = 16,
     SPACE_ID_USER_MIN = 512,
     INDEX_MAX = 32,
     INDEX_PARTS_MAX = 16,
     SPACE_FIELDS_MAX = 1024,
     NAME_SIZE_MAX = 255
 };
+
+/* The space of Redis's numbered database n, and whether a space is one of those that Redis's data
+ * lies in: their rows are no tuples. */
+static inline uint32_t space_id_redis(unsigned n)
+{
+    return n == 0 ? SPACE_ID_REDIS : SPACE_ID_REDIS_1 + n - 1;
+}
+
+static inline bool space_id_is_redis(uint32_t id)
+{
+    return id == SPACE_ID_REDIS || (id >= SPACE_ID_REDIS_1 && id <= SPACE_ID_REDIS_ELEMENT);
+}
 
 struct field_def {
     const char *name; /* zero-terminated, owned by the catalog */

@@ -184,6 +184,8 @@ static int recover(struct db *db, struct db_open_stats *stats)
         for (uint32_t i = 0; rc == 0 && i < catalog->space_count; i++)
             rc = indexes_make(db, catalog->spaces[i]);
         if (rc == 0)
+            rc = db__redis_expiries_fill(db);
+        if (rc == 0)
             stats->spaces = catalog->space_count;
         txn_rollback(txn);
     }
@@ -432,9 +434,4 @@ uint64_t db_schema_version(const struct db_worker *worker)
 {
     return worker->ddl != NULL ? ddl__catalog(worker->ddl)->version
                                : load_acquire(&worker->db->schema_version);
-}
-
-struct head *db_redis_head(struct db *db)
-{
-    return &db->redis_store->head;
 }

@@ -99,8 +99,26 @@ const struct catalog *db_catalog(struct db_worker *worker);
  * anything derived from it. One acquire load. */
 uint64_t db_schema_version(const struct db_worker *worker);
 
-/* The space that Redis keys live in: its rows are (encoded string key) -> value in redis's own
- * packing. */
-struct head *db_redis_head(struct db *db);
+/*
+ * Where Redis's data lies (db_redis.c): a head for each numbered database, and one for what large
+ * collections are spread over. Their values are MessagePack in redis's own packing, of which this
+ * much is known here: an array of three or four has nil or when the row expires, in milliseconds
+ * since 1970, in second place; so has an array of two.
+ */
+struct head *db_redis_head(struct db *db, unsigned database);
+struct head *db_redis_elements(struct db *db);
+
+/* When a row with this value expires; 0: never. */
+uint64_t db_redis_expiry(const struct version *version);
+
+/*
+ * The rows of a database that expire (DB_REDIS_ELEMENTS: of the elements), in order of time: keys of
+ * entries are eight bytes of milliseconds, big-endian, and the row's key. Who puts a row that expires
+ * says so behind txn_put (the value has been written). ERROR_MEMORY.
+ */
+enum { DB_REDIS_ELEMENTS = 16 };
+struct txn_index *db_redis_expiries(struct db *db, unsigned database);
+int db_redis_expiry_add(struct txn *txn, struct db *db, unsigned database, struct row *row,
+                        uint64_t expire_ms);
 
 #endif

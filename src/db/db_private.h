@@ -67,7 +67,11 @@ struct db {
     struct manifest loaded;       /* what recovery has found, until the checkpoint takes it over */
     struct txn_changes replayed;  /* rows that recovery has taken from the log */
     struct checkpoint *checkpoint;
-    struct store *space_store, *index_store, *redis_store;
+    struct store *space_store, *index_store;
+    struct redis_store {
+        struct store *store;
+        struct txn_index expiries; /* its tree is the store's trees[1] */
+    } redis[REDIS_DATABASES + 1];  /* the last one is that of the elements */
     struct sequences *sequences;
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
     struct catalog *catalog;
@@ -207,6 +211,11 @@ int db__tuple_check(const struct space *space, const char *tuple, size_t size);
 /* watch.c: the smallest of k and what watches need of the log: everything above it. With `durable`, as
  * they stand after a crash. Outside of a transaction. */
 int db__watch_floor(struct db_worker *worker, uint64_t k, bool durable, uint64_t *floor);
+
+/* db_redis.c: the stores that Redis's data lies in have been made: they get their order of expiries;
+ * and after replay, what fills it. */
+int db__redis_stores_make(struct db *db);
+int db__redis_expiries_fill(struct db *db);
 
 /* sequence.c: before workers run, and after they have been closed. */
 int db__sequences_open(struct db *db);

@@ -572,7 +572,7 @@ static void spaces_count(struct db *db, struct repair_report *report)
     const struct catalog *catalog = db->catalog;
     for (uint32_t i = 0; i < catalog_space_count(catalog); i++) {
         const struct space *space = catalog_space_at(catalog, i);
-        if (!space->system || space->id == SPACE_ID_REDIS)
+        if (!space->system || space_id_is_redis(space->id))
             report->rows += txn_head_rows(space->head);
         report->spaces += !space->system;
     }

@@ -101,6 +101,8 @@ void lua__reply_sink_create(struct lua__reply_sink *sink, struct mp_buffer *out)
         .boolean = put_boolean,
         .array = put_array,
         .map = put_map,
+        .set = put_array,
+        .null_array = put_null,
         .error = put_error,
     };
     sink->base.vtab = &vtab;

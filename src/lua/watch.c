@@ -105,7 +105,7 @@ static int check_space(const struct space *space)
         return diag_set(ERROR_UNSUPPORTED,
                         "changes of temporary space \"%s\" are in no log: it can't be watched",
                         space->name);
-    if (space->id == SPACE_ID_REDIS || space->index_count == 0)
+    if (space_id_is_redis(space->id) || space->index_count == 0)
         return diag_set(ERROR_UNSUPPORTED, "space \"%s\" has no tuples that could be watched",
                         space->name);
     return 0;

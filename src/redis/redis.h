@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
 #include "db/db.h"
 #include "redis/redis_config.h"
 
@@ -38,6 +39,9 @@ struct redis_sink_vtab {
     void (*boolean)(struct redis_sink *sink, bool value);
     void (*array)(struct redis_sink *sink, size_t count);
     void (*map)(struct redis_sink *sink, size_t pairs);
+    void (*set)(struct redis_sink *sink, size_t count);
+    /* what a command that waited in vain replies, and EXEC: in RESP2 an array that is null */
+    void (*null_array)(struct redis_sink *sink);
     /* an element that is an error; the prefix without its space, the message without the prefix */
     void (*error)(struct redis_sink *sink, const char *prefix, const char *message);
 };
@@ -53,7 +57,12 @@ struct redis_audience {
 
 /* The kind of what PUBLISH and its like defer (txn_defer): a MessagePack array of the channel, a
  * string, and the payload. */
-enum { REDIS_DEFER_PUBLISH = 1 };
+enum {
+    REDIS_DEFER_PUBLISH = 1,
+    /* a key has changed: a MessagePack array of its database, its name and its type as a letter of
+       redis_value.h, or 0. For those who wait for it, and those who keep copies of it. */
+    REDIS_DEFER_KEY = 2
+};
 
 struct redis_call {
     struct db_worker *worker;
@@ -65,6 +74,18 @@ struct redis_call {
     struct redis_scans *scans; /* redis/redis_scan.h; NULL: SCAN gives everything at once */
     const struct redis_audience *audience; /* NULL: PUBLISH answers 0 */
     const struct redis_config *config;     /* never NULL */
+    unsigned database;                     /* 0 .. 15 */
+    int protocol; /* 2 (or 0) or 3: of shapes that differ, such as scores beside members */
+    const struct redis_interest *interest; /* NULL: nobody asks what becomes of keys */
+};
+
+/*
+ * Who waits for keys or wants to know when they change: how many connections do. While both are 0 a
+ * write says nothing to anybody. Counted up before the connection looks at the key: so a writer that
+ * still reads 0 commits before that look, or the look's own validation notices.
+ */
+struct redis_interest {
+    _Atomic uint32_t waiting, tracking;
 };
 
 enum redis_flags {

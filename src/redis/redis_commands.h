@@ -50,5 +50,6 @@ int redis__keys(struct redis_call *call);
 int redis__scan(struct redis_call *call);
 int redis__dbsize(struct redis_call *call);
 int redis__flushall(struct redis_call *call);
+int redis__flushdb(struct redis_call *call);
 
 #endif

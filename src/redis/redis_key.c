@@ -28,7 +28,7 @@ int redis__del(struct redis_call *call)
         rc = redis_value_get_for_update(call, n, &key, &value);
         if (rc || value.type == REDIS_TYPE_NONE)
             continue;
-        rc = redis_key_delete(call, &key);
+        rc = redis_value_delete(call, &key, &value);
         count++;
     }
     return reply_integer(call, rc, count);
@@ -53,7 +53,7 @@ int redis__type(struct redis_call *call)
     struct redis_value value;
     int rc = redis_value_get(call, 1, &key, &value);
     if (!rc)
-        call->sink->vtab->status(call->sink, value.type == REDIS_TYPE_STRING ? "string" : "none");
+        call->sink->vtab->status(call->sink, redis_type_name(value.type));
     return rc;
 }
 
@@ -115,7 +115,7 @@ static int expire(struct redis_call *call, int unit_ms, bool absolute, const cha
         return rc;
     bool set = value.type != REDIS_TYPE_NONE && expire_wanted(flags, value.expire_ms, expire_ms);
     if (set && expire_ms <= (int64_t)call->now_ms)
-        rc = redis_key_delete(call, &key);
+        rc = redis_value_delete(call, &key, &value);
     else if (set)
         rc = redis_value_put_expiry(call, &key, &value, (uint64_t)expire_ms);
     return reply_integer(call, rc, set);

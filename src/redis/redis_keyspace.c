@@ -14,6 +14,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/key.h"
+#include "db/catalog.h"
 #include "redis/redis_commands.h"
 #include "redis/redis_glob.h"
 #include "redis/redis_scan.h"
@@ -57,7 +58,7 @@ static int walk_bounds(struct walk *walk)
 static int walk_open(struct walk *walk, struct redis_call *call, struct redis_slice pattern,
                      const void *after, size_t after_size)
 {
-    struct head *head = db_redis_head(db_worker_db(call->worker));
+    struct head *head = db_redis_head(db_worker_db(call->worker), call->database);
     *walk = (struct walk){
         .call = call, .pattern = pattern, .index = {.tree = head->tree, .head = head}};
     int rc = pattern.data ? walk_bounds(walk) : 0;
@@ -162,12 +163,12 @@ int redis__keys(struct redis_call *call)
 struct scan_options {
     struct redis_slice pattern;
     int64_t count;
-    bool strings; /* TYPE string, or no TYPE */
+    const struct redis_slice *type; /* NULL: any */
 };
 
 static int scan_options_parse(const struct redis_call *call, struct scan_options *options)
 {
-    *options = (struct scan_options){.count = 10, .strings = true};
+    *options = (struct scan_options){.count = 10};
     for (unsigned n = 2; n < call->argc; n += 2) {
         if (n + 1 >= call->argc)
             return redis_syntax_error();
@@ -180,7 +181,7 @@ static int scan_options_parse(const struct redis_call *call, struct scan_options
         } else if (redis_word(call, n, "match")) {
             options->pattern = call->argv[n + 1];
         } else if (redis_word(call, n, "type")) {
-            options->strings = redis_word(call, n + 1, "string");
+            options->type = &call->argv[n + 1];
         } else {
             return redis_syntax_error();
         }
@@ -188,6 +189,13 @@ static int scan_options_parse(const struct redis_call *call, struct scan_options
     if (options->pattern.size == 1 && options->pattern.data[0] == '*')
         options->pattern = (struct redis_slice){NULL, 0};
     return 0;
+}
+
+static bool type_wanted(const struct scan_options *options, const struct redis_value *value)
+{
+    const char *name = redis_type_name(value->type);
+    return !options->type || (options->type->size == strlen(name) &&
+                              strncasecmp(options->type->data, name, options->type->size) == 0);
 }
 
 /* argv[1]: the key behind which to go on, NULL for cursor 0. */
@@ -232,7 +240,7 @@ int redis__scan(struct redis_call *call)
         rc = walk_open(&walk, call, options.pattern, after, after_size);
     for (int64_t examined = 0; !rc && (examined < options.count || !call->scans); examined++) {
         rc = walk_next(&walk);
-        if (!rc && walk.matches && options.strings)
+        if (!rc && walk.matches && type_wanted(&options, &walk.value))
             rc = names_add(&names, txn_arena(call->txn), walk.name);
     }
     if (!rc && redis_scans_put(call->scans, walk.row->key, walk.row->key_size, &cursor))
@@ -256,17 +264,42 @@ int redis__dbsize(struct redis_call *call)
     return 0;
 }
 
-int redis__flushall(struct redis_call *call)
+static int flush_options_check(const struct redis_call *call)
+{
+    bool right = call->argc == 1 ||
+                 (call->argc == 2 && (redis_word(call, 1, "async") || redis_word(call, 1, "sync")));
+    return right ? 0 : redis_syntax_error();
+}
+
+static int database_flush(struct redis_call *call)
 {
     struct walk walk;
-    if (call->argc > 2 ||
-        (call->argc == 2 && !redis_word(call, 1, "async") && !redis_word(call, 1, "sync")))
-        return redis_syntax_error();
     int rc = walk_open(&walk, call, (struct redis_slice){NULL, 0}, NULL, 0);
-    while (!rc && !(rc = walk_next(&walk)))
-        rc = txn_delete(call->txn, walk.index.head, walk.row->key, walk.row->key_size);
-    if (rc != ERROR_END)
-        return rc;
-    call->sink->vtab->status(call->sink, "OK");
-    return 0;
+    while (!rc && !(rc = walk_next(&walk))) {
+        const struct redis_key key = {walk.row->key, walk.row->key_size};
+        rc = redis_key_delete(call, &key); /* expired ones as well */
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+int redis__flushdb(struct redis_call *call)
+{
+    int rc = flush_options_check(call);
+    if (!rc)
+        rc = database_flush(call);
+    if (!rc)
+        call->sink->vtab->status(call->sink, "OK");
+    return rc;
+}
+
+int redis__flushall(struct redis_call *call)
+{
+    int rc = flush_options_check(call);
+    unsigned database = call->database;
+    for (call->database = 0; !rc && call->database < REDIS_DATABASES; call->database++)
+        rc = database_flush(call);
+    call->database = database;
+    if (!rc)
+        call->sink->vtab->status(call->sink, "OK");
+    return rc;
 }

@@ -254,7 +254,7 @@ int redis__getdel(struct redis_call *call)
     if (!rc)
         rc = redis_value_keep(call, &old);
     if (!rc && old.type != REDIS_TYPE_NONE)
-        rc = redis_key_delete(call, &key);
+        rc = redis_value_delete(call, &key, &old);
     if (!rc)
         reply_value(call, &old);
     return rc;

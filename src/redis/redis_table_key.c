@@ -19,7 +19,7 @@ const struct redis_command redis__key_commands[] = {
     {"flushall", -1, W | REDIS_GATE, NO_KEYS, "Removes all keys from all databases.", "1.0.0",
      "server", redis__flushall},
     {"flushdb", -1, W | REDIS_GATE, NO_KEYS, "Removes all keys from the current database.", "1.0.0",
-     "server", redis__flushall},
+     "server", redis__flushdb},
     {"keys", 2, R, NO_KEYS, "Returns all key names that match a pattern.", "1.0.0", "generic",
      redis__keys},
     {"persist", 2, W | F | ONE, KEY, "Removes the expiration time of a key.", "2.2.0", "generic",

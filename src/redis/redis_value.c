@@ -4,8 +4,11 @@
  * Rows of the Redis space; see the header for their layout.
  *
  * Packing writes the header and the pieces straight into the version that txn_put hands out, so a
- * SET copies its value once. The header is 93 | A1 's' | C0 or CF + 8 bytes | C4 n or C5 nn or C6
- * nnnn | data
+ * SET copies its value once. Of a string, the header is 93 | A1 's' | C0 or CF + 8 bytes | C4 n or
+ * C5 nn or C6 nnnn | data
+ *
+ * What was under the key before is found below the new version: a spread collection there is given
+ * to those who clear up, whoever writes over it.
  */
 #include "redis/redis_value.h"
 
@@ -15,6 +18,7 @@
 #include "base/error.h"
 #include "codec/key.h"
 #include "codec/mp.h"
+#include "redis/redis_spread.h"
 
 int redis_key_encode(struct redis_call *call, const struct redis_slice *name, struct redis_key *out)
 {
@@ -29,109 +33,253 @@ int redis_key_encode(struct redis_call *call, const struct redis_slice *name, st
     return 0;
 }
 
+const char *redis_type_name(int type)
+{
+    switch (type) {
+    case REDIS_TYPE_STRING:
+        return "string";
+    case REDIS_TYPE_LIST:
+        return "list";
+    case REDIS_TYPE_SET:
+        return "set";
+    case REDIS_TYPE_ZSET:
+        return "zset";
+    case REDIS_TYPE_HASH:
+        return "hash";
+    case REDIS_TYPE_STREAM:
+        return "stream";
+    }
+    return "none";
+}
+
+int redis_type_error(void)
+{
+    return diag_set(ERROR_TYPE, "Operation against a key holding the wrong kind of value");
+}
+
+static int damaged(const char *what)
+{
+    return diag_set(ERROR_CORRUPT, "a value in the Redis space is damaged: %s", what);
+}
+
+/* The third element and what follows. */
+static int data_unpack(const char *at, const char *end, unsigned count, struct redis_value *out)
+{
+    if (at >= end || mp_check(&(const char *){at}, end))
+        return damaged("its bytes are cut off");
+    const char *data = at;
+    if (count == 4) {
+        if (!mp_read_uint(&at, &out->id) || at >= end || mp_check(&(const char *){at}, end))
+            return damaged("it has no number");
+        out->spread = true;
+        out->data = at;
+        mp_next(&at);
+        out->size = (uint32_t)(at - out->data);
+    } else if (out->type == REDIS_TYPE_STRING) {
+        if (mp_typeof(*at) != MP_BIN)
+            return damaged("it is no string");
+        out->data = mp_decode_bin(&at, &out->size);
+    } else {
+        if (mp_typeof(*at) != MP_ARRAY)
+            return damaged("it has no elements");
+        mp_next(&at);
+        out->data = data;
+        out->size = (uint32_t)(at - data);
+    }
+    return 0;
+}
+
 int redis_value_unpack(const struct version *version, uint64_t now_ms, struct redis_value *out)
 {
     *out = (struct redis_value){.type = REDIS_TYPE_NONE};
     if (!version || (version->flags & VERSION_TOMBSTONE))
         return 0;
     const char *at = version->bytes, *end = at + version->size;
-    if (version->size < 6 || (unsigned char)at[0] != 0x93 || (unsigned char)at[1] != 0xa1 ||
-        at[2] != REDIS_TYPE_STRING)
-        return diag_set(ERROR_CORRUPT,
-                        "a value in the Redis space is damaged: its header is not one of a string");
+    unsigned char head = (unsigned char)at[0];
+    if (version->size < 6 || (head != 0x93 && head != 0x94) || (unsigned char)at[1] != 0xa1 ||
+        !memchr("sltzhx", at[2], 6))
+        return damaged("its header is unknown");
+    int type = at[2];
     at += 3;
     uint64_t expire_ms = 0;
     if ((unsigned char)*at == 0xc0)
         at++;
-    else if (!mp_check(&(const char *){at}, end) && mp_read_uint(&at, &expire_ms) && at < end)
-        ;
-    else
-        return diag_set(ERROR_CORRUPT,
-                        "a value in the Redis space is damaged: its expiry is no integer");
-    if (at >= end || mp_typeof(*at) != MP_BIN || mp_check(&(const char *){at}, end))
-        return diag_set(ERROR_CORRUPT,
-                        "a value in the Redis space is damaged: its bytes are cut off");
+    else if (mp_check(&(const char *){at}, end) || !mp_read_uint(&at, &expire_ms))
+        return damaged("its expiry is no integer");
     if (expire_ms && expire_ms <= now_ms)
         return 0;
-    out->type = REDIS_TYPE_STRING;
+    out->type = type;
     out->own = (load_relaxed(&version->stamp) & STAMP_TAG) != 0;
     out->expire_ms = expire_ms;
-    out->data = mp_decode_bin(&at, &out->size);
-    return 0;
+    return data_unpack(at, end, head & 0x0f, out);
+}
+
+static struct head *head_of(const struct redis_call *call)
+{
+    return db_redis_head(db_worker_db(call->worker), call->database);
+}
+
+static int type_check(int rc, int type, const struct redis_value *value)
+{
+    if (rc || type == REDIS_TYPE_NONE || value->type == type || value->type == REDIS_TYPE_NONE)
+        return rc;
+    return redis_type_error();
+}
+
+int redis_open(struct redis_call *call, const struct redis_slice *name, int type,
+               struct redis_key *key, struct redis_value *out)
+{
+    const struct version *version;
+    int rc = redis_key_encode(call, name, key);
+    if (!rc)
+        rc = txn_get(call->txn, head_of(call), key->data, key->size, &version);
+    return type_check(rc ? rc : redis_value_unpack(version, call->now_ms, out), type, out);
+}
+
+/* Whether the key's newest value is a spread one, as far as one can tell without looking twice. */
+static bool is_spread(struct redis_call *call, const struct redis_key *key)
+{
+    const struct version *version;
+    if (txn_get(call->txn, head_of(call), key->data, key->size, &version) || !version)
+        return false;
+    return version->size > 0 && (unsigned char)version->bytes[0] == 0x94;
+}
+
+int redis_open_for_update(struct redis_call *call, const struct redis_slice *name, int type,
+                          struct redis_key *key, struct redis_value *out)
+{
+    const struct version *version;
+    int rc = redis_key_encode(call, name, key);
+    if (rc)
+        return rc;
+    /* A string is never spread, and what is no string is an error to those who want one. */
+    if (type != REDIS_TYPE_STRING && is_spread(call, key))
+        txn_strengthen(call->txn);
+    rc = txn_get_for_update(call->txn, head_of(call), key->data, key->size, &version);
+    return type_check(rc ? rc : redis_value_unpack(version, call->now_ms, out), type, out);
 }
 
 int redis_value_get(struct redis_call *call, unsigned n, struct redis_key *key,
                     struct redis_value *out)
 {
-    const struct version *version;
-    int rc = redis_key_encode(call, &call->argv[n], key);
-    if (!rc)
-        rc = txn_get(call->txn, db_redis_head(db_worker_db(call->worker)), key->data, key->size,
-                     &version);
-    return rc ? rc : redis_value_unpack(version, call->now_ms, out);
+    return redis_open(call, &call->argv[n], REDIS_TYPE_NONE, key, out);
 }
 
 int redis_value_get_for_update(struct redis_call *call, unsigned n, struct redis_key *key,
                                struct redis_value *out)
 {
-    const struct version *version;
-    int rc = redis_key_encode(call, &call->argv[n], key);
-    if (!rc)
-        rc = txn_get_for_update(call->txn, db_redis_head(db_worker_db(call->worker)), key->data,
-                                key->size, &version);
-    return rc ? rc : redis_value_unpack(version, call->now_ms, out);
-}
-
-static int type_check(int rc, const struct redis_value *value)
-{
-    if (rc || value->type == REDIS_TYPE_STRING || value->type == REDIS_TYPE_NONE)
-        return rc;
-    return diag_set(ERROR_TYPE, "Operation against a key holding the wrong kind of value");
+    return redis_open_for_update(call, &call->argv[n], REDIS_TYPE_NONE, key, out);
 }
 
 int redis_string_get(struct redis_call *call, unsigned n, struct redis_key *key,
                      struct redis_value *out)
 {
-    return type_check(redis_value_get(call, n, key, out), out);
+    return redis_open(call, &call->argv[n], REDIS_TYPE_STRING, key, out);
 }
 
 int redis_string_get_for_update(struct redis_call *call, unsigned n, struct redis_key *key,
                                 struct redis_value *out)
 {
-    return type_check(redis_value_get_for_update(call, n, key, out), out);
+    return redis_open_for_update(call, &call->argv[n], REDIS_TYPE_STRING, key, out);
 }
 
-int redis_string_put(struct redis_call *call, const struct redis_key *key, uint64_t expire_ms,
-                     struct redis_slice first, struct redis_slice second)
+/* The number of the spread collection in the version below one that was just put, 0 when there is
+ * none: our tag is on the row, so what lies below stays. */
+static uint64_t id_below(const struct version *version)
+{
+    struct redis_value value;
+    const struct version *below = load_acquire(&version->older);
+    while (below && below->size == 0 && !(below->flags & VERSION_TOMBSTONE))
+        below = load_acquire(&below->older); /* a placeholder */
+    if (!below || below->size == 0 || (unsigned char)below->bytes[0] != 0x94 ||
+        redis_value_unpack(below, 0, &value))
+        return 0;
+    return value.id;
+}
+
+/* A header, at most two pieces, and something of the row behind: how a version is filled. */
+static int row_put(struct redis_call *call, const struct redis_key *key, uint64_t expire_ms,
+                   const struct redis_slice pieces[3], uint64_t id)
+{
+    struct version *version;
+    struct row *row;
+    size_t size = pieces[0].size + pieces[1].size + pieces[2].size;
+    int rc = txn_put(call->txn, head_of(call), key->data, key->size, NULL, (uint32_t)size, &row,
+                     &version);
+    if (rc == ERROR_MEMORY)
+        return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'maxmemory'.");
+    if (rc)
+        return rc;
+    char *at = version->bytes;
+    for (unsigned n = 0; n < 3; n++)
+        if (pieces[n].size) {
+            memcpy(at, pieces[n].data, pieces[n].size);
+            at += pieces[n].size;
+        }
+    if (expire_ms)
+        rc = db_redis_expiry_add(call->txn, db_worker_db(call->worker), call->database, row,
+                                 expire_ms);
+    uint64_t below = rc ? 0 : id_below(version);
+    return below && below != id ? redis_spread_discard(call, below) : rc;
+}
+
+/* The type and the expiry: the end of what was written. */
+static char *header_encode(char *out, int type, unsigned count, uint64_t expire_ms)
+{
+    out[0] = (char)(0x90 | count);
+    out[1] = (char)0xa1;
+    out[2] = (char)type;
+    return expire_ms ? mp_encode_uint(out + 3, expire_ms) : mp_encode_nil(out + 3);
+}
+
+int redis_value_put(struct redis_call *call, const struct redis_key *key, int type,
+                    uint64_t expire_ms, struct redis_slice first, struct redis_slice second)
 {
     char header[REDIS_VALUE_OVERHEAD_MAX];
     size_t size = first.size + second.size;
     if (size > REDIS_STRING_SIZE_MAX)
         return diag_set(ERROR_TOO_LARGE,
                         "string exceeds maximum allowed size (proto-max-bulk-len)");
-    memcpy(header, "\x93\xa1s", 3);
-    char *at = expire_ms ? mp_encode_uint(header + 3, expire_ms) : mp_encode_nil(header + 3);
-    at = mp_encode_binl(at, (uint32_t)size);
-    size_t header_size = (size_t)(at - header);
+    char *end = header_encode(header, type, 3, expire_ms);
+    if (type == REDIS_TYPE_STRING)
+        end = mp_encode_binl(end, (uint32_t)size);
+    const struct redis_slice pieces[3] = {{header, (size_t)(end - header)}, first, second};
+    return row_put(call, key, expire_ms, pieces, 0);
+}
 
-    struct version *version;
-    int rc = txn_put(call->txn, db_redis_head(db_worker_db(call->worker)), key->data, key->size,
-                     NULL, (uint32_t)(header_size + size), NULL, &version);
-    if (rc == ERROR_MEMORY)
-        return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'maxmemory'.");
-    if (rc)
-        return rc;
-    memcpy(version->bytes, header, header_size);
-    if (first.size)
-        memcpy(version->bytes + header_size, first.data, first.size);
-    if (second.size)
-        memcpy(version->bytes + header_size + first.size, second.data, second.size);
-    return 0;
+int redis_string_put(struct redis_call *call, const struct redis_key *key, uint64_t expire_ms,
+                     struct redis_slice first, struct redis_slice second)
+{
+    return redis_value_put(call, key, REDIS_TYPE_STRING, expire_ms, first, second);
+}
+
+int redis_value_put_spread(struct redis_call *call, const struct redis_key *key, int type,
+                           uint64_t expire_ms, uint64_t id, struct redis_slice kept)
+{
+    char header[REDIS_VALUE_OVERHEAD_MAX];
+    char *end = mp_encode_uint(header_encode(header, type, 4, expire_ms), id);
+    const struct redis_slice pieces[3] = {
+        {header, (size_t)(end - header)},
+        kept.size ? kept : (struct redis_slice){"\xc0", 1},
+    };
+    return row_put(call, key, expire_ms, pieces, id);
+}
+
+int redis_value_delete(struct redis_call *call, const struct redis_key *key,
+                       const struct redis_value *value)
+{
+    int rc = txn_delete(call->txn, head_of(call), key->data, key->size);
+    return !rc && value->spread ? redis_spread_discard(call, value->id) : rc;
 }
 
 int redis_key_delete(struct redis_call *call, const struct redis_key *key)
 {
-    return txn_delete(call->txn, db_redis_head(db_worker_db(call->worker)), key->data, key->size);
+    const struct version *version;
+    struct redis_value value;
+    int rc = txn_get_for_update(call->txn, head_of(call), key->data, key->size, &version);
+    if (!rc)
+        rc = redis_value_unpack(version, 0, &value);
+    return rc || value.type == REDIS_TYPE_NONE ? rc : redis_value_delete(call, key, &value);
 }
 
 int redis_value_keep(struct redis_call *call, struct redis_value *value)
@@ -147,11 +295,14 @@ int redis_value_put_expiry(struct redis_call *call, const struct redis_key *key,
                            struct redis_value *value, uint64_t expire_ms)
 {
     if (expire_ms && expire_ms <= call->now_ms)
-        return redis_key_delete(call, key);
+        return redis_value_delete(call, key, value);
     int rc = redis_value_keep(call, value);
-    return rc ? rc
-              : redis_string_put(call, key, expire_ms,
-                                 (struct redis_slice){value->data, value->size},
+    if (rc)
+        return rc;
+    const struct redis_slice data = {value->data, value->size};
+    return value->spread
+               ? redis_value_put_spread(call, key, value->type, expire_ms, value->id, data)
+               : redis_value_put(call, key, value->type, expire_ms, data,
                                  (struct redis_slice){NULL, 0});
 }
 

@@ -3,17 +3,26 @@
 #define REDIS_REDIS_VALUE_H
 
 /*
- * The rows of the Redis space: how a key is encoded, how its value is packed, and how commands read
+ * The rows of the Redis spaces: how a key is encoded, how its value is packed, and how commands read
  * and write one.
  *
  *   row key   the key as one string part (codec/key.h), so that keys are in order of their bytes
  *   value     a MessagePack array, so that every tool can read it:
- *               [0] str   the type, one letter: "s" for a string
+ *               [0] str   the type, one letter
  *               [1] nil, or uint: when it expires, in milliseconds since 1970
- *               [2] bin   the string
+ *               [2] bin   of a string: its bytes
+ *                   array of a packed collection: its elements (redis/redis_packed.h)
+ *                   uint  of a spread one: its number, under which its elements are
+ *                         (redis/redis_spread.h)
+ *               [3]       of a spread collection only: what its type keeps here; nil when nothing
  *
  * Expired means absent, by comparison with the call's `now_ms` (invariant 27). A value with a type
  * that is not known here is damage.
+ *
+ * Who writes. A value in one row is tagged before it is read (invariant 11), so that those who
+ * change it queue for nanoseconds. A spread one is read by all who change it and written by few; its
+ * elements are rows of their own, and what was read of them is validated: redis_open_for_update sees
+ * which it is and chooses (txn_strengthen).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,7 +30,15 @@
 
 #include "redis/redis.h"
 
-enum { REDIS_TYPE_NONE = 0, REDIS_TYPE_STRING = 's' };
+enum {
+    REDIS_TYPE_NONE = 0,
+    REDIS_TYPE_STRING = 's',
+    REDIS_TYPE_LIST = 'l',
+    REDIS_TYPE_SET = 't',
+    REDIS_TYPE_ZSET = 'z',
+    REDIS_TYPE_HASH = 'h',
+    REDIS_TYPE_STREAM = 'x'
+};
 
 /* The largest string, as Redis's proto-max-bulk-len; and what a value's packing adds at most. */
 enum { REDIS_STRING_SIZE_MAX = 512 * 1024 * 1024 - 64, REDIS_VALUE_OVERHEAD_MAX = 32 };
@@ -36,23 +53,36 @@ struct redis_key {
 struct redis_value {
     int type; /* REDIS_TYPE_NONE: there is none, or it has expired */
     bool own; /* may lie in what this transaction wrote, which its next write of the key reuses */
+    bool spread;
     uint32_t size;      /* of data */
     uint64_t expire_ms; /* 0: never */
-    const char *data;
+    uint64_t id;        /* of a spread one */
+    const char
+        *data; /* a string's bytes; a packed collection's array; what a spread one keeps here */
 };
+
+/* "string", "list", "set", "zset", "hash", "stream", "none". */
+const char *redis_type_name(int type);
 
 /* Returns 0, ERROR_MEMORY or ERROR_TOO_LARGE with diagnostics. */
 int redis_key_encode(struct redis_call *call, const struct redis_slice *name,
                      struct redis_key *out);
 
-/* The key of `argv[n]` and what it holds; `for_update` when a write of that key may follow
- * (invariant 11). */
+/* The key `name` and what it holds. 0, ERROR_TYPE with Redis's message when it holds another type
+ * than `type` (REDIS_TYPE_NONE: any will do), or what the transaction says. _for_update: a write of
+ * that key, or of its elements, may follow. */
+int redis_open(struct redis_call *call, const struct redis_slice *name, int type,
+               struct redis_key *key, struct redis_value *out);
+int redis_open_for_update(struct redis_call *call, const struct redis_slice *name, int type,
+                          struct redis_key *key, struct redis_value *out);
+
+/* The same of argv[n], whatever type it has. */
 int redis_value_get(struct redis_call *call, unsigned n, struct redis_key *key,
                     struct redis_value *out);
 int redis_value_get_for_update(struct redis_call *call, unsigned n, struct redis_key *key,
                                struct redis_value *out);
 
-/* The same, and ERROR_TYPE with Redis's message when it holds something else than a string. */
+/* The same of argv[n], a string. */
 int redis_string_get(struct redis_call *call, unsigned n, struct redis_key *key,
                      struct redis_value *out);
 int redis_string_get_for_update(struct redis_call *call, unsigned n, struct redis_key *key,
@@ -66,17 +96,44 @@ int redis_value_unpack(const struct version *version, uint64_t now_ms, struct re
 int redis_value_keep(struct redis_call *call, struct redis_value *value);
 
 /*
- * Writes a string made of two pieces (the second may be empty; see redis_value_keep).
+ * Writes a value in one row, made of two pieces (the second may be empty; see redis_value_keep): the
+ * bytes of a string, or a packed collection's array. What was there before goes, elements included.
  * ERROR_TOO_LARGE, ERROR_MEMORY with Redis's message, or what txn_put says.
  */
+int redis_value_put(struct redis_call *call, const struct redis_key *key, int type,
+                    uint64_t expire_ms, struct redis_slice first, struct redis_slice second);
+
+/* The same of a string. */
 int redis_string_put(struct redis_call *call, const struct redis_key *key, uint64_t expire_ms,
                      struct redis_slice first, struct redis_slice second);
+
+/* Writes the row of a spread value: its number, and `kept` (one MessagePack value; empty: nil). */
+int redis_value_put_spread(struct redis_call *call, const struct redis_key *key, int type,
+                           uint64_t expire_ms, uint64_t id, struct redis_slice kept);
 
 /* Writes the same value with another expiry; one that is not in the future deletes the key. */
 int redis_value_put_expiry(struct redis_call *call, const struct redis_key *key,
                            struct redis_value *value, uint64_t expire_ms);
 
+/* Deletes the key with all that it holds; the value is what was read under it. */
+int redis_value_delete(struct redis_call *call, const struct redis_key *key,
+                       const struct redis_value *value);
+
+/* The same of who has not read what is there. */
 int redis_key_delete(struct redis_call *call, const struct redis_key *key);
+
+/* ERROR_TYPE with Redis's message. */
+int redis_type_error(void);
+
+/*
+ * Says that a key has changed: a keyspace event of a class (enum redis_notify) for those who have
+ * asked for it, and the change itself for those who wait for the key or keep a copy of it. All of it
+ * goes out after the commit (invariant 10). `type`: what the key holds now if somebody might wait for
+ * that, else REDIS_TYPE_NONE. Every command that writes calls it once for each key that it has
+ * changed, with Redis's name of the event. 0 or ERROR_MEMORY.
+ */
+int redis_changed(struct redis_call *call, const struct redis_slice *name, int type,
+                  unsigned notify_class, const char *event);
 
 /* A decimal integer as Redis reads it: no blanks, no plus sign, no leading zeros, within 64 bits.
  */

@@ -165,6 +165,7 @@ int session__reset(struct session *session, struct session_request *request)
     session->level_given = session->lock_timeout_given = false;
     session->reply_mode = REPLY_ON;
     session->protocol = RESP2;
+    session->database = 0;
     store_relaxed(&session->about.resp, RESP2);
     session__about_name_set(session, &session->about.name, NULL, 0);
     session__logout(session);
@@ -177,8 +178,9 @@ int session__select(struct session *session, struct session_request *request)
     int64_t number;
     if (!redis_integer_parse(request->argv[1].data, request->argv[1].size, &number))
         return diag_set(ERROR_INVALID, "value is not an integer or out of range");
-    if (number != 0)
+    if (number < 0 || number >= REDIS_DATABASES)
         return diag_set(ERROR_INVALID, "DB index is out of range");
+    session->database = (unsigned)number;
     resp_put_ok(&session->out);
     return 0;
 }

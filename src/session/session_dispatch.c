@@ -165,7 +165,10 @@ static struct redis_call redis_call_of(struct session *session,
                                .sink = &session->sink.base,
                                .scans = session->service->scans,
                                .audience = &session->service->audience,
-                               .config = &session->service->config};
+                               .config = &session->service->config,
+                               .database = session->database,
+                               .protocol = session->protocol,
+                               .interest = &session->service->interest};
 }
 
 /* Runs and ends one try; *ts is what it has looked at. */

@@ -396,7 +396,7 @@ static void info_cluster(struct service *service, struct mp_buffer *out)
 
 static void info_keyspace(struct service *service, struct mp_buffer *out)
 {
-    uint64_t keys = txn_head_rows(db_redis_head(service->options.db));
+    uint64_t keys = txn_head_rows(db_redis_head(service->options.db, 0));
     if (keys)
         line(out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", keys);
 }

@@ -172,6 +172,7 @@ struct service {
     uint16_t slots[SERVICE_SLOTS]; /* by hash of the name: number + 1 */
 
     struct redis_config config;
+    struct redis_interest interest; /* of all connections */
 
     CACHE_ALIGNED _Atomic bool loading;
     _Atomic bool started; /* the triggers of the start have been run, or are being run */
@@ -257,6 +258,7 @@ struct session_watch {
     uint64_t snapshot_ts;
     uint64_t expire_ms; /* 0: none, or expired already */
     struct redis_slice name;
+    unsigned database;
 };
 
 struct session_queued {
@@ -295,6 +297,7 @@ struct session {
 
     enum proto_kind kind;
     int protocol;       /* RESP2 or RESP3 */
+    unsigned database;  /* that SELECT has chosen */
     bool authenticated; /* nothing has to be said before commands are executed */
     bool logged_in;     /* somebody has said who it is */
     bool connected;     /* its triggers have run, so those of its end will */

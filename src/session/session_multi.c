@@ -16,7 +16,7 @@
 #include "session/session_internal.h"
 
 #include "base/mutation.h"
-#include "redis/redis_value.h"
+#include "redis/redis_spread.h"
 
 /* ------------------------------------------------------------------------------------ the queue */
 
@@ -105,8 +105,24 @@ int session__unwatch(struct session *session, struct session_request *request)
     return 0;
 }
 
+/* Looks at all elements of a spread collection: what the transaction has seen is what they rest on. */
+static int elements_look(struct redis_call *call, uint64_t id)
+{
+    static const int KINDS[] = {REDIS_ELEMENT, REDIS_COUNT};
+    int rc = 0;
+    for (unsigned n = 0; !rc && n < sizeof KINDS / sizeof *KINDS; n++) {
+        struct redis_elements elements;
+        struct redis_element element;
+        rc = redis_elements_open(&elements, call, id, KINDS[n], NULL);
+        while (!rc)
+            rc = redis_elements_next(&elements, &element);
+        rc = rc == ERROR_END ? 0 : rc;
+    }
+    return rc;
+}
+
 /* Looks at one key through a call that has it as argv[1]. */
-static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms,
+static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms, unsigned database,
                       const struct redis_slice *name, struct redis_value *value)
 {
     const struct redis_slice argv[2] = {{"watch", 5}, *name};
@@ -116,8 +132,10 @@ static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms,
                               .argv = argv,
                               .argc = 2,
                               .now_ms = now_ms,
-                              .config = &session->service->config};
-    return redis_value_get(&call, 1, &key, value);
+                              .config = &session->service->config,
+                              .database = database};
+    int rc = redis_value_get(&call, 1, &key, value);
+    return rc || !value->spread ? rc : elements_look(&call, value->id);
 }
 
 static int watch_add(struct session *session, struct txn *txn, uint64_t now_ms,
@@ -126,15 +144,15 @@ static int watch_add(struct session *session, struct txn *txn, uint64_t now_ms,
     struct redis_value value;
     if (session->watch_arena.used_bytes > queue_bytes_max(session))
         return diag_set(ERROR_MEMORY, "too much is watched by this connection");
-    int rc = watch_look(session, txn, now_ms, name, &value);
+    int rc = watch_look(session, txn, now_ms, session->database, name, &value);
     if (rc)
         return rc;
     struct session_watch *watch = arena_alloc(&session->watch_arena, sizeof *watch);
     char *copy = arena_copy(&session->watch_arena, name->data, name->size);
     if (!watch || !copy)
         return diag_set(ERROR_MEMORY, "out of memory");
-    *watch =
-        (struct session_watch){NULL, txn_snapshot_ts(txn), value.expire_ms, {copy, name->size}};
+    *watch = (struct session_watch){
+        NULL, txn_snapshot_ts(txn), value.expire_ms, {copy, name->size}, session->database};
     if (session->watch_last)
         session->watch_last->next = watch;
     else
@@ -170,7 +188,7 @@ static int watch_check(struct session *session, struct txn *txn, uint64_t now_ms
     *changed = false;
     for (const struct session_watch *watch = session->watch_first; watch; watch = watch->next) {
         struct redis_value value;
-        int rc = watch_look(session, txn, now_ms, &watch->name, &value);
+        int rc = watch_look(session, txn, now_ms, watch->database, &watch->name, &value);
         if (rc)
             return rc;
         *changed |= (txn_seen_ts(txn) > watch->snapshot_ts && !MUTATION(WATCH_UNSEEN)) ||
@@ -192,7 +210,10 @@ static int queued_run_redis(struct session *session, const struct session_queued
                               .sink = &session->sink.base,
                               .scans = session->service->scans,
                               .audience = &session->service->audience,
-                              .config = &session->service->config};
+                              .config = &session->service->config,
+                              .database = session->database,
+                              .protocol = session->protocol,
+                              .interest = &session->service->interest};
     txn_statement(exec->txn);
     return queued->command->redis->run(&call);
 }
@@ -259,6 +280,7 @@ static int exec_try(struct session *session, struct session_request *request,
     session__now_forget(session->worker);
     request->now_ms = session__now_ms(session->worker);
     *changed = false;
+    unsigned database = session->database; /* a queued SELECT changes it */
     int rc = txn_begin(worker, options, &request->txn);
     if (rc)
         return rc;
@@ -274,6 +296,7 @@ static int exec_try(struct session *session, struct session_request *request,
         request->reply_ts = txn_worker_seen_ts(worker);
     } else {
         request->reply_ts = txn_seen_ts(request->txn);
+        session->database = database;
         txn_rollback(request->txn);
     }
     request->txn = NULL;

@@ -58,7 +58,7 @@ static void prefetch(struct session *session, const struct resp_request *request
     keys.count = 0;
     for (unsigned n = 0; n < count; n++)
         keys_add(&keys, resp_request_argv(&session->resp, &requests[n]), requests[n].argc);
-    struct tree *tree = db_redis_head(session->service->options.db)->tree;
+    struct tree *tree = db_redis_head(session->service->options.db, session->database)->tree;
     struct epoch_slot *epoch = txn_worker_thread(session->worker->txn)->epoch;
     epoch_enter(epoch);
     tree_get_batch(tree, keys.data, keys.sizes, keys.count, items);
@@ -72,7 +72,7 @@ struct session_prefetch_try session__prefetch(struct session *session,
                                               const struct resp_request *requests, unsigned count)
 {
     struct session_worker *worker = session->worker;
-    struct tree *tree = db_redis_head(session->service->options.db)->tree;
+    struct tree *tree = db_redis_head(session->service->options.db, session->database)->tree;
     struct session_prefetch_try try = {.counts = false};
     if (count < PREFETCH_BATCH_MIN || session->multi || tree_count(tree) < PREFETCH_ROWS_MIN)
         return try;

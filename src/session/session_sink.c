@@ -55,6 +55,16 @@ static void sink_map(struct redis_sink *sink, size_t pairs)
     resp_put_map(&session_of(sink)->out, session_of(sink)->protocol, pairs);
 }
 
+static void sink_set(struct redis_sink *sink, size_t count)
+{
+    resp_put_set(&session_of(sink)->out, session_of(sink)->protocol, count);
+}
+
+static void sink_null_array(struct redis_sink *sink)
+{
+    resp_put_null_array(&session_of(sink)->out, session_of(sink)->protocol);
+}
+
 static void sink_error(struct redis_sink *sink, const char *prefix, const char *message)
 {
     session__error(session_of(sink), prefix, message);
@@ -69,5 +79,7 @@ const struct redis_sink_vtab session__sink_vtab = {
     .boolean = sink_boolean,
     .array = sink_array,
     .map = sink_map,
+    .set = sink_set,
+    .null_array = sink_null_array,
     .error = sink_error,
 };

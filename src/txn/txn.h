@@ -257,6 +257,17 @@ uint64_t txn_worker_begun(const struct txn_worker *worker);
  * once a statement. */
 void txn_statement(struct txn *txn);
 
+/*
+ * A transaction of txn_begin at read committed that has written and tagged nothing goes on at
+ * serializable, with a snapshot of now: for a statement that finds out what it has to read. What it
+ * has read before counts for nothing. Of any other transaction nothing changes: it is validated
+ * already, or its owner has chosen what it may miss.
+ */
+void txn_strengthen(struct txn *txn);
+
+/* The number of a worker, below worker_max: for what is divided among them. */
+unsigned txn_worker_number(const struct txn_worker *worker);
+
 /* The visible version, NULL in *out when there is none or it is a tombstone. Joins the read set
  * under TXN_SERIALIZABLE. Returns 0 or ERROR_CONFLICT. */
 int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size,

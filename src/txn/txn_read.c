@@ -347,3 +347,12 @@ void txn_statement(struct txn *txn)
     if (txn__latest_level(txn) && !txn->readonly)
         txn__snapshot_take(txn);
 }
+
+void txn_strengthen(struct txn *txn)
+{
+    if (txn->level != TXN_READ_COMMITTED || txn->readonly || txn->opened || txn->lock_used ||
+        txn->writes.count > 0)
+        return;
+    txn->level = TXN_SERIALIZABLE;
+    txn__snapshot_take(txn);
+}

@@ -209,6 +209,11 @@ struct tree_thread *txn_worker_thread(struct txn_worker *worker)
     return &worker->thread;
 }
 
+unsigned txn_worker_number(const struct txn_worker *worker)
+{
+    return worker->number;
+}
+
 void txn_worker_arg_set(struct txn_worker *worker, void *arg)
 {
     worker->arg = arg;

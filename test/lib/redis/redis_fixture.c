@@ -103,15 +103,35 @@ static void text_map(struct redis_sink *base, size_t pairs)
     aggregate(base, 2 * pairs, "{}");
 }
 
+static void text_set(struct redis_sink *base, size_t count)
+{
+    aggregate(base, count, "()");
+}
+
+static void text_null_array(struct redis_sink *base)
+{
+    text_status(base, "nil-array");
+}
+
 static void text_error(struct redis_sink *base, const char *prefix, const char *message)
 {
     fprintf(before(base)->out, "!%s %s", prefix, message);
     after((struct text_sink *)(void *)base);
 }
 
-static const struct redis_sink_vtab TEXT_VTAB = {text_status, text_integer, text_bulk,
-                                                 text_null,   text_real,    text_boolean,
-                                                 text_array,  text_map,     text_error};
+static const struct redis_sink_vtab TEXT_VTAB = {
+    .status = text_status,
+    .integer = text_integer,
+    .bulk = text_bulk,
+    .null = text_null,
+    .real = text_real,
+    .boolean = text_boolean,
+    .array = text_array,
+    .map = text_map,
+    .set = text_set,
+    .null_array = text_null_array,
+    .error = text_error,
+};
 
 /* ----------------------------------------------------------------------------------- database */
 
@@ -142,6 +162,7 @@ struct redis_fixture *redis_fixture_new(void)
     fixture->io = disk_io(fixture->disk);
     clock_manual_create(&fixture->clock, REDIS_FIXTURE_NOW_MS);
     assert_int_equal(redis_scans_new(&fixture->scans), 0);
+    redis_config_create(&fixture->config);
     open_database(fixture);
     return fixture;
 }
@@ -190,7 +211,9 @@ static int run(struct redis_fixture *fixture, struct txn *txn, const struct redi
                               .now_ms = clock_realtime_ms(&fixture->clock.base),
                               .sink = &sink.base,
                               .scans = fixture->scans,
-                              .config = redis_config_default()};
+                              .config = &fixture->config,
+                              .database = fixture->database,
+                              .protocol = 2};
     int code = command->run(&call);
     fclose(sink.out);
     if (!code)

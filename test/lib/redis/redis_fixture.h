@@ -23,6 +23,8 @@ struct redis_fixture {
     struct db *db;
     struct db_worker *worker;
     struct redis_scans *scans;
+    struct redis_config config; /* of the commands; Redis's defaults at first */
+    unsigned database;
     char *text; /* of the last reply */
 };
 

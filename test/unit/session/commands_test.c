@@ -68,7 +68,7 @@ static void errors_have_the_words_that_clients_look_for(void **state)
     expect(one, "-ERR wrong number of arguments for 'client' command\r\n", "client");
     expect(one, "-ERR wrong number of arguments for 'client|setname' command\r\n",
            "client setname");
-    expect(one, "-ERR DB index is out of range\r\n", "select 1");
+    expect(one, "-ERR DB index is out of range\r\n", "select 16");
     expect(one, "-ERR value is not an integer or out of range\r\n", "select x");
     expect(one, "+OK\r\n", "select 0");
     expect(one, "$2\r\nhi\r\n", "echo hi");

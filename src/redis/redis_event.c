@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What others are told of a key that has changed: keyspace events, and the change itself. Both are
+ * deferred (invariant 10), so nobody hears of what was not committed, and all hear in the order of
+ * commits.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/mp.h"
+#include "redis/redis_value.h"
+
+static int defer(struct redis_call *call, unsigned kind, struct mp_buffer *message)
+{
+    int rc = message->failed ? diag_set(ERROR_MEMORY, "out of memory")
+                             : txn_defer(call->txn, kind, message->data, message->size);
+    mp_buffer_destroy(message);
+    return rc;
+}
+
+/* A message to `__keyspace@0__:` and the like, then `tail`. */
+static int publish(struct redis_call *call, const char *what, struct redis_slice tail,
+                   struct redis_slice payload)
+{
+    char prefix[32];
+    size_t size = (size_t)snprintf(prefix, sizeof prefix, "__%s@%u__:", what, call->database);
+    struct mp_buffer message;
+    mp_buffer_create(&message);
+    char *channel = arena_alloc(txn_arena(call->txn), size + tail.size);
+    if (!channel)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    memcpy(channel, prefix, size);
+    if (tail.size)
+        memcpy(channel + size, tail.data, tail.size);
+    mp_put_array(&message, 2);
+    mp_put_str(&message, channel, size + tail.size);
+    mp_put_str(&message, payload.data, payload.size);
+    return defer(call, REDIS_DEFER_PUBLISH, &message);
+}
+
+static int key_defer(struct redis_call *call, const struct redis_slice *name, int type)
+{
+    struct mp_buffer message;
+    mp_buffer_create(&message);
+    mp_put_array(&message, 3);
+    mp_put_uint(&message, call->database);
+    mp_put_str(&message, name->data, name->size);
+    mp_put_uint(&message, (uint64_t)type);
+    return defer(call, REDIS_DEFER_KEY, &message);
+}
+
+int redis_changed(struct redis_call *call, const struct redis_slice *name, int type,
+                  unsigned notify_class, const char *event)
+{
+    unsigned flags = load_relaxed(&call->config->notify_flags);
+    const struct redis_slice text = {event, strlen(event)};
+    int rc = 0;
+    if (flags & notify_class) {
+        if (flags & REDIS_NOTIFY_KEYSPACE)
+            rc = publish(call, "keyspace", *name, text);
+        if (!rc && flags & REDIS_NOTIFY_KEYEVENT)
+            rc = publish(call, "keyevent", text, *name);
+    }
+    const struct redis_interest *interest = call->interest;
+    if (!rc && interest &&
+        (load_relaxed(&interest->tracking) ||
+         (type != REDIS_TYPE_NONE && load_relaxed(&interest->waiting))))
+        rc = key_defer(call, name, type);
+    return rc;
+}

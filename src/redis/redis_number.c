@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Numbers as text, by the rules of Redis. */
+#include "redis/redis_number.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/number.h"
+
+enum { DOUBLE_TEXT_MAX = 128 };
+
+size_t redis_double_format(double value, char out[32])
+{
+    return number_write_double(out, value);
+}
+
+bool redis_double_parse(const char *text, size_t size, double *out)
+{
+    char copy[DOUBLE_TEXT_MAX], *end;
+    if (size == 0 || size >= sizeof copy || isspace((unsigned char)text[0]) ||
+        memchr(text, 0, size))
+        return false;
+    memcpy(copy, text, size);
+    copy[size] = 0;
+    *out = strtod(copy, &end);
+    return *end == 0 && !isnan(*out);
+}
+
+int redis_double_arg(const struct redis_call *call, unsigned n, double *out)
+{
+    if (redis_double_parse(call->argv[n].data, call->argv[n].size, out))
+        return 0;
+    return diag_set(ERROR_INVALID, "value is not a valid float");
+}

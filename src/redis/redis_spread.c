@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Rows of spread collections; see the header for their keys.
+ *
+ * Counts. A row a worker, up to COUNT_STRIPES of them, so that two workers do not write one. A count
+ * may be below zero in one stripe: only the sum means something.
+ *
+ * The last element. Who deletes one looks for any other, first behind it and then from the beginning,
+ * and finding none deletes the key's row. What it found is validated: of two that delete the last two
+ * elements, each seeing the other's, one runs again and finds nothing; and who adds an element has read
+ * the key's row, which then is another. So a key exists as long as it has elements.
+ */
+#include "redis/redis_spread.h"
+
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "codec/key.h"
+#include "codec/mp.h"
+
+enum { ID_BYTES = 8, PREFIX_BYTES = ID_BYTES + 1, COUNT_STRIPES = 16 };
+
+static struct head *head_of(const struct redis_call *call)
+{
+    return db_redis_elements(db_worker_db(call->worker));
+}
+
+static void id_encode(unsigned char *out, uint64_t id)
+{
+    for (unsigned n = 0; n < ID_BYTES; n++)
+        out[n] = (unsigned char)(id >> (56 - 8 * n));
+}
+
+/* The row key of an element, in the arena; NULL with diagnostics. */
+static unsigned char *row_key(struct redis_call *call, uint64_t id, int kind, const void *key,
+                              size_t size)
+{
+    if (size > REDIS_ELEMENT_KEY_MAX) {
+        diag_set(ERROR_TOO_LARGE, "element is too large: at most %d bytes", REDIS_ELEMENT_KEY_MAX);
+        return NULL;
+    }
+    unsigned char *out = arena_alloc(txn_arena(call->txn), PREFIX_BYTES + size);
+    if (!out) {
+        diag_set(ERROR_MEMORY, "out of memory");
+        return NULL;
+    }
+    id_encode(out, id);
+    out[ID_BYTES] = (unsigned char)kind;
+    if (size)
+        memcpy(out + PREFIX_BYTES, key, size);
+    return out;
+}
+
+typedef int (*get_fn)(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                      const struct version **out);
+
+static int element_get(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
+                       get_fn get, struct redis_slice *out)
+{
+    const struct version *version;
+    *out = (struct redis_slice){NULL, 0};
+    unsigned char *row = row_key(call, id, kind, key, size);
+    if (!row)
+        return diag_code();
+    int rc = get(call->txn, head_of(call), row, PREFIX_BYTES + size, &version);
+    if (!rc && version)
+        *out = (struct redis_slice){version->bytes, version->size};
+    return rc;
+}
+
+int redis_element_get(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
+                      struct redis_slice *out)
+{
+    return element_get(call, id, kind, key, size, txn_get, out);
+}
+
+int redis_element_get_for_update(struct redis_call *call, uint64_t id, int kind, const void *key,
+                                 size_t size, struct redis_slice *out)
+{
+    return element_get(call, id, kind, key, size, txn_get_for_update, out);
+}
+
+int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
+                      struct redis_slice value, uint64_t expire_ms)
+{
+    struct row *row;
+    unsigned char *at = row_key(call, id, kind, key, size);
+    if (!at)
+        return diag_code();
+    int rc = txn_put(call->txn, head_of(call), at, PREFIX_BYTES + size, value.data,
+                     (uint32_t)value.size, &row, NULL);
+    if (rc == ERROR_MEMORY)
+        return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'maxmemory'.");
+    if (!rc && expire_ms)
+        rc = db_redis_expiry_add(call->txn, db_worker_db(call->worker), DB_REDIS_ELEMENTS, row,
+                                 expire_ms);
+    return rc;
+}
+
+int redis_element_delete(struct redis_call *call, uint64_t id, int kind, const void *key,
+                         size_t size)
+{
+    unsigned char *row = row_key(call, id, kind, key, size);
+    return row ? txn_delete(call->txn, head_of(call), row, PREFIX_BYTES + size) : diag_code();
+}
+
+/* --------------------------------------------------------------------------------------- ranges */
+
+/* The bounds of a range, or of the whole kind. */
+static int bounds_make(struct redis_call *call, uint64_t id, int kind,
+                       const struct redis_element_range *from, struct txn_range *out)
+{
+    const struct redis_slice *lower = &from->lower, *upper = &from->upper;
+    unsigned char *low = row_key(call, id, kind, lower->data, lower->data ? lower->size : 0);
+    unsigned char *high = row_key(call, id, kind, upper->data, upper->data ? upper->size : 0);
+    if (!low || !high)
+        return diag_code();
+    *out = (struct txn_range){.lower = low,
+                              .lower_size = PREFIX_BYTES + (lower->data ? lower->size : 0),
+                              .lower_inclusive = !from->lower_exclusive,
+                              .upper = high,
+                              .upper_size = PREFIX_BYTES + (upper->data ? upper->size : 0),
+                              .upper_inclusive = !from->upper_exclusive,
+                              .backward = from->backward};
+    if (!upper->data) {
+        out->upper_size = key_successor(high, PREFIX_BYTES);
+        out->upper_inclusive = false;
+    }
+    return 0;
+}
+
+int redis_elements_open(struct redis_elements *elements, struct redis_call *call, uint64_t id,
+                        int kind, const struct redis_element_range *range)
+{
+    static const struct redis_element_range ALL = {.backward = false};
+    struct head *head = head_of(call);
+    struct txn_range bounds;
+    int rc = bounds_make(call, id, kind, range ? range : &ALL, &bounds);
+    if (rc)
+        return rc;
+    elements->call = call;
+    elements->index = (struct txn_index){.tree = head->tree, .head = head};
+    txn_cursor_open(&elements->cursor, call->txn, &elements->index, &bounds);
+    return 0;
+}
+
+int redis_elements_next(struct redis_elements *elements, struct redis_element *out)
+{
+    struct row *row;
+    const struct version *version;
+    int rc = txn_cursor_next(&elements->cursor, &row, &version);
+    if (!rc)
+        *out = (struct redis_element){(const char *)row->key + PREFIX_BYTES,
+                                      row->key_size - PREFIX_BYTES,
+                                      {version->bytes, version->size}};
+    return rc;
+}
+
+static int first_of(struct redis_call *call, uint64_t id, int kind,
+                    const struct redis_element_range *range, struct redis_element *out)
+{
+    struct redis_elements elements;
+    int rc = redis_elements_open(&elements, call, id, kind, range);
+    return rc ? rc : redis_elements_next(&elements, out);
+}
+
+int redis_spread_shrunk(struct redis_call *call, const struct redis_key *key,
+                        const struct redis_value *value, const void *element, size_t size,
+                        bool *ended)
+{
+    struct redis_element other;
+    struct redis_element_range behind = {.lower = {element, size}, .lower_exclusive = true};
+    int rc = first_of(call, value->id, REDIS_ELEMENT, &behind, &other);
+    if (rc == ERROR_END)
+        rc = first_of(call, value->id, REDIS_ELEMENT, NULL, &other);
+    if (ended)
+        *ended = rc == ERROR_END;
+    return rc == ERROR_END ? redis_value_delete(call, key, value) : rc;
+}
+
+/*
+ * The first and the last element bound where keys can stand; a point between them is drawn from their
+ * bytes behind what they have in common, and the next element from there on is taken. Then a few steps
+ * more, so that the element behind a wide gap is not the only one that is ever drawn.
+ */
+int redis_element_random(struct redis_call *call, uint64_t id, int kind, uint64_t random,
+                         struct redis_element *out)
+{
+    enum { DRAWN_BYTES = 6, STEPS_MAX = 16 };
+    struct redis_element first, last;
+    struct redis_element_range backward = {.backward = true};
+    int rc = first_of(call, id, kind, NULL, &first);
+    if (!rc)
+        rc = first_of(call, id, kind, &backward, &last);
+    if (rc)
+        return rc;
+    size_t common = 0;
+    while (common < first.key_size && common < last.key_size &&
+           first.key[common] == last.key[common])
+        common++;
+    uint64_t low = 0, high = 0;
+    for (size_t n = common; n < common + DRAWN_BYTES; n++) {
+        low = low << 8 | (n < first.key_size ? (unsigned char)first.key[n] : 0);
+        high = high << 8 | (n < last.key_size ? (unsigned char)last.key[n] : 0);
+    }
+    uint64_t drawn = low + (random >> 8) % (high - low + 1);
+    char *point = arena_alloc(txn_arena(call->txn), common + DRAWN_BYTES);
+    if (!point)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    memcpy(point, first.key, common);
+    for (unsigned n = 0; n < DRAWN_BYTES; n++)
+        point[common + n] = (char)(drawn >> (8 * (DRAWN_BYTES - 1 - n)));
+    struct redis_element_range from = {.lower = {point, common + DRAWN_BYTES}};
+    struct redis_elements elements;
+    *out = last;
+    rc = redis_elements_open(&elements, call, id, kind, &from);
+    for (unsigned steps = random % STEPS_MAX; !rc; steps--) {
+        struct redis_element next;
+        rc = redis_elements_next(&elements, &next);
+        if (rc == ERROR_END) { /* beyond the last: go on from the first */
+            rc = redis_elements_open(&elements, call, id, kind, NULL);
+            if (!rc)
+                rc = redis_elements_next(&elements, &next);
+        }
+        if (!rc)
+            *out = next;
+        if (steps == 0)
+            break;
+    }
+    return rc;
+}
+
+/* --------------------------------------------------------------------------------------- counts */
+
+/* Number, then stripe. */
+static void count_key(unsigned char out[5], uint32_t number, unsigned stripe)
+{
+    for (unsigned n = 0; n < 4; n++)
+        out[n] = (unsigned char)(number >> (24 - 8 * n));
+    out[4] = (unsigned char)stripe;
+}
+
+static int count_read(struct redis_slice value, int64_t *out)
+{
+    *out = 0;
+    if (value.data && !mp_read_int(&value.data, out))
+        return diag_set(ERROR_CORRUPT, "a count in the Redis space is damaged");
+    return 0;
+}
+
+int redis_count_add(struct redis_call *call, uint64_t id, uint32_t number, int64_t delta)
+{
+    unsigned char key[5];
+    char value[9];
+    struct redis_slice old;
+    int64_t count;
+    if (delta == 0)
+        return 0;
+    count_key(key, number, txn_worker_number(txn_worker_of(call->txn)) % COUNT_STRIPES);
+    int rc = redis_element_get_for_update(call, id, REDIS_COUNT, key, sizeof key, &old);
+    if (!rc)
+        rc = count_read(old, &count);
+    if (rc)
+        return rc;
+    count += delta;
+    char *end = count < 0 ? mp_encode_int(value, count) : mp_encode_uint(value, (uint64_t)count);
+    return redis_element_put(call, id, REDIS_COUNT, key, sizeof key,
+                             (struct redis_slice){value, (size_t)(end - value)}, 0);
+}
+
+int redis_count_get(struct redis_call *call, uint64_t id, uint32_t number, int64_t *out)
+{
+    unsigned char low[5], high[5];
+    struct redis_elements elements;
+    struct redis_element element;
+    count_key(low, number, 0);
+    count_key(high, number, 0xff);
+    struct redis_element_range range = {.lower = {(char *)low, sizeof low},
+                                        .upper = {(char *)high, sizeof high}};
+    *out = 0;
+    int rc = redis_elements_open(&elements, call, id, REDIS_COUNT, &range);
+    while (!rc && !(rc = redis_elements_next(&elements, &element))) {
+        int64_t part;
+        rc = count_read(element.value, &part);
+        *out += part;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* --------------------------------------------------------------------------------------- numbers */
+
+/* Drawn at random, so that nobody has to be asked, and looked for, so that it is new: rows of one that
+ * was deleted may still be there. */
+int redis_spread_new(struct redis_call *call, uint64_t *id)
+{
+    struct head *head = head_of(call);
+    for (;;) {
+        uint64_t drawn = random_seed();
+        if (drawn == 0 || drawn == UINT64_MAX)
+            continue;
+        unsigned char *low = arena_alloc(txn_arena(call->txn), ID_BYTES);
+        unsigned char *high = arena_alloc(txn_arena(call->txn), ID_BYTES);
+        if (!low || !high)
+            return diag_set(ERROR_MEMORY, "out of memory");
+        id_encode(low, drawn);
+        id_encode(high, drawn + 1);
+        struct txn_index index = {.tree = head->tree, .head = head};
+        struct txn_range range = {.lower = low,
+                                  .lower_size = ID_BYTES,
+                                  .lower_inclusive = true,
+                                  .upper = high,
+                                  .upper_size = ID_BYTES};
+        struct txn_cursor cursor;
+        struct row *row;
+        const struct version *version;
+        txn_cursor_open(&cursor, call->txn, &index, &range);
+        int rc = txn_cursor_next(&cursor, &row, &version);
+        *id = drawn;
+        if (rc)
+            return rc == ERROR_END ? 0 : rc;
+    }
+}
+
+int redis_spread_discard(struct redis_call *call, uint64_t id)
+{
+    unsigned char key[ID_BYTES];
+    id_encode(key, id);
+    return redis_element_put(call, 0, REDIS_GARBAGE, key, sizeof key,
+                             (struct redis_slice){"\xc0", 1}, 0);
+}

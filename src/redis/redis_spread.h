@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REDIS_REDIS_SPREAD_H
+#define REDIS_REDIS_SPREAD_H
+
+/*
+ * Collections that are spread over rows. The key's row has a number; the elements are rows of one
+ * space, whose keys are
+ *
+ *   the number, 8 bytes, big-endian | a kind, 1 byte | what the type makes of the element
+ *
+ * so one collection's rows lie together, those of a kind in order of their bytes. Their values are
+ * MessagePack: of the type's choice, but that an array of two with an unsigned integer in second place
+ * is an element that expires then (db/db.h).
+ *
+ *   'e'  elements: as long as there is one, the collection exists. Who takes one away ends the key
+ *        with the last (redis_spread_shrunk)
+ *   'c'  counts, below
+ *   's' and other letters: the type's own
+ *
+ * So two clients that work on different elements meet nowhere: they read the key's row and write their
+ * own. How many elements there are is a sum of rows too, one for each of a few workers.
+ *
+ * Deleting a key does not delete its elements: its number goes into the row 0 | 'g' | number, and
+ * whoever has time clears up (redis_housekeeping.h).
+ *
+ * Transactions. After redis_open_for_update of a spread value everything that is read here is
+ * validated at commit, whatever the level was. Values that are read may lie in what the transaction
+ * itself wrote: copy them before writing the same element.
+ */
+#include "redis/redis_value.h"
+
+enum { REDIS_ELEMENT = 'e', REDIS_COUNT = 'c', REDIS_GARBAGE = 'g' };
+
+/* An element's own part of a key may have so many bytes. */
+enum { REDIS_ELEMENT_KEY_MAX = TREE_KEY_SIZE_MAX - 64 };
+
+/* A number that nobody has had; then write the key's row with it (redis_value_put_spread). */
+int redis_spread_new(struct redis_call *call, uint64_t *id);
+
+/* Gives the elements of a number that no key has any more to those who clear up. */
+int redis_spread_discard(struct redis_call *call, uint64_t id);
+
+/* After an element with this key was deleted: deletes the key too if it was the last one; *ended (may
+ * be NULL) tells. */
+int redis_spread_shrunk(struct redis_call *call, const struct redis_key *key,
+                        const struct redis_value *value, const void *element, size_t size,
+                        bool *ended);
+
+/* The value of an element; data NULL when there is none. ERROR_TOO_LARGE for a key that none has. */
+int redis_element_get(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
+                      struct redis_slice *out);
+
+/* The same when a write of it may follow: at the lower levels it is validated as well. */
+int redis_element_get_for_update(struct redis_call *call, uint64_t id, int kind, const void *key,
+                                 size_t size, struct redis_slice *out);
+
+/* Writes `value`, MessagePack. `expire_ms`: what it says of its expiry, 0 when nothing. */
+int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
+                      struct redis_slice value, uint64_t expire_ms);
+int redis_element_delete(struct redis_call *call, uint64_t id, int kind, const void *key,
+                         size_t size);
+
+/* Elements of one kind in the order of their keys. A bound whose data is NULL is none. */
+struct redis_element_range {
+    struct redis_slice lower, upper;
+    bool lower_exclusive, upper_exclusive, backward;
+};
+struct redis_elements {
+    struct redis_call *call;
+    struct txn_index index;
+    struct txn_cursor cursor;
+};
+struct redis_element {
+    const char *key; /* behind number and kind */
+    size_t key_size;
+    struct redis_slice value;
+};
+
+/* `range` NULL: all, forward. The bounds are copied. */
+int redis_elements_open(struct redis_elements *elements, struct redis_call *call, uint64_t id,
+                        int kind, const struct redis_element_range *range);
+/* 0, ERROR_END, or what the transaction says. */
+int redis_elements_next(struct redis_elements *elements, struct redis_element *out);
+
+/* A random element of the kind: where a number drawn at random would stand, the next one. Those
+ * behind gaps come a little more often. ERROR_END: there is none. */
+int redis_element_random(struct redis_call *call, uint64_t id, int kind, uint64_t random,
+                         struct redis_element *out);
+
+/* Adds to count `number` of the collection (of its elements: 0); sums one. Each is the sum of rows of
+ * different workers. */
+int redis_count_add(struct redis_call *call, uint64_t id, uint32_t number, int64_t delta);
+int redis_count_get(struct redis_call *call, uint64_t id, uint32_t number, int64_t *out);
+
+#endif
