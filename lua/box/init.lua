@@ -107,6 +107,7 @@ local box_stat = core.object({
     txn = view(native.stat_txn),
     locks = view(native.stat_locks),
     watch = view(watch.statistics),
+    schema = view(native.stat_schema),
 }, {
     __call = function() return native.statistics() end,
     serialize = function() return native.statistics() end,

@@ -10,6 +10,7 @@
 
 local ffi = require('ffi')
 local core = require('box.core')
+local job = require('box.job')
 local definition = require('box.definition')
 local encode = require('box.encode')
 local sequence = require('box.sequence')
@@ -380,7 +381,7 @@ local function create_with_sequence(self, name, options)
         end
     end
     index.sequence, index.sequence_field = id, place
-    local ok, err = pcall(native.index_create, self.id, name, index)
+    local ok, err = pcall(function() job.finish(native.index_create(self.id, name, index)) end)
     if not ok then
         if made then
             pcall(native.sequence_drop, id)
@@ -649,7 +650,7 @@ function space_methods.format(self, format)
         local description = native.space(self.id)
         return description and definition.shown(description, native.space).format
     end
-    native.space_format(self.id, definition.format(format))
+    job.finish(native.space_format(self.id, definition.format(format)))
 end
 
 --- space:alter{name, format, field_count, constraint, foreign_key}: what is given takes the place of
@@ -659,7 +660,7 @@ function space_methods.alter(self, options)
     if type(options) ~= 'table' then
         raise(core.ERROR_INVALID, 'options are a table')
     end
-    native.space_alter(self.id, definition.alter(options))
+    job.finish(native.space_alter(self.id, definition.alter(options)))
 end
 
 function space_methods.rename(self, name)
@@ -679,7 +680,7 @@ function space_methods.create_index(self, name, options)
     if options and options.sequence then
         create_with_sequence(self, name, options)
     else
-        native.index_create(self.id, name, definition.index(options))
+        job.finish(native.index_create(self.id, name, definition.index(options)))
     end
     return self.index[name]
 end

@@ -124,6 +124,13 @@ struct space_index_stats {
 struct space_index_stats space_index_stats(const struct index *index);
 uint64_t space_index_bytes(const struct index *index);
 
+/* Whether a change of the space looks at rows now, beside writers; and how far it is. */
+struct space_change_stats {
+    uint64_t rows, total; /* total: about how many there were */
+};
+bool space_is_changing(const struct space *space);
+struct space_change_stats space_change_stats(const struct space *space);
+
 /* Bytes of the tuples that exist, as of the commits that have ended; at once. */
 uint64_t space_bytes(const struct space *space);
 

@@ -33,6 +33,18 @@ struct space_index_stats space_index_stats(const struct index *index)
     return stats;
 }
 
+bool space_is_changing(const struct space *space)
+{
+    return space->building != NULL || space->coming != NULL;
+}
+
+struct space_change_stats space_change_stats(const struct space *space)
+{
+    const struct store *store = space->head->arg;
+    return (struct space_change_stats){.rows = load_relaxed(&store->build_rows),
+                                       .total = load_relaxed(&store->build_total)};
+}
+
 uint64_t space_bytes(const struct space *space)
 {
     return txn_head_bytes(space->head);

@@ -51,6 +51,7 @@ static void context_take(const struct lua_runtime *runtime, struct lua__context 
     *out = (struct lua__context){
         .request = runtime->request,
         .fiber = runtime->fiber,
+        .job = runtime->job,
         .owner = runtime->owner,
         .txn = runtime->txn,
         .txn_sequence = runtime->txn_sequence,
@@ -87,6 +88,7 @@ static void context_put(struct lua_runtime *runtime, const struct lua__context *
 {
     runtime->request = context->request;
     runtime->fiber = context->fiber;
+    runtime->job = context->job;
     runtime->owner = context->owner;
     runtime->txn = context->txn;
     runtime->txn_sequence = context->txn_sequence;

@@ -26,6 +26,7 @@ enum { LUA__FIBERS_MAX = 10000, LUA__FIBER_ID_FIRST = 101, LUA__FIBER_BUCKETS = 
 struct lua__context {
     const struct lua_request *request;
     struct lua_fiber *fiber;
+    struct ddl_job *job;
     struct lock_owner *owner;
     struct txn *txn;
     uint64_t txn_sequence, txn_deadline_ns;

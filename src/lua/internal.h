@@ -143,7 +143,8 @@ struct lua_runtime {
     bool waits;                        /* the latter */
     bool committed;                    /* the request has done what can't be done again */
     const struct lua_request *request; /* never NULL */
-    struct lock_owner *owner;          /* whose locks its transactions have; NULL: their own */
+    struct ddl_job *job;        /* a change of the schema that the request has begun, or NULL */
+    struct lock_owner *owner;   /* whose locks its transactions have; NULL: their own */
     sem_t woken;                /* posted when a lock that a parked transaction waits for is had */
     struct txn_savepoint start; /* of a request in somebody else's transaction */
     bool undoes;                /* it returns there when it fails */
@@ -454,6 +455,8 @@ void lua__host_settle_on(lua_State *L, struct lua_runtime *runtime);
 /* schema.c: raises unless a change of the schema may happen now; its result. */
 struct lua_runtime *lua__check_ddl(lua_State *L);
 int lua__ddl_result(lua_State *L, struct lua_runtime *runtime, int code);
+/* Takes back the change that the request has begun and not ended; keeps the diagnostics. */
+void lua__job_drop(struct lua_runtime *runtime);
 
 /* Each adds its functions to the table `native` on top of the stack. */
 void lua__open_convert(struct lua_runtime *runtime);

@@ -361,6 +361,8 @@ int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
     if (exceeded && code == 0)
         code = lua__limit_code(runtime);
     lua__limits_end(runtime);
+    if (runtime->job != NULL)
+        lua__job_drop(runtime);
     if (runtime->handlers)
         lua__run_handlers(runtime);
     if (runtime->walks != NULL)

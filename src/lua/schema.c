@@ -451,23 +451,96 @@ static int native_space_drop(lua_State *L)
     return lua__ddl_result(L, runtime, ddl_space_drop(runtime->worker, check_id(L, 1)));
 }
 
-static int native_space_format(lua_State *L)
+/* What is left of a change: pushes whether there is anything, for which job_step is then called. */
+static int job_take(lua_State *L, struct lua_runtime *runtime, int code, struct ddl_job *job)
+{
+    if (code == 0 && job != NULL) {
+        runtime->job = job;
+        runtime->committed = true;
+        lua__seen(runtime);
+    } else {
+        lua__ddl_result(L, runtime, code);
+    }
+    lua_pushboolean(L, job != NULL);
+    return 1;
+}
+
+void lua__job_drop(struct lua_runtime *runtime)
+{
+    char message[DIAG_MESSAGE_MAX];
+    int code = diag_code();
+    snprintf(message, sizeof message, "%s", diag_message());
+    struct ddl_job *job = runtime->job;
+    runtime->job = NULL;
+    ddl_job_cancel(job);
+    lua__seen(runtime);
+    diag_set(code, "%s", message);
+}
+
+/* A change begins: one of which an error has kept Lua from going on is over. */
+static struct lua_runtime *check_ddl_job(lua_State *L)
 {
     struct lua_runtime *runtime = lua__check_ddl(L);
+    if (runtime->job != NULL)
+        lua__job_drop(runtime);
+    return runtime;
+}
+
+/* job_step(): goes on with the change that this request has begun; true: there is more to do. The time
+ * is not the request's. */
+static int native_job_step(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct clock *clock = clock_system();
+    uint64_t began = clock_monotonic_ns(clock), at_ns = load_relaxed(&runtime->deadline.at_ns);
+    if (runtime->job == NULL)
+        return 0;
+    bool armed = at_ns != 0 && !lua__deadline_passed(&runtime->deadline);
+    if (armed)
+        lua__deadline_disarm(&runtime->deadline);
+    int code = ddl_job_step(runtime->job);
+    uint64_t elapsed = clock_monotonic_ns(clock) - began;
+    runtime->asleep_ns += elapsed;
+    if (armed)
+        lua__deadline_arm_at(&runtime->deadline, at_ns + elapsed);
+    if (code == ERROR_WAIT) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    runtime->job = NULL;
+    return lua__ddl_result(L, runtime, code);
+}
+
+/* job_cancel() */
+static int native_job_cancel(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    if (runtime->job != NULL)
+        lua__job_drop(runtime);
+    return 0;
+}
+
+static int native_space_format(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl_job(L);
     struct mp_buffer *out = &runtime->scratch;
+    struct ddl_job *job;
     uint32_t id = check_id(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     mp_buffer_reset(out, 65536);
     lua__encode(L, runtime, 2, out, LUA__STRICT);
-    return lua__ddl_result(L, runtime, ddl_space_format(runtime->worker, id, out->data));
+    int code = ddl_space_format_begin(runtime->worker, id, out->data, &job);
+    return job_take(L, runtime, code, job);
 }
 
 static int native_space_alter(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__check_ddl(L);
+    struct lua_runtime *runtime = check_ddl_job(L);
+    struct ddl_job *job;
     uint32_t id = check_id(L, 1);
     const char *options = options_at(L, runtime, 2);
-    return lua__ddl_result(L, runtime, ddl_space_alter(runtime->worker, id, options));
+    int code = ddl_space_alter_begin(runtime->worker, id, options, &job);
+    return job_take(L, runtime, code, job);
 }
 
 static int native_space_truncate(lua_State *L)
@@ -478,15 +551,14 @@ static int native_space_truncate(lua_State *L)
 
 static int native_index_create(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__check_ddl(L);
+    struct lua_runtime *runtime = check_ddl_job(L);
+    struct ddl_job *job;
     size_t size;
     uint32_t id = 0, space_id = check_id(L, 1);
     const char *name = luaL_checklstring(L, 2, &size);
     const char *options = options_at(L, runtime, 3);
-    lua__ddl_result(L, runtime,
-                    ddl_index_create(runtime->worker, space_id, name, size, options, &id));
-    lua_pushnumber(L, id);
-    return 1;
+    int code = ddl_index_create_begin(runtime->worker, space_id, name, size, options, &id, &job);
+    return job_take(L, runtime, code, job);
 }
 
 static int native_index_rename(lua_State *L)
@@ -555,6 +627,8 @@ void lua__open_schema(struct lua_runtime *runtime)
         {"space_format", native_space_format},
         {"space_alter", native_space_alter},
         {"space_truncate", native_space_truncate},
+        {"job_step", native_job_step},
+        {"job_cancel", native_job_cancel},
         {"index_create", native_index_create},
         {"index_drop", native_index_drop},
         {"index_rename", native_index_rename},

@@ -265,6 +265,39 @@ static int native_stat_locks(lua_State *L)
     return push_answer(L, runtime);
 }
 
+/* -------------------------------------------------------------------------------------- changes */
+
+static void put_change(struct mp_buffer *out, const struct space *space)
+{
+    struct space_change_stats stats = space_change_stats(space);
+    mp_put_map(out, space->building == NULL ? 3 : 4);
+    put_text(out, "space");
+    put_text(out, space->name);
+    if (space->building != NULL) {
+        put_text(out, "index");
+        put_text(out, space->building->name);
+    }
+    put_count(out, "rows", stats.rows);
+    put_count(out, "total", stats.total);
+}
+
+/* stat_schema(): an array of the changes of spaces that look at rows now. */
+static int native_stat_schema(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct catalog *catalog = db_catalog(runtime->worker);
+    struct mp_buffer *out = &runtime->pairs;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < catalog_space_count(catalog); i++)
+        count += space_is_changing(catalog_space_at(catalog, i));
+    mp_buffer_reset(out, 65536);
+    mp_put_array(out, count);
+    for (uint32_t i = 0; i < catalog_space_count(catalog); i++)
+        if (space_is_changing(catalog_space_at(catalog, i)))
+            put_change(out, catalog_space_at(catalog, i));
+    return push_answer(L, runtime);
+}
+
 /* ------------------------------------------------------------------------------------ overview */
 
 /* statistics(): a table of counters of transactions and log. */
@@ -362,9 +395,13 @@ static int native_checkpoint_info(lua_State *L)
 void lua__open_statistics(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
-        {"statistics", native_statistics},           {"stat_txn", native_stat_txn},
-        {"stat_locks", native_stat_locks},           {"checkpoint", native_checkpoint},
-        {"checkpoint_info", native_checkpoint_info}, {NULL, NULL},
+        {"statistics", native_statistics},
+        {"stat_txn", native_stat_txn},
+        {"stat_locks", native_stat_locks},
+        {"checkpoint", native_checkpoint},
+        {"stat_schema", native_stat_schema},
+        {"checkpoint_info", native_checkpoint_info},
+        {NULL, NULL},
     };
     lua__register(runtime, functions);
 }
