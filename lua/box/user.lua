@@ -38,6 +38,20 @@ local function check_password(password)
     end
 end
 
+--- What of a password is kept, computed by another thread while this fiber sleeps; the password itself
+--- where nothing can sleep.
+local function hashed(password)
+    check_password(password)
+    local job = pcall(native.fiber_check) and native.password_start(password)
+    if not job then
+        return password
+    end
+    while not native.password_done(job) do
+        core.pause(1)
+    end
+    return job
+end
+
 --- Privileges as 'read,write' or {'read', 'write'}.
 local function words(privileges)
     if type(privileges) == 'table' then
@@ -80,10 +94,9 @@ local user = {}
 function user.create(name, options)
     check_name(name, 'user')
     options = check_options(options, 'password', 'if_not_exists')
-    if options.password ~= nil then
-        check_password(options.password)
-    end
-    native.user_create(name, false, options.password, options.if_not_exists == true)
+    native.user_may_create()
+    local password = options.password ~= nil and hashed(options.password) or nil
+    native.user_create(name, false, password, options.if_not_exists == true)
 end
 
 --- box.schema.user.drop(name, {if_exists})
@@ -98,8 +111,7 @@ function user.passwd(name, password)
         name, password = native.user_name(native.euid()), name
     end
     check_name(name, 'user')
-    check_password(password)
-    native.password_set(name, password)
+    native.password_set(name, hashed(password))
 end
 
 --- box.schema.user.exists(name)

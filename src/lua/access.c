@@ -327,21 +327,13 @@ static int native_privileges(lua_State *L)
 
 /* ------------------------------------------------------------------------------------- changes */
 
-/* The password at this index made into what is kept; false: there is none. Takes its time: this is
- * for those who administer, not for those who log in. */
-static bool password_at(lua_State *L, struct lua_runtime *runtime, int index, struct password *out)
+/* user_may_create(): raises when the effective user may not. */
+static int native_user_may_create(lua_State *L)
 {
-    size_t size;
-    if (lua_isnoneornil(L, index))
-        return false;
-    const char *text = luaL_checklstring(L, index, &size);
-    int code = password_make(out, text, size);
-    if (code == ERROR_INVALID)
-        lua__raise(L, runtime,
-                   diag_set(code, "a password has at most %d bytes", PASSWORD_SIZE_MAX));
-    else if (code != 0)
-        lua__raise(L, runtime, diag_set(code, "the password could not be hashed"));
-    return true;
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    int code =
+        access_check(runtime->worker, ACCESS_CREATE, ACCESS_USER, ACCESS_EVERY, ACCESS_ADMIN, NULL);
+    return code == 0 ? 0 : lua__raise(L, runtime, code);
 }
 
 /* user_create(name, role, password or nil, if_not_exists) */
@@ -356,7 +348,7 @@ static int native_user_create(lua_State *L)
                             ACCESS_EVERY, ACCESS_ADMIN, NULL); /* before the work */
     if (code != 0)
         return lua__raise(L, runtime, code);
-    bool given = password_at(L, runtime, 3, &password);
+    bool given = lua__password_at(L, runtime, 3, &password);
     return lua__ddl_result(L, runtime,
                            access_user_create(runtime->worker, name, size, role,
                                               given ? &password : NULL, lua_toboolean(L, 4)));
@@ -380,7 +372,7 @@ static int native_password_set(lua_State *L)
     struct password password;
     size_t size;
     const char *name = luaL_checklstring(L, 1, &size);
-    bool given = password_at(L, runtime, 2, &password);
+    bool given = lua__password_at(L, runtime, 2, &password);
     return lua__ddl_result(
         L, runtime, access_password_set(runtime->worker, name, size, given ? &password : NULL));
 }
@@ -433,6 +425,7 @@ void lua__open_access(struct lua_runtime *runtime)
         {"session_kept", native_session_kept},
         {"user_name", native_user_name},
         {"privileges", native_privileges},
+        {"user_may_create", native_user_may_create},
         {"user_create", native_user_create},
         {"user_drop", native_user_drop},
         {"password_set", native_password_set},

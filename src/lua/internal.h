@@ -200,6 +200,7 @@ struct lua_runtime {
 
     int fio_folder;    /* fio.c: of the option fio_dir, and 1; 0: not opened yet */
     unsigned fio_jobs; /* that go on */
+    unsigned password_jobs;
 
     struct lua_runtime *profile_next; /* profile.c, under its mutex */
     unsigned profile_number;          /* 0: not registered */
@@ -478,6 +479,12 @@ void lua__open_clock(struct lua_runtime *runtime);
 void lua__open_digest(struct lua_runtime *runtime);
 void lua__open_crypto(struct lua_runtime *runtime);
 void lua__open_yaml(struct lua_runtime *runtime);
+/* password.c. The password at this index, a text or a job that has ended, made into what is kept; false:
+ * there is none. */
+struct password;
+bool lua__password_at(lua_State *L, struct lua_runtime *runtime, int index, struct password *out);
+void lua__open_password(struct lua_runtime *runtime);
+
 void lua__open_fio(struct lua_runtime *runtime);
 void lua__fio_destroy(struct lua_runtime *runtime);
 void lua__open_profile(struct lua_runtime *runtime);

@@ -164,6 +164,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_crypto(runtime);
     lua__open_yaml(runtime);
     lua__open_fio(runtime);
+    lua__open_password(runtime);
     lua__open_profile(runtime);
     lua_setfield(L, -2, "box.native");
     lua_pop(L, 2);

@@ -32,6 +32,33 @@ describe('users', function()
         user.grant('guest', 'super', nil, nil, { if_not_exists = true })
     end)
 
+    it('get passwords while other fibers run', function()
+        local fiber = require('fiber')
+        local turns = 0
+        local other = fiber.new(function()
+            while true do
+                turns = turns + 1
+                fiber.sleep(0)
+            end
+        end)
+        local version = box.info().schema_version
+        user.create('eve', { password = 'first' })
+        assert.is_true(turns > 0)
+        turns = 0
+        user.passwd('eve', 'second')
+        assert.is_true(turns > 0)
+        assert.not_equal(version, box.info().schema_version)
+        turns = 0
+        box.atomic({ schema = true }, function() user.passwd('eve', 'third') end)
+        assert.equal(0, turns)
+        as('bob', function()
+            assert.matches('denied', message(user.create, 'new', { password = 'x' }))
+        end)
+        assert.matches('at most 1024 bytes', message(user.passwd, 'eve', ('x'):rep(1025)))
+        other:cancel()
+        user.drop('eve')
+    end)
+
     it('are made, described and dropped', function()
         assert.is_true(user.exists('bob'))
         assert.is_false(user.exists('eve'))
