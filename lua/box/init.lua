@@ -176,7 +176,7 @@ local box = core.object(fields, {
 })
 
 globals.box = box
-local scripts = script.new(globals)
+local scripts = script.new(box)
 trigger.set_globals(globals)
 view_module.set_globals(globals)
 watch.set_globals(globals)

@@ -197,6 +197,14 @@ local function fill(result, extra)
     end
 end
 
+--- The same in a new table, and a function that adds the loaders of chunks to one.
+function sandbox.contents(extra)
+    local result = {}
+    fill(result, extra)
+    return result
+end
+sandbox.add_loaders = add_loaders
+
 --- A new environment; `extra` is added to it.
 ---@param extra table
 ---@return table

@@ -110,6 +110,20 @@ struct lua__limits_before {
     bool limits_time, limits_memory, limits_rows; /* those that this level has put into force */
 };
 
+/* Settings of cjson: script_json.c. */
+struct lua__script_json {
+    int sparse_ratio, sparse_safe, encode_depth_max, decode_depth_max, precision, encode_invalid;
+    bool sparse_convert, decode_invalid, keep_buffer;
+};
+
+/* The Redis script or function that runs: redis_script.c. */
+struct lua__script {
+    bool runs;
+    bool readonly; /* its flags say that it doesn't write */
+    int resp;      /* of redis.setresp */
+    char name[72]; /* what errors call it */
+};
+
 struct lua_runtime {
     struct lua_State *L;
     struct db_worker *worker;
@@ -167,6 +181,9 @@ struct lua_runtime {
 
     struct lua__value value; /* shared with Lua */
     struct lua__row row;
+
+    struct lua__script script;
+    struct lua__script_json script_json;
 
     struct mp_buffer frames;   /* of the last error (trace.c) */
     struct lua__limits limits; /* of procedures that run (limit.c) */
@@ -488,6 +505,17 @@ void lua__open_password(struct lua_runtime *runtime);
 void lua__open_fio(struct lua_runtime *runtime);
 void lua__fio_destroy(struct lua_runtime *runtime);
 void lua__open_profile(struct lua_runtime *runtime);
+void lua__open_script_json(struct lua_runtime *runtime);
+void lua__open_script_msgpack(struct lua_runtime *runtime);
+void lua__open_script_struct(struct lua_runtime *runtime);
+/* script_json.c: the settings that every script begins with. */
+void lua__script_json_reset(struct lua__script_json *settings);
+/* redis_script.c: a script runs from now on; and no more. */
+void lua__script_begin(struct lua_runtime *runtime, const char *name, bool readonly);
+void lua__script_end(struct lua_runtime *runtime);
+/* Makes runtime->message what Redis says of the error at the index, which has left a
+ * script. */
+void lua__script_error(lua_State *L, struct lua_runtime *runtime, int index);
 /* profile.c: it can be profiled from now on; no more; and in each turn of its loop. */
 void lua__profile_register(struct lua_runtime *runtime);
 void lua__profile_forget(struct lua_runtime *runtime);

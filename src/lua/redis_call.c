@@ -6,11 +6,14 @@
  * the level that its flags ask for. A conflict dooms the transaction, whether or not pcall hides
  * the error. Replies are converted as Redis does for RESP2: an integer to a number, a bulk string
  * to a string, null to false, a status to {ok = text}, an error to {err = text}, an array to a
- * table, a map to a table of alternating keys and values, a double to its text.
+ * table, a map to a table of alternating keys and values, a double to its text; after
+ * redis.setresp(3) null is nil, and what RESP2 does not have is {map = ..}, {set = ..}, {double = ..},
+ * {big_number = ..} or {verbatim_string = ..}.
  */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/diag.h"
 #include "base/error.h"
@@ -44,19 +47,99 @@ static void push_elements(lua_State *L, const char **reply, uint32_t count)
     }
 }
 
+/* The table of a RESP3 reply that is more than one value: {field = {key = value}}, or {key = true}. */
+static void push_keys(lua_State *L, const char **reply, uint32_t count, const char *field)
+{
+    luaL_checkstack(L, 6, "nested reply");
+    lua_createtable(L, 0, 1);
+    lua_createtable(L, 0, (int)count);
+    for (uint32_t i = 0; i < count; i++) {
+        push_reply(L, reply);
+        if (field[0] == 'm')
+            push_reply(L, reply);
+        else
+            lua_pushboolean(L, 1);
+        if (lua_isnil(L, -2))
+            lua_pop(L, 2); /* can't be a key */
+        else
+            lua_rawset(L, -3);
+    }
+    lua_setfield(L, -2, field);
+}
+
+static void push_double(lua_State *L, double value, bool resp3)
+{
+    char text[40];
+    if (resp3) {
+        lua_createtable(L, 0, 1);
+        lua_pushnumber(L, value);
+        lua_setfield(L, -2, "double");
+        return;
+    }
+    snprintf(text, sizeof text, "%.17g", value);
+    lua_pushstring(L, text);
+}
+
+static void push_verbatim(lua_State *L, const char *text, uint32_t size, bool resp3)
+{
+    if (!resp3) {
+        lua_pushlstring(L, text + 3, size - 3);
+        return;
+    }
+    lua_createtable(L, 0, 1);
+    lua_createtable(L, 0, 2);
+    lua_pushlstring(L, text, 3);
+    lua_setfield(L, -2, "format");
+    lua_pushlstring(L, text + 3, size - 3);
+    lua_setfield(L, -2, "string");
+    lua_setfield(L, -2, "verbatim_string");
+}
+
+static void push_ext(lua_State *L, const char **reply, bool resp3)
+{
+    uint32_t size, count;
+    int type;
+    const char *text = lua__reply_take_ext(reply, &type, &size);
+    switch (type) {
+    case LUA__REPLY_SET:
+        memcpy(&count, text, sizeof count);
+        if (resp3)
+            push_keys(L, reply, count, "set");
+        else
+            push_elements(L, reply, count);
+        return;
+    case LUA__REPLY_BIG_NUMBER:
+        if (resp3)
+            push_field_table(L, "big_number", text, size);
+        else
+            lua_pushlstring(L, text, size);
+        return;
+    case LUA__REPLY_VERBATIM:
+        push_verbatim(L, text, size, resp3);
+        return;
+    default:
+        push_field_table(L, type == LUA__REPLY_STATUS ? "ok" : "err", text, size);
+    }
+}
+
 static void push_reply(lua_State *L, const char **reply)
 {
     uint32_t size;
     const char *text;
-    char number[40];
-    int type;
+    bool resp3 = lua__runtime(L)->script.resp == 3;
     switch (mp_typeof(**reply)) {
     case MP_NIL:
         mp_decode_nil(reply);
-        lua_pushboolean(L, 0);
+        if (resp3)
+            lua_pushnil(L);
+        else
+            lua_pushboolean(L, 0);
         return;
     case MP_BOOL:
-        lua_pushinteger(L, mp_decode_bool(reply));
+        if (resp3)
+            lua_pushboolean(L, mp_decode_bool(reply));
+        else
+            lua_pushinteger(L, mp_decode_bool(reply));
         return;
     case MP_UINT:
         lua_pushnumber(L, (double)mp_decode_uint(reply));
@@ -65,8 +148,7 @@ static void push_reply(lua_State *L, const char **reply)
         lua_pushnumber(L, (double)mp_decode_int(reply));
         return;
     case MP_DOUBLE:
-        snprintf(number, sizeof number, "%.17g", mp_decode_double(reply));
-        lua_pushstring(L, number);
+        push_double(L, mp_decode_double(reply), resp3);
         return;
     case MP_STR:
         text = mp_decode_str(reply, &size);
@@ -76,11 +158,14 @@ static void push_reply(lua_State *L, const char **reply)
         push_elements(L, reply, mp_decode_array(reply));
         return;
     case MP_MAP:
-        push_elements(L, reply, 2 * mp_decode_map(reply));
+        size = mp_decode_map(reply);
+        if (resp3)
+            push_keys(L, reply, size, "map");
+        else
+            push_elements(L, reply, 2 * size);
         return;
     default:
-        text = lua__reply_take_ext(reply, &type, &size);
-        push_field_table(L, type == LUA__REPLY_STATUS ? "ok" : "err", text, size);
+        push_ext(L, reply, resp3);
     }
 }
 
@@ -92,7 +177,9 @@ static void number_to_text(lua_State *L, int index)
 {
     char text[40];
     double number = lua_tonumber(L, index);
-    if (number == floor(number) && fabs(number) < 9.2e18)
+    if (number == 0 && signbit(number))
+        snprintf(text, sizeof text, "-0");
+    else if (number == floor(number) && fabs(number) < 9.2e18)
         snprintf(text, sizeof text, "%lld", (long long)number);
     else
         snprintf(text, sizeof text, "%.17g", number);
@@ -103,12 +190,12 @@ static void number_to_text(lua_State *L, int index)
 static const char *arguments_error(lua_State *L, int argc)
 {
     if (argc == 0)
-        return "Please specify at least one argument for this redis.call() call";
+        return "Please specify at least one argument for this redis lib call";
     for (int i = 1; i <= argc; i++) {
         if (lua_type(L, i) == LUA_TNUMBER)
             number_to_text(L, i);
         else if (lua_type(L, i) != LUA_TSTRING)
-            return "Lua redis() command arguments must be strings or integers";
+            return "Lua redis lib command arguments must be strings or integers";
     }
     return NULL;
 }
@@ -203,22 +290,86 @@ static int may_run(struct lua_runtime *runtime, const struct redis_command *comm
                     command->name);
 }
 
+/* What a server has besides the commands of redis/, and scripts may call. */
+static int run_ping(struct redis_call *call)
+{
+    if (call->argc > 2)
+        return diag_set(ERROR_INVALID, "wrong number of arguments for 'ping' command");
+    if (call->argc == 2)
+        call->sink->vtab->bulk(call->sink, call->argv[1].data, call->argv[1].size);
+    else
+        call->sink->vtab->status(call->sink, "PONG");
+    return 0;
+}
+
+static int run_echo(struct redis_call *call)
+{
+    call->sink->vtab->bulk(call->sink, call->argv[1].data, call->argv[1].size);
+    return 0;
+}
+
+static int run_time(struct redis_call *call)
+{
+    char text[24];
+    call->sink->vtab->array(call->sink, 2);
+    int size = snprintf(text, sizeof text, "%llu", (unsigned long long)(call->now_ms / 1000));
+    call->sink->vtab->bulk(call->sink, text, (size_t)size);
+    size = snprintf(text, sizeof text, "%llu", (unsigned long long)(call->now_ms % 1000 * 1000));
+    call->sink->vtab->bulk(call->sink, text, (size_t)size);
+    return 0;
+}
+
+static const struct redis_command own_commands[] = {
+    {.name = "ping", .arity = -1, .flags = REDIS_READONLY | REDIS_FAST, .run = run_ping},
+    {.name = "echo", .arity = 2, .flags = REDIS_READONLY | REDIS_FAST, .run = run_echo},
+    {.name = "time", .arity = 1, .flags = REDIS_READONLY | REDIS_FAST, .run = run_time},
+    {.name = NULL},
+};
+
+static const struct redis_command *own_find(const struct redis_slice *name)
+{
+    for (const struct redis_command *command = own_commands; command->name != NULL; command++)
+        if (strlen(command->name) == name->size &&
+            strncasecmp(command->name, name->data, name->size) == 0)
+            return command;
+    return NULL;
+}
+
+static bool taken(struct lua_runtime *runtime, const struct redis_slice *name)
+{
+    const struct lua_callbacks *callbacks = &runtime->options.callbacks;
+    return callbacks->command_taken != NULL &&
+           callbacks->command_taken(callbacks->arg, name->data, name->size);
+}
+
+static int unknown(struct lua_runtime *runtime, const struct redis_slice *name)
+{
+    return diag_set(ERROR_INVALID, taken(runtime, name)
+                                       ? "This Redis command is not allowed from script"
+                                       : "Unknown Redis command called from script");
+}
+
 /* Returns a code whose message is in the diagnostics; the reply is in runtime->reply. */
 static int run_command(struct lua_runtime *runtime, const struct redis_slice *argv, unsigned argc)
 {
     const struct redis_command *command = redis_command_find(argv[0].data, argv[0].size);
     if (command == NULL)
-        return diag_set(ERROR_INVALID, "Unknown Redis command called from script");
+        command = own_find(&argv[0]);
+    if (command == NULL)
+        return unknown(runtime, &argv[0]);
+    if ((command->flags & REDIS_NOSCRIPT) != 0)
+        return diag_set(ERROR_INVALID, "This Redis command is not allowed from script");
     int code = redis_command_check(command, argc);
     if (code != 0)
-        return code;
+        return diag_set(ERROR_INVALID, "Wrong number of args calling Redis command from script");
     bool writes = (command->flags & REDIS_WRITE) != 0;
     if ((code = may_run(runtime, command)) != 0)
         return code;
-    if (writes &&
-        (runtime->request->readonly || (runtime->txn != NULL && txn_readonly(runtime->txn))))
+    if (writes && (runtime->request->readonly || runtime->script.readonly ||
+                   (runtime->txn != NULL && txn_readonly(runtime->txn))))
         return diag_set(ERROR_LUA, "Write commands are not allowed from read-only scripts.");
     struct redis_call call = {.worker = runtime->worker,
+                              .protocol = runtime->script.resp == 3 ? 3 : 2,
                               .argv = argv,
                               .argc = argc,
                               .audience = runtime->options.callbacks.audience,
@@ -299,13 +450,32 @@ static int native_sha1_hex(lua_State *L)
     return 1;
 }
 
+/* setresp(2 or 3) */
+static int native_redis_setresp(lua_State *L)
+{
+    lua__runtime(L)->script.resp = (int)luaL_checknumber(L, 1);
+    return 0;
+}
+
+/* acl_check_cmd(command, arguments ..): whether the effective user may run it; nil: there is none. */
+static int native_redis_may_run(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    struct redis_slice name;
+    name.data = luaL_checklstring(L, 1, &name.size);
+    const struct redis_command *command = redis_command_find(name.data, name.size);
+    if (command == NULL && own_find(&name) == NULL && !taken(runtime, &name))
+        return 0;
+    lua_pushboolean(L, command == NULL || may_run(runtime, command) == 0);
+    return 1;
+}
+
 void lua__open_redis(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
-        {"redis_call", native_redis_call},
-        {"redis_pcall", native_redis_pcall},
-        {"sha1_hex", native_sha1_hex},
-        {NULL, NULL},
+        {"redis_call", native_redis_call},       {"redis_pcall", native_redis_pcall},
+        {"sha1_hex", native_sha1_hex},           {"redis_setresp", native_redis_setresp},
+        {"redis_may_run", native_redis_may_run}, {NULL, NULL},
     };
     lua__register(runtime, functions);
 }

@@ -5,12 +5,17 @@
  * Scripts are compiled and kept by lua/box/script.lua, by their source and by the SHA-1 of it. The
  * reply is converted by Redis's rules into runtime->result and leaves for the caller's sink after
  * the commit: a number is truncated to an integer, true is 1, false and nil are null, a table with
- * `err` is an error, with `ok` a status, any other an array that ends at its first nil. What Redis has
- * not is the nearest that it has: 64-bit integers are integers, decimals, uuids and datetimes their text,
- * tuples arrays.
+ * `err` is an error, with `ok` a status, with `double`, `map`, `set`, `big_number` or
+ * `verbatim_string` that of RESP3, any other an array that ends at its first nil. What Redis has
+ * not is the nearest that it has: 64-bit integers are integers, decimals, uuids and datetimes their
+ * text, tuples arrays.
+ *
+ * An error that leaves a script is a text of its own (ERROR_SCRIPT), which begins with a prefix and
+ * ends with the script's name and line.
  *
  * Unlike Redis, an error that leaves the script takes back what it has written.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/diag.h"
@@ -24,32 +29,83 @@
 
 static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth);
 
+/* As C on this machine makes an integer of a double. */
 static void encode_integer(struct mp_buffer *out, double number)
 {
-    if (number != number)
-        mp_put_int(out, INT64_MIN);
-    else if (number >= 9223372036854775807.0)
-        mp_put_int(out, INT64_MAX);
-    else if (number <= -9223372036854775808.0)
-        mp_put_int(out, INT64_MIN);
-    else
-        mp_put_int(out, (int64_t)number);
+    bool fits = number > -9223372036854775808.0 && number < 9223372036854775808.0;
+    mp_put_int(out, fits ? (int64_t)number : INT64_MIN);
 }
 
-/* When the table has a string called `field`, writes it as an ext. */
+/* Pushes the member `field` of the table at the index; false, and nothing pushed, when it is not of
+ * this type. */
+static bool push_member(lua_State *L, int index, const char *field, int type)
+{
+    lua_pushstring(L, field);
+    lua_rawget(L, index);
+    if (lua_type(L, -1) == type)
+        return true;
+    lua_pop(L, 1);
+    return false;
+}
+
 static bool encode_text_field(lua_State *L, struct mp_buffer *out, int index, const char *field,
                               int type)
 {
     size_t size;
-    lua_pushstring(L, field);
-    lua_rawget(L, index);
-    bool found = lua_type(L, -1) == LUA_TSTRING;
+    if (!push_member(L, index, field, LUA_TSTRING))
+        return false;
+    const char *text = lua_tolstring(L, -1, &size);
+    lua__reply_put_ext(out, type, text, size);
+    lua_pop(L, 1);
+    return true;
+}
+
+static bool encode_verbatim(lua_State *L, struct mp_buffer *out, int index)
+{
+    char both[3] = {' ', ' ', ' '};
+    size_t size, format_size;
+    if (!push_member(L, index, "verbatim_string", LUA_TTABLE))
+        return false;
+    int table = lua_gettop(L);
+    bool found = push_member(L, table, "string", LUA_TSTRING) &&
+                 push_member(L, table, "format", LUA_TSTRING);
     if (found) {
-        const char *text = lua_tolstring(L, -1, &size);
-        lua__reply_put_ext(out, type, text, size);
+        const char *text = lua_tolstring(L, table + 1, &size),
+                   *format = lua_tolstring(L, table + 2, &format_size);
+        memcpy(both, format, format_size < 3 ? format_size : 3);
+        lua_pushlstring(L, both, 3);
+        lua_pushlstring(L, text, size);
+        lua_concat(L, 2);
+        text = lua_tolstring(L, -1, &size);
+        lua__reply_put_ext(out, LUA__REPLY_VERBATIM, text, size);
+    }
+    lua_settop(L, table - 1);
+    return found;
+}
+
+/* A table of keys: with what they stand for, or by themselves. */
+static bool encode_keys(lua_State *L, struct lua_runtime *runtime, int index, const char *field,
+                        unsigned depth)
+{
+    bool map = field[0] == 'm';
+    uint32_t count = 0;
+    if (!push_member(L, index, field, LUA_TTABLE))
+        return false;
+    luaL_checkstack(L, 6, "nested reply");
+    int table = lua_gettop(L);
+    for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1))
+        count++;
+    if (map)
+        mp_put_map(&runtime->result, count);
+    else
+        lua__reply_put_ext(&runtime->result, LUA__REPLY_SET, (const char *)&count, sizeof count);
+    for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
+        encode_reply(L, runtime, table + 1, depth + 1);
+        if (map)
+            encode_reply(L, runtime, table + 2, depth + 1);
     }
     lua_pop(L, 1);
-    return found;
+    return true;
 }
 
 static void encode_array(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth)
@@ -161,19 +217,40 @@ static void encode_object(lua_State *L, struct lua_runtime *runtime, int index)
     encode_packed(&runtime->result, &value);
 }
 
+static void encode_table(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth)
+{
+    struct mp_buffer *out = &runtime->result;
+    if (encode_text_field(L, out, index, "err", LUA__REPLY_ERROR_TEXT) ||
+        encode_text_field(L, out, index, "ok", LUA__REPLY_STATUS))
+        return;
+    if (push_member(L, index, "double", LUA_TNUMBER)) {
+        mp_put_double(out, lua_tonumber(L, -1));
+        lua_pop(L, 1);
+        return;
+    }
+    if (encode_keys(L, runtime, index, "map", depth) ||
+        encode_keys(L, runtime, index, "set", depth) ||
+        encode_text_field(L, out, index, "big_number", LUA__REPLY_BIG_NUMBER) ||
+        encode_verbatim(L, out, index))
+        return;
+    encode_array(L, runtime, index, depth);
+}
+
 static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, unsigned depth)
 {
     size_t size;
     const char *text;
     struct mp_buffer *out = &runtime->result;
     if (depth >= MP_DEPTH_MAX)
-        luaL_error(L, "reached the limit of nested tables in a reply");
+        luaL_error(L, "reached lua stack limit");
     switch (lua_type(L, index)) {
     case LUA_TNUMBER:
         encode_integer(out, lua_tonumber(L, index));
         return;
     case LUA_TBOOLEAN:
-        if (lua_toboolean(L, index))
+        if (runtime->script.resp == 3)
+            mp_put_bool(out, lua_toboolean(L, index));
+        else if (lua_toboolean(L, index))
             mp_put_int(out, 1);
         else
             mp_put_nil(out);
@@ -183,9 +260,7 @@ static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, u
         mp_put_str(out, text, size);
         return;
     case LUA_TTABLE:
-        if (!encode_text_field(L, out, index, "err", LUA__REPLY_ERROR) &&
-            !encode_text_field(L, out, index, "ok", LUA__REPLY_STATUS))
-            encode_array(L, runtime, index, depth);
+        encode_table(L, runtime, index, depth);
         return;
     case LUA_TYPE_CDATA:
         encode_object(L, runtime, index);
@@ -193,6 +268,72 @@ static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, u
     default:
         mp_put_nil(out);
     }
+}
+
+/* ----------------------------------------------------------------------------------- its errors */
+
+enum { PLACE_SIZE_MAX = 128, LEVELS_MAX = 100 };
+
+/* The line of the script that was running; -1: none was. */
+static int script_line(lua_State *L, const char **source)
+{
+    lua_Debug ar;
+    for (int level = 1; level < LEVELS_MAX && lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline > 0 &&
+            (strcmp(ar.source, "=user_script") == 0 || strcmp(ar.source, "=user_function") == 0)) {
+            *source = ar.source[6] == 's' ? "@user_script" : "@user_function";
+            return ar.currentline;
+        }
+    }
+    return -1;
+}
+
+/* "PREFIX message" of the error at the index. */
+static void script_error_text(lua_State *L, struct lua_runtime *runtime, int index, char *out,
+                              size_t room)
+{
+    runtime->error_code = ERROR_SCRIPT;
+    if (lua_type(L, index) != LUA_TTABLE) {
+        const char *text = lua_isnil(L, index) ? "nil" : lua_tostring(L, index);
+        snprintf(out, room, "ERR %s", text != NULL ? text : luaL_typename(L, index));
+        return;
+    }
+    if (push_member(L, index, "err", LUA_TSTRING) || push_member(L, index, "err", LUA_TNUMBER)) {
+        snprintf(out, room, "%s", lua_tostring(L, -1));
+        lua_pop(L, 1);
+        return;
+    }
+    int code = ERROR_LUA;
+    lua_getfield(L, index, "code");
+    if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) < 0)
+        code = (int)lua_tonumber(L, -1);
+    if (code == ERROR_MEMORY || code == ERROR_TIMEOUT || code == ERROR_WAIT)
+        runtime->error_code = code; /* it is more than a text */
+    lua_getfield(L, index, "message");
+    if (lua_isstring(L, -1))
+        snprintf(out, room, "%s%s%s", runtime->error_code == code ? "" : error_prefix(code),
+                 runtime->error_code == code ? "" : " ", lua_tostring(L, -1));
+    else
+        snprintf(out, room, "ERR unknown error");
+    lua_pop(L, 2);
+}
+
+void lua__script_error(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    const char *source;
+    size_t room = sizeof runtime->message;
+    script_error_text(L, runtime, index, runtime->message, room - PLACE_SIZE_MAX);
+    if (runtime->error_code != ERROR_SCRIPT)
+        return;
+    int line = script_line(L, &source);
+    size_t size = strlen(runtime->message);
+    while (size > 0 && (runtime->message[size - 1] == '\n' || runtime->message[size - 1] == '\r'))
+        size--;
+    runtime->message[size] = 0;
+    if (line > 0)
+        snprintf(runtime->message + size, room - size, " script: %s, on %s:%d.",
+                 runtime->script.name, source, line);
 }
 
 /* ------------------------------------------------------------------------------------ running */
@@ -206,14 +347,35 @@ static void push_slices(lua_State *L, const struct redis_slice *slices, unsigned
     }
 }
 
+void lua__script_begin(struct lua_runtime *runtime, const char *name, bool readonly)
+{
+    struct lua__script *script = &runtime->script;
+    script->runs = true;
+    script->readonly = readonly;
+    script->resp = 2;
+    snprintf(script->name, sizeof script->name, "%s", name);
+    lua__script_json_reset(&runtime->script_json);
+}
+
+void lua__script_end(struct lua_runtime *runtime)
+{
+    runtime->script.runs = runtime->script.readonly = false;
+    runtime->script.resp = 2;
+}
+
 static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)
 {
     const struct lua_redis_eval *eval = arg;
+    lua__script_end(runtime); /* of an earlier try */
     lua__push_hook(L, runtime, "script");
     lua_pushlstring(L, eval->script, eval->script_size);
     push_slices(L, eval->keys, eval->key_count);
     push_slices(L, eval->args, eval->arg_count);
-    lua_call(L, 3, 1); /* the script's function, its environment prepared */
+    lua_pushboolean(L, eval->request.readonly);
+    lua_call(L, 4,
+             3); /* the script's function, its digest, whether it says that it doesn't write */
+    lua__script_begin(runtime, lua_tostring(L, -2), lua_toboolean(L, -1));
+    lua_pop(L, 2);
     lua_call(L, 0, 1);
     mp_buffer_reset(&runtime->result, 65536);
     encode_reply(L, runtime, lua_gettop(L), 0);
@@ -233,6 +395,7 @@ int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_e
     struct txn_options options = {.level = lua__level(runtime), .readonly = request->readonly};
     int code = request->txn != NULL ? lua__protect(runtime, eval_script, arg.to)
                                     : lua__transaction(runtime, &options, eval_script, arg.to);
+    lua__script_end(runtime);
     code = lua__request_end(runtime, code, reply_ts);
     if (code != 0)
         return code;
@@ -253,6 +416,7 @@ int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint
     runtime->now_ms = now_ms;
     runtime->undoes = false;
     int code = lua__protect(runtime, eval_script, &inside);
+    lua__script_end(runtime);
     code = lua__request_end(runtime, code, NULL);
     if (code != 0)
         return code;

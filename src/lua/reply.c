@@ -82,6 +82,12 @@ static void put_map(struct redis_sink *sink, size_t pairs)
     mp_put_map(out_of(sink), (uint32_t)pairs);
 }
 
+static void put_set(struct redis_sink *sink, size_t count)
+{
+    uint32_t elements = (uint32_t)count;
+    lua__reply_put_ext(out_of(sink), LUA__REPLY_SET, (const char *)&elements, sizeof elements);
+}
+
 static void put_error(struct redis_sink *sink, const char *prefix, const char *message)
 {
     char text[768];
@@ -101,11 +107,12 @@ void lua__reply_sink_create(struct lua__reply_sink *sink, struct mp_buffer *out)
         .boolean = put_boolean,
         .array = put_array,
         .map = put_map,
-        .set = put_array,
+        .set = put_set,
         .null_array = put_null,
         .error = put_error,
     };
     sink->base.vtab = &vtab;
+    sink->base.script = NULL;
     sink->out = out;
 }
 
@@ -132,20 +139,48 @@ static void emit_error(const char *text, uint32_t size, struct redis_sink *sink)
     sink->vtab->error(sink, prefix > 0 ? copy : "ERR", message);
 }
 
+static void emit_set(const char *count_bytes, const char **reply, struct redis_sink *sink)
+{
+    uint32_t count;
+    memcpy(&count, count_bytes, sizeof count);
+    sink->vtab->set(sink, count);
+    for (uint32_t i = 0; i < count; i++)
+        lua__reply_emit(reply, sink);
+}
+
+static void emit_text(int type, const char *text, uint32_t size, struct redis_sink *sink)
+{
+    char line[768];
+    size_t kept = size < sizeof line ? size : sizeof line - 1;
+    memcpy(line, text, kept);
+    line[kept] = 0;
+    if (type == LUA__REPLY_ERROR_TEXT && sink->script != NULL)
+        sink->script->error(sink, line);
+    else if (type == LUA__REPLY_ERROR_TEXT)
+        emit_error(text, size, sink);
+    else
+        sink->vtab->status(sink, line);
+}
+
 static void emit_ext(const char **reply, struct redis_sink *sink)
 {
     uint32_t size;
     int type;
-    char status[768];
     const char *text = lua__reply_take_ext(reply, &type, &size);
-    if (type == LUA__REPLY_ERROR) {
+    if (type == LUA__REPLY_ERROR)
         emit_error(text, size, sink);
-        return;
-    }
-    size_t kept = size < sizeof status ? size : sizeof status - 1;
-    memcpy(status, text, kept);
-    status[kept] = 0;
-    sink->vtab->status(sink, status);
+    else if (type == LUA__REPLY_SET)
+        emit_set(text, reply, sink);
+    else if (type == LUA__REPLY_BIG_NUMBER && sink->script != NULL)
+        sink->script->big_number(sink, text, size);
+    else if (type == LUA__REPLY_VERBATIM && sink->script != NULL)
+        sink->script->verbatim(sink, text, text + 3, size - 3);
+    else if (type == LUA__REPLY_BIG_NUMBER)
+        sink->vtab->bulk(sink, text, size);
+    else if (type == LUA__REPLY_VERBATIM)
+        sink->vtab->bulk(sink, text + 3, size - 3);
+    else
+        emit_text(type, text, size, sink);
 }
 
 void lua__reply_emit(const char **reply, struct redis_sink *sink)

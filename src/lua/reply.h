@@ -9,12 +9,19 @@
  * A command must not push its reply to the Lua stack by itself, because pushing may raise an error
  * through the command's own frames; and a script's reply must not leave before the commit. So both
  * are kept in this form: integer, str (bulk), nil, double, boolean, array and map as they are, a
- * status as ext 1 and an error as ext 2 ("PREFIX message").
+ * status as ext 1 and an error as ext 2 ("PREFIX message"); others are below.
  */
 #include "codec/mp.h"
 #include "redis/redis.h"
 
-enum { LUA__REPLY_STATUS = 1, LUA__REPLY_ERROR = 2 };
+enum {
+    LUA__REPLY_STATUS = 1,
+    LUA__REPLY_ERROR = 2,
+    LUA__REPLY_SET = 3, /* its count in four bytes of this machine; the elements follow */
+    LUA__REPLY_BIG_NUMBER = 4,
+    LUA__REPLY_VERBATIM = 5,  /* three bytes of format before the text */
+    LUA__REPLY_ERROR_TEXT = 6 /* of a script: as it is */
+};
 
 struct lua__reply_sink {
     struct redis_sink base;

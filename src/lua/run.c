@@ -91,7 +91,10 @@ static int on_error(lua_State *L)
     }
     lua_settop(L, 1);
     lua__note_frames(L, runtime, 1);
-    read_error(L, runtime, 1);
+    if (runtime->script.runs && runtime->trigger_depth == 0)
+        lua__script_error(L, runtime, 1);
+    else
+        read_error(L, runtime, 1);
     if (runtime->tracing) {
         luaL_traceback(L, L, runtime->message, 1);
         snprintf(runtime->trace, sizeof runtime->trace, "%s", lua_tostring(L, -1));

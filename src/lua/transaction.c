@@ -197,7 +197,7 @@ int lua__check(struct lua_runtime *runtime, bool writes)
 {
     if (runtime->stop != 0)
         return lua__stopped(runtime);
-    if (writes && runtime->request->readonly)
+    if (writes && (runtime->request->readonly || runtime->script.readonly))
         return diag_set(ERROR_READONLY, "this request may not write");
     if (runtime->txn_deadline_ns != 0 &&
         clock_monotonic_ns(runtime->clock) >= runtime->txn_deadline_ns) {

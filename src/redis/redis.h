@@ -45,8 +45,17 @@ struct redis_sink_vtab {
     /* an element that is an error; the prefix without its space, the message without the prefix */
     void (*error)(struct redis_sink *sink, const char *prefix, const char *message);
 };
+/* What only scripts reply. */
+struct redis_sink_script_vtab {
+    void (*big_number)(struct redis_sink *sink, const char *digits, size_t size);
+    void (*verbatim)(struct redis_sink *sink, const char format[3], const void *data, size_t size);
+    /* the text as it is, prefix and all */
+    void (*error)(struct redis_sink *sink, const char *text);
+};
 struct redis_sink {
     const struct redis_sink_vtab *vtab;
+    const struct redis_sink_script_vtab
+        *script; /* NULL: bulk strings and errors of `vtab` stand for that */
 };
 
 /* Who listens to channels: known to whoever has connections. `count`: how many do to this one. */

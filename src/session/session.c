@@ -79,7 +79,8 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     session->service = service;
     session->protocol = RESP2;
     session__logout(session);
-    session->sink = (struct session_sink){{&session__sink_vtab}, session};
+    session->sink =
+        (struct session_sink){{&session__sink_vtab, &session__sink_script_vtab}, session};
     struct resp_limits limits = resp_limits_of(service);
     resp_parser_create(&session->resp, &limits, session->authenticated);
     session__rpc_limit(session);

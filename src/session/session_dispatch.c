@@ -38,8 +38,21 @@ int session__errorf(struct session *session, const char *prefix, const char *for
     return session__error(session, prefix, message);
 }
 
+int session__error_text(struct session *session, const char *text)
+{
+    char prefix[32];
+    size_t size = strcspn(text, " ");
+    if (size >= sizeof prefix || text[size] == 0)
+        return session__error(session, "", text);
+    memcpy(prefix, text, size);
+    prefix[size] = 0;
+    return session__error(session, prefix, text + size + 1);
+}
+
 int session__error_code(struct session *session, int code)
 {
+    if (code == ERROR_SCRIPT)
+        return session__error_text(session, diag_message_for(code));
     return session__error(session, error_prefix(code), diag_message_for(code));
 }
 

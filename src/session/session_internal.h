@@ -436,6 +436,9 @@ int session__error(struct session *session, const char *prefix, const char *mess
 int session__errorf(struct session *session, const char *prefix, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same for a text that begins with its prefix. */
+int session__error_text(struct session *session, const char *text);
+
 /* The error reply of a negative code, from the diagnostics. */
 int session__error_code(struct session *session, int code);
 
@@ -562,5 +565,6 @@ const char *session__results_value(const char *results);
 
 /* session_sink.c */
 extern const struct redis_sink_vtab session__sink_vtab;
+extern const struct redis_sink_script_vtab session__sink_script_vtab;
 
 #endif

@@ -70,6 +70,28 @@ static void sink_error(struct redis_sink *sink, const char *prefix, const char *
     session__error(session_of(sink), prefix, message);
 }
 
+static void sink_big_number(struct redis_sink *sink, const char *digits, size_t size)
+{
+    resp_put_big_number(&session_of(sink)->out, session_of(sink)->protocol, digits, size);
+}
+
+static void sink_verbatim(struct redis_sink *sink, const char format[3], const void *data,
+                          size_t size)
+{
+    resp_put_verbatim(&session_of(sink)->out, session_of(sink)->protocol, format, data, size);
+}
+
+static void sink_error_text(struct redis_sink *sink, const char *text)
+{
+    session__error_text(session_of(sink), text);
+}
+
+const struct redis_sink_script_vtab session__sink_script_vtab = {
+    .big_number = sink_big_number,
+    .verbatim = sink_verbatim,
+    .error = sink_error_text,
+};
+
 const struct redis_sink_vtab session__sink_vtab = {
     .status = sink_status,
     .integer = sink_integer,

@@ -97,6 +97,9 @@ static const char *eval_as(struct lua_fixture *f, bool readonly, const char *scr
     if (code != 0) {
         assert_string_equal(sink.text, "");
         add(&sink.base, "%s %s", error_name(code), diag_message_for(code));
+        char *place = strstr(sink.text, " script: ");
+        if (place != NULL) /* 40 digits */
+            memmove(place + 9, place + 49, strlen(place + 49) + 1);
     } else {
         assert_int_equal(wal_wait(db_wal(f->db), f->reply_ts), 0);
     }
@@ -176,10 +179,11 @@ static void an_error_takes_back_what_the_script_wrote(void **state)
 {
     struct lua_fixture *f = *state;
     assert_string_equal(eval(f, "redis.call('set', 'k', 'x') error('out')"),
-                        "ERROR_LUA user_script:1: out");
+                        "ERROR_SCRIPT ERR user_script:1: out script: , on @user_script:1.");
     assert_string_equal(eval(f, "return redis.call('exists', 'k')"), ":0 ");
     assert_string_equal(eval(f, "redis.call('set', 'k', 'x') return redis.call('incr', 'k')"),
-                        "ERROR_LUA value is not an integer or out of range");
+                        "ERROR_SCRIPT ERR value is not an integer or out of range script: , on "
+                        "@user_script:1.");
     assert_string_equal(eval(f, "return redis.call('exists', 'k')"), ":0 ");
     assert_string_equal(eval(f, "redis.call('set', 'k', 'x') "
                                 "return redis.pcall('incr', 'k').err .. redis.call('get', 'k')"),
@@ -190,29 +194,178 @@ static void wrong_calls_are_refused(void **state)
 {
     struct lua_fixture *f = *state;
     assert_string_equal(eval(f, "return redis.call('nosuch')"),
-                        "ERROR_LUA Unknown Redis command called from script");
-    assert_string_equal(
-        eval(f, "return redis.call()"),
-        "ERROR_LUA Please specify at least one argument for this redis.call() call");
+                        "ERROR_SCRIPT ERR Unknown Redis command called from script script: , on "
+                        "@user_script:1.");
+    assert_string_equal(eval(f, "\nreturn redis.call()"),
+                        "ERROR_SCRIPT ERR Please specify at least one argument for this redis lib "
+                        "call script: , on @user_script:2.");
     assert_string_equal(eval(f, "return redis.call('set', 'k', {})"),
-                        "ERROR_LUA Lua redis() command arguments must be strings or integers");
-    assert_true(strncmp(eval(f, "return redis.call('get')"), "ERROR_LUA ", 10) == 0);
+                        "ERROR_SCRIPT ERR Lua redis lib command arguments must be strings or "
+                        "integers script: , on @user_script:1.");
+    assert_string_equal(eval(f, "return redis.pcall('get')"),
+                        "-ERR Wrong number of args calling Redis command from script ");
     assert_string_equal(eval_as(f, true, "return redis.call('set', 'k', 1)",
                                 (const char *const[]){NULL}, (const char *const[]){NULL}),
-                        "ERROR_LUA Write commands are not allowed from read-only scripts.");
+                        "ERROR_SCRIPT ERR Write commands are not allowed from read-only scripts. "
+                        "script: , on @user_script:1.");
 }
 
 static void globals_of_scripts_are_protected(void **state)
 {
     assert_string_equal(eval(*state, "x = 1"),
-                        "ERROR_LUA user_script:1: Script attempted to create "
-                        "global variable 'x'");
+                        "ERROR_SCRIPT ERR user_script:1: Attempt to modify a readonly table "
+                        "script: , on @user_script:1.");
+    assert_string_equal(eval(*state, "string.x = 1"),
+                        "ERROR_SCRIPT ERR user_script:1: Attempt to modify a readonly table "
+                        "script: , on @user_script:1.");
     assert_string_equal(eval(*state, "return x"),
-                        "ERROR_LUA user_script:1: Script attempted to access nonexistent global "
-                        "variable 'x'");
-    assert_true(strncmp(eval(*state, "rawset(_G, 'x', 1)"), "ERROR_LUA ", 10) == 0);
+                        "ERROR_SCRIPT ERR user_script:1: Script attempted to access nonexistent "
+                        "global variable 'x' script: , on @user_script:1.");
+    assert_string_equal(eval(*state, "rawset(_G, 'x', 1)"),
+                        "ERROR_SCRIPT ERR Attempt to modify a readonly table script: , on "
+                        "@user_script:1.");
+    assert_string_equal(eval(*state, "setmetatable(redis, {})"),
+                        "ERROR_SCRIPT ERR Attempt to modify a readonly table script: , on "
+                        "@user_script:1.");
     assert_string_equal(eval(*state, "KEYS[1] = 'other' return KEYS[1]"), "$other ");
     assert_string_equal(eval(*state, "return KEYS[1]"), "$k ");
+}
+
+static void an_error_of_a_script_is_its_text_and_its_place(void **state)
+{
+    struct lua_fixture *f = *state;
+    eval(f, "return redis.call('set', 's', 'x')");
+    assert_string_equal(
+        eval(f, "local function f()\n return redis.call('incr', 's') end\nreturn f()"),
+        "ERROR_SCRIPT ERR value is not an integer or out of range script: , on "
+        "@user_script:2.");
+    assert_string_equal(eval(f, "error({err = 'MINE what'})"),
+                        "ERROR_SCRIPT MINE what script: , on @user_script:1.");
+    assert_string_equal(eval(f, "error({})"),
+                        "ERROR_SCRIPT ERR unknown error script: , on @user_script:1.");
+    assert_string_equal(eval(f, "error()"), "ERROR_SCRIPT ERR nil script: , on @user_script:1.");
+    assert_string_equal(eval(f, "assert(false, 'so')"),
+                        "ERROR_SCRIPT ERR user_script:1: so script: , on @user_script:1.");
+    assert_string_equal(eval(f, "return select(2, pcall(redis.call, 'incr', 's'))"),
+                        "$ERR value is not an integer or out of range ");
+    assert_string_equal(eval(f, "return redis.error_reply('-My Err')"), "-ERR My Err ");
+    assert_true(strncmp(eval(f, "return +"),
+                        "ERROR_LUA Error compiling script (new function): user_script:1:", 61) ==
+                0);
+}
+
+/* The places of `return` are found whatever stands around them. */
+static void what_is_returned_is_what_the_text_says(void **state)
+{
+    struct lua_fixture *f = *state;
+    assert_string_equal(eval(f, "local f = function(...) return select(2, ...) end "
+                                "return {f(1, 2, 3)}"),
+                        "*2 :2 :3 ");
+    assert_string_equal(eval(f, "if true then return tostring(1), 2 else return end"), "$1 ");
+    assert_string_equal(eval(f, "local t = {'return', [[return x(]], x = ')' } -- return f(\n"
+                                "return #t .. t.x; --[[ return ]]"),
+                        "$2) ");
+    assert_string_equal(eval(f, "return (function() return table.concat((function() "
+                                "return {'a', 'b'} end)()) end)()"),
+                        "$ab ");
+    assert_string_equal(eval(f, "local function sum(n, s) if n == 0 then return s end "
+                                "return sum(n - 1, s + n) end return sum(1e6, 0)"),
+                        ":500000500000 ");
+    assert_string_equal(eval(f, "for i = 1, 3 do if i == 2 then return unpack{i} end end"), ":2 ");
+    assert_string_equal(eval(f, "repeat return redis.sha1hex('') until true"),
+                        "$da39a3ee5e6b4b0d3255bfef95601890afd80709 ");
+    assert_string_equal(eval(f, "return"), "_ ");
+    assert_string_equal(eval(f, "return--[==[x]]]==]tostring'a\\'b'"), "$a'b ");
+}
+
+static void the_libraries_of_redis_are_there(void **state)
+{
+    struct lua_fixture *f = *state;
+    assert_string_equal(
+        eval(f, "return cjson.encode({1, 'a/\\n', {}, {a = true}, cjson.null, 0.1})"),
+        "$[1,\"a\\/\\n\",{},{\"a\":true},null,0.1] ");
+    assert_string_equal(
+        eval(f, "local t = cjson.decode('{\"a\":[1,{\"b\":null}],\"c\":\"\\\\u00e9\"}') "
+                "return {t.a[1], t.a[2].b == cjson.null and 1, t.c}"),
+        "*3 :1 :1 $\xc3\xa9 ");
+    assert_string_equal(eval(f, "return cjson.decode('[1,')"),
+                        "ERROR_SCRIPT ERR user_script:1: Expected value but found T_END at "
+                        "character 4 script: , on @user_script:1.");
+    assert_string_equal(eval(f, "local t = {} t[1] = t return cjson.encode(t)"),
+                        "ERROR_SCRIPT ERR user_script:1: Cannot serialise, excessive nesting "
+                        "(1001) script: , on @user_script:1.");
+    assert_string_equal(eval(f, "cjson.encode_sparse_array(true) return cjson.encode({[50] = 1})"),
+                        "${\"50\":1} ");
+    assert_string_equal(eval(f, "return (pcall(cjson.encode, {[50] = 1}))"), "_ ");
+    assert_string_equal(
+        eval(f, "return {cmsgpack.unpack(cmsgpack.pack(1, -300, 'x', {a = {1.5, 2}}, 2^40))}"),
+        "*5 :1 :-300 $x *0 :1099511627776 ");
+    assert_string_equal(eval(f, "return {cmsgpack.unpack_one(cmsgpack.pack('a', 'b'), 2)}"),
+                        "*2 :-1 $b ");
+    assert_string_equal(eval(f, "return cmsgpack.unpack('\\221\\255\\255\\255\\255')"),
+                        "ERROR_SCRIPT ERR user_script:1: Missing bytes in input. script: , on "
+                        "@user_script:1.");
+    assert_string_equal(eval(f, "return {struct.unpack('>Bhc3s', struct.pack('>Bhc3s', 1, -2, "
+                                "'abc', 'z'))}"),
+                        "*5 :1 :-2 $abc $z :9 ");
+    assert_string_equal(eval(f, "return struct.size('!4bi') .. bit.tohex(255, -4)"), "$800FF ");
+    assert_string_equal(eval(f, "return struct.pack('i33', 1)"),
+                        "ERROR_SCRIPT ERR user_script:1: integral size 33 is larger than limit of "
+                        "32 script: , on @user_script:1.");
+}
+
+static void values_that_grow_without_end_are_stopped(void **state)
+{
+    struct lua_fixture *f = *state;
+    static const char *const names[] = {"cjson.encode", "cmsgpack.pack"};
+    char text[160];
+    for (int n = 0; n < 2; n++) {
+        snprintf(text, sizeof text,
+                 "local t = {('x'):rep(1e6)} for i = 1, 13 do t = {t, t, t, t, t, t, t, t} end "
+                 "return %s(t)",
+                 names[n]);
+        assert_true(strncmp(eval(f, text), "ERROR_MEMORY", 12) == 0);
+    }
+}
+
+static void resp3_has_values_of_its_own(void **state)
+{
+    struct lua_fixture *f = *state;
+    assert_string_equal(eval(f, "return {double = 1.5}"), ",1.5 ");
+    assert_string_equal(eval(f, "return {map = {a = {set = {b = true}}}}"), "%1 $a *1 $b ");
+    assert_string_equal(eval(f, "return {big_number = '123'}"), "$123 ");
+    assert_string_equal(eval(f, "return {verbatim_string = {string = 'x', format = 'txt'}}"),
+                        "$x ");
+    assert_string_equal(eval(f, "redis.setresp(3) return {true, false, redis.call('get', 'no') == "
+                                "nil}"),
+                        "*3 #t #f #t ");
+    assert_string_equal(eval(f, "return {true, redis.call('get', 'no') == false}"), "*2 :1 :1 ");
+    assert_string_equal(eval(f, "redis.setresp(4)"),
+                        "ERROR_SCRIPT ERR RESP version must be 2 or 3. script: , on "
+                        "@user_script:1.");
+}
+
+static void a_shebang_says_what_a_script_does(void **state)
+{
+    struct lua_fixture *f = *state;
+    static const char *const none[] = {NULL};
+    assert_string_equal(eval(f, "#!lua flags=no-writes,allow-oom\nreturn redis.call('get', 'n')"),
+                        "_ ");
+    assert_string_equal(eval(f, "#!lua flags=no-writes\nreturn redis.call('set', 'n', 1)"),
+                        "ERROR_SCRIPT ERR Write commands are not allowed from read-only scripts. "
+                        "script: , on @user_script:2.");
+    assert_string_equal(eval(f, "#!lua flags=no-writes\nbox.space._redis = 1"),
+                        "ERROR_SCRIPT ERR user_script:2: this object is read-only script: , on "
+                        "@user_script:2.");
+    assert_string_equal(eval(f, "#!lua flags=no\nreturn 1"),
+                        "ERROR_LUA Unexpected flag in script shebang: no");
+    assert_string_equal(eval(f, "#!lua name=x\nreturn 1"),
+                        "ERROR_LUA Unknown lua shebang option: name=x");
+    assert_string_equal(eval(f, "#!lua"), "ERROR_LUA Invalid script shebang");
+    assert_string_equal(eval(f, "#!js\nreturn 1"),
+                        "ERROR_LUA Unexpected engine in script shebang: #!js");
+    assert_string_equal(eval_as(f, true, "#!lua\nreturn 1", none, none),
+                        "ERROR_LUA Can not execute a script with write flag using *_ro command.");
 }
 
 static void scripts_are_kept_by_their_digest(void **state)
@@ -278,6 +431,12 @@ int main(void)
         TEST(an_error_takes_back_what_the_script_wrote),
         TEST(wrong_calls_are_refused),
         TEST(globals_of_scripts_are_protected),
+        TEST(an_error_of_a_script_is_its_text_and_its_place),
+        TEST(what_is_returned_is_what_the_text_says),
+        TEST(the_libraries_of_redis_are_there),
+        TEST(values_that_grow_without_end_are_stopped),
+        TEST(resp3_has_values_of_its_own),
+        TEST(a_shebang_says_what_a_script_does),
         TEST(scripts_are_kept_by_their_digest),
         TEST(a_procedure_uses_keys_and_spaces_in_one_transaction),
         TEST(a_script_is_part_of_the_transaction_that_it_is_given),
