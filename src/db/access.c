@@ -129,32 +129,16 @@ static bool read_uint32(const char **data, uint32_t *out)
     return true;
 }
 
-/* The value of a key of a map, or NULL. */
-static const char *map_find(const char *map, const char *name)
-{
-    if (mp_typeof(*map) != MP_MAP)
-        return NULL;
-    for (uint32_t count = mp_decode_map(&map); count > 0; count--) {
-        uint32_t size = 0;
-        const char *key =
-            mp_typeof(*map) == MP_STR ? mp_decode_str(&map, &size) : (mp_next(&map), "");
-        if (word_is(key, size, name))
-            return map;
-        mp_next(&map);
-    }
-    return NULL;
-}
-
 static bool map_uint32(const char *map, const char *name, uint32_t *out)
 {
-    const char *value = map_find(map, name);
+    const char *value = mp_map_find(map, name);
     return value != NULL && read_uint32(&value, out);
 }
 
 /* Bytes that are kept as base64. */
 static bool map_bytes(const char *map, const char *name, void *out, size_t wanted)
 {
-    const char *value = map_find(map, name);
+    const char *value = mp_map_find(map, name);
     uint32_t size;
     if (value == NULL || mp_typeof(*value) != MP_STR)
         return false;
@@ -168,7 +152,7 @@ static bool map_bytes(const char *map, const char *name, void *out, size_t wante
 
 static bool read_password(const char *auth, struct password *out)
 {
-    const char *record = map_find(auth, "scrypt");
+    const char *record = mp_map_find(auth, "scrypt");
     return record != NULL && map_uint32(record, "n", &out->n) && map_uint32(record, "r", &out->r) &&
            map_uint32(record, "p", &out->p) &&
            map_bytes(record, "salt", out->salt, sizeof out->salt) &&

@@ -503,36 +503,10 @@ static bool read_uint32(const char **data, uint32_t *out)
     return true;
 }
 
-/* The value of a key in a map, or NULL. */
-static const char *map_find(const char *map, const char *name)
-{
-    if (mp_typeof(*map) != MP_MAP)
-        return NULL;
-    for (uint32_t count = mp_decode_map(&map); count > 0; count--) {
-        uint32_t size = 0;
-        const char *key =
-            mp_typeof(*map) == MP_STR ? mp_decode_str(&map, &size) : (mp_next(&map), "");
-        if (size == strlen(name) && memcmp(key, name, size) == 0)
-            return map;
-        mp_next(&map);
-    }
-    return NULL;
-}
-
-static bool map_bool(const char *map, const char *name, bool otherwise)
-{
-    const char *value = map_find(map, name);
-    return value != NULL && mp_typeof(*value) == MP_BOOL ? mp_decode_bool(&value) : otherwise;
-}
-
-const char *db__map_find(const char *map, const char *name)
-{
-    return map_find(map, name);
-}
-
 bool db__map_bool(const char *map, const char *name, bool otherwise)
 {
-    return map_bool(map, name, otherwise);
+    const char *value = mp_map_find(map, name);
+    return value != NULL && mp_typeof(*value) == MP_BOOL ? mp_decode_bool(&value) : otherwise;
 }
 
 /* What a row of _space says. */
@@ -549,7 +523,7 @@ static int space_read(struct db *db, struct catalog *catalog, const char *data, 
         !read_string(catalog, &data, &space->name) ||
         !read_string(catalog, &data, &space->engine) || !read_uint32(&data, &space->exact_count))
         return damaged(catalog, "_space", "not as expected");
-    const char *found = map_find(data, "incarnation"), *flags = data;
+    const char *found = mp_map_find(data, "incarnation"), *flags = data;
     if (found != NULL && !read_uint32(&found, &incarnation))
         return damaged(catalog, "_space", "incarnation");
     mp_next(&data);
@@ -562,8 +536,8 @@ static int space_read(struct db *db, struct catalog *catalog, const char *data, 
     struct store *store = db__store_find(db, space->id, incarnation);
     if (store == NULL)
         return damaged(catalog, "_space", "a space without a store");
-    space->temporary = map_bool(flags, "temporary", false);
-    space->local = map_bool(flags, "is_local", false);
+    space->temporary = db__map_bool(flags, "temporary", false);
+    space->local = db__map_bool(flags, "is_local", false);
     store->head.unlogged = space->temporary;
     store->head.tracked = !space->temporary;
     space->head = &store->head;
@@ -613,14 +587,14 @@ static int space_add(struct db *db, struct catalog *catalog, const struct coming
 /* An optional string of a map: *out stays NULL when it is absent. */
 static bool map_string(struct catalog *catalog, const char *map, const char *name, const char **out)
 {
-    const char *value = map_find(map, name);
+    const char *value = mp_map_find(map, name);
     return value == NULL || read_string(catalog, &value, out);
 }
 
 static bool read_path(struct catalog *catalog, const char *part, struct field_path *out)
 {
     uint32_t size = 0;
-    const char *path = map_find(part, "path"), *text = "";
+    const char *path = mp_map_find(part, "path"), *text = "";
     if (path != NULL && mp_typeof(*path) != MP_STR)
         return false;
     if (path != NULL)
@@ -632,7 +606,8 @@ static bool read_path(struct catalog *catalog, const char *part, struct field_pa
 
 static bool read_part(struct catalog *catalog, const char *data, struct index_part *part)
 {
-    const char *field = map_find(data, "field"), *type = map_find(data, "type"), *order = NULL;
+    const char *field = mp_map_find(data, "field"), *type = mp_map_find(data, "type"),
+               *order = NULL;
     uint32_t size;
     if (field == NULL || type == NULL || !read_uint32(&field, &part->field) ||
         mp_typeof(*type) != MP_STR || !map_string(catalog, data, "sort_order", &order) ||
@@ -643,8 +618,8 @@ static bool read_part(struct catalog *catalog, const char *data, struct index_pa
     if (parsed < 0)
         return false;
     part->type = (enum key_type)parsed;
-    part->nullable = map_bool(data, "is_nullable", false);
-    part->exclude_null = map_bool(data, "exclude_null", false);
+    part->nullable = db__map_bool(data, "is_nullable", false);
+    part->exclude_null = db__map_bool(data, "exclude_null", false);
     part->descending = order != NULL && strcmp(order, "desc") == 0;
     return true;
 }
@@ -680,7 +655,7 @@ static bool read_expression(struct catalog *catalog, const char *text, const cha
 
 static bool read_condition(struct catalog *catalog, const char *options, struct index *index)
 {
-    const char *condition = map_find(options, "condition"), *text;
+    const char *condition = mp_map_find(options, "condition"), *text;
     if (condition == NULL)
         return true;
     if (mp_typeof(*condition) == MP_STR)
@@ -693,7 +668,7 @@ static bool read_condition(struct catalog *catalog, const char *options, struct 
 
 static bool read_covers(struct catalog *catalog, const char *options, struct index *index)
 {
-    const char *covers = map_find(options, "covers");
+    const char *covers = mp_map_find(options, "covers");
     if (covers == NULL)
         return true;
     if (mp_typeof(*covers) != MP_ARRAY)
@@ -712,9 +687,9 @@ static bool read_covers(struct catalog *catalog, const char *options, struct ind
 static bool read_index_options(struct catalog *catalog, const char *options, struct index *index)
 {
     const char *text = NULL;
-    index->unique = map_bool(options, "unique", true);
-    index->building = map_bool(options, "building", false);
-    index->func_multikey = map_bool(options, "is_multikey", false);
+    index->unique = db__map_bool(options, "unique", true);
+    index->building = db__map_bool(options, "building", false);
+    index->func_multikey = db__map_bool(options, "is_multikey", false);
     return map_string(catalog, options, "func_name", &index->func_name) &&
            map_string(catalog, options, "func", &text) &&
            (text == NULL || read_expression(catalog, text, "function", index, &index->func)) &&
@@ -723,7 +698,8 @@ static bool read_index_options(struct catalog *catalog, const char *options, str
 
 static void read_sequence(const char *options, struct space *space)
 {
-    const char *id = map_find(options, "sequence"), *field = map_find(options, "sequence_field");
+    const char *id = mp_map_find(options, "sequence"),
+               *field = mp_map_find(options, "sequence_field");
     if (id != NULL && field != NULL &&
         !(read_uint32(&id, &space->sequence_id) && read_uint32(&field, &space->sequence_field)))
         space->sequence_id = 0;
@@ -778,13 +754,13 @@ static int index_add(struct catalog *catalog, const struct version *version)
 bool db__index_row_building(const char *tuple)
 {
     const char *options = mp_array_at(tuple, 4);
-    return options != NULL && map_bool(options, "building", false);
+    return options != NULL && db__map_bool(options, "building", false);
 }
 
 static bool read_level(const char *options, enum txn_level *out)
 {
     uint32_t size;
-    const char *value = map_find(options, "isolation");
+    const char *value = mp_map_find(options, "isolation");
     *out = TXN_SERIALIZABLE;
     if (value == NULL || mp_typeof(*value) != MP_STR)
         return false;
@@ -795,7 +771,7 @@ static bool read_level(const char *options, enum txn_level *out)
 static uint64_t map_uint(const char *map, const char *name, uint64_t otherwise)
 {
     uint64_t value;
-    const char *found = map_find(map, name);
+    const char *found = mp_map_find(map, name);
     return found != NULL && mp_read_uint(&found, &value) ? value : otherwise;
 }
 
@@ -820,11 +796,11 @@ static int func_add(struct catalog *catalog, const struct version *version)
     mp_next(&end);
     if ((func->options = arena_copy(&catalog->arena, data, (size_t)(end - data))) == NULL)
         return no_memory();
-    func->readonly = map_bool(func->options, "readonly", false);
-    func->transaction = map_bool(func->options, "transaction", true);
-    func->setuid = map_bool(func->options, "setuid", false);
+    func->readonly = db__map_bool(func->options, "readonly", false);
+    func->transaction = db__map_bool(func->options, "transaction", true);
+    func->setuid = db__map_bool(func->options, "setuid", false);
     func->level_given = read_level(func->options, &func->level);
-    const char *revision = map_find(func->options, "revision");
+    const char *revision = mp_map_find(func->options, "revision");
     uint64_t value = 0;
     if (revision != NULL)
         mp_read_uint(&revision, &value);

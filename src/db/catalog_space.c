@@ -71,9 +71,9 @@ static int expression_read(struct arena *arena, const char *value, const char *w
 static int field_read(struct arena *arena, const char *map, struct field_def *field)
 {
     const char *type;
-    int rc = string_read(arena, db__map_find(map, "name"), &field->name);
+    int rc = string_read(arena, mp_map_find(map, "name"), &field->name);
     if (rc == 0)
-        rc = string_read(arena, db__map_find(map, "type"), &type);
+        rc = string_read(arena, mp_map_find(map, "type"), &type);
     if (rc != 0 || field->name == NULL || type == NULL)
         return rc != 0 ? rc : ERROR_CORRUPT;
     int kind = field_type_parse(type, strlen(type));
@@ -81,17 +81,17 @@ static int field_read(struct arena *arena, const char *map, struct field_def *fi
         return ERROR_CORRUPT;
     field->kind = (enum field_type)kind;
     field->nullable = db__map_bool(map, "is_nullable", kind == FIELD_ANY);
-    const char *value = db__map_find(map, "default"), *end = value;
+    const char *value = mp_map_find(map, "default"), *end = value;
     if (value != NULL) {
         mp_next(&end);
         field->value_size = (uint32_t)(end - value);
         if ((field->value = arena_copy(arena, value, field->value_size)) == NULL)
             return ERROR_MEMORY;
     }
-    rc = expression_read(arena, db__map_find(map, "default_func"), "default of field", field->name,
+    rc = expression_read(arena, mp_map_find(map, "default_func"), "default of field", field->name,
                          &field->value_func);
     return rc != 0 ? rc
-                   : expression_read(arena, db__map_find(map, "generated"), "generated field",
+                   : expression_read(arena, mp_map_find(map, "generated"), "generated field",
                                      field->name, &field->generated);
 }
 
@@ -196,11 +196,11 @@ static int map_read(struct arena *arena, const char *map, uint32_t field, struct
 int db__constraints_read(struct arena *arena, const char *flags, const char *format,
                          struct space *space)
 {
-    const char *of_space = db__map_find(flags, "constraint"), *map = format;
+    const char *of_space = mp_map_find(flags, "constraint"), *map = format;
     size_t count = map_size(of_space);
     uint32_t fields = mp_decode_array(&map);
     for (uint32_t i = 0; i < fields; i++, mp_next(&map))
-        count += map_size(db__map_find(map, "constraint"));
+        count += map_size(mp_map_find(map, "constraint"));
     if (count == 0)
         return 0;
     if ((space->constraints = arena_alloc(arena, count * sizeof *space->constraints)) == NULL)
@@ -209,6 +209,6 @@ int db__constraints_read(struct arena *arena, const char *flags, const char *for
     mp_decode_array(&map);
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < fields; i++, mp_next(&map))
-        rc = map_read(arena, db__map_find(map, "constraint"), i, space);
+        rc = map_read(arena, mp_map_find(map, "constraint"), i, space);
     return rc != 0 ? rc : map_read(arena, of_space, CONSTRAINT_TUPLE, space);
 }

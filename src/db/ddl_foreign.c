@@ -269,9 +269,9 @@ static int key_put(struct giving *giving, const char *value, struct mp_buffer *o
 /* One alone is a map of its options, several are a map of such maps. */
 static bool is_alone(const char *map)
 {
-    const char *space = db__map_find(map, "space"), *field = db__map_find(map, "field");
+    const char *space = mp_map_find(map, "space"), *field = mp_map_find(map, "field");
     return (space != NULL && mp_typeof(*space) != MP_MAP) ||
-           (field != NULL && (mp_typeof(*field) != MP_MAP || db__map_find(field, "field") == NULL));
+           (field != NULL && (mp_typeof(*field) != MP_MAP || mp_map_find(field, "field") == NULL));
 }
 
 int ddl__foreign_put(struct ddl *ddl, const struct space *draft, uint32_t field, const char *given,
@@ -286,7 +286,7 @@ int ddl__foreign_put(struct ddl *ddl, const struct space *draft, uint32_t field,
     if (mp_typeof(*given) != MP_MAP)
         return diag_set(ERROR_INVALID, "foreign keys are a table of names and {space, field}");
     if (is_alone(given)) {
-        const char *space = db__map_find(given, "space");
+        const char *space = mp_map_find(given, "space");
         giving.name = draft->name;
         giving.name_size = (uint32_t)strlen(draft->name);
         if (space != NULL && mp_typeof(*space) == MP_STR)

@@ -19,9 +19,9 @@ void ddl__space_def(const struct space *space, struct space_def *out)
                               .name_size = strlen(space->name),
                               .engine = space->engine,
                               .format = mp_array_at(row, 6),
-                              .constraint = db__map_find(flags, "constraint"),
-                              .foreign_key = db__map_find(flags, "foreign_key"),
-                              .view = db__map_find(flags, "view"),
+                              .constraint = mp_map_find(flags, "constraint"),
+                              .foreign_key = mp_map_find(flags, "foreign_key"),
+                              .view = mp_map_find(flags, "view"),
                               .temporary = space->temporary,
                               .local = space->local};
 }

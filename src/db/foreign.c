@@ -123,9 +123,9 @@ static int key_read(struct arena *arena, const char **data, uint32_t field, stru
     name[size] = '\0';
     key->name = name;
     mp_next(data);
-    const char *parent = db__map_find(map, "space"), *action = db__map_find(map, "on_delete");
+    const char *parent = mp_map_find(map, "space"), *action = mp_map_find(map, "on_delete");
     if (parent == NULL || !mp_read_uint(&parent, &id) ||
-        !pairs_read(db__map_find(map, "field"), key))
+        !pairs_read(mp_map_find(map, "field"), key))
         return ERROR_CORRUPT;
     key->parent_id = (uint32_t)id;
     if (action != NULL && mp_typeof(*action) == MP_STR) {
@@ -157,11 +157,11 @@ static int map_read(struct arena *arena, const char *map, uint32_t field, struct
 int db__foreign_read(struct arena *arena, const char *flags, const char *format,
                      struct space *space)
 {
-    const char *of_space = db__map_find(flags, "foreign_key"), *map = format;
+    const char *of_space = mp_map_find(flags, "foreign_key"), *map = format;
     size_t count = map_size(of_space);
     uint32_t fields = mp_decode_array(&map);
     for (uint32_t i = 0; i < fields; i++, mp_next(&map))
-        count += map_size(db__map_find(map, "foreign_key"));
+        count += map_size(mp_map_find(map, "foreign_key"));
     if (count == 0)
         return 0;
     if ((space->foreign_keys = arena_alloc(arena, count * sizeof *space->foreign_keys)) == NULL)
@@ -170,7 +170,7 @@ int db__foreign_read(struct arena *arena, const char *flags, const char *format,
     mp_decode_array(&map);
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < fields; i++, mp_next(&map))
-        rc = map_read(arena, db__map_find(map, "foreign_key"), i, space);
+        rc = map_read(arena, mp_map_find(map, "foreign_key"), i, space);
     return rc != 0 ? rc : map_read(arena, of_space, CONSTRAINT_TUPLE, space);
 }
 

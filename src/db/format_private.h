@@ -20,8 +20,7 @@ int db__constraints_read(struct arena *arena, const char *flags, const char *for
  * naming constraint and row, or why it could not be found out. */
 int db__constraints_check(const struct space *space, const char *tuple);
 
-/* The value of a key in a map (checked MessagePack), or NULL. */
-const char *db__map_find(const char *map, const char *name);
+/* What a key of a map (checked MessagePack) says; `otherwise` when it says neither. */
 bool db__map_bool(const char *map, const char *name, bool otherwise);
 
 /* Sets text and digest; the text outlives the expression. */

@@ -12,8 +12,6 @@
  */
 #include "db/watch.h"
 
-#include <string.h>
-
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/key.h"
@@ -30,16 +28,10 @@ struct watch_args {
 static uint64_t option_of(const char *tuple, const char *name)
 {
     const char *options = mp_array_at(tuple, 4);
+    const char *value = options == NULL ? NULL : mp_map_find(options, name);
     uint64_t number = 0;
-    if (options == NULL || mp_typeof(*options) != MP_MAP)
-        return 0;
-    for (uint32_t n = mp_decode_map(&options); n > 0; n--) {
-        uint32_t size;
-        const char *key = mp_decode_str(&options, &size), *value = options;
-        if (size == strlen(name) && memcmp(key, name, size) == 0)
-            (void)mp_read_uint(&value, &number);
-        mp_next(&options);
-    }
+    if (value != NULL)
+        (void)mp_read_uint(&value, &number);
     return number;
 }
 

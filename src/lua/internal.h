@@ -496,6 +496,13 @@ void lua__open_clock(struct lua_runtime *runtime);
 void lua__open_digest(struct lua_runtime *runtime);
 void lua__open_crypto(struct lua_runtime *runtime);
 void lua__open_yaml(struct lua_runtime *runtime);
+/* schema.c. Of rows of a system space whose first field is a number (_trigger, _watch), for functions
+ * that Lua calls: all of a kind in an array of tables; the table at 1 put (`fresh`: its first field is
+ * box.NULL), giving its number; the one whose number is at 1 deleted. */
+int lua__records_push(lua_State *L, enum catalog_kind kind);
+int lua__record_put(lua_State *L, uint32_t space_id, bool fresh);
+int lua__record_drop(lua_State *L, uint32_t space_id);
+
 /* password.c. The password at this index, a text or a job that has ended, made into what is kept; false:
  * there is none. */
 struct password;

@@ -611,6 +611,48 @@ static int native_func_drop(lua_State *L)
     return lua__ddl_result(L, runtime, ddl_func_drop(runtime->worker, name, size));
 }
 
+/* ------------------------------------------------------------------------ rows of system spaces */
+
+int lua__records_push(lua_State *L, enum catalog_kind kind)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct catalog *catalog = db_catalog(runtime->worker);
+    uint32_t count = catalog_record_count(catalog, kind);
+    lua_createtable(L, (int)count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *tuple = catalog_record_at(catalog, kind, i)->tuple;
+        lua__push(L, runtime, &tuple);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+int lua__record_put(lua_State *L, uint32_t space_id, bool fresh)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    uint32_t id = 0;
+    struct mp_buffer *out = &runtime->scratch;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, 1, out, LUA__STRICT);
+    lua__encode_check(L, runtime, out);
+    lua__ddl_result(L, runtime,
+                    ddl_record_put(runtime->worker, space_id, out->data, fresh, 1, &id));
+    lua_pushnumber(L, id);
+    return 1;
+}
+
+int lua__record_drop(lua_State *L, uint32_t space_id)
+{
+    struct lua_runtime *runtime = lua__check_ddl(L);
+    struct mp_buffer *out = &runtime->scratch;
+    mp_buffer_reset(out, 65536);
+    mp_put_array(out, 1);
+    mp_put_uint(out, (uint64_t)luaL_checknumber(L, 1));
+    return lua__ddl_result(L, runtime, ddl_record_delete(runtime->worker, space_id, out->data));
+}
+
 void lua__open_schema(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {

@@ -336,46 +336,19 @@ static int native_schema_changed(lua_State *L)
 /* triggers(): an array of the rows of _trigger, each a table. */
 static int native_triggers(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__runtime(L);
-    const struct catalog *catalog = db_catalog(runtime->worker);
-    uint32_t count = catalog_record_count(catalog, CATALOG_TRIGGER);
-    lua_createtable(L, (int)count, 0);
-    for (uint32_t i = 0; i < count; i++) {
-        const char *tuple = catalog_record_at(catalog, CATALOG_TRIGGER, i)->tuple;
-        lua__push(L, runtime, &tuple);
-        lua_rawseti(L, -2, (int)i + 1);
-    }
-    return 1;
+    return lua__records_push(L, CATALOG_TRIGGER);
 }
 
 /* trigger_put(row, fresh): a row of _trigger; its first field is box.NULL for a fresh one. */
 static int native_trigger_put(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__check_ddl(L);
-    bool fresh = lua_toboolean(L, 2);
-    uint32_t id = 0;
-    struct mp_buffer *out = &runtime->scratch;
-    luaL_checktype(L, 1, LUA_TTABLE);
-    lua_settop(L, 1);
-    mp_buffer_reset(out, 65536);
-    lua__encode(L, runtime, 1, out, LUA__STRICT);
-    lua__encode_check(L, runtime, out);
-    lua__ddl_result(L, runtime,
-                    ddl_record_put(runtime->worker, SPACE_ID_TRIGGER, out->data, fresh, 1, &id));
-    lua_pushnumber(L, id);
-    return 1;
+    return lua__record_put(L, SPACE_ID_TRIGGER, lua_toboolean(L, 2));
 }
 
 /* trigger_drop(id) */
 static int native_trigger_drop(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__check_ddl(L);
-    struct mp_buffer *out = &runtime->scratch;
-    mp_buffer_reset(out, 65536);
-    mp_put_array(out, 1);
-    mp_put_uint(out, (uint64_t)luaL_checknumber(L, 1));
-    return lua__ddl_result(L, runtime,
-                           ddl_record_delete(runtime->worker, SPACE_ID_TRIGGER, out->data));
+    return lua__record_drop(L, SPACE_ID_TRIGGER);
 }
 
 /* space_name(id), or nil. */

@@ -305,45 +305,19 @@ static int native_log(lua_State *L)
 /* watch_rows(): an array of the rows of _watch, each a table. */
 static int native_rows(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__runtime(L);
-    const struct catalog *catalog = db_catalog(runtime->worker);
-    uint32_t count = catalog_record_count(catalog, CATALOG_WATCH);
-    lua_createtable(L, (int)count, 0);
-    for (uint32_t i = 0; i < count; i++) {
-        const char *tuple = catalog_record_at(catalog, CATALOG_WATCH, i)->tuple;
-        lua__push(L, runtime, &tuple);
-        lua_rawseti(L, -2, (int)i + 1);
-    }
-    return 1;
+    return lua__records_push(L, CATALOG_WATCH);
 }
 
 /* watch_put(row): a fresh row of _watch, whose first field is box.NULL. */
 static int native_put(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__check_ddl(L);
-    uint32_t id = 0;
-    struct mp_buffer *out = &runtime->scratch;
-    luaL_checktype(L, 1, LUA_TTABLE);
-    lua_settop(L, 1);
-    mp_buffer_reset(out, 65536);
-    lua__encode(L, runtime, 1, out, LUA__STRICT);
-    lua__encode_check(L, runtime, out);
-    lua__ddl_result(L, runtime,
-                    ddl_record_put(runtime->worker, SPACE_ID_WATCH, out->data, true, 1, &id));
-    lua_pushnumber(L, id);
-    return 1;
+    return lua__record_put(L, SPACE_ID_WATCH, true);
 }
 
 /* watch_drop(id) */
 static int native_drop(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__check_ddl(L);
-    struct mp_buffer *out = &runtime->scratch;
-    mp_buffer_reset(out, 65536);
-    mp_put_array(out, 1);
-    mp_put_uint(out, (uint64_t)luaL_checknumber(L, 1));
-    return lua__ddl_result(L, runtime,
-                           ddl_record_delete(runtime->worker, SPACE_ID_WATCH, out->data));
+    return lua__record_drop(L, SPACE_ID_WATCH);
 }
 
 /* watch_from(position, "now" or "beginning"): as a number. */
