@@ -121,4 +121,14 @@ struct txn_index *db_redis_expiries(struct db *db, unsigned database);
 int db_redis_expiry_add(struct txn *txn, struct db *db, unsigned database, struct row *row,
                         uint64_t expire_ms);
 
+/*
+ * The earliest time at which a row may expire, in milliseconds since 1970; UINT64_MAX: none does. Who
+ * looks after them takes it (then it is UINT64_MAX), looks, and gives back what he has found to be the
+ * earliest; whoever adds one meanwhile lowers it himself. A row that commits after its time was looked
+ * for is found with the next one.
+ */
+uint64_t db_redis_due_ms(const struct db *db);
+uint64_t db_redis_due_take(struct db *db);
+void db_redis_due_lower(struct db *db, uint64_t ms);
+
 #endif

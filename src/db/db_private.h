@@ -83,6 +83,7 @@ struct db {
     uint64_t last_revision;         /* of a function's body; changed inside the gate */
     _Atomic uint64_t catalogs_made; /* numbers pictures, also those that are never published */
     CACHE_ALIGNED _Atomic uint64_t schema_version;
+    CACHE_ALIGNED _Atomic uint64_t redis_due_ms; /* db_redis_due_ms */
 };
 
 struct db_worker {

@@ -37,7 +37,8 @@ uint64_t db_redis_expiry(const struct version *version)
 {
     const char *at = version->bytes;
     uint64_t expire_ms = 0;
-    if ((version->flags & VERSION_TOMBSTONE) || version->size < 2 || ((unsigned char)*at & 0xf0) != 0x90)
+    if ((version->flags & VERSION_TOMBSTONE) || version->size < 2 ||
+        ((unsigned char)*at & 0xf0) != 0x90)
         return 0;
     uint32_t count = mp_decode_array(&at);
     if (count < 2 || count > 4)
@@ -91,6 +92,23 @@ static void version_dropped(struct head *head, struct txn_worker *worker, struct
         free(key);
 }
 
+uint64_t db_redis_due_ms(const struct db *db)
+{
+    return load_relaxed(&db->redis_due_ms);
+}
+
+uint64_t db_redis_due_take(struct db *db)
+{
+    return atomic_exchange(&db->redis_due_ms, UINT64_MAX);
+}
+
+void db_redis_due_lower(struct db *db, uint64_t ms)
+{
+    uint64_t due_ms = load_relaxed(&db->redis_due_ms);
+    while (ms < due_ms && !atomic_compare_exchange_weak(&db->redis_due_ms, &due_ms, ms))
+        ;
+}
+
 int db_redis_expiry_add(struct txn *txn, struct db *db, unsigned database, struct row *row,
                         uint64_t expire_ms)
 {
@@ -98,11 +116,13 @@ int db_redis_expiry_add(struct txn *txn, struct db *db, unsigned database, struc
     if (key == NULL)
         return diag_set(ERROR_MEMORY, "out of memory");
     size_t size = entry_key(key, expire_ms, row);
+    db_redis_due_lower(db, expire_ms);
     return txn_entry_add(txn, &db->redis[database].expiries, key, size, TIME_BYTES, row);
 }
 
 int db__redis_stores_make(struct db *db)
 {
+    store_relaxed(&db->redis_due_ms, UINT64_MAX);
     for (unsigned n = 0; n <= DB_REDIS_ELEMENTS; n++) {
         struct redis_store *redis = &db->redis[n];
         uint32_t id = n == DB_REDIS_ELEMENTS ? SPACE_ID_REDIS_ELEMENT : space_id_redis(n);
@@ -149,6 +169,8 @@ static int fill(struct db *db, struct redis_store *redis)
             uint64_t expire_ms = db_redis_expiry(version);
             if (expire_ms != 0)
                 rc = entry_insert(db, redis, row, expire_ms);
+            if (expire_ms != 0)
+                db_redis_due_lower(db, expire_ms);
         }
     }
     epoch_leave(db->boot.epoch);

@@ -65,6 +65,7 @@ int service_new(const struct service_options *options, struct service **out)
     redis_config_create(&service->config);
     store_relaxed(&service->config.proto_max_bulk_len, service->limits.request_bytes_max);
     store_relaxed(&service->config.maxmemory, heap_limit_bytes(db_heap(options->db)));
+    redis_housekeeping_create(&service->keeping, &service->config, &service->interest);
     service->start_ms = clock_realtime_ms(options->clock);
     service->start_ns = clock_monotonic_ns(options->clock);
     service->start_ticks = service__ticks();
@@ -299,6 +300,7 @@ void session_worker_run(struct session_worker *worker,
         session__inbox_take(worker);
     }
     limits_look(worker);
+    redis_housekeeping_run(&worker->service->keeping, worker->db);
     struct list turn, *link; /* what becomes ready again meanwhile has its turn later */
     list_create(&turn);
     while ((link = list_first(&worker->ready)) != NULL) {
@@ -320,11 +322,14 @@ bool session_worker_deferred(const struct session_worker *worker)
 
 uint64_t session_worker_due_ms(const struct session_worker *worker)
 {
+    const struct service *service = worker->service;
     uint64_t fibers_ms = lua_runtime_due_ms(worker->lua);
-    if (worker->due_ns == UINT64_MAX)
+    uint64_t due_ns = redis_housekeeping_due_ns(&service->keeping, service->options.db);
+    due_ns = worker->due_ns < due_ns ? worker->due_ns : due_ns;
+    if (due_ns == UINT64_MAX)
         return fibers_ms;
-    uint64_t now_ns = clock_monotonic_ns(worker->service->options.clock);
-    uint64_t due_ms = now_ns >= worker->due_ns ? 0 : (worker->due_ns - now_ns) / 1000000 + 1;
+    uint64_t now_ns = clock_monotonic_ns(service->options.clock);
+    uint64_t due_ms = now_ns >= due_ns ? 0 : (due_ns - now_ns) / 1000000 + 1;
     return due_ms < fibers_ms ? due_ms : fibers_ms;
 }
 

@@ -22,6 +22,7 @@
 #include "proto/resp_write.h"
 #include "proto/sniff.h"
 #include "redis/redis.h"
+#include "redis/redis_housekeeping.h"
 #include "redis/redis_spec.h"
 #include "session/service.h"
 #include "session/session.h"
@@ -173,6 +174,7 @@ struct service {
 
     struct redis_config config;
     struct redis_interest interest; /* of all connections */
+    struct redis_housekeeping keeping;
 
     CACHE_ALIGNED _Atomic bool loading;
     _Atomic bool started; /* the triggers of the start have been run, or are being run */

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Expired keys and discarded collections.
+ *
+ * Keys expire in the order of time that db_redis.c keeps, so a run reads those that are due and
+ * nothing else. They are found in one read-only transaction and deleted in others, each tagged and
+ * looked at again first: a key that got another expiry meanwhile stays.
+ *
+ * The elements of a discarded collection are deleted from the front, so many in a transaction, and the
+ * row that names it last: a crash in between loses nothing but the work.
+ */
+#include "redis/redis_housekeeping.h"
+
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "codec/key.h"
+#include "db/catalog.h"
+#include "redis/redis_spread.h"
+#include "txn/lock.h"
+
+enum {
+    SLICE_NS = 1000 * 1000,
+    REST_FACTOR = 3,             /* so much longer than it ran it rests */
+    LOOK_NS = 100 * 1000 * 1000, /* how often discarded collections are looked for */
+    KEYS_A_TIME = 64,
+    ELEMENTS_A_TIME = 256
+};
+
+void redis_housekeeping_create(struct redis_housekeeping *keeping,
+                               const struct redis_config *config,
+                               const struct redis_interest *interest)
+{
+    memset(keeping, 0, sizeof *keeping);
+    keeping->config = config;
+    keeping->interest = interest;
+}
+
+/* One run. */
+struct run {
+    struct redis_housekeeping *keeping;
+    struct db_worker *worker;
+    struct clock *clock;
+    uint64_t now_ms, until_ns;
+};
+
+static bool time_is_up(const struct run *run)
+{
+    return clock_monotonic_ns(run->clock) >= run->until_ns;
+}
+
+static struct redis_call call_of(const struct run *run, unsigned database)
+{
+    return (struct redis_call){.worker = run->worker,
+                               .now_ms = run->now_ms,
+                               .config = run->keeping->config,
+                               .database = database,
+                               .interest = run->keeping->interest};
+}
+
+/* ------------------------------------------------------------------------------------ expired keys */
+
+/* Keys that are due, copied: the transaction that found them has ended when they are deleted. */
+struct due_keys {
+    struct arena arena;
+    struct redis_slice names[KEYS_A_TIME];
+    unsigned count;
+};
+
+static int due_add(struct due_keys *due, const struct row *row)
+{
+    char *name = arena_alloc(&due->arena, row->key_size + 1);
+    if (!name)
+        return ERROR_MEMORY;
+    int64_t size = key_decode_string(row->key, row->key + row->key_size, name);
+    if (size >= 0)
+        due->names[due->count++] = (struct redis_slice){name, (size_t)size};
+    return 0;
+}
+
+/* Finds the first keys of a database that are due; *next_ms is when the first one is that is not. */
+static int due_find(const struct run *run, unsigned database, struct due_keys *due,
+                    uint64_t *next_ms)
+{
+    const struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .latest = true};
+    struct txn *txn;
+    int rc = txn_begin(db_worker_txn(run->worker), &options, &txn);
+    if (rc)
+        return rc;
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    txn_cursor_open(&cursor, txn, db_redis_expiries(db_worker_db(run->worker), database),
+                    &(struct txn_range){.lower = NULL});
+    *next_ms = UINT64_MAX;
+    while (!rc && !(rc = txn_cursor_next(&cursor, &row, &version))) {
+        uint64_t expire_ms = db_redis_expiry(version);
+        if (expire_ms > run->now_ms || due->count == KEYS_A_TIME) {
+            *next_ms = expire_ms;
+            break;
+        }
+        rc = due_add(due, row);
+    }
+    txn_rollback(txn);
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* Runs fn in a transaction, once: ERROR_BUSY when somebody is in the way. */
+static int run_once(const struct run *run, int (*fn)(struct txn *txn, void *arg), void *arg)
+{
+    struct txn_worker *worker = db_worker_txn(run->worker);
+    struct txn *txn;
+    int rc = txn_begin(worker, &(struct txn_options){.level = TXN_READ_COMMITTED}, &txn);
+    if (rc)
+        return rc;
+    rc = fn(txn, arg);
+    if (rc)
+        txn_rollback(txn);
+    else
+        rc = txn_commit(txn);
+    if (rc == ERROR_WAIT) {
+        struct lock_owner *owner = txn_owner_detach(worker);
+        if (owner)
+            lock_owner_delete(owner);
+    }
+    return rc == ERROR_WAIT || rc == ERROR_CONFLICT || rc == ERROR_DEADLOCK ? ERROR_BUSY : rc;
+}
+
+struct expiring {
+    const struct run *run;
+    const struct redis_slice *name;
+    unsigned database;
+    uint64_t late_ms; /* out */
+    bool deleted;     /* out: it had expired indeed */
+};
+
+/* Reads the key as if nothing ever expired, and deletes it when its time has come. */
+static int key_expire(struct txn *txn, void *arg)
+{
+    struct expiring *expiring = arg;
+    const struct run *run = expiring->run;
+    struct redis_call call = call_of(run, expiring->database);
+    struct redis_key key;
+    struct redis_value value;
+    call.txn = txn;
+    call.now_ms = 0;
+    int rc = redis_open_for_update(&call, expiring->name, REDIS_TYPE_NONE, &key, &value);
+    if (rc || value.type == REDIS_TYPE_NONE || !value.expire_ms || value.expire_ms > run->now_ms)
+        return rc;
+    rc = redis_value_delete(&call, &key, &value);
+    if (!rc)
+        rc = redis_changed(&call, expiring->name, REDIS_TYPE_NONE, REDIS_NOTIFY_EXPIRED, "expired");
+    expiring->late_ms = run->now_ms - value.expire_ms;
+    expiring->deleted = true;
+    return rc;
+}
+
+static int keys_expire(const struct run *run, unsigned database, const struct due_keys *due)
+{
+    struct redis_housekeeping *keeping = run->keeping;
+    for (unsigned n = 0; n < due->count; n++) {
+        struct expiring expiring = {run, &due->names[n], database, 0, false};
+        int rc = run_once(run, key_expire, &expiring);
+        if (rc == ERROR_BUSY)
+            db_redis_due_lower(db_worker_db(run->worker), run->now_ms);
+        else if (rc)
+            return rc;
+        else if (expiring.deleted) {
+            atomic_fetch_add_explicit(&keeping->expired_keys, 1, memory_order_relaxed);
+            atomic_fetch_add_explicit(&keeping->expired_late_ms, expiring.late_ms,
+                                      memory_order_relaxed);
+        }
+    }
+    return 0;
+}
+
+/* Of one database. *next_ms as due_find's; when the time was up before all was done, now. */
+static int database_expire(const struct run *run, unsigned database, uint64_t *next_ms)
+{
+    struct due_keys due;
+    int rc = 0;
+    arena_create(&due.arena, 65536);
+    do {
+        due.count = 0;
+        arena_reset(&due.arena);
+        rc = due_find(run, database, &due, next_ms);
+        if (!rc)
+            rc = keys_expire(run, database, &due);
+    } while (!rc && due.count == KEYS_A_TIME && !time_is_up(run));
+    arena_destroy(&due.arena);
+    return rc;
+}
+
+static int expire(const struct run *run)
+{
+    struct db *db = db_worker_db(run->worker);
+    if (!load_relaxed(&run->keeping->config->active_expire) || db_redis_due_ms(db) > run->now_ms)
+        return 0;
+    db_redis_due_take(db);
+    int rc = 0;
+    for (unsigned n = 0; n < REDIS_DATABASES; n++) {
+        uint64_t next_ms = UINT64_MAX;
+        if (tree_count(db_redis_expiries(db, n)->tree) == 0)
+            continue;
+        if (!rc)
+            rc = database_expire(run, n, &next_ms);
+        db_redis_due_lower(db, rc ? run->now_ms : next_ms);
+    }
+    return rc;
+}
+
+/* -------------------------------------------------------------------------- discarded collections */
+
+struct clearing {
+    const struct run *run;
+    unsigned deleted; /* out */
+    bool found;       /* out: there was a discarded collection */
+};
+
+static int elements_delete(struct redis_call *call, uint64_t id, unsigned *deleted)
+{
+    struct head *head = db_redis_elements(db_worker_db(call->worker));
+    struct txn_index index = {.tree = head->tree, .head = head};
+    unsigned char *low = arena_alloc(txn_arena(call->txn), sizeof id);
+    unsigned char *high = arena_alloc(txn_arena(call->txn), sizeof id);
+    if (!low || !high)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    for (unsigned n = 0; n < sizeof id; n++)
+        low[n] = high[n] = (unsigned char)(id >> (56 - 8 * n));
+    struct txn_range range = {.lower = low, .lower_size = sizeof id, .lower_inclusive = true};
+    range.upper_size = key_successor(high, sizeof id);
+    range.upper = range.upper_size ? high : NULL;
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    int rc = 0;
+    txn_cursor_open(&cursor, call->txn, &index, &range);
+    while (!rc && *deleted < ELEMENTS_A_TIME && !(rc = txn_cursor_next(&cursor, &row, &version))) {
+        rc = txn_delete(call->txn, head, row->key, row->key_size);
+        ++*deleted;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* Nobody reads these rows any more but snapshots, and nobody writes them: no conflicts. */
+static int collection_clear(struct txn *txn, void *arg)
+{
+    struct clearing *clearing = arg;
+    struct redis_call call = call_of(clearing->run, 0);
+    struct redis_elements garbage;
+    struct redis_element element;
+    call.txn = txn;
+    clearing->deleted = 0;
+    int rc = redis_elements_open(&garbage, &call, 0, REDIS_GARBAGE, NULL);
+    if (!rc)
+        rc = redis_elements_next(&garbage, &element);
+    clearing->found = !rc;
+    if (rc)
+        return rc == ERROR_END ? 0 : rc;
+    uint64_t id = 0;
+    for (unsigned n = 0; n < sizeof id && n < element.key_size; n++)
+        id = id << 8 | (unsigned char)element.key[n];
+    rc = elements_delete(&call, id, &clearing->deleted);
+    if (!rc && clearing->deleted < ELEMENTS_A_TIME)
+        rc = redis_element_delete(&call, 0, REDIS_GARBAGE, element.key, element.key_size);
+    return rc;
+}
+
+/* *more: there is another one, or more of this one. */
+static int collections_clear(const struct run *run, bool *more)
+{
+    struct redis_housekeeping *keeping = run->keeping;
+    struct clearing clearing = {run, 0, true};
+    int rc = 0;
+    *more = false;
+    if (tree_count(db_redis_elements(db_worker_db(run->worker))->tree) == 0)
+        return 0;
+    while (!rc && clearing.found && !time_is_up(run)) {
+        rc = run_once(run, collection_clear, &clearing);
+        if (!rc)
+            atomic_fetch_add_explicit(&keeping->elements_freed, clearing.deleted,
+                                      memory_order_relaxed);
+    }
+    *more = clearing.found;
+    return rc == ERROR_BUSY ? 0 : rc;
+}
+
+/* --------------------------------------------------------------------------------------------- runs */
+
+static void work(struct redis_housekeeping *keeping, struct db_worker *worker, uint64_t now_ns)
+{
+    struct run run = {.keeping = keeping, .worker = worker};
+    bool more = load_relaxed(&keeping->more);
+    run.clock = db_clock(db_worker_db(worker));
+    run.now_ms = clock_realtime_ms(run.clock);
+    run.until_ns = now_ns + SLICE_NS;
+    int rc = expire(&run);
+    if (!rc && (more || now_ns >= load_relaxed(&keeping->look_at_ns))) {
+        rc = collections_clear(&run, &more);
+        store_relaxed(&keeping->look_at_ns, now_ns + LOOK_NS);
+    }
+    store_relaxed(&keeping->more, more);
+    uint64_t ended_ns = clock_monotonic_ns(run.clock), rest_ns = REST_FACTOR * (ended_ns - now_ns);
+    if (rc) {
+        rest_ns = 10 * (uint64_t)LOOK_NS; /* not a message a millisecond */
+        log_error("deleting what has expired: %s", diag_message_for(rc));
+    }
+    store_relaxed(&keeping->not_before_ns, ended_ns + rest_ns);
+}
+
+uint64_t redis_housekeeping_due_ns(const struct redis_housekeeping *keeping, struct db *db)
+{
+    struct clock *clock = db_clock(db);
+    uint64_t due_ms = db_redis_due_ms(db), due_ns = UINT64_MAX;
+    uint64_t not_before_ns = load_relaxed(&keeping->not_before_ns);
+    if (load_relaxed(&keeping->more))
+        return not_before_ns;
+    if (due_ms != UINT64_MAX && load_relaxed(&keeping->config->active_expire)) {
+        uint64_t now_ms = clock_realtime_ms(clock);
+        due_ns = clock_monotonic_ns(clock) +
+                 (due_ms > now_ms ? (due_ms - now_ms) * UINT64_C(1000000) : 0);
+    }
+    if (tree_count(db_redis_elements(db)->tree) > 0 && load_relaxed(&keeping->look_at_ns) < due_ns)
+        due_ns = load_relaxed(&keeping->look_at_ns);
+    return due_ns > not_before_ns ? due_ns : not_before_ns;
+}
+
+void redis_housekeeping_run(struct redis_housekeeping *keeping, struct db_worker *worker)
+{
+    uint64_t now_ns = clock_monotonic_ns(db_clock(db_worker_db(worker)));
+    if (now_ns < load_relaxed(&keeping->not_before_ns) ||
+        now_ns < redis_housekeeping_due_ns(keeping, db_worker_db(worker)))
+        return;
+    /* The one who takes it sees what the last one has written, and gives it on. */
+    if (atomic_exchange_explicit(&keeping->taken, true, memory_order_acquire))
+        return;
+    work(keeping, worker, now_ns);
+    atomic_store_explicit(&keeping->taken, false, memory_order_release);
+}

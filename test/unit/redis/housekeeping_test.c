@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What is done for keys without a client asking: expiry and the end of discarded collections. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "redis/redis_fixture.h"
+#include "redis/redis_housekeeping.h"
+#include "redis/redis_spread.h"
+
+static struct redis_fixture *fixture;
+static struct redis_housekeeping keeping;
+
+static int setup(void **state)
+{
+    (void)state;
+    fixture = redis_fixture_new();
+    redis_housekeeping_create(&keeping, &fixture->config, NULL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    redis_fixture_delete(fixture);
+    return 0;
+}
+
+#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
+
+/* The clock stands still while it runs, so it takes no time and need not rest. */
+static void keep_house(void)
+{
+    redis_housekeeping_run(&keeping, fixture->worker);
+}
+
+static uint64_t rows(void)
+{
+    struct txn_worker *worker = db_worker_txn(fixture->worker);
+    struct wal *wal = db_wal(fixture->db);
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    txn_collect(worker, SIZE_MAX);
+    return txn_head_rows(db_redis_head(fixture->db, 0)) +
+           txn_head_rows(db_redis_elements(fixture->db));
+}
+
+static void keys_go_when_their_time_has_come(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 500; n++)
+        expect("OK", "set k%u v px %u", n, 100 + n % 5);
+    expect("OK", "set stays v");
+    keep_house();
+    assert_int_equal(rows(), 501);
+    clock_manual_advance_ms(&fixture->clock, 102);
+    assert_true(redis_housekeeping_due_ns(&keeping, fixture->db) <=
+                clock_monotonic_ns(&fixture->clock.base));
+    keep_house();
+    assert_int_equal(rows(), 201);
+    assert_int_equal(load_relaxed(&keeping.expired_keys), 300);
+    clock_manual_advance_ms(&fixture->clock, 2);
+    keep_house();
+    assert_int_equal(rows(), 1);
+    assert_true(redis_housekeeping_due_ns(&keeping, fixture->db) == UINT64_MAX);
+}
+
+static void keys_that_were_given_another_time_stay(void **state)
+{
+    (void)state;
+    expect("OK", "set a v px 100");
+    expect("OK", "set b v px 100");
+    expect("1", "persist a");
+    expect("1", "pexpire b 300");
+    clock_manual_advance_ms(&fixture->clock, 200);
+    keep_house();
+    assert_int_equal(rows(), 2);
+    clock_manual_advance_ms(&fixture->clock, 100);
+    keep_house();
+    assert_int_equal(rows(), 1);
+}
+
+static void keys_of_before_a_restart_go_as_well(void **state)
+{
+    (void)state;
+    expect("OK", "set a v px 100");
+    redis_fixture_restart(fixture);
+    clock_manual_advance_ms(&fixture->clock, 100);
+    keep_house();
+    assert_int_equal(rows(), 0);
+}
+
+/* The key is looked at again when it is deleted: one that another has locked stays until later. */
+static void a_key_that_is_locked_is_left_for_later(void **state)
+{
+    (void)state;
+    struct db_worker *other;
+    struct txn *txn;
+    static const unsigned char KEY[] = {0x20, 'a', 0, 1};
+    expect("OK", "set a v px 100");
+    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(
+        txn_open(db_worker_txn(other), &(struct txn_options){.level = TXN_SNAPSHOT}, &txn), 0);
+    assert_int_equal(
+        txn_lock_row(txn, db_redis_head(fixture->db, 0), KEY, sizeof KEY, TXN_LOCK_EXCLUSIVE), 0);
+    txn_park(txn);
+    clock_manual_advance_ms(&fixture->clock, 100);
+    keep_house();
+    assert_int_equal(rows(), 1);
+    assert_int_equal(txn_resume(txn), 0);
+    txn_rollback(txn);
+    clock_manual_advance_ms(&fixture->clock, 1);
+    keep_house();
+    assert_int_equal(rows(), 0);
+    db_worker_close(other);
+}
+
+static void nothing_is_deleted_while_that_is_switched_off(void **state)
+{
+    (void)state;
+    expect("OK", "set a v px 100");
+    store_relaxed(&fixture->config.active_expire, false);
+    clock_manual_advance_ms(&fixture->clock, 100);
+    keep_house();
+    assert_int_equal(rows(), 1);
+    expect("nil", "get a");
+}
+
+static void discarded_collections_are_cleared_up(void **state)
+{
+    (void)state;
+    static const struct redis_slice NAME = {"key", 3};
+    struct redis_call call = {.worker = fixture->worker, .config = &fixture->config};
+    struct redis_key key;
+    struct redis_value value;
+    uint64_t id;
+    assert_int_equal(txn_begin(db_worker_txn(fixture->worker),
+                               &(struct txn_options){.level = TXN_SERIALIZABLE}, &call.txn),
+                     0);
+    assert_int_equal(redis_open_for_update(&call, &NAME, REDIS_TYPE_HASH, &key, &value), 0);
+    assert_int_equal(redis_spread_new(&call, &id), 0);
+    assert_int_equal(
+        redis_value_put_spread(&call, &key, REDIS_TYPE_HASH, 0, id, (struct redis_slice){NULL, 0}),
+        0);
+    for (unsigned n = 0; n < 1000; n++)
+        assert_int_equal(redis_element_put(&call, id, REDIS_ELEMENT, &n, sizeof n,
+                                           (struct redis_slice){"\xc0", 1}, 0),
+                         0);
+    assert_int_equal(txn_commit(call.txn), 0);
+    assert_int_equal(rows(), 1001);
+    expect("1", "del key");
+    assert_int_equal(rows(), 1001);
+    redis_fixture_restart(fixture);
+    keep_house();
+    assert_int_equal(rows(), 0);
+    assert_int_equal(load_relaxed(&keeping.elements_freed), 1000);
+}
+
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_FIXTURE(keys_go_when_their_time_has_come),
+        WITH_FIXTURE(keys_that_were_given_another_time_stay),
+        WITH_FIXTURE(keys_of_before_a_restart_go_as_well),
+        WITH_FIXTURE(a_key_that_is_locked_is_left_for_later),
+        WITH_FIXTURE(nothing_is_deleted_while_that_is_switched_off),
+        WITH_FIXTURE(discarded_collections_are_cleared_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
