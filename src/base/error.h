@@ -43,7 +43,8 @@
     X(ERROR_LOCK_TIMEOUT, -29, "LOCKTIMEOUT", "lock timeout exceeded")                         \
     X(ERROR_CONSTRAINT, -30, "ERR", "a constraint does not hold")                              \
     X(ERROR_LIMIT, -31, "ERR", "limit exceeded")                                               \
-    X(ERROR_SCRIPT, -32, "", "ERR error in a script")
+    X(ERROR_SCRIPT, -32, "", "ERR error in a script")                                          \
+    X(ERROR_UNBLOCKED, -33, "UNBLOCKED", "client unblocked via CLIENT UNBLOCK")
 
 #define ERROR_ENUM(name, code, prefix, text) name = (code),
 enum error_code { ERROR_LIST(ERROR_ENUM) };

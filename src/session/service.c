@@ -298,6 +298,7 @@ void session_worker_run(struct session_worker *worker,
         store_seq_cst(&worker->stirred, false); /* who comes later wakes again */
         session__waits_take(worker);
         session__inbox_take(worker);
+        session__orders_take(worker);
     }
     limits_look(worker);
     redis_housekeeping_run(&worker->service->keeping, worker->db);

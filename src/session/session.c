@@ -561,6 +561,7 @@ bool session_resume(struct session *session)
     session__now_forget(session->worker);
     bool done = again(session);
     done |= session__pending_again(session);
+    session->unblock = SESSION_UNBLOCK_NONE;
     done |= session__push_take(session);
     if (session->held && !stuck(session) && !session->closing && !out_full(session)) {
         input_execute(session);

@@ -42,21 +42,34 @@ static bool word(const struct redis_slice *arg, const char *text)
 
 /* --------------------------------------------------------------------------------- descriptions */
 
+static bool listens(const struct session_about *about)
+{
+    return load_relaxed(&about->channels) + load_relaxed(&about->patterns) > 0;
+}
+
 static const char *text_or_empty(const char *text)
 {
     return text ? text : "";
 }
 
-/* As Redis has them: P listens to channels, b waits, x is in MULTI. */
-static void flags_put(const struct session_about *about, char out[5])
+/* As Redis has them: O monitors, P listens to channels, x is in MULTI, b waits, U came over a Unix
+ * socket, e and T of NO-EVICT and NO-TOUCH. */
+static void flags_put(const struct session_about *about, char out[10])
 {
+    const struct {
+        bool holds;
+        char letter;
+    } FLAGS[] = {{load_relaxed(&about->monitoring), 'O'},
+                 {listens(about), 'P'},
+                 {load_relaxed(&about->queued) >= 0, 'x'},
+                 {load_relaxed(&about->waits), 'b'},
+                 {strncmp(about->address, "unix:", 5) == 0, 'U'},
+                 {load_relaxed(&about->no_evict), 'e'},
+                 {load_relaxed(&about->no_touch), 'T'}};
     size_t size = 0;
-    if (load_relaxed(&about->channels) + load_relaxed(&about->patterns) > 0)
-        out[size++] = 'P';
-    if (load_relaxed(&about->waits))
-        out[size++] = 'b';
-    if (load_relaxed(&about->queued) >= 0)
-        out[size++] = 'x';
+    for (size_t n = 0; n < sizeof FLAGS / sizeof *FLAGS; n++)
+        if (FLAGS[n].holds)
+            out[size++] = FLAGS[n].letter;
     if (size == 0)
         out[size++] = 'N';
     out[size] = 0;
@@ -68,6 +81,12 @@ static const char *transaction_state(const struct session_about *about)
     return load_relaxed(&about->open) ? "open" : load_relaxed(&about->failed) ? "failed" : "none";
 }
 
+static const char *user_of(const struct access *access, const struct session_about *about)
+{
+    uint32_t id = load_relaxed(&about->user_id);
+    return id == ACCESS_GUEST || !access ? "default" : access_user_name(access, id);
+}
+
 /* Appends the line of CLIENT LIST. Under the service's mutex. */
 static void about_put(const struct access *access, const struct session *session, uint64_t now_ms,
                       struct mp_buffer *out)
@@ -76,10 +95,8 @@ static void about_put(const struct access *access, const struct session *session
     const struct session_command *command = load_relaxed(&about->command);
     uint64_t active = load_relaxed(&about->active_ms);
     int queued = load_relaxed(&about->queued);
-    char numbers[512], flags[5];
-    uint32_t user_id = load_relaxed(&about->user_id);
-    const char *user =
-        user_id == ACCESS_GUEST || !access ? "default" : access_user_name(access, user_id);
+    char numbers[512], flags[10];
+    const char *user = user_of(access, about);
     flags_put(about, flags);
     int size =
         snprintf(numbers, sizeof numbers, "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=", about->id,
@@ -126,6 +143,26 @@ static int client_info(struct session *session, struct session_request *request)
     return about_reply(session, &text);
 }
 
+/* ------------------------------------------------------------------------------- LIST and KILL */
+
+enum client_type { TYPE_ANY, TYPE_NORMAL, TYPE_PUBSUB, TYPE_NONE };
+
+static int type_parse(const struct redis_slice *arg, enum client_type *type)
+{
+    *type = word(arg, "normal")                                                 ? TYPE_NORMAL
+            : word(arg, "pubsub")                                               ? TYPE_PUBSUB
+            : word(arg, "master") || word(arg, "replica") || word(arg, "slave") ? TYPE_NONE
+                                                                                : TYPE_ANY;
+    return *type != TYPE_ANY ? 0
+                             : diag_set(ERROR_INVALID, "Unknown client type '%.*s'",
+                                        (int)(arg->size < 128 ? arg->size : 128), arg->data);
+}
+
+static bool type_is(const struct session_about *about, enum client_type type)
+{
+    return type == TYPE_ANY || type == (listens(about) ? TYPE_PUBSUB : TYPE_NORMAL);
+}
+
 static bool id_listed(const struct session_request *request, unsigned from, uint64_t id)
 {
     int64_t listed;
@@ -140,38 +177,182 @@ static bool id_listed(const struct session_request *request, unsigned from, uint
 static int client_list(struct session *session, struct session_request *request)
 {
     const struct redis_slice *argv = request->argv;
-    bool none = false, normal = true, listening = true;
+    enum client_type type = TYPE_ANY;
     unsigned ids = 0;
+    int rc = 0;
     if (request->argc == 4 && word(&argv[2], "type")) {
-        none = word(&argv[3], "master") || word(&argv[3], "replica") || word(&argv[3], "slave");
-        normal = word(&argv[3], "normal");
-        listening = word(&argv[3], "pubsub");
-        if (!none && !normal && !listening)
-            return diag_set(ERROR_INVALID, "Unknown client type '%.*s'",
-                            (int)(argv[3].size < 128 ? argv[3].size : 128), argv[3].data);
+        rc = type_parse(&argv[3], &type);
     } else if (request->argc > 3 && word(&argv[2], "id")) {
         int64_t id;
         ids = 3;
-        for (unsigned n = ids; n < request->argc; n++)
-            if (!redis_integer_parse(argv[n].data, argv[n].size, &id) || id < 1)
-                return diag_set(ERROR_INVALID, "Invalid client ID");
+        for (unsigned n = ids; n < request->argc && !rc; n++)
+            if (!redis_integer_parse(argv[n].data, argv[n].size, &id))
+                rc = diag_set(ERROR_INVALID, "Invalid client ID");
     } else if (request->argc != 2) {
-        return redis_syntax_error();
+        rc = redis_syntax_error();
     }
+    if (rc)
+        return rc;
     struct mp_buffer text;
     const struct access *access = access_of(session->worker->db);
     mp_buffer_create(&text);
     pthread_mutex_lock(&session->service->mutex);
     list_for_each (link, &session->service->clients) {
         const struct session *other = list_entry(link, struct session, link);
-        bool listens =
-            load_relaxed(&other->about.channels) + load_relaxed(&other->about.patterns) > 0;
-        if (!none && (listens ? listening : normal) &&
-            (!ids || id_listed(request, ids, other->about.id)))
+        if (type_is(&other->about, type) && (!ids || id_listed(request, ids, other->about.id)))
             about_put(access, other, request->now_ms, &text);
     }
     pthread_mutex_unlock(&session->service->mutex);
     return about_reply(session, &text);
+}
+
+/* Which connections CLIENT KILL means; what is not set means all. */
+struct kill_filter {
+    int64_t id;
+    enum client_type type;
+    const struct redis_slice *address, *local_address, *user;
+    bool skip_me;
+};
+
+static int kill_option(const struct access *access, const struct redis_slice *name,
+                       const struct redis_slice *value, struct kill_filter *filter)
+{
+    if (word(name, "id")) {
+        if (!redis_integer_parse(value->data, value->size, &filter->id) || filter->id < 1)
+            return diag_set(ERROR_INVALID, "client-id should be greater than 0");
+    } else if (word(name, "type")) {
+        return type_parse(value, &filter->type);
+    } else if (word(name, "addr")) {
+        filter->address = value;
+    } else if (word(name, "laddr")) {
+        filter->local_address = value;
+    } else if (word(name, "user")) {
+        filter->user = value;
+        if (!word(value, "default") && (!access || !access_user(access, value->data, value->size)))
+            return diag_set(ERROR_INVALID, "No such user '%.*s'",
+                            (int)(value->size < 128 ? value->size : 128), value->data);
+    } else if (word(name, "skipme") && (word(value, "yes") || word(value, "no"))) {
+        filter->skip_me = word(value, "yes");
+    } else {
+        return redis_syntax_error();
+    }
+    return 0;
+}
+
+static bool text_is(const char *text, const struct redis_slice *wanted)
+{
+    return !wanted || (strlen(text) == wanted->size && !memcmp(text, wanted->data, wanted->size));
+}
+
+/* With or without the "unix:" in front. */
+static bool address_is(const char *address, const struct redis_slice *wanted)
+{
+    return text_is(address, wanted) ||
+           (strncmp(address, "unix:", 5) == 0 && text_is(address + 5, wanted));
+}
+
+static bool to_be_killed(const struct access *access, const struct session_about *about,
+                         const struct kill_filter *filter)
+{
+    return (filter->id == 0 || (uint64_t)filter->id == about->id) && type_is(about, filter->type) &&
+           address_is(about->address, filter->address) &&
+           address_is(about->local_address, filter->local_address) &&
+           text_is(user_of(access, about), filter->user);
+}
+
+/* CLIENT KILL address, or options */
+static int client_kill(struct session *session, struct session_request *request)
+{
+    const struct redis_slice *argv = request->argv;
+    const struct access *access = access_of(session->worker->db);
+    struct kill_filter filter = {.skip_me = true};
+    bool old = request->argc == 3;
+    int rc = 0;
+    if (old) {
+        filter.address = &argv[2];
+        filter.skip_me = false;
+    }
+    for (unsigned n = 2; n < request->argc && !old && !rc; n += 2)
+        rc = n + 1 < request->argc ? kill_option(access, &argv[n], &argv[n + 1], &filter)
+                                   : redis_syntax_error();
+    if (rc)
+        return rc;
+    int64_t killed = 0;
+    pthread_mutex_lock(&session->service->mutex);
+    list_for_each (link, &session->service->clients) {
+        struct session *other = list_entry(link, struct session, link);
+        if (!to_be_killed(access, &other->about, &filter) || (other == session && filter.skip_me))
+            continue;
+        killed++;
+        if (other == session)
+            session->closing = true; /* once the reply has been sent */
+        else
+            session__order(other, SESSION_ORDER_KILL);
+    }
+    pthread_mutex_unlock(&session->service->mutex);
+    if (old && !killed)
+        return diag_set(ERROR_INVALID, "No such client");
+    if (old)
+        resp_put_ok(&session->out);
+    else
+        resp_put_integer(&session->out, killed);
+    return 0;
+}
+
+/* CLIENT UNBLOCK id [TIMEOUT | ERROR] */
+static int client_unblock(struct session *session, struct session_request *request)
+{
+    const struct redis_slice *argv = request->argv;
+    enum session_order order = SESSION_ORDER_UNBLOCK_TIMEOUT;
+    int64_t id, unblocked = 0;
+    if (request->argc > 4)
+        return diag_set(ERROR_INVALID, "wrong number of arguments for 'client|unblock' command");
+    if (request->argc == 4 && word(&argv[3], "error"))
+        order = SESSION_ORDER_UNBLOCK_ERROR;
+    else if (request->argc == 4 && !word(&argv[3], "timeout"))
+        return diag_set(ERROR_INVALID, "CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+    if (!redis_integer_parse(argv[2].data, argv[2].size, &id))
+        return diag_set(ERROR_INVALID, "value is not an integer or out of range");
+    pthread_mutex_lock(&session->service->mutex);
+    list_for_each (link, &session->service->clients) {
+        struct session *other = list_entry(link, struct session, link);
+        if (other->about.id != (uint64_t)id || !load_relaxed(&other->about.waits))
+            continue;
+        session__order(other, order);
+        unblocked = 1;
+    }
+    pthread_mutex_unlock(&session->service->mutex);
+    resp_put_integer(&session->out, unblocked);
+    return 0;
+}
+
+/* CLIENT PAUSE milliseconds [WRITE | ALL] */
+static int client_pause(struct session *session, struct session_request *request)
+{
+    const struct redis_slice *argv = request->argv;
+    int64_t ms;
+    if (request->argc > 4)
+        return diag_set(ERROR_INVALID, "wrong number of arguments for 'client|pause' command");
+    bool write = request->argc == 4 && word(&argv[3], "write");
+    if (request->argc == 4 && !write && !word(&argv[3], "all"))
+        return diag_set(ERROR_INVALID, "CLIENT PAUSE mode must be WRITE or ALL");
+    if (!redis_integer_parse(argv[2].data, argv[2].size, &ms))
+        return diag_set(ERROR_INVALID, "timeout is not an integer or out of range");
+    if (ms < 0)
+        return diag_set(ERROR_INVALID, "timeout is negative");
+    if (ms > INT64_MAX / 4000000)
+        return diag_set(ERROR_INVALID, "timeout is out of range");
+    service__pause(session->service, (uint64_t)ms, !write);
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+int session__client_unpause(struct session *session, struct session_request *request)
+{
+    (void)request;
+    service__unpause(session->service);
+    resp_put_ok(&session->out);
+    return 0;
 }
 
 /* ----------------------------------------------------------------------------------- the others */
@@ -212,8 +393,9 @@ static int client_setinfo(struct session *session, struct session_request *reque
         return diag_set(ERROR_INVALID, "Unrecognized option '%.*s'",
                         (int)(option->size < 128 ? option->size : 128), option->data);
     if (!session__name_valid(value))
-        return diag_set(ERROR_INVALID, "%s cannot contain spaces, newlines or special characters.",
-                        name ? "lib-name" : "lib-ver");
+        return diag_set(ERROR_INVALID,
+                        "%.*s cannot contain spaces, newlines or special characters.",
+                        (int)option->size, option->data);
     session__about_name_set(session,
                             name ? &session->about.library_name : &session->about.library_version,
                             value->data, value->size);
@@ -221,12 +403,44 @@ static int client_setinfo(struct session *session, struct session_request *reque
     return 0;
 }
 
-/* NO-EVICT and NO-TOUCH: accepted, since nothing is evicted and no access is recorded. */
-static int client_switch(struct session *session, struct session_request *request)
+static int switched(struct session *session, const struct redis_slice *arg, _Atomic bool *flag)
 {
-    if (!word(&request->argv[2], "on") && !word(&request->argv[2], "off"))
+    if (!word(arg, "on") && !word(arg, "off"))
         return redis_syntax_error();
+    store_relaxed(flag, word(arg, "on"));
     resp_put_ok(&session->out);
+    return 0;
+}
+
+static int client_no_evict(struct session *session, struct session_request *request)
+{
+    return switched(session, &request->argv[2], &session->about.no_evict);
+}
+
+static int client_no_touch(struct session *session, struct session_request *request)
+{
+    return switched(session, &request->argv[2], &session->about.no_touch);
+}
+
+/* Nothing is tracked for this connection. */
+static int client_getredir(struct session *session, struct session_request *request)
+{
+    (void)request;
+    resp_put_integer(&session->out, -1);
+    return 0;
+}
+
+static int client_trackinginfo(struct session *session, struct session_request *request)
+{
+    (void)request;
+    resp_put_map(&session->out, session->protocol, 3);
+    resp_put_bulk(&session->out, "flags", 5);
+    resp_put_set(&session->out, session->protocol, 1);
+    resp_put_bulk(&session->out, "off", 3);
+    resp_put_bulk(&session->out, "redirect", 8);
+    resp_put_integer(&session->out, -1);
+    resp_put_bulk(&session->out, "prefixes", 8);
+    resp_put_array(&session->out, 0);
     return 0;
 }
 
@@ -248,27 +462,54 @@ static int client_help(struct session *session, struct session_request *request)
 {
     (void)request;
     static const char *const LINES[] = {
-        "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "GETREDIR",
+        "    Return the client ID we are redirecting to when tracking is enabled.",
         "GETNAME",
         "    Return the name of the current connection.",
         "ID",
         "    Return the ID of the current connection.",
         "INFO",
         "    Return information about the current client connection.",
+        "KILL <ip:port>",
+        "    Kill connection made from <ip:port>.",
+        "KILL <option> <value> [<option> <value> [...]]",
+        "    Kill connections. Options are:",
+        "    * ADDR (<ip:port>|<unixsocket>:0)",
+        "      Kill connections made from the specified address",
+        "    * LADDR (<ip:port>|<unixsocket>:0)",
+        "      Kill connections made to specified local address",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+        "      Kill connections by type.",
+        "    * USER <username>",
+        "      Kill connections authenticated by <username>.",
+        "    * SKIPME (YES|NO)",
+        "      Skip killing current connection (default: yes).",
         "LIST [options ...]",
-        "    Return information about client connections: TYPE <type>, or ID <id> ...",
+        "    Return information about client connections. Options:",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+        "      Return clients of specified type.",
+        "UNPAUSE",
+        "    Stop the current client pause, resuming traffic.",
+        "PAUSE <timeout> [WRITE|ALL]",
+        "    Suspend all, or just write, clients for <timeout> milliseconds.",
         "REPLY (ON|OFF|SKIP)",
         "    Control the replies sent to the current connection.",
-        "SETINFO <LIB-NAME|LIB-VER> <value>",
-        "    Set client meta attr.",
+        "SETINFO <option> <value>",
+        "    Set client meta attr. Options are:",
+        "    * LIB-NAME: the client lib name.",
+        "    * LIB-VER: the client lib version.",
         "SETNAME <name>",
         "    Assign the name <name> to the current connection.",
-        "HELP",
-        "    Print this help.",
+        "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+        "    Unblock the specified blocked client.",
+        "TRACKINGINFO",
+        "    Report tracking status for the current connection.",
+        "NO-EVICT (ON|OFF)",
+        "    Protect current client connection from eviction.",
+        "NO-TOUCH (ON|OFF)",
+        "    Will not touch LRU/LFU stats when this mode is on.",
     };
-    resp_put_array(&session->out, sizeof LINES / sizeof *LINES);
-    for (size_t n = 0; n < sizeof LINES / sizeof *LINES; n++)
-        resp_put_status(&session->out, LINES[n]);
+    session__put_help(session, "CLIENT", LINES, sizeof LINES / sizeof *LINES);
     return 0;
 }
 
@@ -276,23 +517,40 @@ static int client_help(struct session *session, struct session_request *request)
     {                                                                                            \
         name, arity, SESSION_NOSCRIPT, 0, 0, 0, summary, since, "connection", run, NULL, NULL, 0 \
     }
+#define ADMIN(name, arity, summary, since, run)                                                    \
+    {                                                                                              \
+        name, arity, SESSION_ADMIN | SESSION_NOSCRIPT, 0, 0, 0, summary, since, "connection", run, \
+            NULL, NULL, 0                                                                          \
+    }
 const struct session_command session__client_commands[] = {
     ROW("client|getname", 2, "Returns the name of the connection.", "2.6.9", client_getname),
+    ROW("client|getredir", 2,
+        "Returns the client ID to which the connection's tracking notifications are redirected.",
+        "6.0.0", client_getredir),
     ROW("client|help", 2, "Returns helpful text about the different subcommands.", "5.0.0",
         client_help),
     ROW("client|id", 2, "Returns the unique client ID of the connection.", "5.0.0", client_id),
     ROW("client|info", 2, "Returns information about the connection.", "6.2.0", client_info),
-    {"client|list", -2, SESSION_ADMIN | SESSION_NOSCRIPT, 0, 0, 0, "Lists open connections.",
-     "2.4.0", "connection", client_list, NULL, NULL, 0},
-    ROW("client|no-evict", 3, "Sets the client eviction mode of the connection.", "7.0.0",
-        client_switch),
+    ADMIN("client|kill", -3, "Terminates open connections.", "2.4.0", client_kill),
+    ADMIN("client|list", -2, "Lists open connections.", "2.4.0", client_list),
+    ADMIN("client|no-evict", 3, "Sets the client eviction mode of the connection.", "7.0.0",
+          client_no_evict),
     ROW("client|no-touch", 3,
         "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
-        "7.2.0", client_switch),
+        "7.2.0", client_no_touch),
+    ADMIN("client|pause", -3, "Suspends commands processing.", "3.0.0", client_pause),
     ROW("client|reply", 3, "Instructs the server whether to reply to commands.", "3.2.0",
         client_reply),
     ROW("client|setinfo", 4, "Sets information specific to the client or connection.", "7.2.0",
         client_setinfo),
     ROW("client|setname", 3, "Sets the connection name.", "2.6.9", client_setname),
+    ROW("client|trackinginfo", 2,
+        "Returns information about server-assisted client-side caching for the connection.",
+        "6.2.0", client_trackinginfo),
+    ADMIN("client|unblock", -3,
+          "Unblocks a client blocked by a blocking command from a different connection.", "5.0.0",
+          client_unblock),
+    ADMIN("client|unpause", 2, "Resumes processing commands from paused clients.", "6.2.0",
+          session__client_unpause),
     {0},
 };

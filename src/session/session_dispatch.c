@@ -341,8 +341,10 @@ static bool reply_wanted(struct session *session)
 static bool keep(struct session *session, const struct redis_slice *argv, size_t argc)
 {
     struct arena *arena = &session->kept_arena;
-    if (argv == session->kept_argv)
+    if (argv == session->kept_argv) {
+        store_relaxed(&session->about.waits, !session->paused);
         return true;
+    }
     struct redis_slice *copy = arena_alloc(arena, argc * sizeof *copy);
     for (size_t n = 0; copy && n < argc; n++) {
         copy[n] = (struct redis_slice){arena_copy(arena, argv[n].data, argv[n].size), argv[n].size};
@@ -351,7 +353,7 @@ static bool keep(struct session *session, const struct redis_slice *argv, size_t
     }
     session->kept_argv = copy;
     session->kept_argc = (unsigned)argc;
-    store_relaxed(&session->about.waits, copy != NULL);
+    store_relaxed(&session->about.waits, copy != NULL && !session->paused);
     if (copy)
         return true;
     session__forget_kept(session);
@@ -365,6 +367,8 @@ void session__forget_kept(struct session *session)
     if (session->suspended)
         session__wait_end(session->suspended);
     session->suspended = NULL;
+    session->paused = false;
+    session->unblock = SESSION_UNBLOCK_NONE;
     session->kept_argv = NULL;
     arena_reset(&session->kept_arena);
     store_relaxed(&session->about.waits, false);
@@ -374,11 +378,20 @@ void session__execute_again(struct session *session)
 {
     struct session_wait *wait = session->suspended;
     session->suspended = NULL;
+    if (session->paused)
+        session__wait_end(wait); /* the pause; what it waits for from here on is something else */
+    session->paused = false;
     session__execute(session, session->kept_argv, session->kept_argc);
     if (session->suspended)
         return;
     session->suspended = wait;
     session__forget_kept(session);
+}
+
+static bool paused(struct session *session, const struct session_command *command)
+{
+    return (load_relaxed(&session->service->attention) & SERVICE_PAUSED) &&
+           session__pause_holds(session, command);
 }
 
 void session__execute(struct session *session, const struct redis_slice *argv, size_t argc)
@@ -398,6 +411,9 @@ void session__execute(struct session *session, const struct redis_slice *argv, s
     } else if (refused(session, command)) {
         session->multi_failed |= session->multi;
         service__count(&session->worker->stats.by_command[command->number].rejected, 1);
+    } else if (paused(session, command)) {
+        if (keep(session, argv, argc))
+            return;
     } else {
         store_relaxed(&session->about.command, command);
         if (session->multi && !(command->flags & SESSION_AT_ONCE)) {

@@ -140,10 +140,14 @@ struct session_worker {
     pthread_mutex_t wake_mutex; /* guards what follows; nothing is locked inside of it */
     struct list woken;          /* requests that others have woken */
     struct session_pubsub pubsub; /* its inbox, too */
-    _Atomic bool stirred;         /* there may be something in it, or woken */
+    _Atomic bool stirred;         /* there may be something in it, or woken, or: */
+    _Atomic bool ordered;         /* sessions may have orders: session_order.c */
     uint64_t scripts_generation;
     uint64_t scripts_seen[SERVICE_SCRIPTS_MAX]; /* fingerprints of scripts that the service has */
 };
+
+/* What every request has to look at. */
+enum service_attention { SERVICE_PAUSED = 1, SERVICE_MONITORED = 2 };
 
 /* Source of a script by its digest, shared by the workers. */
 struct service_script {
@@ -177,6 +181,9 @@ struct service {
     struct redis_housekeeping keeping;
 
     CACHE_ALIGNED _Atomic bool loading;
+    _Atomic unsigned attention; /* of enum service_attention; 0 nearly always */
+    _Atomic uint64_t pause_end_ns;
+    _Atomic bool pause_all;
     _Atomic bool started; /* the triggers of the start have been run, or are being run */
     _Atomic unsigned port;
     _Atomic uint64_t next_id, connections, refused;
@@ -270,6 +277,13 @@ struct session_queued {
     struct redis_slice argv[];
 };
 
+/* What other sessions want of one. */
+enum session_order {
+    SESSION_ORDER_KILL = 1,
+    SESSION_ORDER_UNBLOCK_TIMEOUT = 2,
+    SESSION_ORDER_UNBLOCK_ERROR = 4
+};
+
 /* What other threads read for CLIENT LIST: the strings under the service's mutex. */
 struct session_about {
     uint64_t id, created_ms;
@@ -286,6 +300,8 @@ struct session_about {
     _Atomic bool waits;                  /* a request of it waits */
     _Atomic unsigned channels, patterns; /* it listens to */
     _Atomic uint64_t watched;
+    _Atomic unsigned orders;                     /* of enum session_order */
+    _Atomic bool no_evict, no_touch, monitoring; /* CLIENT NO-EVICT, NO-TOUCH; MONITOR */
     _Atomic uint64_t input_bytes, output_bytes;
 };
 
@@ -342,7 +358,10 @@ struct session {
     struct arena kept_arena;
     struct redis_slice *kept_argv;
     unsigned kept_argc;
-    bool hurried;        /* nobody waits any more */
+    bool hurried; /* nobody waits any more */
+    bool paused;  /* `wait` is for the end of a pause */
+    /* CLIENT UNBLOCK: the request that waits is run once more, and does not wait again. */
+    enum { SESSION_UNBLOCK_NONE, SESSION_UNBLOCK_TIMEOUT, SESSION_UNBLOCK_ERROR } unblock;
     uint64_t checkpoint; /* the ticket that SAVE waits for, 0: none */
 
     /* Streams of MessagePack-RPC, and requests that wait: session_pending.c. */
@@ -464,7 +483,18 @@ int session__reset(struct session *session, struct session_request *request);
 int session__select(struct session *session, struct session_request *request);
 int session__shutdown(struct session *session, struct session_request *request);
 
+/* session_order.c. _order: leaves it to the session's worker; under the service's mutex. _stir: the
+ * worker looks after orders; from any thread. _pause_holds: the service is paused, and this request
+ * has to wait for it: session->suspended is set. */
+void session__order(struct session *session, enum session_order order);
+void session__worker_stir(struct session_worker *worker);
+void session__orders_take(struct session_worker *worker);
+void service__pause(struct service *service, uint64_t ms, bool all);
+void service__unpause(struct service *service);
+bool session__pause_holds(struct session *session, const struct session_command *command);
+
 /* session_client.c */
+int session__client_unpause(struct session *session, struct session_request *request);
 extern const struct session_command session__client_commands[];
 void session__about_name_set(struct session *session, char **field, const char *text, size_t size);
 bool session__name_valid(const struct redis_slice *name);

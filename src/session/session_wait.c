@@ -69,7 +69,11 @@ int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
         return diag_set(ERROR_CANCELLED,
                         "cancelled while waiting for a lock: the connection is being closed");
     }
-    if (now_ns >= wait->deadline_ns) {
+    if (session->unblock == SESSION_UNBLOCK_ERROR) {
+        lock_wait_cancel(wait->owner, false);
+        return diag_set(ERROR_UNBLOCKED, "client unblocked via CLIENT UNBLOCK");
+    }
+    if (now_ns >= wait->deadline_ns || session->unblock) {
         lock_wait_cancel(wait->owner, true);
         return diag_set(ERROR_LOCK_TIMEOUT,
                         "lock timeout: waited for others for %" PRIu64 " ms (lock_timeout)",
@@ -92,9 +96,11 @@ static void fiber_ended(void *arg)
 int session__wait_sleep(struct session_wait *wait, struct lua_fiber *fiber)
 {
     struct session *session = wait->session;
-    if (session->hurried) {
+    if (session->hurried || session->unblock) {
         wait->fiber = NULL;
         lua_fiber_abandon(fiber);
+        if (session->unblock)
+            return diag_set(ERROR_UNBLOCKED, "client unblocked via CLIENT UNBLOCK");
         return diag_set(ERROR_CANCELLED,
                         "cancelled while it was sleeping: the connection is being closed");
     }

@@ -32,7 +32,6 @@ static void each_data_command_is_published_as_it_is_run(void **state)
     const struct redis_command *command;
     for (unsigned n = 0; (command = redis_command_at(n)) != NULL; n++) {
         const struct redis_spec *spec = redis_spec_find(command->name);
-        print_message("%s\n", command->name);
         assert_non_null(spec);
         if (strcmp(command->name, "publish") != 0) /* writes to no key */
             assert_int_equal(!!(spec->flags & SPEC_WRITE), !!(command->flags & REDIS_WRITE));

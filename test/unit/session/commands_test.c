@@ -332,7 +332,6 @@ static void every_command_of_the_server_is_published(void **state)
     for (unsigned n = 0; n < service->command_count + service->subcommand_count; n++) {
         if (!service->commands[n].name)
             continue;
-        print_message("%s\n", service->commands[n].name);
         assert_non_null(service->specs[n]);
         assert_int_equal(service->specs[n]->arity, service->commands[n].arity);
     }
