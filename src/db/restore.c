@@ -33,6 +33,8 @@
 #include "io/io_readonly.h"
 #include "wal/wal_tools.h"
 
+enum { LOOKS_MAX = 16 /* at folders that change meanwhile */ };
+
 struct restoring {
     const struct restore_options *options;
     struct restore_report *report;
@@ -228,6 +230,19 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* Segments are copied to the archive and then removed from the log folder, and both are listed one entry
+ * after the other: of a server that runs, one listing may have a gap where there is none. */
+static int segments_list(struct restoring *restoring, struct io *const *dirs, unsigned count)
+{
+    int rc = 0;
+    restoring->number_count = 0;
+    for (unsigned i = 0; rc == 0 && i < count; i++)
+        rc = io_list(dirs[i], number_add, restoring);
+    if (restoring->number_count > 0)
+        qsort(restoring->numbers, restoring->number_count, sizeof *restoring->numbers, by_number);
+    return rc;
+}
+
 static bool segment_shows(const char *name, void *arg)
 {
     const struct restoring *restoring = arg;
@@ -242,6 +257,7 @@ static int segments_follow(struct restoring *restoring)
     uint64_t last = restoring->first_segment - 1;
     int rc = 0;
     restoring->behind_segment = UINT64_MAX; /* all are shown */
+    restoring->gap_from = restoring->gap_through = 0;
     for (size_t i = 0; i < restoring->number_count; i++) {
         uint64_t number = restoring->numbers[i];
         bool follows = number <= last + 1;
@@ -270,14 +286,20 @@ static int segments_find(struct restoring *restoring)
     if (options->log != NULL)
         dirs[count++] = options->log;
     restoring->first_segment = restoring->behind_segment = restoring->backup.first_segment;
-    for (unsigned i = 0; rc == 0 && i < count; i++)
-        rc = io_list(dirs[i], number_add, restoring);
+    rc = segments_list(restoring, dirs, count);
     if (rc != 0 || restoring->number_count == 0)
         return rc;
-    qsort(restoring->numbers, restoring->number_count, sizeof *restoring->numbers, by_number);
     rc = io_readonly_new(dirs, count, segment_shows, restoring, &restoring->segments);
     if (rc == 0)
         rc = segments_follow(restoring);
+    /* A gap is one when it is seen twice. */
+    uint64_t seen = 0;
+    for (unsigned looks = 1; rc == 0 && restoring->gap_from != seen && looks < LOOKS_MAX; looks++) {
+        seen = restoring->gap_from;
+        rc = segments_list(restoring, dirs, count);
+        if (rc == 0)
+            rc = segments_follow(restoring);
+    }
     if (rc == 0 && restoring->behind_segment == restoring->first_segment) {
         io_delete(restoring->segments);
         restoring->segments = NULL;

@@ -26,6 +26,7 @@
 #include "db/checkpoint_private.h"
 #include "db/db_fixture.h"
 #include "db/restore.h"
+#include "io/io_readonly.h"
 #include "wal/wal_tools.h"
 
 enum { EIO_NUMBER = 5, ROWS = 60, DISKS = 12, SEGMENT_BYTES = 32 << 10, MOMENTS = 12, LIVES = 20 };
@@ -613,6 +614,42 @@ static void a_restored_database_does_not_get_into_the_archive_it_came_from(void 
     history_free();
 }
 
+struct late_segment {
+    uint64_t number;
+    unsigned asked;
+};
+
+/* Whether a name is in the archive: that of one segment, not when it is asked for first. */
+static bool is_there_later(const char *name, void *arg)
+{
+    struct late_segment *late = arg;
+    uint64_t number;
+    return !wal_file_number(name, &number) || number != late->number || late->asked++ > 0;
+}
+
+static void a_segment_that_comes_while_the_archive_is_listed_is_no_gap(void **state)
+{
+    (void)state;
+    back_up_to(FULL, NULL);
+    history_make();
+    wal_release_wait(db_wal(f.db));
+    struct late_segment late = {.number = segment_of(moments[MOMENTS / 2].ts)};
+    struct io *archive = dir(ARCHIVE);
+    struct restore_folder folder = {dir(FULL), "full"};
+    struct restore_options options = {.chain = &folder,
+                                      .chain_count = 1,
+                                      .target = dir_new(TARGET),
+                                      .to_ts = moments[MOMENTS / 2].ts,
+                                      .clock = &clock_of_test.base};
+    must(io_readonly_new(&archive, 1, is_there_later, &late, &options.archive));
+    int rc = db_restore(&options, &report);
+    io_delete(options.archive);
+    must(rc);
+    assert_true(late.asked > 1);
+    assert_restored(moments[MOMENTS / 2].picture);
+    history_free();
+}
+
 static uint64_t told_segment, skipped_segments;
 
 static int tell_segment(const struct wal_segment_info *segment, void *arg)
@@ -940,6 +977,7 @@ int main(void)
         TEST(an_incremental_backup_and_the_archive_reach_what_came_after_it),
         TEST(what_lies_behind_the_log_is_refused),
         TEST(a_missing_segment_is_named_and_what_lies_before_it_is_reached),
+        TEST(a_segment_that_comes_while_the_archive_is_listed_is_no_gap),
         TEST(a_restored_database_does_not_get_into_the_archive_it_came_from),
         TEST(numbers_that_a_killed_server_left_unused_are_no_gap),
         TEST(the_archive_of_another_database_is_told_apart),
