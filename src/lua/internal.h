@@ -119,9 +119,10 @@ struct lua__script_json {
 /* The Redis script or function that runs: redis_script.c. */
 struct lua__script {
     bool runs;
-    bool readonly; /* its flags say that it doesn't write */
-    int resp;      /* of redis.setresp */
-    char name[72]; /* what errors call it */
+    bool readonly;     /* its flags say that it doesn't write */
+    int resp;          /* of redis.setresp */
+    unsigned database; /* of SELECT */
+    char name[72];     /* what errors call it */
 };
 
 struct lua_runtime {

@@ -23,6 +23,7 @@
 #include "lua/internal.h"
 #include "lua/reply.h"
 #include "lua/sha1.h"
+#include "redis/redis_value.h"
 
 enum { CALL_ARGS_ON_STACK = 32 };
 
@@ -319,9 +320,24 @@ static int run_time(struct redis_call *call)
     return 0;
 }
 
+/* For the script's further commands; the connection keeps its own. */
+static int run_select(struct redis_call *call)
+{
+    int64_t number;
+    int rc = redis_integer_arg(call, 1, &number);
+    if (rc != 0)
+        return rc;
+    if (number < 0 || number >= REDIS_DATABASES)
+        return diag_set(ERROR_INVALID, "DB index is out of range");
+    call->database = (unsigned)number;
+    call->sink->vtab->status(call->sink, "OK");
+    return 0;
+}
+
 static const struct redis_command own_commands[] = {
     {.name = "ping", .arity = -1, .flags = REDIS_READONLY | REDIS_FAST, .run = run_ping},
     {.name = "echo", .arity = 2, .flags = REDIS_READONLY | REDIS_FAST, .run = run_echo},
+    {.name = "select", .arity = 2, .flags = REDIS_READONLY | REDIS_FAST, .run = run_select},
     {.name = "time", .arity = 1, .flags = REDIS_READONLY | REDIS_FAST, .run = run_time},
     {.name = NULL},
 };
@@ -375,9 +391,16 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
                               .audience = runtime->options.callbacks.audience,
                               .config = runtime->options.callbacks.config
                                             ? runtime->options.callbacks.config
-                                            : redis_config_default()};
-    return runtime->txn != NULL ? run_in(runtime, command, &call)
-                                : run_alone(runtime, command, &call);
+                                            : redis_config_default(),
+                              .database = runtime->script.database,
+                              .interest = runtime->options.callbacks.interest};
+    if (!runtime->script.runs)
+        call.database = runtime->request->database;
+    code =
+        runtime->txn != NULL ? run_in(runtime, command, &call) : run_alone(runtime, command, &call);
+    if (code == 0)
+        runtime->script.database = call.database;
+    return code;
 }
 
 /* Pushes {err = "PREFIX message"}. */

@@ -353,6 +353,7 @@ void lua__script_begin(struct lua_runtime *runtime, const char *name, bool reado
     script->runs = true;
     script->readonly = readonly;
     script->resp = 2;
+    script->database = runtime->request->database;
     snprintf(script->name, sizeof script->name, "%s", name);
     lua__script_json_reset(&runtime->script_json);
 }

@@ -79,6 +79,7 @@ struct lua_callbacks {
     bool (*session)(void *arg, uint64_t session_id, struct lua_peer *out);
     void *arg;
     const struct redis_audience *audience; /* of PUBLISH */
+    const struct redis_interest *interest; /* in keys; NULL: nobody has any */
     const struct redis_config *config;     /* of redis.call; NULL: Redis's defaults */
 };
 
@@ -136,6 +137,7 @@ struct lua_request {
     struct lua_fiber **fiber;    /* not NULL: it may sleep; see below */
     uint32_t user_id; /* for whom it runs (db/access.h); 0 is the guest. A trusted runtime works for
                          the admin. */
+    unsigned database; /* of Redis's, for redis.call */
 };
 
 /*

@@ -184,6 +184,7 @@ static int worker_lua_open(struct session_worker *worker)
                       .session = session__lua_session,
                       .arg = service,
                       .audience = &service->audience,
+                      .interest = &service->interest,
                       .config = &service->config},
     };
     return lua_runtime_new(&options, &worker->lua);

@@ -173,7 +173,8 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                                   .waiting = &waiting,
                                   .fiber = &fiber,
                                   .session_id = session->about.id,
-                                  .user_id = session->user_id};
+                                  .user_id = session->user_id,
+                                  .database = session->database};
         int rc = lua_run(worker, &how, run, reply_ts);
         session__now_forget(worker);
         if (!rc && !run->eval && worker->result.failed)
@@ -224,6 +225,7 @@ static int script_run(struct session *session, struct session_request *request, 
         eval.request.readonly = readonly;
         eval.request.session_id = session->about.id;
         eval.request.user_id = session->user_id;
+        eval.request.database = session->database;
         return lua_runtime_redis_eval_in(worker->lua, request->txn, request->now_ms, &eval,
                                          &session->sink.base);
     }

@@ -343,11 +343,27 @@ static void an_rpc_write_that_the_log_lost_is_answered_so(void **state)
     assert_string_equal(rpc(one, "eval", "[\"return box.space.s:count()\"]"), "[1,7,null,0]");
 }
 
+static void scripts_and_procedures_work_on_the_database_that_was_selected(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "select 3");
+    expect(one, "+OK\r\n", "eval \"return redis.call('set', 'a', 'three')\" 0");
+    expect(one, "$5\r\nthree\r\n", "get a");
+    expect(one, "$5\r\nthree\r\n",
+           "eval \"redis.call('select', 0) redis.call('set', 'a', 'none') "
+           "redis.call('select', 3) return redis.call('get', 'a')\" 0");
+    expect(one, "+OK\r\n", "select 0");
+    expect(one, "$4\r\nnone\r\n", "get a");
+    expect(one, "$4\r\nnone\r\n", "eval \"redis.call('select', 3) return 'none'\" 0");
+    expect(one, "$4\r\nnone\r\n", "get a");
+}
+
 int main(void)
 {
 #define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         WITH_SESSIONS(a_script_is_one_transaction),
+        WITH_SESSIONS(scripts_and_procedures_work_on_the_database_that_was_selected),
         WITH_SESSIONS(the_keys_of_a_script_are_counted),
         WITH_SESSIONS(a_script_is_known_to_every_connection_by_its_digest),
         WITH_SESSIONS(a_read_only_script_may_not_write),
