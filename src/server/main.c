@@ -35,15 +35,33 @@ static const char *name_at(size_t number, void *arg)
     return COMMANDS[number].name;
 }
 
-static int help(FILE *out)
+static bool asks_for_help(const char *word)
 {
-    fputs("perigee [--OPTION VALUE]... FILE.lua [ARGUMENT]...\n"
-          "                              run a file with `box` at hand\n",
-          out);
-    for (size_t n = 0; n < COMMAND_COUNT; n++)
-        fprintf(out, "perigee %-7s %-21s %s\n", COMMANDS[n].name, COMMANDS[n].arguments,
-                COMMANDS[n].about);
+    return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+static int help_of(const struct command *command)
+{
+    printf("perigee %-7s %-27s %s\n", command->name, command->arguments, command->about);
     return 0;
+}
+
+static int help(void)
+{
+    puts("perigee [--OPTION VALUE]... FILE.lua [ARGUMENT]...\n"
+         "                                    run a file with `box` at hand");
+    for (size_t n = 0; n < COMMAND_COUNT; n++)
+        help_of(&COMMANDS[n]);
+    puts("`perigee COMMAND --help` shows one of them, `perigee options` what OPTIONs there are.");
+    return 0;
+}
+
+static const struct command *find(const char *word)
+{
+    for (size_t n = 0; n < COMMAND_COUNT; n++)
+        if (strcmp(word, COMMANDS[n].name) == 0)
+            return &COMMANDS[n];
+    return NULL;
 }
 
 /* Options may come first, as in `perigee --dir var FILE.lua`. */
@@ -57,14 +75,19 @@ static bool is_file(const char *word)
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "help";
-    if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
-        return help(stdout);
+    bool helps = asks_for_help(word);
+    if (helps && argc <= 2)
+        return help();
+    if (helps)
+        word = argv[2];
     if (strcmp(word, "--version") == 0)
         word = "version";
-    for (size_t n = 0; n < COMMAND_COUNT; n++)
-        if (strcmp(word, COMMANDS[n].name) == 0)
-            return COMMANDS[n].run(argc - 2, argv + 2);
-    if (is_file(word))
+    const struct command *command = find(word);
+    if (command && (helps || (argc == 3 && argv[2][0] == '-' && asks_for_help(argv[2]))))
+        return help_of(command);
+    if (command)
+        return command->run(argc - 2, argv + 2);
+    if (!helps && is_file(word))
         return command_file(argc - 1, argv + 1);
     const char *meant = nearest_word(word, name_at, NULL, COMMAND_COUNT);
     fprintf(stderr, "perigee: there is no command '%s'%s%s%s; `perigee help` lists them\n", word,

@@ -55,6 +55,25 @@ test('a user reads and writes below the folder', async (t) => {
     assert.equal(fs.existsSync(path.join(files, 'a')), false);
 });
 
+test('migrations come from below the folder', async (t) => {
+    const { ada, admin, files } = await start(t, true);
+    fs.mkdirSync(path.join(files, 'shop'));
+    fs.writeFileSync(path.join(files, 'shop', '001_orders.lua'), `return {
+        up = function() box.schema.space.create('orders'):create_index('pk') end,
+        down = function() box.space.orders:drop() end,
+    }`);
+    fs.symlinkSync('../../secret', path.join(files, 'shop', '002_out.lua'));
+    await admin.call('LUA', "box.module.install('migrations')");
+    const apply = "return require('migrations').apply('./shop')[1]";
+    await assert.rejects(admin.call('LUA', apply), /002_out\.lua can't be read/);
+    fs.rmSync(path.join(files, 'shop', '002_out.lua'));
+    assert.equal(await admin.call('LUA', apply), 1);
+    assert.equal(await admin.call('LUA', 'return box.space.orders.name'), 'orders');
+    await assert.rejects(ada.call('LUA', "return require('migrations').rollback('shop')"), /NOPERM/);
+    assert.equal(await admin.call('LUA', "return require('migrations').rollback('./shop')[1]"), 1);
+    await assert.rejects(admin.call('LUA', "return require('migrations').apply('../files')"), /can't be read/);
+});
+
 test('nothing leads out of the folder', async (t) => {
     const { ada, files, outside } = await start(t, true);
     const out = ['../secret', 'out', 'absolute', 'up/secret', path.join(outside, 'secret'), 'up/files/../secret',

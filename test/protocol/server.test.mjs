@@ -220,6 +220,25 @@ for (const [what, args, env, error] of [
     });
 }
 
+test('help shows all commands, or one', async () => {
+    for (const words of [['help'], ['--help'], ['-h'], []]) {
+        const all = await run(words);
+        assert.equal(all.status, 0);
+        for (const name of ['serve', 'console', 'test', 'wal', 'backup', 'restore', 'check', 'options', 'version'])
+            assert.match(all.out, new RegExp(`^perigee ${name} `, 'm'));
+    }
+    for (const words of [['help', 'serve'], ['serve', '--help'], ['serve', '-h']]) {
+        const one = await run(words);
+        assert.equal(one.status, 0);
+        assert.match(one.out, /^perigee serve .*serve a database until SIGTERM or SIGINT\n$/);
+    }
+    for (const words of [['help', 'srve'], ['srve']]) {
+        const wrong = await run(words);
+        assert.equal(wrong.status, 1);
+        assert.match(wrong.error, /there is no command 'srve'; did you mean 'serve'\?/);
+    }
+});
+
 test('version says what is in use of what can fall back', async (t) => {
     const { status, out } = await run(['version'], { env: { PERIGEE_DIR: folderFor(t) } });
     assert.equal(status, 0);
