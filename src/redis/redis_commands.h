@@ -42,6 +42,17 @@ int redis__expiretime(struct redis_call *call);
 int redis__pexpiretime(struct redis_call *call);
 int redis__persist(struct redis_call *call);
 
+/* redis_move.c */
+int redis__rename(struct redis_call *call);
+int redis__renamenx(struct redis_call *call);
+int redis__move(struct redis_call *call);
+int redis__copy(struct redis_call *call);
+
+/* redis_object.c */
+int redis__object(struct redis_call *call);
+int redis__touch(struct redis_call *call);
+int redis__randomkey(struct redis_call *call);
+
 /* redis_publish.c */
 int redis__publish(struct redis_call *call);
 

@@ -331,3 +331,30 @@ int redis_spread_discard(struct redis_call *call, uint64_t id)
     return redis_element_put(call, 0, REDIS_GARBAGE, key, sizeof key,
                              (struct redis_slice){"\xc0", 1}, 0);
 }
+
+int redis_spread_copy(struct redis_call *call, uint64_t from, uint64_t to)
+{
+    struct head *head = head_of(call);
+    struct txn_index index = {.tree = head->tree, .head = head};
+    unsigned char *low = arena_alloc(txn_arena(call->txn), ID_BYTES);
+    unsigned char *high = arena_alloc(txn_arena(call->txn), ID_BYTES);
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    if (!low || !high)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    id_encode(low, from);
+    id_encode(high, from + 1);
+    struct txn_range range = {.lower = low,
+                              .lower_size = ID_BYTES,
+                              .lower_inclusive = true,
+                              .upper = high,
+                              .upper_size = ID_BYTES};
+    txn_cursor_open(&cursor, call->txn, &index, &range);
+    int rc = 0;
+    while (!rc && !(rc = txn_cursor_next(&cursor, &row, &version)))
+        rc = redis_element_put(
+            call, to, row->key[ID_BYTES], row->key + PREFIX_BYTES, row->key_size - PREFIX_BYTES,
+            (struct redis_slice){version->bytes, version->size}, db_redis_expiry(version));
+    return rc == ERROR_END ? 0 : rc;
+}

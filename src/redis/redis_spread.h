@@ -37,6 +37,9 @@ enum { REDIS_ELEMENT_KEY_MAX = TREE_KEY_SIZE_MAX - 64 };
 /* A number that nobody has had; then write the key's row with it (redis_value_put_spread). */
 int redis_spread_new(struct redis_call *call, uint64_t *id);
 
+/* Writes all rows of one number once more under another, which has none. */
+int redis_spread_copy(struct redis_call *call, uint64_t from, uint64_t to);
+
 /* Gives the elements of a number that no key has any more to those who clear up. */
 int redis_spread_discard(struct redis_call *call, uint64_t id);
 

@@ -5,6 +5,8 @@
 #include "redis/redis_table.h"
 
 const struct redis_command redis__key_commands[] = {
+    {"copy", -3, W | M, TWO_KEYS, "Copies the value of a key to a new key.", "6.2.0", "generic",
+     redis__copy},
     {"dbsize", 1, R | F, NO_KEYS, "Returns the number of keys in the database.", "1.0.0", "server",
      redis__dbsize},
     {"del", -2, W, KEYS, "Deletes one or more keys.", "1.0.0", "generic", redis__del},
@@ -22,6 +24,9 @@ const struct redis_command redis__key_commands[] = {
      "server", redis__flushdb},
     {"keys", 2, R, NO_KEYS, "Returns all key names that match a pattern.", "1.0.0", "generic",
      redis__keys},
+    {"move", 3, W | F, KEY, "Moves a key to another database.", "1.0.0", "generic", redis__move},
+    {"object", -2, R, 2, 2, 1, 0, "A container for object introspection commands.", "2.2.3",
+     "generic", redis__object},
     {"persist", 2, W | F | ONE, KEY, "Removes the expiration time of a key.", "2.2.0", "generic",
      redis__persist},
     {"pexpire", -3, W | F | ONE, KEY, "Sets the expiration time of a key in milliseconds.", "2.6.0",
@@ -36,8 +41,18 @@ const struct redis_command redis__key_commands[] = {
      "generic", redis__pttl},
     {"publish", 3, W | F | ONE, NO_KEYS, "Posts a message to a channel.", "2.0.0", "pubsub",
      redis__publish},
+    {"randomkey", 1, R, NO_KEYS, "Returns a random key name from the database.", "1.0.0", "generic",
+     redis__randomkey},
+    {"rename", 3, W, TWO_KEYS, "Renames a key and overwrites the destination.", "1.0.0", "generic",
+     redis__rename},
+    {"renamenx", 3, W | F, TWO_KEYS, "Renames a key only when the target key name doesn't exist.",
+     "1.0.0", "generic", redis__renamenx},
     {"scan", -2, R, NO_KEYS, "Iterates over the key names in the database.", "2.8.0", "generic",
      redis__scan},
+    {"touch", -2, R | F, KEYS,
+     "Returns the number of existing keys out of those specified after updating the time they were "
+     "last accessed.",
+     "3.2.1", "generic", redis__touch},
     {"ttl", 2, R | F | ONE, KEY, "Returns the expiration time in seconds of a key.", "1.0.0",
      "generic", redis__ttl},
     {"type", 2, R | F | ONE, KEY, "Determines the type of value stored at a key.", "1.0.0",

@@ -16,6 +16,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/random.h"
 #include "codec/key.h"
 #include "codec/mp.h"
 #include "redis/redis_spread.h"
@@ -270,6 +271,22 @@ int redis_value_delete(struct redis_call *call, const struct redis_key *key,
 {
     int rc = txn_delete(call->txn, head_of(call), key->data, key->size);
     return !rc && value->spread ? redis_spread_discard(call, value->id) : rc;
+}
+
+int redis_row_delete(struct redis_call *call, const struct redis_key *key)
+{
+    return txn_delete(call->txn, head_of(call), key->data, key->size);
+}
+
+uint64_t redis_random(const struct redis_call *call)
+{
+    static _Thread_local struct random random;
+    static _Thread_local bool seeded;
+    (void)call;
+    if (!seeded)
+        random_create(&random, random_seed());
+    seeded = true;
+    return random_next(&random);
 }
 
 int redis_key_delete(struct redis_call *call, const struct redis_key *key)

@@ -122,6 +122,12 @@ int redis_value_delete(struct redis_call *call, const struct redis_key *key,
 /* The same of who has not read what is there. */
 int redis_key_delete(struct redis_call *call, const struct redis_key *key);
 
+/* Deletes the key's row alone: what it held, elements included, lives on under another. */
+int redis_row_delete(struct redis_call *call, const struct redis_key *key);
+
+/* A number drawn at random: for members and keys, not for secrets. */
+uint64_t redis_random(const struct redis_call *call);
+
 /* ERROR_TYPE with Redis's message. */
 int redis_type_error(void);
 

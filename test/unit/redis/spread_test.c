@@ -296,6 +296,89 @@ static void databases_are_apart(void **state)
     expect("0", "dbsize");
 }
 
+static void keys_change_name_and_database_with_all_they_hold(void **state)
+{
+    (void)state;
+    uint64_t id = spread_make(AB, 0);
+    expect("OK", "rename key other");
+    expect("0", "exists key");
+    expect("hash", "type other");
+    expect("OK", "set third 1 px 100");
+    expect("0", "renamenx other third");
+    expect("OK", "rename other third");
+    expect("-1", "pttl third");
+    expect("!ERR no such key", "rename other third");
+    expect("!ERR no such key", "renamenx other third");
+    expect("OK", "rename third third");
+    expect("0", "renamenx third third");
+    assert_int_equal(garbage_count(), 0);
+    expect("1", "move third 5");
+    expect("0", "exists third");
+    fixture->database = 5;
+    expect("hash", "type third");
+    expect("!ERR source and destination objects are the same", "move third 5");
+    expect("!ERR DB index is out of range", "move third 16");
+    expect("OK", "rename third key");
+    struct redis_call call = begin();
+    struct redis_key key;
+    struct redis_value value;
+    call.database = 5;
+    assert_int_equal(redis_open(&call, &NAME, REDIS_TYPE_HASH, &key, &value), 0);
+    assert_true(value.id == id);
+    txn_rollback(call.txn);
+}
+
+static void a_copy_has_elements_of_its_own(void **state)
+{
+    (void)state;
+    bool ended;
+    uint64_t id = spread_make(AB, 0);
+    expect("1", "copy key other");
+    expect("0", "copy key other");
+    expect("1", "copy key other replace");
+    assert_int_equal(garbage_count(), 1);
+    expect("1", "copy key key db 2");
+    expect("!ERR source and destination objects are the same", "copy key key");
+    expect("!ERR syntax error", "copy key other bogus");
+    struct redis_call call = shrink(fixture->worker, "a", &ended);
+    commit(&call);
+    expect("OK", "rename other key");
+    call = begin();
+    struct redis_key key;
+    struct redis_value value;
+    struct redis_slice element;
+    int64_t count;
+    assert_int_equal(redis_open(&call, &NAME, REDIS_TYPE_HASH, &key, &value), 0);
+    assert_true(value.id != id);
+    assert_int_equal(redis_element_get(&call, value.id, REDIS_ELEMENT, "a", 1, &element), 0);
+    assert_non_null(element.data);
+    assert_int_equal(redis_count_get(&call, value.id, 0, &count), 0);
+    assert_int_equal(count, 2);
+    txn_rollback(call.txn);
+    expect("OK", "set s 12345 px 50");
+    expect("1", "copy s t");
+    expect("50", "pttl t");
+}
+
+static void keys_tell_about_themselves(void **state)
+{
+    (void)state;
+    expect("nil", "randomkey");
+    expect("nil", "object encoding a");
+    expect("OK", "set a 12");
+    expect("\"int\"", "object encoding a");
+    expect("OK", "set a short");
+    expect("\"embstr\"", "object encoding a");
+    expect("1", "object refcount a");
+    expect("\"a\"", "randomkey");
+    expect("2", "touch a b a");
+    expect("OK", "set a x px 10");
+    clock_manual_advance_ms(&fixture->clock, 10);
+    expect("nil", "randomkey");
+    spread_make(AB, 0);
+    expect("\"hashtable\"", "object encoding key");
+}
+
 static void packed_elements_keep_their_bytes(void **state)
 {
     (void)state;
@@ -343,6 +426,9 @@ int main(void)
         WITH_FIXTURE(what_is_written_over_goes_with_its_elements),
         WITH_FIXTURE(keys_that_expire_are_known_in_order_of_time),
         WITH_FIXTURE(databases_are_apart),
+        WITH_FIXTURE(keys_change_name_and_database_with_all_they_hold),
+        WITH_FIXTURE(a_copy_has_elements_of_its_own),
+        WITH_FIXTURE(keys_tell_about_themselves),
         WITH_FIXTURE(packed_elements_keep_their_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What is done with a key whatever it holds and however much: another name, another database, a copy.
+ *
+ * A spread collection is its number: with another name it keeps its elements, and moving it costs as
+ * much as moving a string. A copy has a number and rows of its own.
+ */
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "db/catalog.h"
+#include "redis/redis_commands.h"
+#include "redis/redis_spread.h"
+
+static int no_such_key(void)
+{
+    return diag_set(ERROR_INVALID, "no such key");
+}
+
+static int reply(struct redis_call *call, int rc, int64_t value)
+{
+    if (!rc)
+        call->sink->vtab->integer(call->sink, value);
+    return rc;
+}
+
+static bool same(const struct redis_slice *left, const struct redis_slice *right)
+{
+    return left->size == right->size &&
+           (left->size == 0 || memcmp(left->data, right->data, left->size) == 0);
+}
+
+/* Writes a value under a key, its expiry too. */
+static int put(struct redis_call *call, const struct redis_key *key,
+               const struct redis_value *value)
+{
+    const struct redis_slice data = {value->data, value->size}, nothing = {NULL, 0};
+    return value->spread
+               ? redis_value_put_spread(call, key, value->type, value->expire_ms, value->id, data)
+               : redis_value_put(call, key, value->type, value->expire_ms, data, nothing);
+}
+
+/* -------------------------------------------------------------------------------------- renaming */
+
+/* The value goes from one key to another, which holds nothing that counts. */
+static int move(struct redis_call *from_call, const struct redis_key *from, struct redis_call *call,
+                const struct redis_key *to, struct redis_value *value)
+{
+    int rc = redis_value_keep(call, value);
+    if (!rc)
+        rc = redis_row_delete(from_call, from);
+    return rc ? rc : put(call, to, value);
+}
+
+/* argv[1] becomes argv[2]. *moved: false when there is something under that name and it stays. */
+static int rename_key(struct redis_call *call, bool keep_other, bool *moved)
+{
+    struct redis_key from, to;
+    struct redis_value value, other;
+    *moved = false;
+    int rc = redis_value_get_for_update(call, 1, &from, &value);
+    if (rc || value.type == REDIS_TYPE_NONE)
+        return rc ? rc : no_such_key();
+    bool itself = same(&call->argv[1], &call->argv[2]);
+    *moved = !(keep_other && itself);
+    if (itself)
+        return 0;
+    rc = redis_value_get_for_update(call, 2, &to, &other);
+    if (rc)
+        return rc;
+    *moved = !keep_other || other.type == REDIS_TYPE_NONE;
+    if (!*moved)
+        return 0;
+    rc = move(call, &from, call, &to, &value);
+    if (!rc)
+        rc = redis_changed(call, &call->argv[1], REDIS_TYPE_NONE, REDIS_NOTIFY_GENERIC,
+                           "rename_from");
+    return rc ? rc
+              : redis_changed(call, &call->argv[2], value.type, REDIS_NOTIFY_GENERIC, "rename_to");
+}
+
+int redis__rename(struct redis_call *call)
+{
+    bool moved;
+    int rc = rename_key(call, false, &moved);
+    if (!rc)
+        call->sink->vtab->status(call->sink, "OK");
+    return rc;
+}
+
+int redis__renamenx(struct redis_call *call)
+{
+    bool moved;
+    int rc = rename_key(call, true, &moved);
+    return reply(call, rc, moved);
+}
+
+/* ------------------------------------------------------------------------------ other databases */
+
+/* argv[n] as the number of a database. */
+static int database_arg(const struct redis_call *call, unsigned n, unsigned *out)
+{
+    int64_t number;
+    int rc = redis_integer_arg(call, n, &number);
+    if (rc)
+        return rc;
+    if (number < 0 || number >= REDIS_DATABASES)
+        return diag_set(ERROR_INVALID, "DB index is out of range");
+    *out = (unsigned)number;
+    return 0;
+}
+
+int redis__move(struct redis_call *call)
+{
+    struct redis_call other = *call;
+    struct redis_key from, to;
+    struct redis_value value, present;
+    int rc = database_arg(call, 2, &other.database);
+    if (!rc && other.database == call->database)
+        rc = diag_set(ERROR_INVALID, "source and destination objects are the same");
+    if (!rc)
+        rc = redis_value_get_for_update(call, 1, &from, &value);
+    if (!rc)
+        rc = redis_value_get_for_update(&other, 1, &to, &present);
+    if (rc || value.type == REDIS_TYPE_NONE || present.type != REDIS_TYPE_NONE)
+        return reply(call, rc, 0);
+    rc = move(call, &from, &other, &to, &value);
+    if (!rc)
+        rc =
+            redis_changed(call, &call->argv[1], REDIS_TYPE_NONE, REDIS_NOTIFY_GENERIC, "move_from");
+    if (!rc)
+        rc = redis_changed(&other, &call->argv[1], value.type, REDIS_NOTIFY_GENERIC, "move_to");
+    return reply(call, rc, 1);
+}
+
+/* --------------------------------------------------------------------------------------- copying */
+
+static int copy_options(struct redis_call *call, struct redis_call *to, bool *replace)
+{
+    *replace = false;
+    for (unsigned n = 3; n < call->argc; n++) {
+        int rc = 0;
+        if (redis_word(call, n, "replace"))
+            *replace = true;
+        else if (redis_word(call, n, "db") && n + 1 < call->argc)
+            rc = database_arg(call, ++n, &to->database);
+        else
+            rc = redis_syntax_error();
+        if (rc)
+            return rc;
+    }
+    if (to->database == call->database && same(&call->argv[1], &call->argv[2]))
+        return diag_set(ERROR_INVALID, "source and destination objects are the same");
+    return 0;
+}
+
+int redis__copy(struct redis_call *call)
+{
+    struct redis_call to_call = *call;
+    struct redis_key from, to;
+    struct redis_value value, present;
+    bool replace;
+    int rc = copy_options(call, &to_call, &replace);
+    if (!rc)
+        rc = redis_open(call, &call->argv[1], REDIS_TYPE_NONE, &from, &value);
+    if (!rc)
+        rc = redis_open_for_update(&to_call, &call->argv[2], REDIS_TYPE_NONE, &to, &present);
+    if (rc || value.type == REDIS_TYPE_NONE || (present.type != REDIS_TYPE_NONE && !replace))
+        return reply(call, rc, 0);
+    if (value.spread) {
+        uint64_t id = value.id;
+        rc = redis_spread_new(call, &value.id);
+        if (!rc)
+            rc = redis_spread_copy(call, id, value.id);
+    }
+    if (!rc)
+        rc = put(&to_call, &to, &value);
+    if (!rc)
+        rc = redis_changed(&to_call, &call->argv[2], value.type, REDIS_NOTIFY_GENERIC, "copy_to");
+    return reply(call, rc, 1);
+}

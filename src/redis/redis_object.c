@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What is asked about a key as such: OBJECT, TOUCH, RANDOMKEY. */
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "codec/key.h"
+#include "redis/redis_commands.h"
+#include "redis/redis_packed.h"
+
+/* As Redis would have it: a number, a short string, any other. */
+static const char *string_encoding(const struct redis_value *value)
+{
+    enum { EMBSTR_MAX = 44 };
+    int64_t integer;
+    if (redis_integer_parse(value->data, value->size, &integer))
+        return "int";
+    return value->size <= EMBSTR_MAX ? "embstr" : "raw";
+}
+
+static const char *set_encoding(const struct redis_call *call, const struct redis_value *value)
+{
+    struct redis_packed packed;
+    struct redis_item item;
+    int64_t integer;
+    redis_packed_open(&packed, value);
+    if (packed.count > load_relaxed(&call->config->set_max_intset_entries))
+        return "listpack";
+    while (redis_packed_next(&packed, &item))
+        if (!redis_integer_parse(item.data, item.size, &integer))
+            return "listpack";
+    return "intset";
+}
+
+static const char *encoding(const struct redis_call *call, const struct redis_value *value)
+{
+    switch (value->type) {
+    case REDIS_TYPE_STRING:
+        return string_encoding(value);
+    case REDIS_TYPE_LIST:
+        return value->spread ? "quicklist" : "listpack";
+    case REDIS_TYPE_SET:
+        return value->spread ? "hashtable" : set_encoding(call, value);
+    case REDIS_TYPE_ZSET:
+        return value->spread ? "skiplist" : "listpack";
+    case REDIS_TYPE_HASH:
+        return value->spread ? "hashtable" : "listpack";
+    default:
+        return "stream";
+    }
+}
+
+static void help(struct redis_call *call)
+{
+    static const char *const LINES[] = {
+        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "ENCODING <key>",
+        "    Return the kind of internal representation used in order to store the value",
+        "    associated with a <key>.",
+        "REFCOUNT <key>",
+        "    Return the number of references of the value associated with the specified",
+        "    <key>.",
+        "HELP",
+        "    Print this help.",
+    };
+    enum { COUNT = sizeof LINES / sizeof *LINES };
+    call->sink->vtab->array(call->sink, COUNT);
+    for (unsigned n = 0; n < COUNT; n++)
+        call->sink->vtab->status(call->sink, LINES[n]);
+}
+
+int redis__object(struct redis_call *call)
+{
+    struct redis_key key;
+    struct redis_value value;
+    if (call->argc == 2 && redis_word(call, 1, "help")) {
+        help(call);
+        return 0;
+    }
+    bool wants_encoding = redis_word(call, 1, "encoding");
+    if (call->argc != 3 || (!wants_encoding && !redis_word(call, 1, "refcount")))
+        return diag_set(ERROR_INVALID,
+                        "unknown subcommand or wrong number of arguments for '%.*s'. "
+                        "Try OBJECT HELP.",
+                        (int)(call->argv[1].size < 128 ? call->argv[1].size : 128),
+                        call->argv[1].data);
+    int rc = redis_value_get(call, 2, &key, &value);
+    if (rc)
+        return rc;
+    if (value.type == REDIS_TYPE_NONE)
+        call->sink->vtab->null(call->sink);
+    else if (wants_encoding) {
+        const char *name = encoding(call, &value);
+        call->sink->vtab->bulk(call->sink, name, strlen(name));
+    } else
+        call->sink->vtab->integer(call->sink, 1); /* values are not shared */
+    return 0;
+}
+
+int redis__touch(struct redis_call *call)
+{
+    int64_t count = 0;
+    int rc = 0;
+    for (unsigned n = 1; n < call->argc && !rc; n++) {
+        struct redis_key key;
+        struct redis_value value;
+        rc = redis_value_get(call, n, &key, &value);
+        count += !rc && value.type != REDIS_TYPE_NONE;
+    }
+    if (!rc)
+        call->sink->vtab->integer(call->sink, count);
+    return rc;
+}
+
+/* The name of a key that is present, in the arena, from a row picked at random; NULL: not this one. */
+static int row_look(struct redis_call *call, const struct row *row, struct redis_slice *name)
+{
+    struct redis_key key;
+    struct redis_value value;
+    char *text = arena_alloc(txn_arena(call->txn), row->key_size + 1);
+    if (!text)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    int64_t size = key_decode_string(row->key, row->key + row->key_size, text);
+    if (size < 0)
+        return diag_set(ERROR_CORRUPT, "a key in the Redis space is damaged: it is not one string");
+    *name = (struct redis_slice){text, (size_t)size};
+    int rc = redis_open(call, name, REDIS_TYPE_NONE, &key, &value);
+    if (!rc && value.type == REDIS_TYPE_NONE)
+        *name = (struct redis_slice){NULL, 0};
+    return rc;
+}
+
+/* Picks rows of the tree; when those are of keys that have gone, takes the first key that is there. */
+int redis__randomkey(struct redis_call *call)
+{
+    enum { TRIES = 100 };
+    struct head *head = db_redis_head(db_worker_db(call->worker), call->database);
+    struct redis_slice name = {NULL, 0};
+    int rc = 0;
+    for (unsigned n = 0; n < TRIES && !rc && !name.data; n++) {
+        const struct row *row = (const struct row *)tree_random(head->tree, redis_random(call));
+        if (row)
+            rc = row_look(call, row, &name);
+    }
+    struct txn_index index = {.tree = head->tree, .head = head};
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    txn_cursor_open(&cursor, call->txn, &index, &(struct txn_range){.lower = NULL});
+    while (!rc && !name.data && !(rc = txn_cursor_next(&cursor, &row, &version)))
+        rc = row_look(call, row, &name);
+    if (rc && rc != ERROR_END)
+        return rc;
+    if (name.data)
+        call->sink->vtab->bulk(call->sink, name.data, name.size);
+    else
+        call->sink->vtab->null(call->sink);
+    return 0;
+}
