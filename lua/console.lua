@@ -16,6 +16,7 @@ local command = require('console.command')
 local complete = require('console.complete')
 local grid = require('console.grid')
 local socket = require('client.socket')
+local stepper = require('console.stepper')
 local text = require('console.text')
 local transaction = require('console.transaction')
 local value = require('console.value')
@@ -125,7 +126,7 @@ function console:note(problem)
     if self.db and type(problem) == 'table'
         and (problem.code == client.LOST or problem.code == client.PROTOCOL) then
         self.db:close()
-        self.db, self.transaction = nil, nil
+        self.db, self.transaction, self.stopped = nil, nil, nil
     end
 end
 
@@ -199,6 +200,9 @@ function console:show_summary(rows, seconds)
 end
 
 function console:evaluate(source)
+    if stepper.wanted(self) then
+        return stepper.run(self, source, false, function(result) self:show(source, result) end)
+    end
     local started = socket.now()
     local where = self.transaction or self:database()
     local result = self:try(where.eval, where, source)
@@ -236,7 +240,11 @@ end
 function console:read_all(read, remember)
     local lines = {}
     while not self.leaving do
-        local prompt = 'perigee ' .. self.address .. (self.transaction and ' transaction> ' or '> ')
+        local state = self.transaction and ' transaction' or ''
+        if self.stopped then
+            state = (' %s:%d'):format(text.printable(self.stopped.name), self.stopped.line)
+        end
+        local prompt = 'perigee ' .. self.address .. state .. '> '
         local continuation = (' '):rep(#prompt - 3) .. '-> '
         local line = read(#lines == 0 and prompt or continuation)
         if line then

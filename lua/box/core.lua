@@ -16,7 +16,7 @@ ffi.cdef([[
 struct perigee_runtime;
 struct perigee_value { int32_t type; uint32_t size; double number; int64_t integer; const char *data; };
 struct perigee_row { const char *data; uint32_t size; };
-struct perigee_scan { double offset, limit; int32_t iterator, has_key, lock, after, fetch, unused; };
+struct perigee_scan { double offset, limit; int32_t iterator, has_key, lock, after, fetch, stepped; };
 struct perigee_walk { void *walk; };
 struct perigee_savepoint { size_t point[6]; uint64_t sequence; };
 struct perigee_api {

@@ -19,6 +19,7 @@ local migration = require('box.migration')
 local stored_module = require('box.module')
 local host = require('box.host')
 local watch = require('box.watch')
+local stepper = require('box.stepper')
 
 local native, api, runtime = core.native, core.api, core.runtime
 
@@ -126,6 +127,13 @@ for _, event in ipairs({ 'on_connect', 'on_disconnect', 'on_auth' }) do
     user.session[event] = trigger.of_session(event)
 end
 
+local compile_eval -- set below
+local steps = stepper.new(function(text) return compile_eval(text) end)
+local debugging = require('box.debug')
+for name, fn in pairs(steps.functions) do
+    debugging[name] = fn
+end
+
 local fields = {
     NULL = core.NULL,
     atomic = transaction.atomic,
@@ -134,7 +142,7 @@ local fields = {
     --- Asks for a checkpoint; in a file it waits for the end, outside of a transaction.
     checkpoint = native.checkpoint,
     commit = transaction.commit,
-    debug = core.object(require('box.debug')),
+    debug = core.object(debugging),
     error = box_error,
     func = schema.func,
     index = space.index,
@@ -227,6 +235,10 @@ for _, name in ipairs({
     require(name)
 end
 
+function compile_eval(text)
+    return procedure.compile_eval(text, environment_of(native.euid()))
+end
+
 package.loaded['box.hooks'] = {
     null = core.NULL,
     classify = core.classify,
@@ -236,8 +248,12 @@ package.loaded['box.hooks'] = {
     compile_procedure = function(name, body, options)
         return procedure.compile(name, body, globals, options)
     end,
-    compile_eval = function(text) return procedure.compile_eval(text, environment_of(native.euid())) end,
-    session_ended = user.session_ended,
+    compile_eval = compile_eval,
+    put_transaction_away = core.put_transaction_away,
+    session_ended = function(id)
+        user.session_ended(id)
+        steps.session_ended(id)
+    end,
     reseed = function() randomseed(native.seed()) end,
     transaction_ended = transaction.ended,
     transaction_begun = trigger.begun,

@@ -344,7 +344,7 @@ end
 
 local function iterate(space_id, index_id, key, options)
     local lock = put_scan(space_id, index_id, key, options)
-    if lock ~= 0 then
+    if lock ~= 0 or (scan.stepped ~= 0 and api.in_transaction(runtime) ~= 0) then
         check(api.select(runtime, space_id, index_id, scan, row))
         return wrap_iterator(over_rows(nil, space_id), nil, 0)
     elseif api.in_transaction(runtime) ~= 0 then

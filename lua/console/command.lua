@@ -3,6 +3,7 @@
 -- The console's own commands, which begin with a backslash.
 
 local catalog = require('console.catalog')
+local stepper = require('console.stepper')
 local text = require('console.text')
 
 local command = {}
@@ -22,6 +23,11 @@ Lua is run on the server, each input as one piece; an expression's value is show
   \df          stored procedures    \df NAME   the body of one
   \timing      show, or do not show, how long it took
   \help        this                 \q         leave (Ctrl-D)
+
+  \break NAME:LINE [CONDITION]      what is run stops there; \breakpoints, \delete N or all
+  \step LUA                         runs it, and stops at its first line
+  \step, \next, \finish, \continue  one line; not into calls; out of this function; on
+  \where, \up, \down, \locals, \print EXPRESSION, \kill
 
   BEGIN [level] [READ ONLY]         inputs after it are one transaction, until
   COMMIT, ROLLBACK                  (also: box.begin(), box.commit(), box.rollback())
@@ -146,6 +152,10 @@ function commands.df(console, argument)
         return
     end
     console:print_rows(rows, { 'procedure', 'readonly', 'transaction', 'body' })
+end
+
+for name, run in pairs(stepper.commands) do
+    commands[name] = run
 end
 
 --- Whether the line is a command of the console's.

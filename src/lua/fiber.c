@@ -16,7 +16,7 @@
  *
  * Time is the runtime's clock. A heap knows who is to be woken next.
  */
-#include "lua/fiber.h"
+#include "lua/stepper.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -309,6 +309,7 @@ int lua__fibers_create(struct lua_runtime *runtime)
 static void fiber_delete(struct lua_fiber *fiber)
 {
     struct lua__fibers *fibers = fiber->runtime->fibers;
+    lua__stepper_delete(fiber);
     timer_stop(fibers, fiber);
     list_remove(&fiber->link);
     list_remove(&fiber->same);
@@ -515,7 +516,10 @@ static void put_aside(struct lua_runtime *runtime, struct lua_fiber *fiber)
     fiber->aside_ns = clock_monotonic_ns(clock_system());
     context_take(runtime, &fiber->context);
     fiber->state = LUA__FIBER_SUSPENDED;
-    if (timed && !(seconds > 0))
+    uint64_t idle_ns = fiber->stepper == NULL ? 0 : lua__stepper_aside(runtime, fiber);
+    if (idle_ns != 0)
+        timer_start(fibers, fiber, now_ns(runtime) + idle_ns);
+    else if (timed && !(seconds > 0))
         lua__fiber_ready(runtime, fiber);
     else if (timed)
         timer_start(fibers, fiber,
@@ -530,10 +534,13 @@ static bool slice(struct lua_runtime *runtime, struct lua_fiber *fiber, int *sta
     fiber->switches++;
     fiber->arguments = 0;
     runtime->error_code = ERROR_LUA;
+    if (fiber->stepper != NULL)
+        lua__stepper_enter(runtime, fiber);
     *status = lua_resume(fiber->L, arguments);
-    bool marked = *status == LUA_YIELD && lua_touserdata(fiber->L, 1) == runtime &&
-                  !lua__deadline_passed(&runtime->deadline) &&
-                  (runtime->txn == NULL || fiber->waiting);
+    bool stopped = fiber->stepper != NULL && lua__stepper_leave(runtime, fiber, *status);
+    bool marked = stopped || (*status == LUA_YIELD && lua_touserdata(fiber->L, 1) == runtime &&
+                              !lua__deadline_passed(&runtime->deadline) &&
+                              (runtime->txn == NULL || fiber->waiting));
     if (marked)
         put_aside(runtime, fiber);
     else if (fiber->waiting)
@@ -568,7 +575,9 @@ static void dispatch(struct lua_runtime *runtime, lua_State *L, struct lua_fiber
     runtime->fibers->nested++;
     lua__deadline_disarm(&runtime->deadline);
     lua__deadline_arm(&runtime->deadline, slice_ms);
-    if (!slice(runtime, fiber, &status)) {
+    if (fiber->stepper != NULL && !lua__stepper_goes(runtime, fiber)) {
+        put_aside(runtime, fiber);
+    } else if (!slice(runtime, fiber, &status)) {
         if (fiber->background) {
             background_ended(runtime, fiber, status);
             fiber_delete(fiber);
@@ -584,6 +593,26 @@ static void dispatch(struct lua_runtime *runtime, lua_State *L, struct lua_fiber
     context_put(runtime, &outer);
     seen_take(runtime);
     lua__deadline_arm_at(&runtime->deadline, outer_at_ns);
+}
+
+int lua__fiber_within(struct lua_runtime *runtime, lua_State *L, struct lua_fiber *fiber, int count)
+{
+    struct lua__context outer;
+    context_take(runtime, &outer);
+    seen_give(runtime);
+    context_put(runtime, &fiber->context);
+    seen_take(runtime);
+    lua__stepper_borrow(runtime, L, fiber);
+    int status = lua_pcall(L, count, LUA_MULTRET, 0);
+    lua__stepper_return(runtime, L, fiber);
+    context_take(runtime, &fiber->context);
+    seen_give(runtime);
+    context_put(runtime, &outer);
+    seen_take(runtime);
+    uint64_t idle_ns = fiber->timer == 0 ? lua__stepper_aside(runtime, fiber) : 0;
+    if (idle_ns != 0 && fiber->state == LUA__FIBER_SUSPENDED)
+        timer_start(runtime->fibers, fiber, now_ns(runtime) + idle_ns);
+    return status;
 }
 
 static void timers_expire(struct lua_runtime *runtime)

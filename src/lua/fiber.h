@@ -76,6 +76,8 @@ struct lua_fiber {
     struct lua__context context;
     struct lua_request request;
 
+    struct lua__stepper *stepper; /* stepper.h; NULL: it stops nowhere */
+
     /* A statement that waits for a lock: transaction.c and statement.c. */
     bool waiting;
     uint64_t wait_end_ns;

@@ -66,10 +66,10 @@ enum { LUA__AFTER_NONE, LUA__AFTER_TUPLE, LUA__AFTER_POSITION };
 struct lua__scan {
     double offset, limit;
     int32_t iterator, has_key;
-    int32_t lock;  /* LUA__LOCK_NONE .. */
-    int32_t after; /* LUA__AFTER_NONE .. */
-    int32_t fetch; /* 1: the position of the last row goes to runtime->position */
-    int32_t unused;
+    int32_t lock;    /* LUA__LOCK_NONE .. */
+    int32_t after;   /* LUA__AFTER_NONE .. */
+    int32_t fetch;   /* 1: the position of the last row goes to runtime->position */
+    int32_t stepped; /* set by C: what runs may be stopped between rows, where no cursor lasts */
 };
 
 /* A walk outside of transactions, while it has more rows to give; see walk.c. */
@@ -513,6 +513,7 @@ void lua__open_password(struct lua_runtime *runtime);
 void lua__open_fio(struct lua_runtime *runtime);
 void lua__fio_destroy(struct lua_runtime *runtime);
 void lua__open_profile(struct lua_runtime *runtime);
+void lua__open_stepper(struct lua_runtime *runtime);
 void lua__open_script_json(struct lua_runtime *runtime);
 void lua__open_script_msgpack(struct lua_runtime *runtime);
 void lua__open_script_struct(struct lua_runtime *runtime);

@@ -169,6 +169,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_script_json(runtime);
     lua__open_script_msgpack(runtime);
     lua__open_script_struct(runtime);
+    lua__open_stepper(runtime);
     lua_setfield(L, -2, "box.native");
     lua_pop(L, 2);
 }

@@ -91,6 +91,7 @@ struct lua_runtime_options {
                                       LUA_LOCK_TIMEOUT_MS_DEFAULT, UINT64_MAX: none */
     uint64_t memory_bytes_max;     /* of the state; 0: LUA_MEMORY_BYTES_DEFAULT when untrusted, none
                                       when trusted */
+    uint64_t transaction_idle_max_ms; /* of one whose code has been stopped; 0: none */
     bool trusted;
     const char
         *fio_dir; /* the folder whose files untrusted code may use; NULL or "": none. Outlives

@@ -354,7 +354,8 @@ int lua__api_begin(struct lua_runtime *runtime, int level, int flags, uint32_t l
     if (losses != 0)
         txn_backoff(runtime->txn_worker, losses, &options);
     bool stays = !runtime->request->may_wait || lua__fiber_can_wait(runtime);
-    bool open = stays && !options.readonly && !options.exclusive;
+    bool stops = runtime->fiber != NULL && runtime->fiber->stepper != NULL; /* anywhere */
+    bool open = stops || (stays && !options.readonly && !options.exclusive);
     int code = flags & BEGIN_ALTERS ? begin_schema(runtime, &options)
                : open               ? begin_open(runtime, &options)
                                     : lua__begin(runtime, &options);

@@ -224,5 +224,5 @@ void lua__deadline_disarm(struct lua__deadline *deadline)
     store_seq_cst(&deadline->at_ns, 0);
 #endif
     armed = NULL;
-    lua_sethook(deadline->L, NULL, 0, 0);
+    lua_sethook(deadline->L, deadline->rest, deadline->rest ? deadline->rest_mask : 0, 1);
 }

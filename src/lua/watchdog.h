@@ -19,6 +19,7 @@
 #include "base/atomic.h"
 #include "base/list.h"
 
+struct lua_Debug;
 struct lua_State;
 struct lua_watchdog;
 
@@ -29,6 +30,9 @@ struct lua__deadline {
     _Atomic uint64_t at_ns;       /* CLOCK_MONOTONIC; 0: not armed */
     _Atomic uint64_t fired_ns;    /* the at_ns that has passed */
     struct lua_watchdog *watchdog;
+    /* The hook that is set while no deadline has passed; NULL: none. */
+    void (*rest)(struct lua_State *L, struct lua_Debug *ar);
+    int rest_mask;
 };
 
 /* The watchdog may be NULL: deadlines never pass. */
@@ -42,7 +46,7 @@ void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms);
 /* The same for a moment of CLOCK_MONOTONIC, which may have passed; 0: no limit. */
 void lua__deadline_arm_at(struct lua__deadline *deadline, uint64_t at_ns);
 
-/* Also takes the hook away. */
+/* Also takes the hook away, or puts `rest` back. */
 void lua__deadline_disarm(struct lua__deadline *deadline);
 
 /* True when armed and past. */

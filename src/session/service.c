@@ -176,6 +176,7 @@ static int worker_lua_open(struct session_worker *worker)
         .lock_timeout_ms =
             service->limits.lock_timeout_ms ? service->limits.lock_timeout_ms : UINT64_MAX,
         .memory_bytes_max = service->limits.lua_memory_max_bytes,
+        .transaction_idle_max_ms = service->limits.transaction_idle_max_ms,
         .fio_dir = service->options.fio_dir,
         .callbacks = {.info = session__lua_info,
                       .command_taken = session__lua_command_taken,

@@ -132,6 +132,69 @@ describe('the console without a terminal', function()
         end)
     end)
 
+    it('runs what is typed line by line, between breakpoints', function()
+        with_server(function(server)
+            piped(server, SETUP .. [[
+        box.schema.func.create('rename', {body = "function(id, name)\nlocal s = box.space.people\n]]
+                .. [[local before = s:get(id).name\ns:update(id, {{'=', 'name', name}})\nreturn before\nend"})
+            ]])
+            local output, status = piped(server, [[
+                \break rename:4 name ~= 'Ada'
+                \breakpoints
+                box.func.rename(1, 'Ada')
+                box.func.rename(2, 'Edsger')
+                \locals
+                \next
+                \print s:get(id)
+                \where
+                \up
+                \down
+                box.space.people:get(2)
+                \continue
+                \delete 1
+                \breakpoints
+                box.func.rename(2, 'Barbara')
+                \step box.func.rename(2, 'Grace')
+                \step
+                \finish
+                \continue
+                box.space.people:get(2)
+                \step box.func.rename(2, 'Margaret')
+                \break rename:5
+                \continue
+                \kill
+                \delete all
+                box.space.people:get(2)
+            ]])
+            assert.equal(0, status, output)
+            local place = 1
+            for _, text in ipairs({
+                "breakpoint 1  rename:4 if name ~= 'Ada'\n", "1  rename:4 if name ~= 'Ada'\n", '\nAda\n',
+                'stopped at rename:4, breakpoint 1\n', '     3  local before = s:get(id).name\n',
+                ">    4  s:update(id, {{'=', 'name', name}})\n", 'id = 2\nname = "Edsger"\n',
+                'before = "Grace"\n', 'stopped at rename:5\n', "{2, 'Edsger'}\n",
+                '> 1  rename:5\n  2  eval:1\n', "2  eval:1\n>    1  ", "box.func.rename(2, 'Edsger')\n",
+                '1  rename:5\n', '  2 | Grace\n', '\nGrace\n', 'there are no breakpoints\n', '\nEdsger\n',
+                'stopped at eval:1\n', 'stopped at rename:2\n', 'stopped at eval:1\n', '\nBarbara\n',
+                '  2 | Grace\n', 'breakpoint 2  rename:5\n', 'stopped at rename:5, breakpoint 2\n',
+                'it has ended there', '  2 | Grace\n',
+            }) do
+                local _, last = output:find(text, place, true)
+                assert.is_truthy(last, 'not there, or too early: ' .. text .. '\nin:\n' .. output)
+                place = last
+            end
+            output, status = piped(server, '\\next\n\\break nothing\n\\delete 7\n\\break f:1 1 +\n'
+                .. 'BEGIN\n\\step 1\nROLLBACK\n')
+            assert.equal(1, status)
+            for _, text in ipairs({
+                'nothing has stopped', '\\break procedure:line', 'there is no breakpoint 7',
+                'the condition is no expression', 'not in a transaction that is typed',
+            }) do
+                assert.is_truthy(output:find(text, 1, true), text .. '\nnot in:\n' .. output)
+            end
+        end)
+    end)
+
     it('describes spaces and procedures', function()
         with_server(function(server)
             piped(server, SETUP)
@@ -220,6 +283,29 @@ describe('the console in a terminal', function()
             console:write('\4')
             local _, status = console:finish()
             assert.equal(0, status)
+        end)
+    end)
+
+    it('says in the prompt where it has stopped, and is free at Ctrl-C', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = open(server, folder)
+            enter(console, '\\break eval:2', '\nbreakpoint 1  eval:2\n')
+            console:write('do local n = 1\r')
+            console:expect('%-> ')
+            enter(console, 'return n + 1 end', '\nstopped at eval:2, breakpoint 1\n')
+            assert.is_truthy(console.text:find('eval:2> $'))
+            enter(console, '\\print n', '\n1\n')
+            enter(console, 'box.space.people:count()', '\n2\n')
+            enter(console, '\\continue', '\n2\n')
+            console:write("require('fiber').sleep(1000)\r")
+            console:expect('sleep%(1000%)\n')
+            console:write('\3')
+            console:expect('\nerror: interrupted\n')
+            console:expect('> ')
+            enter(console, '3', '\nconnected to [^\n]* again\n3\n')
+            console:write('\4')
+            console:finish()
         end)
     end)
 
