@@ -6,7 +6,7 @@
 # A program is known by name: unit_<folder>_<name>, isolation_<name>, stress_<name>, crash_<name>,
 # mutation_<name> (cmocka); lua_<name> (a busted spec inside perigee), module_<module>[_<name>] and
 # example_<module>[_<name>] (one of a module of modules/ or examples/), client_<name> (a busted spec in plain LuaJIT),
-# protocol_<name> (node), lint_<name>. Each gets the path of the executable under test in
+# protocol_<name> (node), redis_<name> (python3, beside redis-server), lint_<name>. Each gets the path of the executable under test in
 # TEST_PERIGEE, counts for as many tests as it reports, and for one failed test when it dies, hangs
 # or reports nothing.
 
@@ -34,7 +34,7 @@ tests_list() {
     for file in test/lint/* test/unit/*/*_test.c test/isolation/*_test.c test/stress/*_test.c \
         test/crash/*_test.c test/mutation/*_test.c test/lua/*_spec.lua modules/*/specs/*_spec.lua \
         examples/*/specs/*_spec.lua \
-        test/lua-client/*_spec.lua test/protocol/*.test.*js; do
+        test/lua-client/*_spec.lua test/protocol/*.test.*js test/redis/*_test.py; do
         [ -f "$file" ] || continue
         name=$(tests_name "$file")
         if [ $# = 0 ] || matches "$name" "$@"; then echo "$name"; fi
@@ -62,6 +62,7 @@ tests_name() {
     test/lua/*) echo "lua_${base%_spec.lua}" ;;
     test/lua-client/*) echo "client_${base%_spec.lua}" ;;
     test/protocol/*) echo "protocol_${base%.test.*}" ;;
+    test/redis/*) echo "redis_${base%_test.py}" ;;
     esac
 }
 
@@ -139,6 +140,7 @@ tests_command() {
             command=(node --test --test-reporter=tap "$file")
         done
         ;;
+    redis_*) command=(/usr/bin/python3 "test/redis/${name#redis_}_test.py") ;;
     *) command=("$build/bin/$name") ;;
     esac
 }
@@ -154,8 +156,8 @@ tests_count() {
         /^[0-9]+ success(es)? \/ [0-9]+ failures? \/ [0-9]+ errors? \/ [0-9]+ pending/ {
             passed += $1; failed += $4 + $7; skipped += $10
         }
-        # node
-        name ~ /^protocol_/ && /^# (pass|fail|cancelled|skipped|todo) [0-9]+$/ {
+        # node, and those beside redis-server
+        name ~ /^(protocol|redis)_/ && /^# (pass|fail|cancelled|skipped|todo) [0-9]+$/ {
             if ($2 == "pass") passed += $3
             else if ($2 == "fail" || $2 == "cancelled") failed += $3
             else skipped += $3

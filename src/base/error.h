@@ -44,7 +44,8 @@
     X(ERROR_CONSTRAINT, -30, "ERR", "a constraint does not hold")                              \
     X(ERROR_LIMIT, -31, "ERR", "limit exceeded")                                               \
     X(ERROR_SCRIPT, -32, "", "ERR error in a script")                                          \
-    X(ERROR_UNBLOCKED, -33, "UNBLOCKED", "client unblocked via CLIENT UNBLOCK")
+    X(ERROR_UNBLOCKED, -33, "UNBLOCKED", "client unblocked via CLIENT UNBLOCK")                \
+    X(ERROR_INVALID_OBJECT, -34, "INVALIDOBJ", "a string is not what it begins as")
 
 #define ERROR_ENUM(name, code, prefix, text) name = (code),
 enum error_code { ERROR_LIST(ERROR_ENUM) };

@@ -27,6 +27,28 @@ int redis__decrby(struct redis_call *call);
 int redis__mget(struct redis_call *call);
 int redis__mset(struct redis_call *call);
 int redis__msetnx(struct redis_call *call);
+int redis__setrange(struct redis_call *call);
+int redis__incrbyfloat(struct redis_call *call);
+
+/* redis_lcs.c */
+int redis__lcs(struct redis_call *call);
+
+/* redis_bit.c */
+int redis__setbit(struct redis_call *call);
+int redis__getbit(struct redis_call *call);
+int redis__bitcount(struct redis_call *call);
+int redis__bitpos(struct redis_call *call);
+int redis__bitop(struct redis_call *call);
+
+/* redis_bitfield.c */
+int redis__bitfield(struct redis_call *call);
+int redis__bitfield_ro(struct redis_call *call);
+
+/* redis_hll.c */
+int redis__pfadd(struct redis_call *call);
+int redis__pfcount(struct redis_call *call);
+int redis__pfmerge(struct redis_call *call);
+int redis__pfdebug(struct redis_call *call);
 
 /* redis_key.c */
 int redis__del(struct redis_call *call);

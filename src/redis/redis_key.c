@@ -18,6 +18,12 @@ static int reply_integer(struct redis_call *call, int rc, int64_t value)
     return rc;
 }
 
+/* argv[n] has changed in what is not its value. */
+static int told(struct redis_call *call, unsigned n, const char *event)
+{
+    return redis_changed(call, &call->argv[n], REDIS_TYPE_NONE, REDIS_NOTIFY_GENERIC, event);
+}
+
 int redis__del(struct redis_call *call)
 {
     int64_t count = 0;
@@ -29,6 +35,8 @@ int redis__del(struct redis_call *call)
         if (rc || value.type == REDIS_TYPE_NONE)
             continue;
         rc = redis_value_delete(call, &key, &value);
+        if (!rc)
+            rc = told(call, n, "del");
         count++;
     }
     return reply_integer(call, rc, count);
@@ -114,10 +122,13 @@ static int expire(struct redis_call *call, int unit_ms, bool absolute, const cha
     if (rc)
         return rc;
     bool set = value.type != REDIS_TYPE_NONE && expire_wanted(flags, value.expire_ms, expire_ms);
-    if (set && expire_ms <= (int64_t)call->now_ms)
+    bool passed = expire_ms <= (int64_t)call->now_ms;
+    if (set && passed)
         rc = redis_value_delete(call, &key, &value);
     else if (set)
         rc = redis_value_put_expiry(call, &key, &value, (uint64_t)expire_ms);
+    if (set && !rc)
+        rc = told(call, 1, passed ? "del" : "expire");
     return reply_integer(call, rc, set);
 }
 
@@ -183,5 +194,7 @@ int redis__persist(struct redis_call *call)
     bool set = !rc && value.type != REDIS_TYPE_NONE && value.expire_ms;
     if (set)
         rc = redis_value_put_expiry(call, &key, &value, 0);
+    if (set && !rc)
+        rc = told(call, 1, "persist");
     return reply_integer(call, rc, set);
 }

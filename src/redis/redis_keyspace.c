@@ -198,14 +198,19 @@ static bool type_wanted(const struct scan_options *options, const struct redis_v
                               strncasecmp(options->type->data, name, options->type->size) == 0);
 }
 
-/* argv[1]: the key behind which to go on, NULL for cursor 0. */
-static int scan_place(struct redis_call *call, const void **after, size_t *after_size)
+static int scan_cursor_parse(const struct redis_call *call, int64_t *cursor)
 {
     const struct redis_slice *arg = &call->argv[1];
-    int64_t cursor;
+    if (redis_integer_parse(arg->data, arg->size, cursor) && *cursor >= 0)
+        return 0;
+    return diag_set(ERROR_INVALID, "invalid cursor");
+}
+
+/* The key behind which to go on, NULL for cursor 0. */
+static int scan_place(struct redis_call *call, int64_t cursor, const void **after,
+                      size_t *after_size)
+{
     *after = NULL;
-    if (!redis_integer_parse(arg->data, arg->size, &cursor) || cursor < 0)
-        return diag_set(ERROR_INVALID, "invalid cursor");
     if (cursor == 0)
         return 0;
     void *key = arena_alloc(txn_arena(call->txn), TREE_KEY_SIZE_MAX);
@@ -232,10 +237,13 @@ int redis__scan(struct redis_call *call)
     struct names names = {0};
     const void *after;
     size_t after_size = 0;
+    int64_t from;
     uint64_t cursor = 0;
-    int rc = scan_place(call, &after, &after_size);
+    int rc = scan_cursor_parse(call, &from);
     if (!rc)
         rc = scan_options_parse(call, &options);
+    if (!rc)
+        rc = scan_place(call, from, &after, &after_size);
     if (!rc)
         rc = walk_open(&walk, call, options.pattern, after, after_size);
     for (int64_t examined = 0; !rc && (examined < options.count || !call->scans); examined++) {

@@ -7,11 +7,14 @@
  * A command on one row gets it for update: the row is tagged first and read after (invariant 11),
  * so hot counters queue for nanoseconds instead of aborting each other.
  */
+#include <math.h>
 #include <string.h>
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "redis/redis_bit.h"
 #include "redis/redis_commands.h"
+#include "redis/redis_increment.h"
 #include "redis/redis_value.h"
 
 static const struct redis_slice NOTHING = {NULL, 0};
@@ -32,6 +35,17 @@ static void reply_value(struct redis_call *call, const struct redis_value *value
         call->sink->vtab->null(call->sink);
     else
         call->sink->vtab->bulk(call->sink, value->data, value->size);
+}
+
+/* argv[n] has been written, or only its expiry. */
+static int told(struct redis_call *call, unsigned n, const char *event)
+{
+    return redis_changed(call, &call->argv[n], REDIS_TYPE_NONE, REDIS_NOTIFY_STRING, event);
+}
+
+static int told_generic(struct redis_call *call, const char *event)
+{
+    return redis_changed(call, &call->argv[1], REDIS_TYPE_NONE, REDIS_NOTIFY_GENERIC, event);
 }
 
 int redis__get(struct redis_call *call)
@@ -135,13 +149,20 @@ static int expire_option_make(const struct redis_call *call, const struct set_op
                                   out_ms);
 }
 
-/* Writes argv[n], or deletes the key when the expiry (0: none) has passed already. */
+/* Writes argv[n], or deletes the key when the expiry (0: none) has passed already. `given`: the
+ * expiry is not the one that was there. */
 static int store(struct redis_call *call, const struct redis_key *key, uint64_t expire_ms,
-                 unsigned n)
+                 bool given, unsigned n)
 {
-    if (expire_ms && expire_ms <= call->now_ms)
-        return redis_key_delete(call, key);
-    return redis_string_put(call, key, expire_ms, call->argv[n], NOTHING);
+    int rc;
+    if (expire_ms && expire_ms <= call->now_ms) {
+        rc = redis_key_delete(call, key);
+        return rc ? rc : told_generic(call, "del");
+    }
+    rc = redis_string_put(call, key, expire_ms, call->argv[n], NOTHING);
+    if (!rc)
+        rc = told(call, 1, "set");
+    return !rc && expire_ms && given ? told_generic(call, "expire") : rc;
 }
 
 /* SET without options: nothing needs to be known of what is there. */
@@ -150,7 +171,7 @@ static int set_plain(struct redis_call *call, unsigned value_arg, uint64_t expir
     struct redis_key key;
     int rc = redis_key_encode(call, &call->argv[1], &key);
     if (!rc)
-        rc = store(call, &key, expire_ms, value_arg);
+        rc = store(call, &key, expire_ms, true, value_arg);
     if (!rc)
         reply_ok(call);
     return rc;
@@ -172,7 +193,7 @@ static int set_conditional(struct redis_call *call, const struct set_options *op
     if (!skip) {
         rc = redis_value_keep(call, &old);
         if (!rc)
-            rc = store(call, &key, expire_ms, 2);
+            rc = store(call, &key, expire_ms, !(options->flags & SET_KEEPTTL), 2);
         if (rc)
             return rc;
     }
@@ -208,6 +229,8 @@ int redis__setnx(struct redis_call *call)
     bool absent = !rc && old.type == REDIS_TYPE_NONE;
     if (absent)
         rc = redis_string_put(call, &key, 0, call->argv[2], NOTHING);
+    if (!rc && absent)
+        rc = told(call, 1, "set");
     if (!rc)
         reply_integer(call, absent);
     return rc;
@@ -242,6 +265,8 @@ int redis__getset(struct redis_call *call)
     if (!rc)
         rc = redis_string_put(call, &key, 0, call->argv[2], NOTHING);
     if (!rc)
+        rc = told(call, 1, "set");
+    if (!rc)
         reply_value(call, &old);
     return rc;
 }
@@ -255,6 +280,8 @@ int redis__getdel(struct redis_call *call)
         rc = redis_value_keep(call, &old);
     if (!rc && old.type != REDIS_TYPE_NONE)
         rc = redis_value_delete(call, &key, &old);
+    if (!rc && old.type != REDIS_TYPE_NONE)
+        rc = told_generic(call, "del");
     if (!rc)
         reply_value(call, &old);
     return rc;
@@ -272,22 +299,31 @@ static int getex_options_parse(const struct redis_call *call, struct set_options
     return 0;
 }
 
+static int getex_expiry(struct redis_call *call, const struct set_options *options,
+                        const struct redis_key *key, struct redis_value *value)
+{
+    int64_t expire_ms;
+    int rc = expire_option_make(call, options, "getex", &expire_ms);
+    bool change = options->expire_arg || (options->flags & SET_PERSIST && value->expire_ms);
+    if (rc || !change)
+        return rc;
+    rc = redis_value_put_expiry(call, key, value, (uint64_t)expire_ms);
+    bool passed = expire_ms && (uint64_t)expire_ms <= call->now_ms;
+    return rc ? rc : told_generic(call, passed ? "del" : expire_ms ? "expire" : "persist");
+}
+
 int redis__getex(struct redis_call *call)
 {
     struct set_options options;
     struct redis_key key;
     struct redis_value value;
-    int64_t expire_ms;
     int rc = getex_options_parse(call, &options);
-    if (!rc)
-        rc = expire_option_make(call, &options, "getex", &expire_ms);
     if (!rc)
         rc = redis_string_get_for_update(call, 1, &key, &value);
     if (!rc)
         rc = redis_value_keep(call, &value);
-    bool change = options.expire_arg || (options.flags & SET_PERSIST && !rc && value.expire_ms);
-    if (!rc && value.type != REDIS_TYPE_NONE && change)
-        rc = redis_value_put_expiry(call, &key, &value, (uint64_t)expire_ms);
+    if (!rc && value.type != REDIS_TYPE_NONE)
+        rc = getex_expiry(call, &options, &key, &value);
     if (!rc)
         reply_value(call, &value);
     return rc;
@@ -304,7 +340,46 @@ int redis__append(struct redis_call *call)
         rc = redis_string_put(call, &key, old.expire_ms, (struct redis_slice){old.data, old.size},
                               call->argv[2]);
     if (!rc)
+        rc = told(call, 1, "append");
+    if (!rc)
         reply_integer(call, (int64_t)old.size + (int64_t)call->argv[2].size);
+    return rc;
+}
+
+/* Writes argv[3] over what is at `offset`, with zeros in between. */
+static int patch(struct redis_call *call, const struct redis_key *key,
+                 const struct redis_value *old, uint64_t offset)
+{
+    const struct redis_slice *piece = &call->argv[3];
+    unsigned char *bytes;
+    size_t size = offset > REDIS_STRING_SIZE_MAX ? SIZE_MAX : (size_t)offset + piece->size;
+    int rc = redis_bit_grown(call, old, size, &bytes, &size);
+    if (rc)
+        return rc;
+    memcpy(bytes + offset, piece->data, piece->size);
+    rc = redis_string_put(call, key, old->expire_ms,
+                          (struct redis_slice){(const char *)bytes, size}, NOTHING);
+    if (!rc)
+        rc = told(call, 1, "setrange");
+    if (!rc)
+        reply_integer(call, (int64_t)size);
+    return rc;
+}
+
+int redis__setrange(struct redis_call *call)
+{
+    struct redis_key key;
+    struct redis_value old;
+    int64_t offset;
+    int rc = redis_integer_arg(call, 2, &offset);
+    if (!rc && offset < 0)
+        return diag_set(ERROR_INVALID, "offset is out of range");
+    if (!rc)
+        rc = redis_string_get_for_update(call, 1, &key, &old);
+    if (!rc && call->argv[3].size == 0)
+        reply_integer(call, old.size);
+    else if (!rc)
+        rc = patch(call, &key, &old, (uint64_t)offset);
     return rc;
 }
 
@@ -325,6 +400,8 @@ static int add(struct redis_call *call, int64_t amount)
         return diag_set(ERROR_INVALID, "increment or decrement would overflow");
     rc = redis_string_put(call, &key, old.expire_ms,
                           (struct redis_slice){text, redis_integer_format(number, text)}, NOTHING);
+    if (!rc)
+        rc = told(call, 1, amount < 0 ? "decrby" : "incrby");
     if (!rc)
         reply_integer(call, number);
     return rc;
@@ -356,6 +433,36 @@ int redis__decrby(struct redis_call *call)
     return rc ? rc : add(call, -amount);
 }
 
+static int no_float(void)
+{
+    return diag_set(ERROR_INVALID, "value is not a valid float");
+}
+
+int redis__incrbyfloat(struct redis_call *call)
+{
+    struct redis_key key;
+    struct redis_value old;
+    long double number = 0, amount;
+    char text[REDIS_INCREMENT_TEXT_MAX];
+    int rc = redis_string_get_for_update(call, 1, &key, &old);
+    if (rc)
+        return rc;
+    if (old.type != REDIS_TYPE_NONE && !redis_increment_parse(old.data, old.size, &number))
+        return no_float();
+    if (!redis_increment_parse(call->argv[2].data, call->argv[2].size, &amount))
+        return no_float();
+    number += amount;
+    if (isnan(number) || isinf(number))
+        return diag_set(ERROR_INVALID, "increment would produce NaN or Infinity");
+    const struct redis_slice out = {text, redis_increment_format(number, text)};
+    rc = redis_string_put(call, &key, old.expire_ms, out, NOTHING);
+    if (!rc)
+        rc = told(call, 1, "incrbyfloat");
+    if (!rc)
+        call->sink->vtab->bulk(call->sink, out.data, out.size);
+    return rc;
+}
+
 /* -------------------------------------------------------------------------------- several keys */
 
 int redis__mget(struct redis_call *call)
@@ -382,6 +489,8 @@ static int store_pairs(struct redis_call *call)
         rc = redis_key_encode(call, &call->argv[n], &key);
         if (!rc)
             rc = redis_string_put(call, &key, 0, call->argv[n + 1], NOTHING);
+        if (!rc)
+            rc = told(call, n, "set");
     }
     return rc;
 }

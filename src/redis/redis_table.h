@@ -25,6 +25,7 @@
 #define NUMKEYS(n)       0, 0, 0, n
 #define STORE_NUMKEYS(n) 1, 1, 1, n
 
-extern const struct redis_command redis__string_commands[], redis__key_commands[];
+extern const struct redis_command redis__string_commands[], redis__key_commands[],
+    redis__bit_commands[];
 
 #endif

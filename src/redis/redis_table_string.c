@@ -26,6 +26,11 @@ const struct redis_command redis__string_commands[] = {
      "string", redis__incr},
     {"incrby", 3, W | M | F | ONE, KEY, "Increments the integer value of a key by a number.",
      "1.0.0", "string", redis__incrby},
+    {"incrbyfloat", 3, W | M | F | ONE, KEY,
+     "Increment the floating point value of a key by a number. Uses 0 as initial value if the key "
+     "doesn't exist.",
+     "2.6.0", "string", redis__incrbyfloat},
+    {"lcs", -3, R, TWO_KEYS, "Finds the longest common substring.", "7.0.0", "string", redis__lcs},
     {"mget", -2, R | F, KEYS, "Atomically returns the string values of one or more keys.", "1.0.0",
      "string", redis__mget},
     {"mset", -3, W | M, PAIRS,
@@ -44,6 +49,10 @@ const struct redis_command redis__string_commands[] = {
     {"setnx", 3, W | M | F | ONE, KEY,
      "Sets the string value of a key only when the key doesn't exist.", "1.0.0", "string",
      redis__setnx},
+    {"setrange", 4, W | M | ONE, KEY,
+     "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't "
+     "exist.",
+     "2.2.0", "string", redis__setrange},
     {"strlen", 2, R | F | ONE, KEY, "Returns the length of a string value.", "2.2.0", "string",
      redis__strlen},
     {"substr", 4, R | ONE, KEY, "Returns a substring from a string value.", "1.0.0", "string",

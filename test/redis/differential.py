@@ -38,16 +38,6 @@ def arguments():
     return options
 
 
-def available_commands(perigee):
-    """Whether perigee has a command, by name."""
-    connection = perigee.connect()
-    kind, found = connection.ask('COMMAND', 'LIST')
-    connection.close()
-    assert kind == b'*', found
-    known = {name.upper() for _, name in found}
-    return lambda name: name.encode().upper() in known
-
-
 class Report:
     """Differences by kind, each shown once."""
 
@@ -125,7 +115,7 @@ def main():
             replay(options.files, protocols, servers, report)
         else:
             print('seed %d' % seed)
-            available = (lambda name: True) if options.all else available_commands(servers[1])
+            available = (lambda name: True) if options.all else servers[1].has
             for kind in options.type.split(',') if options.type else templates.TYPES:
                 for protocol in protocols:
                     rounds(options, kind, protocol, seed, servers, available, report)

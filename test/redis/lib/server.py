@@ -30,6 +30,7 @@ class Server:
         self.path = os.path.join(self.folder, 'socket')
         self.process = None
         self.log = None
+        self.names = None
 
     def command(self):
         raise NotImplementedError
@@ -65,6 +66,14 @@ class Server:
         if self.dead():
             self.start()
         return resp.Connection(self.path)
+
+    def has(self, name):
+        """Whether there is such a command."""
+        if self.names is None:
+            connection = self.connect()
+            self.names = {found.upper() for _, found in connection.ask('COMMAND', 'LIST')[1]}
+            connection.close()
+        return name.encode().upper() in self.names
 
     def log_tail(self):
         with open(os.path.join(self.folder, 'log'), errors='replace') as log:

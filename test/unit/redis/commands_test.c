@@ -4,6 +4,7 @@
  * The data commands over a real database: replies, errors and their order as Redis 7.2 documents
  * them.
  */
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -432,7 +433,7 @@ static void every_command_is_found_by_its_name_in_any_case(void **state)
         char upper[64];
         size_t size = strlen(command->name);
         for (size_t i = 0; i < size; i++)
-            upper[i] = (char)(command->name[i] - 32);
+            upper[i] = (char)toupper((unsigned char)command->name[i]);
         assert_ptr_equal(redis_command_find(command->name, size), command);
         assert_ptr_equal(redis_command_find(upper, size), command);
         assert_null(redis_command_find(command->name, size - 1) == command ? command : NULL);
