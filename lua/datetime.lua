@@ -313,7 +313,7 @@ function methods.format(self, format)
     elseif type(format) ~= 'string' then
         fail('a format is a string')
     end
-    local room = 24 * #format + 64
+    local room = 40 * #format + 64
     local out = ffi.new('char[?]', room)
     local code = api.datetime_format(self, format, #format, out, room, size_out)
     check_format(code, format)

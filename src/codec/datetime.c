@@ -195,8 +195,9 @@ static int64_t add_months(const struct datetime_fields *date, int64_t months, in
     return days_of_date(year, month, day);
 }
 
-int datetime_add(struct datetime *out, const struct datetime *value,
-                 const struct interval *interval, int sign)
+/* value + sign * interval, which may be out of range. */
+static struct datetime shifted(const struct datetime *value, const struct interval *interval,
+                               int sign)
 {
     const int64_t *by = interval->field;
     struct datetime_fields date;
@@ -218,10 +219,17 @@ int datetime_add(struct datetime *out, const struct datetime *value,
     int64_t nsec = value->nsec + sign * by[INTERVAL_NSEC];
     result.seconds += floor_divide(nsec, BILLION);
     result.nsec = (int32_t)(nsec - floor_divide(nsec, BILLION) * BILLION);
-    if (!datetime_is_valid(&result))
-        return ERROR_TOO_LARGE;
     if (rules != NULL)
         result.tzoffset = (int16_t)zone_at(rules, result.seconds).tzoffset;
+    return result;
+}
+
+int datetime_add(struct datetime *out, const struct datetime *value,
+                 const struct interval *interval, int sign)
+{
+    struct datetime result = shifted(value, interval, sign);
+    if (!datetime_is_valid(&result))
+        return ERROR_TOO_LARGE;
     *out = result;
     return 0;
 }
@@ -245,11 +253,9 @@ void datetime_subtract(struct interval *out, const struct datetime *left,
     if (zone_of(right->tzindex) == NULL)
         return;
     /* The zone decides where years, months and days lead to; the rest passes from there. */
-    struct datetime reached;
     struct interval rest = *out;
     rest.field[INTERVAL_NSEC] = 0;
     rest.field[INTERVAL_MIN] = a.min - b.min;
-    if (datetime_add(&reached, right, &rest, 1) == 0)
-        out->field[INTERVAL_MIN] =
-            rest.field[INTERVAL_MIN] + (left->seconds - reached.seconds) / 60;
+    int64_t lacking = left->seconds - shifted(right, &rest, 1).seconds;
+    out->field[INTERVAL_MIN] = rest.field[INTERVAL_MIN] + lacking / 60;
 }

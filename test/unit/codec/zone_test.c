@@ -127,6 +127,27 @@ static void a_difference_in_a_zone_leads_from_one_to_the_other(void **state)
     }
 }
 
+/* Where the days alone would lead beyond all of time. */
+static void a_difference_in_a_zone_has_no_edges(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 30000; i++) {
+        struct datetime pair[2], sum;
+        struct interval difference;
+        for (int n = 0; n < 2; n++) {
+            int64_t days = (int64_t)random_below(&rng, 3 * 86400);
+            int zone = ZONE_NUMBER_FIRST + (int)random_below(&rng, (uint64_t)zone_names_count());
+            pair[n] = (struct datetime){.seconds = random_below(&rng, 2) == 0
+                                                       ? DATETIME_SECONDS_MIN + days
+                                                       : DATETIME_SECONDS_MAX - days};
+            assert_int_equal(datetime_move(&pair[n], DATETIME_NAMED + zone), 0);
+        }
+        datetime_subtract(&difference, &pair[0], &pair[1]);
+        assert_int_equal(datetime_add(&sum, &pair[1], &difference, 1), 0);
+        assert_int_equal(datetime_compare(&sum, &pair[0]), 0);
+    }
+}
+
 static void names_lead_to_no_other_file(void **state)
 {
     static const char *const wrong[] = {"../../../etc/passwd",
@@ -229,6 +250,7 @@ int main(void)
         cmocka_unit_test(an_hour_that_is_twice_is_the_first_and_one_that_is_not_is_later),
         cmocka_unit_test(days_are_of_the_calendar_and_hours_pass),
         cmocka_unit_test(a_difference_in_a_zone_leads_from_one_to_the_other),
+        cmocka_unit_test(a_difference_in_a_zone_has_no_edges),
         cmocka_unit_test(names_lead_to_no_other_file),
         cmocka_unit_test(damaged_files_are_refused_or_answer),
     };
