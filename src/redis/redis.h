@@ -30,6 +30,7 @@ struct redis_slice {
 /* Where a reply goes. Aggregates are announced with their size, their elements follow. */
 struct redis_sink;
 struct redis_scans;
+struct redis_block;
 struct redis_sink_vtab {
     void (*status)(struct redis_sink *sink, const char *text);
     void (*integer)(struct redis_sink *sink, int64_t value);
@@ -86,12 +87,14 @@ struct redis_call {
     unsigned database;                     /* 0 .. 15 */
     int protocol; /* 2 (or 0) or 3: of shapes that differ, such as scores beside members */
     const struct redis_interest *interest; /* NULL: nobody asks what becomes of keys */
+    struct redis_block *block; /* redis/redis_block.h; NULL: the command must not wait for keys */
 };
 
 /*
  * Who waits for keys or wants to know when they change: how many connections do. While both are 0 a
- * write says nothing to anybody. Counted up before the connection looks at the key: so a writer that
- * still reads 0 commits before that look, or the look's own validation notices.
+ * write says nothing to anybody. `waiting` is looked at when a write has been committed, and counted
+ * up before who waits looks at the latest of its keys: so either that look sees the write, or the
+ * writer sees who waits.
  */
 struct redis_interest {
     _Atomic uint32_t waiting, tracking;
@@ -104,7 +107,7 @@ enum redis_flags {
     REDIS_DENY_OOM = 8,    /* may need memory */
     REDIS_ONE_ROW = 16,    /* runs at read committed; others are serializable (invariant 25) */
     REDIS_GATE = 32,       /* touches everything: runs alone from the first try */
-    REDIS_BLOCKING = 64,   /* may wait for a key, where the caller can (redis_call.blocking) */
+    REDIS_BLOCKING = 64,   /* may wait for a key, where the caller can (redis_call.block) */
     REDIS_MOVABLE = 128,   /* other keys follow from the arguments: see `numkeys` and the function's
                               own words */
     REDIS_DANGEROUS = 256, /* of the category of that name */

@@ -41,15 +41,17 @@ static int publish(struct redis_call *call, const char *what, struct redis_slice
     return defer(call, REDIS_DEFER_PUBLISH, &message);
 }
 
-static int key_defer(struct redis_call *call, const struct redis_slice *name, int type)
+/* `wanted`: goes out only if that is not 0 when the commit can be seen; NULL: in any case. */
+static int key_defer(struct redis_call *call, const struct redis_slice *name, int type,
+                     const _Atomic uint32_t *wanted)
 {
-    struct mp_buffer message;
-    mp_buffer_create(&message);
-    mp_put_array(&message, 3);
-    mp_put_uint(&message, call->database);
-    mp_put_str(&message, name->data, name->size);
-    mp_put_uint(&message, (uint64_t)type);
-    return defer(call, REDIS_DEFER_KEY, &message);
+    enum { MESSAGE_OVERHEAD = 1 + 9 + 5 + 9 };
+    char *message = arena_alloc(txn_arena(call->txn), name->size + MESSAGE_OVERHEAD);
+    if (!message)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    char *end = mp_encode_uint(mp_encode_array(message, 3), call->database);
+    end = mp_encode_uint(mp_encode_str(end, name->data, (uint32_t)name->size), (uint64_t)type);
+    return txn_defer_if(call->txn, REDIS_DEFER_KEY, message, (size_t)(end - message), wanted);
 }
 
 int redis_changed(struct redis_call *call, const struct redis_slice *name, int type,
@@ -65,9 +67,9 @@ int redis_changed(struct redis_call *call, const struct redis_slice *name, int t
             rc = publish(call, "keyevent", text, *name);
     }
     const struct redis_interest *interest = call->interest;
-    if (!rc && interest &&
-        (load_relaxed(&interest->tracking) ||
-         (type != REDIS_TYPE_NONE && load_relaxed(&interest->waiting))))
-        rc = key_defer(call, name, type);
+    if (!rc && interest && load_relaxed(&interest->tracking))
+        rc = key_defer(call, name, type, NULL);
+    else if (!rc && interest && type != REDIS_TYPE_NONE)
+        rc = key_defer(call, name, type, &interest->waiting);
     return rc;
 }

@@ -132,8 +132,8 @@ static int bounds_make(struct redis_call *call, uint64_t id, int kind,
     return 0;
 }
 
-int redis_elements_open(struct redis_elements *elements, struct redis_call *call, uint64_t id,
-                        int kind, const struct redis_element_range *range)
+static int elements_open(struct redis_elements *elements, struct redis_call *call, uint64_t id,
+                         int kind, const struct redis_element_range *range, bool loose)
 {
     static const struct redis_element_range ALL = {.backward = false};
     struct head *head = head_of(call);
@@ -143,8 +143,15 @@ int redis_elements_open(struct redis_elements *elements, struct redis_call *call
         return rc;
     elements->call = call;
     elements->index = (struct txn_index){.tree = head->tree, .head = head};
-    txn_cursor_open(&elements->cursor, call->txn, &elements->index, &bounds);
+    (loose ? txn_cursor_open_loose : txn_cursor_open)(&elements->cursor, call->txn,
+                                                      &elements->index, &bounds);
     return 0;
+}
+
+int redis_elements_open(struct redis_elements *elements, struct redis_call *call, uint64_t id,
+                        int kind, const struct redis_element_range *range)
+{
+    return elements_open(elements, call, id, kind, range, false);
 }
 
 int redis_elements_next(struct redis_elements *elements, struct redis_element *out)
@@ -271,7 +278,8 @@ int redis_count_add(struct redis_call *call, uint64_t id, uint32_t number, int64
                              (struct redis_slice){value, (size_t)(end - value)}, 0);
 }
 
-int redis_count_get(struct redis_call *call, uint64_t id, uint32_t number, int64_t *out)
+static int count_sum(struct redis_call *call, uint64_t id, uint32_t number, bool loose,
+                     int64_t *out)
 {
     unsigned char low[5], high[5];
     struct redis_elements elements;
@@ -281,13 +289,23 @@ int redis_count_get(struct redis_call *call, uint64_t id, uint32_t number, int64
     struct redis_element_range range = {.lower = {(char *)low, sizeof low},
                                         .upper = {(char *)high, sizeof high}};
     *out = 0;
-    int rc = redis_elements_open(&elements, call, id, REDIS_COUNT, &range);
+    int rc = elements_open(&elements, call, id, REDIS_COUNT, &range, loose);
     while (!rc && !(rc = redis_elements_next(&elements, &element))) {
         int64_t part;
         rc = count_read(element.value, &part);
         *out += part;
     }
     return rc == ERROR_END ? 0 : rc;
+}
+
+int redis_count_get(struct redis_call *call, uint64_t id, uint32_t number, int64_t *out)
+{
+    return count_sum(call, id, number, false, out);
+}
+
+int redis_count_peek(struct redis_call *call, uint64_t id, uint32_t number, int64_t *out)
+{
+    return count_sum(call, id, number, true, out);
 }
 
 /* --------------------------------------------------------------------------------------- numbers */

@@ -95,4 +95,7 @@ int redis_element_random(struct redis_call *call, uint64_t id, int kind, uint64_
 int redis_count_add(struct redis_call *call, uint64_t id, uint32_t number, int64_t delta);
 int redis_count_get(struct redis_call *call, uint64_t id, uint32_t number, int64_t *out);
 
+/* The same as of a moment ago: who counts meanwhile is no conflict. */
+int redis_count_peek(struct redis_call *call, uint64_t id, uint32_t number, int64_t *out);
+
 #endif

@@ -79,6 +79,8 @@ int service_new(const struct service_options *options, struct service **out)
     int rc = service->workers && service->scripts ? 0 : diag_set(ERROR_MEMORY, "out of memory");
     if (!rc)
         rc = redis_scans_new(&service->scans);
+    if (!rc && !(service->blocks = session__blocks_new()))
+        rc = diag_set(ERROR_MEMORY, "out of memory");
     if (!rc)
         rc = session__auth_new(&service->auth);
     if (!rc)
@@ -100,6 +102,7 @@ void service_delete(struct service *service)
         lua_watchdog_delete(service->watchdog);
     session__auth_delete(service->auth);
     redis_scans_delete(service->scans);
+    session__blocks_delete(service->blocks);
     for (unsigned n = 0; n < service->script_count; n++)
         free(service->scripts[n].source);
     free(service->scripts);

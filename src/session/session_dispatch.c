@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 
+#include "redis/redis_block.h"
 #include "txn/lock.h"
 
 /* ------------------------------------------------------------------------------------- errors */
@@ -186,10 +187,11 @@ static struct redis_call redis_call_of(struct session *session,
 
 /* Runs and ends one try; *ts is what it has looked at. */
 static int redis_try(struct session *session, const struct session_request *request,
-                     const struct txn_options *options, uint64_t *ts)
+                     const struct txn_options *options, struct redis_block *block, uint64_t *ts)
 {
     struct session_worker *worker = session->worker;
     struct redis_call call = redis_call_of(session, request);
+    call.block = block;
     int rc = txn_begin(worker->txn, options, &call.txn);
     if (rc)
         return rc;
@@ -228,11 +230,20 @@ int session__run_redis(struct session *session, struct session_request *request)
     size_t start = session->out.size;
     unsigned losses = 0;
     options.owner = session->wait.owner;
+    bool may_wait = request->command->redis->flags & REDIS_BLOCKING;
+    struct redis_block block = {.count = 0};
     for (;;) {
-        int rc = redis_try(session, request, &options, &request->reply_ts);
-        if (rc == 0)
-            return 0;
-        rc = session__retry(session, rc, &losses, &options);
+        int rc = may_wait ? session__block_begin(&session->wait, &block) : 0;
+        options.latest |= block.again && options.readonly;
+        if (!rc)
+            rc =
+                redis_try(session, request, &options, may_wait ? &block : NULL, &request->reply_ts);
+        if (rc == 0 || rc == SESSION_REPLIED_ERROR)
+            return rc;
+        if (rc == ERROR_WAIT && block.count)
+            rc = session__block_wait(&session->wait, &block, session->database);
+        else
+            rc = session__retry(session, rc, &losses, &options);
         if (rc)
             return rc;
         session__truncate(session, start);
@@ -317,7 +328,7 @@ static void command_run(struct session *session, struct session_request *request
         session__truncate(session, start);
         session__error_code(session, rc);
     }
-    if (session->wait.owner)
+    if (session->wait.owner || session->wait.block)
         session__wait_end(&session->wait);
     if (rc)
         service__count(&stats->failed, 1);

@@ -27,6 +27,7 @@
 #include "session/service.h"
 #include "session/session.h"
 #include "session/session_auth.h"
+#include "session/session_block.h"
 #include "session/session_pubsub.h"
 #include "session/session_stream.h"
 #include "session/session_wait.h"
@@ -179,6 +180,7 @@ struct service {
     struct redis_config config;
     struct redis_interest interest; /* of all connections */
     struct redis_housekeeping keeping;
+    struct session_blocks *blocks;  /* who waits for keys */
 
     CACHE_ALIGNED _Atomic bool loading;
     _Atomic unsigned attention; /* of enum service_attention; 0 nearly always */

@@ -88,6 +88,8 @@ static void message_route(uint64_t ts, unsigned kind, const void *data, size_t s
     struct service *service = arg;
     const char *at = data;
     (void)ts;
+    if (kind == REDIS_DEFER_KEY)
+        session__block_stir(service->blocks, data);
     if (kind != REDIS_DEFER_PUBLISH || load_relaxed(&service->listeners) == 0)
         return;
     struct redis_slice channel = channel_of(&at);

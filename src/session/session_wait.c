@@ -43,7 +43,8 @@ static uint64_t next_look(const struct session_wait *wait, uint64_t now_ns)
 {
     uint64_t again_ns = now_ns + LOOK_AGAIN_MS * 1000000ul;
     if (wait->owned || !wait->owner || wait->deadline_ns <= now_ns)
-        return wait->deadline_ns; /* one without an owner waits for a checkpoint, or sleeps */
+        return wait
+            ->deadline_ns; /* one without an owner waits for a checkpoint or a key, or sleeps */
     if (lock_wait_state(wait->owner) != LOCK_WAIT_QUEUED)
         return now_ns;
     return again_ns < wait->deadline_ns ? again_ns : wait->deadline_ns;
@@ -119,8 +120,9 @@ void session__wait_end(struct session_wait *wait)
     if (wait->fiber)
         lua_fiber_abandon(wait->fiber);
     wait->fiber = NULL;
-    if (!wait->owner && wait->state == SESSION_WAIT_NONE)
+    if (!wait->owner && !wait->block && wait->state == SESSION_WAIT_NONE)
         return;
+    session__block_end(wait);
     if (wait->owned) {
         lock_owner_delete(wait->owner); /* from here on nobody wakes it */
         wait->owner = NULL;

@@ -15,7 +15,7 @@
  * who wakes it need not say why, and a wake too many does no harm. When its time is over it is run
  * once more, too, and gets the error at the place where it would wait again.
  *
- * What is waited for is known by a lock owner. Whoever runs a request sets its owner's wake function
+ * What is waited for is known by a lock owner, or is keys (session_block.h). Whoever runs a request sets its owner's wake function
  * to session__wait_wake with the wait as its argument.
  *
  * A request of Lua that sleeps is not run again: its fiber goes on by itself, and the run that
@@ -34,6 +34,7 @@ struct session;
 struct session_worker;
 struct lock_owner;
 struct lua_fiber;
+struct session_block;
 
 enum session_wait_state {
     SESSION_WAIT_NONE,
@@ -46,10 +47,11 @@ struct session_wait {
     struct list woken; /* in worker->woken */
     struct session *session;
     enum session_wait_state state;
-    struct lock_owner *owner; /* whose locks are kept while it waits; NULL at first */
-    bool owned;               /* the owner goes with the request */
-    struct lua_fiber *fiber;  /* in which the request sleeps, or NULL */
-    uint64_t deadline_ns;     /* of all its waiting together; 0 until the first */
+    struct lock_owner *owner;    /* whose locks are kept while it waits; NULL at first */
+    bool owned;                  /* the owner goes with the request */
+    struct lua_fiber *fiber;     /* in which the request sleeps, or NULL */
+    struct session_block *block; /* the keys that it waits for, or NULL: session_block.h */
+    uint64_t deadline_ns;        /* of all its waiting together; 0 until the first */
 };
 
 void session__wait_create(struct session_wait *wait, struct session *session);

@@ -384,10 +384,16 @@ struct txn_cursor {
     struct txn_range range;
     struct tree_cursor tree;
     struct txn_range_read *read; /* what validation needs, NULL when nothing is recorded */
+    bool loose;                  /* nothing of it is */
 };
 
 void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
                      const struct txn_range *range);
+
+/* The same, but nothing of what it passes joins the read set: what was seen may be otherwise by the
+ * time of the commit. For hints, and for answers that may be those of a moment ago. */
+void txn_cursor_open_loose(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
+                           const struct txn_range *range);
 
 /* The row with these parts of a unique index: as a cursor over the entries that begin with them, or
  * without one where a hash directory has it. 0, ERROR_END and so on. The key stays valid until the
@@ -428,6 +434,12 @@ void txn_on_commit(struct txn *txn, void (*fn)(struct txn *txn, void *arg), void
  * advanced and txn_deferred_pending.
  */
 int txn_defer(struct txn *txn, unsigned kind, const void *data, size_t size);
+
+/* The same, but it goes nowhere if *wanted (NULL: always is) is 0 when the commit can be seen. Who
+ * counts that up first, and then begins a transaction at the latest, misses nothing: either it sees
+ * the commit, or the action goes out. */
+int txn_defer_if(struct txn *txn, unsigned kind, const void *data, size_t size,
+                 const _Atomic uint32_t *wanted);
 typedef void (*txn_deferred_fn)(uint64_t ts, unsigned kind, const void *data, size_t size,
                                 void *arg);
 bool txn_deferred_pending(const struct txn_system *system);

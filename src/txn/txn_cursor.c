@@ -88,6 +88,7 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
     cursor->index = index;
     cursor->range = *range;
     cursor->read = NULL;
+    cursor->loose = false;
     txn->looked = true;
     if (txn->level == TXN_SERIALIZABLE && !txn->readonly) {
         cursor->read = range_read_new(txn, index, range);
@@ -102,6 +103,14 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
         cursor->tree.on_leaf = leaf_read;
         cursor->tree.on_leaf_arg = cursor;
     }
+}
+
+void txn_cursor_open_loose(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
+                           const struct txn_range *range)
+{
+    *cursor = (struct txn_cursor){.txn = txn, .index = index, .range = *range, .loose = true};
+    txn->looked = true;
+    tree_start(&cursor->tree, index->tree, &cursor->range);
 }
 
 /* While the cursor stands at `item`, the range that was read ends there. At the end it is the whole
@@ -157,7 +166,7 @@ static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
         cursor->read->visible_sum += row_hash(row);
         cursor->read->visible_count++;
     }
-    if (!txn__exists(committed) && MUTATION(INVISIBLE_NOT_READ))
+    if (cursor->loose || (!txn__exists(committed) && MUTATION(INVISIBLE_NOT_READ)))
         return 0;
     return txn__read_row(txn, cursor->index->head, row,
                          txn__exists(committed) ? committed_stamp : 0);

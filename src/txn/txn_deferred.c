@@ -22,6 +22,12 @@ enum { DEFERRED_BYTES_MAX = 64 << 20 }; /* of one transaction */
 
 int txn_defer(struct txn *txn, unsigned kind, const void *data, size_t size)
 {
+    return txn_defer_if(txn, kind, data, size, NULL);
+}
+
+int txn_defer_if(struct txn *txn, unsigned kind, const void *data, size_t size,
+                 const _Atomic uint32_t *wanted)
+{
     int rc = txn__stopped(txn);
     if (rc != 0)
         return rc;
@@ -37,7 +43,7 @@ int txn_defer(struct txn *txn, unsigned kind, const void *data, size_t size)
         free(deferred);
         return diag_set(ERROR_MEMORY, "no memory for a deferred action");
     }
-    *deferred = (struct deferred){.kind = kind, .size = size};
+    *deferred = (struct deferred){.kind = kind, .size = size, .wanted = wanted};
     txn->deferred_bytes += cost;
     if (size > 0)
         memcpy(deferred->data, data, size);
@@ -53,10 +59,32 @@ void txn__deferred_drop(struct txn *txn, size_t from)
     }
 }
 
+/* After the store that makes the commit visible, which the exchange orders before the looks. */
+static void deferred_unwanted_drop(struct txn *txn)
+{
+    size_t kept = 0;
+    bool ordered = false;
+    for (size_t i = 0; i < txn->deferred.count; i++) {
+        struct deferred *deferred = txn->deferred.items[i];
+        if (deferred->wanted != NULL && !ordered) {
+            atomic_fetch_add(&txn->worker->system->deferred_count, 0);
+            ordered = true;
+        }
+        if (deferred->wanted == NULL || load_seq_cst(deferred->wanted) != 0)
+            txn->deferred.items[kept++] = deferred;
+        else
+            free(deferred);
+    }
+    txn->deferred.count = kept;
+}
+
 void txn__deferred_commit(struct txn *txn, uint64_t ts)
 {
     struct txn_system *system = txn->worker->system;
     struct deferred_queue *queue = &system->deferred[txn->worker->number];
+    deferred_unwanted_drop(txn);
+    if (txn->deferred.count == 0)
+        return;
     atomic_fetch_add(&system->deferred_count, txn->deferred.count);
     pthread_mutex_lock(&queue->mutex); /* held by others for a few instructions only */
     for (size_t i = 0; i < txn->deferred.count; i++) {

@@ -120,6 +120,7 @@ struct deferred {
     uint64_t ts;
     unsigned kind;
     size_t size;
+    const _Atomic uint32_t *wanted; /* 0 there: it goes nowhere; NULL: it always does */
     char data[];
 };
 
