@@ -280,9 +280,19 @@ void lua__stepper_borrow(struct lua_runtime *runtime, lua_State *L, struct lua_f
     stepper->owner = NULL;
 }
 
+/* What was looked at has made it one that can't be parked. */
+static void lose(struct lua_runtime *runtime)
+{
+    int why = runtime->stop;
+    lua__rollback(runtime);
+    runtime->stop = why == 0 || why == ERROR_WAIT ? ERROR_CANCELLED : why;
+}
+
 void lua__stepper_return(struct lua_runtime *runtime, lua_State *L, struct lua_fiber *fiber)
 {
     struct lua__stepper *stepper = fiber->stepper;
+    if (runtime->txn != NULL && (!runtime->txn_opened || runtime->stop != 0))
+        lose(runtime);
     call_put(runtime, L, stepper, put_away);
     if (runtime->txn == NULL)
         return;

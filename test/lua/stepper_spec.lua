@@ -2,6 +2,7 @@
 --
 -- Code that is run line by line, by the functions that the console has it done with.
 
+local testing = require('testing')
 local step = box.debug
 
 local BODY = [[function(from, to, amount)
@@ -203,6 +204,88 @@ describe('code that is run line by line', function()
         assert.is_true((jit.status()))
         assert.is_nil((debug.gethook()))
         step.quit()
+    end)
+
+    it('gives what it gives without stops, however it is gone on with', function()
+        box.schema.func.create('f', { body = [[function(n)
+            local sum = 0
+            for _, t in box.space.accounts:pairs() do
+                sum = sum + t.balance
+            end
+            local ok = pcall(function()
+                if n % 3 == 0 then error('every third') end
+                sum = sum + box.func.g(n)
+            end)
+            local parts = {}
+            for word in ('a b c'):gmatch('%a') do
+                parts[#parts + 1] = word .. (ok and 1 or 0)
+            end
+            local twice = coroutine.wrap(function(x)
+                local y = coroutine.yield(x * 2)
+                return y * 3
+            end)
+            box.space.accounts:update(1, { { '+', 'balance', n } })
+            return sum + twice(n) + twice(1), table.concat(parts)
+        end]] })
+        box.schema.func.create('g', { body = [[function(n)
+            if n <= 1 then
+                return 1
+            end
+            local before = box.func.g(n - 1)
+            return before + n
+        end]] })
+        local text = 'local list = {}\nfor n = 1, 4 do\n local a, b = box.func.f(n)\n'
+            .. ' list[#list + 1] = a .. b\nend\nreturn table.concat(list, " ")'
+        local random = testing.random(tonumber(os.getenv('PERIGEE_SEED')))
+        local expected = results(start(text))
+        local hows = { 'step', 'step', 'next', 'finish', 'continue' }
+        for _ = 1, 10 do
+            s:replace({ 1, 100 })
+            local points = {}
+            for n = 1, random:integer(1, 4) do
+                points[n] = {
+                    random:pick({ 'f', 'g', 'eval' }), random:integer(1, 20),
+                    random:once_in(2) and 'n ~= 2' or nil,
+                }
+            end
+            local stop = step.start(text, { breakpoints = points, step = random:once_in(2) })
+            while stop.state == 'stopped' do
+                if random:once_in(3) then
+                    step.locals(random:integer(1, #step.frames()))
+                    assert.equal(50, step.eval('box.space.accounts:get(2).balance'))
+                end
+                stop = step.go(random:pick(hows))
+            end
+            assert.equal(expected, results(stop))
+        end
+    end)
+
+    it('bears whatever is done to its transaction while it has stopped', function()
+        local text = 'return box.func.transfer(1, 2, 30)'
+        for _, done in ipairs({
+            'box.rollback()', 'box.commit()', 'box.rollback() box.begin({ schema = true })',
+            'box.rollback() box.begin({ readonly = true })', 'box.on_commit(print)',
+            "box.schema.space.create('new')", 'pcall(s.insert, s, { 1, 1 })', 'error(1)', 'box.debug.quit()',
+            "box.debug.go('continue')", "box.debug.start('1')", "require('fiber').sleep(0)",
+            "require('fiber').create(function() local n = 1 end)",
+            'box.atomic(function() s:delete(2) error() end)',
+        }) do
+            for _, how in ipairs({ 'next', 'continue' }) do
+                start(text, { 'transfer', 5 })
+                pcall(step.eval, done)
+                local ok, stop = pcall(step.go, how)
+                if ok and stop.state == 'stopped' then
+                    assert.is_true(stop.line > 5)
+                    step.quit()
+                end
+                require('fiber').sleep(0)
+                assert.is_false(box.is_in_txn())
+                assert.is_nil(box.space.new)
+                s:replace({ 1, 100 })
+                s:replace({ 2, 50 })
+            end
+        end
+        assert.equal(70, results(start(text)))
     end)
 
     it('refuses what it does not know', function()
