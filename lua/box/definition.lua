@@ -136,6 +136,7 @@ local function shown_foreign_keys(description, keys, lookup, of_field)
     for name, key in pairs(keys or {}) do
         local parent = key.space == description.id and description or lookup(key.space) or { format = {} }
         local shown = { space = parent.name or key.space, on_delete = key.on_delete, field = {} }
+        shown.on_update = key.on_update
         for _, fields in ipairs(key.field) do
             local other = field_name(parent.format, fields[2])
             if of_field then

@@ -51,6 +51,9 @@ end
 
 local fields = {
     space = core.object(space_functions),
+    create_space = space_functions.create,
+    space_mt = space.space_mt,
+    index_mt = space.index_mt,
     func = core.object(func.functions),
     sequence = core.object(sequence.functions),
     trigger = core.object(trigger.functions),

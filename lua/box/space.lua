@@ -456,6 +456,23 @@ function index_methods.stat(self)
     return native.index_stat(self.space_id, self.id)
 end
 
+--- Where the tuple stands in the index, or would stand: for `after`.
+function index_methods.tuple_pos(self, content)
+    check_self(self, 'tuple_pos')
+    if type(content) ~= 'table' and not tuple.is(content) then
+        raise(core.ERROR_INVALID, 'a tuple or a table is expected')
+    end
+    put_scan(self.space_id, self.id, nil, { after = content })
+    scan.fetch = 2
+    check(api.select(runtime, self.space_id, self.id, scan, row))
+    return native.position()
+end
+
+--- Has nothing to do: an index in memory gives back what it does not need as it goes.
+function index_methods.compact(self)
+    check_self(self, 'compact')
+end
+
 function index_methods.rename(self, name)
     check_self(self, 'rename')
     if type(name) ~= 'string' then
@@ -471,6 +488,9 @@ local function altered(index, options)
     local all = { id = index.id }
     for _, key in ipairs(alterable) do
         all[key] = index[key]
+        if key == 'func' and all[key] and native.function_info(all[key]) == nil then
+            all[key] = index.func_text or all[key] -- of one that has been dropped
+        end
         if options[key] ~= nil then
             all[key] = options[key]
         elseif key == 'parts' then
@@ -663,6 +683,31 @@ function space_methods.alter(self, options)
     job.finish(native.space_alter(self.id, definition.alter(options)))
 end
 
+--- What a space takes: rows, their bytes, and what each index takes.
+function space_methods.stat(self)
+    check_self(self, 'stat')
+    local description = native.space(self.id) or { indexes = {} }
+    local stat = { rows = 0, bytes = 0, index_bytes = 0, index = {} }
+    for _, index in ipairs(description.indexes) do
+        local one = native.index_stat(self.id, index.id)
+        stat.index[index.name], stat.index_bytes = one, stat.index_bytes + one.bytes
+    end
+    if description.indexes[1] then
+        stat.rows, stat.bytes = self:len(), native.space_bytes(self.id)
+    end
+    return stat
+end
+
+--- With false the triggers of the space are there and don't run, on any worker, until it is called with
+--- true.
+function space_methods.run_triggers(self, run)
+    check_self(self, 'run_triggers')
+    if type(run) ~= 'boolean' then
+        raise(core.ERROR_INVALID, 'run_triggers takes true or false')
+    end
+    native.space_alter(self.id, { run_triggers = run })
+end
+
 function space_methods.rename(self, name)
     check_self(self, 'rename')
     if type(name) ~= 'string' then
@@ -720,6 +765,27 @@ local function copy_deep(value)
     return deep
 end
 
+--- Methods that a file gives to all spaces or all indexes, in its own state.
+local function given_methods(methods)
+    local given = {}
+    return given, core.object(given, {
+        __newindex = function(_, name, method)
+            if not native.trusted then
+                raise(core.ERROR_UNSUPPORTED, 'only a file that runs gives methods to spaces and indexes: '
+                    .. 'every worker has Lua of its own')
+            elseif type(name) ~= 'string' or (method ~= nil and type(method) ~= 'function') then
+                raise(core.ERROR_INVALID, 'a method is a function with a name')
+            elseif methods[name] then
+                raise(core.ERROR_EXISTS, ('there is a method "%s" already'):format(name))
+            end
+            given[name] = method
+        end,
+    })
+end
+
+local space_given, space_mt = given_methods(space_methods)
+local index_given, index_mt = given_methods(index_methods)
+
 --- What index objects have besides their own fields.
 local described = { parts = true, condition = true, covers = true }
 
@@ -731,11 +797,12 @@ local function new_index(space_id, description)
         type = description.type,
         unique = description.unique,
         func = description.func,
+        func_text = description.func_text,
         is_multikey = description.is_multikey,
     }, {
         -- the object is shared, and what it gives away may be changed: a copy for each
         __index = function(_, key)
-            return described[key] and copy_deep(description[key]) or index_methods[key]
+            return described[key] and copy_deep(description[key]) or index_methods[key] or index_given[key]
         end,
     })
     return core.object(fields, { serialize = serialize_index })
@@ -783,6 +850,12 @@ end
 --- What space objects have besides: as definitions of it say, a copy for each who asks.
 local shown = { constraint = true, foreign_key = true }
 
+--- Whether it can have rows: it has an index.
+local function is_enabled(space_id)
+    local description = native.space(space_id)
+    return description ~= nil and description.indexes[1] ~= nil
+end
+
 local function new_space(description)
     local fields = setmetatable({
         id = description.id,
@@ -794,8 +867,11 @@ local function new_space(description)
         is_local = description.flags and description.flags.is_local or false,
     }, {
         __index = function(_, key)
+            if key == 'enabled' then
+                return is_enabled(description.id)
+            end
             return shown[key] and definition.shown(description, native.space)[key]
-                or description.view and view.methods[key] or space_methods[key]
+                or description.view and view.methods[key] or space_methods[key] or space_given[key]
         end,
     })
     return core.object(fields, { serialize = serialize_space })
@@ -851,4 +927,7 @@ return {
     }),
     --- box.index: the iterators' names
     index = core.object(iterators),
+    --- box.schema.space_mt, index_mt
+    space_mt = space_mt,
+    index_mt = index_mt,
 }

@@ -538,6 +538,7 @@ static int space_read(struct db *db, struct catalog *catalog, const char *data, 
         return damaged(catalog, "_space", "a space without a store");
     space->temporary = db__map_bool(flags, "temporary", false);
     space->local = db__map_bool(flags, "is_local", false);
+    space->quiet = !db__map_bool(flags, "run_triggers", true);
     store->head.unlogged = space->temporary;
     store->head.tracked = !space->temporary;
     space->head = &store->head;

@@ -8,7 +8,7 @@
  *
  *      _space (280)  id, owner, name, engine, field_count, flags {incarnation,
  *                    constraint, foreign_key, view, temporary,
- *                    is_local}, format: see format.h
+ *                    is_local, run_triggers}, format: see format.h
  *      _index (288)  space id, index id, name, type 'tree' or 'hash',
  *                    options {unique, func, func_name, is_multikey, condition, covers, building},
  *                    parts [{field (from 0), type, is_nullable, path, sort_order, exclude_null}]
@@ -149,7 +149,7 @@ struct foreign_key {
     const char *name;
     struct space *child, *parent; /* parent NULL: its definition is lost */
     uint32_t parent_id;
-    enum foreign_action on_delete;
+    enum foreign_action on_delete, on_update; /* of the row; of the key that is referred to */
     uint32_t count;
     uint32_t child_fields[FOREIGN_FIELDS_MAX], parent_fields[FOREIGN_FIELDS_MAX];
     struct index *parent_index; /* unique, over the parent's fields; NULL: there is none yet */
@@ -166,6 +166,7 @@ struct space {
     bool system;
     bool temporary;          /* its rows last until the database is closed */
     bool local;              /* they are this server's own affair */
+    bool quiet;              /* its triggers are there and don't run */
     bool calls_out;          /* a write may run triggers: its own or others' (db/trigger.h) */
     uint32_t trigger_events; /* that it has enabled triggers of: bits */
     uint32_t field_count;    /* of format */

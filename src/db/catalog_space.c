@@ -68,7 +68,26 @@ static int expression_read(struct arena *arena, const char *value, const char *w
     return 0;
 }
 
-static int field_read(struct arena *arena, const char *map, struct field_def *field)
+/* A text that is about a value of the tuple, as a function of the tuple: an expression of `v`, or a
+ * function of the value and the tuple. */
+static const char *field_text(struct arena *arena, uint32_t field, const char *text)
+{
+    static const char *const forms[] = {"function(t) local v = t[%u] return (%s\n) end",
+                                        "function(t) return (%s\n)(t[%u], t) end"};
+    size_t size = strlen(text) + 64, blanks = strspn(text, " \t\r\n");
+    char *out = arena_alloc(arena, size);
+    if (out == NULL)
+        return NULL;
+    bool function =
+        strncmp(text + blanks, "function", 8) == 0 && strchr(" \t\r\n(", text[blanks + 8]) != NULL;
+    if (function)
+        snprintf(out, size, forms[1], text, field + 1);
+    else
+        snprintf(out, size, forms[0], field + 1, text);
+    return out;
+}
+
+static int field_read(struct arena *arena, const char *map, uint32_t i, struct field_def *field)
 {
     const char *type;
     int rc = string_read(arena, mp_map_find(map, "name"), &field->name);
@@ -90,6 +109,12 @@ static int field_read(struct arena *arena, const char *map, struct field_def *fi
     }
     rc = expression_read(arena, mp_map_find(map, "default_func"), "default of field", field->name,
                          &field->value_func);
+    if (rc == 0 && field->value != NULL && field->value_func.text != NULL) {
+        const char *text = field_text(arena, i, field->value_func.text);
+        if (text == NULL)
+            return ERROR_MEMORY;
+        db__expression_set(&field->value_func, text, field->value_func.name);
+    }
     return rc != 0 ? rc
                    : expression_read(arena, mp_map_find(map, "generated"), "generated field",
                                      field->name, &field->generated);
@@ -127,29 +152,11 @@ int db__format_read(struct arena *arena, const char *format, struct space *space
         return ERROR_MEMORY;
     memset(space->fields, 0, size);
     for (uint32_t i = 0; i < space->field_count; i++, mp_next(&format)) {
-        int rc = field_read(arena, format, &space->fields[i]);
+        int rc = field_read(arena, format, i, &space->fields[i]);
         if (rc != 0)
             return rc;
     }
     return db__format_settle(arena, space);
-}
-
-/* The text of a field's constraint, as a function of the tuple: `v` is the field's value. */
-static const char *field_text(struct arena *arena, uint32_t field, const char *text)
-{
-    static const char *const forms[] = {"function(t) local v = t[%u] return (%s\n) end",
-                                        "function(t) return (%s\n)(t[%u]) end"};
-    size_t size = strlen(text) + 64, blanks = strspn(text, " \t\r\n");
-    char *out = arena_alloc(arena, size);
-    if (out == NULL)
-        return NULL;
-    bool function =
-        strncmp(text + blanks, "function", 8) == 0 && strchr(" \t\r\n(", text[blanks + 8]) != NULL;
-    if (function)
-        snprintf(out, size, forms[1], text, field + 1);
-    else
-        snprintf(out, size, forms[0], field + 1, text);
-    return out;
 }
 
 static int constraint_read(struct arena *arena, const char **data, uint32_t field,

@@ -33,7 +33,7 @@ int ddl_space_create(struct db_worker *worker, const char *name, size_t name_siz
 int ddl_space_drop(struct db_worker *worker, uint32_t id);
 int ddl_space_format(struct db_worker *worker, uint32_t id, const char *format);
 
-/* options: {name, format, field_count, constraint, foreign_key}: what is given takes the place of what
+/* options: {name, format, field_count, constraint, foreign_key, run_triggers}: what is given takes the place of what
  * was. Rows must fit. */
 int ddl_space_alter(struct db_worker *worker, uint32_t id, const char *options);
 int ddl_space_truncate(struct db_worker *worker, uint32_t id);

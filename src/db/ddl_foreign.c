@@ -2,10 +2,12 @@
 
 /*
  * Changes of the catalog: foreign keys as users write them, in the form that _space has: a map from
- * names to {space: id, field: [[field of this space from 0, field of that one] ..], on_delete}.
+ * names to {space: id, field: [[field of this space from 0, field of that one] ..], on_delete,
+ * on_update}.
  *
  *      foreign_key = {buyer = {space = 'customers', field = {customer_id = 'id'},
- *                              on_delete = 'restrict' | 'cascade' | 'set_null'}}
+ *                              on_delete = 'restrict' | 'cascade' | 'set_null',
+ *                              on_update = likewise}}
  *
  * Of a field: {space = 'customers', field = 'id'}, or several by name. Without a name it is called
  * after the space; without a space it leads to its own.
@@ -160,27 +162,25 @@ static int fields_read(struct giving *giving, const char *value)
     return rc == 0 && giving->key.count == 0 ? wrong(giving, "it has no fields") : rc;
 }
 
-static int actions_read(struct giving *giving, const char *on_delete, const char *on_update)
+static int action_read(struct giving *giving, const char *option, const char *value,
+                       enum foreign_action *out)
 {
-    struct foreign_key *key = &giving->key;
-    if (on_update != NULL && !ddl__name_is(on_update, "restrict"))
-        return diag_set(ERROR_UNSUPPORTED, "foreign key \"%.*s\": on_update can be 'restrict' only",
-                        (int)giving->name_size, giving->name);
-    if (on_delete == NULL || ddl__name_is(on_delete, "restrict"))
-        key->on_delete = FOREIGN_RESTRICT;
-    else if (ddl__name_is(on_delete, "cascade"))
-        key->on_delete = FOREIGN_CASCADE;
-    else if (ddl__name_is(on_delete, "set_null"))
-        key->on_delete = FOREIGN_SET_NULL;
-    else
-        return wrong(giving, "on_delete is 'restrict', 'cascade' or 'set_null'");
-    for (uint32_t i = 0; key->on_delete == FOREIGN_SET_NULL && i < key->count; i++) {
+    const struct foreign_key *key = &giving->key;
+    *out = FOREIGN_RESTRICT;
+    if (value == NULL || ddl__name_is(value, "restrict"))
+        return 0;
+    *out = ddl__name_is(value, "cascade") ? FOREIGN_CASCADE : FOREIGN_SET_NULL;
+    if (*out == FOREIGN_SET_NULL && !ddl__name_is(value, "set_null"))
+        return diag_set(ERROR_INVALID,
+                        "foreign key \"%.*s\": %s is 'restrict', 'cascade' or 'set_null'",
+                        (int)giving->name_size, giving->name, option);
+    for (uint32_t i = 0; *out == FOREIGN_SET_NULL && i < key->count; i++) {
         uint32_t field = key->child_fields[i];
         if (field < giving->draft->field_count && !giving->draft->fields[field].nullable)
             return diag_set(ERROR_SCHEMA,
-                            "foreign key \"%.*s\": on_delete = 'set_null' needs field \"%s\" to be "
+                            "foreign key \"%.*s\": %s = 'set_null' needs field \"%s\" to be "
                             "nullable",
-                            (int)giving->name_size, giving->name,
+                            (int)giving->name_size, giving->name, option,
                             giving->draft->fields[field].name);
     }
     return 0;
@@ -227,6 +227,14 @@ static void string_put(struct mp_buffer *out, const char *text)
     mp_put_str(out, text, strlen(text));
 }
 
+static void action_put(struct mp_buffer *out, const char *option, enum foreign_action action)
+{
+    if (action == FOREIGN_RESTRICT)
+        return;
+    string_put(out, option);
+    string_put(out, action == FOREIGN_CASCADE ? "cascade" : "set_null");
+}
+
 static int key_put(struct giving *giving, const char *value, struct mp_buffer *out)
 {
     struct ddl_option options[KEY_OPTIONS] = {{"space", MP_NIL, NULL},
@@ -243,13 +251,16 @@ static int key_put(struct giving *giving, const char *value, struct mp_buffer *o
     if (rc == 0)
         rc = fields_read(giving, options[KEY_FIELD].value);
     if (rc == 0)
-        rc = actions_read(giving, options[KEY_ON_DELETE].value, options[KEY_ON_UPDATE].value);
+        rc = action_read(giving, "on_delete", options[KEY_ON_DELETE].value, &key->on_delete);
+    if (rc == 0)
+        rc = action_read(giving, "on_update", options[KEY_ON_UPDATE].value, &key->on_update);
     if (rc == 0)
         rc = indexes_check(giving);
     if (rc != 0)
         return rc;
     mp_put_str(out, giving->name, giving->name_size);
-    mp_put_map(out, key->on_delete == FOREIGN_RESTRICT ? 2 : 3);
+    mp_put_map(out,
+               2u + (key->on_delete != FOREIGN_RESTRICT) + (key->on_update != FOREIGN_RESTRICT));
     string_put(out, "space");
     mp_put_uint(out, key->parent_id);
     string_put(out, "field");
@@ -259,10 +270,8 @@ static int key_put(struct giving *giving, const char *value, struct mp_buffer *o
         mp_put_uint(out, key->child_fields[i]);
         mp_put_uint(out, key->parent_fields[i]);
     }
-    if (key->on_delete != FOREIGN_RESTRICT) {
-        string_put(out, "on_delete");
-        string_put(out, key->on_delete == FOREIGN_CASCADE ? "cascade" : "set_null");
-    }
+    action_put(out, "on_delete", key->on_delete);
+    action_put(out, "on_update", key->on_update);
     return 0;
 }
 

@@ -92,9 +92,8 @@ static int field_check(struct field_given *field)
                         (int)field->name_size, field->name, (int)field->type_size, field->type,
                         field_type_names);
     field->kind = (enum field_type)kind;
-    if ((field->value != NULL) + (field->value_func != NULL) + (field->generated != NULL) > 1)
-        return diag_set(ERROR_INVALID,
-                        "field \"%.*s\" can have one of default, default_func and generated",
+    if (field->generated != NULL && (field->value != NULL || field->value_func != NULL))
+        return diag_set(ERROR_INVALID, "field \"%.*s\" is generated: it can't have a default",
                         (int)field->name_size, field->name);
     if (field->value != NULL &&
         !field_accepts(field_type_bits(field->kind, true), field->kind, field->value))

@@ -124,11 +124,21 @@ bool ddl__part_fits(enum key_type part, enum key_type field)
            (part == KEY_INTEGER && field == KEY_UNSIGNED);
 }
 
+bool ddl__field_orders(const struct field_def *field)
+{
+    return field->kind != FIELD_ARRAY && field->kind != FIELD_MAP && field->kind != FIELD_INTERVAL;
+}
+
 /* A part over a whole field: what the format says is filled in, and the two have to agree. */
 static int settle_field(struct part_reader *reader, const struct field_def *field)
 {
     struct index_part *part = reader->part;
-    if (strcmp(field->type_name, "array") == 0 || strcmp(field->type_name, "map") == 0)
+    if (field->kind == FIELD_INTERVAL)
+        return diag_set(ERROR_UNSUPPORTED,
+                        "field \"%s\" is of type interval and cannot be indexed: intervals have no "
+                        "order",
+                        field->name);
+    if (!ddl__field_orders(field))
         return diag_set(ERROR_UNSUPPORTED,
                         "field \"%s\" is of type %s and cannot be indexed as a whole: give a path "
                         "below it",

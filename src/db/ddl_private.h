@@ -152,6 +152,7 @@ int ddl__covers_put(struct arena *arena, const struct space *space, const char *
 
 /* Whether an index may have a part of one type over a field of the other. A field of any type is
  * checked value by value. */
+bool ddl__field_orders(const struct field_def *field); /* not arrays, maps and intervals */
 bool ddl__part_fits(enum key_type part, enum key_type field);
 
 /* With a space go its triggers. */

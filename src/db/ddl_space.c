@@ -40,6 +40,7 @@ enum {
     ALTER_FIELD_COUNT,
     ALTER_CONSTRAINT,
     ALTER_FOREIGN_KEY,
+    ALTER_RUN_TRIGGERS,
     ALTER_OPTIONS
 };
 
@@ -251,7 +252,8 @@ static int indexes_check(const struct space *space)
             const struct index_part *part = &space->indexes[i]->parts[n];
             if (part->path.count == 0 && space->indexes[i]->func.text == NULL &&
                 part->field < space->field_count &&
-                !ddl__part_fits(part->type, space->fields[part->field].type))
+                (!ddl__part_fits(part->type, space->fields[part->field].type) ||
+                 !ddl__field_orders(&space->fields[part->field])))
                 return diag_set(ERROR_SCHEMA, "field \"%s\" is indexed by \"%s\" as %s",
                                 space->fields[part->field].name, space->indexes[i]->name,
                                 key_type_name(part->type));
@@ -324,11 +326,10 @@ static int name_change(struct ddl *ddl, const char *value, struct space_def *def
 static int space_alter(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
-    struct ddl_option options[ALTER_OPTIONS] = {{"name", MP_STR, NULL},
-                                                {"format", MP_ARRAY, NULL},
-                                                {"field_count", MP_UINT, NULL},
-                                                {"constraint", MP_NIL, NULL},
-                                                {"foreign_key", MP_NIL, NULL}};
+    struct ddl_option options[ALTER_OPTIONS] = {
+        {"name", MP_STR, NULL},         {"format", MP_ARRAY, NULL},
+        {"field_count", MP_UINT, NULL}, {"constraint", MP_NIL, NULL},
+        {"foreign_key", MP_NIL, NULL},  {"run_triggers", MP_BOOL, NULL}};
     struct space *space;
     struct space_def def;
     int rc = ddl__space_find(ddl, args->id, &space);
@@ -343,6 +344,7 @@ static int space_alter(struct ddl *ddl, void *arg)
         def.constraint = options[ALTER_CONSTRAINT].value;
     if (options[ALTER_FOREIGN_KEY].value != NULL)
         def.foreign_key = options[ALTER_FOREIGN_KEY].value;
+    def.quiet = !ddl__option_bool(&options[ALTER_RUN_TRIGGERS], !def.quiet);
     rc = exact_read(&options[ALTER_FIELD_COUNT], &def.exact_count);
     if (rc == 0 && options[ALTER_NAME].value != NULL)
         rc = name_change(ddl, options[ALTER_NAME].value, &def);

@@ -23,7 +23,8 @@ void ddl__space_def(const struct space *space, struct space_def *out)
                               .foreign_key = mp_map_find(flags, "foreign_key"),
                               .view = mp_map_find(flags, "view"),
                               .temporary = space->temporary,
-                              .local = space->local};
+                              .local = space->local,
+                              .quiet = space->quiet};
 }
 
 static void string_put(struct mp_buffer *out, const char *text)
@@ -36,7 +37,7 @@ static int flags_put(struct ddl *ddl, const struct space *draft, const struct sp
 {
     int rc = 0;
     mp_put_map(tuple, 1 + (def->constraint != NULL) + (def->foreign_key != NULL) +
-                          (def->view != NULL) + def->temporary + def->local);
+                          (def->view != NULL) + def->temporary + def->local + def->quiet);
     string_put(tuple, "incarnation");
     mp_put_uint(tuple, def->incarnation);
     if (def->constraint != NULL) {
@@ -60,6 +61,10 @@ static int flags_put(struct ddl *ddl, const struct space *draft, const struct sp
     if (def->local) {
         string_put(tuple, "is_local");
         mp_put_bool(tuple, true);
+    }
+    if (def->quiet) {
+        string_put(tuple, "run_triggers");
+        mp_put_bool(tuple, false);
     }
     return rc;
 }

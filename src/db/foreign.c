@@ -106,6 +106,17 @@ static bool pairs_read(const char *value, struct foreign_key *key)
     return true;
 }
 
+static enum foreign_action action_read(const char *value)
+{
+    uint32_t size;
+    if (value == NULL || mp_typeof(*value) != MP_STR)
+        return FOREIGN_RESTRICT;
+    const char *text = mp_decode_str(&value, &size);
+    return size == 7 && memcmp(text, "cascade", 7) == 0    ? FOREIGN_CASCADE
+           : size == 8 && memcmp(text, "set_null", 8) == 0 ? FOREIGN_SET_NULL
+                                                           : FOREIGN_RESTRICT;
+}
+
 /* `field`: of which it is, or CONSTRAINT_TUPLE. */
 static int key_read(struct arena *arena, const char **data, uint32_t field, struct space *space)
 {
@@ -123,17 +134,13 @@ static int key_read(struct arena *arena, const char **data, uint32_t field, stru
     name[size] = '\0';
     key->name = name;
     mp_next(data);
-    const char *parent = mp_map_find(map, "space"), *action = mp_map_find(map, "on_delete");
+    const char *parent = mp_map_find(map, "space");
     if (parent == NULL || !mp_read_uint(&parent, &id) ||
         !pairs_read(mp_map_find(map, "field"), key))
         return ERROR_CORRUPT;
     key->parent_id = (uint32_t)id;
-    if (action != NULL && mp_typeof(*action) == MP_STR) {
-        text = mp_decode_str(&action, &size);
-        key->on_delete = size == 7 && memcmp(text, "cascade", 7) == 0    ? FOREIGN_CASCADE
-                         : size == 8 && memcmp(text, "set_null", 8) == 0 ? FOREIGN_SET_NULL
-                                                                         : FOREIGN_RESTRICT;
-    }
+    key->on_delete = action_read(mp_map_find(map, "on_delete"));
+    key->on_update = action_read(mp_map_find(map, "on_update"));
     if (field != CONSTRAINT_TUPLE)
         key->child_fields[0] = field;
     return 0;
@@ -213,7 +220,7 @@ static void coming_resolve(struct catalog *catalog, struct space *space)
         if (known)
             continue;
         key->child = space;
-        key->on_delete = FOREIGN_RESTRICT;
+        key->on_delete = key->on_update = FOREIGN_RESTRICT;
         coming->foreign_keys[count++] = *key;
     }
     coming->foreign_key_count = count;
@@ -237,8 +244,8 @@ void db__foreign_settle(struct catalog *catalog)
         for (uint32_t i = 0; i < catalog->space_count; i++) {
             struct space *space = catalog->spaces[i];
             for (struct foreign_key *key = space->referrers; key != NULL; key = key->next)
-                if (!space->calls_out && key->on_delete != FOREIGN_RESTRICT &&
-                    key->child->calls_out)
+                if (!space->calls_out && key->child->calls_out &&
+                    (key->on_delete != FOREIGN_RESTRICT || key->on_update != FOREIGN_RESTRICT))
                     again = space->calls_out = true;
         }
     }
@@ -452,8 +459,30 @@ static int primary_array(struct txn *txn, const struct space *space, const char 
     return *out == NULL ? diag_set(ERROR_MEMORY, "no memory for a key") : 0;
 }
 
-static int child_unset(struct txn *txn, const struct foreign_key *key, const char *primary)
+/* What becomes of the rows that refer to `old`, of which `tuple` has taken the place, or nothing. */
+struct settling {
+    const struct foreign_key *key;
+    enum foreign_action action;
+    const char *old, *tuple;
+    const struct key_bytes *bytes; /* under which they are found */
+};
+
+static void value_put(struct mp_buffer *ops, const char *value)
 {
+    const char *end = value;
+    if (value == NULL) {
+        mp_put_nil(ops);
+        return;
+    }
+    mp_next(&end);
+    mp_put_raw(ops, value, (size_t)(end - value));
+}
+
+/* Sets the fields that refer: to nil, or to what stands now in those that are referred to. */
+static int child_change(struct txn *txn, const struct settling *settling, const char *primary)
+{
+    const struct foreign_key *key = settling->key;
+    bool follow = settling->action == FOREIGN_CASCADE;
     struct mp_buffer ops;
     struct tuple_ref unused;
     mp_buffer_create(&ops);
@@ -462,7 +491,7 @@ static int child_unset(struct txn *txn, const struct foreign_key *key, const cha
         mp_put_array(&ops, 3);
         mp_put_str(&ops, "=", 1);
         mp_put_uint(&ops, key->child_fields[i]);
-        mp_put_nil(&ops);
+        value_put(&ops, follow ? mp_array_at(settling->tuple, key->parent_fields[i]) : NULL);
     }
     int rc = ops.failed ? diag_set(ERROR_MEMORY, "no memory for a change")
                         : space_update(txn, key->child->indexes[0], primary, ops.data, 0, &unused);
@@ -470,36 +499,37 @@ static int child_unset(struct txn *txn, const struct foreign_key *key, const cha
     return rc;
 }
 
-static int child_settle(struct txn *txn, const struct foreign_key *key, const char *tuple)
+static int child_settle(struct txn *txn, const struct settling *settling, const char *child)
 {
+    const struct space *space = settling->key->child;
     const char *primary;
-    int rc = primary_array(txn, key->child, tuple, &primary);
+    int rc = primary_array(txn, space, child, &primary);
     if (rc != 0)
         return rc;
-    return key->on_delete == FOREIGN_CASCADE
-               ? space_delete(txn, key->child->indexes[0], primary, NULL)
-               : child_unset(txn, key, primary);
+    return settling->tuple == NULL && settling->action == FOREIGN_CASCADE
+               ? space_delete(txn, space->indexes[0], primary, NULL)
+               : child_change(txn, settling, primary);
 }
 
 /* Deletes or changes those that the transaction sees. */
-static int children_settle(struct txn *txn, const struct foreign_key *key,
-                           const struct key_bytes *bytes)
+static int children_settle(struct txn *txn, const struct settling *settling)
 {
     struct txn_cursor cursor;
     struct row *row;
     const struct version *version;
-    int rc = key_open(txn, key->child_index, bytes, &cursor);
+    int rc = key_open(txn, settling->key->child_index, settling->bytes, &cursor);
     while (rc == 0 && (rc = txn_cursor_next(&cursor, &row, &version)) == 0)
-        rc = child_settle(txn, key, version->bytes);
+        rc = child_settle(txn, settling, version->bytes);
     return rc == ERROR_END ? 0 : rc;
 }
 
 static _Thread_local unsigned depth;
 
-static int referrer_settle(struct txn *txn, const struct foreign_key *key, const char *old,
-                           bool replaced, const struct key_bytes *bytes)
+static int referrer_settle(struct txn *txn, const struct settling *settling)
 {
-    bool restricts = replaced || key->on_delete == FOREIGN_RESTRICT;
+    const struct foreign_key *key = settling->key;
+    const struct key_bytes *bytes = settling->bytes;
+    bool restricts = settling->action == FOREIGN_RESTRICT;
     if (!restricts && depth >= CASCADE_DEPTH_MAX)
         return diag_set(
             ERROR_CONSTRAINT,
@@ -511,7 +541,7 @@ static int referrer_settle(struct txn *txn, const struct foreign_key *key, const
     for (unsigned turn = 0; turn < CASCADE_TURNS_MAX; turn++) {
         if (!restricts) {
             depth++;
-            rc = children_settle(txn, key, bytes);
+            rc = children_settle(txn, settling);
             depth--;
         }
         if (rc == 0 && !MUTATION(FOREIGN_CHILD_UNSEEN))
@@ -520,7 +550,7 @@ static int referrer_settle(struct txn *txn, const struct foreign_key *key, const
         if (rc != ERROR_DUPLICATE)
             return rc;
         if (restricts)
-            return referred(txn, key, old, holder);
+            return referred(txn, key, settling->old, holder);
         txn_statement(txn); /* one that was committed meanwhile */
         rc = 0;
     }
@@ -547,7 +577,8 @@ int db__foreign_children_settle(struct txn *txn, struct space *space, const char
                 rc = 1;
         }
         if (rc == 1) {
-            rc = referrer_settle(txn, key, old, tuple != NULL, &bytes);
+            enum foreign_action action = tuple == NULL ? key->on_delete : key->on_update;
+            rc = referrer_settle(txn, &(struct settling){key, action, old, tuple, &bytes});
         }
     }
     return rc;

@@ -60,6 +60,7 @@ struct space_def {
     const char *format, *constraint, *foreign_key;
     const char *view; /* MessagePack string */
     bool temporary, local;
+    bool quiet; /* its triggers don't run */
 };
 
 /* ddl_space_row.c: what the row of a space says, and a row written. */

@@ -95,7 +95,7 @@ static int trigger_add(struct catalog *catalog, const char *tuple)
     struct space *space = catalog_space_by_id(catalog, (uint32_t)space_id);
     if (event >= TRIGGER_EVENTS_OF_SPACES)
         catalog->events |= 1u << event;
-    else if (space != NULL)
+    else if (space != NULL && !space->quiet)
         space->trigger_events |= 1u << event;
     return 0;
 }

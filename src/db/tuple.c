@@ -8,7 +8,7 @@
  * is taken apart into fields and put together again.
  *
  * A default takes the place of a field that is nil or not there. Those that are computed see the
- * tuple with the other defaults in it. A generated field is computed last, from a tuple in which
+ * tuple with the other defaults in it, their own too when the field has one by value. A generated field is computed last, from a tuple in which
  * generated fields behind it are nil. What a user gives for one must be nil or what comes out; of an
  * update only what its operations have changed counts as given.
  */
@@ -202,17 +202,24 @@ static void field_set(struct shape *shape, uint32_t i, struct piece value)
         shape->count = i + 1;
 }
 
+static struct piece value_piece(const struct field_def *field)
+{
+    return (struct piece){field->value, field->value_size};
+}
+
 static int defaults_set(struct shape *shape)
 {
     const struct space *space = shape->space;
     for (uint32_t i = 0; i < space->shaped_count; i++)
-        if (space->fields[i].value != NULL && is_nil(&shape->fields[i]))
-            field_set(shape, i,
-                      (struct piece){space->fields[i].value, space->fields[i].value_size});
+        if (space->fields[i].value != NULL && space->fields[i].value_func.text == NULL &&
+            is_nil(&shape->fields[i]))
+            field_set(shape, i, value_piece(&space->fields[i]));
     for (uint32_t i = 0; space->value_funcs && i < space->shaped_count; i++) {
         struct piece value;
         if (space->fields[i].value_func.text == NULL || !is_nil(&shape->fields[i]))
             continue;
+        if (space->fields[i].value != NULL)
+            field_set(shape, i, value_piece(&space->fields[i]));
         int rc = field_compute(shape, &space->fields[i].value_func, &value);
         if (rc != 0)
             return rc;

@@ -66,9 +66,11 @@ enum { LUA__AFTER_NONE, LUA__AFTER_TUPLE, LUA__AFTER_POSITION };
 struct lua__scan {
     double offset, limit;
     int32_t iterator, has_key;
-    int32_t lock;    /* LUA__LOCK_NONE .. */
-    int32_t after;   /* LUA__AFTER_NONE .. */
-    int32_t fetch;   /* 1: the position of the last row goes to runtime->position */
+    int32_t lock;  /* LUA__LOCK_NONE .. */
+    int32_t after; /* LUA__AFTER_NONE .. */
+    int32_t
+        fetch; /* 1: the position of the last row goes to runtime->position; 2: that of the tuple
+                        in args[1], and no row is looked for */
     int32_t stepped; /* set by C: what runs may be stopped between rows, where no cursor lasts */
 };
 

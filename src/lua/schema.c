@@ -130,6 +130,8 @@ static void push_index(lua_State *L, const struct index *index)
     set_boolean(L, "unique", index->unique);
     if (index->func.text != NULL)
         set_string(L, "func", index->func_name != NULL ? index->func_name : index->func.text);
+    if (index->func_name != NULL)
+        set_string(L, "func_text", index->func.text);
     if (index->func_multikey)
         set_boolean(L, "is_multikey", true);
     if (index->condition.text != NULL)

@@ -160,6 +160,15 @@ static int keep_position(struct lua_runtime *runtime, const struct index *index,
     return runtime->position.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
 }
 
+/* Where a tuple like the one in args[1] stands, or would stand. */
+static int position_of_tuple(struct lua_runtime *runtime, struct txn *txn, struct index *index)
+{
+    struct space_position position;
+    int code = space_position_of(txn, index, runtime->args[1].data, &position);
+    mp_buffer_reset(&runtime->rows, 1 << 20);
+    return code == 0 ? keep_position(runtime, index, &position) : code;
+}
+
 /* The rows of a select, or their number. */
 static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *index,
                 struct statement *statement)
@@ -170,6 +179,8 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
     struct space_position last = {NULL, 0};
     uint64_t passed = 0, taken = 0, offset = whole(how->offset), limit = whole(how->limit);
     bool rows = statement->operation == OP_SELECT;
+    if (how->fetch == 2)
+        return position_of_tuple(runtime, txn, index);
     int code = lua__scan_open(runtime, txn, index, how, &cursor);
     if (rows)
         mp_buffer_reset(&runtime->rows, 1 << 20);

@@ -38,6 +38,28 @@ describe('formats', function()
         assert.are.equal('old/3', s:replace({ 3, 'old', box.NULL, nil }).label)
     end)
 
+    it('have defaults that are computed from one by value', function()
+        box.schema.func.create('shout', { body = 'function(default) return default:upper() end',
+            is_deterministic = true })
+        local t = box.schema.space.create('loud', { format = {
+            { 'id', 'unsigned' },
+            { 'word', 'string', default = 'hey', default_func = 'shout' },
+            { 'again', 'string', default = '-', default_func = 'v .. t.word .. t.id' },
+            { 'both', 'string', default = '+', default_func = 'function(d, t) return d .. t.again end' },
+        } })
+        t:create_index('pk')
+        assert.same({ 1, 'HEY', '-HEY1', '+-HEY1' }, t:insert({ 1 }):totable())
+        assert.same({ 2, 'you', '-you2', '+-you2' }, t:insert({ 2, 'you' }):totable())
+        assert.same({ 3, 'you', 'x', 'y' }, t:insert({ 3, 'you', 'x', 'y' }):totable())
+        assert.equal('hey', t:format()[2].default)
+        t:format(t:format())
+        assert.equal('HEY', t:insert({ 4 }).word)
+        t:drop()
+        box.schema.func.drop('shout')
+        assert.is_false(pcall(box.schema.space.create, 'loud', { format = {
+            { 'id', 'unsigned', default = 1, generated = '1' } } }))
+    end)
+
     it('have generated fields', function()
         local s = create('s', {
             format = {

@@ -84,6 +84,47 @@ describe('an index', function()
         assert.has_error(function() s.index.pk:alter({ parts = { 'n' } }) end)
     end)
 
+    it('keeps a function that has been dropped when it is altered', function()
+        box.schema.func.create('low', { body = 'function(t) return { t.name:lower() } end',
+            is_deterministic = true })
+        s:create_index('low', { func = 'low', parts = { { 1, 'string' } } })
+        assert.equal('low', s.index.low.func)
+        box.schema.func.drop('low')
+        s.index.low:alter({ unique = false })
+        assert.is_false(s.index.low.unique)
+        assert.matches('lower', s.index.low.func)
+        assert.equal(7, s.index.low:select('row7')[1].id)
+        s.index.low:alter({ unique = true })
+        assert.equal(7, s.index.low:get('row7').id)
+    end)
+
+    it('tells where a tuple stands', function()
+        local position = s.index.n:tuple_pos(s:get(993))
+        assert.equal(4, s.index.n:select(nil, { after = position, limit = 1 })[1].id)
+        local found, last = s.index.n:select(3, { limit = 2, fetch_pos = true })
+        assert.equal(last, s.index.n:tuple_pos(found[2]))
+        assert.equal(last, s.index.n:tuple_pos({ 13, 3, 'whatever' }))
+        assert.is_false(pcall(s.index.n.tuple_pos, s.index.n, { 1 }))
+        assert.is_nil(s.index.n:compact())
+    end)
+
+    it('can not be over intervals', function()
+        local t = box.schema.create_space('spans', { format = { { 'id', 'unsigned' }, { 'span', 'interval' },
+            { 'any', 'unsigned' } } })
+        t:create_index('pk')
+        for _, parts in ipairs({ { 'span' }, { { 'span', 'scalar' } } }) do
+            local ok, err = pcall(t.create_index, t, 'span', { parts = parts })
+            assert.is_false(ok)
+            assert.matches('field "span" is of type interval and cannot be indexed', err.message)
+        end
+        t:create_index('any', { parts = { { 'any', 'scalar' } } })
+        local spans = { { 'id', 'unsigned' }, { 'span', 'interval' }, { 'any', 'interval' } }
+        local ok, err = pcall(t.format, t, spans)
+        assert.is_false(ok)
+        assert.matches('is indexed by "any"', err.message)
+        t:drop()
+    end)
+
     it('raises errors that have Tarantool\'s names as well', function()
         local ok, err = pcall(s.insert, s, { 1, 1, 'x' })
         assert.is_false(ok)

@@ -11,7 +11,7 @@ end
 
 describe('docs/spaces.md', function()
     after_each(function()
-        for _, name in ipairs({ 'orders', 'people', 'accounts', 'items', 'sessions' }) do
+        for _, name in ipairs({ 'orders', 'people', 'accounts', 'items', 'sessions', 'codes' }) do
             if box.space[name] then
                 box.space[name]:drop()
             end
@@ -30,6 +30,6 @@ describe('docs/spaces.md', function()
             show = function(expected, value) assert.equal(expected, tostring(value)) end,
         }, { __index = _G })
         setfenv(assert(loadstring(table.concat(chunks, '\n'), '=docs/spaces.md')), environment)()
-        assert.equal(15, shown)
+        assert.equal(17, shown)
     end)
 end)

@@ -2,7 +2,7 @@
 
 /*
  * Rows are referred to and taken away by several threads at once (invariant 30), at every level, with
- * keys that restrict, cascade and set to nil, by primary and by secondary unique keys, and with
+ * keys that restrict, cascade and set to nil, also when they change, by primary and by secondary unique keys, and with
  * savepoints. Whoever looks meanwhile, and at the end, and after a restart, finds no reference to a
  * row that is not there.
  *
@@ -45,9 +45,10 @@ static void spaces_make(const char *action, const char *by_code, const char *own
              "\"is_nullable\": true}, {\"name\": \"own\", \"type\": \"unsigned\", \"is_nullable\": "
              "true}], \"foreign_key\": {\"a\": {\"space\": \"p\", \"field\": {\"p\": \"id\"}, "
              "\"on_delete\": \"%s\"}, \"b\": {\"space\": \"p\", \"field\": {\"code\": \"code\"}, "
-             "\"on_delete\": \"%s\"}, \"o\": {\"space\": \"c\", \"field\": {\"own\": \"id\"}, "
+             "\"on_delete\": \"%s\", \"on_update\": \"%s\"}, \"o\": {\"space\": \"c\", \"field\": "
+             "{\"own\": \"id\"}, "
              "\"on_delete\": \"%s\"}}}",
-             action, by_code, own);
+             action, by_code, own, own);
     assert_int_equal(
         make_space(&f, "p", "{\"format\": [[\"id\", \"unsigned\"], [\"code\", \"unsigned\"]]}"), 0);
     assert_int_equal(make_index(&f, "p", "pk", NULL), 0);

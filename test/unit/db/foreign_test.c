@@ -156,6 +156,83 @@ static void rows_go_with_the_one_that_they_refer_to(void **state)
     assert_string_equal(orders(), "[2,2] [4]");
 }
 
+/* p [id, code, up], of which up refers to the code of another; c [id, code] to that of p. */
+static void make_coded(const char *action)
+{
+    char options[512];
+    snprintf(options, sizeof options,
+             "{\"format\": [[\"id\", \"unsigned\"], {\"name\": \"code\", \"type\": \"unsigned\", "
+             "\"is_nullable\": true}, {\"name\": \"up\", \"type\": \"unsigned\", "
+             "\"is_nullable\": true, \"foreign_key\": {\"space\": \"p\", \"field\": \"code\", "
+             "\"on_update\": \"%s\"}}]}",
+             action);
+    must(make_space(&f, "p", options));
+    must(make_index(&f, "p", "pk", PK));
+    must(make_index(&f, "p", "code", "{\"parts\": [\"code\"]}"));
+    must(make_index(&f, "p", "up", "{\"unique\": false, \"parts\": [\"up\"]}"));
+    snprintf(options, sizeof options,
+             "{\"format\": [[\"id\", \"unsigned\"], {\"name\": \"code\", \"type\": \"unsigned\", "
+             "\"is_nullable\": true, \"foreign_key\": {\"space\": \"p\", \"field\": \"code\", "
+             "\"on_update\": \"%s\"}}]}",
+             action);
+    must(make_space(&f, "c", options));
+    must(make_index(&f, "c", "pk", PK));
+    must(make_index(&f, "c", "code", "{\"unique\": false, \"parts\": [\"code\"]}"));
+    must(insert(&f, NULL, "p", "[1, 10]"));
+    must(insert(&f, NULL, "p", "[2, 20, 10]"));
+    must(insert(&f, NULL, "c", "[5, 10]"));
+    must(insert(&f, NULL, "c", "[6, 10]"));
+    must(insert(&f, NULL, "c", "[7, 20]"));
+}
+
+static const char *all_of(const char *space)
+{
+    return select_by(&f, NULL, space, "pk", ITERATOR_ALL, NULL);
+}
+
+static void rows_follow_a_key_that_changes(void **state)
+{
+    (void)state;
+    make_coded("cascade");
+    must(update_by(&f, NULL, "p", "pk", "[1]", "[[\"=\", 2, 11]]"));
+    assert_string_equal(all_of("c"), "[5,11] [6,11] [7,20]");
+    assert_string_equal(all_of("p"), "[1,11] [2,20,11]");
+    must(replace(&f, NULL, "p", "[1, 12, 12]")); /* it refers to itself from now on */
+    assert_string_equal(all_of("c"), "[5,12] [6,12] [7,20]");
+    must(update_by(&f, NULL, "p", "pk", "[1]", "[[\"=\", 2, 13]]"));
+    assert_string_equal(all_of("p"), "[1,13,13] [2,20,13]");
+    db_fixture_reopen(&f);
+    must(update_by(&f, NULL, "p", "pk", "[1]", "[[\"=\", 2, null]]")); /* to nothing */
+    assert_string_equal(all_of("c"), "[5,null] [6,null] [7,20]");
+    assert_string_equal(all_of("p"), "[1,null,null] [2,20,null]");
+    refused(delete_by(&f, NULL, "p", "pk", "[2]"), ERROR_CONSTRAINT, "row {7} refers to row {2}");
+}
+
+static void rows_may_lose_a_key_that_changes(void **state)
+{
+    (void)state;
+    make_coded("set_null");
+    must(update_by(&f, NULL, "p", "pk", "[1]", "[[\"=\", 2, 11]]"));
+    assert_string_equal(all_of("c"), "[5,null] [6,null] [7,20]");
+    assert_string_equal(all_of("p"), "[1,11] [2,20,null]");
+}
+
+static void a_row_that_cannot_follow_changes_nothing(void **state)
+{
+    (void)state;
+    make_coded("cascade");
+    must(make_index(&f, "c", "own",
+                    "{\"parts\": [{\"field\": \"code\"}, {\"field\": \"id\"}], "
+                    "\"condition\": [\"code\", \"==\", 11]}"));
+    uint32_t id = space_of(&f, NULL, "c")->id;
+    must(ddl_space_alter(f.workers[0], id,
+                         mp_of("{\"constraint\": {\"low\": [\"code\", \"<\", 100]}}", NULL)));
+    refused(update_by(&f, NULL, "p", "pk", "[1]", "[[\"=\", 2, 100]]"), ERROR_CONSTRAINT,
+            "constraint \"low\"");
+    assert_string_equal(all_of("c"), "[5,10] [6,10] [7,20]");
+    assert_string_equal(all_of("p"), "[1,10] [2,20,10]");
+}
+
 static void rows_may_lose_what_they_refer_to(void **state)
 {
     (void)state;
@@ -318,8 +395,12 @@ static void a_foreign_key_that_makes_no_sense_is_refused(void **state)
             ERROR_SCHEMA, "needs field \"id\" to be nullable");
     refused(make_space(&f, "c",
                        C "{\"k\": {\"space\": \"p\", \"field\": {\"id\": \"id\"}, "
-                         "\"on_update\": \"cascade\"}}}"),
-            ERROR_UNSUPPORTED, "on_update");
+                         "\"on_update\": \"follow\"}}}"),
+            ERROR_INVALID, "on_update is 'restrict'");
+    refused(make_space(&f, "c",
+                       C "{\"k\": {\"space\": \"p\", \"field\": {\"id\": \"id\"}, "
+                         "\"on_update\": \"set_null\"}}}"),
+            ERROR_SCHEMA, "on_update = 'set_null' needs field \"id\" to be nullable");
     refused(make_space(&f, "c", C "{\"k\": {\"space\": \"p\"}}}"), ERROR_INVALID, "it needs field");
 }
 
@@ -702,6 +783,9 @@ int main(void)
         TEST(a_row_that_is_referred_to_stays),
         TEST(a_key_that_is_referred_to_stays),
         TEST(rows_go_with_the_one_that_they_refer_to),
+        TEST(rows_follow_a_key_that_changes),
+        TEST(rows_may_lose_a_key_that_changes),
+        TEST(a_row_that_cannot_follow_changes_nothing),
         TEST(rows_may_lose_what_they_refer_to),
         TEST(a_space_may_refer_to_itself),
         TEST(a_cycle_goes_as_a_whole),

@@ -233,8 +233,8 @@ static void a_default_must_be_of_its_fields_type(void **state)
             ERROR_SCHEMA, "the default of field \"a\" must be unsigned, not string");
     refused(make_space(&f, "s",
                        "{\"format\": [{\"name\": \"a\", \"default\": 1, "
-                       "\"default_func\": \"id\"}]}"),
-            ERROR_INVALID, "one of default");
+                       "\"generated\": \"id\"}]}"),
+            ERROR_INVALID, "it can't have a default");
 }
 
 static void a_default_can_be_computed_from_the_other_fields(void **state)
