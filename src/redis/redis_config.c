@@ -10,7 +10,7 @@
 
 #define DEFAULTS                                                                                   \
     {                                                                                              \
-        .hash_max_listpack_entries = 128, .hash_max_listpack_value = 64,                           \
+        .hash_max_listpack_entries = 512, .hash_max_listpack_value = 64,                           \
         .set_max_intset_entries = 512, .set_max_listpack_entries = 128,                            \
         .set_max_listpack_value = 64, .zset_max_listpack_entries = 128,                            \
         .zset_max_listpack_value = 64, .list_max_listpack_size = -2, .list_compress_depth = 0,     \

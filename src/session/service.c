@@ -63,6 +63,13 @@ int service_new(const struct service_options *options, struct service **out)
     service->wal = db_wal(options->db);
     service->audience = (struct redis_audience){receivers, service};
     redis_config_create(&service->config);
+    session__slowlog_create(&service->slowlog);
+    store_relaxed(&service->settings.slowlog_slower_us, 10000);
+    store_relaxed(&service->settings.slowlog_max, 128);
+    store_relaxed(&service->settings.clients_max, service->limits.clients_max);
+    store_relaxed(&service->settings.latency_tracking, true);
+    snprintf(service->percentiles, sizeof service->percentiles, "50 99 99.9");
+    service__slow_set(service);
     store_relaxed(&service->config.proto_max_bulk_len, service->limits.request_bytes_max);
     store_relaxed(&service->config.maxmemory, heap_limit_bytes(db_heap(options->db)));
     redis_housekeeping_create(&service->keeping, &service->config, &service->interest);
@@ -105,6 +112,7 @@ void service_delete(struct service *service)
     session__blocks_delete(service->blocks);
     for (unsigned n = 0; n < service->script_count; n++)
         free(service->scripts[n].source);
+    session__slowlog_destroy(&service->slowlog);
     free(service->scripts);
     free(service->workers);
     pthread_mutex_destroy(&service->mutex);
@@ -235,6 +243,7 @@ void session_worker_close(struct session_worker *worker)
     if (worker->db)
         db_worker_close(worker->db);
     session__modules_destroy(&worker->modules);
+    session__histograms_destroy(worker);
     mp_buffer_destroy(&worker->args);
     mp_buffer_destroy(&worker->result);
     session__pubsub_destroy(&worker->pubsub);
@@ -291,6 +300,7 @@ static void limits_look(struct session_worker *worker)
     worker->due_ns = UINT64_MAX;
     session__due_at(worker, session__waits_expire(worker, now_ns));
     session__due_at(worker, session__streams_expire(worker, now_ns));
+    session__due_at(worker, session__idle_close(worker, now_ns));
 }
 
 void session_worker_run(struct session_worker *worker,

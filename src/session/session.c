@@ -46,7 +46,7 @@ static void about_create(struct session *session, const struct session_peer *pee
 static struct resp_limits resp_limits_of(const struct service *service)
 {
     struct resp_limits limits = resp_limits_default();
-    limits.bulk_bytes_max = service->limits.request_bytes_max;
+    limits.bulk_bytes_max = load_relaxed(&service->config.proto_max_bulk_len);
     if (limits.request_bytes_max < limits.bulk_bytes_max * 2)
         limits.request_bytes_max = limits.bulk_bytes_max * 2;
     return limits;
@@ -54,7 +54,7 @@ static struct resp_limits resp_limits_of(const struct service *service)
 
 void session__rpc_limit(struct session *session)
 {
-    size_t max = session->service->limits.request_bytes_max;
+    size_t max = load_relaxed(&session->service->config.proto_max_bulk_len);
     if (!session->authenticated && max > SESSION_STRANGER_BYTES_MAX)
         max = SESSION_STRANGER_BYTES_MAX;
     rpc_parser_create(&session->rpc, max);
@@ -65,7 +65,7 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
 {
     struct service *service = worker->service;
     unsigned before = atomic_fetch_add_explicit(&service->client_count, 1, memory_order_relaxed);
-    if (before >= service->limits.clients_max) {
+    if (before >= load_relaxed(&service->settings.clients_max)) {
         atomic_fetch_sub_explicit(&service->client_count, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&service->refused, 1, memory_order_relaxed);
         return diag_set(ERROR_BUSY, "max number of clients reached");

@@ -220,8 +220,8 @@ static int command_count(struct session *session, struct session_request *reques
 }
 
 /* A command, or "parent|sub". */
-static const struct session_command *find_full(struct session *session,
-                                               const struct redis_slice *name)
+const struct session_command *session__command_named(struct session *session,
+                                                     const struct redis_slice *name)
 {
     const char *bar = memchr(name->data, '|', name->size);
     const struct session_command *command = service__command_find(
@@ -242,7 +242,7 @@ static int command_info(struct session *session, struct session_request *request
         return session__command(session, request);
     resp_put_array(&session->out, request->argc - 2);
     for (unsigned n = 2; n < request->argc; n++) {
-        const struct session_command *command = find_full(session, &request->argv[n]);
+        const struct session_command *command = session__command_named(session, &request->argv[n]);
         if (command)
             put_info(session, command);
         else
@@ -376,10 +376,10 @@ static int command_docs(struct session *session, struct session_request *request
     }
     size_t found = 0; /* unknown ones are left out */
     for (unsigned n = 2; n < request->argc; n++)
-        found += find_full(session, &request->argv[n]) != NULL;
+        found += session__command_named(session, &request->argv[n]) != NULL;
     resp_put_map(&session->out, session->protocol, found);
     for (unsigned n = 2; n < request->argc; n++) {
-        const struct session_command *command = find_full(session, &request->argv[n]);
+        const struct session_command *command = session__command_named(session, &request->argv[n]);
         if (command)
             put_docs(session, command);
     }
@@ -504,7 +504,7 @@ static int keys_reply(struct session *session, struct session_request *request, 
 {
     const struct redis_slice *argv = request->argv + 2;
     unsigned argc = request->argc - 2;
-    const struct session_command *command = find_full(session, &argv[0]);
+    const struct session_command *command = session__command_named(session, &argv[0]);
     if (!command)
         return diag_set(ERROR_INVALID, "Invalid command specified");
     const struct redis_spec *spec = spec_of_call(session, command, argv, argc);

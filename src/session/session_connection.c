@@ -166,6 +166,9 @@ int session__reset(struct session *session, struct session_request *request)
     session->reply_mode = REPLY_ON;
     session->protocol = RESP2;
     session->database = 0;
+    store_relaxed(&session->about.database, 0);
+    store_relaxed(&session->about.no_evict, false);
+    store_relaxed(&session->about.no_touch, false);
     store_relaxed(&session->about.resp, RESP2);
     session__about_name_set(session, &session->about.name, NULL, 0);
     session__logout(session);
@@ -181,6 +184,7 @@ int session__select(struct session *session, struct session_request *request)
     if (number < 0 || number >= REDIS_DATABASES)
         return diag_set(ERROR_INVALID, "DB index is out of range");
     session->database = (unsigned)number;
+    store_relaxed(&session->about.database, session->database);
     resp_put_ok(&session->out);
     return 0;
 }

@@ -312,10 +312,54 @@ static bool refused(struct session *session, const struct session_command *comma
     return true;
 }
 
+static void histogram_count(struct session_worker *worker, unsigned number, uint64_t ticks)
+{
+    struct session_histogram *histogram = load_relaxed(&worker->histograms[number]);
+    if (!histogram ||
+        load_relaxed(&histogram->generation) != load_relaxed(&worker->service->stats_generation)) {
+        histogram = session__histogram_fresh(worker, number);
+        if (!histogram)
+            return;
+    }
+    unsigned high = 63 - (unsigned)__builtin_clzll(ticks | 1 << SESSION_HISTOGRAM_SHIFT);
+    unsigned bucket = (high - SESSION_HISTOGRAM_SHIFT) * 4 + (unsigned)(ticks >> (high - 2) & 3);
+    if (bucket >= SESSION_HISTOGRAM_BUCKETS)
+        bucket = SESSION_HISTOGRAM_BUCKETS - 1;
+    service__count(&histogram->counts[bucket], 1);
+}
+
+/* It took as long as the slow log, or latency monitoring, asks for. */
+static __attribute__((noinline)) void slow(struct session *session,
+                                           const struct session_request *request, uint64_t ticks)
+{
+    struct service *service = session->service;
+    const struct redis_spec *spec = session__spec(session, request->command);
+    int64_t slower_us = load_relaxed(&service->settings.slowlog_slower_us);
+    uint64_t us = (uint64_t)((double)ticks / service__ticks_a_us());
+    uint64_t threshold_ms = load_relaxed(&service->settings.latency_threshold_ms);
+    if (slower_us >= 0 && us >= (uint64_t)slower_us && !(spec && (spec->flags & SPEC_SKIP_SLOWLOG)))
+        session__slowlog_add(session, request, us);
+    if (threshold_ms && us / 1000 >= threshold_ms)
+        session__latency_add(service, spec && (spec->flags & SPEC_FAST), us / 1000);
+}
+
+void session__executed(struct session *session, const struct session_request *request, int rc,
+                       uint64_t ticks)
+{
+    struct session_worker *worker = session->worker;
+    struct session_command_stats *stats = &worker->stats.by_command[request->command->number];
+    if (rc)
+        service__count(&stats->failed, 1);
+    service__count(&stats->calls, 1);
+    service__count(&stats->ticks, ticks);
+    if (load_relaxed(&worker->service->settings.latency_tracking))
+        histogram_count(worker, request->command->number, ticks);
+    if (ticks >= load_relaxed(&worker->service->slow_ticks))
+        slow(session, request, ticks);
+}
+
 static void command_run(struct session *session, struct session_request *request)
 {
-    struct session_command_stats *stats =
-        &session->worker->stats.by_command[request->command->number];
     size_t start = session->out.size;
     uint64_t ticks = service__ticks();
     int rc = run(session, request);
@@ -330,10 +374,7 @@ static void command_run(struct session *session, struct session_request *request
     }
     if (session->wait.owner || session->wait.block)
         session__wait_end(&session->wait);
-    if (rc)
-        service__count(&stats->failed, 1);
-    service__count(&stats->calls, 1);
-    service__count(&stats->ticks, service__ticks() - ticks);
+    session__executed(session, request, rc, service__ticks() - ticks);
 }
 
 /* CLIENT REPLY OFF and SKIP: the reply is made and thrown away. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * INFO, CONFIG, TIME: what monitoring asks. Sections and lines have Redis's shapes, since they are
+ * INFO, TIME: what monitoring asks. Sections and lines have Redis's shapes, since they are
  * parsed; what Perigee has besides stands in a section of its own.
  *
  * Counters are sums over the workers' stripes, taken without stopping anybody. The cost of commands
@@ -9,12 +9,12 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "db/checkpoint.h"
-#include "redis/redis_glob.h"
 #include "redis/redis_value.h"
 #include "session/session_internal.h"
 #include "txn/lock.h"
@@ -41,37 +41,47 @@ static const char *text_or_empty(const char *text)
 
 /* ---------------------------------------------------------------------------------------- sums */
 
-struct totals {
-    uint64_t commands, input_bytes, output_bytes, errors[SERVICE_ERRORS], error_count;
-};
-
-static void totals_sum(struct service *service, struct totals *totals)
+static void totals_add(struct service_totals *totals, const struct session_worker *worker)
 {
-    *totals = (struct totals){0};
+    const struct session_worker_stats *stats = &worker->stats;
+    totals->commands += load_relaxed(&stats->commands);
+    totals->input_bytes += load_relaxed(&stats->input_bytes);
+    totals->output_bytes += load_relaxed(&stats->output_bytes);
+    for (unsigned error = 0; error < SERVICE_ERRORS; error++)
+        totals->errors[error] += load_relaxed(&stats->errors[error]);
+}
+
+/* Since the start. Under the service's mutex. */
+static void totals_all(const struct service *service, struct service_totals *totals)
+{
+    *totals = (struct service_totals){.connections = load_relaxed(&service->connections),
+                                      .refused = load_relaxed(&service->refused)};
+    for (unsigned n = 0; n < service->options.worker_max; n++)
+        if (service->workers[n])
+            totals_add(totals, service->workers[n]);
+}
+
+/* Since CONFIG RESETSTAT. */
+static void totals_sum(struct service *service, struct service_totals *totals)
+{
+    const struct service_totals *before = &service->totals_before;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++) {
-        const struct session_worker *worker = service->workers[n];
-        if (!worker)
-            continue;
-        totals->commands += load_relaxed(&worker->stats.commands);
-        totals->input_bytes += load_relaxed(&worker->stats.input_bytes);
-        totals->output_bytes += load_relaxed(&worker->stats.output_bytes);
-        for (unsigned error = 0; error < SERVICE_ERRORS; error++) {
-            totals->errors[error] += load_relaxed(&worker->stats.errors[error]);
-            totals->error_count += load_relaxed(&worker->stats.errors[error]);
-        }
-    }
+    totals_all(service, totals);
+    totals->commands -= before->commands;
+    totals->input_bytes -= before->input_bytes;
+    totals->output_bytes -= before->output_bytes;
+    totals->connections -= before->connections;
+    totals->refused -= before->refused;
+    for (unsigned error = 0; error < SERVICE_ERRORS; error++)
+        totals->errors[error] -= before->errors[error];
     pthread_mutex_unlock(&service->mutex);
 }
 
-struct command_totals {
-    uint64_t calls, ticks, rejected, failed;
-};
-
-static void command_sum(struct service *service, unsigned number, struct command_totals *totals)
+/* Since the start. Under the service's mutex. */
+static void command_all(const struct service *service, unsigned number,
+                        struct service_command_totals *totals)
 {
-    *totals = (struct command_totals){0};
-    pthread_mutex_lock(&service->mutex);
+    *totals = (struct service_command_totals){0};
     for (unsigned n = 0; n < service->options.worker_max; n++) {
         if (!service->workers[n])
             continue;
@@ -81,20 +91,72 @@ static void command_sum(struct service *service, unsigned number, struct command
         totals->rejected += load_relaxed(&stats->rejected);
         totals->failed += load_relaxed(&stats->failed);
     }
+}
+
+static void command_sum(struct service *service, unsigned number,
+                        struct service_command_totals *totals)
+{
+    const struct service_command_totals *before = &service->commands_before[number];
+    pthread_mutex_lock(&service->mutex);
+    command_all(service, number, totals);
+    totals->calls -= before->calls;
+    totals->ticks -= before->ticks;
+    totals->rejected -= before->rejected;
+    totals->failed -= before->failed;
+    pthread_mutex_unlock(&service->mutex);
+}
+
+/* Each counter belongs to one worker, so it cannot be set to 0: what it was is remembered. */
+void service__stats_reset(struct service *service)
+{
+    pthread_mutex_lock(&service->mutex);
+    totals_all(service, &service->totals_before);
+    for (unsigned n = 0; n < SERVICE_COMMANDS_MAX; n++)
+        command_all(service, n, &service->commands_before[n]);
+    pthread_mutex_unlock(&service->mutex);
+    atomic_fetch_add_explicit(&service->stats_generation, 1, memory_order_relaxed);
+}
+
+void service__slow_set(struct service *service)
+{
+    int64_t slower_us = load_relaxed(&service->settings.slowlog_slower_us);
+    uint64_t threshold_ms = load_relaxed(&service->settings.latency_threshold_ms);
+    double least_us = slower_us < 0 ? 1e15 : (double)slower_us;
+    if (threshold_ms && (double)threshold_ms * 1000 < least_us)
+        least_us = (double)threshold_ms * 1000;
+    store_relaxed(&service->slow_ticks,
+                  least_us >= 1e15 ? UINT64_MAX : (uint64_t)(least_us * service__ticks_a_us()));
+}
+
+/* Of the last second or more before now. */
+static void rate_look(struct service *service, double *commands_s, double *input_s,
+                      double *output_s)
+{
+    struct service_totals totals;
+    uint64_t now_ns = clock_monotonic_ns(service->options.clock);
+    pthread_mutex_lock(&service->mutex);
+    uint64_t since_ns = service->rate.ns ? service->rate.ns : service->start_ns;
+    if (now_ns >= since_ns + 1000000000) {
+        double seconds = (double)(now_ns - since_ns) / 1e9;
+        totals_all(service, &totals);
+        service->rate.commands_s = (double)(totals.commands - service->rate.commands) / seconds;
+        service->rate.input_s = (double)(totals.input_bytes - service->rate.input_bytes) / seconds;
+        service->rate.output_s =
+            (double)(totals.output_bytes - service->rate.output_bytes) / seconds;
+        service->rate.ns = now_ns;
+        service->rate.commands = totals.commands;
+        service->rate.input_bytes = totals.input_bytes;
+        service->rate.output_bytes = totals.output_bytes;
+    }
+    *commands_s = service->rate.commands_s;
+    *input_s = service->rate.input_s;
+    *output_s = service->rate.output_s;
     pthread_mutex_unlock(&service->mutex);
 }
 
 static uint64_t uptime_seconds(const struct service *service)
 {
     return (clock_monotonic_ns(service->options.clock) - service->start_ns) / 1000000000;
-}
-
-/* Microseconds a tick. */
-static double tick_us(const struct service *service)
-{
-    uint64_t ns = clock_monotonic_ns(service->options.clock) - service->start_ns;
-    uint64_t ticks = service__ticks() - service->start_ticks;
-    return ticks ? (double)ns / 1000.0 / (double)ticks : 0;
 }
 
 static uint64_t resident_bytes(void)
@@ -126,6 +188,7 @@ static void info_server(struct service *service, struct mp_buffer *out)
     line(out, "arch_bits:64");
     line(out, "monotonic_clock:POSIX clock_gettime");
     line(out, "multiplexing_api:epoll");
+    line(out, "atomicvar_api:c11-builtin");
     line(out, "gcc_version:%s", __VERSION__);
     line(out, "process_id:%ld", (long)getpid());
     line(out, "process_supervised:no");
@@ -136,6 +199,7 @@ static void info_server(struct service *service, struct mp_buffer *out)
     line(out, "uptime_in_days:%" PRIu64, uptime / 86400);
     line(out, "hz:10");
     line(out, "configured_hz:10");
+    line(out, "lru_clock:%" PRIu64, now_ms / 1000 & 0xffffff);
     line(out, "executable:%s", text_or_empty(service->options.executable));
     line(out, "config_file:%s", text_or_empty(service->options.config_file));
     line(out, "io_threads_active:%d", service->options.worker_max > 1);
@@ -198,7 +262,7 @@ static void info_clients(struct service *service, struct mp_buffer *out)
     pthread_mutex_unlock(&service->mutex);
     line(out, "connected_clients:%u", load_relaxed(&service->client_count));
     line(out, "cluster_connections:0");
-    line(out, "maxclients:%u", service->limits.clients_max);
+    line(out, "maxclients:%" PRIu64, load_relaxed(&service->settings.clients_max));
     line(out, "client_recent_max_input_buffer:0");
     line(out, "client_recent_max_output_buffer:0");
     line(out, "blocked_clients:%u", blocked);
@@ -233,6 +297,14 @@ static void memory_line(struct mp_buffer *out, const char *name, uint64_t bytes)
     line(out, "%s_human:%s", name, text);
 }
 
+static unsigned script_count(struct service *service)
+{
+    pthread_mutex_lock(&service->mutex);
+    unsigned count = service->script_count;
+    pthread_mutex_unlock(&service->mutex);
+    return count;
+}
+
 static void info_memory(struct service *service, struct mp_buffer *out)
 {
     const struct heap *heap = db_heap(service->options.db);
@@ -241,14 +313,28 @@ static void info_memory(struct service *service, struct mp_buffer *out)
     getrusage(RUSAGE_SELF, &usage);
     memory_line(out, "used_memory", used);
     memory_line(out, "used_memory_rss", resident);
-    memory_line(out, "used_memory_peak", (uint64_t)usage.ru_maxrss * 1024);
+    uint64_t peak = (uint64_t)usage.ru_maxrss * 1024;
+    memory_line(out, "used_memory_peak", peak);
+    line(out, "used_memory_peak_perc:%.2f%%", peak ? (double)resident * 100 / (double)peak : 0.0);
     line(out, "used_memory_overhead:0");
     line(out, "used_memory_startup:0");
     line(out, "used_memory_dataset:%" PRIu64, used);
+    line(out, "used_memory_dataset_perc:100.00%%");
+    line(out, "allocator_allocated:%" PRIu64, used);
+    line(out, "allocator_active:%" PRIu64, used);
+    line(out, "allocator_resident:%" PRIu64, resident);
     memory_line(out, "total_system_memory",
                 (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
     memory_line(out, "maxmemory", heap_limit_bytes(heap));
-    line(out, "maxmemory_policy:noeviction");
+    line(out, "maxmemory_policy:%s",
+         redis_policy_name(load_relaxed(&service->config.maxmemory_policy)));
+    line(out, "number_of_cached_scripts:%u", script_count(service));
+    line(out, "mem_fragmentation_bytes:%" PRId64, (int64_t)resident - (int64_t)used);
+    line(out, "mem_not_counted_for_evict:0");
+    line(out, "mem_replication_backlog:0");
+    line(out, "mem_clients_slaves:0");
+    line(out, "mem_clients_normal:0");
+    line(out, "mem_aof_buffer:0");
     line(out, "mem_fragmentation_ratio:%.2f", used ? (double)resident / (double)used : 0.0);
     line(out, "mem_allocator:perigee");
     line(out, "active_defrag_running:0");
@@ -298,20 +384,33 @@ static void info_persistence(struct service *service, struct mp_buffer *out)
 
 static void info_stats(struct service *service, struct mp_buffer *out)
 {
-    struct totals totals;
+    struct service_totals totals;
+    double commands_s, input_s, output_s;
     totals_sum(service, &totals);
-    uint64_t uptime = uptime_seconds(service);
-    line(out, "total_connections_received:%" PRIu64, load_relaxed(&service->connections));
+    rate_look(service, &commands_s, &input_s, &output_s);
+    uint64_t errors = 0;
+    for (unsigned n = 0; n < SERVICE_ERRORS; n++)
+        errors += totals.errors[n];
+    line(out, "total_connections_received:%" PRIu64, totals.connections);
     line(out, "total_commands_processed:%" PRIu64, totals.commands);
-    line(out, "instantaneous_ops_per_sec:%" PRIu64, totals.commands / (uptime ? uptime : 1));
+    line(out, "instantaneous_ops_per_sec:%.0f", commands_s);
     line(out, "total_net_input_bytes:%" PRIu64, totals.input_bytes);
     line(out, "total_net_output_bytes:%" PRIu64, totals.output_bytes);
-    line(out, "rejected_connections:%" PRIu64, load_relaxed(&service->refused));
+    line(out, "total_net_repl_input_bytes:0");
+    line(out, "total_net_repl_output_bytes:0");
+    line(out, "instantaneous_input_kbps:%.2f", input_s / 1024);
+    line(out, "instantaneous_output_kbps:%.2f", output_s / 1024);
+    line(out, "instantaneous_input_repl_kbps:0.00");
+    line(out, "instantaneous_output_repl_kbps:0.00");
+    line(out, "rejected_connections:%" PRIu64, totals.refused);
     line(out, "sync_full:0");
     line(out, "sync_partial_ok:0");
     line(out, "sync_partial_err:0");
-    line(out, "expired_keys:0");
+    line(out, "expired_keys:%" PRIu64, load_relaxed(&service->keeping.expired_keys));
+    line(out, "expired_stale_perc:0.00");
+    line(out, "expired_time_cap_reached_count:0");
     line(out, "evicted_keys:0");
+    line(out, "evicted_clients:0");
     line(out, "keyspace_hits:0");
     line(out, "keyspace_misses:0");
     uint64_t channels = 0, patterns = 0;
@@ -320,7 +419,18 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "pubsub_patterns:%" PRIu64, patterns);
     line(out, "latest_fork_usec:0");
     line(out, "total_forks:0");
-    line(out, "total_error_replies:%" PRIu64, totals.error_count);
+    line(out, "migrate_cached_sockets:0");
+    line(out, "slave_expires_tracked_keys:0");
+    line(out, "active_defrag_hits:0");
+    line(out, "active_defrag_misses:0");
+    line(out, "active_defrag_key_hits:0");
+    line(out, "active_defrag_key_misses:0");
+    line(out, "tracking_total_keys:0");
+    line(out, "tracking_total_items:0");
+    line(out, "tracking_total_prefixes:0");
+    line(out, "unexpected_error_replies:0");
+    line(out, "total_error_replies:%" PRIu64, errors);
+    line(out, "dump_payload_sanitizations:0");
     line(out, "acl_access_denied_auth:%" PRIu64, session__auth_failures(service->auth));
     line(out, "acl_access_denied_cmd:%" PRIu64, session__auth_refusals(service->auth));
 }
@@ -362,9 +472,9 @@ static void info_modules(struct service *service, struct mp_buffer *out)
 
 static void info_commandstats(struct service *service, struct mp_buffer *out)
 {
-    double us = tick_us(service);
+    double us = 1 / service__ticks_a_us();
     for (unsigned n = 0; n < service->command_count + service->subcommand_count; n++) {
-        struct command_totals totals;
+        struct service_command_totals totals;
         if (!service->commands[n].name)
             continue;
         command_sum(service, n, &totals);
@@ -379,9 +489,45 @@ static void info_commandstats(struct service *service, struct mp_buffer *out)
     }
 }
 
+/* "p50=1.003,p99=2.007" for the percentiles of the setting. */
+static void percentiles_put(const struct service *service,
+                            const uint64_t counts[SESSION_HISTOGRAM_BUCKETS], char *out,
+                            size_t size)
+{
+    const char *at = service->percentiles;
+    char *end;
+    size_t used = 0;
+    for (double percentile = strtod(at, &end); end != at; percentile = strtod(at, &end)) {
+        used += (size_t)snprintf(out + used, size - used, "%sp%.10g=%.3f", used ? "," : "",
+                                 percentile, service__histogram_percentile(counts, percentile));
+        at = end;
+        if (used + 64 > size)
+            break;
+    }
+}
+
+static void info_latencystats(struct service *service, struct mp_buffer *out)
+{
+    for (unsigned n = 0; n < service->command_count + service->subcommand_count; n++) {
+        uint64_t counts[SESSION_HISTOGRAM_BUCKETS], total = 0;
+        char text[768] = "";
+        if (!service->commands[n].name)
+            continue;
+        service__histogram_sum(service, n, counts);
+        for (unsigned bucket = 0; bucket < SESSION_HISTOGRAM_BUCKETS; bucket++)
+            total += counts[bucket];
+        if (!total)
+            continue;
+        pthread_mutex_lock(&service->mutex);
+        percentiles_put(service, counts, text, sizeof text);
+        pthread_mutex_unlock(&service->mutex);
+        line(out, "latency_percentiles_usec_%s:%s", service->commands[n].name, text);
+    }
+}
+
 static void info_errorstats(struct service *service, struct mp_buffer *out)
 {
-    struct totals totals;
+    struct service_totals totals;
     totals_sum(service, &totals);
     for (unsigned n = 0; service__error_name(n); n++)
         if (totals.errors[n])
@@ -396,9 +542,11 @@ static void info_cluster(struct service *service, struct mp_buffer *out)
 
 static void info_keyspace(struct service *service, struct mp_buffer *out)
 {
-    uint64_t keys = txn_head_rows(db_redis_head(service->options.db, 0));
-    if (keys)
-        line(out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", keys);
+    for (unsigned n = 0; n < REDIS_DATABASES; n++) {
+        uint64_t keys = txn_head_rows(db_redis_head(service->options.db, n));
+        if (keys)
+            line(out, "db%u:keys=%" PRIu64 ",expires=0,avg_ttl=0", n, keys);
+    }
 }
 
 struct section {
@@ -420,6 +568,7 @@ static const struct section SECTIONS[] = {
     {"Modules", true, info_modules},
     {"Commandstats", false, info_commandstats},
     {"Errorstats", true, info_errorstats},
+    {"Latencystats", false, info_latencystats},
     {"Cluster", true, info_cluster},
     {"Keyspace", true, info_keyspace},
 };
@@ -435,8 +584,10 @@ static bool section_wanted(const struct section *section, const struct session_r
         return section->by_default;
     for (unsigned n = 1; n < request->argc; n++) {
         const struct redis_slice *arg = &request->argv[n];
-        if (arg_is(arg, section->name) || arg_is(arg, "all") || arg_is(arg, "everything") ||
-            (section->by_default && arg_is(arg, "default")))
+        bool modules =
+            arg_is(&(struct redis_slice){section->name, strlen(section->name)}, "modules");
+        if (arg_is(arg, section->name) || (arg_is(arg, "all") && !modules) ||
+            arg_is(arg, "everything") || (section->by_default && arg_is(arg, "default")))
             return true;
     }
     return false;
@@ -472,123 +623,3 @@ int session__time(struct session *session, struct session_request *request)
     resp_put_bulk(&session->out, text, redis_integer_format((int64_t)(ms % 1000 * 1000), text));
     return 0;
 }
-
-/* --------------------------------------------------------------------------------------- CONFIG */
-
-/* What Redis's clients and tools ask for, in their words. The numbers that follow the options are
- * filled in by setting_value. */
-static const struct service_fact REDIS_SETTINGS[] = {
-    {"appendfsync", "always"},
-    {"appendonly", "yes"},
-    {"bind", "127.0.0.1"},
-    {"databases", "1"},
-    {"dbfilename", ""},
-    {"hz", "10"},
-    {"lua-time-limit", NULL},
-    {"maxclients", NULL},
-    {"maxmemory", NULL},
-    {"maxmemory-policy", "noeviction"},
-    {"notify-keyspace-events", ""},
-    {"port", NULL},
-    {"proto-max-bulk-len", NULL},
-    {"save", ""},
-    {"slowlog-log-slower-than", "10000"},
-    {"slowlog-max-len", "128"},
-    {"timeout", "0"},
-};
-enum { REDIS_SETTING_COUNT = sizeof REDIS_SETTINGS / sizeof *REDIS_SETTINGS };
-
-static const char *setting_value(struct service *service, const struct service_fact *setting,
-                                 char text[24])
-{
-    uint64_t value;
-    if (strcmp(setting->name, "appendfsync") == 0) {
-        const char *level = text_or_empty(service->options.durability);
-        return strcmp(level, "interval") == 0 ? "everysec"
-               : strcmp(level, "none") == 0   ? "no"
-                                              : "always";
-    }
-    if (setting->value)
-        return setting->value;
-    if (strcmp(setting->name, "lua-time-limit") == 0)
-        value = service->limits.lua_time_max_ms;
-    else if (strcmp(setting->name, "maxclients") == 0)
-        value = service->limits.clients_max;
-    else if (strcmp(setting->name, "maxmemory") == 0)
-        value = heap_limit_bytes(db_heap(service->options.db));
-    else if (strcmp(setting->name, "port") == 0)
-        value = load_relaxed(&service->port);
-    else
-        value = service->limits.request_bytes_max;
-    snprintf(text, 24, "%" PRIu64, value);
-    return text;
-}
-
-/* The n-th setting: Redis's, then those of the options that have no Redis name. NULL behind the
- * last. */
-static const struct service_fact *setting_at(const struct service *service, size_t n)
-{
-    if (n < REDIS_SETTING_COUNT)
-        return &REDIS_SETTINGS[n];
-    n -= REDIS_SETTING_COUNT;
-    return n < service->options.setting_count ? &service->options.settings[n] : NULL;
-}
-
-static bool setting_asked(const struct session_request *request, const struct service_fact *setting)
-{
-    for (unsigned n = 2; n < request->argc; n++) {
-        const struct redis_slice *pattern = &request->argv[n];
-        if (arg_is(pattern, setting->name) ||
-            redis_glob_match(pattern->data, pattern->size, setting->name, strlen(setting->name)))
-            return true;
-    }
-    return false;
-}
-
-static int config_get(struct session *session, struct session_request *request)
-{
-    struct service *service = session->service;
-    const struct service_fact *setting;
-    char number[24];
-    size_t count = 0;
-    for (size_t n = 0; (setting = setting_at(service, n)) != NULL; n++)
-        count += setting_asked(request, setting);
-    resp_put_map(&session->out, session->protocol, count);
-    for (size_t n = 0; (setting = setting_at(service, n)) != NULL; n++) {
-        if (!setting_asked(request, setting))
-            continue;
-        const char *value = setting_value(service, setting, number);
-        resp_put_bulk(&session->out, setting->name, strlen(setting->name));
-        resp_put_bulk(&session->out, value, strlen(value));
-    }
-    return 0;
-}
-
-/* Options are set at start; so every one is refused by its name. */
-static int config_set(struct session *session, struct session_request *request)
-{
-    struct service *service = session->service;
-    const struct redis_slice *name = &request->argv[2];
-    const struct service_fact *setting;
-    int size = (int)(name->size < 128 ? name->size : 128);
-    for (size_t n = 0; (setting = setting_at(service, n)) != NULL; n++)
-        if (arg_is(name, setting->name))
-            return session__errorf(session, "ERR",
-                                   "CONFIG SET failed (possibly related to argument '%.*s') - "
-                                   "can't set immutable config",
-                                   size, name->data);
-    return session__errorf(session, "ERR",
-                           "Unknown option or number of arguments for CONFIG SET - '%.*s'", size,
-                           name->data);
-}
-
-#define ROW(name, arity, summary, run)                                                           \
-    {                                                                                            \
-        name, arity, SESSION_ADMIN | SESSION_NOSCRIPT, 0, 0, 0, summary, "2.0.0", "server", run, \
-            NULL, NULL, 0                                                                        \
-    }
-const struct session_command session__config_commands[] = {
-    ROW("config|get", -3, "Returns the effective values of configuration parameters.", config_get),
-    ROW("config|set", -4, "Sets configuration parameters in-flight.", config_set),
-    {0},
-};

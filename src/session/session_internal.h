@@ -114,6 +114,51 @@ struct session_worker_stats {
     struct session_command_stats by_command[SERVICE_COMMANDS_MAX];
 };
 
+/* How long requests of a command took: session_latency.c. Two bits behind the highest one make four
+ * buckets of each power of two, from 2^SHIFT ticks on. */
+enum {
+    SESSION_HISTOGRAM_SHIFT = 8,
+    SESSION_HISTOGRAM_BUCKETS = 128,
+    SESSION_LATENCY_EVENTS = 2, /* command, fast-command */
+    SESSION_LATENCY_SAMPLES = 160,
+    SERVICE_PERCENTILES_SIZE = 128
+};
+struct session_histogram {
+    _Atomic uint64_t generation;
+    _Atomic uint64_t counts[SESSION_HISTOGRAM_BUCKETS];
+};
+
+struct session_latency_sample {
+    uint64_t time_s, ms;
+};
+struct session_latency {
+    unsigned count, next;
+    uint64_t max_ms;
+    struct session_latency_sample samples[SESSION_LATENCY_SAMPLES];
+};
+
+/* Requests that took long: session_slowlog.c. The mutex guards samples of latency as well. */
+struct session_slowlog {
+    pthread_mutex_t mutex;
+    struct list entries; /* the newest first */
+    uint64_t count, next_id;
+};
+
+/* Settings that are not those of commands (redis/redis_config.h). */
+struct service_settings {
+    _Atomic int64_t slowlog_slower_us; /* -1: nothing is logged */
+    _Atomic uint64_t slowlog_max, latency_threshold_ms, timeout_s, clients_max;
+    _Atomic bool latency_tracking;
+};
+
+/* Sums of the workers' statistics. */
+struct service_totals {
+    uint64_t commands, input_bytes, output_bytes, connections, refused, errors[SERVICE_ERRORS];
+};
+struct service_command_totals {
+    uint64_t calls, ticks, rejected, failed;
+};
+
 /* Commands of installed modules, as of a version of the schema. */
 struct session_modules {
     uint64_t schema_version;
@@ -128,9 +173,10 @@ struct session_worker {
     struct txn_worker *txn;
     struct lua_runtime *lua;
     struct session_modules modules;
-    struct mp_buffer args, result; /* scratch for Lua calls */
-    uint64_t now_ms;               /* the time of the commands being executed */
-    double batch_cost[2];          /* ticks a request, [1] with the rows prefetched */
+    struct session_histogram *_Atomic histograms[SERVICE_COMMANDS_MAX]; /* NULL: none has run */
+    struct mp_buffer args, result;                                      /* scratch for Lua calls */
+    uint64_t now_ms;      /* the time of the commands being executed */
+    double batch_cost[2]; /* ticks a request, [1] with the rows prefetched */
     unsigned batches;
     unsigned now_left; /* commands until it is read again */
     void *user;
@@ -181,11 +227,16 @@ struct service {
     struct redis_interest interest; /* of all connections */
     struct redis_housekeeping keeping;
     struct session_blocks *blocks;  /* who waits for keys */
+    struct service_settings settings;
+    struct session_slowlog slowlog;
+    struct session_latency latency[SESSION_LATENCY_EVENTS]; /* under the slow log's mutex */
 
     CACHE_ALIGNED _Atomic bool loading;
     _Atomic unsigned attention; /* of enum service_attention; 0 nearly always */
     _Atomic uint64_t pause_end_ns;
     _Atomic bool pause_all;
+    _Atomic uint64_t slow_ticks; /* who took so long is looked at more closely */
+    _Atomic uint64_t stats_generation;
     _Atomic bool started; /* the triggers of the start have been run, or are being run */
     _Atomic unsigned port;
     _Atomic uint64_t next_id, connections, refused;
@@ -195,6 +246,13 @@ struct service {
     pthread_mutex_t
         mutex; /* guards what follows, and what of sessions others read (session.about) */
     struct list clients;
+    char percentiles[SERVICE_PERCENTILES_SIZE]; /* that INFO latencystats shows */
+    struct service_totals totals_before;        /* what CONFIG RESETSTAT has found */
+    struct service_command_totals commands_before[SERVICE_COMMANDS_MAX];
+    struct {
+        uint64_t ns, commands, input_bytes, output_bytes;
+        double commands_s, input_s, output_s;
+    } rate; /* of the last second or more, as of when INFO was asked */
     struct session_worker **workers;
     struct session_worker *host; /* whose runtime runs what modules do in the background; or NULL */
     unsigned worker_count;
@@ -242,6 +300,30 @@ static inline void service__count(_Atomic uint64_t *counter, uint64_t by)
 {
     store_relaxed(counter, load_relaxed(counter) + by);
 }
+
+/* session_slowlog.c, session_latency.c. _redacted: argument n is a secret. _fresh: the worker's
+ * histogram of a command, of the newest generation; NULL without memory. _percentile: in
+ * microseconds. */
+void session__slowlog_create(struct session_slowlog *log);
+void session__slowlog_destroy(struct session_slowlog *log);
+void service__slowlog_trim(struct service *service);
+void session__slowlog_add(struct session *session, const struct session_request *request,
+                          uint64_t us);
+bool session__redacted(const struct session_command *command, const struct redis_slice *argv,
+                       unsigned argc, unsigned n);
+double service__ticks_a_us(void);
+struct session_histogram *session__histogram_fresh(struct session_worker *worker, unsigned number);
+void session__histograms_destroy(struct session_worker *worker);
+void service__histogram_sum(struct service *service, unsigned number,
+                            uint64_t counts[SESSION_HISTOGRAM_BUCKETS]);
+double service__histogram_percentile(const uint64_t counts[SESSION_HISTOGRAM_BUCKETS],
+                                     double percentile);
+void session__latency_add(struct service *service, bool fast, uint64_t ms);
+extern const struct session_command session__slowlog_commands[], session__latency_commands[];
+
+/* session_info.c. _slow_set: after a change of what is slow. _stats_reset: all counters begin anew. */
+void service__slow_set(struct service *service);
+void service__stats_reset(struct service *service);
 
 /* The place of an error's prefix in the statistics, and its name; NULL behind the last. */
 unsigned service__error_slot(const char *prefix, size_t size);
@@ -297,6 +379,7 @@ struct session_about {
     _Atomic int resp;
     _Atomic int kind; /* enum proto_kind */
     _Atomic uint32_t user_id;
+    _Atomic unsigned database;
     _Atomic int queued;                  /* -1: not in MULTI */
     _Atomic unsigned open, failed;       /* interactive transactions */
     _Atomic bool waits;                  /* a request of it waits */
@@ -405,6 +488,10 @@ static inline void session__due_at(struct session_worker *worker, uint64_t ns)
         worker->due_ns = ns;
 }
 
+/* A request or a command of EXEC has been executed: counts it, and looks at how long it took. */
+void session__executed(struct session *session, const struct session_request *request, int rc,
+                       uint64_t ticks);
+
 /* Looks a request up and checks its arguments: the command or subcommand, or NULL with the error in
  * the diagnostics (ERROR_INVALID). */
 const struct session_command *session__resolve(struct session *session,
@@ -491,8 +578,11 @@ int session__shutdown(struct session *session, struct session_request *request);
 void session__order(struct session *session, enum session_order order);
 void session__worker_stir(struct session_worker *worker);
 void session__orders_take(struct session_worker *worker);
+void service__stir_all(struct service *service);
 void service__pause(struct service *service, uint64_t ms, bool all);
 void service__unpause(struct service *service);
+/* Closes those that have been idle for too long; when to look again, UINT64_MAX: not. */
+uint64_t session__idle_close(struct session_worker *worker, uint64_t now_ns);
 bool session__pause_holds(struct session *session, const struct session_command *command);
 
 /* session_client.c */
@@ -505,6 +595,9 @@ bool session__name_valid(const struct redis_slice *name);
  * of a module. _put_help: the reply of HELP, with the line before and those of HELP itself. */
 const struct redis_spec *session__spec(const struct session *session,
                                        const struct session_command *command);
+/* A command by name, or a subcommand by "parent|sub"; NULL. */
+const struct session_command *session__command_named(struct session *session,
+                                                     const struct redis_slice *name);
 void session__put_help(struct session *session, const char *name, const char *const *lines,
                        size_t count);
 int session__command(struct session *session, struct session_request *request);

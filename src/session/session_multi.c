@@ -240,8 +240,7 @@ static int queued_run(struct session *session, const struct session_queued *queu
     }
     int rc = queued->command->redis ? queued_run_redis(session, queued, exec)
                                     : queued->command->run(session, &request);
-    service__count(&stats->calls, 1);
-    service__count(&stats->ticks, service__ticks() - ticks);
+    session__executed(session, &request, 0, service__ticks() - ticks);
     if (rc == ERROR_WAIT || rc == ERROR_DEADLOCK)
         return rc;
     if (rc == ERROR_CONFLICT || txn_doomed(exec->txn))

@@ -68,12 +68,36 @@ void session__orders_take(struct session_worker *worker)
             session__wait_ready(&session->wait);
     }
     pthread_mutex_unlock(&service->mutex);
+    if (load_relaxed(&service->settings.timeout_s))
+        session__due_at(worker, 0);
+}
+
+uint64_t session__idle_close(struct session_worker *worker, uint64_t now_ns)
+{
+    struct service *service = worker->service;
+    uint64_t timeout_s = load_relaxed(&service->settings.timeout_s);
+    uint64_t now_ms = clock_realtime_ms(service->options.clock);
+    if (!timeout_s)
+        return UINT64_MAX;
+    pthread_mutex_lock(&service->mutex);
+    list_for_each (link, &service->clients) {
+        struct session *session = list_entry(link, struct session, link);
+        const struct session_about *about = &session->about;
+        if (session->worker != worker ||
+            load_relaxed(&about->active_ms) + timeout_s * 1000 > now_ms ||
+            load_relaxed(&about->waits) || load_relaxed(&about->monitoring) ||
+            load_relaxed(&about->channels) + load_relaxed(&about->patterns) > 0)
+            continue;
+        session->dead = session->closing = true;
+        session__ready(session);
+    }
+    pthread_mutex_unlock(&service->mutex);
+    return now_ns + 1000000000;
 }
 
 /* ----------------------------------------------------------------------------------------- pause */
 
-/* Stirs all workers. */
-static void stir_all(struct service *service)
+void service__stir_all(struct service *service)
 {
     pthread_mutex_lock(&service->mutex);
     for (unsigned n = 0; n < service->options.worker_max; n++)
@@ -96,7 +120,7 @@ void service__unpause(struct service *service)
 {
     atomic_fetch_and_explicit(&service->attention, ~(unsigned)SERVICE_PAUSED, memory_order_release);
     store_relaxed(&service->pause_end_ns, 0);
-    stir_all(service);
+    service__stir_all(service);
 }
 
 static bool may_write(const struct session_command *command)

@@ -16,7 +16,7 @@ static void a_new_configuration_has_the_defaults_of_redis(void **state)
     (void)state;
     struct redis_config config;
     redis_config_create(&config);
-    assert_int_equal(load_relaxed(&config.hash_max_listpack_entries), 128);
+    assert_int_equal(load_relaxed(&config.hash_max_listpack_entries), 512);
     assert_int_equal(load_relaxed(&config.hash_max_listpack_value), 64);
     assert_int_equal(load_relaxed(&config.set_max_intset_entries), 512);
     assert_int_equal(load_relaxed(&config.maxmemory_policy), REDIS_POLICY_NOEVICTION);

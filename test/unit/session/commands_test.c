@@ -361,11 +361,11 @@ static void config_answers_what_tools_ask(void **state)
     (void)state;
     expect(one, "*4\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n$4\r\nsave\r\n$0\r\n\r\n",
            "config get save appendonly");
-    expect(one, "*2\r\n$9\r\ndatabases\r\n$1\r\n1\r\n", "CONFIG GET databases");
+    expect(one, "*2\r\n$9\r\ndatabases\r\n$2\r\n16\r\n", "CONFIG GET databases");
     expect(one, "*2\r\n$3\r\ndir\r\n$10\r\n/in/memory\r\n", "config get dir");
     expect(one, "*0\r\n", "config get nosuch");
-    expect_in(one, "$9\r\nmaxmemory\r\n$1\r\n0\r\n$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n",
-              "config get maxmemory*");
+    expect_in(one, "$9\r\nmaxmemory\r\n$1\r\n0\r\n", "config get maxmemory*");
+    expect_in(one, "$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n", "config get maxmemory*");
     expect_in(one, "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'",
               "config set nosuch 1");
     expect_in(one, "can't set immutable config", "config set save x");

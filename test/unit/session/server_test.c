@@ -191,6 +191,168 @@ static void what_a_connection_says_of_itself_is_listed(void **state)
               "client help");
 }
 
+/* --------------------------------------------------------------------------------------- settings */
+
+static void settings_are_read_and_set_several_at_once(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n",
+           "config set hash-max-ziplist-entries 7 maxmemory 1mb latency-tracking no");
+    expect(one, "*2\r\n$25\r\nhash-max-listpack-entries\r\n$1\r\n7\r\n",
+           "config get hash-max-listpack-entries");
+    assert_int_equal(load_relaxed(&fixture->service->config.hash_max_listpack_entries), 7);
+    expect(two, "*4\r\n$16\r\nlatency-tracking\r\n$2\r\nno\r\n$9\r\nmaxmemory\r\n$7\r\n1048576\r\n",
+           "config get maxmemory latency-tracking");
+    expect(one, "+OK\r\n", "config set maxmemory 0 list-max-listpack-size -3");
+    assert_int_equal(redis_config_list_bytes(&fixture->service->config), 16384);
+    expect(one, "+OK\r\n", "config set notify-keyspace-events KEA maxmemory-policy allkeys-lru");
+    expect(one, "*2\r\n$22\r\nnotify-keyspace-events\r\n$3\r\nAKE\r\n", "config get NOTIFY-*");
+    expect_in(one, "maxmemory_policy:allkeys-lru", "info memory");
+    expect(one, "+OK\r\n", "config set save \"\" appendonly yes");
+}
+
+static void nothing_is_set_when_one_value_is_wrong(void **state)
+{
+    (void)state;
+    expect(one,
+           "-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - argument must be a "
+           "memory value\r\n",
+           "config set slowlog-max-len 5 maxmemory x");
+    expect(one, "*2\r\n$15\r\nslowlog-max-len\r\n$3\r\n128\r\n", "config get slowlog-max-len");
+    expect(one, "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'\r\n",
+           "config set slowlog-max-len 5 nosuch 1");
+    expect(one, "-ERR syntax error\r\n", "config set slowlog-max-len 5 timeout");
+    expect_in(one, "- duplicate parameter\r\n", "config set timeout 5 TIMEOUT 6");
+    expect_in(one, "- can't set immutable config\r\n", "config set databases 3");
+    expect_in(one, "- can't set immutable config\r\n", "config set dir /tmp");
+    expect_in(one, "- argument couldn't be parsed into an integer\r\n", "config set timeout x");
+    expect_in(one, "- argument must be between 0 and 2147483647 inclusive\r\n",
+              "config set timeout -1");
+    expect_in(one, "- argument must be 'yes' or 'no'\r\n", "config set latency-tracking maybe");
+    expect_in(one, "- argument(s) must be one of the following: volatile-lru, volatile-lfu, ",
+              "config set maxmemory-policy x");
+    expect_in(one, "- Invalid event class character. Use 'Ag$lshzxeKEtmdn'.\r\n",
+              "config set notify-keyspace-events q");
+    expect_in(one, "parameters should sit between [0.0,100.0]\r\n",
+              "config set latency-tracking-info-percentiles 101");
+    expect(one, "-ERR The server is running without a config file\r\n", "config rewrite");
+}
+
+static void idle_connections_are_closed_when_that_is_set(void **state)
+{
+    (void)state;
+    expect_in(three, "subscribe", "subscribe c");
+    clock_manual_advance_ms(&fixture->clock, 9000);
+    expect(one, "+OK\r\n", "config set timeout 10");
+    session_fixture_run(fixture);
+    clock_manual_advance_ms(&fixture->clock, 2000);
+    session_fixture_run(fixture);
+    assert_false(session_wants_close(one));
+    assert_true(session_wants_close(two));
+    assert_false(session_wants_close(three));
+}
+
+static void no_more_clients_than_maxclients_are_served(void **state)
+{
+    (void)state;
+    struct session_peer peer = {.address = "a", .local_address = "b", .fd = 1};
+    struct session *more;
+    expect(one, "+OK\r\n", "config set maxclients 3");
+    assert_int_equal(session_new(fixture->workers[0], &peer, &more), ERROR_BUSY);
+    expect(one, "+OK\r\n", "config set maxclients 4");
+    assert_int_equal(session_new(fixture->workers[0], &peer, &more), 0);
+    session_delete(more);
+}
+
+static void statistics_can_begin_anew(void **state)
+{
+    (void)state;
+    session_fixture_text(fixture, one, "get a\r\nget\r\nnosuch");
+    expect_in(one, "cmdstat_get:calls=1", "info commandstats");
+    expect_in(one, "latency_percentiles_usec_get:p50=", "info latencystats");
+    expect(two, "+OK\r\n", "config resetstat");
+    expect_not_in(one, "cmdstat_get:", "info commandstats");
+    expect_not_in(one, "usec_get:", "info latencystats");
+    expect_not_in(one, "errorstat", "info errorstats");
+    expect_in(one, "total_connections_received:0\r\n", "info stats");
+    session_fixture_text(fixture, one, "get a");
+    expect_in(one, "cmdstat_get:calls=1", "info commandstats");
+}
+
+/* ------------------------------------------------------------------------------- slow requests */
+
+static void slow_requests_are_logged_with_their_arguments(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "config set slowlog-log-slower-than 0 slowlog-max-len 3");
+    expect(one, "+OK\r\n", "slowlog reset");
+    expect(one, "+OK\r\n", "client setname me");
+    expect(one, "$-1\r\n", "get a");
+    expect_in(one, "*2\r\n$3\r\nget\r\n$1\r\na\r\n$15\r\n127.0.0.1:50000\r\n$2\r\nme\r\n",
+              "slowlog get 1");
+    expect(one, ":3\r\n", "slowlog len");
+    char text[400];
+    memset(text, 'x', 300);
+    text[300] = 0;
+    expect(one, "$-1\r\n", "get %s", text);
+    expect_in(one, "xx... (172 more bytes)\r\n", "slowlog get 1");
+    expect(one, ":0\r\n",
+           "exists 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 "
+           "26 27 28 29 30 31 32 33");
+    expect_in(one, "$2\r\n30\r\n$22\r\n... (3 more arguments)\r\n", "slowlog get 1");
+    expect(one, "-ERR count should be greater than or equal to -1\r\n", "slowlog get -2");
+    expect_in(one, "*3\r\n*6\r\n", "slowlog get -1");
+    expect(one, "+OK\r\n", "config set slowlog-log-slower-than -1");
+    expect(one, "+OK\r\n", "slowlog reset");
+    expect(one, "$-1\r\n", "get a");
+    expect(one, ":0\r\n", "slowlog len");
+    expect(one, "*0\r\n", "slowlog get");
+}
+
+static void passwords_are_not_in_the_slow_log(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "config set slowlog-log-slower-than 0");
+    session_fixture_text(fixture, one, "auth geheim");
+    expect_in(one, "$4\r\nauth\r\n$10\r\n(redacted)\r\n", "slowlog get 1");
+    session_fixture_text(fixture, one, "hello 3 setname x auth default geheim");
+    expect_not_in(one, "geheim", "slowlog get");
+}
+
+static void latency_is_sampled_above_its_threshold(void **state)
+{
+    (void)state;
+    expect(one, "*0\r\n", "latency latest");
+    expect_in(one, "monitoring is disabled", "latency doctor");
+    expect(one, "+OK\r\n", "config set latency-monitor-threshold 100");
+    session__latency_add(fixture->service, true, 150);
+    session__latency_add(fixture->service, true, 120);
+    clock_manual_advance_ms(&fixture->clock, 5000);
+    session__latency_add(fixture->service, true, 110);
+    expect(one, "*1\r\n*4\r\n$12\r\nfast-command\r\n:1005\r\n:110\r\n:150\r\n", "latency latest");
+    expect(one, "*2\r\n*2\r\n:1000\r\n:150\r\n*2\r\n:1005\r\n:110\r\n",
+           "latency history fast-command");
+    expect(one, "*0\r\n", "latency history nosuch");
+    expect_in(one, "fast-command - high 150 ms, low 110 ms (all time high 150 ms)\n",
+              "latency graph fast-command");
+    expect(one, "-ERR No samples available for event 'command'\r\n", "latency graph command");
+    expect_in(one, "fast-command: 2 latency spikes", "latency doctor");
+    expect(one, ":0\r\n", "latency reset command");
+    expect(one, ":1\r\n", "latency reset");
+    expect(one, "*0\r\n", "latency latest");
+}
+
+static void histograms_tell_how_long_commands_take(void **state)
+{
+    (void)state;
+    session_fixture_text(fixture, one, "set a 1\r\nget a\r\nget a");
+    session_fixture_text(fixture, two, "get a");
+    expect_in(one, "*2\r\n$3\r\nget\r\n*4\r\n$5\r\ncalls\r\n:3\r\n$14\r\nhistogram_usec\r\n*",
+              "latency histogram get nosuch");
+    expect_in(one, "$3\r\nset\r\n*4\r\n", "latency histogram");
+    expect(one, "*0\r\n", "latency histogram nosuch mset");
+}
+
 int main(void)
 {
 #define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -205,6 +367,15 @@ int main(void)
         WITH_SESSIONS(a_paused_request_of_a_connection_that_ends_is_given_up),
         WITH_SESSIONS(who_waits_for_a_lock_can_be_unblocked),
         WITH_SESSIONS(what_a_connection_says_of_itself_is_listed),
+        WITH_SESSIONS(settings_are_read_and_set_several_at_once),
+        WITH_SESSIONS(nothing_is_set_when_one_value_is_wrong),
+        WITH_SESSIONS(idle_connections_are_closed_when_that_is_set),
+        WITH_SESSIONS(no_more_clients_than_maxclients_are_served),
+        WITH_SESSIONS(statistics_can_begin_anew),
+        WITH_SESSIONS(slow_requests_are_logged_with_their_arguments),
+        WITH_SESSIONS(passwords_are_not_in_the_slow_log),
+        WITH_SESSIONS(latency_is_sampled_above_its_threshold),
+        WITH_SESSIONS(histograms_tell_how_long_commands_take),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

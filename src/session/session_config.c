@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * CONFIG: Redis's names for what can be set here, in one table.
+ *
+ * A row is a field of the service, which is a relaxed atomic and read wherever it matters, or a text
+ * that is fixed for the process's life. Setting one of those to what it is already succeeds, since
+ * tools set `save` and `appendonly` to be sure of them. The options of the process that have no
+ * name of Redis's follow under their own names.
+ *
+ * CONFIG SET is atomic: all values are read before the first is stored, and storing cannot fail.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "redis/redis_glob.h"
+#include "redis/redis_value.h"
+#include "session/session_internal.h"
+
+enum setting_kind {
+    SETTING_NUMBER,
+    SETTING_MEMORY,
+    SETTING_SWITCH,
+    SETTING_POLICY,
+    SETTING_NOTIFY,
+    SETTING_PERCENTILES,
+    SETTING_FIXED
+};
+
+enum { TEXT_MAX = 1024, REASON_MAX = 256, SETTINGS_AT_ONCE_MAX = 64 };
+
+struct setting {
+    const char *name, *alias; /* alias: Redis's older name, or NULL */
+    enum setting_kind kind;
+    size_t offset, size; /* of the field */
+    int64_t min, max;
+    const char *fixed;                                         /* or: */
+    void (*text)(struct service *service, char out[TEXT_MAX]); /* what is fixed */
+    void (*changed)(struct service *service);                  /* after storing; or NULL */
+};
+
+/* ------------------------------------------------------------------------- texts that are made up */
+
+/* An option of the process, "" when there is none of the name. */
+static const char *option(const struct service *service, const char *name)
+{
+    for (size_t n = 0; n < service->options.setting_count; n++)
+        if (strcmp(service->options.settings[n].name, name) == 0)
+            return service->options.settings[n].value;
+    return "";
+}
+
+static void text_appendfsync(struct service *service, char out[TEXT_MAX])
+{
+    const char *level = service->options.durability ? service->options.durability : "";
+    snprintf(out, TEXT_MAX, "%s",
+             strcmp(level, "interval") == 0 ? "everysec"
+             : strcmp(level, "none") == 0   ? "no"
+                                            : "always");
+}
+
+static void text_bind(struct service *service, char out[TEXT_MAX])
+{
+    const char *listen = option(service, "listen"), *colon = strrchr(listen, ':');
+    bool socket = strncmp(listen, "unix:", 5) == 0;
+    snprintf(out, TEXT_MAX, "%.*s", socket || !colon ? 0 : (int)(colon - listen), listen);
+}
+
+static void text_unixsocket(struct service *service, char out[TEXT_MAX])
+{
+    const char *listen = option(service, "listen");
+    snprintf(out, TEXT_MAX, "%s", strncmp(listen, "unix:", 5) == 0 ? listen + 5 : "");
+}
+
+static void text_port(struct service *service, char out[TEXT_MAX])
+{
+    snprintf(out, TEXT_MAX, "%u", load_relaxed(&service->port));
+}
+
+static void text_workers(struct service *service, char out[TEXT_MAX])
+{
+    snprintf(out, TEXT_MAX, "%u", service->options.worker_max);
+}
+
+static void text_lua_time(struct service *service, char out[TEXT_MAX])
+{
+    snprintf(out, TEXT_MAX, "%u", service->limits.lua_time_max_ms);
+}
+
+static void text_databases(struct service *service, char out[TEXT_MAX])
+{
+    (void)service;
+    snprintf(out, TEXT_MAX, "%d", REDIS_DATABASES);
+}
+
+static void text_output_limits(struct service *service, char out[TEXT_MAX])
+{
+    snprintf(out, TEXT_MAX, "normal %zu 0 0 slave 268435456 67108864 60 pubsub %zu 0 0",
+             service->limits.output_bytes_max, service->limits.subscriber_bytes_max);
+}
+
+/* --------------------------------------------------------------------------------- what follows */
+
+static void memory_changed(struct service *service)
+{
+    heap_limit_set(db_heap(service->options.db), load_relaxed(&service->config.maxmemory));
+}
+
+static void slow_changed(struct service *service)
+{
+    service__slow_set(service);
+}
+
+static void log_changed(struct service *service)
+{
+    service__slowlog_trim(service);
+}
+
+static void timeout_changed(struct service *service)
+{
+    service__stir_all(service);
+}
+
+/* ------------------------------------------------------------------------------------- the table */
+
+#define FIELD(field) offsetof(struct service, field), sizeof((struct service *)0)->field
+#define NUMBER(name, alias, field, min, max, changed)                            \
+    {                                                                            \
+        name, alias, SETTING_NUMBER, FIELD(field), min, max, NULL, NULL, changed \
+    }
+#define MEMORY(name, alias, field, min, changed)                                       \
+    {                                                                                  \
+        name, alias, SETTING_MEMORY, FIELD(field), min, INT64_MAX, NULL, NULL, changed \
+    }
+#define SWITCH(name, field)                                              \
+    {                                                                    \
+        name, NULL, SETTING_SWITCH, FIELD(field), 0, 1, NULL, NULL, NULL \
+    }
+#define FIXED(name, value)                                       \
+    {                                                            \
+        name, NULL, SETTING_FIXED, 0, 0, 0, 0, value, NULL, NULL \
+    }
+#define MADE(name, text)                                        \
+    {                                                           \
+        name, NULL, SETTING_FIXED, 0, 0, 0, 0, NULL, text, NULL \
+    }
+
+static const struct setting SETTINGS[] = {
+    FIXED("aclfile", ""),
+    FIXED("activedefrag", "no"),
+    FIXED("activerehashing", "yes"),
+    FIXED("appendfilename", "appendonly.aof"),
+    MADE("appendfsync", text_appendfsync),
+    FIXED("appendonly", "yes"),
+    MADE("bind", text_bind),
+    MADE("busy-reply-threshold", text_lua_time),
+    MADE("client-output-buffer-limit", text_output_limits),
+    FIXED("cluster-enabled", "no"),
+    FIXED("daemonize", "no"),
+    MADE("databases", text_databases),
+    FIXED("dbfilename", ""),
+    NUMBER("hash-max-listpack-entries", "hash-max-ziplist-entries",
+           config.hash_max_listpack_entries, 0, INT64_MAX, NULL),
+    MEMORY("hash-max-listpack-value", "hash-max-ziplist-value", config.hash_max_listpack_value, 0,
+           NULL),
+    MEMORY("hll-sparse-max-bytes", NULL, config.hll_sparse_max_bytes, 0, NULL),
+    FIXED("hz", "10"),
+    MADE("io-threads", text_workers),
+    NUMBER("latency-monitor-threshold", NULL, settings.latency_threshold_ms, 0, INT64_MAX,
+           slow_changed),
+    SWITCH("latency-tracking", settings.latency_tracking),
+    {"latency-tracking-info-percentiles", NULL, SETTING_PERCENTILES, 0, 0, 0, 0, NULL, NULL, NULL},
+    FIXED("lazyfree-lazy-eviction", "no"),
+    FIXED("lazyfree-lazy-expire", "no"),
+    FIXED("lazyfree-lazy-server-del", "no"),
+    FIXED("lazyfree-lazy-user-del", "no"),
+    FIXED("lazyfree-lazy-user-flush", "no"),
+    NUMBER("lfu-decay-time", NULL, config.lfu_decay_time, 0, INT32_MAX, NULL),
+    NUMBER("lfu-log-factor", NULL, config.lfu_log_factor, 0, INT32_MAX, NULL),
+    NUMBER("list-compress-depth", NULL, config.list_compress_depth, 0, INT32_MAX, NULL),
+    NUMBER("list-max-listpack-size", "list-max-ziplist-size", config.list_max_listpack_size,
+           INT32_MIN, INT32_MAX, NULL),
+    FIXED("logfile", ""),
+    MADE("lua-time-limit", text_lua_time),
+    FIXED("masterauth", ""),
+    NUMBER("maxclients", NULL, settings.clients_max, 1, UINT32_MAX, NULL),
+    MEMORY("maxmemory", NULL, config.maxmemory, 0, memory_changed),
+    FIXED("maxmemory-clients", "0"),
+    {"maxmemory-policy", NULL, SETTING_POLICY, FIELD(config.maxmemory_policy), 0, 0, NULL, NULL,
+     NULL},
+    NUMBER("maxmemory-samples", NULL, config.maxmemory_samples, 1, INT32_MAX, NULL),
+    FIXED("min-replicas-to-write", "0"),
+    {"notify-keyspace-events", NULL, SETTING_NOTIFY, FIELD(config.notify_flags), 0, 0, NULL, NULL,
+     NULL},
+    FIXED("pidfile", ""),
+    MADE("port", text_port),
+    FIXED("protected-mode", "yes"),
+    MEMORY("proto-max-bulk-len", NULL, config.proto_max_bulk_len, 1048576, NULL),
+    FIXED("replicaof", ""),
+    FIXED("requirepass", ""),
+    FIXED("save", ""),
+    NUMBER("set-max-intset-entries", NULL, config.set_max_intset_entries, 0, INT64_MAX, NULL),
+    NUMBER("set-max-listpack-entries", NULL, config.set_max_listpack_entries, 0, INT64_MAX, NULL),
+    MEMORY("set-max-listpack-value", NULL, config.set_max_listpack_value, 0, NULL),
+    NUMBER("slowlog-log-slower-than", NULL, settings.slowlog_slower_us, -1, INT64_MAX,
+           slow_changed),
+    NUMBER("slowlog-max-len", NULL, settings.slowlog_max, 0, INT64_MAX, log_changed),
+    MEMORY("stream-node-max-bytes", NULL, config.stream_node_max_bytes, 0, NULL),
+    NUMBER("stream-node-max-entries", NULL, config.stream_node_max_entries, 0, INT64_MAX, NULL),
+    FIXED("supervised", "no"),
+    FIXED("tcp-backlog", "511"),
+    FIXED("tcp-keepalive", "0"),
+    NUMBER("timeout", NULL, settings.timeout_s, 0, INT32_MAX, timeout_changed),
+    MADE("unixsocket", text_unixsocket),
+    NUMBER("zset-max-listpack-entries", "zset-max-ziplist-entries",
+           config.zset_max_listpack_entries, 0, INT64_MAX, NULL),
+    MEMORY("zset-max-listpack-value", "zset-max-ziplist-value", config.zset_max_listpack_value, 0,
+           NULL),
+};
+enum { SETTING_COUNT = sizeof SETTINGS / sizeof *SETTINGS };
+
+static bool arg_is(const struct redis_slice *arg, const char *text)
+{
+    return text && arg->size == strlen(text) && strncasecmp(arg->data, text, arg->size) == 0;
+}
+
+static const struct setting *setting_find(const struct redis_slice *name)
+{
+    for (size_t n = 0; n < SETTING_COUNT; n++)
+        if (arg_is(name, SETTINGS[n].name) || arg_is(name, SETTINGS[n].alias))
+            return &SETTINGS[n];
+    return NULL;
+}
+
+/* Fields of eight bytes are signed or are never so large; those of four are not signed. */
+static int64_t field_get(const struct service *service, const struct setting *setting)
+{
+    const char *at = (const char *)service + setting->offset;
+    return setting->size == 8   ? load_relaxed((const _Atomic int64_t *)(const void *)at)
+           : setting->size == 4 ? load_relaxed((const _Atomic unsigned *)(const void *)at)
+                                : load_relaxed((const _Atomic bool *)(const void *)at);
+}
+
+static void field_set(struct service *service, const struct setting *setting, int64_t value)
+{
+    char *at = (char *)service + setting->offset;
+    if (setting->size == 8)
+        store_relaxed((_Atomic int64_t *)(void *)at, value);
+    else if (setting->size == 4)
+        store_relaxed((_Atomic unsigned *)(void *)at, (unsigned)value);
+    else
+        store_relaxed((_Atomic bool *)(void *)at, value != 0);
+}
+
+/* ------------------------------------------------------------------------------------------- GET */
+
+static void setting_text(struct service *service, const struct setting *setting, char out[TEXT_MAX])
+{
+    out[0] = 0;
+    switch (setting->kind) {
+    case SETTING_NUMBER:
+    case SETTING_MEMORY:
+        snprintf(out, TEXT_MAX, "%" PRId64, field_get(service, setting));
+        return;
+    case SETTING_SWITCH:
+        snprintf(out, TEXT_MAX, "%s", field_get(service, setting) ? "yes" : "no");
+        return;
+    case SETTING_POLICY:
+        snprintf(out, TEXT_MAX, "%s", redis_policy_name((unsigned)field_get(service, setting)));
+        return;
+    case SETTING_NOTIFY:
+        redis_notify_format((unsigned)field_get(service, setting), out);
+        return;
+    case SETTING_PERCENTILES:
+        pthread_mutex_lock(&service->mutex);
+        snprintf(out, TEXT_MAX, "%s", service->percentiles);
+        pthread_mutex_unlock(&service->mutex);
+        return;
+    case SETTING_FIXED:
+        if (setting->text)
+            setting->text(service, out);
+        else
+            snprintf(out, TEXT_MAX, "%s", setting->fixed);
+        return;
+    }
+}
+
+static bool asked(const struct session_request *request, const char *name)
+{
+    for (unsigned n = 2; name && n < request->argc; n++) {
+        char lower[128];
+        size_t size = request->argv[n].size;
+        if (size >= sizeof lower)
+            continue;
+        for (size_t at = 0; at < size; at++) {
+            char letter = request->argv[n].data[at];
+            lower[at] = (char)(letter >= 'A' && letter <= 'Z' ? letter + 32 : letter);
+        }
+        if (redis_glob_match(lower, size, name, strlen(name)))
+            return true;
+    }
+    return false;
+}
+
+static void put_pair(struct session *session, const char *name, const char *value)
+{
+    resp_put_bulk(&session->out, name, strlen(name));
+    resp_put_bulk(&session->out, value, strlen(value));
+}
+
+/* CONFIG GET pattern ..: those of the table, then options without a name of Redis's. */
+static int config_get(struct session *session, struct session_request *request)
+{
+    struct service *service = session->service;
+    const struct service_fact *options = service->options.settings;
+    char text[TEXT_MAX];
+    size_t count = 0;
+    for (size_t n = 0; n < SETTING_COUNT; n++)
+        count += (size_t)asked(request, SETTINGS[n].name) + asked(request, SETTINGS[n].alias);
+    for (size_t n = 0; n < service->options.setting_count; n++)
+        count += asked(request, options[n].name);
+    resp_put_map(&session->out, session->protocol, count);
+    for (size_t n = 0; n < SETTING_COUNT; n++) {
+        setting_text(service, &SETTINGS[n], text);
+        if (asked(request, SETTINGS[n].name))
+            put_pair(session, SETTINGS[n].name, text);
+        if (asked(request, SETTINGS[n].alias))
+            put_pair(session, SETTINGS[n].alias, text);
+    }
+    for (size_t n = 0; n < service->options.setting_count; n++)
+        if (asked(request, options[n].name))
+            put_pair(session, options[n].name, options[n].value);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------- SET */
+
+/* A number and a unit as Redis has them: k is 1000, kb is 1024. */
+static bool memory_parse(const struct redis_slice *value, int64_t *out)
+{
+    static const struct {
+        const char *name;
+        int64_t factor;
+    } UNITS[] = {{"", 1},        {"b", 1},        {"k", 1000},       {"kb", 1 << 10},
+                 {"m", 1000000}, {"mb", 1 << 20}, {"g", 1000000000}, {"gb", 1 << 30}};
+    size_t digits = 0;
+    while (digits < value->size && value->data[digits] >= '0' && value->data[digits] <= '9')
+        digits++;
+    const struct redis_slice unit = {value->data + digits, value->size - digits};
+    if (!digits || !redis_integer_parse(value->data, digits, out))
+        return false;
+    for (size_t n = 0; n < sizeof UNITS / sizeof *UNITS; n++)
+        if (arg_is(&unit, UNITS[n].name))
+            return !__builtin_mul_overflow(*out, UNITS[n].factor, out);
+    return false;
+}
+
+static int reason(char out[REASON_MAX], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static int reason(char out[REASON_MAX], const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(out, REASON_MAX, format, args);
+    va_end(args);
+    return -1;
+}
+
+static int range_check(const struct setting *setting, int64_t value, char why[REASON_MAX])
+{
+    if (value >= setting->min && value <= setting->max)
+        return 0;
+    return reason(why, "argument must be between %" PRId64 " and %" PRId64 " inclusive",
+                  setting->min, setting->max);
+}
+
+static int policy_parse(const struct redis_slice *value, int64_t *out, char why[REASON_MAX])
+{
+    const char *name;
+    size_t size = (size_t)snprintf(why, REASON_MAX, "argument(s) must be one of the following: ");
+    for (unsigned n = 0; (name = redis_policy_name(n)) != NULL; n++) {
+        if (arg_is(value, name)) {
+            *out = n;
+            return 0;
+        }
+        size += (size_t)snprintf(why + size, REASON_MAX - size, "%s%s", n ? ", " : "", name);
+    }
+    return -1;
+}
+
+static int percentiles_check(const struct redis_slice *value, char why[REASON_MAX])
+{
+    char text[SERVICE_PERCENTILES_SIZE], *at = text, *end;
+    if (value->size >= sizeof text)
+        return reason(why, "Invalid latency-tracking-info-percentiles parameters");
+    memcpy(text, value->data, value->size);
+    text[value->size] = 0;
+    while (*at) {
+        double percentile = strtod(at, &end);
+        if (end == at || (*end && *end != ' '))
+            return reason(why, "Invalid latency-tracking-info-percentiles parameters");
+        if (!(percentile >= 0 && percentile <= 100))
+            return reason(why, "latency-tracking-info-percentiles parameters should sit between "
+                               "[0.0,100.0]");
+        for (at = end; *at == ' ';)
+            at++;
+    }
+    return 0;
+}
+
+static int fixed_check(struct service *service, const struct setting *setting,
+                       const struct redis_slice *value, char why[REASON_MAX])
+{
+    char text[TEXT_MAX];
+    setting_text(service, setting, text);
+    return arg_is(value, text) ? 0 : reason(why, "can't set immutable config");
+}
+
+/* Reads what a setting is to become, or says why not. */
+static int value_parse(struct service *service, const struct setting *setting,
+                       const struct redis_slice *value, int64_t *out, char why[REASON_MAX])
+{
+    unsigned flags;
+    *out = 0;
+    switch (setting->kind) {
+    case SETTING_NUMBER:
+        return redis_integer_parse(value->data, value->size, out)
+                   ? range_check(setting, *out, why)
+                   : reason(why, "argument couldn't be parsed into an integer");
+    case SETTING_MEMORY:
+        return memory_parse(value, out) ? range_check(setting, *out, why)
+                                        : reason(why, "argument must be a memory value");
+    case SETTING_SWITCH:
+        *out = arg_is(value, "yes");
+        return *out || arg_is(value, "no") ? 0 : reason(why, "argument must be 'yes' or 'no'");
+    case SETTING_POLICY:
+        return policy_parse(value, out, why);
+    case SETTING_NOTIFY:
+        if (!redis_notify_parse(value->data, value->size, &flags))
+            return reason(why, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");
+        *out = flags;
+        return 0;
+    case SETTING_PERCENTILES:
+        return percentiles_check(value, why);
+    case SETTING_FIXED:
+        return fixed_check(service, setting, value, why);
+    }
+    return 0;
+}
+
+static void value_store(struct service *service, const struct setting *setting,
+                        const struct redis_slice *value, int64_t number)
+{
+    if (setting->kind == SETTING_PERCENTILES) {
+        pthread_mutex_lock(&service->mutex);
+        memcpy(service->percentiles, value->data, value->size);
+        service->percentiles[value->size] = 0;
+        pthread_mutex_unlock(&service->mutex);
+    } else if (setting->kind != SETTING_FIXED) {
+        field_set(service, setting, number);
+    }
+    if (setting->changed)
+        setting->changed(service);
+}
+
+static int clamp(size_t size)
+{
+    return (int)(size < 128 ? size : 128);
+}
+
+static int set_failed(struct session *session, const struct redis_slice *name, const char *why)
+{
+    return session__errorf(session, "ERR",
+                           "CONFIG SET failed (possibly related to argument '%.*s') - %s",
+                           clamp(name->size), name->data, why);
+}
+
+/* An option of the process that has no name of Redis's. */
+static bool is_option(const struct service *service, const struct redis_slice *name)
+{
+    for (size_t n = 0; n < service->options.setting_count; n++)
+        if (arg_is(name, service->options.settings[n].name))
+            return true;
+    return false;
+}
+
+/* CONFIG SET name value .. */
+static int config_set(struct session *session, struct session_request *request)
+{
+    struct service *service = session->service;
+    const struct redis_slice *argv = request->argv;
+    unsigned count = (request->argc - 2) / 2;
+    const struct setting *settings[SETTINGS_AT_ONCE_MAX];
+    int64_t numbers[SETTINGS_AT_ONCE_MAX];
+    char why[REASON_MAX];
+    if (request->argc % 2 || count > SETTINGS_AT_ONCE_MAX)
+        return redis_syntax_error();
+    for (unsigned n = 0; n < count; n++) {
+        const struct redis_slice *name = &argv[2 + 2 * n];
+        settings[n] = setting_find(name);
+        if (!settings[n] && is_option(service, name))
+            return set_failed(session, name, "can't set immutable config");
+        if (!settings[n])
+            return session__errorf(session, "ERR",
+                                   "Unknown option or number of arguments for CONFIG SET - '%.*s'",
+                                   clamp(name->size), name->data);
+        for (unsigned before = 0; before < n; before++)
+            if (name->size == argv[2 + 2 * before].size &&
+                strncasecmp(name->data, argv[2 + 2 * before].data, name->size) == 0)
+                return set_failed(session, name, "duplicate parameter");
+    }
+    for (unsigned n = 0; n < count; n++)
+        if (value_parse(service, settings[n], &argv[3 + 2 * n], &numbers[n], why))
+            return set_failed(session, &argv[2 + 2 * n], why);
+    for (unsigned n = 0; n < count; n++)
+        value_store(service, settings[n], &argv[3 + 2 * n], numbers[n]);
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------- the others */
+
+static int config_resetstat(struct session *session, struct session_request *request)
+{
+    (void)request;
+    service__stats_reset(session->service);
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+/* The file of options is a program, and belongs to who has written it. */
+static int config_rewrite(struct session *session, struct session_request *request)
+{
+    (void)request;
+    const char *file = session->service->options.config_file;
+    if (!file || !*file)
+        return diag_set(ERROR_INVALID, "The server is running without a config file");
+    return diag_set(ERROR_UNSUPPORTED,
+                    "Rewriting config file: it is a program of Lua, which is not rewritten");
+}
+
+static int config_help(struct session *session, struct session_request *request)
+{
+    (void)request;
+    static const char *const LINES[] = {
+        "GET <pattern>",
+        "    Return parameters matching the glob-like <pattern> and their values.",
+        "SET <directive> <value>",
+        "    Set the configuration <directive> to <value>.",
+        "RESETSTAT",
+        "    Reset statistics reported by the INFO command.",
+        "REWRITE",
+        "    Rewrite the configuration file.",
+    };
+    session__put_help(session, "CONFIG", LINES, sizeof LINES / sizeof *LINES);
+    return 0;
+}
+
+#define ROW(name, arity, summary, run)                                                           \
+    {                                                                                            \
+        name, arity, SESSION_ADMIN | SESSION_NOSCRIPT, 0, 0, 0, summary, "2.0.0", "server", run, \
+            NULL, NULL, 0                                                                        \
+    }
+const struct session_command session__config_commands[] = {
+    ROW("config|get", -3, "Returns the effective values of configuration parameters.", config_get),
+    {"config|help", 2, SESSION_NOSCRIPT, 0, 0, 0,
+     "Returns helpful text about the different subcommands.", "5.0.0", "server", config_help, NULL,
+     NULL, 0},
+    ROW("config|resetstat", 2, "Resets the server's statistics.", config_resetstat),
+    ROW("config|rewrite", 2, "Persists the effective configuration to file.", config_rewrite),
+    ROW("config|set", -4, "Sets configuration parameters in-flight.", config_set),
+    {0},
+};
