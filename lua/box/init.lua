@@ -185,6 +185,7 @@ local box = core.object(fields, {
 
 globals.box = box
 local scripts = script.new(box)
+local redis_functions = require('box.redis_function').new(box)
 trigger.set_globals(globals)
 view_module.set_globals(globals)
 watch.set_globals(globals)
@@ -269,6 +270,9 @@ package.loaded['box.hooks'] = {
     script_load = scripts.load,
     script_find = scripts.find,
     script_flush = scripts.flush,
+    function_find = redis_functions.find,
+    function_prepare = redis_functions.prepare,
+    function_command = redis_functions.command,
 }
 
 return box

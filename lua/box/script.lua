@@ -189,6 +189,18 @@ local missing = {
     end,
 }
 
+--- Makes missing fields of the table errors.
+function script.miss(fields)
+    return setmetatable(fields, missing)
+end
+
+--- What shows `fields` and can't be changed; and a function after which it shows others.
+function script.switched(fields)
+    local object = frozen(fields)
+    local metatable = debug.getmetatable(object)
+    return object, function(others) metatable.__index = others end
+end
+
 local cjson = {
     _NAME = 'cjson', _VERSION = '2.1.0', null = native.cjson_null(),
     encode = native.cjson_encode, decode = native.cjson_decode,
@@ -266,8 +278,9 @@ function script.environment(redis, box)
     for name, value in pairs(base) do
         given[name] = value
     end
-    given.print = nil
-    given.redis, given.cjson, given.cmsgpack = frozen(redis), frozen(cjson), frozen(cmsgpack)
+    given.print, given.os = nil, frozen({ clock = os.clock })
+    given.redis = readonly[redis] and redis or frozen(redis)
+    given.cjson, given.cmsgpack = frozen(cjson), frozen(cmsgpack)
     given.struct, given.box = frozen(struct), box
     local environment = frozen(given)
     given._G = environment

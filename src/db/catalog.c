@@ -359,6 +359,11 @@ static const struct system_space system_spaces[] = {
     {SPACE_ID_REDIS_1 + 12, "_redis_13", {{"key", KEY_STRING, "string", false}}, 1, true},
     {SPACE_ID_REDIS_1 + 13, "_redis_14", {{"key", KEY_STRING, "string", false}}, 1, true},
     {SPACE_ID_REDIS_1 + 14, "_redis_15", {{"key", KEY_STRING, "string", false}}, 1, true},
+    {SPACE_ID_REDIS_LIBRARY,
+     "_redis_library",
+     {{"name", KEY_STRING, "string", false}, {"text", KEY_STRING, "string", false}},
+     1,
+     false},
     {SPACE_ID_REDIS_ELEMENT, "_redis_element", {{"key", KEY_BINARY, "varbinary", false}}, 1, true},
 };
 

@@ -65,6 +65,7 @@ enum {
     SPACE_ID_WATCH_POSITION = 340,
     SPACE_ID_REDIS_1 = 344,       /* the second of the numbered databases of Redis, and so on */
     SPACE_ID_REDIS_ELEMENT = 359, /* what large collections are spread over */
+    SPACE_ID_REDIS_LIBRARY = 360, /* of Redis functions */
     REDIS_DATABASES = 16,
     SPACE_ID_USER_MIN = 512,
     INDEX_MAX = 32,

@@ -118,9 +118,13 @@ struct lua__script_json {
     bool sparse_convert, decode_invalid, keep_buffer;
 };
 
+enum { LUA__SCRIPT_NONE, LUA__SCRIPT_EVAL, LUA__SCRIPT_FUNCTION };
+
 /* The Redis script or function that runs: redis_script.c. */
 struct lua__script {
     bool runs;
+    _Atomic int kind;  /* for other threads: LUA__SCRIPT_NONE .. */
+    int line;          /* where it was stopped; 0: not known */
     bool readonly;     /* its flags say that it doesn't write */
     int resp;          /* of redis.setresp */
     unsigned database; /* of SELECT */
@@ -521,8 +525,18 @@ void lua__open_script_msgpack(struct lua_runtime *runtime);
 void lua__open_script_struct(struct lua_runtime *runtime);
 /* script_json.c: the settings that every script begins with. */
 void lua__script_json_reset(struct lua__script_json *settings);
-/* redis_script.c: a script runs from now on; and no more. */
-void lua__script_begin(struct lua_runtime *runtime, const char *name, bool readonly);
+void lua__open_redis_function(struct lua_runtime *runtime);
+/* module.c: appends the rows of a system space to the table on the top. A code, with diagnostics. */
+int lua__rows_of(lua_State *L, struct lua_runtime *runtime, uint32_t space_id);
+/* redis_script.c: makes runtime->result of the value on the top, by the rules of redis_script.c, and
+ * {ordered_map = {key, value ..}}, {ordered_set = {..}}. */
+void lua__reply_encode(lua_State *L, struct lua_runtime *runtime);
+/* Notes the line of the script that is being stopped; what is said of one that was killed: static, or
+ * in the runtime. */
+void lua__script_place(lua_State *L, struct lua_runtime *runtime);
+const char *lua__killed_text(struct lua_runtime *runtime);
+/* A script runs from now on; and no more. */
+void lua__script_begin(struct lua_runtime *runtime, const char *name, int kind, bool readonly);
 void lua__script_end(struct lua_runtime *runtime);
 /* Makes runtime->message what Redis says of the error at the index, which has left a
  * script. */

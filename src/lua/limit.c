@@ -68,6 +68,8 @@ int lua__limit_code(struct lua_runtime *runtime)
 
 int lua__timed_out(struct lua_runtime *runtime, const char *where)
 {
+    if (lua__deadline_killed(&runtime->deadline))
+        return diag_set(ERROR_TIMEOUT, "%s", lua__killed_text(runtime));
     if (runtime->limits.time_name == NULL)
         return diag_set(ERROR_TIMEOUT, "%s", where != NULL ? where : "time limit exceeded");
     return diag_set(ERROR_TIMEOUT, "procedure %s: time limit exceeded (%.3g s)%s%s",

@@ -23,6 +23,7 @@
 #include "lua/internal.h"
 #include "lua/reply.h"
 #include "lua/sha1.h"
+#include "redis/redis_glob.h"
 #include "redis/redis_value.h"
 
 enum { CALL_ARGS_ON_STACK = 32 };
@@ -493,12 +494,26 @@ static int native_redis_may_run(lua_State *L)
     return 1;
 }
 
+/* glob(pattern, text): whether it matches, as KEYS does. */
+static int native_redis_glob(lua_State *L)
+{
+    size_t pattern_size, size;
+    const char *pattern = luaL_checklstring(L, 1, &pattern_size),
+               *text = luaL_checklstring(L, 2, &size);
+    lua_pushboolean(L, redis_glob_match(pattern, pattern_size, text, size));
+    return 1;
+}
+
 void lua__open_redis(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
-        {"redis_call", native_redis_call},       {"redis_pcall", native_redis_pcall},
-        {"sha1_hex", native_sha1_hex},           {"redis_setresp", native_redis_setresp},
-        {"redis_may_run", native_redis_may_run}, {NULL, NULL},
+        {"redis_call", native_redis_call},
+        {"redis_pcall", native_redis_pcall},
+        {"sha1_hex", native_sha1_hex},
+        {"redis_setresp", native_redis_setresp},
+        {"redis_may_run", native_redis_may_run},
+        {"redis_glob", native_redis_glob},
+        {NULL, NULL},
     };
     lua__register(runtime, functions);
 }

@@ -270,6 +270,55 @@ static void encode_reply(lua_State *L, struct lua_runtime *runtime, int index, u
     }
 }
 
+/* {ordered_map = {key, value ..}} or {ordered_set = {value ..}}: of FUNCTION. */
+static bool encode_ordered(lua_State *L, struct lua_runtime *runtime, int index, bool map);
+
+static void encode_own(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    if (lua_type(L, index) != LUA_TTABLE) {
+        encode_reply(L, runtime, index, 0);
+        return;
+    }
+    if (encode_ordered(L, runtime, index, true) || encode_ordered(L, runtime, index, false) ||
+        encode_text_field(L, &runtime->result, index, "ok", LUA__REPLY_STATUS))
+        return;
+    int count = (int)lua_objlen(L, index);
+    luaL_checkstack(L, 4, "nested reply");
+    mp_put_array(&runtime->result, (uint32_t)count);
+    for (int n = 1; n <= count; n++) {
+        lua_rawgeti(L, index, n);
+        encode_own(L, runtime, lua_gettop(L));
+        lua_pop(L, 1);
+    }
+}
+
+static bool encode_ordered(lua_State *L, struct lua_runtime *runtime, int index, bool map)
+{
+    if (!push_member(L, index, map ? "ordered_map" : "ordered_set", LUA_TTABLE))
+        return false;
+    int table = lua_gettop(L);
+    uint32_t count = (uint32_t)lua_objlen(L, table);
+    luaL_checkstack(L, 4, "nested reply");
+    if (map)
+        mp_put_map(&runtime->result, count / 2);
+    else
+        lua__reply_put_ext(&runtime->result, LUA__REPLY_SET, (const char *)&count, sizeof count);
+    for (uint32_t n = 1; n <= count; n++) {
+        lua_rawgeti(L, table, (int)n);
+        encode_own(L, runtime, table + 1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return true;
+}
+
+void lua__reply_encode(lua_State *L, struct lua_runtime *runtime)
+{
+    mp_buffer_reset(&runtime->result, 65536);
+    encode_own(L, runtime, lua_gettop(L));
+    lua__encode_check(L, runtime, &runtime->result);
+}
+
 /* ----------------------------------------------------------------------------------- its errors */
 
 enum { PLACE_SIZE_MAX = 128, LEVELS_MAX = 100 };
@@ -319,6 +368,26 @@ static void script_error_text(lua_State *L, struct lua_runtime *runtime, int ind
     lua_pop(L, 2);
 }
 
+void lua__script_place(lua_State *L, struct lua_runtime *runtime)
+{
+    const char *source;
+    if (runtime->script.runs)
+        runtime->script.line = script_line(L, &source);
+}
+
+const char *lua__killed_text(struct lua_runtime *runtime)
+{
+    const struct lua__script *script = &runtime->script;
+    bool function = load_relaxed(&script->kind) == LUA__SCRIPT_FUNCTION;
+    int size = snprintf(runtime->message, sizeof runtime->message,
+                        "Script killed by user with %s KILL.", function ? "FUNCTION" : "SCRIPT");
+    if (script->line > 0)
+        snprintf(runtime->message + size, sizeof runtime->message - (size_t)size,
+                 " script: %s, on @user_%s:%d.", script->name, function ? "function" : "script",
+                 script->line);
+    return runtime->message;
+}
+
 void lua__script_error(lua_State *L, struct lua_runtime *runtime, int index)
 {
     const char *source;
@@ -347,21 +416,36 @@ static void push_slices(lua_State *L, const struct redis_slice *slices, unsigned
     }
 }
 
-void lua__script_begin(struct lua_runtime *runtime, const char *name, bool readonly)
+void lua__script_begin(struct lua_runtime *runtime, const char *name, int kind, bool readonly)
 {
     struct lua__script *script = &runtime->script;
     script->runs = true;
+    script->line = 0;
     script->readonly = readonly;
     script->resp = 2;
     script->database = runtime->request->database;
     snprintf(script->name, sizeof script->name, "%s", name);
     lua__script_json_reset(&runtime->script_json);
+    lua__deadline_arm_late(&runtime->deadline);
+    store_release(&script->kind, kind);
 }
 
 void lua__script_end(struct lua_runtime *runtime)
 {
+    store_relaxed(&runtime->script.kind, LUA__SCRIPT_NONE);
     runtime->script.runs = runtime->script.readonly = false;
     runtime->script.resp = 2;
+}
+
+bool lua_runtime_script_kill(struct lua_runtime *runtime, bool function)
+{
+    uint64_t at_ns = load_seq_cst(&runtime->deadline.at_ns);
+    if (load_acquire(&runtime->script.kind) !=
+            (function ? LUA__SCRIPT_FUNCTION : LUA__SCRIPT_EVAL) ||
+        at_ns == 0)
+        return false;
+    lua__deadline_kill(&runtime->deadline, at_ns);
+    return true;
 }
 
 static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)
@@ -375,9 +459,28 @@ static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)
     lua_pushboolean(L, eval->request.readonly);
     lua_call(L, 4,
              3); /* the script's function, its digest, whether it says that it doesn't write */
-    lua__script_begin(runtime, lua_tostring(L, -2), lua_toboolean(L, -1));
+    lua__script_begin(runtime, lua_tostring(L, -2), LUA__SCRIPT_EVAL, lua_toboolean(L, -1));
     lua_pop(L, 2);
     lua_call(L, 0, 1);
+    mp_buffer_reset(&runtime->result, 65536);
+    encode_reply(L, runtime, lua_gettop(L), 0);
+    lua__encode_check(L, runtime, &runtime->result);
+    return 0;
+}
+
+static int call_function(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct lua_redis_eval *eval = arg;
+    lua__script_end(runtime);
+    lua__push_hook(L, runtime, "function_prepare");
+    lua_pushlstring(L, eval->script, eval->script_size);
+    lua_pushboolean(L, eval->request.readonly);
+    lua_call(L, 2, 3);
+    lua__script_begin(runtime, lua_tostring(L, -2), LUA__SCRIPT_FUNCTION, lua_toboolean(L, -1));
+    lua_pop(L, 2);
+    push_slices(L, eval->keys, eval->key_count);
+    push_slices(L, eval->args, eval->arg_count);
+    lua_call(L, 2, 1);
     mp_buffer_reset(&runtime->result, 65536);
     encode_reply(L, runtime, lua_gettop(L), 0);
     lua__encode_check(L, runtime, &runtime->result);
@@ -394,8 +497,10 @@ int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_e
     const struct lua_request *request = &eval->request;
     lua__request_begin(runtime, request);
     struct txn_options options = {.level = lua__level(runtime), .readonly = request->readonly};
-    int code = request->txn != NULL ? lua__protect(runtime, eval_script, arg.to)
-                                    : lua__transaction(runtime, &options, eval_script, arg.to);
+    int (*body)(lua_State *, struct lua_runtime *, void *) =
+        eval->function ? call_function : eval_script;
+    int code = request->txn != NULL ? lua__protect(runtime, body, arg.to)
+                                    : lua__transaction(runtime, &options, body, arg.to);
     lua__script_end(runtime);
     code = lua__request_end(runtime, code, reply_ts);
     if (code != 0)
@@ -416,7 +521,7 @@ int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint
     lua__request_begin(runtime, &inside.request);
     runtime->now_ms = now_ms;
     runtime->undoes = false;
-    int code = lua__protect(runtime, eval_script, &inside);
+    int code = lua__protect(runtime, eval->function ? call_function : eval_script, &inside);
     lua__script_end(runtime);
     code = lua__request_end(runtime, code, NULL);
     if (code != 0)

@@ -87,6 +87,7 @@ static int on_error(lua_State *L)
     struct lua_runtime *runtime = lua__runtime(L);
     if (lua__deadline_passed(&runtime->deadline) && lua_isstring(L, 1)) {
         snprintf(runtime->message, sizeof runtime->message, "%s", lua_tostring(L, 1));
+        lua__script_place(L, runtime);
         return 1;
     }
     lua_settop(L, 1);

@@ -166,6 +166,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_fio(runtime);
     lua__open_password(runtime);
     lua__open_profile(runtime);
+    lua__open_redis_function(runtime);
     lua__open_script_json(runtime);
     lua__open_script_msgpack(runtime);
     lua__open_script_struct(runtime);

@@ -226,10 +226,11 @@ int lua_runtime_event(struct lua_runtime *runtime, enum trigger_event event, con
  * requests. */
 void lua_runtime_session_ended(struct lua_runtime *runtime, uint64_t session_id);
 
-/* EVAL and EVAL_RO. */
+/* EVAL and EVAL_RO, FCALL and FCALL_RO. */
 struct lua_redis_eval {
-    const char *script;
+    const char *script; /* or the name of a function of a library */
     size_t script_size;
+    bool function;
     const struct redis_slice *keys; /* KEYS and ARGV */
     unsigned key_count;
     const struct redis_slice *args;
@@ -253,6 +254,23 @@ int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_e
  */
 int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint64_t now_ms,
                               const struct lua_redis_eval *eval, struct redis_sink *sink);
+
+/*
+ * FUNCTION: argv[0] is the subcommand in lower case (load, delete, flush, list, stats, dump, restore),
+ * its arguments follow. Libraries are rows of _redis_library; what changes them is a transaction on
+ * the schema. _find: whether there is a function of this name, in whatever case.
+ */
+int lua_runtime_redis_function(struct lua_runtime *runtime, const struct lua_request *request,
+                               const struct redis_slice *argv, unsigned argc,
+                               struct redis_sink *sink, uint64_t *reply_ts);
+bool lua_runtime_redis_function_find(struct lua_runtime *runtime, const char *name, size_t size);
+
+/*
+ * SCRIPT KILL and FUNCTION KILL: stops the script, or the function, that the runtime runs at this
+ * moment; its transaction is rolled back, and the request ends with ERROR_TIMEOUT. False: it runs none.
+ * From any thread while the runtime exists.
+ */
+bool lua_runtime_script_kill(struct lua_runtime *runtime, bool function);
 
 /* SCRIPT LOAD: compiles and keeps it; sha1 gets 40 hexadecimal digits and a zero. SCRIPT EXISTS and
  * EVALSHA: the source kept for a digest of either case, valid until the next call on this runtime,

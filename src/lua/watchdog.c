@@ -72,6 +72,28 @@ static void on_signal(int signal)
     errno = saved;
 }
 
+/* Under the mutex. */
+static void pass(struct lua__deadline *deadline, uint64_t at)
+{
+    store_seq_cst(&deadline->fired_ns, at);
+#if ATOMIC_UNDER_TSAN
+    fire(deadline);
+#else
+    pthread_kill((pthread_t)load_relaxed(&deadline->thread), SIGURG);
+#endif
+}
+
+void lua__deadline_kill(struct lua__deadline *deadline, uint64_t at_ns)
+{
+    struct lua_watchdog *watchdog = deadline->watchdog;
+    pthread_mutex_lock(&watchdog->mutex);
+    if (load_seq_cst(&deadline->at_ns) == at_ns) {
+        store_seq_cst(&deadline->killed_ns, at_ns);
+        pass(deadline, at_ns);
+    }
+    pthread_mutex_unlock(&watchdog->mutex);
+}
+
 /* Returns whether any deadline is armed. Under the mutex. */
 static bool look(struct lua_watchdog *watchdog)
 {
@@ -83,12 +105,7 @@ static bool look(struct lua_watchdog *watchdog)
         any = any || at != 0;
         if (at == 0 || now < at)
             continue;
-        store_seq_cst(&deadline->fired_ns, at);
-#if ATOMIC_UNDER_TSAN
-        fire(deadline);
-#else
-        pthread_kill((pthread_t)load_relaxed(&deadline->thread), SIGURG);
-#endif
+        pass(deadline, at);
     }
     return any;
 }
@@ -174,6 +191,7 @@ void lua__deadline_create(struct lua__deadline *deadline, struct lua_watchdog *w
     list_create(&deadline->link);
     store_relaxed(&deadline->at_ns, 0);
     store_relaxed(&deadline->fired_ns, 0);
+    store_relaxed(&deadline->killed_ns, 0);
     if (watchdog == NULL)
         return;
     pthread_mutex_lock(&watchdog->mutex);
@@ -195,6 +213,13 @@ void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms)
 {
     if (ms != 0)
         lua__deadline_arm_at(deadline, now_ns() + ms * 1000000u);
+}
+
+void lua__deadline_arm_late(struct lua__deadline *deadline)
+{
+    const uint64_t years_ns = (uint64_t)30 * 365 * 86400 * 1000000000u;
+    if (load_relaxed(&deadline->at_ns) == 0)
+        lua__deadline_arm_at(deadline, now_ns() + years_ns);
 }
 
 void lua__deadline_arm_at(struct lua__deadline *deadline, uint64_t at_ns)

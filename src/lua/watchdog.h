@@ -29,6 +29,7 @@ struct lua__deadline {
     _Atomic unsigned long thread; /* pthread_t of who armed it */
     _Atomic uint64_t at_ns;       /* CLOCK_MONOTONIC; 0: not armed */
     _Atomic uint64_t fired_ns;    /* the at_ns that has passed */
+    _Atomic uint64_t killed_ns;   /* the at_ns that somebody has ended */
     struct lua_watchdog *watchdog;
     /* The hook that is set while no deadline has passed; NULL: none. */
     void (*rest)(struct lua_State *L, struct lua_Debug *ar);
@@ -43,11 +44,24 @@ void lua__deadline_destroy(struct lua__deadline *deadline);
 /* By the thread that runs the state: ms from now; 0: no limit. Not while armed. */
 void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms);
 
+/* Unless it is armed: in some decades, so that it can be killed. */
+void lua__deadline_arm_late(struct lua__deadline *deadline);
+
 /* The same for a moment of CLOCK_MONOTONIC, which may have passed; 0: no limit. */
 void lua__deadline_arm_at(struct lua__deadline *deadline, uint64_t at_ns);
 
 /* Also takes the hook away, or puts `rest` back. */
 void lua__deadline_disarm(struct lua__deadline *deadline);
+
+/* Makes the deadline pass, from any thread, as long as its at_ns is still this one. */
+void lua__deadline_kill(struct lua__deadline *deadline, uint64_t at_ns);
+
+/* True when it has passed because of that. */
+static inline bool lua__deadline_killed(const struct lua__deadline *deadline)
+{
+    uint64_t at = load_relaxed(&deadline->at_ns);
+    return at != 0 && load_relaxed(&deadline->killed_ns) == at;
+}
 
 /* True when armed and past. */
 static inline bool lua__deadline_passed(const struct lua__deadline *deadline)

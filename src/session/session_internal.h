@@ -658,6 +658,16 @@ int session__call(struct session *session, struct session_request *request);
 int session__fcall(struct session *session, struct session_request *request);
 int session__fcall_ro(struct session *session, struct session_request *request);
 int session__lua(struct session *session, struct session_request *request);
+/* Stops the scripts, or the functions, that other workers run: replies. */
+int session__scripts_kill(struct session *session, bool functions);
+/* Lines of text, ended by NULL, as HELP gives them. */
+void session__put_lines(struct session *session, const char *const *lines);
+/* argv[2] as a number of keys that follow it; `no_number` is what is said when it is none. */
+int session__numkeys_parse(const struct session_request *request, const char *no_number,
+                           unsigned *keys);
+/* EVAL of a source, or FCALL of the function of this name. */
+int session__script_run(struct session *session, struct session_request *request,
+                        const struct redis_slice *source, bool function, bool readonly);
 extern const struct session_command session__script_commands[];
 
 /* A script (eval is set), text, or a procedure. Results of the last two are in the worker's
@@ -671,6 +681,13 @@ struct session_lua_run {
     bool text;
     bool readonly;
 };
+
+/* A procedure or text with run->args, which are NULL when memory was out; and its reply. */
+int session__run_packed(struct session *session, struct session_request *request,
+                        struct session_lua_run *run);
+
+/* session_function.c */
+extern const struct session_command session__function_commands[];
 
 /* Runs it as a statement of `stream`, or, when that is NULL, as the request of `wait`. As a
  * command's function returns. */

@@ -15,6 +15,7 @@
 
 #include "redis/redis_value.h"
 
+static const char NO_NUMBER[] = "value is not an integer or out of range";
 static const char NO_SCRIPT[] = "No matching script. Please use EVAL.";
 
 /* ------------------------------------------------------------------------------- what is shared */
@@ -192,11 +193,12 @@ int session__lua_run(struct session *session, struct session_stream *stream,
 
 /* ----------------------------------------------------------------------------------------- EVAL */
 
-static int numkeys_parse(const struct session_request *request, unsigned *keys)
+int session__numkeys_parse(const struct session_request *request, const char *no_number,
+                           unsigned *keys)
 {
     int64_t count;
     if (!redis_integer_parse(request->argv[2].data, request->argv[2].size, &count))
-        return diag_set(ERROR_INVALID, "value is not an integer or out of range");
+        return diag_set(ERROR_INVALID, "%s", no_number);
     if (count > (int64_t)request->argc - 3)
         return diag_set(ERROR_INVALID, "Number of keys can't be greater than number of args");
     if (count < 0)
@@ -205,16 +207,18 @@ static int numkeys_parse(const struct session_request *request, unsigned *keys)
     return 0;
 }
 
-static int script_run(struct session *session, struct session_request *request, const char *source,
-                      size_t size, bool readonly)
+int session__script_run(struct session *session, struct session_request *request,
+                        const struct redis_slice *source, bool function, bool readonly)
 {
     unsigned keys = 0;
-    int rc = numkeys_parse(request, &keys);
+    int rc = session__numkeys_parse(request, function ? "Bad number of keys provided" : NO_NUMBER,
+                                    &keys);
     if (rc)
         return rc;
     struct lua_redis_eval eval = {
-        .script = source,
-        .script_size = size,
+        .script = source->data,
+        .script_size = source->size,
+        .function = function,
         .keys = request->argv + 3,
         .key_count = keys,
         .args = request->argv + 3 + keys,
@@ -237,7 +241,7 @@ static int eval(struct session *session, struct session_request *request, bool r
 {
     const struct redis_slice *source = &request->argv[1];
     scripts_sync(session->worker);
-    int rc = script_run(session, request, source->data, source->size, readonly);
+    int rc = session__script_run(session, request, source, false, readonly);
     if (rc == 0)
         script_remember(session->worker, source->data, source->size);
     return rc;
@@ -271,13 +275,18 @@ static int evalsha(struct session *session, struct session_request *request, boo
 {
     char sha1[LUA_SHA1_SIZE] = {0};
     size_t size;
+    unsigned keys;
     if (request->argv[1].size != LUA_SHA1_SIZE - 1)
         return session__error(session, "NOSCRIPT", NO_SCRIPT);
+    int rc = session__numkeys_parse(request, NO_NUMBER, &keys);
+    if (rc)
+        return rc;
     memcpy(sha1, request->argv[1].data, LUA_SHA1_SIZE - 1);
     const char *source = script_source(session->worker, sha1, &size);
     if (!source)
         return session__error(session, "NOSCRIPT", NO_SCRIPT);
-    return script_run(session, request, source, size, readonly);
+    return session__script_run(session, request, &(struct redis_slice){source, size}, false,
+                               readonly);
 }
 
 int session__evalsha(struct session *session, struct session_request *request)
@@ -333,16 +342,92 @@ static int script_flush(struct session *session, struct session_request *request
     return 0;
 }
 
+/* SCRIPT DEBUG: there is no debugger that speaks Redis's protocol. */
+static int script_debug(struct session *session, struct session_request *request)
+{
+    const struct redis_slice *mode = &request->argv[2];
+    if ((mode->size == 3 && !strncasecmp(mode->data, "yes", 3)) ||
+        (mode->size == 4 && !strncasecmp(mode->data, "sync", 4)))
+        return diag_set(ERROR_UNSUPPORTED, "scripts are not debugged over this protocol");
+    if (mode->size != 2 || strncasecmp(mode->data, "no", 2) != 0)
+        return diag_set(ERROR_INVALID, "Use SCRIPT DEBUG YES/SYNC/NO");
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+static int script_help(struct session *session, struct session_request *request)
+{
+    static const char *const lines[] = {
+        "SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "DEBUG (YES|SYNC|NO)",
+        "    Set the debug mode for subsequent scripts executed.",
+        "EXISTS <sha1> [<sha1> ...]",
+        "    Return information about the existence of the scripts in the script cache.",
+        "FLUSH [ASYNC|SYNC]",
+        "    Flush the Lua scripts cache. Very dangerous on replicas.",
+        "    When called without the optional mode argument, the behavior is determined by the",
+        "    lazyfree-lazy-user-flush configuration directive. Valid modes are:",
+        "    * ASYNC: Asynchronously flush the scripts cache.",
+        "    * SYNC: Synchronously flush the scripts cache.",
+        "KILL",
+        "    Kill the currently executing Lua script.",
+        "LOAD <script>",
+        "    Load a script into the scripts cache without executing it.",
+        "HELP",
+        "    Prints this help.",
+        NULL};
+    (void)request;
+    session__put_lines(session, lines);
+    return 0;
+}
+
+void session__put_lines(struct session *session, const char *const *lines)
+{
+    size_t count = 0;
+    while (lines[count])
+        count++;
+    resp_put_array(&session->out, count);
+    for (size_t n = 0; n < count; n++)
+        resp_put_status(&session->out, lines[n]);
+}
+
+int session__scripts_kill(struct session *session, bool functions)
+{
+    struct service *service = session->service;
+    bool killed = false;
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max; n++)
+        killed |= service->workers[n] && service->workers[n] != session->worker &&
+                  lua_runtime_script_kill(service->workers[n]->lua, functions);
+    pthread_mutex_unlock(&service->mutex);
+    if (!killed)
+        return session__error(session, "NOTBUSY", "No scripts in execution right now.");
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+static int script_kill(struct session *session, struct session_request *request)
+{
+    (void)request;
+    return session__scripts_kill(session, false);
+}
+
 #define ROW(name, arity, summary, since, run)                                                   \
     {                                                                                           \
         name, arity, SESSION_NOSCRIPT, 0, 0, 0, summary, since, "scripting", run, NULL, NULL, 0 \
     }
 const struct session_command session__script_commands[] = {
+    ROW("script|debug", 3, "Sets the debug mode of server-side Lua scripts.", "3.2.0",
+        script_debug),
     ROW("script|exists", -3,
         "Determines whether server-side Lua scripts exist in the script cache.", "2.6.0",
         script_exists),
     ROW("script|flush", -2, "Removes all server-side Lua scripts from the script cache.", "2.6.0",
         script_flush),
+    ROW("script|help", 2, "Returns helpful text about the different subcommands.", "5.0.0",
+        script_help),
+    ROW("script|kill", 2, "Terminates a server-side Lua script during execution.", "2.6.0",
+        script_kill),
     ROW("script|load", 3, "Loads a server-side Lua script to the script cache.", "2.6.0",
         script_load),
     {0},
@@ -362,8 +447,8 @@ static const char *args_pack(struct session_worker *worker, const struct session
     return worker->args.failed ? NULL : worker->args.data;
 }
 
-static int run_packed(struct session *session, struct session_request *request,
-                      struct session_lua_run *run)
+int session__run_packed(struct session *session, struct session_request *request,
+                        struct session_lua_run *run)
 {
     if (!run->args)
         return diag_set(ERROR_MEMORY, "out of memory");
@@ -379,7 +464,7 @@ static int run_and_reply(struct session *session, struct session_request *reques
                          struct session_lua_run *run, unsigned first)
 {
     run->args = args_pack(session->worker, request, first);
-    return run_packed(session, request, run);
+    return session__run_packed(session, request, run);
 }
 
 int session__call(struct session *session, struct session_request *request)
@@ -387,45 +472,6 @@ int session__call(struct session *session, struct session_request *request)
     struct session_lua_run run = {.name = request->argv[1].data,
                                   .name_size = request->argv[1].size};
     return run_and_reply(session, request, &run, 2);
-}
-
-/* Keys and arguments as two arrays, which is what functions of Redis get. */
-static const char *fcall_args_pack(struct session_worker *worker,
-                                   const struct session_request *request, unsigned keys)
-{
-    const unsigned counts[2] = {keys, request->argc - 3 - keys};
-    unsigned n = 3;
-    mp_buffer_reset(&worker->args, SESSION_BUFFER_KEEP_BYTES);
-    mp_put_array(&worker->args, 2);
-    for (int i = 0; i < 2; i++) {
-        mp_put_array(&worker->args, counts[i]);
-        for (unsigned end = n + counts[i]; n < end; n++)
-            mp_put_str(&worker->args, request->argv[n].data, request->argv[n].size);
-    }
-    return worker->args.failed ? NULL : worker->args.data;
-}
-
-static int fcall(struct session *session, struct session_request *request, bool readonly)
-{
-    unsigned keys = 0;
-    int rc = numkeys_parse(request, &keys);
-    if (rc)
-        return rc;
-    struct session_lua_run run = {.name = request->argv[1].data,
-                                  .name_size = request->argv[1].size,
-                                  .args = fcall_args_pack(session->worker, request, keys),
-                                  .readonly = readonly};
-    return run_packed(session, request, &run);
-}
-
-int session__fcall(struct session *session, struct session_request *request)
-{
-    return fcall(session, request, false);
-}
-
-int session__fcall_ro(struct session *session, struct session_request *request)
-{
-    return fcall(session, request, true);
 }
 
 int session__lua(struct session *session, struct session_request *request)

@@ -332,7 +332,7 @@ SCRIPTS = [script.encode() for script in (
     'return redis.call()', 'return redis.pcall()', 'return redis.call("GET")', 'return redis.call("GET",{})',
     'return redis.error_reply("BAD thing")', 'return redis.error_reply("thing")', 'return redis.status_reply("S")',
     'return redis.sha1hex("x")', 'return redis.sha1hex()', 'return error("oh")', 'error({err="T oh"})',
-    'return x', 'x = 1', 'return os.time', 'return foo(', 'return redis.call("PING")',
+    'return x', 'x = 1', 'return redis.nothing', 'return foo(', 'return redis.call("PING")',
     'return type(redis.call("GET",KEYS[1]))', 'return redis.call("MGET",KEYS[1],"none")',
     'return cjson.encode({1,2,{a=1}})', 'return cjson.encode(cjson.decode("[1,2.5,null,{}]"))',
     'return cjson.decode(ARGV[1])', 'return cmsgpack.unpack(cmsgpack.pack({1,2,"x"}))', 'return bit.band(7,12)',

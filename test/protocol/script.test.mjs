@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scripts and functions on a server of several workers: they are stopped by another connection, and
+// libraries are known to every worker and stay when the server has been started again.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Server, command, later, makeFolder, removeFolder } from './lib/server.mjs';
+
+const folder = makeFolder();
+const args = ['--workers', '2'];
+let server;
+before(async () => { server = await Server.start({ folder, args }); });
+after(async () => {
+    await server.stop();
+    removeFolder(folder);
+});
+
+async function wires(t, count) {
+    const all = await Promise.all(Array.from({ length: count }, () => server.connect()));
+    for (const one of all) later(t, () => one.close());
+    return all;
+}
+
+const ENDLESS = 'while true do pcall(function() while true do end end) end';
+const LIBRARY = `#!lua name=lib
+local calls = 0
+redis.register_function('count', function(keys, args)
+    calls = calls + 1
+    return redis.call('INCRBY', keys[1], args[1])
+end)
+redis.register_function{function_name = 'look', flags = {'no-writes'}, description = 'reads',
+    callback = function(keys) return redis.call('GET', keys[1]) end}
+redis.register_function('endless', function(keys) redis.call('SET', keys[1], 1) ${ENDLESS} end)
+`;
+
+/** One of the others that a worker serves which is not busy: it answers. */
+async function served(others) {
+    for (const other of others) other.send(command('PING'));
+    return Promise.any(others.map(async (other) => {
+        assert.equal(await other.line(), '+PONG');
+        return other;
+    }));
+}
+
+/** Asks for it until something ran. */
+async function stop(other, what) {
+    for (;;) {
+        other.send(command(what, 'KILL'));
+        const reply = await other.line();
+        if (reply === '+OK') return;
+        assert.equal(reply, '-NOTBUSY No scripts in execution right now.');
+    }
+}
+
+for (const [what, request, place] of [
+    ['SCRIPT', command('EVAL', `redis.call('SET', 'stopped', 1)\n${ENDLESS}`, '0'), '@user_script:2.'],
+    ['FUNCTION', command('FCALL', 'endless', '1', 'stopped'), '@user_function:9.'],
+]) {
+    test(`${what} KILL ends what runs on another worker, and nothing is left of it`, async (t) => {
+        const [busy, ...others] = await wires(t, 8);
+        await busy.ask(command('FUNCTION', 'LOAD', 'REPLACE', LIBRARY), '$3\r\nlib\r\n');
+        busy.send(request);
+        await stop(await served(others), what);
+        const line = await busy.line();
+        assert.ok(line.startsWith(`-ERR Script killed by user with ${what} KILL. script: `), line);
+        assert.ok(line.endsWith(place), line);
+        await busy.ask(command('EXISTS', 'stopped'), ':0\r\n');
+        await busy.ask(command(what, 'KILL'), '-NOTBUSY No scripts in execution right now.\r\n');
+    });
+}
+
+test('a library is known to every worker, until it is deleted', async (t) => {
+    const all = await wires(t, 6);
+    await all[0].ask(command('FUNCTION', 'LOAD', 'REPLACE', LIBRARY) + command('DEL', 'n'), '$3\r\nlib\r\n:0\r\n');
+    for (const [n, one] of all.entries()) await one.ask(command('FCALL', 'count', '1', 'n', '2'), `:${2 * n + 2}\r\n`);
+    for (const one of all) await one.ask(command('FCALL_RO', 'look', '1', 'n'), '$2\r\n12\r\n');
+    await all[0].ask(command('FUNCTION', 'DELETE', 'lib'), '+OK\r\n');
+    for (const one of all) await one.ask(command('FCALL', 'count', '1', 'n', '2'), '-ERR Function not found\r\n');
+});
+
+test('what one worker makes of a library is seen by a transaction of another at once', async (t) => {
+    const all = await wires(t, 4);
+    for (let version = 1; version <= 40; version++) {
+        const text = `#!lua name=turns\nredis.register_function('turn', function() return ${version} end)`;
+        await all[version % 4].ask(command('FUNCTION', 'LOAD', 'REPLACE', text), '$5\r\nturns\r\n');
+        for (const one of all) await one.ask(command('FCALL', 'turn', '0'), `:${version}\r\n`);
+    }
+    await all[0].ask(command('FUNCTION', 'FLUSH'), '+OK\r\n');
+});
+
+test('libraries stay when the server is started again, and FLUSHALL leaves them', async (t) => {
+    const [one] = await wires(t, 1);
+    await one.ask(command('FUNCTION', 'LOAD', LIBRARY), '$3\r\nlib\r\n');
+    await one.ask(command('SET', 'n', '1') + command('FLUSHALL'), '+OK\r\n+OK\r\n');
+    await one.ask(command('FCALL', 'count', '1', 'n', '5'), ':5\r\n');
+    await server.stop();
+    server = await Server.start({ folder, args });
+    const [again] = await wires(t, 1);
+    await again.ask(command('FCALL', 'count', '1', 'n', '5'), ':10\r\n');
+    await again.ask(command('FUNCTION', 'STATS'),
+        '*4\r\n$14\r\nrunning_script\r\n$-1\r\n$7\r\nengines\r\n*2\r\n$3\r\nLUA\r\n'
+        + '*4\r\n$15\r\nlibraries_count\r\n:1\r\n$15\r\nfunctions_count\r\n:3\r\n');
+});
+
+test('a dump is restored by each of the policies', async (t) => {
+    const [one] = await wires(t, 1);
+    await one.ask(command('FUNCTION', 'FLUSH') + command('FUNCTION', 'LOAD', LIBRARY), '+OK\r\n$3\r\nlib\r\n');
+    one.send(command('FUNCTION', 'DUMP'));
+    const dump = (await one.bytes(Number((await one.line()).slice(1)) + 2)).subarray(0, -2);
+    const restore = (...policy) => Buffer.concat([
+        Buffer.from(`*${3 + policy.length}\r\n$8\r\nFUNCTION\r\n$7\r\nRESTORE\r\n$${dump.length}\r\n`), dump,
+        Buffer.from(`\r\n${policy.map((word) => `$${word.length}\r\n${word}\r\n`).join('')}`),
+    ]);
+    await one.ask(restore(), '-ERR Library lib already exists\r\n');
+    await one.ask(restore('REPLACE'), '+OK\r\n');
+    const other = "#!lua name=other\nredis.register_function('other', function() return 1 end)";
+    await one.ask(command('FUNCTION', 'LOAD', other), '$5\r\nother\r\n');
+    await one.ask(restore('FLUSH'), '+OK\r\n');
+    await one.ask(command('FCALL', 'other', '0'), '-ERR Function not found\r\n');
+    await one.ask(command('DEL', 'm') + command('FCALL', 'count', '1', 'm', '1'), ':0\r\n:1\r\n');
+    dump[3] ^= 1;
+    await one.ask(restore('FLUSH'), '-ERR DUMP payload version or checksum are wrong\r\n');
+});
