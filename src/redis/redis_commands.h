@@ -74,6 +74,32 @@ int redis__copy(struct redis_call *call);
 int redis__object(struct redis_call *call);
 int redis__touch(struct redis_call *call);
 int redis__randomkey(struct redis_call *call);
+/* redis_hash.c, redis_hash_expire.c */
+int redis__hdel(struct redis_call *call);
+int redis__hexists(struct redis_call *call);
+int redis__hexpire(struct redis_call *call);
+int redis__hexpireat(struct redis_call *call);
+int redis__hexpiretime(struct redis_call *call);
+int redis__hget(struct redis_call *call);
+int redis__hgetall(struct redis_call *call);
+int redis__hincrby(struct redis_call *call);
+int redis__hincrbyfloat(struct redis_call *call);
+int redis__hkeys(struct redis_call *call);
+int redis__hlen(struct redis_call *call);
+int redis__hmget(struct redis_call *call);
+int redis__hmset(struct redis_call *call);
+int redis__hpersist(struct redis_call *call);
+int redis__hpexpire(struct redis_call *call);
+int redis__hpexpireat(struct redis_call *call);
+int redis__hpexpiretime(struct redis_call *call);
+int redis__hpttl(struct redis_call *call);
+int redis__hrandfield(struct redis_call *call);
+int redis__hscan(struct redis_call *call);
+int redis__hset(struct redis_call *call);
+int redis__hsetnx(struct redis_call *call);
+int redis__hstrlen(struct redis_call *call);
+int redis__httl(struct redis_call *call);
+int redis__hvals(struct redis_call *call);
 
 /* redis_publish.c */
 int redis__publish(struct redis_call *call);

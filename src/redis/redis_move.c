@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "db/catalog.h"
 #include "redis/redis_commands.h"
+#include "redis/redis_fields.h"
 #include "redis/redis_spread.h"
 
 static int no_such_key(void)
@@ -32,26 +33,28 @@ static bool same(const struct redis_slice *left, const struct redis_slice *right
            (left->size == 0 || memcmp(left->data, right->data, left->size) == 0);
 }
 
-/* Writes a value under a key, its expiry too. */
-static int put(struct redis_call *call, const struct redis_key *key,
+/* Writes a value under a key, its expiry too. A hash with fields that expire learns its name. */
+static int put(struct redis_call *call, const struct redis_slice *name, const struct redis_key *key,
                const struct redis_value *value)
 {
     const struct redis_slice data = {value->data, value->size}, nothing = {NULL, 0};
-    return value->spread
-               ? redis_value_put_spread(call, key, value->type, value->expire_ms, value->id, data)
-               : redis_value_put(call, key, value->type, value->expire_ms, data, nothing);
+    if (!value->spread)
+        return redis_value_put(call, key, value->type, value->expire_ms, data, nothing);
+    int rc = redis_value_put_spread(call, key, value->type, value->expire_ms, value->id, data);
+    return rc ? rc : redis_fields_renamed(call, name, value);
 }
 
 /* -------------------------------------------------------------------------------------- renaming */
 
 /* The value goes from one key to another, which holds nothing that counts. */
 static int move(struct redis_call *from_call, const struct redis_key *from, struct redis_call *call,
-                const struct redis_key *to, struct redis_value *value)
+                const struct redis_slice *name, const struct redis_key *to,
+                struct redis_value *value)
 {
     int rc = redis_value_keep(call, value);
     if (!rc)
         rc = redis_row_delete(from_call, from);
-    return rc ? rc : put(call, to, value);
+    return rc ? rc : put(call, name, to, value);
 }
 
 /* argv[1] becomes argv[2]. *moved: false when there is something under that name and it stays. */
@@ -73,7 +76,7 @@ static int rename_key(struct redis_call *call, bool keep_other, bool *moved)
     *moved = !keep_other || other.type == REDIS_TYPE_NONE;
     if (!*moved)
         return 0;
-    rc = move(call, &from, call, &to, &value);
+    rc = move(call, &from, call, &call->argv[2], &to, &value);
     if (!rc)
         rc = redis_changed(call, &call->argv[1], REDIS_TYPE_NONE, REDIS_NOTIFY_GENERIC,
                            "rename_from");
@@ -126,7 +129,7 @@ int redis__move(struct redis_call *call)
         rc = redis_value_get_for_update(&other, 1, &to, &present);
     if (rc || value.type == REDIS_TYPE_NONE || present.type != REDIS_TYPE_NONE)
         return reply(call, rc, 0);
-    rc = move(call, &from, &other, &to, &value);
+    rc = move(call, &from, &other, &call->argv[1], &to, &value);
     if (!rc)
         rc =
             redis_changed(call, &call->argv[1], REDIS_TYPE_NONE, REDIS_NOTIFY_GENERIC, "move_from");
@@ -176,7 +179,7 @@ int redis__copy(struct redis_call *call)
             rc = redis_spread_copy(call, id, value.id);
     }
     if (!rc)
-        rc = put(&to_call, &to, &value);
+        rc = put(&to_call, &call->argv[2], &to, &value);
     if (!rc)
         rc = redis_changed(&to_call, &call->argv[2], value.type, REDIS_NOTIFY_GENERIC, "copy_to");
     return reply(call, rc, 1);

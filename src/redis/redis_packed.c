@@ -9,8 +9,6 @@
 #include "base/error.h"
 #include "redis/redis_number.h"
 
-enum { HEADER_BYTES = 5 };
-
 void redis_packed_open(struct redis_packed *packed, const struct redis_value *value)
 {
     *packed = (struct redis_packed){NULL, 0, 0};
@@ -68,6 +66,20 @@ bool redis_packed_skip(struct redis_packed *packed)
     return true;
 }
 
+const char *redis_packed_find(const char *at, const char *end, unsigned step, const char *raw,
+                              size_t size)
+{
+    while (at < end) {
+        const char *element = at;
+        mp_next(&at);
+        if ((size_t)(at - element) == size && memcmp(element, raw, size) == 0)
+            return element;
+        for (unsigned n = 1; n < step; n++)
+            mp_next(&at);
+    }
+    return NULL;
+}
+
 char *redis_item_pack(char *out, const void *data, size_t size)
 {
     int64_t integer;
@@ -78,10 +90,10 @@ char *redis_item_pack(char *out, const void *data, size_t size)
 
 void redis_packer_create(struct redis_packer *packer, struct redis_call *call, size_t capacity)
 {
-    capacity += HEADER_BYTES + 32;
+    capacity += REDIS_PACKER_START + 32;
     *packer = (struct redis_packer){.call = call,
                                     .data = arena_alloc(txn_arena(call->txn), capacity),
-                                    .size = HEADER_BYTES,
+                                    .size = REDIS_PACKER_START,
                                     .capacity = capacity};
 }
 
@@ -129,16 +141,50 @@ void redis_packer_raw(struct redis_packer *packer, const char *raw, size_t size)
     added(packer, out + size);
 }
 
+void redis_packer_open(struct redis_packer *packer, struct redis_call *call,
+                       const struct redis_value *value, size_t more)
+{
+    const char *at = value->data;
+    size_t size = 0;
+    uint32_t count = 0;
+    if (value->type != REDIS_TYPE_NONE) {
+        count = mp_decode_array(&at);
+        size = (size_t)(value->data + value->size - at);
+    }
+    redis_packer_create(packer, call, size + more);
+    if (!packer->data)
+        return;
+    if (size)
+        memcpy(packer->data + packer->size, at, size);
+    packer->size += size;
+    packer->count = count;
+}
+
+void redis_packer_splice(struct redis_packer *packer, size_t at, size_t old_size, const char *raw,
+                         size_t size, int more)
+{
+    if (size > old_size && !reserve(packer, size - old_size))
+        return;
+    if (!packer->data)
+        return;
+    char *place = packer->data + at;
+    memmove(place + size, place + old_size, packer->size - at - old_size);
+    if (size)
+        memcpy(place, raw, size);
+    packer->size = packer->size - old_size + size;
+    packer->count = (uint32_t)((int64_t)packer->count + more);
+}
+
 int redis_packer_put(struct redis_packer *packer, const struct redis_key *key, int type,
                      uint64_t expire_ms)
 {
     if (!packer->data)
         return diag_set(ERROR_MEMORY, "out of memory");
-    char header[HEADER_BYTES];
+    char header[REDIS_PACKER_START];
     size_t size = (size_t)(mp_encode_array(header, packer->count) - header);
-    char *start = packer->data + HEADER_BYTES - size;
+    char *start = packer->data + REDIS_PACKER_START - size;
     memcpy(start, header, size);
     return redis_value_put(packer->call, key, type, expire_ms,
-                           (struct redis_slice){start, size + packer->size - HEADER_BYTES},
+                           (struct redis_slice){start, size + packer->size - REDIS_PACKER_START},
                            (struct redis_slice){NULL, 0});
 }

@@ -39,6 +39,12 @@ bool redis_packed_skip(struct redis_packed *packed);
  * value in a row of its own. */
 void redis_item_read(const char *raw, struct redis_item *item);
 
+/* Of the packed elements in [at, end) every step-th, beginning with the first: the one that consists of
+ * these bytes; NULL when there is none. What is packed alike is equal, and the other way round, but for
+ * doubles. */
+const char *redis_packed_find(const char *at, const char *end, unsigned step, const char *raw,
+                              size_t size);
+
 /* How much an element takes at most when it is packed; packs it at `out` and returns the end. */
 static inline size_t redis_item_size_max(size_t size)
 {
@@ -54,12 +60,23 @@ struct redis_packer {
     size_t size, capacity;
     uint32_t count; /* elements so far */
 };
+enum { REDIS_PACKER_START = 5 }; /* where in `data` the elements begin */
 
 /* `capacity`: about how many bytes it is going to have. */
 void redis_packer_create(struct redis_packer *packer, struct redis_call *call, size_t capacity);
 void redis_packer_add(struct redis_packer *packer, const void *data, size_t size);
 void redis_packer_add_double(struct redis_packer *packer, double value);
 void redis_packer_raw(struct redis_packer *packer, const char *raw, size_t size);
+
+/* Begins with the elements of a packed value, or of none, to be changed; `more`: about how many bytes
+ * it will grow by. */
+void redis_packer_open(struct redis_packer *packer, struct redis_call *call,
+                       const struct redis_value *value, size_t more);
+
+/* Puts packed elements in the place of others: `size` bytes for the `old_size` from `at`, an offset in
+ * data. `more`: how many elements more there are then. */
+void redis_packer_splice(struct redis_packer *packer, size_t at, size_t old_size, const char *raw,
+                         size_t size, int more);
 
 /* Writes it under the key. */
 int redis_packer_put(struct redis_packer *packer, const struct redis_key *key, int type,

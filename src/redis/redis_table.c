@@ -20,6 +20,7 @@ static const struct redis_command *const PARTS[] = {
     redis__string_commands,
     redis__key_commands,
     redis__bit_commands,
+    redis__hash_commands,
 };
 
 enum { COMMANDS_MAX = 512, SLOT_COUNT = 1024 };

@@ -25,7 +25,9 @@
 #define NUMKEYS(n)       0, 0, 0, n
 #define STORE_NUMKEYS(n) 1, 1, 1, n
 
-extern const struct redis_command redis__string_commands[], redis__key_commands[],
-    redis__bit_commands[];
+extern const struct redis_command redis__string_commands[];
+extern const struct redis_command redis__key_commands[];
+extern const struct redis_command redis__bit_commands[];
+extern const struct redis_command redis__hash_commands[];
 
 #endif

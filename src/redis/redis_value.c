@@ -154,10 +154,16 @@ int redis_open_for_update(struct redis_call *call, const struct redis_slice *nam
     if (rc)
         return rc;
     /* A string is never spread, and what is no string is an error to those who want one. */
-    if (type != REDIS_TYPE_STRING && is_spread(call, key))
+    bool spread = type != REDIS_TYPE_STRING && is_spread(call, key);
+    if (spread)
         txn_strengthen(call->txn);
     rc = txn_get_for_update(call->txn, head_of(call), key->data, key->size, &version);
-    return type_check(rc ? rc : redis_value_unpack(version, call->now_ms, out), type, out);
+    if (!rc)
+        rc = redis_value_unpack(version, call->now_ms, out);
+    /* Somebody has spread it since our snapshot, which does not have its elements. */
+    if (!rc && out->spread && !spread && type != REDIS_TYPE_STRING)
+        return diag_set(ERROR_CONFLICT, "the key was changed by another transaction");
+    return type_check(rc, type, out);
 }
 
 int redis_value_get(struct redis_call *call, unsigned n, struct redis_key *key,
