@@ -8,6 +8,7 @@
 #include "codec/key.h"
 #include "redis/redis_commands.h"
 #include "redis/redis_packed.h"
+#include "redis/redis_spec.h"
 
 /* As Redis would have it: a number, a short string, any other. */
 static const char *string_encoding(const struct redis_value *value)
@@ -74,18 +75,17 @@ int redis__object(struct redis_call *call)
 {
     struct redis_key key;
     struct redis_value value;
-    if (call->argc == 2 && redis_word(call, 1, "help")) {
+    int rc = redis_subcommand_check(call->argv, call->argc);
+    if (rc)
+        return rc;
+    if (redis_word(call, 1, "help")) {
         help(call);
         return 0;
     }
     bool wants_encoding = redis_word(call, 1, "encoding");
-    if (call->argc != 3 || (!wants_encoding && !redis_word(call, 1, "refcount")))
-        return diag_set(ERROR_INVALID,
-                        "unknown subcommand or wrong number of arguments for '%.*s'. "
-                        "Try OBJECT HELP.",
-                        (int)(call->argv[1].size < 128 ? call->argv[1].size : 128),
-                        call->argv[1].data);
-    int rc = redis_value_get(call, 2, &key, &value);
+    if (!wants_encoding && !redis_word(call, 1, "refcount"))
+        return redis_subcommand_unknown(call->argv);
+    rc = redis_value_get(call, 2, &key, &value);
     if (rc)
         return rc;
     if (value.type == REDIS_TYPE_NONE)

@@ -8,14 +8,19 @@
  */
 #include "redis/redis_spec.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/diag.h"
+#include "base/error.h"
 #include "redis/redis.h"
 #include "redis/redis_spec_tables.h"
 #include "redis/redis_value.h"
+
+enum { SPEC_NAME_MAX = 64 };
 
 static int by_name(const void *name, const void *row)
 {
@@ -29,6 +34,44 @@ const struct redis_spec *redis_spec_find(const char *name)
     return found ? found
                  : bsearch(name, redis__spec_server, redis__spec_server_count,
                            sizeof *redis__spec_server, by_name);
+}
+
+/* Appends a name in lower or upper case; false when there is no room. */
+static bool name_add(char *name, size_t room, size_t *size, const struct redis_slice *part, bool up)
+{
+    if (part->size >= room - *size)
+        return false;
+    for (size_t n = 0; n < part->size; n++) {
+        int c = (unsigned char)part->data[n];
+        name[(*size)++] = (char)(up ? toupper(c) : tolower(c));
+    }
+    name[*size] = 0;
+    return true;
+}
+
+int redis_subcommand_unknown(const struct redis_slice *argv)
+{
+    enum { SHOWN_MAX = 128 };
+    char name[SPEC_NAME_MAX] = "";
+    size_t size = 0;
+    name_add(name, sizeof name, &size, &argv[0], true);
+    return diag_set(ERROR_INVALID, "unknown subcommand '%.*s'. Try %s HELP.",
+                    (int)(argv[1].size < SHOWN_MAX ? argv[1].size : SHOWN_MAX), argv[1].data, name);
+}
+
+int redis_subcommand_check(const struct redis_slice *argv, unsigned argc)
+{
+    char name[SPEC_NAME_MAX];
+    size_t size = 0;
+    const struct redis_slice bar = {"|", 1};
+    bool fits = name_add(name, sizeof name, &size, &argv[0], false) &&
+                name_add(name, sizeof name, &size, &bar, false) &&
+                name_add(name, sizeof name, &size, &argv[1], false);
+    const struct redis_spec *spec = fits ? redis_spec_find(name) : NULL;
+    if (!spec)
+        return redis_subcommand_unknown(argv);
+    bool right = spec->arity > 0 ? argc == (unsigned)spec->arity : argc >= (unsigned)-spec->arity;
+    return right ? 0 : diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", name);
 }
 
 const struct redis_spec *redis_spec_at(unsigned n)

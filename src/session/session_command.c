@@ -130,15 +130,20 @@ static void put_keys(struct session *session, const struct redis_spec *spec)
     }
 }
 
-/* The first of its keys as three numbers. */
+/* Its keys as three numbers: the first specification, and those that go on where the one before
+ * ended. */
 static void put_positions(struct session *session, const struct redis_spec *spec)
 {
     const char *at = spec->keys;
     struct redis_key_spec key;
     int first = 0, last = 0, step = 0;
-    if (redis_key_spec_next(&at, &key) && key.begin == BEGIN_INDEX && key.follow == FOLLOW_RANGE) {
-        first = key.index;
-        last = key.follows[0] < 0 ? key.follows[0] : first + key.follows[0];
+    while (redis_key_spec_next(&at, &key)) {
+        bool range = key.begin == BEGIN_INDEX && key.follow == FOLLOW_RANGE;
+        bool goes_on = first && step == 1 && key.follows[1] == 1 && last == key.index - 1;
+        if (!range || (first && !goes_on))
+            continue;
+        first = first ? first : key.index;
+        last = key.follows[0] < 0 ? key.follows[0] : key.index + key.follows[0];
         step = key.follows[1];
     }
     resp_put_integer(&session->out, first);

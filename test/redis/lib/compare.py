@@ -24,6 +24,8 @@ PRIVATE = {b'radix-tree-keys', b'radix-tree-nodes'}
 ADDED_72 = {b'inactive', b'active-time'}
 # OBJECT ENCODING: 7.0's word and the one that 7.2 says for the same.
 ENCODINGS_72 = {(b'hashtable', b'listpack'), (b'quicklist', b'listpack')}
+# And of strings: Redis remembers that one was changed in place, here only what it holds counts.
+ENCODINGS_OF_CHANGED = {(b'raw', b'embstr'), (b'raw', b'int'), (b'embstr', b'int')}
 def key_of(reply):
     return repr(reply)
 
@@ -102,7 +104,7 @@ def same(args, theirs, ours):
     if name in TOLERANCE and theirs[0] == ours[0] == b':' and theirs[1] > 0 and ours[1] > 0:
         return abs(theirs[1] - ours[1]) <= TOLERANCE[name]
     if name == b'OBJECT' and len(args) > 1 and args[1].upper() == b'ENCODING':
-        return (theirs[1], ours[1]) in ENCODINGS_72
+        return (theirs[1], ours[1]) in ENCODINGS_72 | ENCODINGS_OF_CHANGED
     if name == b'DUMP':
         return theirs[0] == ours[0] and (theirs[1] is None) == (ours[1] is None)
     if is_random(args):

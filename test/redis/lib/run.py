@@ -160,7 +160,8 @@ class Run:
     @staticmethod
     def is_alone(args):
         return args[:1] and (args[0].upper() in SCANS or compare.is_random(args) or
-                             args[0].upper() == b'DUMP' or b'@dump' in args)
+                             args[0].upper() == b'DUMP' or b'@dump' in args or
+                             [arg.upper() for arg in args[:2]] == [b'SCRIPT', b'DEBUG']) # not in a pipeline
 
     @staticmethod
     def same(queued, number, args, theirs, ours):
@@ -181,8 +182,8 @@ class Run:
         if name in SCANS:
             theirs, ours = [side.scan(number, args) for side in sides]
             place = 1 if name == b'SCAN' else 2
-            if args[place:place + 1] != [b'0'] and theirs[0] == b'*' and \
-                    (ours[0] == b'*' or ours == INVALID_CURSOR):
+            if args[place:place + 1] != [b'0'] and \
+                    (ours == INVALID_CURSOR or ours[0] == theirs[0] == b'*'):
                 return None # a cursor that was never given out
         else:
             there = self.contents(sides[0], number, args)

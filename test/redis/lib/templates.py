@@ -259,7 +259,8 @@ PERSIST <k>
 2* RENAME|RENAMENX <k> <k>
 3* COPY <k> <k> [REPLACE] [DB <db>]
 OBJECT ENCODING <k>
-OBJECT FREQ <k>
+OBJECT REFCOUNT none
+OBJECT FOO <k>
 KEYS <p>
 SCAN 0 [MATCH <p>] [COUNT <n>] [TYPE string|list|set|zset|hash|stream|foo]
 SCAN <draw> [FOO]

@@ -9,5 +9,5 @@ def main(module='__main__'):
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(suite)
     failed = len(result.failures) + len(result.errors)
     skipped = len(result.skipped)
-    print('# pass %d\n# fail %d\n# skipped %d' % (result.testsRun - failed - skipped, failed, skipped))
+    print('# pass %d\n# fail %d\n# skipped %d' % (max(0, result.testsRun - failed - skipped), failed, skipped))
     sys.exit(1 if failed else 0)
