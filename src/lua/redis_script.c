@@ -517,10 +517,11 @@ int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint
     inside.request = (struct lua_request){.readonly = eval->request.readonly,
                                           .session_id = eval->request.session_id,
                                           .user_id = eval->request.user_id,
+                                          .database = eval->request.database,
+                                          .now_ms = now_ms,
+                                          .undone_by_caller = true,
                                           .txn = txn};
     lua__request_begin(runtime, &inside.request);
-    runtime->now_ms = now_ms;
-    runtime->undoes = false;
     int code = lua__protect(runtime, eval->function ? call_function : eval_script, &inside);
     lua__script_end(runtime);
     code = lua__request_end(runtime, code, NULL);

@@ -287,8 +287,9 @@ void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *r
         runtime->txn_fixed = true;
         runtime->txn_checks = request->readonly;
         runtime->start = txn_savepoint(request->txn);
-        runtime->undoes = true;
-        runtime->now_ms = clock_realtime_ms(runtime->clock);
+        runtime->undoes = !request->undone_by_caller;
+        runtime->now_ms =
+            request->now_ms != 0 ? request->now_ms : clock_realtime_ms(runtime->clock);
     }
     lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
 }

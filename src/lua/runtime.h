@@ -130,7 +130,11 @@ struct lua_request {
     bool readonly; /* writes are refused with ERROR_READONLY */
     bool level_given; /* level is the session's default, for what declares none */
     enum txn_level level;
-    struct txn *txn; /* an interactive transaction; NULL: the request's own */
+    struct txn *txn; /* an interactive transaction, or EXEC's; NULL: the request's own */
+    uint64_t now_ms; /* of `txn`; 0: the clock's */
+    bool
+        undone_by_caller; /* of `txn`, when it fails; after ERROR_WAIT all of it is to be rolled back and
+                              run again */
     bool may_wait;
     struct lock_owner *owner;    /* from an earlier try of this request, or NULL */
     struct lock_owner **waiting; /* set with ERROR_WAIT when txn is NULL; not NULL if may_wait */

@@ -457,6 +457,8 @@ void session__execute(struct session *session, const struct redis_slice *argv, s
     if (!command && is_http(&argv[0])) {
         session->closing = true;
         session__error(session, "ERR", "Protocol error: this is a request of HTTP");
+    } else if (!command && argv[0].size == 4 && strncasecmp(argv[0].data, "exec", 4) == 0) {
+        session__exec_refused(session);
     } else if (!command) {
         session->multi_failed |= session->multi;
         session__error_code(session, ERROR_INVALID);

@@ -456,7 +456,7 @@ struct session {
     struct session_pending *pending_spare; /* for the next request, should it wait */
 
     /* MULTI */
-    bool multi, multi_failed;
+    bool multi, multi_failed, multi_atomic;
     struct arena queue_arena, watch_arena;
     struct session_queued *queue_first, *queue_last;
     unsigned queue_count;
@@ -617,6 +617,8 @@ extern const struct session_command session__backup_commands[];
 
 /* session_multi.c */
 int session__multi(struct session *session, struct session_request *request);
+/* EXEC itself has been refused, as the diagnostics say: nothing is queued any more. Replies. */
+int session__exec_refused(struct session *session);
 int session__exec(struct session *session, struct session_request *request);
 int session__discard(struct session *session, struct session_request *request);
 int session__watch(struct session *session, struct session_request *request);

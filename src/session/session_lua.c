@@ -447,12 +447,35 @@ static const char *args_pack(struct session_worker *worker, const struct session
     return worker->args.failed ? NULL : worker->args.data;
 }
 
+/* As a part of EXEC's transaction, which EXEC runs again when that is lost. */
+static int run_in(struct session *session, const struct session_request *request,
+                  const struct session_lua_run *run)
+{
+    struct session_worker *worker = session->worker;
+    struct lock_owner *waiting = NULL;
+    struct lua_request how = {.readonly = run->readonly,
+                              .txn = request->txn,
+                              .now_ms = request->now_ms,
+                              .undone_by_caller = true,
+                              .may_wait = true,
+                              .waiting = &waiting,
+                              .session_id = session->about.id,
+                              .user_id = session->user_id,
+                              .database = session->database};
+    uint64_t reply_ts;
+    int rc = lua_run(worker, &how, run, &reply_ts);
+    return !rc && worker->result.failed ? diag_set(ERROR_MEMORY, "out of memory") : rc;
+}
+
 int session__run_packed(struct session *session, struct session_request *request,
                         struct session_lua_run *run)
 {
     if (!run->args)
         return diag_set(ERROR_MEMORY, "out of memory");
-    int rc = session__lua_run(session, request->stream, &session->wait, run, &request->reply_ts);
+    int rc =
+        request->txn && !request->stream
+            ? run_in(session, request, run)
+            : session__lua_run(session, request->stream, &session->wait, run, &request->reply_ts);
     if (rc)
         return rc;
     const char *value = session__results_value(session->worker->result.data);

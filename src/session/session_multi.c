@@ -5,7 +5,8 @@
  *
  * MULTI queues copies of requests; EXEC runs them in one serializable transaction, again from the
  * start after a conflict, with one `now`. A command that fails undoes only itself, by a savepoint,
- * as in Redis. Nothing is written to the output that a lost try leaves behind.
+ * as in Redis; after MULTI ATOMIC it undoes all of them. Nothing is written to the output that a lost
+ * try leaves behind.
  *
  * WATCH notes the snapshot at which a key was looked at. EXEC looks at the watched keys first, in
  * order of their snapshots, inside its transaction: what a transaction has looked at has a largest
@@ -22,19 +23,26 @@
 
 void session__multi_end(struct session *session)
 {
-    session->multi = session->multi_failed = false;
+    session->multi = session->multi_failed = session->multi_atomic = false;
     session->queue_first = session->queue_last = NULL;
     session->queue_count = 0;
     arena_reset(&session->queue_arena);
     store_relaxed(&session->about.queued, -1);
 }
 
+/* MULTI [ATOMIC] */
 int session__multi(struct session *session, struct session_request *request)
 {
-    (void)request;
+    const struct redis_slice *word = &request->argv[1];
+    if (request->argc > 2 ||
+        (request->argc == 2 && (word->size != 6 || strncasecmp(word->data, "atomic", 6) != 0))) {
+        session->multi_failed |= session->multi;
+        return diag_set(ERROR_INVALID, "wrong number of arguments for 'multi' command");
+    }
     if (session->multi)
         return session__error(session, "ERR", "MULTI calls can not be nested");
     session->multi = true;
+    session->multi_atomic = request->argc == 2;
     store_relaxed(&session->about.queued, 0);
     resp_put_ok(&session->out);
     return 0;
@@ -218,8 +226,25 @@ static int queued_run_redis(struct session *session, const struct session_queued
     return queued->command->redis->run(&call);
 }
 
+/* After MULTI ATOMIC: the reply from `start` on says that everything is undone for, as the message of
+ * ERROR_INVALID. */
+static int undone(struct session *session, const struct session_queued *failed, size_t start)
+{
+    unsigned number = 1;
+    const char *line = session->out.data + start + 1;
+    size_t size = session->out.size - start - 1;
+    const char *end = memchr(line, '\r', size);
+    for (const struct session_queued *queued = session->queue_first; queued != failed;
+         queued = queued->next)
+        number++;
+    return diag_set(ERROR_SCRIPT,
+                    "EXECABORT Transaction undone because command %u '%s' failed: %.*s", number,
+                    failed->command->name, (int)(end ? (size_t)(end - line) : size), line);
+}
+
 /* Runs one queued command in EXEC's transaction and writes one reply. 0, or what ends the whole
- * transaction: a conflict, waiting, time that is over, memory that is out. */
+ * transaction: a conflict, waiting, time that is over, memory that is out; any error after MULTI
+ * ATOMIC. */
 static int queued_run(struct session *session, const struct session_queued *queued,
                       const struct session_request *exec)
 {
@@ -236,12 +261,12 @@ static int queued_run(struct session *session, const struct session_queued *queu
     diag_clear();
     if (!session__permits(session, queued->command)) { /* any more */
         service__count(&stats->rejected, 1);
-        return 0;
+        return session->multi_atomic ? undone(session, queued, start) : 0;
     }
     int rc = queued->command->redis ? queued_run_redis(session, queued, exec)
                                     : queued->command->run(session, &request);
     session__executed(session, &request, 0, service__ticks() - ticks);
-    if (rc == ERROR_WAIT || rc == ERROR_DEADLOCK)
+    if (rc == ERROR_WAIT || rc == ERROR_DEADLOCK || rc == ERROR_CANCELLED)
         return rc;
     if (rc == ERROR_CONFLICT || txn_doomed(exec->txn))
         return ERROR_CONFLICT;
@@ -254,6 +279,8 @@ static int queued_run(struct session *session, const struct session_queued *queu
         session__truncate(session, start);
         session__error_code(session, rc);
     }
+    if (session->multi_atomic && session->out.size > start && session->out.data[start] == '-')
+        return undone(session, queued, start);
     return 0;
 }
 
@@ -334,6 +361,14 @@ static int exec_run(struct session *session, struct session_request *request)
             return rc;
         session__truncate(session, start);
     }
+}
+
+int session__exec_refused(struct session *session)
+{
+    session__multi_end(session);
+    session__watch_end(session);
+    return session__errorf(session, "EXECABORT", "Transaction discarded because of: %s",
+                           diag_message_for(ERROR_INVALID));
 }
 
 int session__exec(struct session *session, struct session_request *request)

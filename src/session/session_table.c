@@ -23,7 +23,7 @@ enum {
     BEFORE_AUTH = SESSION_NO_AUTH | SESSION_NOSCRIPT | SESSION_FAST,
     TRANSACTION = SESSION_AT_ONCE | SESSION_NOSCRIPT | SESSION_FAST,
     SCRIPT = SESSION_SCRIPT | SESSION_DATA | SESSION_NOSCRIPT | SESSION_NUMKEYS | SESSION_STATEMENT,
-    PROCEDURE = SESSION_DATA | SESSION_NO_MULTI | SESSION_NOSCRIPT | SESSION_STATEMENT,
+    PROCEDURE = SESSION_SCRIPT | SESSION_DATA | SESSION_NOSCRIPT | SESSION_STATEMENT,
     LISTENER = SESSION_NO_MULTI | SESSION_NOSCRIPT | SESSION_LISTENING,
     INTERACTIVE = SESSION_NO_MULTI | SESSION_NOSCRIPT | SESSION_FAST
 };
@@ -88,7 +88,7 @@ static const struct session_command COMMANDS[] = {
         "Sets how long requests of this connection wait for others.", "7.2.0", "transactions",
         session__locktimeout),
     ROW("lua", -2, PROCEDURE, NO_KEYS, "Runs Lua text.", "7.2.0", "scripting", session__lua),
-    ROW("multi", 1, TRANSACTION | SESSION_NO_TXN, NO_KEYS, "Starts a transaction.", "1.2.0",
+    ROW("multi", -1, TRANSACTION | SESSION_NO_TXN, NO_KEYS, "Starts a transaction.", "1.2.0",
         "transactions", session__multi),
     ROW("ping", -1, SESSION_FAST | SESSION_LISTENING, NO_KEYS,
         "Returns the server's liveliness response.", "1.0.0", "connection", session__ping),

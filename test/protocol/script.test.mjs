@@ -122,3 +122,60 @@ test('a dump is restored by each of the policies', async (t) => {
     dump[3] ^= 1;
     await one.ask(restore('FLUSH'), '-ERR DUMP payload version or checksum are wrong\r\n');
 });
+
+const PROCEDURE = `box.schema.func.create('add', {replace = true, body = [[function(key, by)
+    redis.call('INCRBY', key, by)
+    return tonumber(redis.call('GET', key))
+end]]})`;
+
+test('MULTI takes procedures, functions and text, and each is undone by itself', async (t) => {
+    const [one] = await wires(t, 1);
+    await one.ask(command('LUA', PROCEDURE) + command('FUNCTION', 'LOAD', 'REPLACE', LIBRARY), '$-1\r\n$3\r\nlib\r\n');
+    const queue = [
+        ['CALL', 'add', 'q', '5'], ['LUA', "return redis.call('INCR', 'q')"],
+        ['LUA', "redis.call('INCR', 'q') error('no', 0)"], ['FCALL', 'count', '1', 'q', '10'], ['FCALL', 'nosuch', '0'],
+        ['LUA', 'box.commit()'], ['GET', 'q'],
+    ];
+    await one.ask(command('DEL', 'q') + command('MULTI'), ':0\r\n+OK\r\n');
+    for (const each of queue) await one.ask(command(...each), '+QUEUED\r\n');
+    await one.ask(command('EXEC'), '*7\r\n:5\r\n:6\r\n-ERR no\r\n:16\r\n-ERR Function not found\r\n'
+        + '-ERR eval:1: this transaction does not begin and end here: its procedure, script or session does that\r\n'
+        + '$2\r\n16\r\n');
+});
+
+test('after MULTI ATOMIC one that fails undoes all', async (t) => {
+    const [one] = await wires(t, 1);
+    const atomically = (...queue) => command('MULTI', 'ATOMIC') + queue.map((each) => command(...each)).join('')
+        + command('EXEC');
+    const queued = '+OK\r\n+QUEUED\r\n+QUEUED\r\n';
+    await one.ask(command('SET', 'word', 'x') + command('DEL', 'a'), '+OK\r\n:0\r\n');
+    await one.ask(atomically(['SET', 'a', '1'], ['INCR', 'word']), `${queued}-EXECABORT Transaction undone because `
+        + "command 2 'incr' failed: ERR value is not an integer or out of range\r\n");
+    await one.ask(atomically(['SET', 'a', '1'], ['EVAL', "return redis.error_reply('MY no')", '0']),
+        `${queued}-EXECABORT Transaction undone because command 2 'eval' failed: MY no\r\n`);
+    await one.ask(command('EXISTS', 'a'), ':0\r\n');
+    await one.ask(atomically(['SET', 'a', '1'], ['INCR', 'a']), `${queued}*2\r\n+OK\r\n:2\r\n`);
+    await one.ask(command('MULTI') + command('INCR', 'word') + command('SET', 'a', '3') + command('EXEC'),
+        `${queued}*2\r\n-ERR value is not an integer or out of range\r\n+OK\r\n`);
+    await one.ask(command('MULTI', 'SOON'), "-ERR wrong number of arguments for 'multi' command\r\n");
+    await one.ask(command('MULTI') + command('EXEC', 'x') + command('EXEC'), '+OK\r\n-EXECABORT Transaction discarded '
+        + "because of: wrong number of arguments for 'exec' command\r\n-ERR EXEC without MULTI\r\n");
+});
+
+test('what is queued waits for locks and is run again after conflicts, once for all', async (t) => {
+    const all = await wires(t, 9), [holder, ...others] = all, rounds = 30;
+    await holder.ask(command('LUA', PROCEDURE) + command('DEL', 'w', 'v'), '$-1\r\n:0\r\n');
+    await holder.ask(command('BEGIN') + command('SET', 'w', '0'), '+OK\r\n+OK\r\n');
+    const work = others.map(async (other) => {
+        for (let round = 0; round < rounds; round++) {
+            other.send(command('MULTI') + command('INCR', 'v') + command('CALL', 'add', 'w', '1') + command('EXEC'));
+            assert.equal(await other.line() + await other.line() + await other.line() + await other.line(),
+                '+OK+QUEUED+QUEUED*2');
+            assert.equal(await other.line(), await other.line());
+        }
+    });
+    await holder.ask(command('COMMIT'), '+OK\r\n');
+    await Promise.all(work);
+    const total = String(others.length * rounds);
+    await holder.ask(command('MGET', 'w', 'v'), `*2\r\n${`$${total.length}\r\n${total}\r\n`.repeat(2)}`);
+});

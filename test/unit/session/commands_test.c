@@ -207,7 +207,7 @@ static void a_mistake_while_queueing_aborts_the_transaction(void **state)
     expect(one, "$-1\r\n", "get a");
     expect_in(one, "-ERR unknown command", "multi\r\nfoo");
     expect(one, "-EXECABORT Transaction discarded because of previous errors.\r\n", "exec");
-    expect(one, "+OK\r\n-ERR Command not allowed inside a transaction\r\n", "multi\r\nlua 1");
+    expect(one, "+OK\r\n-ERR Command not allowed inside a transaction\r\n", "multi\r\nsave");
     expect(one, "-EXECABORT Transaction discarded because of previous errors.\r\n", "exec");
 }
 
