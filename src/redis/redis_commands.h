@@ -111,4 +111,30 @@ int redis__dbsize(struct redis_call *call);
 int redis__flushall(struct redis_call *call);
 int redis__flushdb(struct redis_call *call);
 
+/* redis_list_command.c */
+int redis__lpush(struct redis_call *call);
+int redis__rpush(struct redis_call *call);
+int redis__lpushx(struct redis_call *call);
+int redis__rpushx(struct redis_call *call);
+int redis__lpop(struct redis_call *call);
+int redis__rpop(struct redis_call *call);
+int redis__llen(struct redis_call *call);
+int redis__lindex(struct redis_call *call);
+int redis__lrange(struct redis_call *call);
+int redis__lpos(struct redis_call *call);
+int redis__lset(struct redis_call *call);
+int redis__linsert(struct redis_call *call);
+int redis__lrem(struct redis_call *call);
+int redis__ltrim(struct redis_call *call);
+
+/* redis_list_move.c */
+int redis__blpop(struct redis_call *call);
+int redis__brpop(struct redis_call *call);
+int redis__lmpop(struct redis_call *call);
+int redis__blmpop(struct redis_call *call);
+int redis__lmove(struct redis_call *call);
+int redis__rpoplpush(struct redis_call *call);
+int redis__blmove(struct redis_call *call);
+int redis__brpoplpush(struct redis_call *call);
+
 #endif

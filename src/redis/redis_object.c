@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "codec/key.h"
 #include "redis/redis_commands.h"
+#include "redis/redis_list.h"
 #include "redis/redis_packed.h"
 #include "redis/redis_spec.h"
 
@@ -34,13 +35,13 @@ static const char *set_encoding(const struct redis_call *call, const struct redi
     return "intset";
 }
 
-static const char *encoding(const struct redis_call *call, const struct redis_value *value)
+static const char *encoding(struct redis_call *call, const struct redis_value *value)
 {
     switch (value->type) {
     case REDIS_TYPE_STRING:
         return string_encoding(value);
     case REDIS_TYPE_LIST:
-        return value->spread ? "quicklist" : "listpack";
+        return redis__list_encoding(call, value);
     case REDIS_TYPE_SET:
         return value->spread ? "hashtable" : set_encoding(call, value);
     case REDIS_TYPE_ZSET:
@@ -92,6 +93,8 @@ int redis__object(struct redis_call *call)
         call->sink->vtab->null(call->sink);
     else if (wants_encoding) {
         const char *name = encoding(call, &value);
+        if (!name)
+            return diag_code();
         call->sink->vtab->bulk(call->sink, name, strlen(name));
     } else
         call->sink->vtab->integer(call->sink, 1); /* values are not shared */

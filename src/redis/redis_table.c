@@ -17,6 +17,7 @@
 #include "redis/redis_table.h"
 
 static const struct redis_command *const PARTS[] = {
+    redis__list_commands,
     redis__string_commands,
     redis__key_commands,
     redis__bit_commands,

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REDIS_REDIS_LIST_H
+#define REDIS_REDIS_LIST_H
+
+/*
+ * Lists, as runs of neighbouring elements called chunks. A packed list is one chunk; a spread one has
+ * a row of kind 'e' for each:
+ *
+ *     key    the chunk's position, a signed 64-bit integer: 8 bytes big-endian with the sign bit
+ *            flipped, so that rows are in the order of positions. Neighbours are LIST_GAP apart when
+ *            they are made, so that there is room between them.
+ *     value  a MessagePack array of one: the array of its elements (redis_packed.h). (So it is not
+ *            taken for an element that expires.)
+ *
+ * A chunk has at most LIST_CHUNK_ITEMS_MAX elements and about LIST_CHUNK_BYTES_MAX bytes: what a push
+ * writes is its end's chunk, and that goes to the log whole. A larger element has a chunk of its own.
+ * How many elements there are is count 0 of the collection. A push does not validate what others
+ * count: of two that push at both ends at once each may be told a length without the other's.
+ *
+ * An element is handled as it is packed; equal elements are packed equally.
+ */
+#include "redis/redis_packed.h"
+#include "redis/redis_spread.h"
+
+enum { LIST_CHUNK_ITEMS_MAX = 32, LIST_CHUNK_BYTES_MAX = 512, LIST_GAP = 1 << 20 };
+
+struct redis_list {
+    struct redis_call *call;
+    const struct redis_slice *name;
+    struct redis_key key;
+    struct redis_value value; /* REDIS_TYPE_NONE: there is none */
+};
+
+struct redis_list_chunk {
+    int64_t position;
+    uint32_t count;
+    const char *at; /* its first element, packed */
+};
+
+/* Packed elements of one chunk. */
+struct redis_list_items {
+    uint32_t count;
+    size_t bytes;
+    struct redis_slice at[LIST_CHUNK_ITEMS_MAX + 1];
+};
+
+/* Looks at the list under `name`. As redis_open and redis_open_for_update. */
+int redis__list_open(struct redis_call *call, const struct redis_slice *name, bool update,
+                     struct redis_list *out);
+
+/* How many elements it has. */
+int redis__list_length(struct redis_list *list, int64_t *out);
+
+/* Chunks from the beginning or, backward, from the end; those from `from` on, unless it is NULL.
+ * _next: 0 or ERROR_END. A chunk that has been passed may be written. */
+struct redis_list_walk {
+    struct redis_list *list;
+    bool ended;
+    struct redis_elements elements;
+};
+int redis__list_walk(struct redis_list_walk *walk, struct redis_list *list, bool backward,
+                     const int64_t *from);
+int redis__list_walk_next(struct redis_list_walk *walk, struct redis_list_chunk *chunk);
+
+/* Finds the elements of a chunk. 0 or ERROR_CORRUPT. */
+int redis__list_items(const struct redis_list_chunk *chunk, struct redis_list_items *out);
+
+/* The chunk that has the element number `index` (0 .. length-1), and that element's place in it. */
+int redis__list_seek(struct redis_list *list, int64_t index, int64_t length,
+                     struct redis_list_chunk *chunk, uint32_t *place);
+
+/* Packs an element in the arena. 0 or ERROR_MEMORY. */
+int redis__list_item(struct redis_call *call, const struct redis_slice *text,
+                     struct redis_slice *out);
+
+/* Adds elements one after the other at an end, so of several the last one is outermost. `list` is
+ * what it is then. *length (may be NULL): how many there are, as of a moment ago (redis_count_peek).
+ */
+int redis__list_push(struct redis_list *list, bool right, const struct redis_slice *items,
+                     unsigned count, int64_t *length);
+
+/* Chunks at an end that have `count` elements together, or all that there are; *found is how many
+ * elements that makes, at most `count`. In the arena. */
+struct redis_list_part {
+    bool right;
+    uint64_t found;
+    size_t chunk_count, capacity;
+    struct redis_list_chunk *chunks;
+};
+int redis__list_part(struct redis_list *list, bool right, uint64_t count,
+                     struct redis_list_part *out);
+
+/* Its elements to the sink, the outermost first. */
+int redis__list_part_reply(struct redis_list *list, const struct redis_list_part *part);
+
+/* Takes them away; *ended: none is left, and the key is gone. */
+int redis__list_part_drop(struct redis_list *list, const struct redis_list_part *part, bool *ended);
+
+/* Writes other elements in place of a chunk's, which may be one more than a chunk has. With none of
+ * them *ended as above. The list's count is adjusted. */
+int redis__list_replace(struct redis_list *list, const struct redis_list_chunk *chunk,
+                        const struct redis_list_items *items, bool *ended);
+
+/* Makes a list of these elements (as text) under a key, whatever it holds; none: the key is
+ * deleted. */
+int redis__list_store(struct redis_call *call, const struct redis_slice *name,
+                      const struct redis_slice *texts, size_t count, uint64_t expire_ms);
+
+/* OBJECT ENCODING's word: "listpack" as long as it would be one for Redis, else "quicklist". NULL with
+ * diagnostics. */
+const char *redis__list_encoding(struct redis_call *call, const struct redis_value *value);
+
+#endif
