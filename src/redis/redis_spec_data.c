@@ -9,6 +9,7 @@
 #define WRITE       SPEC_WRITE
 #define READONLY    SPEC_READONLY
 #define DENYOOM     SPEC_DENYOOM
+#define ADMIN       SPEC_ADMIN
 #define NOSCRIPT    SPEC_NOSCRIPT
 #define BLOCKING    SPEC_BLOCKING
 #define LOADING     SPEC_LOADING
@@ -782,11 +783,10 @@ const struct redis_spec redis__spec_data[] = {
      .complexity = "O(1)"},
     {.name = "pfdebug",
      .arity = 3,
-     .flags = WRITE | DENYOOM | SPEC_ADMIN,
+     .flags = WRITE | DENYOOM | ADMIN,
      .categories = HYPERLOGLOG,
      .keys = "RW,access 2 0,1,0",
-     .arguments = "$subcommand @0:key",
-     .complexity = "N/A"},
+     .arguments = "$subcommand @0:key"},
     {.name = "pfmerge",
      .arity = -2,
      .flags = WRITE | DENYOOM,
@@ -794,6 +794,7 @@ const struct redis_spec redis__spec_data[] = {
      .keys = "RW,access,insert 1 0,1,0; RO,access 2 -1,1,0",
      .arguments = "@0:destkey @1:sourcekey*",
      .complexity = "O(N)"},
+    {.name = "pfselftest", .arity = 1, .flags = ADMIN, .categories = HYPERLOGLOG},
     {.name = "psetex",
      .arity = 4,
      .flags = WRITE | DENYOOM,

@@ -213,6 +213,7 @@ int session_worker_open(struct service *service, struct session_worker **out)
     worker->service = service;
     mp_buffer_create(&worker->args);
     mp_buffer_create(&worker->result);
+    mp_buffer_create(&worker->monitored);
     list_create(&worker->ready);
     list_create(&worker->waits);
     list_create(&worker->streams);
@@ -246,6 +247,7 @@ void session_worker_close(struct session_worker *worker)
     session__histograms_destroy(worker);
     mp_buffer_destroy(&worker->args);
     mp_buffer_destroy(&worker->result);
+    mp_buffer_destroy(&worker->monitored);
     session__pubsub_destroy(&worker->pubsub);
     pthread_mutex_destroy(&worker->wake_mutex);
     free(worker);
@@ -314,6 +316,7 @@ void session_worker_run(struct session_worker *worker,
         session__waits_take(worker);
         session__inbox_take(worker);
         session__orders_take(worker);
+        session__monitors_take(worker);
     }
     limits_look(worker);
     redis_housekeeping_run(&worker->service->keeping, worker->db);

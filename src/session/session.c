@@ -134,6 +134,7 @@ void session_delete(struct session *session)
     struct service *service = session->service;
     if (session->connected)
         session__event(session, TRIGGER_ON_DISCONNECT);
+    session__monitor_end(session);
     pthread_mutex_lock(&service->mutex);
     list_remove(&session->link);
     pthread_mutex_unlock(&service->mutex);

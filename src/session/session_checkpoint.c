@@ -69,6 +69,15 @@ int session__bgsave(struct session *session, struct session_request *request)
     return 0;
 }
 
+/* What BGREWRITEAOF is for, a log that does not grow without end, is what a checkpoint does. */
+int session__bgrewriteaof(struct session *session, struct session_request *request)
+{
+    (void)request;
+    db_checkpoint_request(session->service->options.db);
+    resp_put_status(&session->out, "Background append only file rewriting started");
+    return 0;
+}
+
 int session__lastsave(struct session *session, struct session_request *request)
 {
     (void)request;

@@ -316,10 +316,13 @@ static int client_unblock(struct session *session, struct session_request *reque
     pthread_mutex_lock(&session->service->mutex);
     list_for_each (link, &session->service->clients) {
         struct session *other = list_entry(link, struct session, link);
-        if (other->about.id != (uint64_t)id || !load_relaxed(&other->about.waits))
+        if (other->about.id != (uint64_t)id)
             continue;
-        session__order(other, order);
-        unblocked = 1;
+        unblocked = session__unblock(other, order == SESSION_ORDER_UNBLOCK_ERROR);
+        if (!unblocked && load_relaxed(&other->about.waits)) {
+            session__order(other, order);
+            unblocked = 1;
+        }
     }
     pthread_mutex_unlock(&session->service->mutex);
     resp_put_integer(&session->out, unblocked);

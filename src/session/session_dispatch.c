@@ -328,7 +328,7 @@ static void histogram_count(struct session_worker *worker, unsigned number, uint
     service__count(&histogram->counts[bucket], 1);
 }
 
-/* It took as long as the slow log, or latency monitoring, asks for. */
+/* It took as long as the slow log, or latency monitoring, asks for; or somebody monitors. */
 static __attribute__((noinline)) void slow(struct session *session,
                                            const struct session_request *request, uint64_t ticks)
 {
@@ -339,6 +339,8 @@ static __attribute__((noinline)) void slow(struct session *session,
     uint64_t threshold_ms = load_relaxed(&service->settings.latency_threshold_ms);
     if (slower_us >= 0 && us >= (uint64_t)slower_us && !(spec && (spec->flags & SPEC_SKIP_SLOWLOG)))
         session__slowlog_add(session, request, us);
+    if (load_relaxed(&service->attention) & SERVICE_MONITORED)
+        session__monitor_feed(session, request);
     if (threshold_ms && us / 1000 >= threshold_ms)
         session__latency_add(service, spec && (spec->flags & SPEC_FAST), us / 1000);
 }
@@ -421,6 +423,7 @@ void session__forget_kept(struct session *session)
     session->suspended = NULL;
     session->paused = false;
     session->unblock = SESSION_UNBLOCK_NONE;
+    session->sleep_until_ns = session->aof_ts = 0;
     session->kept_argv = NULL;
     arena_reset(&session->kept_arena);
     store_relaxed(&session->about.waits, false);

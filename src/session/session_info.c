@@ -124,8 +124,11 @@ void service__slow_set(struct service *service)
     double least_us = slower_us < 0 ? 1e15 : (double)slower_us;
     if (threshold_ms && (double)threshold_ms * 1000 < least_us)
         least_us = (double)threshold_ms * 1000;
-    store_relaxed(&service->slow_ticks,
-                  least_us >= 1e15 ? UINT64_MAX : (uint64_t)(least_us * service__ticks_a_us()));
+    bool monitored = load_relaxed(&service->attention) & SERVICE_MONITORED;
+    store_relaxed(&service->slow_ticks, monitored ? 0
+                                        : least_us >= 1e15
+                                            ? UINT64_MAX
+                                            : (uint64_t)(least_us * service__ticks_a_us()));
 }
 
 /* Of the last second or more before now. */
@@ -159,7 +162,7 @@ static uint64_t uptime_seconds(const struct service *service)
     return (clock_monotonic_ns(service->options.clock) - service->start_ns) / 1000000000;
 }
 
-static uint64_t resident_bytes(void)
+uint64_t service__resident_bytes(void)
 {
     unsigned long long pages = 0;
     FILE *file = fopen("/proc/self/statm", "re");
@@ -169,6 +172,13 @@ static uint64_t resident_bytes(void)
         pages = 0;
     fclose(file);
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t service__peak_bytes(void)
+{
+    struct rusage usage = {0};
+    getrusage(RUSAGE_SELF, &usage);
+    return (uint64_t)usage.ru_maxrss * 1024;
 }
 
 /* ------------------------------------------------------------------------------------ sections */
@@ -308,12 +318,10 @@ static unsigned script_count(struct service *service)
 static void info_memory(struct service *service, struct mp_buffer *out)
 {
     const struct heap *heap = db_heap(service->options.db);
-    uint64_t used = heap_used_bytes(heap), resident = resident_bytes();
-    struct rusage usage = {0};
-    getrusage(RUSAGE_SELF, &usage);
+    uint64_t used = heap_used_bytes(heap), resident = service__resident_bytes();
     memory_line(out, "used_memory", used);
     memory_line(out, "used_memory_rss", resident);
-    uint64_t peak = (uint64_t)usage.ru_maxrss * 1024;
+    uint64_t peak = service__peak_bytes();
     memory_line(out, "used_memory_peak", peak);
     line(out, "used_memory_peak_perc:%.2f%%", peak ? (double)resident * 100 / (double)peak : 0.0);
     line(out, "used_memory_overhead:0");

@@ -174,9 +174,11 @@ struct session_worker {
     struct lua_runtime *lua;
     struct session_modules modules;
     struct session_histogram *_Atomic histograms[SERVICE_COMMANDS_MAX]; /* NULL: none has run */
-    struct mp_buffer args, result;                                      /* scratch for Lua calls */
-    uint64_t now_ms;      /* the time of the commands being executed */
-    double batch_cost[2]; /* ticks a request, [1] with the rows prefetched */
+    struct mp_buffer monitored;    /* lines for those who monitor; under wake_mutex */
+    _Atomic unsigned monitors;     /* how many of its sessions do */
+    struct mp_buffer args, result; /* scratch for Lua calls */
+    uint64_t now_ms;               /* the time of the commands being executed */
+    double batch_cost[2];          /* ticks a request, [1] with the rows prefetched */
     unsigned batches;
     unsigned now_left; /* commands until it is read again */
     void *user;
@@ -226,7 +228,7 @@ struct service {
     struct redis_config config;
     struct redis_interest interest; /* of all connections */
     struct redis_housekeeping keeping;
-    struct session_blocks *blocks;  /* who waits for keys */
+    struct session_blocks *blocks; /* who waits for keys */
     struct service_settings settings;
     struct session_slowlog slowlog;
     struct session_latency latency[SESSION_LATENCY_EVENTS]; /* under the slow log's mutex */
@@ -246,6 +248,7 @@ struct service {
     pthread_mutex_t
         mutex; /* guards what follows, and what of sessions others read (session.about) */
     struct list clients;
+    unsigned monitors;
     char percentiles[SERVICE_PERCENTILES_SIZE]; /* that INFO latencystats shows */
     struct service_totals totals_before;        /* what CONFIG RESETSTAT has found */
     struct service_command_totals commands_before[SERVICE_COMMANDS_MAX];
@@ -320,6 +323,30 @@ double service__histogram_percentile(const uint64_t counts[SESSION_HISTOGRAM_BUC
                                      double percentile);
 void session__latency_add(struct service *service, bool fast, uint64_t ms);
 extern const struct session_command session__slowlog_commands[], session__latency_commands[];
+
+/* session_monitor.c. _feed: a command that has been executed. _take: hands out what others have fed. */
+int session__monitor(struct session *session, struct session_request *request);
+void session__monitor_feed(struct session *session, const struct session_request *request);
+void session__monitors_take(struct session_worker *worker);
+void session__monitor_end(struct session *session);
+
+/* session_debug.c, session_memory.c, session_replication.c. _wait_until: ERROR_WAIT until then, then
+ * (or when nobody may wait any more) 0. */
+int session__debug(struct session *session, struct session_request *request);
+int session__wait_until(struct session *session, uint64_t until_ns);
+int session__role(struct session *session, struct session_request *request);
+int session__replicaof(struct session *session, struct session_request *request);
+int session__failover(struct session *session, struct session_request *request);
+int session__wait_replicas(struct session *session, struct session_request *request);
+int session__waitaof(struct session *session, struct session_request *request);
+int session__lolwut(struct session *session, struct session_request *request);
+int session__cluster_disabled(struct session *session, struct session_request *request);
+extern const struct session_command session__memory_commands[], session__cluster_commands[],
+    session__module_commands[];
+
+/* session_info.c: the process's resident memory, and the most it has been. */
+uint64_t service__resident_bytes(void);
+uint64_t service__peak_bytes(void);
 
 /* session_info.c. _slow_set: after a change of what is slow. _stats_reset: all counters begin anew. */
 void service__slow_set(struct service *service);
@@ -447,7 +474,8 @@ struct session {
     bool paused;  /* `wait` is for the end of a pause */
     /* CLIENT UNBLOCK: the request that waits is run once more, and does not wait again. */
     enum { SESSION_UNBLOCK_NONE, SESSION_UNBLOCK_TIMEOUT, SESSION_UNBLOCK_ERROR } unblock;
-    uint64_t checkpoint; /* the ticket that SAVE waits for, 0: none */
+    uint64_t checkpoint;             /* the ticket that SAVE waits for, 0: none */
+    uint64_t sleep_until_ns, aof_ts; /* of WAIT, WAITAOF and DEBUG SLEEP, 0: none of them waits */
 
     /* Streams of MessagePack-RPC, and requests that wait: session_pending.c. */
     struct list rpc_streams, pendings;
@@ -608,6 +636,7 @@ int session__info(struct session *session, struct session_request *request);
 /* session_checkpoint.c */
 int session__save(struct session *session, struct session_request *request);
 int session__bgsave(struct session *session, struct session_request *request);
+int session__bgrewriteaof(struct session *session, struct session_request *request);
 int session__lastsave(struct session *session, struct session_request *request);
 int session__time(struct session *session, struct session_request *request);
 extern const struct session_command session__config_commands[];

@@ -353,6 +353,113 @@ static void histograms_tell_how_long_commands_take(void **state)
     expect(one, "*0\r\n", "latency histogram nosuch mset");
 }
 
+/* --------------------------------------------------------------------------------------- MONITOR */
+
+static void who_monitors_sees_what_others_execute(void **state)
+{
+    (void)state;
+    expect(two, "+OK\r\n", "monitor");
+    session_fixture_text(fixture, one,
+                         "set \"a b\" \"\\x01\\n\\\"\"\r\nconfig get nosuch\r\nselect 3");
+    session_fixture_text(fixture, one, "hello 2 auth default geheim");
+    expect_later(two, "+1000.000000 [0 127.0.0.1:50000] \"set\" \"a b\" \"\\x01\\n\\\"\"\r\n"
+                      "+1000.000000 [3 127.0.0.1:50000] \"select\" \"3\"\r\n"
+                      "+1000.000000 [3 127.0.0.1:50000] \"hello\" \"2\" \"auth\" "
+                      "\"(redacted)\" \"(redacted)\"\r\n");
+    expect_in(one, "flags=O ", "client list id 2");
+    session_fixture_take(fixture, two);
+    session_fixture_text(fixture, one, "multi\r\nget a\r\nexec");
+    expect_later(two, "+1000.000000 [3 127.0.0.1:50000] \"multi\"\r\n"
+                      "+1000.000000 [3 127.0.0.1:50000] \"get\" \"a\"\r\n"
+                      "+1000.000000 [3 127.0.0.1:50000] \"exec\"\r\n");
+    expect_in(two, "+RESET\r\n", "reset");
+    session_fixture_take(fixture, two);
+    session_fixture_text(fixture, one, "get a");
+    expect_later(two, "");
+}
+
+static void nobody_pays_for_monitoring_when_nobody_does(void **state)
+{
+    (void)state;
+    struct session *more = session_fixture_connect(fixture, 2);
+    uint64_t before = load_relaxed(&fixture->service->slow_ticks);
+    expect(more, "+OK\r\n", "monitor");
+    assert_int_equal(load_relaxed(&fixture->service->slow_ticks), 0);
+    session_delete(more);
+    assert_int_equal(load_relaxed(&fixture->service->slow_ticks), before);
+    assert_int_equal(load_relaxed(&fixture->service->attention), 0);
+}
+
+/* ---------------------------------------------------------------------------------- what is left */
+
+static void memory_tells_what_a_key_takes(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "set a 12345678");
+    expect(one, ":100\r\n", "memory usage a");
+    expect(one, ":100\r\n", "memory usage a samples 0");
+    expect(one, "$-1\r\n", "memory usage nosuch");
+    expect(one, "-ERR syntax error\r\n", "memory usage a samples -1");
+    expect(one, "-ERR syntax error\r\n", "memory usage a samples");
+    expect(one, "+OK\r\n+QUEUED\r\n*1\r\n:100\r\n", "multi\r\nmemory usage a\r\nexec");
+    expect_in(one, "$10\r\nkeys.count\r\n:1\r\n", "memory stats");
+    expect(one, "+OK\r\n", "memory purge");
+    expect_in(one, "any memory issue", "memory doctor");
+    expect_in(one, "bytes resident", "memory malloc-stats");
+}
+
+static void a_server_without_replicas_says_so(void **state)
+{
+    (void)state;
+    expect(one, "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n", "role");
+    expect(one, ":0\r\n", "wait 0 0");
+    expect(two, "", "wait 1 500");
+    clock_manual_advance_ms(&fixture->clock, 501);
+    expect_later(two, ":0\r\n");
+    expect(two, "", "wait 1 0");
+    expect(one, ":1\r\n", "client unblock 2");
+    expect_later(two, ":0\r\n");
+    expect(one, "-ERR timeout is negative\r\n", "wait 1 -1");
+    expect(one, "-ERR value is not an integer or out of range\r\n", "wait x 0");
+    expect(one, "+OK\r\n", "replicaof no one");
+    expect(one, "-ERR FAILOVER requires connected replicas.\r\n", "failover");
+    expect(one, "-ERR No failover in progress.\r\n", "failover abort");
+    expect(one, "-ERR This instance has cluster support disabled\r\n", "cluster info");
+    expect(one, "-ERR unknown subcommand 'nosuch'. Try CLUSTER HELP.\r\n", "cluster nosuch");
+    expect(one, "*0\r\n", "module list");
+    expect_in(one, "-ERR MODULE command not allowed.", "module load x");
+    expect_in(one, "Redis ver. 7.2.0\n", "lolwut version 5 1 1 1");
+    expect(one, "+Background append only file rewriting started\r\n", "bgrewriteaof");
+}
+
+static void waitaof_waits_for_the_log(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "set a 1");
+    expect(one, "*2\r\n:1\r\n:0\r\n", "waitaof 0 0 0");
+    expect(one, "*2\r\n:1\r\n:0\r\n", "waitaof 1 0 0");
+    expect(two, "", "waitaof 1 1 100");
+    clock_manual_advance_ms(&fixture->clock, 101);
+    expect_later(two, "*2\r\n:1\r\n:0\r\n");
+    expect(one, "-ERR value is out of range, must between 0 and 1\r\n", "waitaof 2 0 0");
+    expect(one, "-ERR value is out of range, must be positive\r\n", "waitaof 0 -1 0");
+}
+
+static void debug_helps_the_tests_of_clients(void **state)
+{
+    (void)state;
+    expect(two, "", "debug sleep 0.5");
+    expect(one, "+PONG\r\n", "ping");
+    clock_manual_advance_ms(&fixture->clock, 501);
+    expect_later(two, "+OK\r\n");
+    expect(one, "+OK\r\n", "debug set-active-expire 0");
+    assert_false(load_relaxed(&fixture->service->config.active_expire));
+    expect(one, ":12345\r\n", "debug protocol integer");
+    expect(one, "-ERR text\r\n", "debug error \"ERR text\"");
+    expect_in(one, "Try DEBUG HELP.", "debug nosuch");
+    expect_in(one, "+DEBUG <subcommand>", "debug help");
+}
+
 int main(void)
 {
 #define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -376,6 +483,12 @@ int main(void)
         WITH_SESSIONS(passwords_are_not_in_the_slow_log),
         WITH_SESSIONS(latency_is_sampled_above_its_threshold),
         WITH_SESSIONS(histograms_tell_how_long_commands_take),
+        WITH_SESSIONS(who_monitors_sees_what_others_execute),
+        WITH_SESSIONS(nobody_pays_for_monitoring_when_nobody_does),
+        WITH_SESSIONS(memory_tells_what_a_key_takes),
+        WITH_SESSIONS(a_server_without_replicas_says_so),
+        WITH_SESSIONS(waitaof_waits_for_the_log),
+        WITH_SESSIONS(debug_helps_the_tests_of_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

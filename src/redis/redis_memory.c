@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * MEMORY USAGE: what a key and its value take. A row is its bytes and what the engine adds to them;
+ * of a spread value some elements are looked at, and the others taken to be like them.
+ */
+#include "redis/redis_memory.h"
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "redis/redis_commands.h"
+#include "redis/redis_spread.h"
+
+/* A row's header, its version's, and its places in index and directory. */
+enum { ROW_BYTES = 88, SAMPLES_DEFAULT = 5 };
+
+static int elements_bytes(struct redis_call *call, uint64_t id, int64_t samples, uint64_t *bytes)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    int64_t count = 0, looked = 0;
+    uint64_t sum = 0;
+    int rc = redis_count_peek(call, id, 0, &count);
+    if (!rc)
+        rc = redis_elements_open(&elements, call, id, REDIS_ELEMENT, NULL);
+    while (!rc && (samples == 0 || looked < samples) &&
+           (rc = redis_elements_next(&elements, &element)) == 0) {
+        sum += ROW_BYTES + 9 + element.key_size + element.value.size;
+        looked++;
+    }
+    if (rc && rc != ERROR_END)
+        return rc;
+    if (count < looked)
+        count = looked;
+    *bytes += looked ? sum / (uint64_t)looked * (uint64_t)count : 0;
+    return 0;
+}
+
+static int usage(struct redis_call *call)
+{
+    struct redis_key key;
+    struct redis_value value;
+    int64_t samples = SAMPLES_DEFAULT;
+    for (unsigned n = 3; n < call->argc; n += 2) {
+        if (!redis_word(call, n, "samples") || n + 1 >= call->argc)
+            return redis_syntax_error();
+        if (!redis_integer_parse(call->argv[n + 1].data, call->argv[n + 1].size, &samples))
+            return diag_set(ERROR_INVALID, "value is not an integer or out of range");
+        if (samples < 0)
+            return redis_syntax_error();
+    }
+    int rc = redis_value_get(call, 2, &key, &value);
+    if (rc)
+        return rc;
+    if (value.type == REDIS_TYPE_NONE) {
+        call->sink->vtab->null(call->sink);
+        return 0;
+    }
+    uint64_t bytes = ROW_BYTES + key.size + value.size;
+    if (value.spread)
+        rc = elements_bytes(call, value.id, samples, &bytes);
+    if (!rc)
+        call->sink->vtab->integer(call->sink, (int64_t)bytes);
+    return rc;
+}
+
+const struct redis_command redis_memory_usage = {.name = "memory|usage",
+                                                 .arity = -3,
+                                                 .flags = REDIS_READONLY,
+                                                 .first_key = 2,
+                                                 .last_key = 2,
+                                                 .key_step = 1,
+                                                 .summary = "Estimates the memory usage of a key.",
+                                                 .since = "4.0.0",
+                                                 .group = "server",
+                                                 .run = usage};
