@@ -101,6 +101,28 @@ int redis__hstrlen(struct redis_call *call);
 int redis__httl(struct redis_call *call);
 int redis__hvals(struct redis_call *call);
 
+/* redis_set.c, redis_set_algebra.c */
+int redis__sadd(struct redis_call *call);
+int redis__scard(struct redis_call *call);
+int redis__sdiff(struct redis_call *call);
+int redis__sdiffstore(struct redis_call *call);
+int redis__sinter(struct redis_call *call);
+int redis__sintercard(struct redis_call *call);
+int redis__sinterstore(struct redis_call *call);
+int redis__sismember(struct redis_call *call);
+int redis__smembers(struct redis_call *call);
+int redis__smismember(struct redis_call *call);
+int redis__smove(struct redis_call *call);
+int redis__spop(struct redis_call *call);
+int redis__srandmember(struct redis_call *call);
+int redis__srem(struct redis_call *call);
+int redis__sscan(struct redis_call *call);
+int redis__sunion(struct redis_call *call);
+int redis__sunionstore(struct redis_call *call);
+/* The word of OBJECT ENCODING. */
+struct redis_value;
+const char *redis__set_encoding(const struct redis_value *value);
+
 /* redis_publish.c */
 int redis__publish(struct redis_call *call);
 

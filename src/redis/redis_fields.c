@@ -450,7 +450,7 @@ int redis_fields_set(struct redis_fields *fields, const struct redis_slice *fiel
     } else if (!rc) {
         rc = packed_set(fields, field, value, &new);
         size_t longest = value && value->size > field->size ? value->size : field->size;
-        if (!rc && packed_too_large(fields, longest))
+        if (!rc && (new || value) && packed_too_large(fields, longest))
             rc = fields_spread(fields);
     }
     if (created)

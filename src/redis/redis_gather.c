@@ -105,6 +105,17 @@ int redis_gather_different(struct redis_gather *gather, struct redis_slice item,
     return 0;
 }
 
+int redis_gather_different_item(struct redis_gather *gather, const struct redis_item *item)
+{
+    bool added;
+    int rc = redis_gather_different(gather, (struct redis_slice){item->data, item->size}, &added);
+    if (rc || !added || item->data != item->digits)
+        return rc;
+    struct redis_slice *last = &gather->items[gather->count - 1];
+    last->data = arena_copy(txn_arena(gather->call->txn), item->data, item->size);
+    return last->data ? 0 : out_of_memory();
+}
+
 void redis_gather_reply(const struct redis_gather *gather)
 {
     struct redis_sink *sink = gather->call->sink;

@@ -27,6 +27,9 @@ int redis_gather_item(struct redis_gather *gather, const struct redis_item *item
 /* Adds it unless it is there already; *added tells. To one to which all are added this way. */
 int redis_gather_different(struct redis_gather *gather, struct redis_slice item, bool *added);
 
+/* The same with the bytes of an item, which are copied when they are in the item itself. */
+int redis_gather_different_item(struct redis_gather *gather, const struct redis_item *item);
+
 /* Its items as bulk strings, after their number has been announced. */
 void redis_gather_reply(const struct redis_gather *gather);
 

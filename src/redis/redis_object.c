@@ -21,20 +21,6 @@ static const char *string_encoding(const struct redis_value *value)
     return value->size <= EMBSTR_MAX ? "embstr" : "raw";
 }
 
-static const char *set_encoding(const struct redis_call *call, const struct redis_value *value)
-{
-    struct redis_packed packed;
-    struct redis_item item;
-    int64_t integer;
-    redis_packed_open(&packed, value);
-    if (packed.count > load_relaxed(&call->config->set_max_intset_entries))
-        return "listpack";
-    while (redis_packed_next(&packed, &item))
-        if (!redis_integer_parse(item.data, item.size, &integer))
-            return "listpack";
-    return "intset";
-}
-
 static const char *encoding(struct redis_call *call, const struct redis_value *value)
 {
     switch (value->type) {
@@ -43,7 +29,7 @@ static const char *encoding(struct redis_call *call, const struct redis_value *v
     case REDIS_TYPE_LIST:
         return redis__list_encoding(call, value);
     case REDIS_TYPE_SET:
-        return value->spread ? "hashtable" : set_encoding(call, value);
+        return redis__set_encoding(value);
     case REDIS_TYPE_ZSET:
         return value->spread ? "skiplist" : "listpack";
     case REDIS_TYPE_HASH:

@@ -22,6 +22,7 @@ static const struct redis_command *const PARTS[] = {
     redis__key_commands,
     redis__bit_commands,
     redis__hash_commands,
+    redis__set_commands,
 };
 
 enum { COMMANDS_MAX = 512, SLOT_COUNT = 1024 };
