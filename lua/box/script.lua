@@ -137,7 +137,7 @@ local function passive()
         log = log,
         setresp = setresp,
         LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
-        REDIS_VERSION = '7.2.4', REDIS_VERSION_NUM = 0x070204,
+        REDIS_VERSION = '7.2.0', REDIS_VERSION_NUM = 0x070200,
     }
 end
 

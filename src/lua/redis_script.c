@@ -424,7 +424,9 @@ void lua__script_begin(struct lua_runtime *runtime, const char *name, int kind, 
     script->readonly = readonly;
     script->resp = 2;
     script->database = runtime->request->database;
-    snprintf(script->name, sizeof script->name, "%s", name);
+    size_t size = strnlen(name, sizeof script->name - 1);
+    memcpy(script->name, name, size);
+    script->name[size] = 0;
     lua__script_json_reset(&runtime->script_json);
     lua__deadline_arm_late(&runtime->deadline);
     store_release(&script->kind, kind);

@@ -281,6 +281,7 @@ void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *r
     lua__forget_frames(runtime);
     runtime->last_error = 0; /* one of somebody else's is in his context */
     runtime->committed = false;
+    runtime->script.resp = 2;
     if (request->txn != NULL) {
         runtime->txn = request->txn;
         runtime->txn_sequence = ++runtime->txn_sequence_last;
