@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "codec/key.h"
 #include "db/catalog.h"
+#include "redis/redis_fields.h"
 #include "redis/redis_spread.h"
 #include "txn/lock.h"
 
@@ -63,19 +64,24 @@ static struct redis_call call_of(const struct run *run, unsigned database)
 
 /* ------------------------------------------------------------------------------------ expired keys */
 
-/* Keys that are due, copied: the transaction that found them has ended when they are deleted. */
+/* Keys that are due, copied: the transaction that found them has ended when they are deleted. Of the
+ * elements, the keys of their rows. */
 struct due_keys {
     struct arena arena;
     struct redis_slice names[KEYS_A_TIME];
     unsigned count;
 };
 
-static int due_add(struct due_keys *due, const struct row *row)
+static int due_add(struct due_keys *due, unsigned database, const struct row *row)
 {
     char *name = arena_alloc(&due->arena, row->key_size + 1);
     if (!name)
         return ERROR_MEMORY;
-    int64_t size = key_decode_string(row->key, row->key + row->key_size, name);
+    int64_t size = row->key_size;
+    if (database == DB_REDIS_ELEMENTS)
+        memcpy(name, row->key, row->key_size);
+    else
+        size = key_decode_string(row->key, row->key + row->key_size, name);
     if (size >= 0)
         due->names[due->count++] = (struct redis_slice){name, (size_t)size};
     return 0;
@@ -102,7 +108,7 @@ static int due_find(const struct run *run, unsigned database, struct due_keys *d
             *next_ms = expire_ms;
             break;
         }
-        rc = due_add(due, row);
+        rc = due_add(due, database, row);
     }
     txn_rollback(txn);
     return rc == ERROR_END ? 0 : rc;
@@ -158,17 +164,30 @@ static int key_expire(struct txn *txn, void *arg)
     return rc;
 }
 
+/* The name is the key of a row among the elements, a field of a hash. */
+static int field_expire(struct txn *txn, void *arg)
+{
+    struct expiring *expiring = arg;
+    struct redis_call call = call_of(expiring->run, 0);
+    call.txn = txn;
+    return redis_fields_expire(&call, expiring->name->data, expiring->name->size,
+                               &expiring->deleted);
+}
+
 static int keys_expire(const struct run *run, unsigned database, const struct due_keys *due)
 {
     struct redis_housekeeping *keeping = run->keeping;
+    bool fields = database == DB_REDIS_ELEMENTS;
     for (unsigned n = 0; n < due->count; n++) {
         struct expiring expiring = {run, &due->names[n], database, 0, false};
-        int rc = run_once(run, key_expire, &expiring);
+        int rc = run_once(run, fields ? field_expire : key_expire, &expiring);
         if (rc == ERROR_BUSY)
             db_redis_due_lower(db_worker_db(run->worker), run->now_ms);
         else if (rc)
             return rc;
-        else if (expiring.deleted) {
+        else if (expiring.deleted && fields) {
+            atomic_fetch_add_explicit(&keeping->expired_fields, 1, memory_order_relaxed);
+        } else if (expiring.deleted) {
             atomic_fetch_add_explicit(&keeping->expired_keys, 1, memory_order_relaxed);
             atomic_fetch_add_explicit(&keeping->expired_late_ms, expiring.late_ms,
                                       memory_order_relaxed);
@@ -201,7 +220,7 @@ static int expire(const struct run *run)
         return 0;
     db_redis_due_take(db);
     int rc = 0;
-    for (unsigned n = 0; n < REDIS_DATABASES; n++) {
+    for (unsigned n = 0; n <= DB_REDIS_ELEMENTS; n++) {
         uint64_t next_ms = UINT64_MAX;
         if (tree_count(db_redis_expiries(db, n)->tree) == 0)
             continue;

@@ -3,8 +3,8 @@
 #define REDIS_REDIS_HOUSEKEEPING_H
 
 /*
- * What has to be done for the keys without a client asking: deleting those whose time has come, and
- * the elements of collections that are no more.
+ * What has to be done for the keys without a client asking: deleting those whose time has come, fields
+ * of hashes as well, and the elements of collections that are no more.
  *
  * One for a process. Any worker may run it between its requests; one at a time does, the others go on
  * at once. A run takes little time, and the next one comes no sooner than three times as much later, so
@@ -21,6 +21,7 @@ struct redis_housekeeping {
     _Atomic bool more;                /* the last run left something undone */
     _Atomic uint64_t expired_keys;    /* deleted because their time had come */
     _Atomic uint64_t expired_late_ms; /* of these, the sum of how late */
+    _Atomic uint64_t expired_fields;  /* of hashes, which were still there */
     _Atomic uint64_t elements_freed;  /* of discarded collections */
 };
 

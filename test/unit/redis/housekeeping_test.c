@@ -95,6 +95,29 @@ static void keys_of_before_a_restart_go_as_well(void **state)
     assert_int_equal(rows(), 0);
 }
 
+static void fields_go_one_by_one_and_the_hash_with_the_last(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 200; n++)
+        expect("1", "hset h f%u v", n);
+    for (unsigned n = 0; n < 200; n++)
+        expect("[1]", "hpexpire h %u fields 1 f%u", 100 + n % 2, n);
+    uint64_t before = rows();
+    clock_manual_advance_ms(&fixture->clock, 100);
+    assert_true(redis_housekeeping_due_ns(&keeping, fixture->db) <=
+                clock_monotonic_ns(&fixture->clock.base));
+    keep_house();
+    assert_int_equal(rows(), before - 100);
+    assert_int_equal(load_relaxed(&keeping.expired_fields), 100);
+    expect("100", "hlen h");
+    clock_manual_advance_ms(&fixture->clock, 101);
+    keep_house();
+    assert_int_equal(load_relaxed(&keeping.expired_fields), 200);
+    rows();
+    expect("0", "exists h");
+    assert_int_equal(load_relaxed(&keeping.expired_keys), 0);
+}
+
 /* The key is looked at again when it is deleted: one that another has locked stays until later. */
 static void a_key_that_is_locked_is_left_for_later(void **state)
 {
@@ -169,6 +192,7 @@ int main(void)
         WITH_FIXTURE(keys_go_when_their_time_has_come),
         WITH_FIXTURE(keys_that_were_given_another_time_stay),
         WITH_FIXTURE(keys_of_before_a_restart_go_as_well),
+        WITH_FIXTURE(fields_go_one_by_one_and_the_hash_with_the_last),
         WITH_FIXTURE(a_key_that_is_locked_is_left_for_later),
         WITH_FIXTURE(nothing_is_deleted_while_that_is_switched_off),
         WITH_FIXTURE(discarded_collections_are_cleared_up),
