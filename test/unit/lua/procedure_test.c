@@ -175,7 +175,7 @@ static void who_is_in_no_transaction_goes_on_after_a_limit(void **state)
             "local r = {} for i, name in ipairs{'t', 'm', 'r', 'r', 'm', 't'} do local ok, err = "
             "pcall(box.func[name]) r[i] = err.name .. ' ' .. err.message:match('procedure %a+') "
             "end return "
-            "r, #box.space.s:select(), #('x'):rep(1e7), box.is_in_txn()",
+            "r, #box.space.s:select(), #('y'):rep(1e7), box.is_in_txn()",
             "[[\"ERROR_TIMEOUT procedure t\",\"ERROR_MEMORY procedure m\",\"ERROR_LIMIT procedure "
             "r\",\"ERROR_LIMIT procedure r\",\"ERROR_MEMORY procedure m\",\"ERROR_TIMEOUT "
             "procedure "
