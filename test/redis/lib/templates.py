@@ -259,7 +259,7 @@ PERSIST <k>
 2* RENAME|RENAMENX <k> <k>
 3* COPY <k> <k> [REPLACE] [DB <db>]
 OBJECT ENCODING <k>
-OBJECT REFCOUNT none
+OBJECT REFCOUNT nokey
 OBJECT FOO <k>
 KEYS <p>
 SCAN 0 [MATCH <p>] [COUNT <n>] [TYPE string|list|set|zset|hash|stream|foo]
@@ -328,7 +328,7 @@ SCRIPTS = [script.encode() for script in (
     'return {err="MY bad thing"}', 'return KEYS', 'return ARGV', 'return #KEYS', 'return KEYS[1]',
     'return redis.call("GET",KEYS[1])', 'return redis.call("SET",KEYS[1],ARGV[1])',
     'return redis.pcall("INCR",KEYS[1])', 'return redis.call("INCR",KEYS[1])',
-    'redis.call("SET",KEYS[1],ARGV[1]) return redis.call("LPUSH",KEYS[1],"x")',
+    'redis.call("SET",KEYS[1],ARGV[1]) return redis.pcall("LPUSH",KEYS[1],"x")',
     'return redis.pcall("LPUSH",KEYS[1],"x")', 'return redis.call("FOO")', 'return redis.pcall("FOO")',
     'return redis.call()', 'return redis.pcall()', 'return redis.call("GET")', 'return redis.call("GET",{})',
     'return redis.error_reply("BAD thing")', 'return redis.error_reply("thing")', 'return redis.status_reply("S")',
