@@ -297,7 +297,7 @@ static int bitop_store(struct redis_call *call, struct redis_slice result)
 
 int redis__bitop(struct redis_call *call)
 {
-    enum bitop op;
+    enum bitop op = BITOP_AND;
     struct redis_key key;
     unsigned char *result;
     size_t size = 0;

@@ -130,7 +130,7 @@ static int close_and_tell(struct redis_fields *hash, const char *event, unsigned
 static int hash_expire(struct redis_call *call, int unit_ms, bool absolute, const char *command)
 {
     struct redis_fields hash;
-    int64_t expire_ms;
+    int64_t expire_ms = 0;
     unsigned first, changed = 0, deleted = 0;
     enum condition condition = condition_read(call, 3);
     int rc = redis_fields_open_for_update(&hash, call, &call->argv[1], REDIS_TYPE_HASH);

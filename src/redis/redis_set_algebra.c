@@ -237,8 +237,8 @@ static int count_arguments(const struct redis_call *call, unsigned *keys, uint64
 int redis__sintercard(struct redis_call *call)
 {
     struct redis_gather result;
-    unsigned keys;
-    uint64_t limit;
+    unsigned keys = 0;
+    uint64_t limit = 0;
     int rc = count_arguments(call, &keys, &limit);
     if (!rc)
         rc = run(call, INTERSECT, 2, keys, limit, &result);

@@ -42,13 +42,13 @@ struct setting {
 
 /* ------------------------------------------------------------------------- texts that are made up */
 
-/* An option of the process, "" when there is none of the name. */
+/* An option of the process, NULL when there is none of the name. */
 static const char *option(const struct service *service, const char *name)
 {
     for (size_t n = 0; n < service->options.setting_count; n++)
         if (strcmp(service->options.settings[n].name, name) == 0)
             return service->options.settings[n].value;
-    return "";
+    return NULL;
 }
 
 static void text_appendfsync(struct service *service, char out[TEXT_MAX])
@@ -60,17 +60,21 @@ static void text_appendfsync(struct service *service, char out[TEXT_MAX])
                                             : "always");
 }
 
+/* Where it listens, "unix:path" or "address:port"; the part that is wanted, or "". */
 static void text_bind(struct service *service, char out[TEXT_MAX])
 {
-    const char *listen = option(service, "listen"), *colon = strrchr(listen, ':');
-    bool socket = strncmp(listen, "unix:", 5) == 0;
-    snprintf(out, TEXT_MAX, "%.*s", socket || !colon ? 0 : (int)(colon - listen), listen);
+    const char *listen = option(service, "listen"), *colon = listen ? strrchr(listen, ':') : NULL;
+    out[0] = 0;
+    if (colon && strncmp(listen, "unix:", 5) != 0)
+        snprintf(out, TEXT_MAX, "%.*s", (int)(colon - listen), listen);
 }
 
 static void text_unixsocket(struct service *service, char out[TEXT_MAX])
 {
     const char *listen = option(service, "listen");
-    snprintf(out, TEXT_MAX, "%s", strncmp(listen, "unix:", 5) == 0 ? listen + 5 : "");
+    out[0] = 0;
+    if (listen && strncmp(listen, "unix:", 5) == 0)
+        snprintf(out, TEXT_MAX, "%s", listen + 5);
 }
 
 static void text_port(struct service *service, char out[TEXT_MAX])
