@@ -203,6 +203,13 @@ static void encode(lua_State *L, struct lua_runtime *runtime, int index, struct 
     case LUA_TYPE_CDATA:
         encode_cdata(L, runtime, index, out, encoding);
         return;
+    case LUA_TLIGHTUSERDATA:
+        if (lua_touserdata(L, index) == NULL) { /* cjson.null */
+            mp_put_nil(out);
+            return;
+        }
+        encode_foreign(L, index, out, encoding);
+        return;
     default:
         encode_foreign(L, index, out, encoding);
     }

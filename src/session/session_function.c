@@ -131,8 +131,8 @@ static int function_help(struct session *session, struct session_request *reques
         "    * Library description",
         "    * Functions list",
         "    * Library code (if WITHCODE is given)",
-        "    It also possible to get only function that matches a pattern using LIBRARYNAME "
-        "argument.",
+        ("    It also possible to get only function that matches a pattern using LIBRARYNAME "
+         "argument."),
         "STATS",
         "    Return information about the current function running:",
         "    * Function name",

@@ -322,6 +322,7 @@ LPUSH <k> <v>
 DEL <k>
 '''
 
+# None writes and then fails: that changes nothing here, and leaves what it has written in Redis.
 SCRIPTS = [script.encode() for script in (
     'return 1', 'return 3.99', 'return "x"', 'return nil', 'return true', 'return false', 'return {}',
     'return {1,2,nil,4}', 'return {1,{2,{3,"x"}},false,true}', 'return {ok="fine"}', 'return {err="bad"}',

@@ -58,8 +58,8 @@ static void random_bytes_are_read_or_refused(void **state)
     static const char *const scripts[] = {
         "pcall(cjson.decode, ARGV[1]) return 1",
         "pcall(cmsgpack.unpack, ARGV[1]) pcall(cmsgpack.unpack_limit, ARGV[1], 2, 1) return 1",
-        "pcall(struct.unpack, ARGV[1], ARGV[2]) pcall(struct.size, ARGV[1]) "
-        "pcall(struct.pack, ARGV[1], 1, 'abc', 2) return 1",
+        ("pcall(struct.unpack, ARGV[1], ARGV[2]) pcall(struct.size, ARGV[1]) "
+         "pcall(struct.pack, ARGV[1], 1, 'abc', 2) return 1"),
         "loadstring(ARGV[1]) return 1",
     };
     static const char letters[] = "{}[]\",:\\u0dn trfe-1.5eE+;bBhHiIlLTfdscx!<>c0s9";

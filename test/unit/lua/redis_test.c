@@ -291,6 +291,10 @@ static void the_libraries_of_redis_are_there(void **state)
     assert_string_equal(eval(f, "return cjson.decode('[1,')"),
                         "ERROR_SCRIPT ERR user_script:1: Expected value but found T_END at "
                         "character 4 script: , on @user_script:1.");
+    lua_fixture_do(f, "box.schema.space.create('nulls'):create_index('pk')");
+    assert_string_equal(eval(f, "box.space.nulls:insert({1, cjson.null, 3}) "
+                                "return box.space.nulls:get(1)[2] == box.NULL"),
+                        ":1 ");
     assert_string_equal(eval(f, "local t = {} t[1] = t return cjson.encode(t)"),
                         "ERROR_SCRIPT ERR user_script:1: Cannot serialise, excessive nesting "
                         "(1001) script: , on @user_script:1.");
