@@ -122,13 +122,14 @@ static int mpop(struct redis_call *call, unsigned first, const struct waiting *w
     int rc = side_arg(call, side, &right);
     if (rc)
         return rc;
-    if (call->argc == side + 3 && redis_word(call, side + 1, "count")) {
+    bool counted = call->argc > side + 2 && redis_word(call, side + 1, "count");
+    if (counted) {
         const struct redis_slice *arg = &argv[side + 2];
         if (!redis_integer_parse(arg->data, arg->size, &count) || count < 1)
             return diag_set(ERROR_INVALID, "count should be greater than 0");
-    } else if (call->argc != side + 1) {
-        return redis_syntax_error();
     }
+    if (call->argc != side + (counted ? 3 : 1))
+        return redis_syntax_error();
     return take_from(call, &argv[first + 1], (unsigned)keys, right, (uint64_t)count, waiting);
 }
 
