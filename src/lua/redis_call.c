@@ -394,7 +394,8 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
                                             ? runtime->options.callbacks.config
                                             : redis_config_default(),
                               .database = runtime->script.database,
-                              .interest = runtime->options.callbacks.interest};
+                              .interest = runtime->options.callbacks.interest,
+                              .client_id = runtime->request->session_id};
     if (!runtime->script.runs)
         call.database = runtime->request->database;
     code =

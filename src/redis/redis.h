@@ -59,9 +59,10 @@ struct redis_sink {
         *script; /* NULL: bulk strings and errors of `vtab` stand for that */
 };
 
-/* Who listens to channels: known to whoever has connections. `count`: how many do to this one. */
+/* Who listens to channels: known to whoever has connections. `count`: how many do to this one, or to
+ * the shard channel of the name. */
 struct redis_audience {
-    uint64_t (*count)(void *arg, const char *channel, size_t size);
+    uint64_t (*count)(void *arg, const char *channel, size_t size, bool shard);
     void *arg;
 };
 
@@ -70,8 +71,11 @@ struct redis_audience {
 enum {
     REDIS_DEFER_PUBLISH = 1,
     /* a key has changed: a MessagePack array of its database, its name and its type as a letter of
-       redis_value.h, or 0. For those who wait for it, and those who keep copies of it. */
-    REDIS_DEFER_KEY = 2
+       redis_value.h, or 0; and the connection that has changed it, or 0. For those who wait for it,
+       and those who keep copies of it. */
+    REDIS_DEFER_KEY = 2,
+    REDIS_DEFER_SPUBLISH = 3, /* as PUBLISH, to a shard channel */
+    REDIS_DEFER_FLUSH = 4     /* a database was emptied; no data */
 };
 
 struct redis_call {
@@ -87,6 +91,7 @@ struct redis_call {
     unsigned database;                     /* 0 .. 15 */
     int protocol; /* 2 (or 0) or 3: of shapes that differ, such as scores beside members */
     const struct redis_interest *interest; /* NULL: nobody asks what becomes of keys */
+    uint64_t client_id;                    /* of the connection, 0: nobody's */
     struct redis_block *block; /* redis/redis_block.h; NULL: the command must not wait for keys */
 };
 

@@ -125,6 +125,7 @@ const char *redis__set_encoding(const struct redis_value *value);
 
 /* redis_publish.c */
 int redis__publish(struct redis_call *call);
+int redis__spublish(struct redis_call *call);
 
 /* redis_keyspace.c */
 int redis__keys(struct redis_call *call);

@@ -45,27 +45,53 @@ static int publish(struct redis_call *call, const char *what, struct redis_slice
 static int key_defer(struct redis_call *call, const struct redis_slice *name, int type,
                      const _Atomic uint32_t *wanted)
 {
-    enum { MESSAGE_OVERHEAD = 1 + 9 + 5 + 9 };
+    enum { MESSAGE_OVERHEAD = 1 + 9 + 5 + 9 + 9 };
     char *message = arena_alloc(txn_arena(call->txn), name->size + MESSAGE_OVERHEAD);
     if (!message)
         return diag_set(ERROR_MEMORY, "out of memory");
-    char *end = mp_encode_uint(mp_encode_array(message, 3), call->database);
+    char *end = mp_encode_uint(mp_encode_array(message, 4), call->database);
     end = mp_encode_uint(mp_encode_str(end, name->data, (uint32_t)name->size), (uint64_t)type);
+    end = mp_encode_uint(end, call->client_id);
     return txn_defer_if(call->txn, REDIS_DEFER_KEY, message, (size_t)(end - message), wanted);
+}
+
+static int notify(struct redis_call *call, const struct redis_slice *name, unsigned notify_class,
+                  const char *event)
+{
+    unsigned flags = load_relaxed(&call->config->notify_flags);
+    const struct redis_slice text = {event, strlen(event)};
+    int rc = 0;
+    if (!(flags & notify_class))
+        return 0;
+    if (flags & REDIS_NOTIFY_KEYSPACE)
+        rc = publish(call, "keyspace", *name, text);
+    if (!rc && flags & REDIS_NOTIFY_KEYEVENT)
+        rc = publish(call, "keyevent", text, *name);
+    return rc;
+}
+
+int redis__missed(struct redis_call *call, const struct redis_slice *name)
+{
+    return txn_readonly(call->txn) ? 0 : notify(call, name, REDIS_NOTIFY_KEY_MISS, "keymiss");
+}
+
+int redis__created(struct redis_call *call, const struct redis_slice *name)
+{
+    return notify(call, name, REDIS_NOTIFY_NEW, "new");
+}
+
+int redis_flushed(struct redis_call *call)
+{
+    const struct redis_interest *interest = call->interest;
+    return interest && load_relaxed(&interest->tracking)
+               ? txn_defer(call->txn, REDIS_DEFER_FLUSH, NULL, 0)
+               : 0;
 }
 
 int redis_changed(struct redis_call *call, const struct redis_slice *name, int type,
                   unsigned notify_class, const char *event)
 {
-    unsigned flags = load_relaxed(&call->config->notify_flags);
-    const struct redis_slice text = {event, strlen(event)};
-    int rc = 0;
-    if (flags & notify_class) {
-        if (flags & REDIS_NOTIFY_KEYSPACE)
-            rc = publish(call, "keyspace", *name, text);
-        if (!rc && flags & REDIS_NOTIFY_KEYEVENT)
-            rc = publish(call, "keyevent", text, *name);
-    }
+    int rc = notify(call, name, notify_class, event);
     const struct redis_interest *interest = call->interest;
     if (!rc && interest && load_relaxed(&interest->tracking))
         rc = key_defer(call, name, type, NULL);

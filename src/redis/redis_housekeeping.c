@@ -349,9 +349,10 @@ uint64_t redis_housekeeping_due_ns(const struct redis_housekeeping *keeping, str
 
 void redis_housekeeping_run(struct redis_housekeeping *keeping, struct db_worker *worker)
 {
+    /* What is due now is due at the time of that look. */
+    uint64_t due_ns = redis_housekeeping_due_ns(keeping, db_worker_db(worker));
     uint64_t now_ns = clock_monotonic_ns(db_clock(db_worker_db(worker)));
-    if (now_ns < load_relaxed(&keeping->not_before_ns) ||
-        now_ns < redis_housekeeping_due_ns(keeping, db_worker_db(worker)))
+    if (now_ns < load_relaxed(&keeping->not_before_ns) || now_ns < due_ns)
         return;
     /* The one who takes it sees what the last one has written, and gives it on. */
     if (atomic_exchange_explicit(&keeping->taken, true, memory_order_acquire))

@@ -296,6 +296,8 @@ int redis__flushdb(struct redis_call *call)
     if (!rc)
         rc = database_flush(call);
     if (!rc)
+        rc = redis_flushed(call);
+    if (!rc)
         call->sink->vtab->status(call->sink, "OK");
     return rc;
 }
@@ -307,6 +309,8 @@ int redis__flushall(struct redis_call *call)
     for (call->database = 0; !rc && call->database < REDIS_DATABASES; call->database++)
         rc = database_flush(call);
     call->database = database;
+    if (!rc)
+        rc = redis_flushed(call);
     if (!rc)
         call->sink->vtab->status(call->sink, "OK");
     return rc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * PUBLISH: a message to those who listen to a channel. It is deferred (invariant 10): it goes out
+ * PUBLISH and SPUBLISH: a message to those who listen to a channel, or a shard channel. It is deferred (invariant 10): it goes out
  * when the commit is durable, in the order of commits, and never if there is none. So the reply,
  * how many receive it, is how many listen now.
  */
@@ -10,7 +10,7 @@
 #include "codec/mp.h"
 #include "redis/redis_commands.h"
 
-int redis__publish(struct redis_call *call)
+static int publish(struct redis_call *call, unsigned kind)
 {
     const struct redis_slice *channel = &call->argv[1], *payload = &call->argv[2];
     const struct redis_audience *audience = call->audience;
@@ -20,11 +20,23 @@ int redis__publish(struct redis_call *call)
     mp_put_str(&message, channel->data, channel->size);
     mp_put_str(&message, payload->data, payload->size);
     int rc = message.failed ? diag_set(ERROR_MEMORY, "out of memory")
-                            : txn_defer(call->txn, REDIS_DEFER_PUBLISH, message.data, message.size);
+                            : txn_defer(call->txn, kind, message.data, message.size);
     mp_buffer_destroy(&message);
     if (rc)
         return rc;
-    uint64_t count = audience ? audience->count(audience->arg, channel->data, channel->size) : 0;
+    bool shard = kind == REDIS_DEFER_SPUBLISH;
+    uint64_t count =
+        audience ? audience->count(audience->arg, channel->data, channel->size, shard) : 0;
     call->sink->vtab->integer(call->sink, (int64_t)count);
     return 0;
+}
+
+int redis__publish(struct redis_call *call)
+{
+    return publish(call, REDIS_DEFER_PUBLISH);
+}
+
+int redis__spublish(struct redis_call *call)
+{
+    return publish(call, REDIS_DEFER_SPUBLISH);
 }

@@ -49,6 +49,8 @@ const struct redis_command redis__key_commands[] = {
      "1.0.0", "generic", redis__renamenx},
     {"scan", -2, R, NO_KEYS, "Iterates over the key names in the database.", "2.8.0", "generic",
      redis__scan},
+    {"spublish", 3, W | F | ONE, KEY, "Posts a message to a shard channel.", "7.0.0", "pubsub",
+     redis__spublish},
     {"touch", -2, R | F, KEYS,
      "Returns the number of existing keys out of those specified after updating the time they were "
      "last accessed.",

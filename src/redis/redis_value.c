@@ -134,7 +134,12 @@ int redis_open(struct redis_call *call, const struct redis_slice *name, int type
     int rc = redis_key_encode(call, name, key);
     if (!rc)
         rc = txn_get(call->txn, head_of(call), key->data, key->size, &version);
-    return type_check(rc ? rc : redis_value_unpack(version, call->now_ms, out), type, out);
+    if (!rc)
+        rc = redis_value_unpack(version, call->now_ms, out);
+    if (!rc && out->type == REDIS_TYPE_NONE &&
+        (load_relaxed(&call->config->notify_flags) & REDIS_NOTIFY_KEY_MISS))
+        return redis__missed(call, name);
+    return type_check(rc, type, out);
 }
 
 /* Whether the key's newest value is a spread one, as far as one can tell without looking twice. */
@@ -204,6 +209,22 @@ static uint64_t id_below(const struct version *version)
     return value.id;
 }
 
+/* Before a write of a key while somebody asks for events of new ones. */
+static int tell_if_new(struct redis_call *call, const struct redis_key *key)
+{
+    const struct version *version;
+    struct redis_value old;
+    int rc = txn_get_for_update(call->txn, head_of(call), key->data, key->size, &version);
+    if (!rc)
+        rc = redis_value_unpack(version, call->now_ms, &old);
+    if (rc || old.type != REDIS_TYPE_NONE)
+        return rc;
+    char *name = arena_alloc(txn_arena(call->txn), key->size);
+    int64_t size = name ? key_decode_string(key->data, key->data + key->size, name) : -1;
+    return size < 0 ? diag_set(ERROR_MEMORY, "out of memory")
+                    : redis__created(call, &(struct redis_slice){name, (size_t)size});
+}
+
 /* A header, at most two pieces, and something of the row behind: how a version is filled. */
 static int row_put(struct redis_call *call, const struct redis_key *key, uint64_t expire_ms,
                    const struct redis_slice pieces[3], uint64_t id)
@@ -211,8 +232,12 @@ static int row_put(struct redis_call *call, const struct redis_key *key, uint64_
     struct version *version;
     struct row *row;
     size_t size = pieces[0].size + pieces[1].size + pieces[2].size;
-    int rc = txn_put(call->txn, head_of(call), key->data, key->size, NULL, (uint32_t)size, &row,
-                     &version);
+    int rc =
+        load_relaxed(&call->config->notify_flags) & REDIS_NOTIFY_NEW ? tell_if_new(call, key) : 0;
+    if (rc)
+        return rc;
+    rc = txn_put(call->txn, head_of(call), key->data, key->size, NULL, (uint32_t)size, &row,
+                 &version);
     if (rc == ERROR_MEMORY)
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'maxmemory'.");
     if (rc)

@@ -142,6 +142,14 @@ int redis_type_error(void);
 int redis_changed(struct redis_call *call, const struct redis_slice *name, int type,
                   unsigned notify_class, const char *event);
 
+/* A read has found no such key: the event keymiss, which a read-only transaction cannot tell. And a
+ * key is being made: the event new. Both change nothing. */
+int redis__missed(struct redis_call *call, const struct redis_slice *name);
+int redis__created(struct redis_call *call, const struct redis_slice *name);
+
+/* A database was emptied: those who keep copies of keys forget all. 0 or ERROR_MEMORY. */
+int redis_flushed(struct redis_call *call);
+
 /* A decimal integer as Redis reads it: no blanks, no plus sign, no leading zeros, within 64 bits.
  */
 bool redis_integer_parse(const char *text, size_t size, int64_t *out);

@@ -33,9 +33,9 @@ static struct service_limits limits_or_defaults(struct service_limits limits)
     return limits;
 }
 
-static uint64_t receivers(void *arg, const char *channel, size_t size)
+static uint64_t receivers(void *arg, const char *channel, size_t size, bool shard)
 {
-    return session__receivers(arg, channel, size);
+    return session__receivers(arg, channel, size, shard);
 }
 
 static void run_id_make(char run_id[41])

@@ -491,7 +491,9 @@ static unsigned wanted_by(const struct session_command *command)
         return MAY_BE_THERE | MAY_USE_KEYS;
     if ((flags & SESSION_STATEMENT) || strcmp(command->group, "connection") == 0)
         return MAY_BE_THERE; /* procedures and text are asked about in Lua */
-    return command->first_key > 0 ? MAY_BE_THERE | ACCESS_READ : MAY_BE_THERE | MAY_TAKE_PART;
+    return command->first_key > 0 && strcmp(command->group, "pubsub") != 0
+               ? MAY_BE_THERE | ACCESS_READ
+               : MAY_BE_THERE | MAY_TAKE_PART;
 }
 
 static int refuse(struct session *session, const char *name)

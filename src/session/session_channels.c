@@ -27,14 +27,14 @@ void channels_destroy(struct channels *channels)
 
 void channels_listener_create(struct channels_listener *listener)
 {
-    *listener = (struct channels_listener){.channels = 0};
+    *listener = (struct channels_listener){.counts = {0}};
     list_create(&listener->subscriptions);
 }
 
 /* FNV-1a */
-static uint64_t name_hash(const char *name, size_t size, bool pattern)
+static uint64_t name_hash(const char *name, size_t size, enum channels_kind kind)
 {
-    uint64_t hash = 14695981039346656037u + pattern;
+    uint64_t hash = 14695981039346656037u + kind;
     for (size_t n = 0; n < size; n++)
         hash = (hash ^ (unsigned char)name[n]) * 1099511628211u;
     return hash ^ hash >> 32;
@@ -46,21 +46,21 @@ static struct channels_channel **bucket_of(const struct channels *channels, uint
 }
 
 static struct channels_channel *find(const struct channels *channels, const char *name, size_t size,
-                                     bool pattern)
+                                     enum channels_kind kind)
 {
     if (channels->count == 0)
         return NULL;
-    struct channels_channel *channel = *bucket_of(channels, name_hash(name, size, pattern));
-    while (channel && !(channel->pattern == pattern && channel->size == size &&
+    struct channels_channel *channel = *bucket_of(channels, name_hash(name, size, kind));
+    while (channel && !(channel->kind == kind && channel->size == size &&
                         memcmp(channel->name, name, size) == 0))
         channel = channel->next;
     return channel;
 }
 
 const struct channels_channel *channels_find(const struct channels *channels, const char *name,
-                                             size_t size, bool pattern)
+                                             size_t size, enum channels_kind kind)
 {
-    return find(channels, name, size, pattern);
+    return find(channels, name, size, kind);
 }
 
 static int grow(struct channels *channels)
@@ -84,7 +84,7 @@ static int grow(struct channels *channels)
 }
 
 static struct channels_channel *channel_add(struct channels *channels, const char *name,
-                                            size_t size, bool pattern)
+                                            size_t size, enum channels_kind kind)
 {
     if (channels->count == channels->bucket_count && grow(channels))
         return NULL;
@@ -93,18 +93,17 @@ static struct channels_channel *channel_add(struct channels *channels, const cha
         diag_set(ERROR_MEMORY, "out of memory");
         return NULL;
     }
-    *channel = (struct channels_channel){
-        .hash = name_hash(name, size, pattern), .pattern = pattern, .size = size};
+    *channel =
+        (struct channels_channel){.hash = name_hash(name, size, kind), .kind = kind, .size = size};
     memcpy(channel->name, name, size);
     list_create(&channel->subscriptions);
     list_create(&channel->link);
-    if (pattern)
+    if (kind == CHANNELS_PATTERN)
         list_add_tail(&channels->patterns, &channel->link);
     struct channels_channel **bucket = bucket_of(channels, channel->hash);
     channel->next = *bucket;
     *bucket = channel;
     channels->count++;
-    channels->pattern_count += pattern;
     return channel;
 }
 
@@ -116,7 +115,6 @@ static void channel_drop(struct channels *channels, struct channels_channel *cha
     *at = channel->next;
     list_remove(&channel->link);
     channels->count--;
-    channels->pattern_count -= channel->pattern;
     free(channel);
 }
 
@@ -140,16 +138,16 @@ static struct channels_subscription *subscription_find(const struct channels_cha
 }
 
 int channels_subscribe(struct channels *channels, struct channels_listener *listener,
-                       const char *name, size_t size, bool pattern)
+                       const char *name, size_t size, enum channels_kind kind)
 {
-    struct channels_channel *channel = find(channels, name, size, pattern);
+    struct channels_channel *channel = find(channels, name, size, kind);
     if (channel && subscription_find(channel, listener))
         return 0;
     struct channels_subscription *subscription = malloc(sizeof *subscription);
     if (!subscription)
         return diag_set(ERROR_MEMORY, "out of memory");
     if (!channel)
-        channel = channel_add(channels, name, size, pattern);
+        channel = channel_add(channels, name, size, kind);
     if (!channel) {
         free(subscription);
         return ERROR_MEMORY;
@@ -159,10 +157,7 @@ int channels_subscribe(struct channels *channels, struct channels_listener *list
     list_add_tail(&channel->subscriptions, &subscription->by_channel);
     list_add_tail(&listener->subscriptions, &subscription->by_listener);
     channel->count++;
-    if (pattern)
-        listener->patterns++;
-    else
-        listener->channels++;
+    listener->counts[kind]++;
     return 0;
 }
 
@@ -170,10 +165,7 @@ void channels_subscription_end(struct channels *channels,
                                struct channels_subscription *subscription)
 {
     struct channels_channel *channel = subscription->channel;
-    if (channel->pattern)
-        subscription->listener->patterns--;
-    else
-        subscription->listener->channels--;
+    subscription->listener->counts[channel->kind]--;
     list_remove(&subscription->by_channel);
     list_remove(&subscription->by_listener);
     free(subscription);
@@ -182,9 +174,9 @@ void channels_subscription_end(struct channels *channels,
 }
 
 void channels_unsubscribe(struct channels *channels, struct channels_listener *listener,
-                          const char *name, size_t size, bool pattern)
+                          const char *name, size_t size, enum channels_kind kind)
 {
-    struct channels_channel *channel = find(channels, name, size, pattern);
+    struct channels_channel *channel = find(channels, name, size, kind);
     struct channels_subscription *subscription =
         channel ? subscription_find(channel, listener) : NULL;
     if (subscription)
@@ -196,10 +188,13 @@ bool channels_match(const struct channels_channel *pattern, const char *name, si
     return redis_glob_match(pattern->name, pattern->size, name, size);
 }
 
-uint64_t channels_receivers(const struct channels *channels, const char *name, size_t size)
+uint64_t channels_receivers(const struct channels *channels, const char *name, size_t size,
+                            enum channels_kind kind)
 {
-    const struct channels_channel *channel = find(channels, name, size, false);
+    const struct channels_channel *channel = find(channels, name, size, kind);
     uint64_t count = channel ? channel->count : 0;
+    if (kind == CHANNELS_SHARD)
+        return count;
     list_for_each (link, &channels->patterns) {
         const struct channels_channel *pattern = list_entry(link, struct channels_channel, link);
         if (channels_match(pattern, name, size))

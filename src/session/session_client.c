@@ -44,7 +44,9 @@ static bool word(const struct redis_slice *arg, const char *text)
 
 static bool listens(const struct session_about *about)
 {
-    return load_relaxed(&about->channels) + load_relaxed(&about->patterns) > 0;
+    return load_relaxed(&about->channels) + load_relaxed(&about->patterns) +
+               load_relaxed(&about->shards) >
+           0;
 }
 
 static const char *text_or_empty(const char *text)
@@ -105,15 +107,16 @@ static void about_put(const struct access *access, const struct session *session
     mp_put_raw(out, text_or_empty(about->name), strlen(text_or_empty(about->name)));
     size = snprintf(numbers, sizeof numbers,
                     " age=%" PRIu64 " idle=%" PRIu64
-                    " flags=%s db=%u sub=%u psub=%u ssub=0 multi=%d watch=%" PRIu64
+                    " flags=%s db=%u sub=%u psub=%u ssub=%u multi=%d watch=%" PRIu64
                     " qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 "
                     "tot-mem=0 events=r cmd=%s "
                     "user=%.100s redir=-1 resp=%d lib-name=",
                     now_ms > about->created_ms ? (now_ms - about->created_ms) / 1000 : 0,
                     now_ms > active ? (now_ms - active) / 1000 : 0, flags,
                     load_relaxed(&about->database), load_relaxed(&about->channels),
-                    load_relaxed(&about->patterns), queued, load_relaxed(&about->watched),
-                    command ? command->name : "NULL", user, load_relaxed(&about->resp));
+                    load_relaxed(&about->patterns), load_relaxed(&about->shards), queued,
+                    load_relaxed(&about->watched), command ? command->name : "NULL", user,
+                    load_relaxed(&about->resp));
     mp_put_raw(out, numbers, (size_t)size);
     mp_put_raw(out, text_or_empty(about->library_name), strlen(text_or_empty(about->library_name)));
     mp_put_raw(out, " lib-ver=", 9);

@@ -159,7 +159,9 @@ static struct txn_options redis_options(struct session *session,
     struct txn_options options = {.level = TXN_SERIALIZABLE};
     if (command->flags & REDIS_READONLY) {
         options.level = TXN_SNAPSHOT; /* of a read-only transaction any snapshot is serializable */
-        options.readonly = true;
+        /* who asks for the event keymiss has it deferred, which wants more than a snapshot */
+        options.readonly =
+            !(load_relaxed(&session->service->config.notify_flags) & REDIS_NOTIFY_KEY_MISS);
         options.latest = session__reads_latest(session);
     } else if (redis_command_one_row(command, argc)) {
         options.level = TXN_READ_COMMITTED;
@@ -182,7 +184,8 @@ static struct redis_call redis_call_of(struct session *session,
                                .config = &session->service->config,
                                .database = session->database,
                                .protocol = session->protocol,
-                               .interest = &session->service->interest};
+                               .interest = &session->service->interest,
+                               .client_id = session->about.id};
 }
 
 /* Runs and ends one try; *ts is what it has looked at. */

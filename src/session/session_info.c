@@ -421,10 +421,11 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "evicted_clients:0");
     line(out, "keyspace_hits:0");
     line(out, "keyspace_misses:0");
-    uint64_t channels = 0, patterns = 0;
-    session__pubsub_counts(service, &channels, &patterns);
-    line(out, "pubsub_channels:%" PRIu64, channels);
-    line(out, "pubsub_patterns:%" PRIu64, patterns);
+    uint64_t counts[CHANNELS_KINDS] = {0};
+    session__pubsub_counts(service, counts);
+    line(out, "pubsub_channels:%" PRIu64, counts[CHANNELS_CHANNEL]);
+    line(out, "pubsub_patterns:%" PRIu64, counts[CHANNELS_PATTERN]);
+    line(out, "pubsubshard_channels:%" PRIu64, counts[CHANNELS_SHARD]);
     line(out, "latest_fork_usec:0");
     line(out, "total_forks:0");
     line(out, "migrate_cached_sockets:0");

@@ -407,10 +407,10 @@ struct session_about {
     _Atomic int kind; /* enum proto_kind */
     _Atomic uint32_t user_id;
     _Atomic unsigned database;
-    _Atomic int queued;                  /* -1: not in MULTI */
-    _Atomic unsigned open, failed;       /* interactive transactions */
-    _Atomic bool waits;                  /* a request of it waits */
-    _Atomic unsigned channels, patterns; /* it listens to */
+    _Atomic int queued;                          /* -1: not in MULTI */
+    _Atomic unsigned open, failed;               /* interactive transactions */
+    _Atomic bool waits;                          /* a request of it waits */
+    _Atomic unsigned channels, patterns, shards; /* it listens to */
     _Atomic uint64_t watched;
     _Atomic unsigned orders;                     /* of enum session_order */
     _Atomic bool no_evict, no_touch, monitoring; /* CLIENT NO-EVICT, NO-TOUCH; MONITOR */
@@ -559,8 +559,7 @@ bool session__reads_latest(struct session *session);
  * commands are allowed. */
 static inline bool session__listening(const struct session *session)
 {
-    return session->protocol == RESP2 &&
-           session->listener.channels + session->listener.patterns > 0;
+    return session->protocol == RESP2 && channels_listener_count(&session->listener) > 0;
 }
 
 /* Throws away the output from `size` on. */

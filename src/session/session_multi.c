@@ -221,7 +221,8 @@ static int queued_run_redis(struct session *session, const struct session_queued
                               .config = &session->service->config,
                               .database = session->database,
                               .protocol = session->protocol,
-                              .interest = &session->service->interest};
+                              .interest = &session->service->interest,
+                              .client_id = session->about.id};
     txn_statement(exec->txn);
     return queued->command->redis->run(&call);
 }

@@ -52,11 +52,12 @@ static struct redis_slice channel_of(const char **message)
     return name;
 }
 
-static void inbox_add(struct session_worker *worker, const char *data, size_t size)
+static void inbox_add(struct session_worker *worker, unsigned kind, const char *data, size_t size)
 {
     struct session_pubsub *pubsub = &worker->pubsub;
     struct session_message *message = malloc(sizeof *message + size);
     if (message) {
+        message->kind = kind;
         message->size = size;
         memcpy(message->data, data, size);
     }
@@ -75,10 +76,12 @@ static void inbox_add(struct session_worker *worker, const char *data, size_t si
         session__worker_wake(worker);
 }
 
-static uint64_t worker_receivers(struct session_worker *worker, const struct redis_slice *channel)
+static uint64_t worker_receivers(struct session_worker *worker, const struct redis_slice *channel,
+                                 enum channels_kind kind)
 {
     pthread_mutex_lock(&worker->pubsub.channels_mutex);
-    uint64_t count = channels_receivers(&worker->pubsub.channels, channel->data, channel->size);
+    uint64_t count =
+        channels_receivers(&worker->pubsub.channels, channel->data, channel->size, kind);
     pthread_mutex_unlock(&worker->pubsub.channels_mutex);
     return count;
 }
@@ -90,13 +93,15 @@ static void message_route(uint64_t ts, unsigned kind, const void *data, size_t s
     (void)ts;
     if (kind == REDIS_DEFER_KEY)
         session__block_stir(service->blocks, data);
-    if (kind != REDIS_DEFER_PUBLISH || load_relaxed(&service->listeners) == 0)
+    if ((kind != REDIS_DEFER_PUBLISH && kind != REDIS_DEFER_SPUBLISH) ||
+        load_relaxed(&service->listeners) == 0)
         return;
+    enum channels_kind to = kind == REDIS_DEFER_SPUBLISH ? CHANNELS_SHARD : CHANNELS_CHANNEL;
     struct redis_slice channel = channel_of(&at);
     pthread_mutex_lock(&service->mutex);
     for (unsigned n = 0; n < service->options.worker_max; n++)
-        if (service->workers[n] && worker_receivers(service->workers[n], &channel) > 0)
-            inbox_add(service->workers[n], data, size);
+        if (service->workers[n] && worker_receivers(service->workers[n], &channel, to) > 0)
+            inbox_add(service->workers[n], kind, data, size);
     pthread_mutex_unlock(&service->mutex);
 }
 
@@ -107,7 +112,7 @@ void session__deferred_run(struct session_worker *worker)
         txn_deferred_run(system, message_route, worker->service);
 }
 
-uint64_t session__receivers(struct service *service, const char *name, size_t size)
+uint64_t session__receivers(struct service *service, const char *name, size_t size, bool shard)
 {
     const struct redis_slice channel = {name, size};
     uint64_t count = 0;
@@ -116,12 +121,15 @@ uint64_t session__receivers(struct service *service, const char *name, size_t si
     pthread_mutex_lock(&service->mutex);
     for (unsigned n = 0; n < service->options.worker_max; n++)
         if (service->workers[n])
-            count += worker_receivers(service->workers[n], &channel);
+            count += worker_receivers(service->workers[n], &channel,
+                                      shard ? CHANNELS_SHARD : CHANNELS_CHANNEL);
     pthread_mutex_unlock(&service->mutex);
     return count;
 }
 
 /* --------------------------------------------------------------------- from an inbox to sessions */
+
+static const char *const MESSAGES[CHANNELS_KINDS] = {"message", "pmessage", "smessage"};
 
 /* Text as it is; anything else, which only box.notify can send, as JSON. */
 static void put_payload(struct mp_buffer *out, const char *payload)
@@ -142,31 +150,31 @@ static void put_payload(struct mp_buffer *out, const char *payload)
     json_buffer_destroy(&json);
 }
 
-static void put_resp(struct session *session, const struct channels_channel *pattern,
+static void put_resp(struct session *session, const struct channels_channel *to,
                      const struct redis_slice *channel, const char *payload)
 {
     struct mp_buffer *out = &session->push;
+    bool pattern = to->kind == CHANNELS_PATTERN;
+    const char *what = MESSAGES[to->kind];
     resp_put_push(out, session->protocol, pattern ? 4 : 3);
-    if (pattern) {
-        resp_put_bulk(out, "pmessage", 8);
-        resp_put_bulk(out, pattern->name, pattern->size);
-    } else {
-        resp_put_bulk(out, "message", 7);
-    }
+    resp_put_bulk(out, what, strlen(what));
+    if (pattern)
+        resp_put_bulk(out, to->name, to->size);
     resp_put_bulk(out, channel->data, channel->size);
     put_payload(out, payload);
 }
 
-static void put_rpc(struct session *session, const struct channels_channel *pattern,
+static void put_rpc(struct session *session, const struct channels_channel *to,
                     const struct redis_slice *channel, const char *payload)
 {
+    bool pattern = to->kind == CHANNELS_PATTERN;
     struct mp_buffer *out = &session->push;
     const char *end = payload;
     mp_next(&end);
-    rpc_put_notification_begin(out, pattern ? "pmessage" : "message");
+    rpc_put_notification_begin(out, MESSAGES[to->kind]);
     mp_put_array(out, pattern ? 3 : 2);
     if (pattern)
-        mp_put_str(out, pattern->name, pattern->size);
+        mp_put_str(out, to->name, to->size);
     mp_put_str(out, channel->data, channel->size);
     mp_put_raw(out, payload, (size_t)(end - payload));
 }
@@ -177,13 +185,13 @@ static void cut_off(struct session *session)
     session__ready(session);
 }
 
-static void push(struct channels_listener *listener, const struct channels_channel *pattern,
+static void push(struct channels_listener *listener, const struct channels_channel *to,
                  const struct redis_slice *channel, const char *payload)
 {
     struct session *session = list_entry(listener, struct session, listener);
     if (session->closing)
         return;
-    (session->kind == PROTO_RPC ? put_rpc : put_resp)(session, pattern, channel, payload);
+    (session->kind == PROTO_RPC ? put_rpc : put_resp)(session, to, channel, payload);
     if (session->push.failed || session->push.size + session->out.size - session->out_sent >
                                     session->service->limits.subscriber_bytes_max)
         cut_off(session);
@@ -191,25 +199,27 @@ static void push(struct channels_listener *listener, const struct channels_chann
         session__ready(session);
 }
 
-static void push_to_all(const struct channels_channel *to, const struct channels_channel *pattern,
-                        const struct redis_slice *channel, const char *payload)
+static void push_to_all(const struct channels_channel *to, const struct redis_slice *channel,
+                        const char *payload)
 {
     list_for_each (link, &to->subscriptions)
-        push(list_entry(link, struct channels_subscription, by_channel)->listener, pattern, channel,
+        push(list_entry(link, struct channels_subscription, by_channel)->listener, to, channel,
              payload);
 }
 
-static void message_deliver(const struct channels *channels, const char *message)
+static void message_deliver(const struct channels *channels, bool shard, const char *message)
 {
     struct redis_slice channel = channel_of(&message);
-    const struct channels_channel *exact =
-        channels_find(channels, channel.data, channel.size, false);
+    const struct channels_channel *exact = channels_find(channels, channel.data, channel.size,
+                                                         shard ? CHANNELS_SHARD : CHANNELS_CHANNEL);
     if (exact)
-        push_to_all(exact, NULL, &channel, message);
+        push_to_all(exact, &channel, message);
+    if (shard)
+        return;
     list_for_each (link, &channels->patterns) {
         const struct channels_channel *pattern = list_entry(link, struct channels_channel, link);
         if (channels_match(pattern, channel.data, channel.size))
-            push_to_all(pattern, pattern, &channel, message);
+            push_to_all(pattern, &channel, message);
     }
 }
 
@@ -218,7 +228,7 @@ static void cut_off_all(struct session_worker *worker)
     pthread_mutex_lock(&worker->service->mutex);
     list_for_each (link, &worker->service->clients) {
         struct session *session = list_entry(link, struct session, link);
-        if (session->worker == worker && session->listener.channels + session->listener.patterns)
+        if (session->worker == worker && channels_listener_count(&session->listener))
             cut_off(session);
     }
     pthread_mutex_unlock(&worker->service->mutex);
@@ -238,8 +248,10 @@ void session__inbox_take(struct session_worker *worker)
     pubsub->overflow = false;
     pubsub->inbox_bytes = 0;
     pthread_mutex_unlock(&worker->wake_mutex);
-    list_for_each (each, &messages)
-        message_deliver(&pubsub->channels, list_entry(each, struct session_message, link)->data);
+    list_for_each (each, &messages) {
+        const struct session_message *message = list_entry(each, struct session_message, link);
+        message_deliver(&pubsub->channels, message->kind == REDIS_DEFER_SPUBLISH, message->data);
+    }
     messages_free(&messages);
     if (overflow)
         cut_off_all(worker);
@@ -259,65 +271,67 @@ bool session__push_take(struct session *session)
 
 static void about_set(struct session *session)
 {
-    store_relaxed(&session->about.channels, session->listener.channels);
-    store_relaxed(&session->about.patterns, session->listener.patterns);
+    const unsigned *counts = session->listener.counts;
+    store_relaxed(&session->about.channels, counts[CHANNELS_CHANNEL]);
+    store_relaxed(&session->about.patterns, counts[CHANNELS_PATTERN]);
+    store_relaxed(&session->about.shards, counts[CHANNELS_SHARD]);
 }
 
-int session__listen(struct session *session, const char *name, size_t size, bool pattern)
+int session__listen(struct session *session, const char *name, size_t size, enum channels_kind kind)
 {
     struct session_pubsub *pubsub = &session->worker->pubsub;
     struct channels_listener *listener = &session->listener;
-    unsigned before = listener->channels + listener->patterns;
+    unsigned before = channels_listener_count(listener);
     if (before >= SUBSCRIPTIONS_MAX)
         return diag_set(ERROR_INVALID, "a connection listens to at most %d channels and patterns",
                         SUBSCRIPTIONS_MAX);
     pthread_mutex_lock(&pubsub->channels_mutex);
-    int rc = channels_subscribe(&pubsub->channels, listener, name, size, pattern);
+    int rc = channels_subscribe(&pubsub->channels, listener, name, size, kind);
     pthread_mutex_unlock(&pubsub->channels_mutex);
     atomic_fetch_add_explicit(&session->service->listeners,
-                              listener->channels + listener->patterns - before,
-                              memory_order_relaxed);
+                              channels_listener_count(listener) - before, memory_order_relaxed);
     about_set(session);
     return rc;
 }
 
-void session__unlisten(struct session *session, const char *name, size_t size, bool pattern)
+void session__unlisten(struct session *session, const char *name, size_t size,
+                       enum channels_kind kind)
 {
     struct session_pubsub *pubsub = &session->worker->pubsub;
     struct channels_listener *listener = &session->listener;
-    unsigned before = listener->channels + listener->patterns;
+    unsigned before = channels_listener_count(listener);
     pthread_mutex_lock(&pubsub->channels_mutex);
-    channels_unsubscribe(&pubsub->channels, listener, name, size, pattern);
+    channels_unsubscribe(&pubsub->channels, listener, name, size, kind);
     pthread_mutex_unlock(&pubsub->channels_mutex);
     atomic_fetch_sub_explicit(&session->service->listeners,
-                              before - listener->channels - listener->patterns,
-                              memory_order_relaxed);
+                              before - channels_listener_count(listener), memory_order_relaxed);
     about_set(session);
 }
 
 /* The session's first subscription of this sort; NULL when there is none. */
-static const struct channels_channel *first_of(const struct session *session, bool pattern)
+static const struct channels_channel *first_of(const struct session *session,
+                                               enum channels_kind kind)
 {
     list_for_each (link, &session->listener.subscriptions) {
         const struct channels_subscription *subscription =
             list_entry(link, struct channels_subscription, by_listener);
-        if (subscription->channel->pattern == pattern)
+        if (subscription->channel->kind == kind)
             return subscription->channel;
     }
     return NULL;
 }
 
-void session__unlisten_all(struct session *session, bool pattern)
+void session__unlisten_all(struct session *session, enum channels_kind kind)
 {
     const struct channels_channel *channel;
-    while ((channel = first_of(session, pattern)) != NULL)
-        session__unlisten(session, channel->name, channel->size, pattern);
+    while ((channel = first_of(session, kind)) != NULL)
+        session__unlisten(session, channel->name, channel->size, kind);
 }
 
 void session__unsubscribe_all(struct session *session)
 {
-    session__unlisten_all(session, false);
-    session__unlisten_all(session, true);
+    for (enum channels_kind kind = 0; kind < CHANNELS_KINDS; kind++)
+        session__unlisten_all(session, kind);
 }
 
 /* One answer of many: what was done, to which (NULL: none); then how many there are now. */
@@ -331,66 +345,85 @@ static void confirm_begin(struct session *session, const char *what, const char 
         resp_put_null(&session->out, session->protocol);
 }
 
-static void confirm_end(struct session *session)
+/* Shard channels are counted by themselves. */
+static void confirm_end(struct session *session, enum channels_kind kind)
 {
-    resp_put_integer(&session->out, session->listener.channels + session->listener.patterns);
+    const unsigned *counts = session->listener.counts;
+    resp_put_integer(&session->out, kind == CHANNELS_SHARD
+                                        ? counts[CHANNELS_SHARD]
+                                        : counts[CHANNELS_CHANNEL] + counts[CHANNELS_PATTERN]);
 }
 
-static int subscribe(struct session *session, struct session_request *request, bool pattern)
+static int subscribe(struct session *session, struct session_request *request,
+                     enum channels_kind kind)
 {
+    static const char *const WORDS[CHANNELS_KINDS] = {"subscribe", "psubscribe", "ssubscribe"};
     for (unsigned n = 1; n < request->argc; n++) {
         const struct redis_slice *name = &request->argv[n];
-        int rc = session__listen(session, name->data, name->size, pattern);
+        int rc = session__listen(session, name->data, name->size, kind);
         if (rc)
             return rc;
-        confirm_begin(session, pattern ? "psubscribe" : "subscribe", name->data, name->size);
-        confirm_end(session);
+        confirm_begin(session, WORDS[kind], name->data, name->size);
+        confirm_end(session, kind);
     }
     return 0;
 }
 
-static int unsubscribe(struct session *session, struct session_request *request, bool pattern)
+static int unsubscribe(struct session *session, struct session_request *request,
+                       enum channels_kind kind)
 {
-    const char *what = pattern ? "punsubscribe" : "unsubscribe";
+    static const char *const WORDS[CHANNELS_KINDS] = {"unsubscribe", "punsubscribe",
+                                                      "sunsubscribe"};
+    const char *what = WORDS[kind];
     for (unsigned n = 1; n < request->argc; n++) {
         const struct redis_slice *name = &request->argv[n];
         confirm_begin(session, what, name->data, name->size);
-        session__unlisten(session, name->data, name->size, pattern);
-        confirm_end(session);
+        session__unlisten(session, name->data, name->size, kind);
+        confirm_end(session, kind);
     }
     if (request->argc > 1)
         return 0;
-    const struct channels_channel *channel = first_of(session, pattern);
+    const struct channels_channel *channel = first_of(session, kind);
     if (!channel) {
         confirm_begin(session, what, NULL, 0);
-        confirm_end(session);
+        confirm_end(session, kind);
     }
-    for (; channel; channel = first_of(session, pattern)) {
+    for (; channel; channel = first_of(session, kind)) {
         confirm_begin(session, what, channel->name, channel->size);
-        session__unlisten(session, channel->name, channel->size, pattern);
-        confirm_end(session);
+        session__unlisten(session, channel->name, channel->size, kind);
+        confirm_end(session, kind);
     }
     return 0;
 }
 
 int session__subscribe(struct session *session, struct session_request *request)
 {
-    return subscribe(session, request, false);
+    return subscribe(session, request, CHANNELS_CHANNEL);
 }
 
 int session__unsubscribe(struct session *session, struct session_request *request)
 {
-    return unsubscribe(session, request, false);
+    return unsubscribe(session, request, CHANNELS_CHANNEL);
 }
 
 int session__psubscribe(struct session *session, struct session_request *request)
 {
-    return subscribe(session, request, true);
+    return subscribe(session, request, CHANNELS_PATTERN);
 }
 
 int session__punsubscribe(struct session *session, struct session_request *request)
 {
-    return unsubscribe(session, request, true);
+    return unsubscribe(session, request, CHANNELS_PATTERN);
+}
+
+int session__ssubscribe(struct session *session, struct session_request *request)
+{
+    return subscribe(session, request, CHANNELS_SHARD);
+}
+
+int session__sunsubscribe(struct session *session, struct session_request *request)
+{
+    return unsubscribe(session, request, CHANNELS_SHARD);
 }
 
 /* --------------------------------------------------------------------------------------- PUBSUB */
@@ -452,7 +485,7 @@ static void names_unique(struct names *names)
     names->count = kept;
 }
 
-static void worker_names(struct session_worker *worker, bool patterns,
+static void worker_names(struct session_worker *worker, enum channels_kind kind,
                          const struct redis_slice *glob, struct names *names)
 {
     const struct channels *channels = &worker->pubsub.channels;
@@ -460,21 +493,21 @@ static void worker_names(struct session_worker *worker, bool patterns,
     for (size_t bucket = 0; bucket < channels->bucket_count; bucket++)
         for (const struct channels_channel *channel = channels->buckets[bucket]; channel;
              channel = channel->next)
-            if (channel->pattern == patterns &&
+            if (channel->kind == kind &&
                 (!glob || redis_glob_match(glob->data, glob->size, channel->name, channel->size)))
                 name_add(names, channel);
     pthread_mutex_unlock(&worker->pubsub.channels_mutex);
 }
 
-/* The names of all channels, or patterns, that somebody listens to. */
-static int names_gather(struct service *service, bool patterns, const struct redis_slice *glob,
-                        struct names *names)
+/* The names of all channels of a kind that somebody listens to. */
+static int names_gather(struct service *service, enum channels_kind kind,
+                        const struct redis_slice *glob, struct names *names)
 {
     *names = (struct names){.items = NULL};
     pthread_mutex_lock(&service->mutex);
     for (unsigned n = 0; n < service->options.worker_max; n++)
         if (service->workers[n])
-            worker_names(service->workers[n], patterns, glob, names);
+            worker_names(service->workers[n], kind, glob, names);
     pthread_mutex_unlock(&service->mutex);
     names_unique(names);
     if (!names->failed)
@@ -483,29 +516,30 @@ static int names_gather(struct service *service, bool patterns, const struct red
     return diag_set(ERROR_MEMORY, "out of memory");
 }
 
-int session__pubsub_counts(struct service *service, uint64_t *channels, uint64_t *patterns)
+int session__pubsub_counts(struct service *service, uint64_t counts[CHANNELS_KINDS])
 {
     struct names names;
-    int rc = names_gather(service, false, NULL, &names);
-    if (rc)
-        return rc;
-    *channels = names.count;
-    names_free(&names);
-    rc = names_gather(service, true, NULL, &names);
-    if (rc)
-        return rc;
-    *patterns = names.count;
-    names_free(&names);
-    return 0;
+    int rc = 0;
+    for (enum channels_kind kind = 0; kind < CHANNELS_KINDS && !rc; kind++) {
+        rc = names_gather(service, kind, NULL, &names);
+        counts[kind] = rc ? 0 : names.count;
+        if (!rc)
+            names_free(&names);
+    }
+    return rc;
 }
 
-static int pubsub_channels(struct session *session, struct session_request *request)
+static int put_names(struct session *session, struct session_request *request,
+                     enum channels_kind kind)
 {
     struct names names;
     if (request->argc > 3)
-        return redis_syntax_error();
-    int rc = names_gather(session->service, false, request->argc == 3 ? &request->argv[2] : NULL,
-                          &names);
+        return session__errorf(session, "ERR",
+                               "unknown subcommand or wrong number of arguments for '%.*s'. Try "
+                               "PUBSUB HELP.",
+                               (int)request->argv[1].size, request->argv[1].data);
+    int rc =
+        names_gather(session->service, kind, request->argc > 2 ? &request->argv[2] : NULL, &names);
     if (rc)
         return rc;
     resp_put_array(&session->out, names.count);
@@ -515,7 +549,18 @@ static int pubsub_channels(struct session *session, struct session_request *requ
     return 0;
 }
 
-static uint64_t subscribers(struct service *service, const struct redis_slice *name)
+static int pubsub_channels(struct session *session, struct session_request *request)
+{
+    return put_names(session, request, CHANNELS_CHANNEL);
+}
+
+static int pubsub_shardchannels(struct session *session, struct session_request *request)
+{
+    return put_names(session, request, CHANNELS_SHARD);
+}
+
+static uint64_t subscribers(struct service *service, const struct redis_slice *name,
+                            enum channels_kind kind)
 {
     uint64_t count = 0;
     pthread_mutex_lock(&service->mutex);
@@ -525,7 +570,7 @@ static uint64_t subscribers(struct service *service, const struct redis_slice *n
             continue;
         pthread_mutex_lock(&worker->pubsub.channels_mutex);
         const struct channels_channel *channel =
-            channels_find(&worker->pubsub.channels, name->data, name->size, false);
+            channels_find(&worker->pubsub.channels, name->data, name->size, kind);
         count += channel ? channel->count : 0;
         pthread_mutex_unlock(&worker->pubsub.channels_mutex);
     }
@@ -533,25 +578,57 @@ static uint64_t subscribers(struct service *service, const struct redis_slice *n
     return count;
 }
 
-static int pubsub_numsub(struct session *session, struct session_request *request)
+static int put_numbers(struct session *session, struct session_request *request,
+                       enum channels_kind kind)
 {
     resp_put_array(&session->out, (request->argc - 2) * 2);
     for (unsigned n = 2; n < request->argc; n++) {
-        resp_put_bulk(&session->out, request->argv[n].data, request->argv[n].size);
-        resp_put_integer(&session->out, (int64_t)subscribers(session->service, &request->argv[n]));
+        const struct redis_slice *name = &request->argv[n];
+        resp_put_bulk(&session->out, name->data, name->size);
+        resp_put_integer(&session->out, (int64_t)subscribers(session->service, name, kind));
     }
     return 0;
+}
+
+static int pubsub_numsub(struct session *session, struct session_request *request)
+{
+    return put_numbers(session, request, CHANNELS_CHANNEL);
+}
+
+static int pubsub_shardnumsub(struct session *session, struct session_request *request)
+{
+    return put_numbers(session, request, CHANNELS_SHARD);
 }
 
 static int pubsub_numpat(struct session *session, struct session_request *request)
 {
     struct names names;
     (void)request;
-    int rc = names_gather(session->service, true, NULL, &names);
+    int rc = names_gather(session->service, CHANNELS_PATTERN, NULL, &names);
     if (rc)
         return rc;
     resp_put_integer(&session->out, (int64_t)names.count);
     names_free(&names);
+    return 0;
+}
+
+static int pubsub_help(struct session *session, struct session_request *request)
+{
+    (void)request;
+    static const char *const LINES[] = {
+        "CHANNELS [<pattern>]",
+        "    Return the currently active channels matching a <pattern> (default: '*').",
+        "NUMPAT",
+        "    Return number of subscriptions to patterns.",
+        "NUMSUB [<channel> ...]",
+        "    Return the number of subscribers for the specified channels, excluding",
+        "    pattern subscriptions(default: no channels).",
+        "SHARDCHANNELS [<pattern>]",
+        "    Return the currently active shard level channels matching a <pattern> (default: '*').",
+        "SHARDNUMSUB [<shardchannel> ...]",
+        "    Return the number of subscribers for the specified shard level channel(s)",
+    };
+    session__put_help(session, "PUBSUB", LINES, sizeof LINES / sizeof *LINES);
     return 0;
 }
 
@@ -561,8 +638,14 @@ static int pubsub_numpat(struct session *session, struct session_request *reques
     }
 const struct session_command session__pubsub_commands[] = {
     ROW("pubsub|channels", -2, "Returns the active channels.", "2.8.0", pubsub_channels),
+    ROW("pubsub|help", 2, "Returns helpful text about the different subcommands.", "6.2.0",
+        pubsub_help),
     ROW("pubsub|numpat", 2, "Returns a count of unique pattern subscriptions.", "2.8.0",
         pubsub_numpat),
     ROW("pubsub|numsub", -2, "Returns a count of subscribers to channels.", "2.8.0", pubsub_numsub),
+    ROW("pubsub|shardchannels", -2, "Returns the active shard channels.", "7.0.0",
+        pubsub_shardchannels),
+    ROW("pubsub|shardnumsub", -2, "Returns the count of subscribers of shard channels.", "7.0.0",
+        pubsub_shardnumsub),
     {0},
 };

@@ -29,6 +29,7 @@ struct session_command;
 /* A message in an inbox. */
 struct session_message {
     struct list link;
+    unsigned kind; /* REDIS_DEFER_PUBLISH, REDIS_DEFER_SPUBLISH */
     size_t size;
     char data[]; /* MessagePack: [channel, payload] */
 };
@@ -45,8 +46,8 @@ struct session_pubsub {
 void session__pubsub_create(struct session_pubsub *pubsub);
 void session__pubsub_destroy(struct session_pubsub *pubsub);
 
-/* How many listen to this channel, in all workers. From any thread. */
-uint64_t session__receivers(struct service *service, const char *channel, size_t size);
+/* How many listen to this channel, or shard channel, in all workers. From any thread. */
+uint64_t session__receivers(struct service *service, const char *channel, size_t size, bool shard);
 
 /* Hands out what the log has let go, whoever deferred it. */
 void session__deferred_run(struct session_worker *worker);
@@ -64,13 +65,17 @@ int session__subscribe(struct session *session, struct session_request *request)
 int session__unsubscribe(struct session *session, struct session_request *request);
 int session__psubscribe(struct session *session, struct session_request *request);
 int session__punsubscribe(struct session *session, struct session_request *request);
+int session__ssubscribe(struct session *session, struct session_request *request);
+int session__sunsubscribe(struct session *session, struct session_request *request);
 
-/* How many different channels, and patterns, are listened to. ERROR_MEMORY. */
-int session__pubsub_counts(struct service *service, uint64_t *channels, uint64_t *patterns);
+/* How many different channels, patterns and shard channels are listened to. ERROR_MEMORY. */
+int session__pubsub_counts(struct service *service, uint64_t counts[CHANNELS_KINDS]);
 
 /* For MessagePack-RPC. ERROR_MEMORY; ERROR_INVALID when it listens to too many. */
-int session__listen(struct session *session, const char *name, size_t size, bool pattern);
-void session__unlisten(struct session *session, const char *name, size_t size, bool pattern);
-void session__unlisten_all(struct session *session, bool pattern);
+int session__listen(struct session *session, const char *name, size_t size,
+                    enum channels_kind kind);
+void session__unlisten(struct session *session, const char *name, size_t size,
+                       enum channels_kind kind);
+void session__unlisten_all(struct session *session, enum channels_kind kind);
 
 #endif

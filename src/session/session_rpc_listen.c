@@ -97,6 +97,6 @@ int session__rpc_publish(struct session *session, struct rpc_call *call)
         return rc;
     mp_buffer_reset(result, SESSION_BUFFER_KEEP_BYTES);
     mp_put_array(result, 1);
-    mp_put_uint(result, session__receivers(session->service, channel.data, channel.size));
+    mp_put_uint(result, session__receivers(session->service, channel.data, channel.size, false));
     return result->failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
 }

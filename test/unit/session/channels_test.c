@@ -19,7 +19,7 @@ enum { LISTENERS = 12, NAMES = 90, STEPS = 20000 };
 
 static struct channels channels;
 static struct channels_listener listeners[LISTENERS];
-static bool listens[LISTENERS][NAMES][2];
+static bool listens[LISTENERS][NAMES][CHANNELS_KINDS];
 
 /* Names of which some match some patterns: "a?" and "a*" are names of channels, too. */
 static size_t name_of(unsigned number, char out[16])
@@ -32,17 +32,18 @@ static void step(struct random *random)
 {
     unsigned who = (unsigned)random_below(random, LISTENERS);
     unsigned number = (unsigned)random_below(random, NAMES);
-    bool pattern = random_below(random, 2), begin = random_below(random, 100) < 45;
+    enum channels_kind kind = random_below(random, CHANNELS_KINDS);
+    bool begin = random_below(random, 100) < 45;
     char name[16];
     size_t size = name_of(number, name);
     if (begin)
-        assert_int_equal(channels_subscribe(&channels, &listeners[who], name, size, pattern), 0);
+        assert_int_equal(channels_subscribe(&channels, &listeners[who], name, size, kind), 0);
     else
-        channels_unsubscribe(&channels, &listeners[who], name, size, pattern);
+        channels_unsubscribe(&channels, &listeners[who], name, size, kind);
     for (unsigned other = 0; other < NAMES; other++) { /* different numbers may have one name */
         char same[16];
         if (name_of(other, same) == size && memcmp(same, name, size) == 0)
-            listens[who][other][pattern] = begin;
+            listens[who][other][kind] = begin;
     }
 }
 
@@ -65,7 +66,7 @@ static uint64_t receivers(unsigned number)
         count += listens[who][number][0];
         for (unsigned other = 0; other < NAMES; other++) {
             const struct channels_channel *pattern =
-                channels_find(&channels, glob, name_of(other, glob), true);
+                channels_find(&channels, glob, name_of(other, glob), CHANNELS_PATTERN);
             count += name_first(other) && listens[who][other][1] && pattern &&
                      channels_match(pattern, name, size);
         }
@@ -77,22 +78,24 @@ static void check(void)
 {
     char name[16];
     for (unsigned who = 0; who < LISTENERS; who++) {
-        unsigned count[2] = {0, 0};
+        unsigned count[CHANNELS_KINDS] = {0};
         for (unsigned number = 0; number < NAMES; number++)
-            for (unsigned pattern = 0; pattern < 2; pattern++)
-                count[pattern] += name_first(number) && listens[who][number][pattern];
-        assert_int_equal(listeners[who].channels, count[0]);
-        assert_int_equal(listeners[who].patterns, count[1]);
+            for (unsigned kind = 0; kind < CHANNELS_KINDS; kind++)
+                count[kind] += name_first(number) && listens[who][number][kind];
+        assert_int_equal(listeners[who].counts[CHANNELS_CHANNEL], count[0]);
+        assert_int_equal(listeners[who].counts[CHANNELS_PATTERN], count[1]);
+        assert_int_equal(listeners[who].counts[CHANNELS_SHARD], count[2]);
     }
     for (unsigned number = 0; number < NAMES; number++) {
         uint64_t count = 0;
         for (unsigned who = 0; who < LISTENERS; who++)
             count += listens[who][number][0];
         const struct channels_channel *channel =
-            channels_find(&channels, name, name_of(number, name), false);
+            channels_find(&channels, name, name_of(number, name), CHANNELS_CHANNEL);
         assert_int_equal(channel ? channel->count : 0, count);
-        assert_int_equal(channels_receivers(&channels, name, name_of(number, name)),
-                         receivers(number));
+        assert_int_equal(
+            channels_receivers(&channels, name, name_of(number, name), CHANNELS_CHANNEL),
+            receivers(number));
     }
 }
 
@@ -117,7 +120,7 @@ static void the_table_knows_who_listens_to_what(void **state)
                                       list_entry(link, struct channels_subscription, by_listener));
     }
     assert_int_equal(channels.count, 0);
-    assert_int_equal(channels.pattern_count, 0);
+    assert_true(list_empty(&channels.patterns));
     channels_destroy(&channels);
 }
 

@@ -170,6 +170,40 @@ static void channels_and_their_listeners_are_counted(void **state)
     expect(three, "*2\r\n$1\r\nb\r\n:1\r\n:2\r\n", "pubsub numsub b\r\npubsub numpat");
 }
 
+static void shard_channels_are_a_world_of_their_own(void **state)
+{
+    (void)state;
+    expect(one,
+           "*3\r\n$10\r\nssubscribe\r\n$1\r\na\r\n:1\r\n"
+           "*3\r\n$10\r\nssubscribe\r\n$1\r\nb\r\n:2\r\n",
+           "ssubscribe a b");
+    expect(one,
+           "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+           "*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:2\r\n",
+           "subscribe a\r\npsubscribe *");
+    expect(two, ":1\r\n:0\r\n:2\r\n", "spublish a 1\r\nspublish c 1\r\npublish a 2");
+    expect_take(one, "*3\r\n$8\r\nsmessage\r\n$1\r\na\r\n$1\r\n1\r\n"
+                     "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n2\r\n"
+                     "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$1\r\n2\r\n");
+    expect(two, "*2\r\n$1\r\na\r\n$1\r\nb\r\n*1\r\n$1\r\nb\r\n",
+           "pubsub shardchannels\r\npubsub shardchannels b*");
+    expect(two, "*4\r\n$1\r\na\r\n:1\r\n$1\r\nc\r\n:0\r\n", "pubsub shardnumsub a c");
+    expect(two,
+           "-ERR unknown subcommand or wrong number of arguments for 'shardchannels'. Try PUBSUB "
+           "HELP.\r\n",
+           "pubsub shardchannels a b");
+    session_fixture_text(fixture, two, "client list type pubsub");
+    assert_non_null(strstr(fixture->reply, " sub=1 psub=1 ssub=2 "));
+    session_fixture_text(fixture, two, "hello 3");
+    expect(two, ">3\r\n$10\r\nssubscribe\r\n$1\r\nz\r\n:1\r\n+PONG\r\n", "ssubscribe z\r\nping");
+    expect(one, "*3\r\n$12\r\nsunsubscribe\r\n$1\r\na\r\n:1\r\n", "sunsubscribe a");
+    expect(one,
+           "*3\r\n$12\r\nsunsubscribe\r\n$1\r\nb\r\n:0\r\n"
+           "*3\r\n$12\r\nsunsubscribe\r\n$-1\r\n:0\r\n",
+           "sunsubscribe\r\nsunsubscribe");
+    expect(three, ":0\r\n", "spublish b 1");
+}
+
 static void everybody_gets_messages_in_one_order(void **state)
 {
     (void)state;
@@ -275,6 +309,7 @@ int main(void)
         TEST(what_is_published_in_a_transaction_goes_out_with_its_commit),
         TEST(a_message_that_never_became_durable_is_never_sent),
         TEST(channels_and_their_listeners_are_counted),
+        TEST(shard_channels_are_a_world_of_their_own),
         TEST(everybody_gets_messages_in_one_order),
         TEST(who_does_not_take_messages_is_cut_off),
         TEST(a_client_of_rpc_gets_notifications),
