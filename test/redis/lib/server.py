@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two servers, each in a temporary folder and on a Unix socket of its own."""
+import atexit
+import ctypes
 import os
 import shutil
 import signal
@@ -20,6 +22,15 @@ SETTINGS = (
 )
 
 
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+def end_with_parent():
+    """In the child: it is killed when who has started it is gone, however that went."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Server:
     """A process, started when it is asked something, and again when it has died."""
 
@@ -31,6 +42,7 @@ class Server:
         self.process = None
         self.log = None
         self.names = None
+        atexit.register(self.stop)
 
     def command(self):
         raise NotImplementedError
@@ -42,7 +54,8 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith('PERIGEE_')}
         environment['LC_ALL'] = 'C' # the order of SORT ALPHA
         self.process = subprocess.Popen(self.command(), cwd=self.folder, env=environment,
-                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        preexec_fn=end_with_parent)
         for _ in range(3000):
             if self.process.poll() is not None:
                 raise resp.Closed('%s does not start:\n%s' % (self.name, self.log_tail()))
@@ -89,6 +102,7 @@ class Server:
                 self.process.wait()
         if self.log:
             self.log.close()
+            self.log = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
