@@ -67,7 +67,7 @@ int service_new(const struct service_options *options, struct service **out)
     store_relaxed(&service->settings.slowlog_slower_us, 10000);
     store_relaxed(&service->settings.slowlog_max, 128);
     store_relaxed(&service->settings.clients_max, service->limits.clients_max);
-    store_relaxed(&service->settings.latency_tracking, true);
+    store_relaxed(&service->latency_tracking, true);
     snprintf(service->percentiles, sizeof service->percentiles, "50 99 99.9");
     service__slow_set(service);
     store_relaxed(&service->config.proto_max_bulk_len, service->limits.request_bytes_max);
@@ -113,6 +113,7 @@ void service_delete(struct service *service)
     for (unsigned n = 0; n < service->script_count; n++)
         free(service->scripts[n].source);
     session__slowlog_destroy(&service->slowlog);
+    service__histograms_destroy(service);
     free(service->scripts);
     free(service->workers);
     pthread_mutex_destroy(&service->mutex);

@@ -173,7 +173,7 @@ static const struct setting SETTINGS[] = {
     MADE("io-threads", text_workers),
     NUMBER("latency-monitor-threshold", NULL, settings.latency_threshold_ms, 0, INT64_MAX,
            slow_changed),
-    SWITCH("latency-tracking", settings.latency_tracking),
+    SWITCH("latency-tracking", latency_tracking),
     {"latency-tracking-info-percentiles", NULL, SETTING_PERCENTILES, 0, 0, 0, 0, NULL, NULL, NULL},
     FIXED("lazyfree-lazy-eviction", "no"),
     FIXED("lazyfree-lazy-expire", "no"),

@@ -315,15 +315,11 @@ static bool refused(struct session *session, const struct session_command *comma
     return true;
 }
 
-static void histogram_count(struct session_worker *worker, unsigned number, uint64_t ticks)
+static inline void histogram_count(struct session_command_stats *stats, uint64_t ticks)
 {
-    struct session_histogram *histogram = load_relaxed(&worker->histograms[number]);
-    if (!histogram ||
-        load_relaxed(&histogram->generation) != load_relaxed(&worker->service->stats_generation)) {
-        histogram = session__histogram_fresh(worker, number);
-        if (!histogram)
-            return;
-    }
+    struct session_histogram *histogram = load_relaxed(&stats->histogram);
+    if (!histogram && !(histogram = session__histogram_new(stats)))
+        return;
     unsigned high = 63 - (unsigned)__builtin_clzll(ticks | 1 << SESSION_HISTOGRAM_SHIFT);
     unsigned bucket = (high - SESSION_HISTOGRAM_SHIFT) * 4 + (unsigned)(ticks >> (high - 2) & 3);
     if (bucket >= SESSION_HISTOGRAM_BUCKETS)
@@ -348,8 +344,8 @@ static __attribute__((noinline)) void slow(struct session *session,
         session__latency_add(service, spec && (spec->flags & SPEC_FAST), us / 1000);
 }
 
-void session__executed(struct session *session, const struct session_request *request, int rc,
-                       uint64_t ticks)
+static inline void executed(struct session *session, const struct session_request *request, int rc,
+                            uint64_t ticks)
 {
     struct session_worker *worker = session->worker;
     struct session_command_stats *stats = &worker->stats.by_command[request->command->number];
@@ -357,10 +353,16 @@ void session__executed(struct session *session, const struct session_request *re
         service__count(&stats->failed, 1);
     service__count(&stats->calls, 1);
     service__count(&stats->ticks, ticks);
-    if (load_relaxed(&worker->service->settings.latency_tracking))
-        histogram_count(worker, request->command->number, ticks);
-    if (ticks >= load_relaxed(&worker->service->slow_ticks))
+    if (load_relaxed(&session->service->latency_tracking))
+        histogram_count(stats, ticks);
+    if (ticks >= load_relaxed(&session->service->slow_ticks))
         slow(session, request, ticks);
+}
+
+void session__executed(struct session *session, const struct session_request *request, int rc,
+                       uint64_t ticks)
+{
+    executed(session, request, rc, ticks);
 }
 
 static void command_run(struct session *session, struct session_request *request)
@@ -379,7 +381,7 @@ static void command_run(struct session *session, struct session_request *request
     }
     if (session->wait.owner || session->wait.block)
         session__wait_end(&session->wait);
-    session__executed(session, request, rc, service__ticks() - ticks);
+    executed(session, request, rc, service__ticks() - ticks);
 }
 
 /* CLIENT REPLY OFF and SKIP: the reply is made and thrown away. */

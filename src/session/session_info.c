@@ -114,7 +114,7 @@ void service__stats_reset(struct service *service)
     for (unsigned n = 0; n < SERVICE_COMMANDS_MAX; n++)
         command_all(service, n, &service->commands_before[n]);
     pthread_mutex_unlock(&service->mutex);
-    atomic_fetch_add_explicit(&service->stats_generation, 1, memory_order_relaxed);
+    service__histograms_reset(service);
 }
 
 void service__slow_set(struct service *service)

@@ -104,16 +104,6 @@ enum {
     SERVICE_ERRORS = 20, /* prefixes that are counted one by one */
 };
 
-/* Written by one worker, read by any: relaxed. */
-struct session_command_stats {
-    _Atomic uint64_t calls, ticks, rejected, failed;
-};
-
-struct session_worker_stats {
-    _Atomic uint64_t commands, input_bytes, output_bytes, errors[SERVICE_ERRORS];
-    struct session_command_stats by_command[SERVICE_COMMANDS_MAX];
-};
-
 /* How long requests of a command took: session_latency.c. Two bits behind the highest one make four
  * buckets of each power of two, from 2^SHIFT ticks on. */
 enum {
@@ -124,8 +114,19 @@ enum {
     SERVICE_PERCENTILES_SIZE = 128
 };
 struct session_histogram {
-    _Atomic uint64_t generation;
     _Atomic uint64_t counts[SESSION_HISTOGRAM_BUCKETS];
+};
+
+/* Written by one worker, read by any: relaxed. */
+struct session_command_stats {
+    CACHE_ALIGNED _Atomic uint64_t calls;
+    _Atomic uint64_t ticks, rejected, failed;
+    struct session_histogram *_Atomic histogram; /* NULL: none has run */
+};
+
+struct session_worker_stats {
+    _Atomic uint64_t commands, input_bytes, output_bytes, errors[SERVICE_ERRORS];
+    struct session_command_stats by_command[SERVICE_COMMANDS_MAX];
 };
 
 struct session_latency_sample {
@@ -148,7 +149,6 @@ struct session_slowlog {
 struct service_settings {
     _Atomic int64_t slowlog_slower_us; /* -1: nothing is logged */
     _Atomic uint64_t slowlog_max, latency_threshold_ms, timeout_s, clients_max;
-    _Atomic bool latency_tracking;
 };
 
 /* Sums of the workers' statistics. */
@@ -173,7 +173,6 @@ struct session_worker {
     struct txn_worker *txn;
     struct lua_runtime *lua;
     struct session_modules modules;
-    struct session_histogram *_Atomic histograms[SERVICE_COMMANDS_MAX]; /* NULL: none has run */
     struct mp_buffer monitored;    /* lines for those who monitor; under wake_mutex */
     _Atomic unsigned monitors;     /* how many of its sessions do */
     struct mp_buffer args, result; /* scratch for Lua calls */
@@ -237,9 +236,9 @@ struct service {
     _Atomic unsigned attention; /* of enum service_attention; 0 nearly always */
     _Atomic uint64_t pause_end_ns;
     _Atomic bool pause_all;
-    _Atomic uint64_t slow_ticks; /* who took so long is looked at more closely */
-    _Atomic uint64_t stats_generation;
-    _Atomic bool started; /* the triggers of the start have been run, or are being run */
+    _Atomic uint64_t slow_ticks;   /* who took so long is looked at more closely */
+    _Atomic bool latency_tracking; /* requests are counted in histograms */
+    _Atomic bool started;          /* the triggers of the start have been run, or are being run */
     _Atomic unsigned port;
     _Atomic uint64_t next_id, connections, refused;
     _Atomic unsigned client_count;
@@ -252,6 +251,7 @@ struct service {
     char percentiles[SERVICE_PERCENTILES_SIZE]; /* that INFO latencystats shows */
     struct service_totals totals_before;        /* what CONFIG RESETSTAT has found */
     struct service_command_totals commands_before[SERVICE_COMMANDS_MAX];
+    struct session_histogram *histograms_before[SERVICE_COMMANDS_MAX]; /* NULL: empty */
     struct {
         uint64_t ns, commands, input_bytes, output_bytes;
         double commands_s, input_s, output_s;
@@ -304,8 +304,8 @@ static inline void service__count(_Atomic uint64_t *counter, uint64_t by)
     store_relaxed(counter, load_relaxed(counter) + by);
 }
 
-/* session_slowlog.c, session_latency.c. _redacted: argument n is a secret. _fresh: the worker's
- * histogram of a command, of the newest generation; NULL without memory. _percentile: in
+/* session_slowlog.c, session_latency.c. _redacted: argument n is a secret. _new: the worker's
+ * histogram of a command; NULL without memory. _sum: of all workers, since CONFIG RESETSTAT. _percentile: in
  * microseconds. */
 void session__slowlog_create(struct session_slowlog *log);
 void session__slowlog_destroy(struct session_slowlog *log);
@@ -315,7 +315,9 @@ void session__slowlog_add(struct session *session, const struct session_request 
 bool session__redacted(const struct session_command *command, const struct redis_slice *argv,
                        unsigned argc, unsigned n);
 double service__ticks_a_us(void);
-struct session_histogram *session__histogram_fresh(struct session_worker *worker, unsigned number);
+struct session_histogram *session__histogram_new(struct session_command_stats *stats);
+void service__histograms_reset(struct service *service);
+void service__histograms_destroy(struct service *service);
 void session__histograms_destroy(struct session_worker *worker);
 void service__histogram_sum(struct service *service, unsigned number,
                             uint64_t counts[SESSION_HISTOGRAM_BUCKETS]);

@@ -11,8 +11,8 @@
  *   ticks 1 0 1 1 0 ..   the highest bit and the two behind it are the bucket
  *
  * and whoever asks sums them up over the workers and turns the bounds into microseconds. A histogram
- * is made when the first request of its command is counted. CONFIG RESETSTAT begins a new generation:
- * counts of an older one are not read, and cleared by their worker with the next request.
+ * is made when the first request of its command is counted. CONFIG RESETSTAT remembers the sums that it
+ * finds, which are taken off from then on.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -51,44 +51,66 @@ double service__ticks_a_us(void)
 
 /* ----------------------------------------------------------------------------------- histograms */
 
-struct session_histogram *session__histogram_fresh(struct session_worker *worker, unsigned number)
+struct session_histogram *session__histogram_new(struct session_command_stats *stats)
 {
-    uint64_t generation = load_relaxed(&worker->service->stats_generation);
-    struct session_histogram *histogram = load_relaxed(&worker->histograms[number]);
-    if (!histogram) {
-        histogram = calloc(1, sizeof *histogram);
-        if (!histogram)
-            return NULL;
-        store_relaxed(&histogram->generation, generation);
-        store_release(&worker->histograms[number], histogram);
-        return histogram;
-    }
-    for (unsigned n = 0; n < SESSION_HISTOGRAM_BUCKETS; n++)
-        store_relaxed(&histogram->counts[n], 0);
-    store_release(&histogram->generation, generation);
+    struct session_histogram *histogram = calloc(1, sizeof *histogram);
+    if (histogram)
+        store_release(&stats->histogram, histogram);
     return histogram;
 }
 
 void session__histograms_destroy(struct session_worker *worker)
 {
     for (unsigned n = 0; n < SERVICE_COMMANDS_MAX; n++)
-        free(load_relaxed(&worker->histograms[n]));
+        free(load_relaxed(&worker->stats.by_command[n].histogram));
+}
+
+void service__histograms_destroy(struct service *service)
+{
+    for (unsigned n = 0; n < SERVICE_COMMANDS_MAX; n++)
+        free(service->histograms_before[n]);
+}
+
+/* Since the start. Under the service's mutex. */
+static void sum_all(struct service *service, unsigned number,
+                    uint64_t counts[SESSION_HISTOGRAM_BUCKETS])
+{
+    memset(counts, 0, SESSION_HISTOGRAM_BUCKETS * sizeof *counts);
+    for (unsigned n = 0; n < service->options.worker_max; n++) {
+        struct session_worker *worker = service->workers[n];
+        struct session_histogram *histogram =
+            worker ? load_acquire(&worker->stats.by_command[number].histogram) : NULL;
+        for (unsigned bucket = 0; histogram && bucket < SESSION_HISTOGRAM_BUCKETS; bucket++)
+            counts[bucket] += load_relaxed(&histogram->counts[bucket]);
+    }
 }
 
 void service__histogram_sum(struct service *service, unsigned number,
                             uint64_t counts[SESSION_HISTOGRAM_BUCKETS])
 {
-    uint64_t generation = load_relaxed(&service->stats_generation);
-    memset(counts, 0, SESSION_HISTOGRAM_BUCKETS * sizeof *counts);
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++) {
-        struct session_worker *worker = service->workers[n];
-        struct session_histogram *histogram =
-            worker ? load_acquire(&worker->histograms[number]) : NULL;
-        if (!histogram || load_acquire(&histogram->generation) != generation)
-            continue;
-        for (unsigned bucket = 0; bucket < SESSION_HISTOGRAM_BUCKETS; bucket++)
-            counts[bucket] += load_relaxed(&histogram->counts[bucket]);
+    sum_all(service, number, counts);
+    const struct session_histogram *before = service->histograms_before[number];
+    for (unsigned n = 0; before && n < SESSION_HISTOGRAM_BUCKETS; n++)
+        counts[n] -= load_relaxed(&before->counts[n]);
+    pthread_mutex_unlock(&service->mutex);
+}
+
+/* Without memory a histogram goes on. */
+void service__histograms_reset(struct service *service)
+{
+    uint64_t counts[SESSION_HISTOGRAM_BUCKETS];
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned number = 0; number < SERVICE_COMMANDS_MAX; number++) {
+        struct session_histogram **before = &service->histograms_before[number];
+        uint64_t any = 0;
+        sum_all(service, number, counts);
+        for (unsigned n = 0; n < SESSION_HISTOGRAM_BUCKETS; n++)
+            any |= counts[n];
+        if (any && !*before)
+            *before = calloc(1, sizeof **before);
+        for (unsigned n = 0; any && *before && n < SESSION_HISTOGRAM_BUCKETS; n++)
+            store_relaxed(&(*before)->counts[n], counts[n]);
     }
     pthread_mutex_unlock(&service->mutex);
 }
