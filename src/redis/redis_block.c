@@ -24,6 +24,30 @@ int redis_block_wait(struct redis_call *call, const struct redis_slice *keys, un
     return diag_set(ERROR_WAIT, "waits for a key");
 }
 
+int redis_block_wait_keeping(struct redis_call *call, const struct redis_slice *keys,
+                             unsigned count, int type, uint64_t timeout_ms, const void *data,
+                             size_t size)
+{
+    struct redis_block *block = call->block;
+    int rc = redis_block_wait(call, keys, count, type, timeout_ms);
+    if (rc != ERROR_WAIT || block->again)
+        return rc;
+    free(block->keep);
+    block->keep = malloc(size + 1);
+    if (!block->keep) {
+        block->count = 0;
+        return diag_set(ERROR_MEMORY, "out of memory");
+    }
+    memcpy(block->keep, data, size);
+    block->keep_size = size;
+    return rc;
+}
+
+struct redis_slice redis_block_kept(const struct redis_call *call)
+{
+    return call->block ? call->block->kept : (struct redis_slice){NULL, 0};
+}
+
 bool redis_block_again(const struct redis_call *call)
 {
     return call->block && call->block->again;

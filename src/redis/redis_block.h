@@ -30,11 +30,23 @@ struct redis_block {
     unsigned count;
     int type;
     uint64_t timeout_ms; /* from its first run on; 0: for ever */
+    /* What the command keeps over its runs. In: of its first run, or nothing. Out: a malloc'ed copy,
+     * which the caller takes over or frees. */
+    struct redis_slice kept;
+    char *keep;
+    size_t keep_size;
 };
 
 /* 0: reply that there is nothing. ERROR_WAIT: return that. */
 int redis_block_wait(struct redis_call *call, const struct redis_slice *keys, unsigned count,
                      int type, uint64_t timeout_ms);
+
+/* The same of a command that keeps something of its first run: later ones find it in
+ * redis_block_kept (size 0 when there is none). ERROR_MEMORY as well. */
+int redis_block_wait_keeping(struct redis_call *call, const struct redis_slice *keys,
+                             unsigned count, int type, uint64_t timeout_ms, const void *data,
+                             size_t size);
+struct redis_slice redis_block_kept(const struct redis_call *call);
 
 /* The command has waited before. */
 bool redis_block_again(const struct redis_call *call);

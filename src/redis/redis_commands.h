@@ -122,6 +122,40 @@ int redis__sunionstore(struct redis_call *call);
 /* The word of OBJECT ENCODING. */
 struct redis_value;
 const char *redis__set_encoding(const struct redis_value *value);
+/* redis_stream_entry.c */
+int redis__xadd(struct redis_call *call);
+int redis__xtrim(struct redis_call *call);
+int redis__xlen(struct redis_call *call);
+int redis__xrange(struct redis_call *call);
+int redis__xrevrange(struct redis_call *call);
+int redis__xdel(struct redis_call *call);
+int redis__xsetid(struct redis_call *call);
+
+/* redis_stream_read.c */
+int redis__xread(struct redis_call *call);
+int redis__xreadgroup(struct redis_call *call);
+
+/* redis_stream_group.c */
+int redis__xgroup(struct redis_call *call);
+int redis__xack(struct redis_call *call);
+int redis__xpending(struct redis_call *call);
+int redis__xclaim(struct redis_call *call);
+int redis__xautoclaim(struct redis_call *call);
+
+/* redis_stream_info.c */
+int redis__xinfo(struct redis_call *call);
+
+/* redis_subcommand.c: a command whose first argument names another. _run: argc is at least 2; the
+ * arity of a subcommand counts both names. _unknown: what Redis says of arguments that do not fit. */
+struct redis_subcommand {
+    const char *name; /* lower case; NULL behind the last */
+    int arity;
+    int (*run)(struct redis_call *call);
+};
+int redis__subcommand_run(struct redis_call *call, const char *command,
+                          const struct redis_subcommand *subcommands);
+int redis__subcommand_unknown(struct redis_call *call, const char *command);
+int redis__help_reply(struct redis_call *call, const char *const *lines, size_t count);
 
 /* redis_publish.c */
 int redis__publish(struct redis_call *call);

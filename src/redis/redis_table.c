@@ -20,6 +20,7 @@ static const struct redis_command *const PARTS[] = {
     redis__list_commands,
     redis__string_commands,
     redis__key_commands,
+    redis__stream_commands,
     redis__bit_commands,
     redis__hash_commands,
     redis__set_commands,

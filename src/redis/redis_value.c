@@ -158,15 +158,19 @@ int redis_open_for_update(struct redis_call *call, const struct redis_slice *nam
     int rc = redis_key_encode(call, name, key);
     if (rc)
         return rc;
-    /* A string is never spread, and what is no string is an error to those who want one. */
-    bool spread = type != REDIS_TYPE_STRING && is_spread(call, key);
+    /* A string is never spread, and what is no string is an error to those who want one. Of a stream
+     * all writers write the row: they tag it, and see the rest as it is from then on. */
+    bool tags = type == REDIS_TYPE_STRING || type == REDIS_TYPE_STREAM;
+    bool spread = !tags && is_spread(call, key);
     if (spread)
         txn_strengthen(call->txn);
     rc = txn_get_for_update(call->txn, head_of(call), key->data, key->size, &version);
+    if (!rc && type == REDIS_TYPE_STREAM)
+        txn_statement(call->txn);
     if (!rc)
         rc = redis_value_unpack(version, call->now_ms, out);
     /* Somebody has spread it since our snapshot, which does not have its elements. */
-    if (!rc && out->spread && !spread && type != REDIS_TYPE_STRING)
+    if (!rc && out->spread && !spread && !tags)
         return diag_set(ERROR_CONFLICT, "the key was changed by another transaction");
     return type_check(rc, type, out);
 }

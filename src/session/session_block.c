@@ -45,6 +45,8 @@ struct session_block {
     bool parked;             /* the wait's deadline is this one */
     bool stirred;            /* there may be something since its last look */
     enum { UNBLOCK_NONE, UNBLOCK_TIMEOUT, UNBLOCK_ERROR } unblock;
+    char *kept; /* of the command's first run */
+    size_t kept_size;
     unsigned count;
     struct block_place places[];
 };
@@ -169,6 +171,7 @@ int session__block_begin(struct session_wait *wait, struct redis_block *out)
     if (session->hurried)
         return diag_set(ERROR_CANCELLED,
                         "cancelled while waiting for a key: the connection is being closed");
+    out->kept = (struct redis_slice){block->kept, block->kept_size};
     out->over = unblock == UNBLOCK_TIMEOUT ||
                 clock_monotonic_ns(session->service->options.clock) >= block->deadline_ns;
     return 0;
@@ -176,6 +179,7 @@ int session__block_begin(struct session_wait *wait, struct redis_block *out)
 
 static int no_memory(struct session_block *block)
 {
+    free(block ? block->kept : NULL);
     free(block);
     return diag_set(ERROR_MEMORY, "out of memory");
 }
@@ -185,9 +189,13 @@ static int block_register(struct session_wait *wait, const struct redis_block *f
 {
     struct service *service = wait->session->service;
     struct session_blocks *blocks = service->blocks;
+    struct session_block *block = NULL;
+    if (from->count <= KEYS_MAX)
+        block = calloc(1, sizeof *block + from->count * sizeof block->places[0]);
+    if (!block)
+        free(from->keep);
     if (from->count > KEYS_MAX)
         return diag_set(ERROR_INVALID, "a command waits for at most %d keys", KEYS_MAX);
-    struct session_block *block = calloc(1, sizeof *block + from->count * sizeof block->places[0]);
     if (!block)
         return no_memory(block);
     uint64_t now_ns = clock_monotonic_ns(service->options.clock);
@@ -198,6 +206,8 @@ static int block_register(struct session_wait *wait, const struct redis_block *f
                                     .deadline_ns = from->timeout_ms && from->timeout_ms < ns_max
                                                        ? now_ns + from->timeout_ms * 1000000
                                                        : UINT64_MAX,
+                                    .kept = from->keep,
+                                    .kept_size = from->keep_size,
                                     .count = from->count};
     pthread_mutex_lock(&blocks->mutex);
     for (unsigned n = 0; n < from->count; n++) {
@@ -250,6 +260,7 @@ void session__block_end(struct session_wait *wait)
     wait->block = NULL;
     pthread_mutex_unlock(&blocks->mutex);
     atomic_fetch_sub(&wait->session->service->interest.waiting, 1);
+    free(block->kept);
     free(block);
 }
 

@@ -14,7 +14,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 
-enum { WORDS_MAX = 64, DEPTH_MAX = 4 };
+enum { WORDS_MAX = 64, DEPTH_MAX = 12 };
 
 /* A sink that writes text and closes brackets when an aggregate is complete. */
 struct text_sink {

@@ -197,6 +197,18 @@ def spoil(random, args):
     return args
 
 
+def consumers_of(args):
+    """Redis 7.2 makes the consumer in any case, 7.0 when there is something for it: so it is there."""
+    name = args[0].upper() if args else b''
+    if name in (b'XCLAIM', b'XAUTOCLAIM') and len(args) > 3:
+        return [[b'XGROUP', b'CREATECONSUMER'] + args[1:4]]
+    words = [arg.upper() for arg in args]
+    if name == b'XREADGROUP' and b'STREAMS' in words and words[1:2] == [b'GROUP']:
+        rest = args[words.index(b'STREAMS') + 1:]
+        return [[b'XGROUP', b'CREATECONSUMER', key] + args[2:4] for key in rest[:len(rest) // 2]]
+    return []
+
+
 class Generator:
     """Sequences of one type; leaves out what `available(name)` says is not there."""
 
@@ -220,7 +232,9 @@ class Generator:
         connections = (0, 0, 0, 0, 1) if self.kind == 'multi' else (0,)
         for _ in range(random.randrange(5, 60)):
             template = random.choice(self.templates)
-            steps.append((random.choice(connections), spoil(random, template.expand(random))))
+            step = (random.choice(connections), spoil(random, template.expand(random)))
+            steps += [(step[0], before) for before in consumers_of(step[1])]
+            steps.append(step)
         if self.kind == 'multi':
             steps += [(0, [b'DISCARD']), (1, [b'DISCARD'])]
         for probe in self.probes:

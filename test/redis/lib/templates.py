@@ -200,7 +200,7 @@ XPENDING <k> <g>
 2* XPENDING <k> <g> [IDLE 0] <se> <se> <n> [<c>]
 2* XCLAIM <k> <g> <c> 0 {<id>} [IDLE 0] [RETRYCOUNT <n>] [FORCE] [JUSTID] [LASTID <id>]
 XAUTOCLAIM <k> <g> <c> 0 <id> [COUNT <n>] [JUSTID]
-XSETID <k> <id> [ENTRIESADDED <n>] [MAXDELETEDID <id>]
+XSETID <k> 9-<n> [ENTRIESADDED <n>] [MAXDELETEDID <id>]
 XINFO STREAM <k> [FULL [COUNT <n>]]
 XINFO GROUPS <k>
 XINFO CONSUMERS <k> <g>
