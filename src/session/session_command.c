@@ -241,6 +241,21 @@ const struct session_command *session__command_named(struct session *session,
     return NULL;
 }
 
+/* "parent|sub" of a data command, which has its subcommands in the published table alone; NULL. */
+static const struct redis_spec *part_named(struct session *session, const struct redis_slice *name)
+{
+    const char *bar = memchr(name->data, '|', name->size);
+    const struct session_command *parent =
+        bar ? service__command_find(session->service, name->data, (size_t)(bar - name->data))
+            : NULL;
+    const struct redis_spec *spec;
+    for (unsigned n = 0; parent && parent->redis && (spec = redis_spec_at(n)) != NULL; n++)
+        if (strlen(spec->name) == name->size &&
+            strncasecmp(spec->name, name->data, name->size) == 0)
+            return spec;
+    return NULL;
+}
+
 static int command_info(struct session *session, struct session_request *request)
 {
     if (request->argc == 2)
@@ -248,10 +263,16 @@ static int command_info(struct session *session, struct session_request *request
     resp_put_array(&session->out, request->argc - 2);
     for (unsigned n = 2; n < request->argc; n++) {
         const struct session_command *command = session__command_named(session, &request->argv[n]);
-        if (command)
+        const struct redis_spec *part = command ? NULL : part_named(session, &request->argv[n]);
+        if (command) {
             put_info(session, command);
-        else
+        } else if (part) {
+            resp_put_array(&session->out, 10);
+            put_spec(session, part);
+            resp_put_array(&session->out, 0);
+        } else {
             resp_put_null_array(&session->out, session->protocol);
+        }
     }
     return 0;
 }
@@ -425,6 +446,19 @@ struct list_walk {
     size_t count;
 };
 
+static void list_part(struct session *session, struct list_walk *walk,
+                      const struct redis_spec *spec)
+{
+    const struct redis_slice *what = walk->what;
+    bool fits = walk->filter == FILTER_NONE ||
+                (walk->filter == FILTER_CATEGORY && in_category(spec, what)) ||
+                (walk->filter == FILTER_PATTERN &&
+                 redis_glob_match(what->data, what->size, spec->name, strlen(spec->name)));
+    walk->count += fits;
+    if (fits && walk->put)
+        put_text(session, spec->name);
+}
+
 static void list_one(struct session *session, struct list_walk *walk,
                      const struct session_command *command)
 {
@@ -435,6 +469,10 @@ static void list_one(struct session *session, struct list_walk *walk,
     }
     for (unsigned n = 0; command->subcommands && command->subcommands[n].name; n++)
         list_one(session, walk, &command->subcommands[n]);
+    const struct redis_spec *spec;
+    for (unsigned n = 0; command->redis && (spec = redis_spec_at(n)) != NULL; n++)
+        if (is_part_of(spec, command->name))
+            list_part(session, walk, spec);
 }
 
 static size_t list_all(struct session *session, struct list_walk walk)

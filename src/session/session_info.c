@@ -117,18 +117,21 @@ void service__stats_reset(struct service *service)
     service__histograms_reset(service);
 }
 
+/* Under a mutex, so that who comes last has seen what the others have changed. */
 void service__slow_set(struct service *service)
 {
+    pthread_mutex_lock(&service->slowlog.mutex);
     int64_t slower_us = load_relaxed(&service->settings.slowlog_slower_us);
     uint64_t threshold_ms = load_relaxed(&service->settings.latency_threshold_ms);
+    bool monitored = load_relaxed(&service->attention) & SERVICE_MONITORED;
     double least_us = slower_us < 0 ? 1e15 : (double)slower_us;
     if (threshold_ms && (double)threshold_ms * 1000 < least_us)
         least_us = (double)threshold_ms * 1000;
-    bool monitored = load_relaxed(&service->attention) & SERVICE_MONITORED;
     store_relaxed(&service->slow_ticks, monitored ? 0
                                         : least_us >= 1e15
                                             ? UINT64_MAX
                                             : (uint64_t)(least_us * service__ticks_a_us()));
+    pthread_mutex_unlock(&service->slowlog.mutex);
 }
 
 /* Of the last second or more before now. */
@@ -331,6 +334,12 @@ static void info_memory(struct service *service, struct mp_buffer *out)
     line(out, "allocator_allocated:%" PRIu64, used);
     line(out, "allocator_active:%" PRIu64, used);
     line(out, "allocator_resident:%" PRIu64, resident);
+    line(out, "allocator_frag_ratio:1.00");
+    line(out, "allocator_frag_bytes:0");
+    line(out, "allocator_rss_ratio:%.2f", used ? (double)resident / (double)used : 0.0);
+    line(out, "allocator_rss_bytes:%" PRId64, (int64_t)resident - (int64_t)used);
+    line(out, "rss_overhead_ratio:1.00");
+    line(out, "rss_overhead_bytes:0");
     memory_line(out, "total_system_memory",
                 (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
     memory_line(out, "maxmemory", heap_limit_bytes(heap));
@@ -368,6 +377,7 @@ static void info_persistence(struct service *service, struct mp_buffer *out)
          saved.count == 0 ? -1 : (int64_t)(saved.duration_ns / 1000000000));
     line(out, "rdb_current_bgsave_time_sec:%" PRId64,
          saved.running ? (int64_t)(saved.running_ns / 1000000000) : -1);
+    line(out, "rdb_last_cow_size:0");
     line(out, "rdb_saves:%" PRIu64, saved.count);
     line(out, "aof_enabled:1");
     line(out, "aof_rewrite_in_progress:0");
@@ -376,6 +386,9 @@ static void info_persistence(struct service *service, struct mp_buffer *out)
     line(out, "aof_current_rewrite_time_sec:-1");
     line(out, "aof_last_bgrewrite_status:ok");
     line(out, "aof_last_write_status:%s", wal_failed(service->wal) ? "err" : "ok");
+    line(out, "aof_last_cow_size:0");
+    line(out, "module_fork_in_progress:0");
+    line(out, "module_fork_last_cow_size:0");
     line(out, "aof_current_size:%" PRIu64, wal.log_bytes);
     line(out, "archive_segments:%" PRIu64, wal.archived);
     line(out, "archive_failures:%" PRIu64, wal.archive_failures);

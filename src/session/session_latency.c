@@ -457,8 +457,8 @@ static int latency_help(struct session *session, struct session_request *request
         "    Reset latency data of one or more <event> classes.",
         "    (default: reset all data for all event classes)",
         "HISTOGRAM [COMMAND ...]",
-        "    Return a cumulative distribution of latencies in the format of a histogram for the "
-        "specified command names.",
+        ("    Return a cumulative distribution of latencies in the format of a histogram for the "
+         "specified command names."),
         "    If no commands are specified then all histograms are replied.",
     };
     session__put_help(session, "LATENCY", LINES, sizeof LINES / sizeof *LINES);

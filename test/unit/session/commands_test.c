@@ -315,6 +315,8 @@ static void the_command_table_describes_itself(void **state)
            "command list filterby pattern ex[ei][cs]*");
     expect(one, "*0\r\n", "command list filterby module x");
     expect(one, "*0\r\n", "command list filterby aclcat x");
+    expect(one, "*1\r\n$15\r\nobject|encoding\r\n", "command list filterby pattern object|e*");
+    expect_in(one, "*1\r\n*10\r\n$15\r\nobject|encoding\r\n:3\r\n", "command info OBJECT|encoding");
     expect_in(one, "$6\r\nappend\r\n", "command list filterby aclcat STRING");
     expect(one, "-ERR syntax error\r\n", "command list filterby x y");
     expect(one, "*1\r\n*2\r\n$1\r\na\r\n*3\r\n+RW\r\n+access\r\n+update\r\n",
