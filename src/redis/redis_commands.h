@@ -157,6 +157,43 @@ int redis__subcommand_run(struct redis_call *call, const char *command,
 int redis__subcommand_unknown(struct redis_call *call, const char *command);
 int redis__help_reply(struct redis_call *call, const char *const *lines, size_t count);
 
+/* redis_zset_add.c, redis_zset_read.c, redis_zset_pop.c, redis_zset_merge.c */
+int redis__bzmpop(struct redis_call *call);
+int redis__bzpopmax(struct redis_call *call);
+int redis__bzpopmin(struct redis_call *call);
+int redis__zadd(struct redis_call *call);
+int redis__zcard(struct redis_call *call);
+int redis__zcount(struct redis_call *call);
+int redis__zdiff(struct redis_call *call);
+int redis__zdiffstore(struct redis_call *call);
+int redis__zincrby(struct redis_call *call);
+int redis__zinter(struct redis_call *call);
+int redis__zintercard(struct redis_call *call);
+int redis__zinterstore(struct redis_call *call);
+int redis__zlexcount(struct redis_call *call);
+int redis__zmpop(struct redis_call *call);
+int redis__zmscore(struct redis_call *call);
+int redis__zpopmax(struct redis_call *call);
+int redis__zpopmin(struct redis_call *call);
+int redis__zrandmember(struct redis_call *call);
+int redis__zrange(struct redis_call *call);
+int redis__zrangebylex(struct redis_call *call);
+int redis__zrangebyscore(struct redis_call *call);
+int redis__zrangestore(struct redis_call *call);
+int redis__zrank(struct redis_call *call);
+int redis__zrem(struct redis_call *call);
+int redis__zremrangebylex(struct redis_call *call);
+int redis__zremrangebyrank(struct redis_call *call);
+int redis__zremrangebyscore(struct redis_call *call);
+int redis__zrevrange(struct redis_call *call);
+int redis__zrevrangebylex(struct redis_call *call);
+int redis__zrevrangebyscore(struct redis_call *call);
+int redis__zrevrank(struct redis_call *call);
+int redis__zscan(struct redis_call *call);
+int redis__zscore(struct redis_call *call);
+int redis__zunion(struct redis_call *call);
+int redis__zunionstore(struct redis_call *call);
+
 /* redis_publish.c */
 int redis__publish(struct redis_call *call);
 int redis__spublish(struct redis_call *call);

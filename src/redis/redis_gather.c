@@ -90,18 +90,19 @@ static int grow_different(struct redis_gather *gather)
     return 0;
 }
 
-int redis_gather_different(struct redis_gather *gather, struct redis_slice item, bool *added)
+int redis_gather_find(struct redis_gather *gather, struct redis_slice item, size_t *at, bool *added)
 {
     *added = false;
     int rc = gather->count == gather->capacity ? grow_different(gather) : 0;
     if (rc)
         return rc;
     uint32_t *slot = slot_of(gather, item);
-    if (*slot)
-        return 0;
-    gather->items[gather->count++] = item;
-    *slot = (uint32_t)gather->count;
-    *added = true;
+    if (!*slot) {
+        gather->items[gather->count++] = item;
+        *slot = (uint32_t)gather->count;
+        *added = true;
+    }
+    *at = *slot - 1;
     return 0;
 }
 
@@ -114,6 +115,12 @@ int redis_gather_different_item(struct redis_gather *gather, const struct redis_
     struct redis_slice *last = &gather->items[gather->count - 1];
     last->data = arena_copy(txn_arena(gather->call->txn), item->data, item->size);
     return last->data ? 0 : out_of_memory();
+}
+
+int redis_gather_different(struct redis_gather *gather, struct redis_slice item, bool *added)
+{
+    size_t at;
+    return redis_gather_find(gather, item, &at, added);
 }
 
 void redis_gather_reply(const struct redis_gather *gather)

@@ -30,6 +30,10 @@ int redis_gather_different(struct redis_gather *gather, struct redis_slice item,
 /* The same with the bytes of an item, which are copied when they are in the item itself. */
 int redis_gather_different_item(struct redis_gather *gather, const struct redis_item *item);
 
+/* The same; *at is where it is among the items. */
+int redis_gather_find(struct redis_gather *gather, struct redis_slice item, size_t *at,
+                      bool *added);
+
 /* Its items as bulk strings, after their number has been announced. */
 void redis_gather_reply(const struct redis_gather *gather);
 

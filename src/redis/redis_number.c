@@ -4,6 +4,7 @@
 #include "redis/redis_number.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +28,10 @@ bool redis_double_parse(const char *text, size_t size, double *out)
         return false;
     memcpy(copy, text, size);
     copy[size] = 0;
+    errno = 0;
     *out = strtod(copy, &end);
-    return *end == 0 && !isnan(*out);
+    bool out_of_range = errno == ERANGE && (isinf(*out) || *out == 0);
+    return *end == 0 && !isnan(*out) && !out_of_range;
 }
 
 int redis_double_arg(const struct redis_call *call, unsigned n, double *out)

@@ -12,7 +12,8 @@
 size_t redis_double_format(double value, char out[32]);
 
 /* A double as Redis reads it: what strtod reads whole, no blanks in front, "inf", "+inf", "-inf"
- * regardless of case; nan is none. */
+ * regardless of case; nan is none, nor what is
+ * too large for one or too close to 0. */
 bool redis_double_parse(const char *text, size_t size, double *out);
 
 /* argv[n] as a score or increment; ERROR_INVALID with "value is not a valid float". */

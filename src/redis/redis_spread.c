@@ -154,6 +154,12 @@ int redis_elements_open(struct redis_elements *elements, struct redis_call *call
     return elements_open(elements, call, id, kind, range, false);
 }
 
+int redis_elements_open_loose(struct redis_elements *elements, struct redis_call *call, uint64_t id,
+                              int kind, const struct redis_element_range *range)
+{
+    return elements_open(elements, call, id, kind, range, true);
+}
+
 int redis_elements_next(struct redis_elements *elements, struct redis_element *out)
 {
     struct row *row;

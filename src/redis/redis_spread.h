@@ -82,6 +82,11 @@ struct redis_element {
 /* `range` NULL: all, forward. The bounds are copied. */
 int redis_elements_open(struct redis_elements *elements, struct redis_call *call, uint64_t id,
                         int kind, const struct redis_element_range *range);
+
+/* The same, but who changes what it passes is no conflict: for hints. */
+int redis_elements_open_loose(struct redis_elements *elements, struct redis_call *call, uint64_t id,
+                              int kind, const struct redis_element_range *range);
+
 /* 0, ERROR_END, or what the transaction says. */
 int redis_elements_next(struct redis_elements *elements, struct redis_element *out);
 

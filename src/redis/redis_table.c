@@ -24,6 +24,7 @@ static const struct redis_command *const PARTS[] = {
     redis__bit_commands,
     redis__hash_commands,
     redis__set_commands,
+    redis__zset_commands,
 };
 
 enum { COMMANDS_MAX = 512, SLOT_COUNT = 1024 };

@@ -32,5 +32,6 @@ extern const struct redis_command redis__hash_commands[];
 extern const struct redis_command redis__list_commands[];
 extern const struct redis_command redis__set_commands[];
 extern const struct redis_command redis__stream_commands[];
+extern const struct redis_command redis__zset_commands[];
 
 #endif

@@ -110,7 +110,8 @@ class Side:
             reply = self.ask(number, args[:place] + [cursor] + args[place + 1:])
             if reply[0] != b'*':
                 return reply
-        return (b'*', sorted(found, key=repr))
+        found = sorted(found, key=repr)
+        return (b'*', [(b'*', list(pair)) for pair in found] if pairs else found)
 
 
 class Run:
@@ -207,13 +208,13 @@ class Run:
         if len(way) == 1:
             way.append(args[1])
         reply = side.ask(number, way)
-        return leaves(reply)
+        return leaves(compare.numbers(reply) if name == b'ZRANDMEMBER' else reply)
 
     @staticmethod
     def drawn_rightly(args, there, reply):
         if there is None or reply[0] == b'-' or reply[1] is None:
             return True
-        drawn = leaves(reply)
+        drawn = leaves(compare.numbers(reply) if args[0].upper() == b'ZRANDMEMBER' else reply)
         if not all(leaf in there for leaf in drawn):
             return False
         positive = len(args) == 3 and not args[2].startswith(b'-')

@@ -140,6 +140,7 @@ DEL <k>
 
 TYPES['zset'] = '''
 6* ZADD <k> {<s> <f>}
+3* ZADD same {0 <f>}
 2* ZADD <k> [NX|XX] [GT|LT] [CH] {<s> <f>}
 ZADD <k> [NX|XX] [GT|LT] [CH] INCR <s> <f>
 ZINCRBY <k> <s> <f>
@@ -149,19 +150,19 @@ ZSCORE <k> <f>
 ZMSCORE <k> {<f>}
 ZRANK|ZREVRANK <k> <f>
 ZCOUNT <k> <end> <end>
-ZLEXCOUNT <k> <lex> <lex>
+ZLEXCOUNT same <lex> <lex>
 3* ZRANGE <k> <i> <i> [REV] [WITHSCORES]
 2* ZRANGE <k> <end> <end> BYSCORE [REV] [LIMIT <i> <n>] [WITHSCORES]
-2* ZRANGE <k> <lex> <lex> BYLEX [REV] [LIMIT <i> <n>] [WITHSCORES]
+2* ZRANGE same <lex> <lex> BYLEX [REV] [LIMIT <i> <n>] [WITHSCORES]
 ZREVRANGE <k> <i> <i> [WITHSCORES]
 ZRANGEBYSCORE|ZREVRANGEBYSCORE <k> <end> <end> [WITHSCORES] [LIMIT <i> <n>]
-ZRANGEBYLEX|ZREVRANGEBYLEX <k> <lex> <lex> [LIMIT <i> <n>]
+ZRANGEBYLEX|ZREVRANGEBYLEX same <lex> <lex> [LIMIT <i> <n>]
 ZRANGESTORE <k> <k> <i> <i> [REV]
 ZRANGESTORE <k> <k> <end> <end> BYSCORE [REV] [LIMIT <i> <n>]
-ZRANGESTORE <k> <k> <lex> <lex> BYLEX [REV] [LIMIT <i> <n>]
+ZRANGESTORE <k> same <lex> <lex> BYLEX [REV] [LIMIT <i> <n>]
 ZREMRANGEBYRANK <k> <i> <i>
 ZREMRANGEBYSCORE <k> <end> <end>
-ZREMRANGEBYLEX <k> <lex> <lex>
+ZREMRANGEBYLEX same <lex> <lex>
 ZPOPMIN|ZPOPMAX <k> [<n>]
 BZPOPMIN|BZPOPMAX k0 k1 wrong 0.01
 ZMPOP <n2> <k> <k> MIN|MAX|FOO [COUNT <n>]

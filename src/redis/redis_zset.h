@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REDIS_REDIS_ZSET_H
+#define REDIS_REDIS_ZSET_H
+
+/*
+ * Sorted sets: members that are different from each other, each with a score, in order of the score
+ * and, where scores are equal, of the members' bytes.
+ *
+ *   packed   member, score, member, score, in that order. A score is an integer where that says all of
+ *            it, else a double. It is unpacked as a whole into `entries` when it is opened.
+ *   spread   kind 'e': key the member, value its score, packed as above
+ *            kind 's': key the place (redis_zset_place), value nil, or the score where the place does
+ *            not say all of it (-0)
+ *            kinds 'b' and 'r': how many there are before a place (redis_zset_rank.h)
+ *
+ * A command opens one, reads and changes what it will, and closes it: that writes a packed one, and
+ * ends the key when nothing is left. Members that were read stay until the transaction ends.
+ */
+#include "redis/redis_packed.h"
+#include "redis/redis_spread.h"
+
+enum { REDIS_ZSET_PLACE = 's' };
+
+struct redis_zset_entry {
+    struct redis_slice member;
+    double score;
+};
+
+struct redis_zset {
+    struct redis_call *call;
+    const struct redis_slice *name;
+    struct redis_key key;
+    struct redis_value value;         /* type REDIS_TYPE_NONE: there is none, yet */
+    struct redis_zset_entry *entries; /* of a packed one, in order */
+    size_t count, capacity;
+    size_t longest; /* of the members that were added */
+    bool writing, changed;
+    int64_t added; /* of a spread one: how many more than there were */
+    bool shrunk;
+    struct redis_slice last; /* the member that was removed last, when `shrunk` */
+};
+
+/* Opens what is under `name` (which stays the caller's), to read it or to change it. Errors as
+ * redis_open. */
+int redis_zset_open(struct redis_zset *zset, struct redis_call *call,
+                    const struct redis_slice *name);
+int redis_zset_open_for_update(struct redis_zset *zset, struct redis_call *call,
+                               const struct redis_slice *name);
+
+/* Of a value that redis_open has given, to read it. */
+int redis_zset_of(struct redis_zset *zset, struct redis_call *call,
+                  const struct redis_value *value);
+
+static inline bool redis_zset_exists(const struct redis_zset *zset)
+{
+    return zset->value.type != REDIS_TYPE_NONE;
+}
+
+int redis_zset_length(struct redis_zset *zset, int64_t *out);
+
+/* *present: it is there, with this score. */
+int redis_zset_score(struct redis_zset *zset, const struct redis_slice *member, bool *present,
+                     double *score);
+
+/* Adds a member, or gives one another score: `old` is the one it has, NULL when it is not there. The
+ * member stays as it is until the close. */
+int redis_zset_put(struct redis_zset *zset, const struct redis_slice *member, const double *old,
+                   double score);
+
+/* Removes a member that is there with this score. It stays as it is until the close. */
+int redis_zset_remove(struct redis_zset *zset, const struct redis_slice *member, double score);
+
+/* After changes. *ended (may be NULL): the key was there and is no more. */
+int redis_zset_close(struct redis_zset *zset, bool *ended);
+
+/*
+ * Puts these entries, in any order, their members different, in the place of whatever is under the
+ * name; none of them: deletes it. Says so, with this event of sorted sets, or "del". Sorts the entries.
+ */
+int redis_zset_store(struct redis_call *call, const struct redis_slice *name,
+                     struct redis_zset_entry *entries, size_t count, const char *event);
+
+/* Entries in order. */
+void redis_zset_sort(struct redis_zset_entry *entries, size_t count);
+int redis_zset_compare(const struct redis_zset_entry *left, const struct redis_zset_entry *right);
+
+/*
+ * Where a member with a score stands: 8 bytes that are in order as scores are, then the member's own.
+ * REDIS_ZSET_PLACE_SIZE of the score alone, which is before all members with it.
+ */
+enum { REDIS_ZSET_PLACE_SIZE = 8 };
+void redis_zset_place_score(double score, unsigned char out[REDIS_ZSET_PLACE_SIZE]);
+
+/* Before all members with a larger score than this one. */
+void redis_zset_place_behind(double score, unsigned char out[REDIS_ZSET_PLACE_SIZE]);
+
+/* In the arena; data NULL when memory has run out. */
+struct redis_slice redis_zset_place(struct redis_call *call, double score,
+                                    const struct redis_slice *member);
+
+/* The entry of a row of kind 's'. */
+void redis_zset_entry_read(const struct redis_element *element, struct redis_zset_entry *out);
+
+#endif

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Buckets of spread sorted sets; see the header.
+ *
+ * What changes the bounds of buckets (cut, clear) has read all their counts as validated reads, and
+ * who adds has read which buckets its place is in: so of a member that is added and a cut that does not
+ * count it one runs again. Who cuts or clears does so by chance, so the next run does something else.
+ */
+#include "redis/redis_zset_rank.h"
+
+#include <string.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+
+enum {
+    KIND_BEGIN = 'b',
+    KIND_COUNT = 'r',
+    LEVELS = 2,
+    FINE_MAX = 256,  /* members of a fine bucket */
+    COARSE_MAX = 64, /* fine buckets of a coarse one */
+    BUILD_FINE = FINE_MAX / 2,
+    BUILD_COARSE = COARSE_MAX / 2,
+    STRIPES = 16,
+    LOOK_EVERY = 16, /* of so many additions or removals one looks at its bucket */
+};
+
+static const struct redis_slice BEGINNING = {"", 0}, END = {NULL, 0};
+
+struct bucket {
+    struct redis_slice begin;
+    int64_t count;
+};
+struct buckets {
+    struct bucket *items;
+    size_t count, capacity;
+    bool loose; /* read as a hint: who counts meanwhile is no conflict */
+};
+
+static int out_of_memory(void)
+{
+    return diag_set(ERROR_MEMORY, "out of memory");
+}
+
+static struct arena *arena_of(const struct redis_zset *zset)
+{
+    return txn_arena(zset->call->txn);
+}
+
+/* Up to two bytes in front of a place; data NULL with diagnostics. */
+static struct redis_slice key_make(const struct redis_zset *zset, int first, int second,
+                                   struct redis_slice place)
+{
+    size_t head = second < 0 ? 1 : 2;
+    char *key = arena_alloc(arena_of(zset), head + place.size);
+    if (!key) {
+        out_of_memory();
+        return END;
+    }
+    key[0] = (char)first;
+    if (second >= 0)
+        key[1] = (char)second;
+    if (place.size)
+        memcpy(key + head, place.data, place.size);
+    return (struct redis_slice){key, head + place.size};
+}
+
+/* --------------------------------------------------------------------------------- reading buckets */
+
+/* The bucket that has the place: where it begins, in the arena's or a row's bytes. */
+static int begin_of(struct redis_zset *zset, int level, struct redis_slice place,
+                    struct redis_slice *begin)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    struct redis_element_range range = {.lower = key_make(zset, level, -1, BEGINNING),
+                                        .upper = key_make(zset, level, -1, place),
+                                        .backward = true};
+    if (!range.lower.data || !range.upper.data)
+        return diag_code();
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
+    if (!rc)
+        rc = redis_elements_next(&elements, &element);
+    *begin = rc ? BEGINNING : (struct redis_slice){element.key + 1, element.key_size - 1};
+    return rc == ERROR_END ? 0 : rc;
+}
+
+static int buckets_add(struct redis_zset *zset, struct buckets *buckets, struct redis_slice begin)
+{
+    if (buckets->count == buckets->capacity) {
+        size_t capacity = buckets->capacity ? 2 * buckets->capacity : 64;
+        struct bucket *items = arena_alloc(arena_of(zset), capacity * sizeof *items);
+        if (!items)
+            return out_of_memory();
+        if (buckets->count)
+            memcpy(items, buckets->items, buckets->count * sizeof *items);
+        buckets->items = items;
+        buckets->capacity = capacity;
+    }
+    buckets->items[buckets->count++] = (struct bucket){begin, 0};
+    return 0;
+}
+
+static int begins_read(struct redis_zset *zset, int level, struct redis_slice from,
+                       struct redis_slice to, struct buckets *out)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    struct redis_element_range range = {.lower = key_make(zset, level, -1, from),
+                                        .upper = to.data ? key_make(zset, level, -1, to)
+                                                         : key_make(zset, level + 1, -1, BEGINNING),
+                                        .lower_exclusive = true,
+                                        .upper_exclusive = true};
+    if (!range.lower.data || !range.upper.data)
+        return diag_code();
+    int rc = buckets_add(zset, out, from);
+    if (!rc)
+        rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
+    while (!rc && !(rc = redis_elements_next(&elements, &element)))
+        rc = buckets_add(zset, out, (struct redis_slice){element.key + 1, element.key_size - 1});
+    return rc == ERROR_END ? 0 : rc;
+}
+
+static int order_of(struct redis_slice left, struct redis_slice right)
+{
+    size_t size = left.size < right.size ? left.size : right.size;
+    int order = size ? memcmp(left.data, right.data, size) : 0;
+    return order ? order : (left.size > right.size) - (left.size < right.size);
+}
+
+/* Adds what a stripe has counted, from the first of the buckets on, up to `to`. */
+static int stripe_read(struct redis_zset *zset, int level, int stripe, struct redis_slice to,
+                       struct buckets *buckets)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    struct redis_element_range range = {
+        .lower = key_make(zset, level, stripe, buckets->items[0].begin),
+        .upper = to.data ? key_make(zset, level, stripe, to)
+                         : key_make(zset, level, stripe + 1, BEGINNING),
+        .upper_exclusive = true};
+    size_t at = 0;
+    if (!range.lower.data || !range.upper.data)
+        return diag_code();
+    int rc = (buckets->loose ? redis_elements_open_loose : redis_elements_open)(
+        &elements, zset->call, zset->value.id, KIND_COUNT, &range);
+    while (!rc && !(rc = redis_elements_next(&elements, &element))) {
+        const struct redis_slice begin = {element.key + 2, element.key_size - 2};
+        int64_t part;
+        while (at + 1 < buckets->count && order_of(buckets->items[at + 1].begin, begin) <= 0)
+            at++;
+        if (!mp_read_int(&element.value.data, &part))
+            return diag_set(ERROR_CORRUPT, "a count in the Redis space is damaged");
+        buckets->items[at].count += part;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* The next stripe from this one on that has counted anything, STRIPES when there is none: so that who
+ * reads does not look for those of workers that there are not. */
+static int stripe_next(struct redis_zset *zset, int level, int *stripe)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    struct redis_element_range range = {.lower = key_make(zset, level, *stripe, BEGINNING),
+                                        .upper = key_make(zset, level + 1, -1, BEGINNING),
+                                        .upper_exclusive = true};
+    if (!range.lower.data || !range.upper.data)
+        return diag_code();
+    int rc = redis_elements_open_loose(&elements, zset->call, zset->value.id, KIND_COUNT, &range);
+    if (!rc)
+        rc = redis_elements_next(&elements, &element);
+    *stripe = rc ? STRIPES : element.key[1];
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* The buckets of a level from `from`, where one begins, to `to`, with their counts. */
+static int buckets_read(struct redis_zset *zset, int level, struct redis_slice from,
+                        struct redis_slice to, struct buckets *out)
+{
+    out->count = 0;
+    int rc = begins_read(zset, level, from, to, out);
+    for (int stripe = 0; !rc && stripe < STRIPES; stripe++) {
+        if (!zset->writing || out->loose)
+            rc = stripe_next(zset, level, &stripe);
+        if (!rc && stripe < STRIPES)
+            rc = stripe_read(zset, level, stripe, to, out);
+    }
+    return rc;
+}
+
+/* ---------------------------------------------------------------------------------------- changing */
+
+static int count_put(struct redis_zset *zset, struct redis_slice key, int64_t count)
+{
+    char value[9];
+    char *end = count < 0 ? mp_encode_int(value, count) : mp_encode_uint(value, (uint64_t)count);
+    return redis_element_put(zset->call, zset->value.id, KIND_COUNT, key.data, key.size,
+                             (struct redis_slice){value, (size_t)(end - value)}, 0);
+}
+
+/* *count: what this stripe has of it then. */
+static int count_add(struct redis_zset *zset, int level, struct redis_slice begin, int64_t delta,
+                     int64_t *count)
+{
+    int stripe = (int)(txn_worker_number(txn_worker_of(zset->call->txn)) % STRIPES);
+    const struct redis_slice key = key_make(zset, level, stripe, begin);
+    struct redis_slice old;
+    *count = 0;
+    if (!key.data)
+        return diag_code();
+    int rc = redis_element_get_for_update(zset->call, zset->value.id, KIND_COUNT, key.data,
+                                          key.size, &old);
+    if (!rc && old.data && !mp_read_int(&old.data, count))
+        return diag_set(ERROR_CORRUPT, "a count in the Redis space is damaged");
+    *count += delta;
+    return rc ? rc : count_put(zset, key, *count);
+}
+
+static int begin_put(struct redis_zset *zset, int level, struct redis_slice begin)
+{
+    const struct redis_slice key = key_make(zset, level, -1, begin);
+    return key.data ? redis_element_put(zset->call, zset->value.id, KIND_BEGIN, key.data, key.size,
+                                        (struct redis_slice){"\xc0", 1}, 0)
+                    : diag_code();
+}
+
+/* `moved` of a bucket's members are from now on in one of their own, that begins at `middle`. */
+static int cut(struct redis_zset *zset, int level, struct redis_slice begin,
+               struct redis_slice middle, int64_t moved)
+{
+    int64_t count;
+    int rc = begin_put(zset, level, middle);
+    if (!rc)
+        rc = count_add(zset, level, begin, -moved, &count);
+    return rc ? rc : count_add(zset, level, middle, moved, &count);
+}
+
+/* The first bucket behind this one: where it begins, `data` NULL when this is the last. */
+static int begin_behind(struct redis_zset *zset, int level, struct redis_slice begin,
+                        struct redis_slice *next)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    struct redis_element_range range = {.lower = key_make(zset, level, -1, begin),
+                                        .upper = key_make(zset, level + 1, -1, BEGINNING),
+                                        .lower_exclusive = true,
+                                        .upper_exclusive = true};
+    if (!range.lower.data || !range.upper.data)
+        return diag_code();
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
+    if (!rc)
+        rc = redis_elements_next(&elements, &element);
+    *next = rc ? END : (struct redis_slice){element.key + 1, element.key_size - 1};
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* The place that is `skip` behind the first in [from, to); ERROR_END: there are fewer. */
+static int place_at(struct redis_zset *zset, struct redis_slice from, struct redis_slice to,
+                    int64_t skip, struct redis_slice *place)
+{
+    struct redis_elements elements;
+    struct redis_element element = {.key = NULL};
+    const struct redis_element_range range = {.lower = from, .upper = to, .upper_exclusive = true};
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, &range);
+    for (int64_t n = 0; n <= skip && !rc; n++)
+        rc = redis_elements_next(&elements, &element);
+    if (rc)
+        return rc;
+    *place = (struct redis_slice){arena_copy(arena_of(zset), element.key, element.key_size),
+                                  element.key_size};
+    return place->data ? 0 : out_of_memory();
+}
+
+/* Cuts the coarse bucket in two if it has too many fine ones. */
+static int coarse_look(struct redis_zset *zset, struct redis_slice begin, struct redis_slice next)
+{
+    struct buckets fine = {.count = 0};
+    int rc = begins_read(zset, 0, begin, next, &fine);
+    if (rc || fine.count <= COARSE_MAX)
+        return rc;
+    struct redis_slice middle = fine.items[fine.count / 2].begin;
+    rc = buckets_read(zset, 0, middle, next, &fine);
+    int64_t moved = 0;
+    for (size_t n = 0; n < fine.count; n++)
+        moved += fine.items[n].count;
+    return rc ? rc : cut(zset, 1, begin, middle, moved);
+}
+
+/* Cuts the fine bucket in two if it has too many members; then the coarse one may have too many. */
+static int fine_look(struct redis_zset *zset, struct redis_slice fine, struct redis_slice coarse)
+{
+    struct redis_slice next, middle, coarse_next;
+    struct buckets hint = {.loose = true}, buckets = {.count = 0};
+    int rc = begin_behind(zset, 0, fine, &next);
+    if (!rc)
+        rc = buckets_read(zset, 0, fine, next, &hint);
+    if (rc || hint.items[0].count <= FINE_MAX)
+        return rc;
+    rc = buckets_read(zset, 0, fine, next, &buckets);
+    if (rc || buckets.items[0].count <= FINE_MAX)
+        return rc;
+    int64_t left = buckets.items[0].count / 2;
+    rc = place_at(zset, fine, next, left, &middle);
+    if (rc)
+        return rc == ERROR_END ? 0 : rc;
+    rc = cut(zset, 0, fine, middle, buckets.items[0].count - left);
+    if (!rc)
+        rc = begin_behind(zset, 1, coarse, &coarse_next);
+    return rc ? rc : coarse_look(zset, coarse, coarse_next);
+}
+
+/* ---------------------------------------------------------------------------------------- clearing */
+
+static int bucket_delete(struct redis_zset *zset, int level, struct redis_slice begin)
+{
+    struct redis_slice row;
+    struct redis_slice key = key_make(zset, level, -1, begin);
+    int rc = key.data
+                 ? redis_element_delete(zset->call, zset->value.id, KIND_BEGIN, key.data, key.size)
+                 : diag_code();
+    for (int stripe = 0; stripe < STRIPES && !rc; stripe++) {
+        key = key_make(zset, level, stripe, begin);
+        rc = key.data ? redis_element_get_for_update(zset->call, zset->value.id, KIND_COUNT,
+                                                     key.data, key.size, &row)
+                      : diag_code();
+        if (!rc && row.data)
+            rc = redis_element_delete(zset->call, zset->value.id, KIND_COUNT, key.data, key.size);
+    }
+    return rc;
+}
+
+/* Deletes the fine buckets in [from, to) that are empty; the first one only with all of them, and then
+ * the coarse one that begins there. What begins with the empty place stays. */
+static int clear(struct redis_zset *zset, struct redis_slice from, struct redis_slice to)
+{
+    struct buckets hint = {.loose = true}, fine = {.count = 0};
+    bool empty = true, some = false;
+    int rc = buckets_read(zset, 0, from, to, &hint);
+    for (size_t n = 0; n < hint.count && !rc; n++)
+        some = some || (hint.items[n].count == 0 && (n > 0 || from.size > 0));
+    if (rc || !some)
+        return rc;
+    rc = buckets_read(zset, 0, from, to, &fine);
+    for (size_t n = 0; n < fine.count && !rc; n++)
+        empty = empty && fine.items[n].count == 0;
+    for (size_t n = 1; n < fine.count && !rc; n++)
+        if (fine.items[n].count == 0)
+            rc = bucket_delete(zset, 0, fine.items[n].begin);
+    if (!rc && empty && from.size)
+        rc = bucket_delete(zset, 0, from);
+    return !rc && empty && from.size ? bucket_delete(zset, 1, from) : rc;
+}
+
+/* Clears the coarse bucket, and the one before it: what a queue has left behind is there. */
+static int empty_look(struct redis_zset *zset, struct redis_slice coarse)
+{
+    struct redis_slice next, before = BEGINNING;
+    struct redis_elements elements;
+    struct redis_element element;
+    struct redis_element_range range = {.lower = key_make(zset, 1, -1, BEGINNING),
+                                        .upper = key_make(zset, 1, -1, coarse),
+                                        .upper_exclusive = true,
+                                        .backward = true};
+    if (!range.lower.data || !range.upper.data)
+        return diag_code();
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
+    if (!rc)
+        rc = redis_elements_next(&elements, &element);
+    if (!rc)
+        before = (struct redis_slice){element.key + 1, element.key_size - 1};
+    if (rc == ERROR_END)
+        rc = 0;
+    if (!rc && coarse.size)
+        rc = clear(zset, before, coarse);
+    if (!rc)
+        rc = begin_behind(zset, 1, coarse, &next);
+    return rc ? rc : clear(zset, coarse, next);
+}
+
+int redis_zset_rank_add(struct redis_zset *zset, const struct redis_slice *place, int delta)
+{
+    struct redis_slice begins[LEVELS];
+    int64_t counts[LEVELS];
+    int rc = 0;
+    for (int level = 0; level < LEVELS && !rc; level++) {
+        rc = begin_of(zset, level, *place, &begins[level]);
+        if (!rc)
+            rc = count_add(zset, level, begins[level], delta, &counts[level]);
+    }
+    if (rc)
+        return rc;
+    bool look = redis_random(zset->call) % LOOK_EVERY == 0;
+    if (delta > 0)
+        return look ? fine_look(zset, begins[0], begins[1]) : 0;
+    look = redis_random(zset->call) % FINE_MAX == 0;
+    return look || counts[1] == 0 ? empty_look(zset, begins[1]) : 0;
+}
+
+int redis_zset_rank_build(struct redis_zset *zset, const struct redis_zset_entry *entries,
+                          size_t count)
+{
+    static const size_t SIZES[LEVELS] = {BUILD_FINE, BUILD_FINE * BUILD_COARSE};
+    int rc = 0;
+    for (int level = 0; level < LEVELS; level++)
+        for (size_t n = 0; n < count && !rc; n += SIZES[level]) {
+            size_t size = count - n < SIZES[level] ? count - n : SIZES[level];
+            struct redis_slice begin = BEGINNING;
+            int64_t counted;
+            if (n > 0) {
+                begin = redis_zset_place(zset->call, entries[n].score, &entries[n].member);
+                rc = begin.data ? begin_put(zset, level, begin) : diag_code();
+            }
+            if (!rc)
+                rc = count_add(zset, level, begin, (int64_t)size, &counted);
+        }
+    return rc;
+}
+
+/* ------------------------------------------------------------------------------------------- ranks */
+
+int redis_zset_rank_before(struct redis_zset *zset, const struct redis_slice *place, int64_t *rank)
+{
+    struct redis_slice from = BEGINNING, begin;
+    struct buckets buckets = {.count = 0};
+    int rc = 0;
+    *rank = 0;
+    for (int level = LEVELS - 1; level >= 0 && !rc; level--) {
+        rc = begin_of(zset, level, *place, &begin);
+        if (!rc && order_of(from, begin) < 0)
+            rc = buckets_read(zset, level, from, begin, &buckets);
+        else
+            buckets.count = 0;
+        for (size_t n = 0; n < buckets.count && !rc; n++)
+            *rank += buckets.items[n].count;
+        from = begin;
+    }
+    if (rc)
+        return rc;
+    struct redis_elements elements;
+    struct redis_element element;
+    const struct redis_element_range range = {
+        .lower = from, .upper = *place, .upper_exclusive = true};
+    rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, &range);
+    while (!rc && !(rc = redis_elements_next(&elements, &element)))
+        ++*rank;
+    return rc == ERROR_END ? 0 : rc;
+}
+
+int redis_zset_rank_find(struct redis_zset *zset, int64_t rank, struct redis_slice *place)
+{
+    struct redis_slice from = BEGINNING, to = END;
+    int rc = 0;
+    for (int level = LEVELS - 1; level >= 0 && !rc; level--) {
+        struct buckets buckets = {.count = 0};
+        size_t n = 0;
+        rc = buckets_read(zset, level, from, to, &buckets);
+        if (rc)
+            return rc;
+        while (n + 1 < buckets.count && rank >= buckets.items[n].count)
+            rank -= buckets.items[n++].count;
+        from = buckets.items[n].begin;
+        if (n + 1 < buckets.count)
+            to = buckets.items[n + 1].begin;
+    }
+    return rc ? rc : place_at(zset, from, to, rank, place);
+}

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Sorted sets, packed and spread: replies, a model with ranks, and who meets whom. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "base/test_seed.h"
+#include "redis/redis_fixture.h"
+
+static struct redis_fixture *fixture;
+
+static int setup(void **state)
+{
+    (void)state;
+    fixture = redis_fixture_new();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    redis_fixture_delete(fixture);
+    return 0;
+}
+
+#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
+#define WRONG_TYPE         "!WRONGTYPE Operation against a key holding the wrong kind of value"
+
+static void small_thresholds(void)
+{
+    fixture->config.zset_max_listpack_entries = 3;
+    fixture->config.zset_max_listpack_value = 10;
+}
+
+static void members_are_added_read_and_taken_away(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        expect("3", "zadd z 2 b 1 a 3 c");
+        expect("1", "zadd z 2 b 4 d");
+        expect("0", "zadd z 5 b");
+        expect("1", "zadd z ch 2 b");
+        expect("[\"a\" \"b\" \"c\" \"d\"]", "zrange z 0 -1");
+        expect("[\"d\" \"c\"]", "zrevrange z 0 1");
+        expect("4", "zcard z");
+        expect("0", "zcard none");
+        expect("2", "zrank z c");
+        expect("1", "zrevrank z c");
+        expect("nil", "zrank z x");
+        expect("2", "zcount z (1 3");
+        expect("4", "zcount z -inf +inf");
+        expect("2", "zrem z a x c");
+        expect("[\"b\" \"d\"]", "zrange z 0 -1");
+        expect("1", "zremrangebyscore z 4 inf");
+        expect("1", "zremrangebyrank z 0 0");
+        expect("0", "exists z");
+        expect("[]", "zrange z 0 -1");
+        small_thresholds();
+    }
+}
+
+static void options_of_zadd_are_obeyed(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        expect("0", "zadd z xx 1 a");
+        expect("0", "exists z");
+        expect("4", "zadd z 1 a 2 b 3 c 4 d");
+        expect("0", "zadd z nx 9 a");
+        expect("1", "zadd z xx ch 0 a 5 new");
+        expect("0", "zadd z gt ch -1 a");
+        expect("1", "zadd z lt ch -1 a");
+        expect("1", "zadd z gt 7 e");
+        assert_string_not_equal(redis_fixture_run(fixture, "zadd z incr 2 a"), "nil");
+        expect("nil", "zadd z nx incr 2 a");
+        expect("nil", "zadd z lt incr 2 a");
+        expect("!ERR XX and NX options at the same time are not compatible", "zadd z nx xx 1 a");
+        expect("!ERR GT, LT, and/or NX options at the same time are not compatible",
+               "zadd z gt lt 1 a");
+        expect("!ERR INCR option supports a single increment-element pair", "zadd z incr 1 a 2 b");
+        expect("!ERR syntax error", "zadd z nx 1");
+        expect("!ERR value is not a valid float", "zadd z 1 a x b");
+        expect("1", "zadd z inf i");
+        expect("!ERR resulting score is not a number (NaN)", "zincrby z -inf i");
+        expect("1", "del z");
+        small_thresholds();
+    }
+    expect("OK", "set s 1");
+    expect("!ERR value is not a valid float", "zadd s x a");
+    expect(WRONG_TYPE, "zadd s 1 a");
+    expect(WRONG_TYPE, "zrange s 0 -1");
+    expect("!ERR value is not an integer or out of range", "zrange s 0 x");
+    expect("!ERR min or max is not a float", "zcount s a b");
+    expect("!ERR min or max not valid string range item", "zlexcount s a b");
+}
+
+static void what_7_2_replies_of_ranks_with_scores(void **state)
+{
+    (void)state;
+    expect("2", "zadd z 1 a 2.5 b");
+    expect("[1 2.5]", "zrank z b withscore");
+    expect("[0 2.5]", "zrevrank z b withscore");
+    expect("nil-array", "zrank z x withscore");
+    expect("!ERR syntax error", "zrank z b withscores");
+    expect("!ERR wrong number of arguments for 'zrank' command", "zrank z b withscore 1");
+}
+
+static void members_of_one_score_have_ranges_by_their_bytes(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        expect("5", "zadd z 0 a 0 b 0 c 0 ca 0 d");
+        expect("[\"b\" \"c\" \"ca\"]", "zrange z [b (d bylex");
+        expect("[\"d\" \"ca\"]", "zrange z + (c bylex rev");
+        expect("[\"ca\"]", "zrange z - + bylex limit 3 1");
+        expect("[]", "zrange z + - bylex");
+        expect("3", "zlexcount z (a [ca");
+        expect("5", "zlexcount z - +");
+        expect("2", "zremrangebylex z (a (ca");
+        expect("[\"a\" \"ca\" \"d\"]", "zrangebylex z - +");
+        expect("1", "del z");
+        small_thresholds();
+    }
+}
+
+static void scores_keep_all_that_they_are(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        expect("5", "zadd z 0 b -1e300 c 9007199254740993 d -inf e 0.5 f");
+        expect("1", "zadd z -0.0 a");
+        expect(round ? "[\"e\" -inf \"c\" -1.0000000000000001e+300 \"a\" -0 \"b\" 0 \"f\" 0.5 "
+                       "\"d\" 9007199254740992]"
+                     : "[\"e\" -inf \"c\" -1.0000000000000001e+300 \"a\" 0 \"b\" 0 \"f\" 0.5 "
+                       "\"d\" 9007199254740992]",
+               "zrange z 0 -1 withscores");
+        expect("1", "del z");
+        small_thresholds();
+    }
+}
+
+static void the_ends_are_popped(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        expect("[]", "zpopmin z");
+        expect("6", "zadd z 1 a 2 b 3 c 4 d 5 e 6 f");
+        expect("[\"a\" 1]", "zpopmin z");
+        expect("[\"f\" 6 \"e\" 5]", "zpopmax z 2");
+        expect("[]", "zpopmax z 0");
+        expect("[\"z\" [[\"b\" 2]]]", "zmpop 2 none z min");
+        expect("[\"z\" \"d\" 4]", "bzpopmax none z 0");
+        expect("[\"z\" [[\"c\" 3]]]", "bzmpop 0 1 z max count 5");
+        expect("0", "exists z");
+        expect("nil-array", "bzpopmin z 0");
+        expect("nil-array", "zmpop 1 z min");
+        small_thresholds();
+    }
+}
+
+static void sets_are_merged_with_weights(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        expect("3", "zadd a 1 x 2 y 3 z");
+        expect("4", "zadd b 10 y 20 z 30 w 40 v");
+        expect("[\"x\" 1 \"y\" 12 \"z\" 23 \"w\" 30 \"v\" 40]", "zunion 2 a b withscores");
+        expect("[\"y\" 14 \"z\" 26]", "zinter 2 a b weights 2 1 withscores");
+        expect("[\"y\" 2 \"z\" 3]", "zinter 2 a b aggregate min withscores");
+        expect("[\"x\"]", "zdiff 2 a b");
+        expect("1", "zintercard 2 a b limit 1");
+        expect("5", "zunionstore d 2 a b");
+        expect("4", "zrank d v");
+        expect("3", "zinterstore d 2 a d aggregate max");
+        expect("[\"x\" 1 \"y\" 12 \"z\" 23]", "zrange d 0 -1 withscores");
+        expect("0", "zdiffstore d 1 none");
+        expect("0", "exists d");
+        expect("2", "zrangestore d b 1 2");
+        expect("[\"z\" \"w\"]", "zrange d 0 -1");
+        expect("3", "del a b d");
+        small_thresholds();
+    }
+    expect("!ERR at least 1 input key is needed for 'zunion' command", "zunion 0 a");
+    expect("!ERR weight value is not a float", "zunion 1 a weights x");
+    expect("!ERR syntax error", "zunion 2 a");
+    expect("!ERR LIMIT can't be negative", "zintercard 1 a limit -1");
+}
+
+static void a_scan_returns_every_member_once(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 60 };
+    unsigned char seen[MEMBERS] = {0};
+    small_thresholds();
+    for (unsigned n = 0; n < MEMBERS; n++)
+        redis_fixture_run(fixture, "zadd z 1 m:%u", n);
+    char cursor[32] = "0";
+    do {
+        char reply[4096];
+        snprintf(reply, sizeof reply, "%s",
+                 redis_fixture_run(fixture, "zscan z %s count 7", cursor));
+        assert_int_equal(sscanf(reply, "[\"%31[0-9]\"", cursor), 1);
+        for (char *at = reply; (at = strstr(at, "m:")) != NULL; at++)
+            seen[strtoul(at + 2, NULL, 10)]++;
+    } while (strcmp(cursor, "0") != 0);
+    for (unsigned n = 0; n < MEMBERS; n++)
+        assert_int_equal(seen[n], 1);
+    for (unsigned n = 0; n < 50; n++)
+        assert_non_null(strstr(redis_fixture_run(fixture, "zrandmember z 3"), "m:"));
+}
+
+/* ----------------------------------------------------------------------------------------- model */
+
+enum { MODEL_MEMBERS = 6000 };
+
+struct model {
+    bool there[MODEL_MEMBERS];
+    int score[MODEL_MEMBERS];
+    int count;
+};
+
+static bool before(const struct model *model, int left, int right)
+{
+    return model->score[left] != model->score[right] ? model->score[left] < model->score[right]
+                                                     : left < right;
+}
+
+static int model_rank(const struct model *model, int member)
+{
+    int rank = 0;
+    for (int n = 0; n < MODEL_MEMBERS; n++)
+        rank += model->there[n] && before(model, n, member);
+    return rank;
+}
+
+static int model_count(const struct model *model, int min, int max)
+{
+    int count = 0;
+    for (int n = 0; n < MODEL_MEMBERS; n++)
+        count += model->there[n] && model->score[n] >= min && model->score[n] <= max;
+    return count;
+}
+
+static void expect_integer(int wanted, const char *format, unsigned one, int two, int three)
+{
+    char command[100];
+    snprintf(command, sizeof command, format, one, two, three);
+    int got = atoi(redis_fixture_run(fixture, "%s", command));
+    if (got != wanted)
+        fail_msg("%s: %d instead of %d", command, got, wanted);
+}
+
+static void model_check(struct model *model, struct random *random)
+{
+    int member = (int)random_below(random, MODEL_MEMBERS), min = (int)random_below(random, 1000);
+    char wanted[32];
+    expect_integer(model->count, "zcard z", 0, 0, 0);
+    if (model->there[member]) {
+        int rank = model_rank(model, member);
+        expect_integer(rank, "zrank z m%05u", (unsigned)member, 0, 0);
+        expect_integer(model->count - 1 - rank, "zrevrank z m%05u", (unsigned)member, 0, 0);
+        snprintf(wanted, sizeof wanted, "[\"m%05d\"]", member);
+        expect(wanted, "zrange z %d %d", rank, rank);
+        expect(wanted, "zrevrange z %d %d", model->count - 1 - rank, model->count - 1 - rank);
+    }
+    expect_integer(model_count(model, min, min + 50), "zcount z %u %d", (unsigned)min, min + 50, 0);
+}
+
+static void model_remove(struct model *model, int member)
+{
+    model->count -= model->there[member];
+    model->there[member] = false;
+}
+
+static void model_step(struct model *model, struct random *random, unsigned removing)
+{
+    int member = (int)random_below(random, MODEL_MEMBERS);
+    char command[2000] = "zadd z";
+    size_t size = strlen(command);
+    if (random_below(random, 100) < removing) {
+        int min = (int)random_below(random, 1000), max = min + (int)random_below(random, 12);
+        expect_integer(model_count(model, min, max), "zremrangebyscore z %u %d", (unsigned)min, max,
+                       0);
+        for (int n = 0; n < MODEL_MEMBERS; n++)
+            if (model->there[n] && model->score[n] >= min && model->score[n] <= max)
+                model_remove(model, n);
+        expect_integer(model->there[member], "zrem z m%05u", (unsigned)member, 0, 0);
+        model_remove(model, member);
+        return;
+    }
+    for (unsigned n = 0; n < 25; n++) {
+        member = (int)random_below(random, MODEL_MEMBERS);
+        model->count += !model->there[member];
+        model->there[member] = true;
+        model->score[member] = (int)random_below(random, 1000);
+        size += (size_t)snprintf(command + size, sizeof command - size, " %d m%05d",
+                                 model->score[member], member);
+    }
+    redis_fixture_run(fixture, "%s", command);
+}
+
+static void ranks_are_those_of_a_plain_list(void **state)
+{
+    (void)state;
+    struct random random;
+    static struct model model;
+    memset(&model, 0, sizeof model);
+    random_create(&random, test_seed());
+    small_thresholds();
+    for (unsigned step = 0; step < 1500; step++) {
+        model_step(&model, &random, step / 250 % 2 ? 90 : 20);
+        model_check(&model, &random);
+        if (step % 500 == 499)
+            redis_fixture_restart(fixture);
+    }
+    expect_integer(model.count, "zremrangebyrank z 0 -1", 0, 0, 0);
+    expect("0", "exists z");
+}
+
+static void a_set_stored_at_once_has_ranks(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 10000; n += 20) {
+        char command[1000] = "zadd z";
+        size_t size = strlen(command);
+        for (unsigned i = n; i < n + 20; i++)
+            size += (size_t)snprintf(command + size, sizeof command - size, " %u m%05u", i / 3, i);
+        redis_fixture_run(fixture, "%s", command);
+    }
+    expect("10000", "zunionstore d 1 z");
+    for (unsigned n = 0; n < 10000; n += 37) {
+        expect_integer((int)n, "zrank d m%05u", n, 0, 0);
+        expect_integer((int)n, "zrank z m%05u", n, 0, 0);
+    }
+    expect("1", "copy d e");
+    expect("7777", "zrank e m07777");
+}
+
+/* What is added at one end and taken at the other: buckets come and go. */
+static void a_queue_leaves_no_empty_buckets(void **state)
+{
+    (void)state;
+    small_thresholds();
+    for (unsigned n = 0; n < 30000; n += 20) {
+        char command[1000] = "zadd z";
+        size_t size = strlen(command);
+        for (unsigned i = n; i < n + 20; i++)
+            size += (size_t)snprintf(command + size, sizeof command - size, " %u m%05u", i, i);
+        redis_fixture_run(fixture, "%s", command);
+        if (n >= 1000)
+            redis_fixture_run(fixture, "zpopmin z 20");
+    }
+    expect("1000", "zcard z");
+    expect("500", "zrank z m29500");
+    struct txn *txn;
+    struct txn_options options = {.level = TXN_SNAPSHOT};
+    assert_int_equal(txn_begin(db_worker_txn(fixture->worker), &options, &txn), 0);
+    struct head *head = db_redis_elements(fixture->db);
+    struct txn_index index = {.tree = head->tree, .head = head};
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    unsigned rows = 0;
+    txn_cursor_open(&cursor, txn, &index, &(struct txn_range){.lower = NULL});
+    while (txn_cursor_next(&cursor, &row, &version) == 0)
+        rows += row->key[8] == 'b';
+    txn_rollback(txn);
+    assert_in_range(rows, 1, 200);
+}
+
+/* ------------------------------------------------------------------------------------ two workers */
+
+static struct txn *begin_on(struct db_worker *worker)
+{
+    struct txn *txn;
+    struct txn_options options = {.level = TXN_READ_COMMITTED};
+    assert_int_equal(txn_begin(db_worker_txn(worker), &options, &txn), 0);
+    return txn;
+}
+
+static void run_on(struct db_worker *worker, struct txn *txn, const char *command)
+{
+    struct db_worker *own = fixture->worker;
+    fixture->worker = worker;
+    redis_fixture_run_in(fixture, txn, NULL, command);
+    fixture->worker = own;
+}
+
+/* Both are in the middle of their transactions at the same time, on one large set. */
+static void two_at_once(const char *first, const char *second, int outcome)
+{
+    struct db_worker *other;
+    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    struct txn *one = begin_on(fixture->worker), *two = begin_on(other);
+    run_on(fixture->worker, one, first);
+    run_on(other, two, second);
+    assert_int_equal(txn_commit(one), 0);
+    assert_int_equal(txn_commit(two), outcome);
+    struct wal *wal = db_wal(fixture->db);
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    db_worker_close(other);
+}
+
+static void those_who_work_on_different_members_of_a_large_set_do_not_meet(void **state)
+{
+    (void)state;
+    small_thresholds();
+    expect("6", "zadd z 1 a 2 b 3 c 4 d 5 e 6 f");
+    for (unsigned n = 0; n < 50; n++) { /* also when one of them looks at its bucket */
+        char first[40], second[40];
+        snprintf(first, sizeof first, "zadd z 2 one%u", n);
+        snprintf(second, sizeof second, "zadd z 2 two%u", n);
+        two_at_once(first, second, 0);
+    }
+    two_at_once("zadd z 1 a", "zadd z 2 new", 0);
+    two_at_once("zincrby z 1 a", "zrem z e", 0);
+    two_at_once("zrem z a", "zadd z 2 a2", 0);
+    expect("106", "zcard z");
+    expect("105", "zrank z f");
+    two_at_once("zincrby z 1 b", "zincrby z 2 b", ERROR_CONFLICT);
+}
+
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_FIXTURE(members_are_added_read_and_taken_away),
+        WITH_FIXTURE(options_of_zadd_are_obeyed),
+        WITH_FIXTURE(what_7_2_replies_of_ranks_with_scores),
+        WITH_FIXTURE(members_of_one_score_have_ranges_by_their_bytes),
+        WITH_FIXTURE(scores_keep_all_that_they_are),
+        WITH_FIXTURE(the_ends_are_popped),
+        WITH_FIXTURE(sets_are_merged_with_weights),
+        WITH_FIXTURE(a_scan_returns_every_member_once),
+        WITH_FIXTURE(ranks_are_those_of_a_plain_list),
+        WITH_FIXTURE(a_set_stored_at_once_has_ranks),
+        WITH_FIXTURE(a_queue_leaves_no_empty_buckets),
+        WITH_FIXTURE(those_who_work_on_different_members_of_a_large_set_do_not_meet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
