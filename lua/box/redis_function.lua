@@ -2,8 +2,8 @@
 --
 -- Libraries of Redis functions: FUNCTION, and what FCALL looks a function up in.
 --
--- A library is a row {name, text} of _redis_library. What is loaded here is what was found there at a
--- version of the schema; libraries whose text is the same stay as they are, with what their
+-- A library is a row {id, owner, name, text} of _redis_library. What is loaded here is what was found
+-- there at a version of the schema; libraries whose text is the same stay as they are, with what their
 -- functions share.
 
 local core = require('box.core')
@@ -196,17 +196,17 @@ function redis_function.new(box)
         local before = libraries
         libraries = {}
         for _, row in ipairs(native.redis_libraries()) do
-            local name, text = row[1], row[2]
+            local id, name, text = row[1], row[3], row[4]
             if before[name] and before[name].text == text then
-                libraries[name] = before[name]
+                libraries[name], before[name].id = before[name], id
             else
                 local ok, result = pcall(load, text)
-                if ok then
-                    libraries[name] = result
-                else
+                if not ok then
                     native.log(1, ('library %s: %s'):format(name, tostring(type(result) == 'table'
                         and (result.err or result.message) or result)))
+                    result = { name = name, text = text, functions = {}, order = {} }
                 end
+                libraries[name], result.id = result, id
             end
         end
         index()
@@ -224,24 +224,42 @@ function redis_function.new(box)
         end
     end
 
+    --- Writes it in the place of the one of its name, if there is one.
     local function put(library)
-        native.record_put(SPACE_ID_REDIS_LIBRARY, { library.name, library.text }, false, 1)
+        local present = libraries[library.name]
+        native.record_put(SPACE_ID_REDIS_LIBRARY, {
+            present and present.id or core.NULL, native.user_id(), library.name, library.text,
+        }, not present, 1)
+    end
+
+    local function drop(library)
+        native.record_delete(SPACE_ID_REDIS_LIBRARY, { library.id })
+    end
+
+    --- Within a change, and after it, however it has ended, everything may be otherwise.
+    local function changed(ok, ...)
+        version = -1
+        if not ok then
+            error((...), 0)
+        end
+        return ...
     end
 
     --- Runs fn with what is stored, in a schema transaction.
     local function change(fn)
-        return transaction.atomic({ schema = true }, function()
-            version = -1 -- within it everything may be otherwise
-            settle()
-            local result = fn()
+        return changed(pcall(transaction.atomic, { schema = true }, function()
             version = -1
-            return result
-        end)
+            settle()
+            return fn()
+        end))
     end
 
-    local function drop_all()
-        for name in pairs(libraries) do
-            native.record_delete(SPACE_ID_REDIS_LIBRARY, { name })
+    --- Deletes those that are not among the names.
+    local function drop_others(names)
+        for name, library in pairs(libraries) do
+            if not names[name] then
+                drop(library)
+            end
         end
     end
 
@@ -275,7 +293,7 @@ function redis_function.new(box)
             if not libraries[name] then
                 refuse('Library not found')
             end
-            native.record_delete(SPACE_ID_REDIS_LIBRARY, { name })
+            drop(libraries[name])
             return { ok = 'OK' }
         end)
     end
@@ -285,7 +303,7 @@ function redis_function.new(box)
             refuse('FUNCTION FLUSH only supports SYNC|ASYNC option')
         end
         return change(function()
-            drop_all()
+            drop_others({})
             return { ok = 'OK' }
         end)
     end
@@ -402,7 +420,7 @@ function redis_function.new(box)
                 check_functions(library, stay)
             end
             if policy == 'flush' then
-                drop_all()
+                drop_others(stay)
             end
             for _, library in ipairs(loaded) do
                 put(library)

@@ -156,6 +156,8 @@ int catalog_kind_of(uint32_t space_id)
         return CATALOG_MODULE;
     case SPACE_ID_WATCH:
         return CATALOG_WATCH;
+    case SPACE_ID_REDIS_LIBRARY:
+        return CATALOG_REDIS_LIBRARY;
     default:
         return -1;
     }
@@ -361,7 +363,10 @@ static const struct system_space system_spaces[] = {
     {SPACE_ID_REDIS_1 + 14, "_redis_15", {{"key", KEY_STRING, "string", false}}, 1, true},
     {SPACE_ID_REDIS_LIBRARY,
      "_redis_library",
-     {{"name", KEY_STRING, "string", false}, {"text", KEY_STRING, "string", false}},
+     {{"id", KEY_UNSIGNED, "unsigned", false},
+      {"owner", KEY_UNSIGNED, "unsigned", false},
+      {"name", KEY_STRING, "string", false},
+      {"text", KEY_STRING, "string", false}},
      1,
      false},
     {SPACE_ID_REDIS_ELEMENT, "_redis_element", {{"key", KEY_BINARY, "varbinary", false}}, 1, true},

@@ -239,6 +239,7 @@ enum catalog_kind {
     CATALOG_TRIGGER,
     CATALOG_MODULE,
     CATALOG_WATCH,
+    CATALOG_REDIS_LIBRARY,
     CATALOG_KINDS
 };
 struct catalog_record {

@@ -20,8 +20,7 @@ struct record_args {
 
 static int space_of(struct ddl *ddl, uint32_t id, struct space **out)
 {
-    if (catalog_kind_of(id) < 0 && id != SPACE_ID_MODULE_FILE && id != SPACE_ID_MIGRATION &&
-        id != SPACE_ID_REDIS_LIBRARY)
+    if (catalog_kind_of(id) < 0 && id != SPACE_ID_MODULE_FILE && id != SPACE_ID_MIGRATION)
         return diag_set(ERROR_INVALID, "space %u holds no records", id);
     *out = catalog_space_by_id(ddl->before, id);
     return 0;

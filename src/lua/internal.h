@@ -526,8 +526,6 @@ void lua__open_script_struct(struct lua_runtime *runtime);
 /* script_json.c: the settings that every script begins with. */
 void lua__script_json_reset(struct lua__script_json *settings);
 void lua__open_redis_function(struct lua_runtime *runtime);
-/* module.c: appends the rows of a system space to the table on the top. A code, with diagnostics. */
-int lua__rows_of(lua_State *L, struct lua_runtime *runtime, uint32_t space_id);
 /* redis_script.c: makes runtime->result of the value on the top, by the rules of redis_script.c, and
  * {ordered_map = {key, value ..}}, {ordered_set = {..}}. */
 void lua__reply_encode(lua_State *L, struct lua_runtime *runtime);

@@ -162,17 +162,6 @@ static void append(lua_State *L)
     lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
 }
 
-static void push_row(lua_State *L, struct lua_runtime *runtime, const char *tuple)
-{
-    lua__push(L, runtime, &tuple);
-    append(L);
-}
-
-int lua__rows_of(lua_State *L, struct lua_runtime *runtime, uint32_t space_id)
-{
-    return rows_push(L, runtime, space_id, "\x90", push_row);
-}
-
 static void push_path(lua_State *L, struct lua_runtime *runtime, const char *tuple)
 {
     const char *path = mp_array_at(tuple, 1);

@@ -2,8 +2,8 @@
 /*
  * FUNCTION and FCALL: libraries of Redis functions.
  *
- * A library is a row of the system space _redis_library, its name and its text, so it is in the log,
- * in checkpoints and in backups. Each runtime compiles what it finds there when it is first asked after
+ * A library is a row of the system space _redis_library, so it is in the log, in checkpoints and in
+ * backups, and a part of the picture that a version of the schema stands for. Each runtime compiles what it finds there when it is first asked after
  * a change of the schema (lua/box/redis_function.lua), which is where FUNCTION is, too. A function
  * runs as a script does: redis_script.c.
  *
@@ -29,14 +29,10 @@ enum {
 
 /* ---------------------------------------------------------------------------------------- rows */
 
-/* redis_libraries(): an array of {name, text}. */
+/* redis_libraries(): an array of {id, owner, name, text}, as the picture of the schema has them. */
 static int native_libraries(lua_State *L)
 {
-    lua_settop(L, 0);
-    lua_newtable(L);
-    struct lua_runtime *runtime = lua__runtime(L);
-    int code = lua__rows_of(L, runtime, SPACE_ID_REDIS_LIBRARY);
-    return code == 0 ? 1 : lua__raise(L, runtime, code);
+    return lua__records_push(L, CATALOG_REDIS_LIBRARY);
 }
 
 /* ---------------------------------------------------------------------------------------- dumps */

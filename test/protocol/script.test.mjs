@@ -89,6 +89,22 @@ test('what one worker makes of a library is seen by a transaction of another at 
     await all[0].ask(command('FUNCTION', 'FLUSH'), '+OK\r\n');
 });
 
+test('a transaction that began before a library was loaded leaves nothing behind of the former one', async (t) => {
+    const all = await wires(t, 4);
+    for (let version = 1; version <= 12; version++) {
+        const text = `#!lua name=turns\nredis.register_function('turn', function() return ${version} end)`;
+        const [before, other] = [all[version % 4], all[(version * 3 + 1) % 4]];
+        if (before === other) continue;
+        await before.ask(command('BEGIN') + command('GET', 'none'), '+OK\r\n$-1\r\n');
+        await other.ask(command('FUNCTION', 'LOAD', 'REPLACE', text), '$5\r\nturns\r\n');
+        before.send(command('FCALL', 'turn', '0') + command('COMMIT'));
+        await before.line();
+        assert.equal(await before.line(), '+OK');
+        for (const one of all) await one.ask(command('FCALL', 'turn', '0'), `:${version}\r\n`);
+    }
+    await all[0].ask(command('FUNCTION', 'FLUSH'), '+OK\r\n');
+});
+
 test('libraries stay when the server is started again, and FLUSHALL leaves them', async (t) => {
     const [one] = await wires(t, 1);
     await one.ask(command('FUNCTION', 'LOAD', LIBRARY), '$3\r\nlib\r\n');
