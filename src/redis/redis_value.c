@@ -66,9 +66,9 @@ static int damaged(const char *what)
 /* The third element and what follows. */
 static int data_unpack(const char *at, const char *end, unsigned count, struct redis_value *out)
 {
-    if (at >= end || mp_check(&(const char *){at}, end))
+    const char *data = at, *behind = at;
+    if (at >= end || mp_check(&behind, end))
         return damaged("its bytes are cut off");
-    const char *data = at;
     if (count == 4) {
         if (!mp_read_uint(&at, &out->id) || at >= end || mp_check(&(const char *){at}, end))
             return damaged("it has no number");
@@ -83,9 +83,8 @@ static int data_unpack(const char *at, const char *end, unsigned count, struct r
     } else {
         if (mp_typeof(*at) != MP_ARRAY)
             return damaged("it has no elements");
-        mp_next(&at);
         out->data = data;
-        out->size = (uint32_t)(at - data);
+        out->size = (uint32_t)(behind - data);
     }
     return 0;
 }
