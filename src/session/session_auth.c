@@ -487,7 +487,7 @@ static unsigned wanted_by(const struct session_command *command)
         return MAY_BE_THERE | ACCESS_WRITE;
     if (redis & REDIS_READONLY)
         return MAY_BE_THERE | ACCESS_READ;
-    if (flags & SESSION_SCRIPT)
+    if (flags & SESSION_USES_KEYS)
         return MAY_BE_THERE | MAY_USE_KEYS;
     if ((flags & SESSION_STATEMENT) || strcmp(command->group, "connection") == 0)
         return MAY_BE_THERE; /* procedures and text are asked about in Lua */

@@ -69,7 +69,8 @@ enum session_command_flags {
     SESSION_ENDS_TXN = 1024,  /* runs although the interactive transaction has failed */
     SESSION_NO_TXN = 2048,    /* refused in an interactive transaction */
     SESSION_LISTENING = 8192, /* runs while a connection of RESP2 listens to channels */
-    SESSION_STATEMENT = 4096  /* a statement of the interactive transaction, if one is open */
+    SESSION_STATEMENT = 4096, /* a statement of the interactive transaction, if one is open */
+    SESSION_USES_KEYS = 16384 /* for those who may use keys; others are asked about in Lua */
 };
 
 struct session_command {

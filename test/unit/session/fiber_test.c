@@ -91,7 +91,9 @@ static void errors_after_a_sleep_are_replies_like_others(void **state)
     expect(one, "", "lua \"fiber.sleep(1) box.begin() fiber.sleep(1)\"");
     pass(1000);
     expect_take(one, "-ERR eval:1: a transaction does not yield: commit before fiber.sleep\r\n");
-    expect(one, "-ERR user_script:1: a transaction does not yield: commit before fiber.sleep\r\n",
+    expect(one,
+           "-ERR a transaction does not yield: commit before fiber.sleep script: "
+           "0af6c9499a8fba34fa5192385fea96cb04813232, on @user_script:1.\r\n",
            "eval \"require('fiber').sleep(1)\" 0");
 }
 
