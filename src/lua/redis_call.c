@@ -292,6 +292,19 @@ static int may_run(struct lua_runtime *runtime, const struct redis_command *comm
                     command->name);
 }
 
+/* What whoever embeds the runtime has to say about it. */
+static int before(struct lua_runtime *runtime, const struct redis_command *command,
+                  const struct redis_slice *argv, unsigned argc)
+{
+    const struct lua_callbacks *callbacks = &runtime->options.callbacks;
+    if (callbacks->before_command == NULL)
+        return 0;
+    return callbacks->before_command(callbacks->arg, runtime->worker, runtime->request->session_id,
+                                     access_user_get(runtime->worker), command, argv, argc,
+                                     runtime->txn != NULL ? txn_snapshot_ts(runtime->txn)
+                                                          : UINT64_MAX);
+}
+
 /* What a server has besides the commands of redis/, and scripts may call. */
 static int run_ping(struct redis_call *call)
 {
@@ -380,7 +393,8 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
     if (code != 0)
         return diag_set(ERROR_INVALID, "Wrong number of args calling Redis command from script");
     bool writes = (command->flags & REDIS_WRITE) != 0;
-    if ((code = may_run(runtime, command)) != 0)
+    if ((code = may_run(runtime, command)) != 0 ||
+        (code = before(runtime, command, argv, argc)) != 0)
         return code;
     if (writes && (runtime->request->readonly || runtime->script.readonly ||
                    (runtime->txn != NULL && txn_readonly(runtime->txn))))

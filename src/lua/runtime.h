@@ -75,6 +75,12 @@ struct lua_callbacks {
     /* The schema has been changed by this runtime: whoever has made another one the host of modules
      * lets it run soon (lua_runtime_host). NULL: this one looks itself. */
     void (*schema_changed)(void *arg);
+    /* Before a command of redis.call, of a request of this connection (0: nobody's), for this user:
+     * 0, or a code with diagnostics: it must not run. `snapshot_ts`: of the transaction that it is a
+     * part of; UINT64_MAX: it has one of its own. */
+    int (*before_command)(void *arg, struct db_worker *worker, uint64_t session_id,
+                          uint32_t user_id, const struct redis_command *command,
+                          const struct redis_slice *argv, unsigned argc, uint64_t snapshot_ts);
     /* The connection with this number, of whichever worker; false: there is none. */
     bool (*session)(void *arg, uint64_t session_id, struct lua_peer *out);
     void *arg;

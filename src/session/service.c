@@ -66,6 +66,7 @@ int service_new(const struct service_options *options, struct service **out)
     session__slowlog_create(&service->slowlog);
     store_relaxed(&service->settings.slowlog_slower_us, 10000);
     store_relaxed(&service->settings.slowlog_max, 128);
+    store_relaxed(&service->settings.tracking_keys_max, 1000000);
     store_relaxed(&service->settings.clients_max, service->limits.clients_max);
     store_relaxed(&service->latency_tracking, true);
     snprintf(service->percentiles, sizeof service->percentiles, "50 99 99.9");
@@ -86,6 +87,8 @@ int service_new(const struct service_options *options, struct service **out)
     int rc = service->workers && service->scripts ? 0 : diag_set(ERROR_MEMORY, "out of memory");
     if (!rc)
         rc = redis_scans_new(&service->scans);
+    if (!rc && !(service->tracking = session__tracking_new(&service->interest)))
+        rc = diag_set(ERROR_MEMORY, "out of memory");
     if (!rc && !(service->blocks = session__blocks_new()))
         rc = diag_set(ERROR_MEMORY, "out of memory");
     if (!rc)
@@ -109,6 +112,7 @@ void service_delete(struct service *service)
         lua_watchdog_delete(service->watchdog);
     session__auth_delete(service->auth);
     redis_scans_delete(service->scans);
+    session__tracking_delete(service->tracking);
     session__blocks_delete(service->blocks);
     for (unsigned n = 0; n < service->script_count; n++)
         free(service->scripts[n].source);
@@ -192,6 +196,7 @@ static int worker_lua_open(struct session_worker *worker)
         .fio_dir = service->options.fio_dir,
         .callbacks = {.info = session__lua_info,
                       .command_taken = session__lua_command_taken,
+                      .before_command = session__lua_before,
                       .options = session__lua_options,
                       .schema_changed = on_schema_changed,
                       .session = session__lua_session,

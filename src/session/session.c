@@ -96,6 +96,7 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     list_create(&session->rpc_streams);
     list_create(&session->pendings);
     channels_listener_create(&session->listener);
+    store_relaxed(&session->about.redirect, -1);
     mp_buffer_create(&session->push);
     session->push.bytes_max = service->limits.output_bytes_max;
     about_create(session, peer);
@@ -143,6 +144,7 @@ void session_delete(struct session *session)
     transactions_end(session);
     lua_runtime_session_ended(session->worker->lua, session->about.id);
     session__unsubscribe_all(session);
+    session__tracking_end(session, true);
     mp_buffer_destroy(&session->push);
     resp_parser_destroy(&session->resp);
     mp_buffer_destroy(&session->in);

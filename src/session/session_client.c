@@ -15,6 +15,7 @@
 
 #include "db/access.h"
 #include "redis/redis_value.h"
+#include "session/session_tracker.h"
 
 void session__about_name_set(struct session *session, char **field, const char *text, size_t size)
 {
@@ -56,7 +57,7 @@ static const char *text_or_empty(const char *text)
 
 /* As Redis has them: O monitors, P listens to channels, x is in MULTI, b waits, U came over a Unix
  * socket, e and T of NO-EVICT and NO-TOUCH. */
-static void flags_put(const struct session_about *about, char out[10])
+static void flags_put(const struct session_about *about, char out[14])
 {
     const struct {
         bool holds;
@@ -65,6 +66,9 @@ static void flags_put(const struct session_about *about, char out[10])
                  {listens(about), 'P'},
                  {load_relaxed(&about->queued) >= 0, 'x'},
                  {load_relaxed(&about->waits), 'b'},
+                 {load_relaxed(&about->tracking) & TRACKER_ON, 't'},
+                 {load_relaxed(&about->tracking) & TRACKER_BROKEN, 'R'},
+                 {load_relaxed(&about->tracking) & TRACKER_BCAST, 'B'},
                  {strncmp(about->address, "unix:", 5) == 0, 'U'},
                  {load_relaxed(&about->no_evict), 'e'},
                  {load_relaxed(&about->no_touch), 'T'}};
@@ -97,7 +101,7 @@ static void about_put(const struct access *access, const struct session *session
     const struct session_command *command = load_relaxed(&about->command);
     uint64_t active = load_relaxed(&about->active_ms);
     int queued = load_relaxed(&about->queued);
-    char numbers[512], flags[10];
+    char numbers[512], flags[14];
     const char *user = user_of(access, about);
     flags_put(about, flags);
     int size =
@@ -110,13 +114,13 @@ static void about_put(const struct access *access, const struct session *session
                     " flags=%s db=%u sub=%u psub=%u ssub=%u multi=%d watch=%" PRIu64
                     " qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 "
                     "tot-mem=0 events=r cmd=%s "
-                    "user=%.100s redir=-1 resp=%d lib-name=",
+                    "user=%.100s redir=%" PRId64 " resp=%d lib-name=",
                     now_ms > about->created_ms ? (now_ms - about->created_ms) / 1000 : 0,
                     now_ms > active ? (now_ms - active) / 1000 : 0, flags,
                     load_relaxed(&about->database), load_relaxed(&about->channels),
                     load_relaxed(&about->patterns), load_relaxed(&about->shards), queued,
                     load_relaxed(&about->watched), command ? command->name : "NULL", user,
-                    load_relaxed(&about->resp));
+                    load_relaxed(&about->redirect), load_relaxed(&about->resp));
     mp_put_raw(out, numbers, (size_t)size);
     mp_put_raw(out, text_or_empty(about->library_name), strlen(text_or_empty(about->library_name)));
     mp_put_raw(out, " lib-ver=", 9);
@@ -428,28 +432,6 @@ static int client_no_touch(struct session *session, struct session_request *requ
     return switched(session, &request->argv[2], &session->about.no_touch);
 }
 
-/* Nothing is tracked for this connection. */
-static int client_getredir(struct session *session, struct session_request *request)
-{
-    (void)request;
-    resp_put_integer(&session->out, -1);
-    return 0;
-}
-
-static int client_trackinginfo(struct session *session, struct session_request *request)
-{
-    (void)request;
-    resp_put_map(&session->out, session->protocol, 3);
-    resp_put_bulk(&session->out, "flags", 5);
-    resp_put_set(&session->out, session->protocol, 1);
-    resp_put_bulk(&session->out, "off", 3);
-    resp_put_bulk(&session->out, "redirect", 8);
-    resp_put_integer(&session->out, -1);
-    resp_put_bulk(&session->out, "prefixes", 8);
-    resp_put_array(&session->out, 0);
-    return 0;
-}
-
 static int client_reply(struct session *session, struct session_request *request)
 {
     if (word(&request->argv[2], "on"))
@@ -468,6 +450,8 @@ static int client_help(struct session *session, struct session_request *request)
 {
     (void)request;
     static const char *const LINES[] = {
+        "CACHING (YES|NO)",
+        "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
         "GETREDIR",
         "    Return the client ID we are redirecting to when tracking is enabled.",
         "GETNAME",
@@ -508,6 +492,9 @@ static int client_help(struct session *session, struct session_request *request)
         "    Assign the name <name> to the current connection.",
         "UNBLOCK <clientid> [TIMEOUT|ERROR]",
         "    Unblock the specified blocked client.",
+        "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+        "         [OPTIN] [OPTOUT] [NOLOOP]",
+        "    Control server assisted client side caching.",
         "TRACKINGINFO",
         "    Report tracking status for the current connection.",
         "NO-EVICT (ON|OFF)",
@@ -529,10 +516,12 @@ static int client_help(struct session *session, struct session_request *request)
             NULL, NULL, 0                                                                          \
     }
 const struct session_command session__client_commands[] = {
+    ROW("client|caching", 3, "Instructs the server whether to track the keys in the next request.",
+        "6.0.0", session__client_caching),
     ROW("client|getname", 2, "Returns the name of the connection.", "2.6.9", client_getname),
     ROW("client|getredir", 2,
         "Returns the client ID to which the connection's tracking notifications are redirected.",
-        "6.0.0", client_getredir),
+        "6.0.0", session__client_getredir),
     ROW("client|help", 2, "Returns helpful text about the different subcommands.", "5.0.0",
         client_help),
     ROW("client|id", 2, "Returns the unique client ID of the connection.", "5.0.0", client_id),
@@ -550,9 +539,11 @@ const struct session_command session__client_commands[] = {
     ROW("client|setinfo", 4, "Sets information specific to the client or connection.", "7.2.0",
         client_setinfo),
     ROW("client|setname", 3, "Sets the connection name.", "2.6.9", client_setname),
+    ROW("client|tracking", -3, "Controls server-assisted client-side caching for the connection.",
+        "6.0.0", session__client_tracking),
     ROW("client|trackinginfo", 2,
         "Returns information about server-assisted client-side caching for the connection.",
-        "6.2.0", client_trackinginfo),
+        "6.2.0", session__client_trackinginfo),
     ADMIN("client|unblock", -3,
           "Unblocks a client blocked by a blocking command from a different connection.", "5.0.0",
           client_unblock),

@@ -216,6 +216,7 @@ static const struct setting SETTINGS[] = {
     FIXED("tcp-backlog", "511"),
     FIXED("tcp-keepalive", "0"),
     NUMBER("timeout", NULL, settings.timeout_s, 0, INT32_MAX, timeout_changed),
+    NUMBER("tracking-table-max-keys", NULL, settings.tracking_keys_max, 0, INT64_MAX, NULL),
     MADE("unixsocket", text_unixsocket),
     NUMBER("zset-max-listpack-entries", "zset-max-ziplist-entries",
            config.zset_max_listpack_entries, 0, INT64_MAX, NULL),

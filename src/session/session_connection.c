@@ -162,6 +162,7 @@ int session__reset(struct session *session, struct session_request *request)
     session__watch_end(session);
     session__stream_destroy(&session->stream);
     session__unsubscribe_all(session);
+    session__tracking_end(session, false);
     session__monitor_end(session);
     session->level_given = session->lock_timeout_given = false;
     session->reply_mode = REPLY_ON;

@@ -369,6 +369,10 @@ static void command_run(struct session *session, struct session_request *request
 {
     size_t start = session->out.size;
     uint64_t ticks = service__ticks();
+    if (session->tracker)
+        session__tracking_before(session, request->command, request->argv, request->argc,
+                                 session->stream.txn ? txn_snapshot_ts(session->stream.txn)
+                                                     : UINT64_MAX);
     int rc = run(session, request);
     if (rc == ERROR_WAIT) {
         session__truncate(session, start);
@@ -485,6 +489,8 @@ void session__execute(struct session *session, const struct redis_slice *argv, s
                 session__error_code(session, ERROR_MEMORY);
         } else {
             command_run(session, &request);
+            if (session->tracker && !session->multi && strncmp(command->name, "client|", 7) != 0)
+                session__tracking_after(session);
             if (session->suspended && keep(session, argv, argc))
                 return;
         }

@@ -279,7 +279,7 @@ static void info_clients(struct service *service, struct mp_buffer *out)
     line(out, "client_recent_max_input_buffer:0");
     line(out, "client_recent_max_output_buffer:0");
     line(out, "blocked_clients:%u", blocked);
-    line(out, "tracking_clients:0");
+    line(out, "tracking_clients:%u", load_relaxed(&service->interest.tracking));
     line(out, "pubsub_clients:%u", listening);
     line(out, "watching_clients:%u", watching);
     line(out, "clients_in_timeout_table:0");
@@ -447,9 +447,11 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "active_defrag_misses:0");
     line(out, "active_defrag_key_hits:0");
     line(out, "active_defrag_key_misses:0");
-    line(out, "tracking_total_keys:0");
-    line(out, "tracking_total_items:0");
-    line(out, "tracking_total_prefixes:0");
+    struct session_tracking_counts tracked;
+    session__tracking_counts(service->tracking, &tracked);
+    line(out, "tracking_total_keys:%" PRIu64, tracked.keys);
+    line(out, "tracking_total_items:%" PRIu64, tracked.items);
+    line(out, "tracking_total_prefixes:%" PRIu64, tracked.prefixes);
     line(out, "unexpected_error_replies:0");
     line(out, "total_error_replies:%" PRIu64, errors);
     line(out, "dump_payload_sanitizations:0");

@@ -30,6 +30,7 @@
 #include "session/session_block.h"
 #include "session/session_pubsub.h"
 #include "session/session_stream.h"
+#include "session/session_tracking.h"
 #include "session/session_wait.h"
 
 /* ---------------------------------------------------------------------------- the command table */
@@ -149,7 +150,7 @@ struct session_slowlog {
 /* Settings that are not those of commands (redis/redis_config.h). */
 struct service_settings {
     _Atomic int64_t slowlog_slower_us; /* -1: nothing is logged */
-    _Atomic uint64_t slowlog_max, latency_threshold_ms, timeout_s, clients_max;
+    _Atomic uint64_t slowlog_max, latency_threshold_ms, timeout_s, clients_max, tracking_keys_max;
 };
 
 /* Sums of the workers' statistics. */
@@ -228,7 +229,8 @@ struct service {
     struct redis_config config;
     struct redis_interest interest; /* of all connections */
     struct redis_housekeeping keeping;
-    struct session_blocks *blocks; /* who waits for keys */
+    struct session_blocks *blocks;     /* who waits for keys */
+    struct session_tracking *tracking; /* who keeps copies of keys */
     struct service_settings settings;
     struct session_slowlog slowlog;
     struct session_latency latency[SESSION_LATENCY_EVENTS]; /* under the slow log's mutex */
@@ -414,6 +416,8 @@ struct session_about {
     _Atomic unsigned open, failed;               /* interactive transactions */
     _Atomic bool waits;                          /* a request of it waits */
     _Atomic unsigned channels, patterns, shards; /* it listens to */
+    _Atomic unsigned tracking;                   /* flags of its tracker (session_tracker.h) */
+    _Atomic int64_t redirect;
     _Atomic uint64_t watched;
     _Atomic unsigned orders;                     /* of enum session_order */
     _Atomic bool no_evict, no_touch, monitoring; /* CLIENT NO-EVICT, NO-TOUCH; MONITOR */
@@ -459,6 +463,7 @@ struct session {
 
     struct session_sink sink;
     struct channels_listener listener;
+    struct session_tracker *tracker; /* NULL: it does not track keys */
     struct mp_buffer push; /* messages that are not in `out` yet, which may be being written */
 
     /* Transactions: what BEGIN, MULTI, EVAL and CALL use when nothing else is said. */
@@ -728,6 +733,9 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                      struct session_wait *wait, const struct session_lua_run *run,
                      uint64_t *reply_ts);
 bool session__lua_command_taken(void *arg, const char *name, size_t size);
+int session__lua_before(void *arg, struct db_worker *worker, uint64_t session_id, uint32_t user_id,
+                        const struct redis_command *command, const struct redis_slice *argv,
+                        unsigned argc, uint64_t snapshot_ts);
 uint32_t session__lua_info(void *arg, struct mp_buffer *out);
 uint32_t session__lua_options(void *arg, struct mp_buffer *out);
 bool session__lua_session(void *arg, uint64_t session_id, struct lua_peer *out);

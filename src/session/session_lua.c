@@ -511,6 +511,18 @@ int session__procedure_run(struct session *session, struct session_request *requ
     return run_and_reply(session, request, &run, first);
 }
 
+int session__lua_before(void *arg, struct db_worker *worker, uint64_t session_id, uint32_t user_id,
+                        const struct redis_command *command, const struct redis_slice *argv,
+                        unsigned argc, uint64_t snapshot_ts)
+{
+    struct service *service = arg;
+    (void)worker;
+    (void)user_id;
+    if (load_relaxed(&service->interest.tracking) && (command->flags & REDIS_READONLY))
+        session__tracking_script(service, session_id, command, argv, argc, snapshot_ts);
+    return 0;
+}
+
 bool session__lua_command_taken(void *arg, const char *name, size_t size)
 {
     return service__command_find(arg, name, size) != NULL;

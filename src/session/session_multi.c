@@ -264,6 +264,9 @@ static int queued_run(struct session *session, const struct session_queued *queu
         service__count(&stats->rejected, 1);
         return session->multi_atomic ? undone(session, queued, start) : 0;
     }
+    if (session->tracker)
+        session__tracking_before(session, queued->command, queued->argv, queued->argc,
+                                 txn_snapshot_ts(exec->txn));
     int rc = queued->command->redis ? queued_run_redis(session, queued, exec)
                                     : queued->command->run(session, &request);
     session__executed(session, &request, 0, service__ticks() - ticks);

@@ -52,10 +52,10 @@ static struct redis_slice channel_of(const char **message)
     return name;
 }
 
-static void inbox_add(struct session_worker *worker, unsigned kind, const char *data, size_t size)
+void session__inbox_add(struct session_worker *worker, unsigned kind, const char *data, size_t size)
 {
     struct session_pubsub *pubsub = &worker->pubsub;
-    struct session_message *message = malloc(sizeof *message + size);
+    struct session_message *message = data ? malloc(sizeof *message + size) : NULL;
     if (message) {
         message->kind = kind;
         message->size = size;
@@ -90,9 +90,13 @@ static void message_route(uint64_t ts, unsigned kind, const void *data, size_t s
 {
     struct service *service = arg;
     const char *at = data;
-    (void)ts;
-    if (kind == REDIS_DEFER_KEY)
+    if (kind == REDIS_DEFER_KEY) {
         session__block_stir(service->blocks, data);
+        if (load_relaxed(&service->interest.tracking))
+            session__tracking_changed(service->tracking, ts, data);
+    }
+    if (kind == REDIS_DEFER_FLUSH)
+        session__tracking_flushed(service->tracking, ts);
     if ((kind != REDIS_DEFER_PUBLISH && kind != REDIS_DEFER_SPUBLISH) ||
         load_relaxed(&service->listeners) == 0)
         return;
@@ -101,7 +105,7 @@ static void message_route(uint64_t ts, unsigned kind, const void *data, size_t s
     pthread_mutex_lock(&service->mutex);
     for (unsigned n = 0; n < service->options.worker_max; n++)
         if (service->workers[n] && worker_receivers(service->workers[n], &channel, to) > 0)
-            inbox_add(service->workers[n], kind, data, size);
+            session__inbox_add(service->workers[n], kind, data, size);
     pthread_mutex_unlock(&service->mutex);
 }
 
@@ -185,6 +189,16 @@ static void cut_off(struct session *session)
     session__ready(session);
 }
 
+/* There is more for the session to take; it is cut off when it takes too little. */
+static void pushed(struct session *session)
+{
+    if (session->push.failed || session->push.size + session->out.size - session->out_sent >
+                                    session->service->limits.subscriber_bytes_max)
+        cut_off(session);
+    else
+        session__ready(session);
+}
+
 static void push(struct channels_listener *listener, const struct channels_channel *to,
                  const struct redis_slice *channel, const char *payload)
 {
@@ -192,11 +206,7 @@ static void push(struct channels_listener *listener, const struct channels_chann
     if (session->closing)
         return;
     (session->kind == PROTO_RPC ? put_rpc : put_resp)(session, to, channel, payload);
-    if (session->push.failed || session->push.size + session->out.size - session->out_sent >
-                                    session->service->limits.subscriber_bytes_max)
-        cut_off(session);
-    else
-        session__ready(session);
+    pushed(session);
 }
 
 static void push_to_all(const struct channels_channel *to, const struct redis_slice *channel,
@@ -228,7 +238,8 @@ static void cut_off_all(struct session_worker *worker)
     pthread_mutex_lock(&worker->service->mutex);
     list_for_each (link, &worker->service->clients) {
         struct session *session = list_entry(link, struct session, link);
-        if (session->worker == worker && channels_listener_count(&session->listener))
+        if (session->worker == worker &&
+            (channels_listener_count(&session->listener) || session->tracker))
             cut_off(session);
     }
     pthread_mutex_unlock(&worker->service->mutex);
@@ -250,7 +261,14 @@ void session__inbox_take(struct session_worker *worker)
     pthread_mutex_unlock(&worker->wake_mutex);
     list_for_each (each, &messages) {
         const struct session_message *message = list_entry(each, struct session_message, link);
-        message_deliver(&pubsub->channels, message->kind == REDIS_DEFER_SPUBLISH, message->data);
+        if (message->kind == REDIS_DEFER_PUBLISH || message->kind == REDIS_DEFER_SPUBLISH) {
+            message_deliver(&pubsub->channels, message->kind == REDIS_DEFER_SPUBLISH,
+                            message->data);
+            continue;
+        }
+        struct session *session = session__tracking_deliver(worker->service->tracking, message);
+        if (session)
+            pushed(session);
     }
     messages_free(&messages);
     if (overflow)

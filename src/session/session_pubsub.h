@@ -29,9 +29,9 @@ struct session_command;
 /* A message in an inbox. */
 struct session_message {
     struct list link;
-    unsigned kind; /* REDIS_DEFER_PUBLISH, REDIS_DEFER_SPUBLISH */
+    unsigned kind; /* REDIS_DEFER_PUBLISH, _SPUBLISH; or of session_tracking.h */
     size_t size;
-    char data[]; /* MessagePack: [channel, payload] */
+    char data[]; /* MessagePack: [channel, payload]; or of session_tracking.c */
 };
 
 struct session_pubsub {
@@ -51,6 +51,10 @@ uint64_t session__receivers(struct service *service, const char *channel, size_t
 
 /* Hands out what the log has let go, whoever deferred it. */
 void session__deferred_run(struct session_worker *worker);
+
+/* Leaves a message to the worker; data NULL: there was no memory for it. From any thread. */
+void session__inbox_add(struct session_worker *worker, unsigned kind, const char *data,
+                        size_t size);
 
 /* Brings the inbox to the sessions. */
 void session__inbox_take(struct session_worker *worker);
