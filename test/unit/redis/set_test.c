@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "redis/redis_fixture.h"
+#include "redis/redis_housekeeping.h"
 
 static struct redis_fixture *fixture;
 
@@ -431,6 +432,40 @@ static void those_who_work_on_different_members_of_a_large_set_do_not_meet(void 
     expect("9", "scard s");
 }
 
+/* Rows among the elements, of whatever kind. */
+static uint64_t element_rows(void)
+{
+    txn_collect(db_worker_txn(fixture->worker), SIZE_MAX);
+    return txn_head_rows(db_redis_elements(fixture->db));
+}
+
+static void what_one_transaction_makes_and_writes_over_is_cleared_up(void **state)
+{
+    (void)state;
+    struct txn *txn;
+    struct redis_housekeeping keeping;
+    struct wal *wal = db_wal(fixture->db);
+    struct txn_options options = {.level = TXN_SERIALIZABLE};
+    static const char *const LINES[] = {
+        "sadd s a b c d e",  "sadd t c d e f g", "sinterstore u s t",    "sunionstore u s t",
+        "sunionstore s u t", "set t 1",          "srem u a b c d e f g", "del s"};
+    small_thresholds();
+    assert_int_equal(txn_begin(db_worker_txn(fixture->worker), &options, &txn), 0);
+    for (unsigned n = 0; n < sizeof LINES / sizeof *LINES; n++)
+        run_on(fixture->worker, txn, LINES[n]);
+    assert_int_equal(txn_commit(txn), 0);
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    expect("0", "exists s u");
+    assert_true(element_rows() > 0);
+    redis_housekeeping_create(&keeping, &fixture->config, NULL);
+    for (unsigned n = 0; n < 20; n++) {
+        clock_manual_advance_ms(&fixture->clock, 1000);
+        redis_housekeeping_run(&keeping, fixture->worker);
+        assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    }
+    assert_int_equal(element_rows(), 0);
+}
+
 #define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -447,6 +482,7 @@ int main(void)
         WITH_FIXTURE(a_scan_returns_every_member_once),
         WITH_FIXTURE(random_commands_do_what_plain_sets_do),
         WITH_FIXTURE(those_who_work_on_different_members_of_a_large_set_do_not_meet),
+        WITH_FIXTURE(what_one_transaction_makes_and_writes_over_is_cleared_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
