@@ -194,6 +194,18 @@ int redis__zscore(struct redis_call *call);
 int redis__zunion(struct redis_call *call);
 int redis__zunionstore(struct redis_call *call);
 
+/* redis_geo.c, redis_geo_search.c */
+int redis__geoadd(struct redis_call *call);
+int redis__geodist(struct redis_call *call);
+int redis__geohash(struct redis_call *call);
+int redis__geopos(struct redis_call *call);
+int redis__georadius(struct redis_call *call);
+int redis__georadius_ro(struct redis_call *call);
+int redis__georadiusbymember(struct redis_call *call);
+int redis__georadiusbymember_ro(struct redis_call *call);
+int redis__geosearch(struct redis_call *call);
+int redis__geosearchstore(struct redis_call *call);
+
 /* redis_publish.c */
 int redis__publish(struct redis_call *call);
 int redis__spublish(struct redis_call *call);

@@ -25,6 +25,7 @@ static const struct redis_command *const PARTS[] = {
     redis__hash_commands,
     redis__set_commands,
     redis__zset_commands,
+    redis__geo_commands,
 };
 
 enum { COMMANDS_MAX = 512, SLOT_COUNT = 1024 };

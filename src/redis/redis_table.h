@@ -33,5 +33,6 @@ extern const struct redis_command redis__list_commands[];
 extern const struct redis_command redis__set_commands[];
 extern const struct redis_command redis__stream_commands[];
 extern const struct redis_command redis__zset_commands[];
+extern const struct redis_command redis__geo_commands[];
 
 #endif
