@@ -19,7 +19,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 
-enum { POSITION_BYTES = 8, LENGTH_COUNT = 0, ROOM_MIN = 16 };
+enum { POSITION_BYTES = 8, ROOM_MIN = 16, KIND_END = 'b' };
 
 static int no_memory(void)
 {
@@ -30,8 +30,6 @@ static int damaged(void)
 {
     return diag_set(ERROR_CORRUPT, "a list in the Redis space is damaged");
 }
-
-/* ------------------------------------------------------------------------------------- reading */
 
 static void position_encode(char out[POSITION_BYTES], int64_t position)
 {
@@ -57,6 +55,58 @@ int redis__list_open(struct redis_call *call, const struct redis_slice *name, bo
                                                          &out->value);
 }
 
+/* ---------------------------------------------------------------------------------------- ends */
+
+/* An end of a spread list. */
+struct end {
+    bool right;
+    int64_t count, bound;
+    struct redis_list_chunk chunk; /* count 0: empty */
+    struct redis_list_items items; /* once end_items has been called */
+};
+
+static const char *end_key(bool right)
+{
+    return right ? "r" : "l";
+}
+
+static bool read_int(const char **at, int64_t *out)
+{
+    return (mp_typeof(**at) == MP_UINT || mp_typeof(**at) == MP_INT) && mp_read_int(at, out);
+}
+
+typedef int (*element_get_fn)(struct redis_call *call, uint64_t id, int kind, const void *key,
+                              size_t size, struct redis_slice *out);
+
+static int end_get(struct redis_list *list, bool right, element_get_fn get, struct end *out)
+{
+    struct redis_slice value;
+    int rc = get(list->call, list->value.id, KIND_END, end_key(right), 1, &value);
+    out->right = right;
+    out->count = 0;
+    out->bound = right ? -1 : 0;
+    out->chunk = (struct redis_list_chunk){.place = right ? LIST_RIGHT : LIST_LEFT};
+    out->items.count = 0;
+    out->items.bytes = 0;
+    if (rc || !value.data)
+        return rc;
+    const char *at = value.data;
+    if (mp_typeof(*at) != MP_ARRAY || mp_decode_array(&at) != 1 || mp_typeof(*at) != MP_ARRAY ||
+        mp_decode_array(&at) != 3 || !read_int(&at, &out->count) || !read_int(&at, &out->bound) ||
+        mp_typeof(*at) != MP_ARRAY)
+        return damaged();
+    out->chunk.count = mp_decode_array(&at);
+    out->chunk.at = at;
+    return 0;
+}
+
+/* The same with its elements. */
+static int end_load(struct redis_list *list, bool right, struct end *out)
+{
+    int rc = end_get(list, right, redis_element_get_for_update, out);
+    return rc ? rc : redis__list_items(&out->chunk, &out->items);
+}
+
 static int64_t packed_length(const struct redis_list *list)
 {
     const char *at = list->value.data;
@@ -65,34 +115,41 @@ static int64_t packed_length(const struct redis_list *list)
 
 int redis__list_length(struct redis_list *list, int64_t *out)
 {
-    if (list->value.spread)
-        return redis_count_get(list->call, list->value.id, LENGTH_COUNT, out);
+    struct end left, right;
     *out = packed_length(list);
-    return 0;
+    if (!list->value.spread)
+        return 0;
+    int rc = end_get(list, false, redis_element_get, &left);
+    if (!rc)
+        rc = end_get(list, true, redis_element_get, &right);
+    *out = left.count + right.count;
+    return rc;
 }
 
-static int length_peek(struct redis_list *list, int64_t *out)
+/* ------------------------------------------------------------------------------------- reading */
+
+static int middle_open(struct redis_list_walk *walk, int64_t from)
 {
-    if (list->value.spread)
-        return redis_count_peek(list->call, list->value.id, LENGTH_COUNT, out);
-    *out = packed_length(list);
-    return 0;
+    char key[POSITION_BYTES];
+    position_encode(key, from);
+    struct redis_element_range range = {.backward = walk->backward};
+    *(walk->backward ? &range.upper : &range.lower) = (struct redis_slice){key, sizeof key};
+    walk->stage = WALK_MIDDLE;
+    return redis_elements_open(&walk->elements, walk->list->call, walk->list->value.id,
+                               REDIS_ELEMENT, &range);
 }
 
 int redis__list_walk(struct redis_list_walk *walk, struct redis_list *list, bool backward,
-                     const int64_t *from)
+                     const struct redis_list_chunk *from)
 {
-    char key[POSITION_BYTES];
     walk->list = list;
-    walk->ended = list->value.type == REDIS_TYPE_NONE;
-    if (!list->value.spread)
-        return 0;
-    struct redis_element_range range = {.backward = backward};
-    if (from) {
-        position_encode(key, *from);
-        *(backward ? &range.upper : &range.lower) = (struct redis_slice){key, sizeof key};
-    }
-    return redis_elements_open(&walk->elements, list->call, list->value.id, REDIS_ELEMENT, &range);
+    walk->backward = backward;
+    walk->stage = list->value.type == REDIS_TYPE_NONE ? WALK_ENDED : WALK_NEAR;
+    if (from && from->place == LIST_MIDDLE)
+        return middle_open(walk, from->position);
+    if (from && from->place == (backward ? LIST_LEFT : LIST_RIGHT))
+        walk->stage = WALK_FAR;
+    return 0;
 }
 
 /* The elements of a chunk's value. */
@@ -102,27 +159,56 @@ static int chunk_unpack(const struct redis_element *element, struct redis_list_c
     if (element->key_size != POSITION_BYTES || mp_typeof(*at) != MP_ARRAY ||
         mp_decode_array(&at) != 1 || mp_typeof(*at) != MP_ARRAY)
         return damaged();
+    chunk->place = LIST_MIDDLE;
     chunk->position = position_decode(element->key);
     chunk->count = mp_decode_array(&at);
     chunk->at = at;
     return chunk->count ? 0 : damaged();
 }
 
+static int walk_packed(struct redis_list_walk *walk, struct redis_list_chunk *chunk)
+{
+    if (walk->stage == WALK_ENDED)
+        return ERROR_END;
+    walk->stage = WALK_ENDED;
+    chunk->place = LIST_WHOLE;
+    chunk->position = 0;
+    chunk->at = walk->list->value.data;
+    chunk->count = mp_decode_array(&chunk->at);
+    return 0;
+}
+
 int redis__list_walk_next(struct redis_list_walk *walk, struct redis_list_chunk *chunk)
 {
     struct redis_element element;
-    const struct redis_value *value = &walk->list->value;
-    if (walk->ended)
-        return ERROR_END;
-    if (value->spread) {
-        int rc = redis_elements_next(&walk->elements, &element);
-        return rc ? rc : chunk_unpack(&element, chunk);
+    struct end end;
+    if (!walk->list->value.spread)
+        return walk_packed(walk, chunk);
+    for (;;) {
+        int rc;
+        switch (walk->stage) {
+        case WALK_NEAR:
+            rc = end_get(walk->list, walk->backward, redis_element_get, &end);
+            if (!rc)
+                rc = middle_open(walk, end.bound);
+            break;
+        case WALK_MIDDLE:
+            rc = redis_elements_next(&walk->elements, &element);
+            if (rc != ERROR_END)
+                return rc ? rc : chunk_unpack(&element, chunk);
+            walk->stage = WALK_FAR;
+            continue;
+        case WALK_FAR:
+            rc = end_get(walk->list, !walk->backward, redis_element_get, &end);
+            walk->stage = WALK_ENDED;
+            break;
+        default:
+            return ERROR_END;
+        }
+        *chunk = end.chunk;
+        if (rc || chunk->count)
+            return rc;
     }
-    walk->ended = true;
-    chunk->position = 0;
-    chunk->at = value->data;
-    chunk->count = mp_decode_array(&chunk->at);
-    return 0;
 }
 
 int redis__list_items(const struct redis_list_chunk *chunk, struct redis_list_items *out)
@@ -205,6 +291,11 @@ static int packed_put(struct redis_list *list, const struct redis_slice *items, 
     return redis_packer_put(&packer, &list->key, REDIS_TYPE_LIST, list->value.expire_ms);
 }
 
+static char *int_encode(char *out, int64_t value)
+{
+    return value < 0 ? mp_encode_int(out, value) : mp_encode_uint(out, (uint64_t)value);
+}
+
 static int chunk_put(struct redis_list *list, int64_t position, const struct redis_slice *items,
                      uint32_t count)
 {
@@ -233,18 +324,30 @@ static int chunk_delete(struct redis_list *list, int64_t position)
     return redis_element_delete(list->call, list->value.id, REDIS_ELEMENT, key, sizeof key);
 }
 
-/* After the chunk there has gone: whether the key goes too. */
-static int chunk_gone(struct redis_list *list, int64_t position, bool *ended)
+static int end_put(struct redis_list *list, const struct end *end)
 {
-    char key[POSITION_BYTES];
-    position_encode(key, position);
-    return redis_spread_shrunk(list->call, &list->key, &list->value, key, sizeof key, ended);
+    enum { HEADERS_MAX = 1 + 1 + 9 + 9 + 5 };
+    char *value = arena_alloc(txn_arena(list->call->txn), HEADERS_MAX + end->items.bytes);
+    if (!value)
+        return no_memory();
+    char *at = mp_encode_array(mp_encode_array(value, 1), 3);
+    at = int_encode(int_encode(at, end->count), end->bound);
+    at = mp_encode_array(at, end->items.count);
+    for (uint32_t n = 0; n < end->items.count; n++) {
+        memcpy(at, end->items.at[n].data, end->items.at[n].size);
+        at += end->items.at[n].size;
+    }
+    return redis_element_put(list->call, list->value.id, KIND_END, end_key(end->right), 1,
+                             (struct redis_slice){value, (size_t)(at - value)}, 0);
 }
 
+/* Adds to the list's length for what has happened in the middle. */
 static int count_add(struct redis_list *list, int64_t delta)
 {
-    return list->value.spread ? redis_count_add(list->call, list->value.id, LENGTH_COUNT, delta)
-                              : 0;
+    struct end end;
+    int rc = delta ? end_load(list, false, &end) : 0;
+    end.count += delta;
+    return rc || delta == 0 ? rc : end_put(list, &end);
 }
 
 /* The key's row of a list that is going to have chunks. */
@@ -263,59 +366,19 @@ static int spread_begin(struct redis_list *list)
 
 /* ---------------------------------------------------------------------------------------- push */
 
-/* The chunk at an end, as it is being filled. */
-struct end {
-    struct redis_list *list;
-    bool right, dirty;
-    int64_t position;
-    struct limits limits;
-    struct redis_list_items items;
-};
-
-static int end_load(struct end *end)
+/* The next chunk outwards, of these elements. */
+static int end_spill(struct redis_list *list, struct end *end, const struct redis_slice *items,
+                     uint32_t count)
 {
-    struct redis_list_walk walk;
-    struct redis_list_chunk chunk;
-    end->items.count = 0;
-    end->items.bytes = 0;
-    end->position = 0;
-    int rc = redis__list_walk(&walk, end->list, end->right, NULL);
-    if (!rc)
-        rc = redis__list_walk_next(&walk, &chunk);
-    if (rc)
-        return rc == ERROR_END ? 0 : rc;
-    end->position = chunk.position;
-    return redis__list_items(&chunk, &end->items);
-}
-
-static int end_write(struct end *end)
-{
-    const struct redis_list_items *items = &end->items;
-    if (!end->dirty)
-        return 0;
-    end->dirty = false;
-    return end->list->value.spread ? chunk_put(end->list, end->position, items->at, items->count)
-                                   : packed_put(end->list, items->at, items->count);
-}
-
-/* A new chunk farther out. */
-static int end_move(struct end *end)
-{
-    int rc = end_write(end);
-    if (rc)
-        return rc;
-    if (end->right ? __builtin_add_overflow(end->position, LIST_GAP, &end->position)
-                   : __builtin_sub_overflow(end->position, LIST_GAP, &end->position))
+    if (end->right ? __builtin_add_overflow(end->bound, LIST_GAP, &end->bound)
+                   : __builtin_sub_overflow(end->bound, LIST_GAP, &end->bound))
         return diag_set(ERROR_TOO_LARGE, "the list has moved beyond its end: make it anew");
-    end->items.count = 0;
-    end->items.bytes = 0;
-    return 0;
+    return chunk_put(list, end->bound, items, count);
 }
 
-static void end_add(struct end *end, const struct redis_slice *item)
+static void items_add(struct redis_list_items *items, bool right, const struct redis_slice *item)
 {
-    struct redis_list_items *items = &end->items;
-    if (end->right) {
+    if (right) {
         items->at[items->count] = *item;
     } else {
         memmove(items->at + 1, items->at, items->count * sizeof *items->at);
@@ -323,47 +386,72 @@ static void end_add(struct end *end, const struct redis_slice *item)
     }
     items->count++;
     items->bytes += item->size;
-    end->dirty = true;
 }
 
-/* Makes room for an item; *added: what was there before is counted from now on. */
-static int end_room(struct end *end, size_t size, int64_t *added)
+/* Adds elements at an end of a spread list. */
+static int spread_push(struct redis_list *list, bool right, const struct redis_slice *items,
+                       unsigned count, int64_t *length)
 {
-    uint32_t count = end->items.count + 1;
-    size_t bytes = end->items.bytes + size;
-    if (!end->list->value.spread) {
-        if (fits_packed(&end->limits, count, bytes))
-            return 0;
-        *added += end->items.count;
-        int rc = spread_begin(end->list);
-        if (rc)
-            return rc;
-        end->dirty = end->items.count > 0;
+    struct limits limits = limits_of(list->call);
+    struct end end, other;
+    int rc = end_load(list, right, &end);
+    for (unsigned n = 0; n < count && !rc; n++) {
+        if (end.items.count > 0 &&
+            !fits_chunk(&limits, end.items.count + 1, end.items.bytes + items[n].size)) {
+            rc = end_spill(list, &end, end.items.at, end.items.count);
+            end.items.count = 0;
+            end.items.bytes = 0;
+        }
+        items_add(&end.items, right, &items[n]);
     }
-    return fits_chunk(&end->limits, count, bytes) ? 0 : end_move(end);
+    end.count += count;
+    if (!rc)
+        rc = end_put(list, &end);
+    if (rc || !length)
+        return rc;
+    rc = end_get(list, !right, redis_element_peek, &other);
+    *length = end.count + other.count;
+    return rc;
+}
+
+/* A packed list's elements become the end at which nothing happens now. */
+static int spread_from(struct redis_list *list, bool right, const struct redis_list_items *items)
+{
+    struct end end = {
+        .right = right, .count = items->count, .bound = right ? -1 : 0, .items = *items};
+    int rc = spread_begin(list);
+    return rc || items->count == 0 ? rc : end_put(list, &end);
 }
 
 int redis__list_push(struct redis_list *list, bool right, const struct redis_slice *items,
                      unsigned count, int64_t *length)
 {
-    struct end end = {.list = list, .right = right, .limits = limits_of(list->call)};
-    int64_t added = 0; /* to a spread list */
-    int rc = end_load(&end);
-    for (unsigned n = 0; n < count && !rc; n++) {
-        rc = end_room(&end, items[n].size, &added);
-        if (!rc)
-            end_add(&end, &items[n]);
-        added += list->value.spread;
-    }
+    struct limits limits = limits_of(list->call);
+    struct redis_list_walk walk;
+    struct redis_list_chunk chunk = {.count = 0};
+    struct redis_list_items now;
+    if (list->value.spread)
+        return spread_push(list, right, items, count, length);
+    int rc = redis__list_walk(&walk, list, false, NULL);
     if (!rc)
-        rc = end_write(&end);
-    if (!rc)
-        rc = count_add(list, added);
-    list->value.type = REDIS_TYPE_LIST;
-    if (rc || !length)
+        rc = redis__list_walk_next(&walk, &chunk);
+    if (!rc || rc == ERROR_END)
+        rc = redis__list_items(&chunk, &now);
+    unsigned n = 0;
+    const uint32_t before = now.count;
+    struct redis_list_items all = now;
+    for (; n < count && !rc && fits_packed(&limits, all.count + 1, all.bytes + items[n].size); n++)
+        items_add(&all, right, &items[n]);
+    if (rc)
         return rc;
-    *length = end.items.count;
-    return list->value.spread ? length_peek(list, length) : 0;
+    list->value.type = REDIS_TYPE_LIST;
+    if (n == count) {
+        if (length)
+            *length = (int64_t)before + count;
+        return packed_put(list, all.at, all.count);
+    }
+    rc = spread_from(list, !right, &now);
+    return rc ? rc : spread_push(list, right, items, count, length);
 }
 
 /* ----------------------------------------------------------------------------------------- pop */
@@ -420,46 +508,133 @@ int redis__list_part_reply(struct redis_list *list, const struct redis_list_part
     return 0;
 }
 
-/* Takes `gone` elements of a chunk away, which has more. */
-static int chunk_shorten(struct redis_list *list, const struct redis_list_chunk *chunk, bool right,
-                         uint32_t gone)
+/* Takes `gone` elements at a side away. */
+static void items_shorten(struct redis_list_items *items, bool right, uint32_t gone)
+{
+    for (uint32_t n = 0; n < gone; n++)
+        items->bytes -= items->at[right ? items->count - 1 - n : n].size;
+    items->count -= gone;
+    if (!right && gone)
+        memmove(items->at, items->at + gone, items->count * sizeof *items->at);
+}
+
+static int packed_drop(struct redis_list *list, const struct redis_list_part *part, bool *ended)
 {
     struct redis_list_items items;
-    int rc = redis__list_items(chunk, &items);
+    int rc = redis__list_items(&part->chunks[0], &items);
     if (rc)
         return rc;
-    const struct redis_slice *rest = right ? items.at : items.at + gone;
-    return list->value.spread ? chunk_put(list, chunk->position, rest, items.count - gone)
-                              : packed_put(list, rest, items.count - gone);
+    items_shorten(&items, part->right, (uint32_t)part->found);
+    *ended = items.count == 0;
+    return *ended ? redis_value_delete(list->call, &list->key, &list->value)
+                  : packed_put(list, items.at, items.count);
+}
+
+/* An end from which something is taken, and what it takes in meanwhile. */
+struct drop {
+    struct end near, far;
+    bool far_used;
+    uint64_t left; /* elements that are still to go */
+    bool next;     /* one more goes, behind them, at: */
+    int64_t position;
+};
+
+/* What is left of a chunk in the middle, of which not all goes, is the near end's. */
+static int drop_middle(struct drop *drop, const struct redis_list_chunk *chunk)
+{
+    drop->near.bound = drop->near.right ? chunk->position - 1 : chunk->position + 1;
+    if (drop->left >= chunk->count) {
+        drop->left -= chunk->count;
+        return 0;
+    }
+    int rc = redis__list_items(chunk, &drop->near.items);
+    if (!rc)
+        items_shorten(&drop->near.items, drop->near.right, (uint32_t)drop->left);
+    drop->left = 0;
+    return rc;
+}
+
+static void drop_end(struct drop *drop, struct end *end)
+{
+    uint32_t gone = drop->left < end->items.count ? (uint32_t)drop->left : end->items.count;
+    items_shorten(&end->items, drop->near.right, gone);
+    drop->left -= gone;
+}
+
+static int far_load(struct redis_list *list, struct drop *drop)
+{
+    if (drop->far_used)
+        return 0;
+    drop->far_used = true;
+    return end_load(list, !drop->near.right, &drop->far);
+}
+
+/* Fills an empty end from the next chunk, or with half of the other end. */
+static int drop_refill(struct redis_list *list, struct drop *drop)
+{
+    struct redis_list_walk walk = {.list = list, .backward = drop->near.right};
+    struct redis_element element;
+    struct redis_list_chunk chunk;
+    bool right = drop->near.right;
+    int rc = middle_open(&walk, drop->near.bound);
+    if (!rc)
+        rc = redis_elements_next(&walk.elements, &element);
+    if (!rc)
+        rc = chunk_unpack(&element, &chunk);
+    if (!rc) {
+        drop->next = true;
+        drop->position = chunk.position;
+        return drop_middle(drop, &chunk);
+    }
+    if (rc == ERROR_END)
+        rc = far_load(list, drop);
+    if (rc)
+        return rc;
+    uint32_t all = drop->far.items.count, half = all - all / 2;
+    drop->near.items = drop->far.items;
+    items_shorten(&drop->near.items, !right, all - half);
+    items_shorten(&drop->far.items, right, half);
+    return 0;
+}
+
+/* Writes come last, and before rows go whose elements are in them. */
+static int drop_write(struct redis_list *list, const struct redis_list_part *part,
+                      const struct drop *drop)
+{
+    int rc = end_put(list, &drop->near);
+    if (!rc && drop->far_used)
+        rc = end_put(list, &drop->far);
+    for (size_t n = 0; n < part->chunk_count && !rc; n++)
+        if (part->chunks[n].place == LIST_MIDDLE)
+            rc = chunk_delete(list, part->chunks[n].position);
+    return !rc && drop->next ? chunk_delete(list, drop->position) : rc;
 }
 
 int redis__list_part_drop(struct redis_list *list, const struct redis_list_part *part, bool *ended)
 {
-    uint64_t left = part->found;
-    int64_t gone = 0; /* the position of the last chunk that has gone */
-    bool any = false, rest = false;
-    int rc = 0;
+    struct drop drop = {.left = part->found};
+    enum redis_list_place near = part->right ? LIST_RIGHT : LIST_LEFT;
     *ended = false;
-    for (size_t n = 0; n < part->chunk_count && left > 0 && !rc; n++) {
+    if (!list->value.spread)
+        return packed_drop(list, part, ended);
+    int rc = end_load(list, part->right, &drop.near);
+    for (size_t n = 0; n < part->chunk_count && !rc; n++) {
         const struct redis_list_chunk *chunk = &part->chunks[n];
-        if (left < chunk->count) {
-            rc = chunk_shorten(list, chunk, part->right, (uint32_t)left);
-            rest = true;
-            left = 0;
-            break;
-        }
-        left -= chunk->count;
-        gone = chunk->position;
-        any = true;
-        rc = list->value.spread ? chunk_delete(list, gone) : 0;
+        if (chunk->place == LIST_MIDDLE)
+            rc = drop_middle(&drop, chunk);
+        else if (chunk->place == near)
+            drop_end(&drop, &drop.near);
+        else if (!(rc = far_load(list, &drop)))
+            drop_end(&drop, &drop.far);
     }
-    if (!rc && any && !rest && !list->value.spread) {
-        *ended = true;
-        return redis_value_delete(list->call, &list->key, &list->value);
-    }
-    if (!rc && any && !rest)
-        rc = chunk_gone(list, gone, ended);
-    return rc || *ended ? rc : count_add(list, -(int64_t)part->found);
+    drop.near.count -= (int64_t)part->found;
+    if (!rc && drop.near.items.count == 0)
+        rc = drop_refill(list, &drop);
+    if (rc)
+        return rc;
+    *ended = drop.near.items.count == 0;
+    return *ended ? redis_value_delete(list->call, &list->key, &list->value)
+                  : drop_write(list, part, &drop);
 }
 
 /* ------------------------------------------------------------------------------------- changing */
@@ -493,14 +668,14 @@ static void pieces_cut(const struct limits *limits, const struct redis_list_item
 static int room_find(struct redis_list *list, int64_t position, uint32_t need, int64_t *step,
                      struct redis_list_part *behind)
 {
-    struct redis_list_walk walk;
+    struct redis_list_walk walk = {.list = list};
+    struct redis_element element;
     struct redis_list_chunk chunk;
     struct redis_list_items items;
     *behind = (struct redis_list_part){.right = true};
-    int rc = redis__list_walk(&walk, list, false, &position);
-    while (!rc && !(rc = redis__list_walk_next(&walk, &chunk))) {
-        if (chunk.position == position)
-            continue;
+    int rc = middle_open(&walk, position + 1);
+    while (!rc && !(rc = redis_elements_next(&walk.elements, &element)) &&
+           !(rc = chunk_unpack(&element, &chunk))) {
         uint64_t span = (uint64_t)chunk.position - (uint64_t)position;
         *step = (int64_t)(span / (need + behind->chunk_count));
         if (*step >= ROOM_MIN)
@@ -520,6 +695,17 @@ static int room_find(struct redis_list *list, int64_t position, uint32_t need, i
     return rc == ERROR_END ? 0 : rc;
 }
 
+/* The right end's bound, after a chunk was written there. */
+static int bound_extend(struct redis_list *list, int64_t position)
+{
+    struct end end;
+    int rc = end_load(list, true, &end);
+    if (rc || end.bound >= position)
+        return rc;
+    end.bound = position;
+    return end_put(list, &end);
+}
+
 static int pieces_put(struct redis_list *list, int64_t position,
                       const struct redis_list_items *items, const struct pieces *pieces)
 {
@@ -536,20 +722,60 @@ static int pieces_put(struct redis_list *list, int64_t position,
         if (!rc)
             rc = chunk_put(list, position, moved.at, moved.count);
     }
-    return rc;
+    return rc ? rc : bound_extend(list, position - step);
 }
 
-static int chunk_take_away(struct redis_list *list, const struct redis_list_chunk *chunk,
-                           bool *ended)
+/* Other elements for an end: when they are too many the inner ones become chunks. */
+static int end_replace(struct redis_list *list, struct end *end,
+                       const struct redis_list_items *items, const struct pieces *pieces)
 {
-    if (!list->value.spread) {
-        *ended = true;
-        return redis_value_delete(list->call, &list->key, &list->value);
+    uint32_t last = pieces->count ? pieces->count - 1 : 0, own = end->right ? last : 0;
+    int rc = 0;
+    for (uint32_t n = 0; n < last && !rc; n++) {
+        uint32_t piece = end->right ? n : last - n;
+        rc = end_spill(list, end, items->at + pieces->at[piece].from, pieces->at[piece].count);
     }
-    int rc = chunk_delete(list, chunk->position);
-    if (!rc)
-        rc = chunk_gone(list, chunk->position, ended);
-    return rc || *ended ? rc : count_add(list, -(int64_t)chunk->count);
+    end->items.count = pieces->count ? pieces->at[own].count : 0;
+    end->items.bytes = 0;
+    for (uint32_t n = 0; n < end->items.count; n++) {
+        end->items.at[n] = items->at[pieces->at[own].from + n];
+        end->items.bytes += end->items.at[n].size;
+    }
+    return rc ? rc : end_put(list, end);
+}
+
+static int packed_replace(struct redis_list *list, const struct redis_list_items *items,
+                          const struct pieces *pieces, bool *ended)
+{
+    struct limits limits = limits_of(list->call);
+    struct end end = {.right = false, .count = items->count};
+    *ended = items->count == 0;
+    if (*ended)
+        return redis_value_delete(list->call, &list->key, &list->value);
+    if (fits_packed(&limits, items->count, items->bytes))
+        return packed_put(list, items->at, items->count);
+    int rc = spread_begin(list);
+    return rc ? rc : end_replace(list, &end, items, pieces);
+}
+
+static int spread_replace(struct redis_list *list, const struct redis_list_chunk *chunk,
+                          const struct redis_list_items *items, const struct pieces *pieces)
+{
+    struct end end;
+    int64_t delta = (int64_t)items->count - chunk->count;
+    int rc = 0;
+    if (chunk->place != LIST_MIDDLE) {
+        rc = end_load(list, chunk->place == LIST_RIGHT, &end);
+        end.count += delta;
+        return rc ? rc : end_replace(list, &end, items, pieces);
+    }
+    if (items->count == 0)
+        rc = chunk_delete(list, chunk->position);
+    else if (pieces->count == 1)
+        rc = chunk_put(list, chunk->position, items->at, items->count);
+    else
+        rc = pieces_put(list, chunk->position, items, pieces);
+    return rc ? rc : count_add(list, delta);
 }
 
 int redis__list_replace(struct redis_list *list, const struct redis_list_chunk *chunk,
@@ -557,22 +783,17 @@ int redis__list_replace(struct redis_list *list, const struct redis_list_chunk *
 {
     struct limits limits = limits_of(list->call);
     struct pieces pieces = {.count = 0};
-    int64_t delta = (int64_t)items->count - chunk->count;
+    int64_t length = 1;
     *ended = false;
-    if (items->count == 0)
-        return chunk_take_away(list, chunk, ended);
-    if (!list->value.spread) {
-        if (fits_packed(&limits, items->count, items->bytes))
-            return packed_put(list, items->at, items->count);
-        int rc = spread_begin(list);
-        if (rc)
-            return rc;
-        delta = items->count;
-    }
-    pieces_cut(&limits, items, 0, items->count, &pieces);
-    int rc = pieces.count == 1 ? chunk_put(list, chunk->position, items->at, items->count)
-                               : pieces_put(list, chunk->position, items, &pieces);
-    return rc || delta == 0 ? rc : count_add(list, delta);
+    if (items->count)
+        pieces_cut(&limits, items, 0, items->count, &pieces);
+    if (!list->value.spread)
+        return packed_replace(list, items, &pieces, ended);
+    int rc = spread_replace(list, chunk, items, &pieces);
+    if (!rc && items->count == 0)
+        rc = redis__list_length(list, &length);
+    *ended = !rc && length == 0;
+    return *ended ? redis_value_delete(list->call, &list->key, &list->value) : rc;
 }
 
 int redis__list_store(struct redis_call *call, const struct redis_slice *name,

@@ -3,19 +3,26 @@
 #define REDIS_REDIS_LIST_H
 
 /*
- * Lists, as runs of neighbouring elements called chunks. A packed list is one chunk; a spread one has
- * a row of kind 'e' for each:
+ * Lists, as runs of neighbouring elements called chunks. A packed list is one chunk. A spread one:
  *
- *     key    the chunk's position, a signed 64-bit integer: 8 bytes big-endian with the sign bit
- *            flipped, so that rows are in the order of positions. Neighbours are LIST_GAP apart when
- *            they are made, so that there is room between them.
- *     value  a MessagePack array of one: the array of its elements (redis_packed.h). (So it is not
- *            taken for an element that expires.)
+ *      left end │ chunk  chunk  chunk .. │ right end
+ *      'b' "l"  │ 'e' position           │ 'b' "r"        kinds and keys of its rows
  *
- * A chunk has at most LIST_CHUNK_ITEMS_MAX elements and about LIST_CHUNK_BYTES_MAX bytes: what a push
- * writes is its end's chunk, and that goes to the log whole. A larger element has a chunk of its own.
- * How many elements there are is count 0 of the collection. A push does not validate what others
- * count: of two that push at both ends at once each may be told a length without the other's.
+ * The ends are where it is worked on: a push writes the one row of its end, which goes to the log
+ * whole, so it is small (LIST_CHUNK_ITEMS_MAX elements and about LIST_CHUNK_BYTES_MAX bytes; a larger
+ * element is alone). One that is full becomes a chunk, one that is empty takes the next chunk in, or,
+ * when there is none, half of the other end. Either may be empty, but not the list.
+ *
+ *     chunk     [elements]; its position is a signed 64-bit integer, 8 bytes big-endian with the sign
+ *               bit flipped, so that rows are in the order of positions. Neighbours are LIST_GAP apart
+ *               when they are made, so that there is room between them.
+ *     end       [[count, bound, elements]]. No chunk is beyond the bound of an end: those that have
+ *               gone are not looked through. The list's length is the sum of both counts, to each of
+ *               which what has come or gone at that end was added (in the middle: at the left one).
+ *
+ * (Both are arrays of one, so they are not taken for elements that expire.) So who works at one end
+ * and who works at the other do not meet. But a push looks at the other's count without validation:
+ * of two that push at both ends at once each may be told a length without the other's.
  *
  * An element is handled as it is packed; equal elements are packed equally.
  */
@@ -31,10 +38,12 @@ struct redis_list {
     struct redis_value value; /* REDIS_TYPE_NONE: there is none */
 };
 
+enum redis_list_place { LIST_WHOLE, LIST_LEFT, LIST_MIDDLE, LIST_RIGHT };
 struct redis_list_chunk {
-    int64_t position;
-    uint32_t count;
-    const char *at; /* its first element, packed */
+    enum redis_list_place place; /* LIST_WHOLE: of a packed list */
+    int64_t position;            /* in the middle */
+    uint32_t count;              /* never 0 */
+    const char *at;              /* its first element, packed */
 };
 
 /* Packed elements of one chunk. */
@@ -51,15 +60,16 @@ int redis__list_open(struct redis_call *call, const struct redis_slice *name, bo
 /* How many elements it has. */
 int redis__list_length(struct redis_list *list, int64_t *out);
 
-/* Chunks from the beginning or, backward, from the end; those from `from` on, unless it is NULL.
- * _next: 0 or ERROR_END. A chunk that has been passed may be written. */
+/* Chunks from the beginning or, backward, from the end, ends that are not empty among them; from
+ * `from` on, unless it is NULL. _next: 0 or ERROR_END. A chunk that has been passed may be written. */
 struct redis_list_walk {
     struct redis_list *list;
-    bool ended;
+    bool backward;
+    enum { WALK_NEAR, WALK_MIDDLE, WALK_FAR, WALK_ENDED } stage;
     struct redis_elements elements;
 };
 int redis__list_walk(struct redis_list_walk *walk, struct redis_list *list, bool backward,
-                     const int64_t *from);
+                     const struct redis_list_chunk *from);
 int redis__list_walk_next(struct redis_list_walk *walk, struct redis_list_chunk *chunk);
 
 /* Finds the elements of a chunk. 0 or ERROR_CORRUPT. */

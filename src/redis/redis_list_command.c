@@ -198,7 +198,7 @@ static int range_reply(struct redis_list *list, int64_t from, int64_t count, int
     uint32_t place;
     int rc = redis__list_seek(list, from, length, &chunk, &place);
     if (!rc)
-        rc = redis__list_walk(&walk, list, false, &chunk.position);
+        rc = redis__list_walk(&walk, list, false, &chunk);
     while (!rc && count > 0 && !(rc = redis__list_walk_next(&walk, &chunk)) &&
            !(rc = redis__list_items(&chunk, &items))) {
         for (; place < items.count && count > 0; place++, count--)

@@ -9,6 +9,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "redis/redis_commands.h"
+#include "redis/redis_list.h"
 #include "redis/redis_spread.h"
 
 /* A row's header, its version's, and its places in index and directory. */
@@ -36,6 +37,32 @@ static int elements_bytes(struct redis_call *call, uint64_t id, int64_t samples,
     return 0;
 }
 
+/* Of a list, whose rows have many elements each. */
+static int list_bytes(struct redis_call *call, const struct redis_value *value, int64_t samples,
+                      uint64_t *bytes)
+{
+    struct redis_list list = {.call = call, .value = *value};
+    struct redis_list_walk walk;
+    struct redis_list_chunk chunk;
+    struct redis_list_items items;
+    int64_t length, looked = 0;
+    uint64_t sum = 0;
+    int rc = redis__list_length(&list, &length);
+    if (!rc)
+        rc = redis__list_walk(&walk, &list, false, NULL);
+    for (int64_t n = 0; !rc && (samples == 0 || n < samples); n++) {
+        rc = redis__list_walk_next(&walk, &chunk);
+        if (!rc)
+            rc = redis__list_items(&chunk, &items);
+        if (!rc) {
+            sum += ROW_BYTES + 24 + items.bytes;
+            looked += items.count;
+        }
+    }
+    *bytes += looked ? (uint64_t)((double)sum / (double)looked * (double)length) : 0;
+    return rc == ERROR_END ? 0 : rc;
+}
+
 static int usage(struct redis_call *call)
 {
     struct redis_key key;
@@ -58,7 +85,8 @@ static int usage(struct redis_call *call)
     }
     uint64_t bytes = ROW_BYTES + key.size + value.size;
     if (value.spread)
-        rc = elements_bytes(call, value.id, samples, &bytes);
+        rc = value.type == REDIS_TYPE_LIST ? list_bytes(call, &value, samples, &bytes)
+                                           : elements_bytes(call, value.id, samples, &bytes);
     if (!rc)
         call->sink->vtab->integer(call->sink, (int64_t)bytes);
     return rc;

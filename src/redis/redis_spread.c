@@ -83,6 +83,12 @@ int redis_element_get_for_update(struct redis_call *call, uint64_t id, int kind,
     return element_get(call, id, kind, key, size, txn_get_for_update, out);
 }
 
+int redis_element_peek(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
+                       struct redis_slice *out)
+{
+    return element_get(call, id, kind, key, size, txn_peek, out);
+}
+
 int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
                       struct redis_slice value, uint64_t expire_ms)
 {

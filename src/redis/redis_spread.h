@@ -57,6 +57,10 @@ int redis_element_get(struct redis_call *call, uint64_t id, int kind, const void
 int redis_element_get_for_update(struct redis_call *call, uint64_t id, int kind, const void *key,
                                  size_t size, struct redis_slice *out);
 
+/* The same as of a moment ago: it is not validated (txn_peek). */
+int redis_element_peek(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
+                       struct redis_slice *out);
+
 /* Writes `value`, MessagePack. `expire_ms`: what it says of its expiry, 0 when nothing. */
 int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
                       struct redis_slice value, uint64_t expire_ms);

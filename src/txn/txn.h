@@ -273,6 +273,11 @@ unsigned txn_worker_number(const struct txn_worker *worker);
 int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size,
             const struct version **out);
 
+/* The same, but nothing joins the read set: what was seen may be otherwise by the time of the commit.
+ * For answers that may be those of a moment ago. */
+int txn_peek(struct txn *txn, struct head *head, const void *key, size_t key_size,
+             const struct version **out);
+
 /*
  * Tags the row for this transaction first and then reads it (invariant 11): for a command that
  * reads and writes one row at TXN_READ_COMMITTED. Others queue for as long as the transaction runs.

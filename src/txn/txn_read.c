@@ -240,6 +240,23 @@ int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size
     return txn__read_row(txn, head, row, committed);
 }
 
+int txn_peek(struct txn *txn, struct head *head, const void *key, size_t key_size,
+             const struct version **out)
+{
+    uint64_t stamp, committed;
+    *out = NULL;
+    int rc = txn__stopped(txn);
+    if (rc != 0)
+        return rc;
+    struct row *row = row_get(head, key, key_size);
+    txn->looked = true;
+    if (row == NULL)
+        return 0;
+    const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
+    *out = row_seen(txn, row, txn->snapshot, seen, stamp, &committed);
+    return 0;
+}
+
 int txn__get_validated(struct txn *txn, struct head *head, const void *key, size_t key_size,
                        const struct version **out)
 {
