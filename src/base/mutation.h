@@ -86,6 +86,7 @@
     X(GATE_NEVER, 24, "who has lost several times is not let into the gate")                       \
     X(AGE_FORGOTTEN, 24, "who has lost is as young as ever when it is run again")                  \
     X(SEVERAL_ROWS_WEAKLY, 25, "a command on several rows runs at read committed")                 \
+    X(SPREAD_WEAKLY, 25, "a command on a spread collection goes on at read committed")             \
     X(NOW_TAKEN_TWICE, 27, "each command of a script takes its own time")                          \
     X(ALTER_UNSEEN, 29, "writers do not heed what a space is being altered to")                    \
     X(BUILD_UNSEEN, 29, "writers do not maintain an index that is being built")                    \

@@ -16,6 +16,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "base/random.h"
 #include "codec/key.h"
 #include "codec/mp.h"
@@ -161,7 +162,7 @@ int redis_open_for_update(struct redis_call *call, const struct redis_slice *nam
      * all writers write the row: they tag it, and see the rest as it is from then on. */
     bool tags = type == REDIS_TYPE_STRING || type == REDIS_TYPE_STREAM;
     bool spread = !tags && is_spread(call, key);
-    if (spread)
+    if (spread && !MUTATION(SPREAD_WEAKLY))
         txn_strengthen(call->txn);
     rc = txn_get_for_update(call->txn, head_of(call), key->data, key->size, &version);
     if (!rc && type == REDIS_TYPE_STREAM)

@@ -18,6 +18,7 @@
 #include "lua/internal.h"
 #include "lua/lua_fixture.h"
 #include "mutation/scene.h"
+#include "redis/redis_spread.h"
 
 static struct db_fixture f;
 
@@ -194,6 +195,54 @@ static const char *a_key_does_not_expire_between_two_commands_of_a_script(void)
     SCENE_EXPECT(strcmp(both, "[true]") == 0, "a key was there and was not, in one run");
     lua.runtime->clock = system;
     lua_fixture_destroy(&lua);
+    return NULL;
+}
+
+/* Takes an element out of the hash "k" of two, in a transaction that stays open. */
+static struct redis_call element_take(unsigned worker, const char *element)
+{
+    static const struct redis_slice NAME = {"k", 1};
+    struct redis_call call = {.worker = f.workers[worker], .config = redis_config_default()};
+    struct redis_key key;
+    struct redis_value value;
+    assert_int_equal(txn_begin(db_worker_txn(call.worker),
+                               &(struct txn_options){.level = TXN_READ_COMMITTED}, &call.txn),
+                     0);
+    assert_int_equal(redis_open_for_update(&call, &NAME, REDIS_TYPE_HASH, &key, &value), 0);
+    assert_int_equal(redis_element_delete(&call, value.id, REDIS_ELEMENT, element, 1), 0);
+    assert_int_equal(redis_spread_shrunk(&call, &key, &value, element, 1, NULL), 0);
+    return call;
+}
+
+static void elements_put(void)
+{
+    static const struct redis_slice NAME = {"k", 1}, NIL = {"\xc0", 1}, NOTHING = {NULL, 0};
+    struct redis_call call = {.worker = f.workers[0], .config = redis_config_default()};
+    struct redis_key key;
+    uint64_t id;
+    call.txn = begin(&f, 0, TXN_SERIALIZABLE);
+    assert_int_equal(redis_key_encode(&call, &NAME, &key), 0);
+    assert_int_equal(redis_spread_new(&call, &id), 0);
+    assert_int_equal(redis_value_put_spread(&call, &key, REDIS_TYPE_HASH, 0, id, NOTHING), 0);
+    assert_int_equal(redis_element_put(&call, id, REDIS_ELEMENT, "a", 1, NIL, 0), 0);
+    assert_int_equal(redis_element_put(&call, id, REDIS_ELEMENT, "b", 1, NIL, 0), 0);
+    assert_int_equal(txn_commit(call.txn), 0);
+}
+
+/* Two take the last two elements, each while the other's is still there. */
+static const char *a_key_ends_with_the_last_of_its_elements(void)
+{
+    open_space();
+    elements_put();
+    struct redis_call first = element_take(0, "a"), behind = element_take(1, "b");
+    assert_int_equal(txn_commit(first.txn), 0);
+    if (txn_commit(behind.txn) != 0) {
+        behind = element_take(1, "b");
+        assert_int_equal(txn_commit(behind.txn), 0);
+    }
+    bool ended = txn_head_rows(db_redis_head(f.db, 0)) == 0;
+    db_fixture_close(&f);
+    SCENE_EXPECT(ended, "a key without elements was left");
     return NULL;
 }
 
@@ -455,6 +504,7 @@ int main(int argc, char **argv)
         SCENE(what_was_truncated_does_not_come_back, INCARNATION_IGNORED),
         SCENE(a_command_on_several_rows_overwrites_nothing_that_it_has_not_seen,
               SEVERAL_ROWS_WEAKLY),
+        SCENE(a_key_ends_with_the_last_of_its_elements, SPREAD_WEAKLY),
         SCENE(a_key_does_not_expire_between_two_commands_of_a_script, NOW_TAKEN_TWICE),
         SCENE(a_row_that_is_written_while_an_index_is_built_is_in_it, BUILD_UNSEEN),
         SCENE(a_row_that_is_written_while_a_space_is_altered_fits, ALTER_UNSEEN),
