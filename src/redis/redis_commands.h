@@ -74,6 +74,11 @@ int redis__copy(struct redis_call *call);
 int redis__object(struct redis_call *call);
 int redis__touch(struct redis_call *call);
 int redis__randomkey(struct redis_call *call);
+
+/* redis_sort.c */
+int redis__sort(struct redis_call *call);
+int redis__sort_ro(struct redis_call *call);
+
 /* redis_hash.c, redis_hash_expire.c */
 int redis__hdel(struct redis_call *call);
 int redis__hexists(struct redis_call *call);
