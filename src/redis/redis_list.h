@@ -120,4 +120,32 @@ int redis__list_store(struct redis_call *call, const struct redis_slice *name,
  * diagnostics. */
 const char *redis__list_encoding(struct redis_call *call, const struct redis_value *value);
 
+/* For the files of lists: rows of spread ones. */
+enum { LIST_POSITION_BYTES = 8, LIST_KIND_END = 'b' };
+
+struct redis_list_end {
+    bool right;
+    int64_t count, bound;
+    struct redis_list_chunk chunk; /* count 0: empty */
+    struct redis_list_items items; /* once redis__list_end_load has been called */
+};
+
+/* The key of an end's row, one byte. */
+const char *redis__list_end_key(bool right);
+
+/* Reads an end by one of the functions of redis_spread.h; one that has never been written is empty.
+ * _load: for update, with its elements. */
+typedef int (*redis_list_get_fn)(struct redis_call *call, uint64_t id, int kind, const void *key,
+                                 size_t size, struct redis_slice *out);
+int redis__list_end_get(struct redis_list *list, bool right, redis_list_get_fn get,
+                        struct redis_list_end *out);
+int redis__list_end_load(struct redis_list *list, bool right, struct redis_list_end *out);
+
+/* The key of a chunk's row; its chunk. 0 or ERROR_CORRUPT. */
+void redis__list_position_encode(char out[LIST_POSITION_BYTES], int64_t position);
+int redis__list_chunk_unpack(const struct redis_element *element, struct redis_list_chunk *chunk);
+
+/* Opens walk->elements on the chunks between the ends, from a position on. */
+int redis__list_middle_open(struct redis_list_walk *walk, int64_t from);
+
 #endif
