@@ -164,7 +164,9 @@ int redis_open_for_update(struct redis_call *call, const struct redis_slice *nam
     bool spread = !tags && is_spread(call, key);
     if (spread && !MUTATION(SPREAD_WEAKLY))
         txn_strengthen(call->txn);
-    rc = txn_get_for_update(call->txn, head_of(call), key->data, key->size, &version);
+    rc = spread && MUTATION(SPREAD_WEAKLY)
+             ? txn_get(call->txn, head_of(call), key->data, key->size, &version)
+             : txn_get_for_update(call->txn, head_of(call), key->data, key->size, &version);
     if (!rc && type == REDIS_TYPE_STREAM)
         txn_statement(call->txn);
     if (!rc)
