@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Expired keys and discarded collections.
+ * Expired keys and fields, and discarded collections.
  *
  * Keys expire in the order of time that db_redis.c keeps, so a run reads those that are due and
  * nothing else. They are found in one read-only transaction and deleted in others, each tagged and
@@ -87,9 +87,26 @@ static int due_add(struct due_keys *due, unsigned database, const struct row *ro
     return 0;
 }
 
-/* Finds the first keys of a database that are due; *next_ms is when the first one is that is not. */
-static int due_find(const struct run *run, unsigned database, struct due_keys *due,
-                    uint64_t *next_ms)
+/* The place of an entry in the order of time: the beginning of its key, which will do. */
+static void place_keep(struct redis_due_place *place, uint64_t expire_ms, const struct row *row)
+{
+    size_t size = row->key_size;
+    if (size > sizeof place->key - sizeof expire_ms)
+        size = sizeof place->key - sizeof expire_ms;
+    for (unsigned n = 0; n < sizeof expire_ms; n++)
+        place->key[n] = (unsigned char)(expire_ms >> (56 - 8 * n));
+    memcpy(place->key + sizeof expire_ms, row->key, size);
+    place->size = (uint32_t)(sizeof expire_ms + size);
+}
+
+/*
+ * Finds the first keys of a database that are due, from `place` on, which is then where to go on;
+ * *next_ms is when the first one is that is not due. Entries of what was deleted stay for a while, so a
+ * look from the beginning passes over all of them: there is one only when the places are done with, for
+ * what was in somebody's way or came too late.
+ */
+static int due_find(const struct run *run, unsigned database, struct redis_due_place *place,
+                    struct due_keys *due, uint64_t *next_ms)
 {
     const struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .latest = true};
     struct txn *txn;
@@ -99,17 +116,28 @@ static int due_find(const struct run *run, unsigned database, struct due_keys *d
     struct txn_cursor cursor;
     struct row *row;
     const struct version *version;
+    bool all = place->size == 0, more = false;
     txn_cursor_open(&cursor, txn, db_redis_expiries(db_worker_db(run->worker), database),
-                    &(struct txn_range){.lower = NULL});
+                    &(struct txn_range){.lower = all ? NULL : place->key,
+                                        .lower_size = place->size,
+                                        .lower_inclusive = true});
     *next_ms = UINT64_MAX;
-    while (!rc && !(rc = txn_cursor_next(&cursor, &row, &version))) {
+    while (!rc && !more && !(rc = txn_cursor_next(&cursor, &row, &version))) {
         uint64_t expire_ms = db_redis_expiry(version);
-        if (expire_ms > run->now_ms || due->count == KEYS_A_TIME) {
+        more = expire_ms <= run->now_ms && due->count == KEYS_A_TIME;
+        if (more || expire_ms > run->now_ms)
             *next_ms = expire_ms;
+        if (more)
+            place_keep(place, expire_ms, row);
+        if (expire_ms > run->now_ms)
             break;
-        }
-        rc = due_add(due, database, row);
+        if (!more)
+            rc = due_add(due, database, row);
     }
+    if (!more)
+        place->size = 0;
+    if (!more && !all)
+        *next_ms = run->now_ms;
     txn_rollback(txn);
     return rc == ERROR_END ? 0 : rc;
 }
@@ -196,7 +224,7 @@ static int keys_expire(const struct run *run, unsigned database, const struct du
     return 0;
 }
 
-/* Of one database. *next_ms as due_find's; when the time was up before all was done, now. */
+/* Of one database. *next_ms as due_find's: not in the future when the time was up before all was done. */
 static int database_expire(const struct run *run, unsigned database, uint64_t *next_ms)
 {
     struct due_keys due;
@@ -205,10 +233,10 @@ static int database_expire(const struct run *run, unsigned database, uint64_t *n
     do {
         due.count = 0;
         arena_reset(&due.arena);
-        rc = due_find(run, database, &due, next_ms);
+        rc = due_find(run, database, &run->keeping->places[database], &due, next_ms);
         if (!rc)
             rc = keys_expire(run, database, &due);
-    } while (!rc && due.count == KEYS_A_TIME && !time_is_up(run));
+    } while (!rc && *next_ms <= run->now_ms && !time_is_up(run));
     arena_destroy(&due.arena);
     return rc;
 }

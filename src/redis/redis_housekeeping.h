@@ -12,9 +12,16 @@
  */
 #include "redis/redis.h"
 
+/* Where to go on looking for what is due; size 0: at the beginning. */
+struct redis_due_place {
+    uint32_t size;
+    unsigned char key[260];
+};
+
 struct redis_housekeeping {
     const struct redis_config *config;
     const struct redis_interest *interest;
+    struct redis_due_place places[DB_REDIS_ELEMENTS + 1]; /* of whoever has taken it */
     CACHE_ALIGNED _Atomic bool taken;
     _Atomic uint64_t not_before_ns;   /* monotonic: the earliest next run */
     _Atomic uint64_t look_at_ns;      /* discarded collections are looked for then at the latest */
