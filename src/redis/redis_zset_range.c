@@ -256,7 +256,10 @@ static int places_read(struct redis_zset *zset, const struct redis_element_range
 {
     struct redis_elements elements;
     struct redis_element element;
-    int rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, range);
+    struct redis_element_range part = *range;
+    int rc = redis_zset_rank_skip(zset, &part);
+    if (!rc)
+        rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, &part);
     for (int64_t n = 0; n < offset && !rc; n++)
         rc = redis_elements_next(&elements, &element);
     for (int64_t n = 0; (limit < 0 || n < limit) && !rc; n++) {

@@ -86,6 +86,27 @@ static int begin_of(struct redis_zset *zset, int level, struct redis_slice place
     return rc == ERROR_END ? 0 : rc;
 }
 
+/* The last bucket that begins before the place; `data` NULL: the last of all. */
+static int begin_before(struct redis_zset *zset, int level, struct redis_slice place,
+                        struct redis_slice *begin)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    struct redis_element_range range = {.lower = key_make(zset, level, -1, BEGINNING),
+                                        .upper = place.data
+                                                     ? key_make(zset, level, -1, place)
+                                                     : key_make(zset, level + 1, -1, BEGINNING),
+                                        .upper_exclusive = true,
+                                        .backward = true};
+    if (!range.lower.data || !range.upper.data)
+        return diag_code();
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
+    if (!rc)
+        rc = redis_elements_next(&elements, &element);
+    *begin = rc ? BEGINNING : (struct redis_slice){element.key + 1, element.key_size - 1};
+    return rc == ERROR_END ? 0 : rc;
+}
+
 static int buckets_add(struct redis_zset *zset, struct buckets *buckets, struct redis_slice begin)
 {
     if (buckets->count == buckets->capacity) {
@@ -157,9 +178,9 @@ static int stripe_read(struct redis_zset *zset, int level, int stripe, struct re
     return rc == ERROR_END ? 0 : rc;
 }
 
-/* The next stripe from this one on that has counted anything, STRIPES when there is none: so that who
- * reads does not look for those of workers that there are not. */
-static int stripe_next(struct redis_zset *zset, int level, int *stripe)
+/* The next stripe from this one on that has counted anything, STRIPES when there is none: so that nobody
+ * looks for those of workers that there are not. */
+static int stripe_next(struct redis_zset *zset, int level, bool loose, int *stripe)
 {
     struct redis_elements elements;
     struct redis_element element;
@@ -168,7 +189,8 @@ static int stripe_next(struct redis_zset *zset, int level, int *stripe)
                                         .upper_exclusive = true};
     if (!range.lower.data || !range.upper.data)
         return diag_code();
-    int rc = redis_elements_open_loose(&elements, zset->call, zset->value.id, KIND_COUNT, &range);
+    int rc = (loose ? redis_elements_open_loose : redis_elements_open)(
+        &elements, zset->call, zset->value.id, KIND_COUNT, &range);
     if (!rc)
         rc = redis_elements_next(&elements, &element);
     *stripe = rc ? STRIPES : element.key[1];
@@ -182,8 +204,7 @@ static int buckets_read(struct redis_zset *zset, int level, struct redis_slice f
     out->count = 0;
     int rc = begins_read(zset, level, from, to, out);
     for (int stripe = 0; !rc && stripe < STRIPES; stripe++) {
-        if (!zset->writing || out->loose)
-            rc = stripe_next(zset, level, &stripe);
+        rc = stripe_next(zset, level, out->loose, &stripe);
         if (!rc && stripe < STRIPES)
             rc = stripe_read(zset, level, stripe, to, out);
     }
@@ -356,22 +377,8 @@ static int clear(struct redis_zset *zset, struct redis_slice from, struct redis_
 /* Clears the coarse bucket, and the one before it: what a queue has left behind is there. */
 static int empty_look(struct redis_zset *zset, struct redis_slice coarse)
 {
-    struct redis_slice next, before = BEGINNING;
-    struct redis_elements elements;
-    struct redis_element element;
-    struct redis_element_range range = {.lower = key_make(zset, 1, -1, BEGINNING),
-                                        .upper = key_make(zset, 1, -1, coarse),
-                                        .upper_exclusive = true,
-                                        .backward = true};
-    if (!range.lower.data || !range.upper.data)
-        return diag_code();
-    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
-    if (!rc)
-        rc = redis_elements_next(&elements, &element);
-    if (!rc)
-        before = (struct redis_slice){element.key + 1, element.key_size - 1};
-    if (rc == ERROR_END)
-        rc = 0;
+    struct redis_slice next, before;
+    int rc = coarse.size ? begin_before(zset, 1, coarse, &before) : 0;
     if (!rc && coarse.size)
         rc = clear(zset, before, coarse);
     if (!rc)
@@ -446,6 +453,63 @@ int redis_zset_rank_before(struct redis_zset *zset, const struct redis_slice *pl
     while (!rc && !(rc = redis_elements_next(&elements, &element)))
         ++*rank;
     return rc == ERROR_END ? 0 : rc;
+}
+
+/* How many are in the fine bucket that begins here, and where the next one does. */
+static int fine_count(struct redis_zset *zset, struct redis_slice begin, struct redis_slice *next,
+                      int64_t *count)
+{
+    struct buckets buckets = {.count = 0};
+    int rc = begin_behind(zset, 0, begin, next);
+    if (!rc)
+        rc = buckets_read(zset, 0, begin, *next, &buckets);
+    *count = rc ? 0 : buckets.items[0].count;
+    return rc;
+}
+
+static int skip_forward(struct redis_zset *zset, struct redis_element_range *range)
+{
+    struct redis_slice begin, next;
+    int64_t count;
+    int rc = begin_of(zset, 0, range->lower.data ? range->lower : BEGINNING, &begin);
+    if (!rc)
+        rc = fine_count(zset, begin, &next, &count);
+    while (!rc && count == 0 && next.data) {
+        if (range->upper.data && order_of(next, range->upper) >= 0)
+            break;
+        begin = next;
+        range->lower = begin;
+        range->lower_exclusive = false;
+        rc = fine_count(zset, begin, &next, &count);
+    }
+    return rc;
+}
+
+static int skip_backward(struct redis_zset *zset, struct redis_element_range *range)
+{
+    struct redis_slice begin, next;
+    int64_t count;
+    /* What stands where a bucket begins is in that one. */
+    int rc = range->upper.data && !range->upper_exclusive
+                 ? begin_of(zset, 0, range->upper, &begin)
+                 : begin_before(zset, 0, range->upper, &begin);
+    if (!rc)
+        rc = fine_count(zset, begin, &next, &count);
+    while (!rc && count == 0 && begin.size) {
+        if (range->lower.data && order_of(begin, range->lower) <= 0)
+            break;
+        range->upper = begin;
+        range->upper_exclusive = true;
+        rc = begin_before(zset, 0, begin, &begin);
+        if (!rc)
+            rc = fine_count(zset, begin, &next, &count);
+    }
+    return rc;
+}
+
+int redis_zset_rank_skip(struct redis_zset *zset, struct redis_element_range *range)
+{
+    return range->backward ? skip_backward(zset, range) : skip_forward(zset, range);
 }
 
 int redis_zset_rank_find(struct redis_zset *zset, int64_t rank, struct redis_slice *place)

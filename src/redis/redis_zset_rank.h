@@ -33,4 +33,8 @@ int redis_zset_rank_before(struct redis_zset *zset, const struct redis_slice *pl
 /* The place of the member with this rank from the beginning, in the arena; ERROR_END: there is none. */
 int redis_zset_rank_find(struct redis_zset *zset, int64_t rank, struct redis_slice *place);
 
+/* Moves the end at which a range of places begins over buckets in which nothing is any more: rows that
+ * are deleted stay in the tree for a while, and where a queue is taken from there are many. */
+int redis_zset_rank_skip(struct redis_zset *zset, struct redis_element_range *range);
+
 #endif

@@ -249,6 +249,17 @@ static int model_count(const struct model *model, int min, int max)
     return count;
 }
 
+/* The last one with a score from min to max. */
+static int model_last(const struct model *model, int min, int max)
+{
+    int last = -1;
+    for (int n = 0; n < MODEL_MEMBERS; n++)
+        if (model->there[n] && model->score[n] >= min && model->score[n] <= max &&
+            (last < 0 || before(model, last, n)))
+            last = n;
+    return last;
+}
+
 static void expect_integer(int wanted, const char *format, unsigned one, int two, int three)
 {
     char command[100];
@@ -271,6 +282,10 @@ static void model_check(struct model *model, struct random *random)
         expect(wanted, "zrange z %d %d", rank, rank);
         expect(wanted, "zrevrange z %d %d", model->count - 1 - rank, model->count - 1 - rank);
     }
+    int last = model_last(model, min, min + 50);
+    if (last >= 0)
+        snprintf(wanted, sizeof wanted, "[\"m%05d\"]", last);
+    expect(last < 0 ? "[]" : wanted, "zrevrangebyscore z %d %d limit 0 1", min + 50, min);
     expect_integer(model_count(model, min, min + 50), "zcount z %u %d", (unsigned)min, min + 50, 0);
 }
 
@@ -376,6 +391,26 @@ static void a_queue_leaves_no_empty_buckets(void **state)
     assert_in_range(rows, 1, 200);
 }
 
+/* Also a range that ends at one of them, wherever a bucket may begin. */
+static void what_is_between_deleted_members_is_found_from_both_sides(void **state)
+{
+    (void)state;
+    small_thresholds();
+    for (unsigned n = 0; n < 1000; n++)
+        redis_fixture_run(fixture, "zadd z 0 m%03u", n);
+    for (unsigned n = 0; n < 1000; n++)
+        if (n % 100)
+            redis_fixture_run(fixture, "zrem z m%03u", n);
+    for (unsigned n = 0; n < 1000; n++) {
+        char down[16], up[16];
+        snprintf(down, sizeof down, "[\"m%03u\"]", n / 100 * 100);
+        snprintf(up, sizeof up, "[\"m%03u\"]", (n + 99) / 100 * 100);
+        expect(down, "zrange z [m%03u - bylex rev limit 0 1", n);
+        if (n <= 900)
+            expect(up, "zrange z [m%03u + bylex limit 0 1", n);
+    }
+}
+
 /* ------------------------------------------------------------------------------------ two workers */
 
 static struct txn *begin_on(struct db_worker *worker)
@@ -444,6 +479,7 @@ int main(void)
         WITH_FIXTURE(ranks_are_those_of_a_plain_list),
         WITH_FIXTURE(a_set_stored_at_once_has_ranks),
         WITH_FIXTURE(a_queue_leaves_no_empty_buckets),
+        WITH_FIXTURE(what_is_between_deleted_members_is_found_from_both_sides),
         WITH_FIXTURE(those_who_work_on_different_members_of_a_large_set_do_not_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
