@@ -114,7 +114,7 @@ local function acl_check_cmd(...)
             refuse('Lua redis lib command arguments must be strings or integers')
         end
     end
-    local allowed = native.redis_may_run(tostring((...)))
+    local allowed = native.redis_may_run(tostring((...)), select(2, ...))
     if allowed == nil then
         refuse('Invalid command passed to redis.acl_check_cmd()')
     end

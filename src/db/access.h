@@ -152,6 +152,11 @@ int access_user_drop(struct db_worker *worker, const char *name, size_t size, bo
 int access_password_set(struct db_worker *worker, const char *name, size_t size,
                         const struct password *password);
 
+/* The text that another face of the user keeps among its flags under `key`; NULL: none. Who may: super.
+ * ERROR_NOT_FOUND, ERROR_ACCESS. */
+int access_flag_set(struct db_worker *worker, const char *name, size_t size, const char *key,
+                    const char *text, size_t text_size);
+
 struct access_change {
     const char *grantee;
     size_t grantee_size;

@@ -400,6 +400,75 @@ int access_password_set(struct db_worker *worker, const char *name, size_t size,
     return ddl__run(worker, password_set, NULL, &args);
 }
 
+struct flag_args {
+    const char *name;
+    size_t size;
+    const char *key, *text;
+    size_t text_size;
+};
+
+/* The flags without the key, and then with it. */
+static void put_flags(struct mp_buffer *out, const struct access_user *user,
+                      const struct flag_args *args)
+{
+    const char *data = user->flags, *start;
+    uint32_t count = mp_decode_map(&data), kept = 0;
+    start = data;
+    for (uint32_t i = 0; i < count; i++) {
+        kept += !ddl__name_is(data, args->key);
+        mp_next(&data);
+        mp_next(&data);
+    }
+    mp_put_map(out, kept + (args->text != NULL));
+    data = start;
+    for (uint32_t i = 0; i < count; i++) {
+        bool ours = ddl__name_is(data, args->key);
+        start = data;
+        mp_next(&data);
+        mp_next(&data);
+        if (!ours)
+            mp_put_raw(out, start, (size_t)(data - start));
+    }
+    if (args->text == NULL)
+        return;
+    mp_put_str(out, args->key, strlen(args->key));
+    mp_put_str(out, args->text, args->text_size);
+}
+
+static int flag_set(struct ddl *ddl, void *arg)
+{
+    struct flag_args *args = arg;
+    const struct access *access;
+    int rc = begin(ddl, &access);
+    if (rc != 0)
+        return rc;
+    const struct access_user *user = access_user(access, args->name, args->size);
+    if (user == NULL || user->role)
+        return not_found(false, args->name, args->size);
+    if ((rc = only_super(ddl, access, "changing rules")) != 0 ||
+        (rc = write_defaults(ddl, access)) != 0)
+        return rc;
+    struct access_user changed = *user;
+    struct mp_buffer flags;
+    mp_buffer_create(&flags);
+    put_flags(&flags, user, args);
+    rc = flags.failed ? diag_set(ERROR_MEMORY, "no memory for a row of the catalog") : 0;
+    if (rc == 0) {
+        changed.flags = flags.data;
+        changed.flags_size = (uint32_t)flags.size;
+        rc = put_user(ddl, &changed);
+    }
+    mp_buffer_destroy(&flags);
+    return rc;
+}
+
+int access_flag_set(struct db_worker *worker, const char *name, size_t size, const char *key,
+                    const char *text, size_t text_size)
+{
+    struct flag_args args = {name, size, key, text, text_size};
+    return ddl__run(worker, flag_set, NULL, &args);
+}
+
 /* -------------------------------------------------------------------------------------- grants */
 
 struct grant_args {

@@ -393,8 +393,8 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
     if (code != 0)
         return diag_set(ERROR_INVALID, "Wrong number of args calling Redis command from script");
     bool writes = (command->flags & REDIS_WRITE) != 0;
-    if ((code = may_run(runtime, command)) != 0 ||
-        (code = before(runtime, command, argv, argc)) != 0)
+    if ((code = before(runtime, command, argv, argc)) < 0 ||
+        (code == 0 && (code = may_run(runtime, command)) != 0))
         return code;
     if (writes && (runtime->request->readonly || runtime->script.readonly ||
                    (runtime->txn != NULL && txn_readonly(runtime->txn))))
@@ -496,6 +496,16 @@ static int native_redis_setresp(lua_State *L)
     return 0;
 }
 
+/* As `before`, of the command that is on the stack with its arguments. */
+static int ask(lua_State *L, struct lua_runtime *runtime, const struct redis_command *command)
+{
+    int argc = lua_gettop(L);
+    struct redis_slice *argv = lua_newuserdata(L, (size_t)argc * sizeof *argv);
+    for (int i = 0; i < argc; i++)
+        argv[i].data = luaL_checklstring(L, i + 1, &argv[i].size);
+    return before(runtime, command, argv, (unsigned)argc);
+}
+
 /* acl_check_cmd(command, arguments ..): whether the effective user may run it; nil: there is none. */
 static int native_redis_may_run(lua_State *L)
 {
@@ -505,7 +515,9 @@ static int native_redis_may_run(lua_State *L)
     const struct redis_command *command = redis_command_find(name.data, name.size);
     if (command == NULL && own_find(&name) == NULL && !taken(runtime, &name))
         return 0;
-    lua_pushboolean(L, command == NULL || may_run(runtime, command) == 0);
+    int code = command == NULL ? 1 : ask(L, runtime, command);
+    lua_pushboolean(L,
+                    code > 0 || (code == 0 && (command == NULL || may_run(runtime, command) == 0)));
     return 1;
 }
 

@@ -76,7 +76,7 @@ struct lua_callbacks {
      * lets it run soon (lua_runtime_host). NULL: this one looks itself. */
     void (*schema_changed)(void *arg);
     /* Before a command of redis.call, of a request of this connection (0: nobody's), for this user:
-     * 0, or a code with diagnostics: it must not run. `snapshot_ts`: of the transaction that it is a
+     * 0; 1, it may run whatever the user's privileges are; or a code with diagnostics: it must not. `snapshot_ts`: of the transaction that it is a
      * part of; UINT64_MAX: it has one of its own. */
     int (*before_command)(void *arg, struct db_worker *worker, uint64_t session_id,
                           uint32_t user_id, const struct redis_command *command,

@@ -87,6 +87,8 @@ int service_new(const struct service_options *options, struct service **out)
     int rc = service->workers && service->scripts ? 0 : diag_set(ERROR_MEMORY, "out of memory");
     if (!rc)
         rc = redis_scans_new(&service->scans);
+    if (!rc && !(service->acl_log = session__acl_log_new()))
+        rc = diag_set(ERROR_MEMORY, "out of memory");
     if (!rc && !(service->tracking = session__tracking_new(&service->interest)))
         rc = diag_set(ERROR_MEMORY, "out of memory");
     if (!rc && !(service->blocks = session__blocks_new()))
@@ -112,6 +114,7 @@ void service_delete(struct service *service)
         lua_watchdog_delete(service->watchdog);
     session__auth_delete(service->auth);
     redis_scans_delete(service->scans);
+    session__acl_log_delete(service->acl_log);
     session__tracking_delete(service->tracking);
     session__blocks_delete(service->blocks);
     for (unsigned n = 0; n < service->script_count; n++)
@@ -254,6 +257,7 @@ void session_worker_close(struct session_worker *worker)
     mp_buffer_destroy(&worker->args);
     mp_buffer_destroy(&worker->result);
     mp_buffer_destroy(&worker->monitored);
+    session__acls_destroy(&worker->acls);
     session__pubsub_destroy(&worker->pubsub);
     pthread_mutex_destroy(&worker->wake_mutex);
     free(worker);

@@ -232,6 +232,7 @@ static int wrong(struct session *session, const char *name)
     else if (tell)
         log_warn("a login from %s as %s was refused, and %llu others before it",
                  session->about.address, name, (unsigned long long)others);
+    session__acl_log_auth(session, name);
     return diag_set(ERROR_ACCESS, "invalid username-password pair or user is disabled.");
 }
 
@@ -307,8 +308,31 @@ static int look_again(struct session *session, struct session_wait *wait)
 /* --------------------------------------------------------------------------------- logging in */
 
 /* The password of the configuration is the guest's: Redis's requirepass, of the default user. */
+/* By rules: true when that settles it. Who has rules without a password may still have one of its
+ * own (box.schema.user.passwd). */
+static bool login_by_rules(struct session *session, uint32_t user_id, const char *name,
+                           const struct redis_slice *password, int *rc)
+{
+    const struct acl *acl = session__acl_of(session->worker, user_id);
+    if (!acl)
+        return false;
+    if (acl->on && acl_password_fits(acl, password->data, password->size)) {
+        *rc = admit(session, user_id);
+        return true;
+    }
+    if (acl->on && acl->password_count == 0 && user_id != ACCESS_GUEST)
+        return false;
+    *rc = wrong(session, name);
+    return true;
+}
+
 static int login_default(struct session *session, bool named, const struct redis_slice *password)
 {
+    int by_rules;
+    const struct acl *acl = session__acl_of(session->worker, ACCESS_GUEST);
+    if (acl && (named || !acl->nopass) &&
+        login_by_rules(session, ACCESS_GUEST, "default", password, &by_rules))
+        return by_rules;
     const struct service *service = session->service;
     size_t size = service->password_size;
     if (size == 0 && !named)
@@ -378,6 +402,9 @@ static int login_user(struct session *session, struct session_wait *wait,
     if (!access)
         return diag_code();
     const struct access_user *user = access_user(access, name->data, name->size);
+    int by_rules;
+    if (user && !user->role && login_by_rules(session, user->id, user->name, password, &by_rules))
+        return by_rules;
     if (password->size > PASSWORD_SIZE_MAX)
         return wrong(session, user ? user->name : "nobody who is known");
     if (may_log_in(access, user) && remembered(auth, now(session), &user->password, password)) {
@@ -466,13 +493,19 @@ static unsigned rights_work_out(struct session *session)
     return rights;
 }
 
-static bool has(struct session *session, unsigned wanted)
+static void rights_refresh(struct session *session)
 {
     uint64_t version = db_schema_version(session->worker->db);
-    if (session->rights_version != version) {
-        session->rights = rights_work_out(session);
-        session->rights_version = version;
-    }
+    if (session->rights_version == version)
+        return;
+    session->rights = rights_work_out(session);
+    session->acl = session__acl_of(session->worker, session->user_id);
+    session->rights_version = version;
+}
+
+static bool has(struct session *session, unsigned wanted)
+{
+    rights_refresh(session);
     return (session->rights & wanted) == wanted;
 }
 
@@ -510,22 +543,66 @@ static int refuse(struct session *session, const char *name)
                     access ? access_user_name(access, session->user_id) : "", name);
 }
 
-bool session__permits(struct session *session, const struct session_command *command)
+static const char *own_name(struct session *session)
+{
+    const struct access *access = users(session);
+    return session->user_id == ACCESS_GUEST ? "default"
+           : access                         ? access_user_name(access, session->user_id)
+                                            : "";
+}
+
+/* By rules, which the user has. */
+static bool permitted(struct session *session, const struct session_command *command,
+                      const struct redis_slice *argv, unsigned argc)
+{
+    struct redis_slice wrong = {NULL, 0};
+    enum acl_verdict verdict =
+        acl_check(session->acl, command, session__spec(session, command), argv, argc, &wrong);
+    if (verdict == ACL_ALLOWED)
+        return true;
+    atomic_fetch_add_explicit(&session->service->auth->refusals, 1, memory_order_relaxed);
+    session__error_code(session, session__acl_denied(session, session->service, own_name(session),
+                                                     verdict, command->name, &wrong,
+                                                     session->multi ? "multi" : "toplevel"));
+    return false;
+}
+
+/* A guest whom rules let do something only after a password. */
+static bool is_stranger(const struct session *session)
+{
+    return session->acl && !session->logged_in && !(session->acl->on && session->acl->nopass);
+}
+
+bool session__permits(struct session *session, const struct session_command *command,
+                      const struct redis_slice *argv, unsigned argc)
 {
     unsigned wanted = wanted_by(command);
-    if (!session->authenticated && wanted != 0) {
+    rights_refresh(session);
+    if (wanted != 0 && (!session->authenticated || is_stranger(session))) {
         session__error(session, "NOAUTH", "Authentication required.");
         return false;
     }
+    if (session->acl)
+        return permitted(session, command, argv, argc);
     if (wanted == 0 || has(session, wanted))
         return true;
     session__error_code(session, refuse(session, command->name));
     return false;
 }
 
+int session__permits_channel(struct session *session, const struct redis_slice *name, bool pattern)
+{
+    rights_refresh(session);
+    if (!session->acl || acl_check_channel(session->acl, name, pattern))
+        return 0;
+    return session__acl_denied(session, session->service, own_name(session), ACL_DENIED_CHANNEL, "",
+                               name, "toplevel");
+}
+
 int session__check(struct session *session, bool takes_part)
 {
-    if (!session->authenticated)
+    rights_refresh(session);
+    if (!session->authenticated || is_stranger(session))
         return diag_set(ERROR_AUTH, "Authentication required.");
     unsigned wanted = takes_part ? MAY_BE_THERE | MAY_TAKE_PART : MAY_BE_THERE;
     return has(session, wanted) ? 0 : refuse(session, NULL);

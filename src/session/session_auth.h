@@ -50,7 +50,11 @@ void session__logout(struct session *session);
 
 /* Whether the session's user may run the command at all; false with the error replied, NOAUTH or
  * NOPERM. What is done inside of procedures and scripts is asked for there. */
-bool session__permits(struct session *session, const struct session_command *command);
+bool session__permits(struct session *session, const struct session_command *command,
+                      const struct redis_slice *argv, unsigned argc);
+
+/* Whether its rules allow a channel: 0 or ERROR_ACCESS. */
+int session__permits_channel(struct session *session, const struct redis_slice *name, bool pattern);
 
 /* The same for what is no command: whether it may be there, and take part in what belongs to nobody:
  * 0, ERROR_AUTH or ERROR_ACCESS with diagnostics. */

@@ -139,14 +139,20 @@ static int about_reply(struct session *session, struct mp_buffer *text)
     return rc;
 }
 
+void session__about_put(struct session *session, struct mp_buffer *out)
+{
+    const struct access *access = access_of(session->worker->db);
+    pthread_mutex_lock(&session->service->mutex);
+    about_put(access, session, session__now_ms(session->worker), out);
+    pthread_mutex_unlock(&session->service->mutex);
+}
+
 static int client_info(struct session *session, struct session_request *request)
 {
     struct mp_buffer text;
-    const struct access *access = access_of(session->worker->db);
+    (void)request;
     mp_buffer_create(&text);
-    pthread_mutex_lock(&session->service->mutex);
-    about_put(access, session, request->now_ms, &text);
-    pthread_mutex_unlock(&session->service->mutex);
+    session__about_put(session, &text);
     return about_reply(session, &text);
 }
 

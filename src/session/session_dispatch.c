@@ -291,9 +291,10 @@ static bool needs_data(const struct session_command *command)
 
 /* What stands against running a command that has been found, in Redis's order: replies, and true.
  */
-static bool refused(struct session *session, const struct session_command *command)
+static bool refused(struct session *session, const struct session_command *command,
+                    const struct redis_slice *argv, unsigned argc)
 {
-    if (!session__permits(session, command))
+    if (!session__permits(session, command, argv, argc))
         return true;
     if (session->multi && (command->flags & SESSION_NO_MULTI))
         session__error(session, "ERR", "Command not allowed inside a transaction");
@@ -474,7 +475,7 @@ void session__execute(struct session *session, const struct redis_slice *argv, s
     } else if (!command) {
         session->multi_failed |= session->multi;
         session__error_code(session, ERROR_INVALID);
-    } else if (refused(session, command)) {
+    } else if (refused(session, command, argv, request.argc)) {
         session->multi_failed |= session->multi;
         service__count(&session->worker->stats.by_command[command->number].rejected, 1);
     } else if (paused(session, command)) {

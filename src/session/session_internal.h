@@ -26,6 +26,7 @@
 #include "redis/redis_spec.h"
 #include "session/service.h"
 #include "session/session.h"
+#include "session/session_acl.h"
 #include "session/session_auth.h"
 #include "session/session_block.h"
 #include "session/session_pubsub.h"
@@ -189,6 +190,7 @@ struct session_worker {
     uint64_t due_ns;            /* when the next of them has a limit to be looked at; or earlier */
     pthread_mutex_t wake_mutex; /* guards what follows; nothing is locked inside of it */
     struct list woken;          /* requests that others have woken */
+    struct session_acls acls;   /* rules of users, as of a version of the schema */
     struct session_pubsub pubsub; /* its inbox, too */
     _Atomic bool stirred;         /* there may be something in it, or woken, or: */
     _Atomic bool ordered;         /* sessions may have orders: session_order.c */
@@ -231,6 +233,7 @@ struct service {
     struct redis_housekeeping keeping;
     struct session_blocks *blocks;     /* who waits for keys */
     struct session_tracking *tracking; /* who keeps copies of keys */
+    struct session_acl_log *acl_log;
     struct service_settings settings;
     struct session_slowlog slowlog;
     struct session_latency latency[SESSION_LATENCY_EVENTS]; /* under the slow log's mutex */
@@ -441,6 +444,7 @@ struct session {
     uint32_t user_id;   /* of db/access.h */
     unsigned rights;    /* of that user, as of this version of the schema: session_auth.c */
     uint64_t rights_version;
+    const struct acl *acl;       /* its rules, as of that version; NULL: none */
     struct session_login *login; /* a password that is being checked, or NULL */
     bool closing;                /* nothing is executed any more; closes once everything is sent */
     bool dead;                   /* nothing is sent any more either */
@@ -620,9 +624,14 @@ void service__unpause(struct service *service);
 uint64_t session__idle_close(struct session_worker *worker, uint64_t now_ns);
 bool session__pause_holds(struct session *session, const struct session_command *command);
 
+/* session_acl_command.c */
+extern const struct session_command session__acl_commands[];
+
 /* session_client.c */
 int session__client_unpause(struct session *session, struct session_request *request);
 extern const struct session_command session__client_commands[];
+/* The line of CLIENT INFO. */
+void session__about_put(struct session *session, struct mp_buffer *out);
 void session__about_name_set(struct session *session, char **field, const char *text, size_t size);
 bool session__name_valid(const struct redis_slice *name);
 

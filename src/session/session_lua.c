@@ -511,16 +511,54 @@ int session__procedure_run(struct session *session, struct session_request *requ
     return run_and_reply(session, request, &run, first);
 }
 
+static struct session_worker *worker_of(struct service *service, const struct db_worker *db)
+{
+    struct session_worker *found = NULL;
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max && !found; n++)
+        if (service->workers[n] && service->workers[n]->db == db)
+            found = service->workers[n];
+    pthread_mutex_unlock(&service->mutex);
+    return found;
+}
+
+/* 0: the user has no rules; 1: they allow it; or ERROR_ACCESS. */
+static int script_permits(struct service *service, struct db_worker *db, uint32_t user_id,
+                          const struct redis_command *command, const struct redis_slice *argv,
+                          unsigned argc)
+{
+    const char *text;
+    uint32_t size;
+    struct redis_slice wrong = {NULL, 0};
+    const struct access *access = access_of(db);
+    const struct access_user *user = access ? access_user_by_id(access, user_id) : NULL;
+    if (!access)
+        return diag_code();
+    struct session_worker *worker =
+        user && acl_text_of(user, &text, &size) ? worker_of(service, db) : NULL;
+    const struct acl *acl = worker ? session__acl_of(worker, user_id) : NULL;
+    const struct session_command *row =
+        acl ? service__command_find(service, command->name, strlen(command->name)) : NULL;
+    if (!acl || !row)
+        return 0;
+    enum acl_verdict verdict = acl_check(acl, row, service->specs[row->number], argv, argc, &wrong);
+    if (verdict == ACL_ALLOWED)
+        return 1;
+    return session__acl_denied(NULL, service, user_id == ACCESS_GUEST ? "default" : user->name,
+                               verdict, row->name, &wrong, "lua");
+}
+
 int session__lua_before(void *arg, struct db_worker *worker, uint64_t session_id, uint32_t user_id,
                         const struct redis_command *command, const struct redis_slice *argv,
                         unsigned argc, uint64_t snapshot_ts)
 {
     struct service *service = arg;
-    (void)worker;
-    (void)user_id;
+    int allowed = script_permits(service, worker, user_id, command, argv, argc);
+    if (allowed < 0)
+        return allowed;
     if (load_relaxed(&service->interest.tracking) && (command->flags & REDIS_READONLY))
         session__tracking_script(service, session_id, command, argv, argc, snapshot_ts);
-    return 0;
+    return allowed;
 }
 
 bool session__lua_command_taken(void *arg, const char *name, size_t size)

@@ -260,7 +260,7 @@ static int queued_run(struct session *session, const struct session_queued *queu
     size_t start = session->out.size;
     uint64_t ticks = service__ticks();
     diag_clear();
-    if (!session__permits(session, queued->command)) { /* any more */
+    if (!session__permits(session, queued->command, queued->argv, queued->argc)) { /* any more */
         service__count(&stats->rejected, 1);
         return session->multi_atomic ? undone(session, queued, start) : 0;
     }

@@ -16,9 +16,9 @@ static int each_name(struct session *session, struct rpc_call *call, bool patter
     while (!rc && call->arg_count > 0) {
         if (!session__rpc_take_text(call, &name))
             rc = diag_set(ERROR_INVALID, "the params are names of channels");
-        else if (listen)
+        else if (listen && !(rc = session__permits_channel(session, &name, pattern)))
             rc = session__listen(session, name.data, name.size, pattern);
-        else
+        else if (!listen)
             session__unlisten(session, name.data, name.size, pattern);
     }
     return rc;
@@ -86,13 +86,16 @@ int session__rpc_publish(struct session *session, struct rpc_call *call)
     struct redis_slice channel;
     if (call->arg_count != 2 || !session__rpc_take_text(call, &channel))
         return diag_set(ERROR_INVALID, "publish takes a channel's name and a payload");
+    int rc = session__permits_channel(session, &channel, false);
+    if (rc)
+        return rc;
     mp_buffer_reset(message, SESSION_BUFFER_KEEP_BYTES);
     mp_put_array(message, 2);
     mp_put_str(message, channel.data, channel.size);
     mp_put_raw(message, call->args, (size_t)(call->args_end - call->args));
     if (message->failed)
         return diag_set(ERROR_MEMORY, "out of memory");
-    int rc = call->stream_given ? publish_in(call, message) : publish_alone(session, call, message);
+    rc = call->stream_given ? publish_in(call, message) : publish_alone(session, call, message);
     if (rc)
         return rc;
     mp_buffer_reset(result, SESSION_BUFFER_KEEP_BYTES);

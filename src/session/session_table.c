@@ -74,6 +74,8 @@ static const struct session_command COMMANDS[] = {
         "Blocks until all of the preceding write commands sent by the connection are written to "
         "the append-only file of the master and/or replicas.",
         "7.2.0", "generic", session__waitaof),
+    PARENT("acl", -2, SESSION_NOSCRIPT, "A container for Access List Control commands.", "6.0.0",
+           "server", NULL, session__acl_commands),
     ROW("auth", -2, BEFORE_AUTH, NO_KEYS, "Authenticates the connection.", "1.0.0", "connection",
         session__auth),
     PARENT("backup", -2, SESSION_ADMIN | SESSION_NOSCRIPT, "A container for backup commands.",
