@@ -85,7 +85,7 @@ end
 local function read_zone(zone)
     if type(zone) ~= 'string' or api.datetime_zone(zone, #zone, offset_out) == 0 then
         fail("the time zone '%s' is not known: names like Europe/Moscow, UTC and offsets like +03:00 are",
-            tostring(zone))
+            tostring(zone):sub(1, 64))
     end
     return offset_out[0] / 1
 end
@@ -479,6 +479,10 @@ while api.zone_name(number) ~= nil do
     local name = ffi.string(api.zone_name(number))
     zones[name], zones[number], number = number, name, number + 1
 end
-datetime.TZ = core.object(zones)
+datetime.TZ = core.object(zones, {
+    __pairs = function()
+        return function(_, key) return next(zones, key) end
+    end,
+})
 
 return core.object(datetime)

@@ -25,15 +25,15 @@ local native, api, runtime = core.native, core.api, core.runtime
 
 -- ------------------------------------------------------------------------- errors, info, cfg
 
-local codes = {}
+local codes, listed = {}, {}
 for code = -1, -100, -1 do
     local name = native.error_name(code):match('^ERROR_(%u[%u_]*)$')
     if name then
-        codes[name] = code
+        codes[name], listed[code] = code, code
     end
 end
 
---- box.error.new{code, message} or (code, message)
+--- box.error.new{code, message} or (code, message). A code of the user's own, above 0, stays with it.
 local function new_error(code, message)
     if type(code) == 'table' then
         code, message = code.code, code.reason or code.message
@@ -41,7 +41,12 @@ local function new_error(code, message)
         code, message = nil, code
     end
     code = tonumber(code) or core.ERROR_LUA
-    return core.new_error(code, tostring(message or native.error_text(code)))
+    local known = listed[code] or core.ERROR_LUA
+    local err = core.new_error(known, tostring(message or native.error_text(known)))
+    if code > 0 then
+        err.code = code
+    end
+    return err
 end
 -- The names that Tarantool has for what is the same here.
 for theirs, ours in pairs({

@@ -9,6 +9,7 @@
 
 local core = require('box.core')
 local fiber = require('fiber')
+local transaction = require('box.transaction')
 
 local native = core.native
 local raise, ERROR_INVALID = core.raise, core.ERROR_INVALID
@@ -280,6 +281,13 @@ local function wait(session, run)
     end
 end
 
+--- Code that ends within a transaction of its own fails, as text does that is not run line by line.
+local function left_open()
+    pcall(transaction.rollback)
+    return core.new_error(ERROR_INVALID,
+        'the transaction that was begun has not been ended; it is rolled back')
+end
+
 local functions = {}
 
 local known = { breakpoints = true, step = true, arguments = true }
@@ -289,7 +297,8 @@ local known = { breakpoints = true, step = true, arguments = true }
 local function start(compile_eval, text, options)
     options = options or {}
     native.step_check()
-    if type(text) ~= 'string' or type(options) ~= 'table' then
+    if type(text) ~= 'string' or type(options) ~= 'table'
+        or (options.arguments ~= nil and type(options.arguments) ~= 'table') then
         raise(ERROR_INVALID, 'box.debug.start(text[, {breakpoints, step, arguments}])')
     end
     for name in pairs(options) do
@@ -310,6 +319,9 @@ local function start(compile_eval, text, options)
         local results = pack(xpcall(body, native.traced, unpack(arguments, 1, table.maxn(arguments))))
         run.failed = not results[1]
         run.results = run.failed and results[2] or pack(unpack(results, 2, results.n))
+        if not run.failed and transaction.is_in_txn() then
+            run.failed, run.results = true, left_open()
+        end
     end)
     run.fiber:set_joinable(true)
     run.id = run.fiber:id()

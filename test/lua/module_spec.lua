@@ -75,6 +75,16 @@ describe('box.error', function()
         assert.equal('made', box.error.new('made').message)
     end)
 
+    it('keeps a code of one\'s own, and has names for its own alone', function()
+        local _, err = pcall(box.error, { code = 1001, reason = 'too late' })
+        assert.same({ 1001, 'ERROR_LUA', 'too late' }, { err.code, err.name, err.message })
+        for _, code in ipairs({ 0, -100, 0 / 0, -2 ^ 31 }) do
+            err = box.error.new(code)
+            assert.same({ box.error.LUA, 'ERROR_LUA' }, { err.code, err.name })
+        end
+        assert.equal('ERROR_LUA', box.error.new(2 ^ 40).name)
+    end)
+
     it('gives objects that can be raised again, and taken apart', function()
         local _, err = pcall(box.error, { code = box.error.NOT_FOUND, reason = 'nobody there' })
         local ok, again = pcall(err.raise, err)

@@ -284,6 +284,13 @@ describe('a datetime', function()
         assert.equal(parsed.tzindex, datetime.TZ['America/New_York'])
         assert.equal('America/New_York', datetime.TZ[parsed.tzindex])
         assert.equal(0, datetime.now().tzindex)
+        local count = 0
+        for name, number in pairs(datetime.TZ) do
+            count = count + 1
+            assert.equal(name, datetime.TZ[number])
+        end
+        assert.is_true(count > 500)
+        assert.is_true(#message_of(datetime.new, { tz = ('a'):rep(100000) }) < 300)
         for _, name in ipairs({ '../../etc/passwd', '/etc/passwd', 'Europe', 'europe/berlin' }) do
             assert.matches('is not known', message_of(datetime.new, { tz = name }))
         end
