@@ -345,7 +345,7 @@ static bool uint_or_nil(const char **at, uint64_t nothing, uint64_t *out)
 
 static int group_read(const char *at, struct stream_group *out)
 {
-    uint64_t read;
+    uint64_t read = UINT64_MAX;
     bool right = mp_read_uint(&at, &out->last.ms) && mp_read_uint(&at, &out->last.seq) &&
                  uint_or_nil(&at, UINT64_MAX, &read) && mp_read_uint(&at, &out->pending) &&
                  mp_read_uint(&at, &out->consumers);

@@ -336,7 +336,7 @@ static int pending_summary(struct stream *stream, struct stream_group *group)
 {
     struct redis_sink *sink = stream->call->sink;
     struct stream_pendings pendings;
-    struct stream_pending first, last;
+    struct stream_pending first = {.id = {0, 0}}, last;
     struct redis_elements consumers;
     struct stream_consumer consumer;
     struct stream_id zero = {0, 0};
