@@ -196,6 +196,25 @@ static void there_is_always_room_between_two_elements(void **state)
 
 enum { MODEL_MAX = 4000, TEXT_MAX = 64 };
 
+/* The transaction that commands are run in; NULL: each in one of its own. */
+static struct txn *together;
+
+static const char *run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static const char *run(const char *format, ...)
+{
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (!together)
+        return redis_fixture_run(fixture, "%s", line);
+    txn_statement(together);
+    return redis_fixture_run_in(fixture, together, NULL, line);
+}
+
+#define expect_run(reply, ...) assert_string_equal(run(__VA_ARGS__), reply)
+
 struct model {
     size_t count;
     char items[MODEL_MAX][TEXT_MAX];
@@ -241,15 +260,14 @@ static void model_push(struct model *model, struct random *random)
         model_insert(model, right ? model->count : 0, texts[n]);
     }
     expect_number((long long)model->count,
-                  redis_fixture_run(fixture, "%s k %s %s %s", right ? "rpush" : "lpush", texts[0],
-                                    texts[1], texts[2]));
+                  run("%s k %s %s %s", right ? "rpush" : "lpush", texts[0], texts[1], texts[2]));
 }
 
 static void model_pop(struct model *model, struct random *random)
 {
     bool right = random_below(random, 2);
     size_t count = random_below(random, random_below(random, 8) ? 4 : 120);
-    redis_fixture_run(fixture, "%s k %zu", right ? "rpop" : "lpop", count);
+    run("%s k %zu", right ? "rpop" : "lpop", count);
     count = count < model->count ? count : model->count;
     model_delete(model, right ? model->count - count : 0, count);
 }
@@ -262,7 +280,7 @@ static void model_set(struct model *model, struct random *random)
     size_t at = random_below(random, model->count);
     text_choose(random, text);
     snprintf(model->items[at], TEXT_MAX, "%s", text);
-    expect("OK", "lset k %zu %s", at, text);
+    expect_run("OK", "lset k %zu %s", at, text);
 }
 
 static void model_linsert(struct model *model, struct random *random)
@@ -276,8 +294,7 @@ static void model_linsert(struct model *model, struct random *random)
         at++;
     bool after = random_below(random, 2);
     text_choose(random, text);
-    const char *reply =
-        redis_fixture_run(fixture, "linsert k %s %s %s", after ? "after" : "before", pivot, text);
+    const char *reply = run("linsert k %s %s %s", after ? "after" : "before", pivot, text);
     expect_number((long long)model->count + 1, reply);
     model_insert(model, at + after, text);
 }
@@ -287,7 +304,7 @@ static void model_lrem(struct model *model, struct random *random)
     char text[TEXT_MAX];
     int count = (int)random_below(random, 5) - 2, gone = 0;
     text_choose(random, text);
-    const char *reply = redis_fixture_run(fixture, "lrem k %d %s", count, text);
+    const char *reply = run("lrem k %d %s", count, text);
     int wanted = count == 0 ? MODEL_MAX : abs(count);
     for (size_t n = 0; n < model->count && gone < wanted; n++) {
         size_t at = count < 0 ? model->count - 1 - n : n;
@@ -307,7 +324,7 @@ static void model_trim(struct model *model, struct random *random)
         return;
     size_t from = random_below(random, model->count / 3 + 1);
     size_t until = model->count - random_below(random, model->count / 3 + 1);
-    expect("OK", "ltrim k %zu %zu", from, until - 1);
+    expect_run("OK", "ltrim k %zu %zu", from, until - 1);
     model_delete(model, until, model->count - until);
     model_delete(model, 0, from);
 }
@@ -324,7 +341,7 @@ static void model_turn(struct model *model, struct random *random)
     snprintf(reply, sizeof reply, "\"%s\"", text);
     model_delete(model, at, 1);
     model_insert(model, to ? model->count : 0, text);
-    expect(reply, "lmove k k %s %s", SIDES[from], SIDES[to]);
+    expect_run(reply, "lmove k k %s %s", SIDES[from], SIDES[to]);
 }
 
 /* Looks at a few of its elements, or at all. */
@@ -342,9 +359,24 @@ static void model_compare(const struct model *model, struct random *random)
         fprintf(out, "%s\"%s\"", n > from ? " " : "", model->items[n]);
     fputc(']', out);
     fclose(out);
-    expect(text, "lrange k %zu %zu", from, until - 1);
+    expect_run(text, "lrange k %zu %zu", from, until - 1);
     free(text);
-    expect_number((long long)model->count, redis_fixture_run(fixture, "llen k"));
+    expect_number((long long)model->count, run("llen k"));
+}
+
+static void together_begin(void)
+{
+    struct txn_options options = {.level = TXN_SERIALIZABLE};
+    assert_int_equal(txn_begin(db_worker_txn(fixture->worker), &options, &together), 0);
+}
+
+static void together_end(void)
+{
+    struct wal *wal = db_wal(fixture->db);
+    if (together)
+        assert_int_equal(txn_commit(together), 0);
+    together = NULL;
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
 }
 
 static void random_commands_do_what_they_do_to_an_array(void **state)
@@ -363,17 +395,21 @@ static void random_commands_do_what_they_do_to_an_array(void **state)
     for (unsigned size = 0; size < sizeof SIZES / sizeof *SIZES; size++) {
         store_relaxed(&fixture->config.list_max_listpack_size, SIZES[size]);
         model.count = 0;
-        redis_fixture_run(fixture, "del k");
+        run("del k");
         for (unsigned n = 0; n < rounds; n++) {
+            if (n % 50 == 10)
+                together_begin();
+            else if (n % 50 == 40)
+                together_end();
             if (model.count < MODEL_MAX - 10)
                 OPS[random_below(&random, sizeof OPS / sizeof *OPS)](&model, &random);
             else
                 model_pop(&model, &random);
-            assert_true(model.count > 0 ||
-                        strcmp(redis_fixture_run(fixture, "exists k"), "0") == 0);
+            assert_true(model.count > 0 || strcmp(run("exists k"), "0") == 0);
             if (model.count > 0)
                 model_compare(&model, &random);
         }
+        together_end();
     }
 }
 

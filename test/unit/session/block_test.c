@@ -279,7 +279,8 @@ static size_t member_take(struct session *session, char *text, size_t room)
     struct session_output output = session_output(session);
     if (output.size >= room)
         abort();
-    memcpy(text, output.data, output.size);
+    if (output.size > 0)
+        memcpy(text, output.data, output.size);
     text[output.size] = 0;
     session_sent(session, output.size);
     return output.size;
