@@ -96,8 +96,8 @@ int redis_value_unpack(const struct version *version, uint64_t now_ms, struct re
     if (!version || (version->flags & VERSION_TOMBSTONE))
         return 0;
     const char *at = version->bytes, *end = at + version->size;
-    unsigned char head = (unsigned char)at[0];
-    if (version->size < 6 || (head != 0x93 && head != 0x94) || (unsigned char)at[1] != 0xa1 ||
+    unsigned char head = version->size < 6 ? 0 : (unsigned char)at[0];
+    if ((head != 0x93 && head != 0x94) || (unsigned char)at[1] != 0xa1 ||
         !memchr("sltzhx", at[2], 6))
         return damaged("its header is unknown");
     int type = at[2];
