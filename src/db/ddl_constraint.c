@@ -71,9 +71,9 @@ static int field_term_put(struct giving *giving, const char **data, const char *
         return diag_set(ERROR_INVALID, "constraint \"%.*s\" has an unknown operator \"%.*s\"",
                         (int)size, name, (int)op_size, op_name);
     raw_put(giving->out, op_text);
-    if (mp_typeof(*term) == MP_ARRAY || mp_typeof(*term) == MP_MAP)
-        return diag_set(ERROR_INVALID, "constraint \"%.*s\" compares with a scalar", (int)size,
-                        name);
+    int rc = ddl__term_value_check(&giving->ddl->arena, term);
+    if (rc != 0)
+        return rc == ERROR_INVALID ? diag_add("constraint \"%.*s\"", (int)size, name) : rc;
     raw_put(giving->out, term);
     return 0;
 }

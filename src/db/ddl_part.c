@@ -397,6 +397,20 @@ void ddl__parts_put(struct mp_buffer *out, const struct index_part *parts, uint3
     }
 }
 
+int ddl__term_value_check(struct arena *arena, const char *value)
+{
+    unsigned char *key = arena_alloc(arena, key_part_size_max(value));
+    if (key == NULL)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    int rc = key_part_encode(&value, KEY_ANY, true, &key);
+    if (rc == ERROR_UNSUPPORTED)
+        return diag_set(ERROR_INVALID, "a condition can't compare with a decimal beyond 2^53 that "
+                                       "has a fraction");
+    return rc == 0
+               ? 0
+               : diag_set(ERROR_INVALID, "a condition compares with a scalar, and not with NaN");
+}
+
 /* [field, operator, value] as [field from 0, path, operator, value]. */
 static int term_put(struct arena *arena, const struct space *space, const char **data,
                     struct mp_buffer *out)
@@ -414,8 +428,8 @@ static int term_put(struct arena *arena, const struct space *space, const char *
         return diag_set(ERROR_INVALID, op < 0
                                            ? "the operator of a condition is one of == ~= < <= > >="
                                            : "the path of a condition has no [*]");
-    if (mp_typeof(**data) == MP_ARRAY || mp_typeof(**data) == MP_MAP)
-        return diag_set(ERROR_INVALID, "a condition compares with a scalar");
+    if ((rc = ddl__term_value_check(arena, *data)) != 0)
+        return rc;
     mp_put_array(out, 4);
     mp_put_uint(out, field);
     mp_put_str(out, path.text, strlen(path.text));

@@ -147,6 +147,9 @@ int ddl__parts_read(struct ddl *ddl, const struct space *space, const char *data
 void ddl__parts_put(struct mp_buffer *out, const struct index_part *parts, uint32_t count);
 int ddl__condition_put(struct arena *arena, const struct space *space, const char *data,
                        struct mp_buffer *out);
+/* Whether a condition can compare with this value: keys have a place for it. ERROR_INVALID or
+ * ERROR_MEMORY, with diagnostics. */
+int ddl__term_value_check(struct arena *arena, const char *value);
 int ddl__covers_put(struct arena *arena, const struct space *space, const char *data,
                     struct mp_buffer *out);
 

@@ -115,6 +115,20 @@ describe('indexes of all kinds', function()
         assert.same({ 1 }, ids(s.index.rome:select()))
     end)
 
+    it('refuse conditions with values that keys have no place for', function()
+        for _, value in ipairs({ require('decimal').new('9007199254740992.5'), 0 / 0, {} }) do
+            local ok, err = pcall(s.create_index, s, 'odd', { condition = { 'id', '>', value } })
+            assert.is_false(ok)
+            assert.equal('ERROR_INVALID', err.name)
+            ok, err = pcall(box.schema.space.create, 'odd', {
+                format = { { 'id', 'unsigned', constraint = { '>', value } } },
+            })
+            assert.is_false(ok)
+            assert.equal('ERROR_INVALID', err.name)
+        end
+        assert.is_nil(s.index.odd)
+    end)
+
     it('tell what they cover', function()
         s:create_index('covering', { parts = { 'name' }, covers = { 'data' } })
         assert.same({ 3 }, s.index.covering.covers)
