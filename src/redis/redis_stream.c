@@ -160,7 +160,7 @@ static int head_read(struct stream *stream, const struct redis_value *value)
     const char *at = value->data;
     uint64_t *const fields[] = {&stream->last.ms,    &stream->last.seq,    &stream->added,
                                 &stream->deleted.ms, &stream->deleted.seq, &stream->length,
-                                &stream->groups};
+                                &stream->groups,     &stream->first.ms,    &stream->first.seq};
     enum { COUNT = sizeof fields / sizeof *fields };
     if (mp_typeof(*at) != MP_ARRAY || mp_decode_array(&at) != COUNT ||
         !uints_read(&at, fields, COUNT))
@@ -191,7 +191,7 @@ int redis__stream_save(struct stream *stream)
 {
     const uint64_t fields[] = {stream->last.ms,    stream->last.seq,    stream->added,
                                stream->deleted.ms, stream->deleted.seq, stream->length,
-                               stream->groups};
+                               stream->groups,     stream->first.ms,    stream->first.seq};
     enum { COUNT = sizeof fields / sizeof *fields };
     char head[8 + 9 * COUNT], *at = mp_encode_array(head, COUNT);
     for (unsigned n = 0; n < COUNT; n++)
@@ -206,6 +206,8 @@ int redis__stream_entries(struct stream *stream, struct stream_id from, struct s
                           bool backward, struct redis_elements *out)
 {
     char low[STREAM_ID_SIZE], high[STREAM_ID_SIZE];
+    if (redis__stream_id_compare(from, stream->first) < 0)
+        from = stream->first;
     redis__stream_id_encode(low, from);
     redis__stream_id_encode(high, to);
     struct redis_element_range range = {
@@ -240,7 +242,19 @@ int redis__stream_entry_delete(struct stream *stream, struct stream_id id, bool 
     stream->length--;
     if (redis__stream_id_compare(id, stream->deleted) > 0)
         stream->deleted = id;
-    return redis_element_delete(stream->call, stream->id, STREAM_ENTRY, key, sizeof key);
+    rc = redis_element_delete(stream->call, stream->id, STREAM_ENTRY, key, sizeof key);
+    return rc || redis__stream_id_compare(id, stream->first) != 0
+               ? rc
+               : redis__stream_first_find(stream, id);
+}
+
+int redis__stream_first_find(struct stream *stream, struct stream_id id)
+{
+    stream->first = id;
+    if (stream->length == 0)
+        return 0;
+    int rc = redis__stream_entry_near(stream, id, false, &stream->first);
+    return rc == ERROR_END ? damaged() : rc;
 }
 
 void redis__stream_entry_reply(struct redis_sink *sink, struct stream_id id,

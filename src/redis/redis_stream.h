@@ -7,7 +7,8 @@
  * first, then look at the rest at a snapshot of after that (redis_open_for_update), and one stream's
  * writers go one after the other. Readers need nothing but a snapshot.
  *
- *   key's row  [last id (2), entries added, largest deleted id (2), length, groups]
+ *   key's row  [last id (2), entries added, largest deleted id (2), length, groups, first id (2)]; of
+ *              entries that were deleted there is still something in the tree, before the first one
  *   'e'        an entry: key = id, 8 bytes of milliseconds and 8 of sequence, big-endian; value = an
  *              array of strings, field, value, field, value ..
  *   'G'        a group: key = its name; value = [last id (2), entries read, pending, consumers];
@@ -39,6 +40,7 @@ struct stream {
     bool exists;
     uint64_t id, expire_ms;
     struct stream_id last, deleted; /* deleted: the largest that was */
+    struct stream_id first;         /* of all entries; nothing when there are none */
     uint64_t added, length, groups;
 };
 
@@ -91,6 +93,8 @@ int redis__stream_entries(struct stream *stream, struct stream_id from, struct s
 int redis__stream_entry_near(struct stream *stream, struct stream_id id, bool backward,
                              struct stream_id *found);
 int redis__stream_entry_delete(struct stream *stream, struct stream_id id, bool *found);
+/* After entries up to `id` were deleted, the first one among them: finds out which is the first now. */
+int redis__stream_first_find(struct stream *stream, struct stream_id id);
 /* Replies [id, [field, value ..]]; the value is an entry's row. */
 void redis__stream_entry_reply(struct redis_sink *sink, struct stream_id id,
                                struct redis_slice value);

@@ -166,13 +166,17 @@ static int trim(struct stream *stream, const struct add_options *options, uint64
     struct stream_id zero = {0, 0};
     if (!rc)
         rc = redis__stream_entries(stream, zero, STREAM_ID_MAX, false, &elements);
+    struct stream_id last = stream->first;
     while (!rc && *deleted < count && !(rc = redis_elements_next(&elements, &element))) {
+        last = redis__stream_id_decode(element.key);
         rc = redis_element_delete(stream->call, stream->id, STREAM_ENTRY, element.key,
                                   element.key_size);
         ++*deleted;
     }
     stream->length -= *deleted;
-    return rc == ERROR_END ? 0 : rc;
+    if (rc && rc != ERROR_END)
+        return rc;
+    return *deleted ? redis__stream_first_find(stream, last) : 0;
 }
 
 /* ------------------------------------------------------------------------------------------ XADD */
@@ -235,6 +239,8 @@ static int add(struct stream *stream, const struct add_options *options, struct 
         rc = entry_put(stream, id, options->next + 1);
     if (rc)
         return rc;
+    if (stream->length == 0)
+        stream->first = id;
     stream->last = id;
     stream->added++;
     stream->length++;

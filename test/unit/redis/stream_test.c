@@ -131,6 +131,31 @@ static void a_writer_sees_what_was_added_before_it_had_the_stream(void **state)
     db_worker_close(other);
 }
 
+/* What was deleted before the first entry stays in the tree until a checkpoint: nobody walks over it. */
+static void the_first_entry_is_known(void **state)
+{
+    (void)state;
+    static const struct redis_slice NAME = {"s", 1};
+    struct stream stream;
+    for (unsigned n = 1; n <= 200; n++)
+        redis_fixture_run(fixture, "xadd s maxlen 3 %u a 1", n);
+    struct redis_call call = begin_on(fixture->worker);
+    assert_int_equal(redis__stream_open(&call, &NAME, false, &stream), 0);
+    assert_int_equal(stream.first.ms, 198);
+    txn_rollback(call.txn);
+    expect("2", "xdel s 199 198");
+    expect("[[\"200-0\" [\"a\" \"1\"]]]", "xrange s - +");
+    expect("1", "xtrim s maxlen 0");
+    expect("[]", "xrange s - +");
+    expect("\"300-0\"", "xadd s 300 b 2");
+    redis_fixture_restart(fixture);
+    expect("[[\"300-0\" [\"b\" \"2\"]]]", "xrange s - + count 1");
+    call = begin_on(fixture->worker);
+    assert_int_equal(redis__stream_open(&call, &NAME, false, &stream), 0);
+    assert_int_equal(stream.first.ms, 300);
+    txn_rollback(call.txn);
+}
+
 #define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -140,6 +165,7 @@ int main(void)
         WITH_FIXTURE(a_stream_lasts_with_its_groups),
         WITH_FIXTURE(a_stream_goes_and_moves_as_a_whole),
         WITH_FIXTURE(names_of_groups_and_consumers_do_not_mix),
+        WITH_FIXTURE(the_first_entry_is_known),
         WITH_FIXTURE(a_writer_sees_what_was_added_before_it_had_the_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
