@@ -47,7 +47,8 @@
     X(ERROR_UNBLOCKED, -33, "UNBLOCKED", "client unblocked via CLIENT UNBLOCK")                \
     X(ERROR_INVALID_OBJECT, -34, "INVALIDOBJ", "a string is not what it begins as")            \
     X(ERROR_NO_GROUP, -35, "NOGROUP", "no such consumer group")                                \
-    X(ERROR_GROUP_EXISTS, -36, "BUSYGROUP", "the consumer group exists already")
+    X(ERROR_GROUP_EXISTS, -36, "BUSYGROUP", "the consumer group exists already")               \
+    X(ERROR_KEY_EXISTS, -37, "BUSYKEY", "the key exists already")
 
 #define ERROR_ENUM(name, code, prefix, text) name = (code),
 enum error_code { ERROR_LIST(ERROR_ENUM) };

@@ -75,6 +75,10 @@ int redis__object(struct redis_call *call);
 int redis__touch(struct redis_call *call);
 int redis__randomkey(struct redis_call *call);
 
+/* redis_restore.c */
+int redis__dump(struct redis_call *call);
+int redis__restore(struct redis_call *call);
+
 /* redis_sort.c */
 int redis__sort(struct redis_call *call);
 int redis__sort_ro(struct redis_call *call);

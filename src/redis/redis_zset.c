@@ -370,7 +370,7 @@ int redis_zset_store(struct redis_call *call, const struct redis_slice *name,
         rc = spread(&zset);
     if (!rc)
         rc = redis_zset_close(&zset, NULL);
-    return rc ? rc : redis_changed(call, name, REDIS_TYPE_ZSET, REDIS_NOTIFY_ZSET, event);
+    return rc || !event ? rc : redis_changed(call, name, REDIS_TYPE_ZSET, REDIS_NOTIFY_ZSET, event);
 }
 
 /* ----------------------------------------------------------------------------------- one or other */

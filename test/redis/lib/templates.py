@@ -268,7 +268,7 @@ SCAN <draw> [FOO]
 RANDOMKEY
 DBSIZE
 2* DUMP <k>
-2* RESTORE <k> <n> @dump [REPLACE] [ABSTTL] [IDLETIME <n>] [FREQ <n>]
+2* RESTORE <k> 0|100000|-1|abc @dump [REPLACE] [ABSTTL] [IDLETIME <n>] [FREQ <n>]
 RESTORE <k> <ttl> <v>
 3* SORT|SORT_RO <k> [BY nosort] [LIMIT <i> <n>] [GET #] [ASC|DESC] [ALPHA]
 SORT|SORT_RO <k> [BY w_*] [GET k*] [GET #] [DESC] [ALPHA]
