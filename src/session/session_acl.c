@@ -548,6 +548,26 @@ static enum acl_verdict check_keys(const struct acl_selector *selector,
     return verdict;
 }
 
+/* BY and GET of SORT read keys that no rule has seen: they want the right to read all. */
+static enum acl_verdict check_sort(const struct acl_selector *selector, const char *name,
+                                   const struct redis_slice *argv, unsigned argc,
+                                   struct redis_slice *wrong)
+{
+    if (strncmp(name, "sort", 4) != 0 || (name[4] && strcmp(name, "sort_ro") != 0))
+        return ACL_ALLOWED;
+    for (size_t n = 0; n < selector->keys.count; n++)
+        if ((selector->keys.items[n].flags & ACL_KEY_READ) && selector->keys.items[n].size == 1 &&
+            selector->keys.items[n].text[0] == '*')
+            return ACL_ALLOWED;
+    for (unsigned n = 2; n + 1 < argc && !selector->keys.all; n++)
+        if ((is(argv[n].data, argv[n].size, "by") || is(argv[n].data, argv[n].size, "get")) &&
+            memchr(argv[n + 1].data, '*', argv[n + 1].size)) {
+            *wrong = argv[n + 1];
+            return ACL_DENIED_KEY;
+        }
+    return ACL_ALLOWED;
+}
+
 static enum acl_verdict check_channels(const struct acl_selector *selector, const char *name,
                                        const struct redis_slice *argv, unsigned argc,
                                        struct redis_slice *wrong)
@@ -581,6 +601,8 @@ enum acl_verdict acl_check(const struct acl *acl, const struct session_command *
                 : ACL_DENIED_COMMAND;
         if (verdict == ACL_ALLOWED)
             verdict = check_keys(selector, spec, argv, argc, &at);
+        if (verdict == ACL_ALLOWED)
+            verdict = check_sort(selector, command->name, argv, argc, &at);
         if (verdict == ACL_ALLOWED && strcmp(command->group, "pubsub") == 0)
             verdict = check_channels(selector, command->name, argv, argc, &at);
         if (verdict == ACL_ALLOWED)

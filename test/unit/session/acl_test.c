@@ -125,6 +125,7 @@ static void rules_hold_on_every_path(void **state)
     assert_memory_equal(fixture->reply, "-NOPERM ", 8);
     expect(two, ":0\r\n" CHANNEL CHANNEL CHANNEL,
            "publish c1 x\r\npublish d x\r\nsubscribe d\r\npsubscribe c?");
+    expect(two, KEY KEY, "sort_ro a by w*\r\nsort_ro a get z*");
     expect(two, COMMAND("acl|setuser"), "acl setuser bob +@all");
     expect(one, "+OK\r\n", "acl setuser bob +del");
     expect(two, ":1\r\n", "del a");
