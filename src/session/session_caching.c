@@ -230,7 +230,7 @@ int session__client_caching(struct session *session, struct session_request *req
     if (word(arg, "no") && !(tracker->flags & TRACKER_OPTOUT))
         return diag_set(ERROR_INVALID,
                         "CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.");
-    tracker->flags |= TRACKER_CACHING;
+    tracker->caching = true;
     resp_put_ok(&session->out);
     return 0;
 }
@@ -266,11 +266,11 @@ int session__client_trackinginfo(struct session *session, struct session_request
         words[count++] = "bcast";
     if (flags & TRACKER_OPTIN)
         words[count++] = "optin";
-    if ((flags & TRACKER_OPTIN) && (flags & TRACKER_CACHING))
+    if ((flags & TRACKER_OPTIN) && tracker->caching)
         words[count++] = "caching-yes";
     if (flags & TRACKER_OPTOUT)
         words[count++] = "optout";
-    if ((flags & TRACKER_OPTOUT) && (flags & TRACKER_CACHING))
+    if ((flags & TRACKER_OPTOUT) && tracker->caching)
         words[count++] = "caching-no";
     if (flags & TRACKER_NOLOOP)
         words[count++] = "noloop";

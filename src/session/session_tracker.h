@@ -14,8 +14,7 @@ enum session_tracker_flags {
     TRACKER_OPTIN = 4,
     TRACKER_OPTOUT = 8,
     TRACKER_NOLOOP = 16,
-    TRACKER_CACHING = 32, /* CLIENT CACHING was said; the connection's own thread's */
-    TRACKER_BROKEN = 64   /* what it redirects to has gone */
+    TRACKER_BROKEN = 64 /* what it redirects to has gone; in about.tracking only */
 };
 
 /* A connection that tracks, or that others redirect to. */
@@ -23,8 +22,9 @@ struct session_tracker {
     struct session_tracker *next; /* in its bucket */
     struct list link;             /* in those that are on */
     struct session *session;
-    uint64_t id, redirect; /* 0: none */
-    unsigned flags;
+    uint64_t id, redirect;        /* 0: none */
+    unsigned flags;               /* written under the mutex by its own thread */
+    bool caching;                 /* CLIENT CACHING was said; its own thread's */
     struct redis_slice *prefixes; /* of BCAST */
     size_t prefix_count;
 };

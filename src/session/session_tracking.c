@@ -201,6 +201,7 @@ static void tracker_off(struct session_tracking *tracking, struct session_tracke
     list_create(&tracker->link);
     session__tracker_prefixes_drop(tracker);
     tracker->flags = 0;
+    tracker->caching = false;
     tracker->redirect = 0;
     tracking->active_count--;
     atomic_fetch_sub(&tracking->interest->tracking, 1);
@@ -294,8 +295,8 @@ static void tell(struct session_tracking *tracking, struct session_tracker *trac
         notice_send(target, SESSION_MESSAGE_INVALIDATE, &notice, name, size);
         return;
     }
-    tracker->flags |= TRACKER_BROKEN;
-    store_relaxed(&tracker->session->about.tracking, tracker->flags);
+    atomic_fetch_or_explicit(&tracker->session->about.tracking, TRACKER_BROKEN,
+                             memory_order_relaxed);
     notice_send(tracker, SESSION_MESSAGE_BROKEN, &notice, NULL, 0);
 }
 
@@ -407,7 +408,7 @@ void session__tracking_before(struct session *session, const struct session_comm
 {
     struct session_tracker *tracker = session->tracker;
     struct redis_key_at few[KEYS_ON_STACK], *keys = few;
-    bool caching = tracker->flags & TRACKER_CACHING;
+    bool caching = tracker->caching;
     if ((tracker->flags & TRACKER_BCAST) || !command->redis ||
         !(command->redis->flags & REDIS_READONLY) ||
         ((tracker->flags & TRACKER_OPTIN) && !caching) ||
@@ -442,7 +443,7 @@ void session__tracking_script(struct service *service, uint64_t session_id,
 
 void session__tracking_after(struct session *session)
 {
-    session->tracker->flags &= ~(unsigned)TRACKER_CACHING;
+    session->tracker->caching = false;
 }
 
 /* ------------------------------------------------------------------------------------ delivering */
