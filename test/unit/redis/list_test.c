@@ -223,7 +223,9 @@ struct model {
 static void model_insert(struct model *model, size_t at, const char *text)
 {
     memmove(model->items[at + 1], model->items[at], (model->count - at) * TEXT_MAX);
-    snprintf(model->items[at], TEXT_MAX, "%s", text);
+    size_t size = strnlen(text, TEXT_MAX - 1);
+    memcpy(model->items[at], text, size);
+    model->items[at][size] = 0;
     model->count++;
 }
 
@@ -279,7 +281,9 @@ static void model_set(struct model *model, struct random *random)
         return;
     size_t at = random_below(random, model->count);
     text_choose(random, text);
-    snprintf(model->items[at], TEXT_MAX, "%s", text);
+    size_t size = strnlen(text, TEXT_MAX - 1);
+    memcpy(model->items[at], text, size);
+    model->items[at][size] = 0;
     expect_run("OK", "lset k %zu %s", at, text);
 }
 
