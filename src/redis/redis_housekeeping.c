@@ -142,10 +142,10 @@ static int due_find(const struct run *run, unsigned database, struct redis_due_p
     return rc == ERROR_END ? 0 : rc;
 }
 
-/* Runs fn in a transaction, once: ERROR_BUSY when somebody is in the way. */
-static int run_once(const struct run *run, int (*fn)(struct txn *txn, void *arg), void *arg)
+int redis__housekeeping_once(struct db_worker *db_worker, int (*fn)(struct txn *txn, void *arg),
+                             void *arg)
 {
-    struct txn_worker *worker = db_worker_txn(run->worker);
+    struct txn_worker *worker = db_worker_txn(db_worker);
     struct txn *txn;
     int rc = txn_begin(worker, &(struct txn_options){.level = TXN_READ_COMMITTED}, &txn);
     if (rc)
@@ -208,7 +208,8 @@ static int keys_expire(const struct run *run, unsigned database, const struct du
     bool fields = database == DB_REDIS_ELEMENTS;
     for (unsigned n = 0; n < due->count; n++) {
         struct expiring expiring = {run, &due->names[n], database, 0, false};
-        int rc = run_once(run, fields ? field_expire : key_expire, &expiring);
+        int rc =
+            redis__housekeeping_once(run->worker, fields ? field_expire : key_expire, &expiring);
         if (rc == ERROR_BUSY)
             db_redis_due_lower(db_worker_db(run->worker), run->now_ms);
         else if (rc)
@@ -326,7 +327,7 @@ static int collections_clear(const struct run *run, bool *more)
     if (tree_count(db_redis_elements(db_worker_db(run->worker))->tree) == 0)
         return 0;
     while (!rc && clearing.found && !time_is_up(run)) {
-        rc = run_once(run, collection_clear, &clearing);
+        rc = redis__housekeeping_once(run->worker, collection_clear, &clearing);
         if (!rc)
             atomic_fetch_add_explicit(&keeping->elements_freed, clearing.deleted,
                                       memory_order_relaxed);
@@ -336,6 +337,20 @@ static int collections_clear(const struct run *run, bool *more)
 }
 
 /* --------------------------------------------------------------------------------------------- runs */
+
+/* When none could go it is not tried again at once. */
+static int evict(const struct run *run, uint64_t now_ns)
+{
+    struct redis_housekeeping *keeping = run->keeping;
+    if (now_ns < load_relaxed(&keeping->evict_at_ns) ||
+        !redis_housekeeping_must_evict(keeping, db_worker_db(run->worker)))
+        return 0;
+    uint64_t before = load_relaxed(&keeping->evicted_keys);
+    int rc = redis_housekeeping_evict(keeping, run->worker, KEYS_A_TIME);
+    bool some = load_relaxed(&keeping->evicted_keys) != before;
+    store_relaxed(&keeping->evict_at_ns, now_ns + (some ? SLICE_NS : LOOK_NS));
+    return rc;
+}
 
 static void work(struct redis_housekeeping *keeping, struct db_worker *worker, uint64_t now_ns)
 {
@@ -349,11 +364,13 @@ static void work(struct redis_housekeeping *keeping, struct db_worker *worker, u
         rc = collections_clear(&run, &more);
         store_relaxed(&keeping->look_at_ns, now_ns + LOOK_NS);
     }
+    if (!rc)
+        rc = evict(&run, now_ns);
     store_relaxed(&keeping->more, more);
     uint64_t ended_ns = clock_monotonic_ns(run.clock), rest_ns = REST_FACTOR * (ended_ns - now_ns);
     if (rc) {
         rest_ns = 10 * (uint64_t)LOOK_NS; /* not a message a millisecond */
-        log_error("deleting what has expired: %s", diag_message_for(rc));
+        log_error("deleting what has expired, or what has no room: %s", diag_message_for(rc));
     }
     store_relaxed(&keeping->not_before_ns, ended_ns + rest_ns);
 }
@@ -372,6 +389,8 @@ uint64_t redis_housekeeping_due_ns(const struct redis_housekeeping *keeping, str
     }
     if (tree_count(db_redis_elements(db)->tree) > 0 && load_relaxed(&keeping->look_at_ns) < due_ns)
         due_ns = load_relaxed(&keeping->look_at_ns);
+    if (load_relaxed(&keeping->evict_at_ns) < due_ns && redis_housekeeping_must_evict(keeping, db))
+        due_ns = load_relaxed(&keeping->evict_at_ns);
     return due_ns > not_before_ns ? due_ns : not_before_ns;
 }
 

@@ -4,7 +4,7 @@
 
 /*
  * What has to be done for the keys without a client asking: deleting those whose time has come, fields
- * of hashes as well, and the elements of collections that are no more.
+ * of hashes as well, the elements of collections that are no more, and keys as maxmemory-policy says.
  *
  * One for a process. Any worker may run it between its requests; one at a time does, the others go on
  * at once. A run takes little time, and the next one comes no sooner than three times as much later, so
@@ -30,6 +30,9 @@ struct redis_housekeeping {
     _Atomic uint64_t expired_late_ms; /* of these, the sum of how late */
     _Atomic uint64_t expired_fields;  /* of hashes, which were still there */
     _Atomic uint64_t elements_freed;  /* of discarded collections */
+    _Atomic uint64_t evicted_keys;    /* deleted because memory was short */
+    _Atomic uint64_t evicting_bytes, evicting_until_ns; /* redis_evict.c */
+    _Atomic uint64_t evict_at_ns;                       /* monotonic: the earliest next try */
 };
 
 void redis_housekeeping_create(struct redis_housekeeping *keeping,
@@ -42,5 +45,17 @@ void redis_housekeeping_run(struct redis_housekeeping *keeping, struct db_worker
 
 /* When the next run is due, monotonic; UINT64_MAX: nothing is known to come. */
 uint64_t redis_housekeeping_due_ns(const struct redis_housekeeping *keeping, struct db *db);
+
+/* Whether more memory is in use than maxmemory-policy leaves alone. */
+bool redis_housekeeping_must_evict(const struct redis_housekeeping *keeping, struct db *db);
+
+/* Deletes keys, so many at most, until that is not so: before a command that may need memory, by any
+ * worker without a current transaction. 0 also when there are none that may go. */
+int redis_housekeeping_evict(struct redis_housekeeping *keeping, struct db_worker *worker,
+                             unsigned keys_max);
+
+/* Runs fn in a transaction, once: ERROR_BUSY when somebody is in the way. For this folder. */
+int redis__housekeeping_once(struct db_worker *db_worker, int (*fn)(struct txn *txn, void *arg),
+                             void *arg);
 
 #endif

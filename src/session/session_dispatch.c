@@ -227,6 +227,15 @@ int session__retry(struct session *session, int rc, unsigned *losses, struct txn
     return rc;
 }
 
+/* Whoever makes memory short deletes what there is too much of; what fails housekeeping tries again. */
+static void make_room(struct session *session)
+{
+    enum { KEYS_A_COMMAND = 8 };
+    struct redis_housekeeping *keeping = &session->service->keeping;
+    if (redis_housekeeping_must_evict(keeping, session->service->options.db))
+        redis_housekeeping_evict(keeping, session->worker->db, KEYS_A_COMMAND);
+}
+
 int session__run_redis(struct session *session, struct session_request *request)
 {
     struct txn_options options = redis_options(session, request->command->redis, request->argc);
@@ -235,6 +244,8 @@ int session__run_redis(struct session *session, struct session_request *request)
     options.owner = session->wait.owner;
     bool may_wait = request->command->redis->flags & REDIS_BLOCKING;
     struct redis_block block = {.count = 0};
+    if (request->command->redis->flags & REDIS_DENY_OOM)
+        make_room(session);
     for (;;) {
         int rc = may_wait ? session__block_begin(&session->wait, &block) : 0;
         options.latest |= block.again && options.readonly;

@@ -430,7 +430,7 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "expired_keys:%" PRIu64, load_relaxed(&service->keeping.expired_keys));
     line(out, "expired_stale_perc:0.00");
     line(out, "expired_time_cap_reached_count:0");
-    line(out, "evicted_keys:0");
+    line(out, "evicted_keys:%" PRIu64, load_relaxed(&service->keeping.evicted_keys));
     line(out, "evicted_clients:0");
     line(out, "keyspace_hits:0");
     line(out, "keyspace_misses:0");

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "mem/heap.h"
 #include "redis/redis_fixture.h"
 #include "redis/redis_housekeeping.h"
 #include "redis/redis_spread.h"
@@ -186,6 +187,65 @@ static void discarded_collections_are_cleared_up(void **state)
 
 #define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Keeps house for long; how many keys with names like this are left. */
+static unsigned keys_left(const char *name)
+{
+    unsigned left = 0;
+    for (unsigned n = 0; n < 400; n++) {
+        keep_house();
+        clock_manual_advance_ms(&fixture->clock, 200);
+    }
+    rows(); /* which makes it durable, so that it is seen */
+    for (unsigned n = 0; n < 100; n++)
+        left += redis_fixture_run(fixture, "exists %s%u", name, n)[0] == '1';
+    return left;
+}
+
+static void keys_that_may_go_do_when_memory_is_short(void **state)
+{
+    (void)state;
+    static const struct {
+        enum redis_policy policy;
+        bool plain_go, expiring_go;
+    } POLICIES[] = {
+        {REDIS_POLICY_NOEVICTION, false, false},   {REDIS_POLICY_VOLATILE_RANDOM, false, true},
+        {REDIS_POLICY_VOLATILE_TTL, false, true},  {REDIS_POLICY_VOLATILE_LRU, false, true},
+        {REDIS_POLICY_ALLKEYS_RANDOM, true, true}, {REDIS_POLICY_ALLKEYS_LFU, true, true}};
+    for (unsigned n = 0; n < sizeof POLICIES / sizeof *POLICIES; n++) {
+        for (unsigned key = 0; key < 100; key++) {
+            expect("OK", "set plain%u v", key);
+            expect("OK", "set expiring%u v ex 100000", key);
+        }
+        fixture->config.maxmemory_policy = POLICIES[n].policy;
+        heap_limit_set(db_heap(fixture->db), 1); /* whatever goes, it is too much */
+        assert_int_equal(keys_left("plain"), POLICIES[n].plain_go ? 0 : 100);
+        heap_limit_set(db_heap(fixture->db), 0);
+    }
+    assert_int_equal(keeping.evicted_keys, 3 * 100 + 2 * 200);
+}
+
+static void no_more_keys_go_than_must(void **state)
+{
+    (void)state;
+    char value[1001];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = 0;
+    for (unsigned n = 0; n < 1000; n++)
+        expect("OK", "set k%u %s", n, value);
+    rows();
+    size_t used = heap_used_bytes(db_heap(fixture->db));
+    fixture->config.maxmemory_policy = REDIS_POLICY_ALLKEYS_RANDOM;
+    heap_limit_set(db_heap(fixture->db), used - 200 * 1000 + (used - 200 * 1000) / 15);
+    for (unsigned n = 0; n < 100; n++) {
+        keep_house();
+        rows();
+        clock_manual_advance_ms(&fixture->clock, 200);
+    }
+    uint64_t evicted = keeping.evicted_keys;
+    if (evicted < 100 || evicted > 400)
+        fail_msg("%llu keys of 1000 have gone to make room for 200", (unsigned long long)evicted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +256,8 @@ int main(void)
         WITH_FIXTURE(a_key_that_is_locked_is_left_for_later),
         WITH_FIXTURE(nothing_is_deleted_while_that_is_switched_off),
         WITH_FIXTURE(discarded_collections_are_cleared_up),
+        cmocka_unit_test_setup_teardown(keys_that_may_go_do_when_memory_is_short, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_more_keys_go_than_must, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
