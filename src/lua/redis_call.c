@@ -215,7 +215,7 @@ static int run_once(struct lua_runtime *runtime, const struct redis_command *com
     call->now_ms = MUTATION(NOW_TAKEN_TWICE) ? clock_realtime_ms(runtime->clock) : runtime->now_ms;
     call->sink = &sink.base;
     txn_statement(call->txn);
-    int code = command->run(call);
+    int code = redis_command_run(command, call);
     if (code == 0 && runtime->reply.failed)
         code = diag_set(ERROR_MEMORY, "out of memory");
     return code;

@@ -136,6 +136,9 @@ const struct redis_command *redis_command_find(const char *name, size_t size);
 /* All of them, in order of name; NULL behind the last. */
 const struct redis_command *redis_command_at(unsigned n);
 
+/* Runs it. What does not need memory (REDIS_DENY_OOM) is not refused for want of it. */
+int redis_command_run(const struct redis_command *command, struct redis_call *call);
+
 /* Checks the arity: 0, or ERROR_INVALID with Redis's message. */
 int redis_command_check(const struct redis_command *command, unsigned argc);
 

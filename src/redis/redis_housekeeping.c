@@ -150,6 +150,7 @@ int redis__housekeeping_once(struct db_worker *db_worker, int (*fn)(struct txn *
     int rc = txn_begin(worker, &(struct txn_options){.level = TXN_READ_COMMITTED}, &txn);
     if (rc)
         return rc;
+    txn_spare(txn, true);
     rc = fn(txn, arg);
     if (rc)
         txn_rollback(txn);

@@ -17,15 +17,9 @@
 #include "redis/redis_table.h"
 
 static const struct redis_command *const PARTS[] = {
-    redis__list_commands,
-    redis__string_commands,
-    redis__key_commands,
-    redis__stream_commands,
-    redis__bit_commands,
-    redis__hash_commands,
-    redis__set_commands,
-    redis__zset_commands,
-    redis__geo_commands,
+    redis__list_commands,   redis__string_commands, redis__key_commands,
+    redis__stream_commands, redis__bit_commands,    redis__hash_commands,
+    redis__set_commands,    redis__zset_commands,   redis__geo_commands,
 };
 
 enum { COMMANDS_MAX = 512, SLOT_COUNT = 1024 };
@@ -94,4 +88,12 @@ int redis_command_check(const struct redis_command *command, unsigned argc)
     return right ? 0
                  : diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command",
                             command->name);
+}
+
+int redis_command_run(const struct redis_command *command, struct redis_call *call)
+{
+    txn_spare(call->txn, (command->flags & (REDIS_WRITE | REDIS_DENY_OOM)) == REDIS_WRITE);
+    int rc = command->run(call);
+    txn_spare(call->txn, false);
+    return rc;
 }

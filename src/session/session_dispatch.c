@@ -198,7 +198,7 @@ static int redis_try(struct session *session, const struct session_request *requ
     int rc = txn_begin(worker->txn, options, &call.txn);
     if (rc)
         return rc;
-    rc = request->command->redis->run(&call);
+    rc = redis_command_run(request->command->redis, &call);
     if (!rc) {
         rc = txn_commit(call.txn);
         *ts = txn_worker_seen_ts(worker->txn);
@@ -280,7 +280,7 @@ static int run_statement(struct session *session, struct session_request *reques
     if (request->command->redis) {
         struct redis_call call = redis_call_of(session, request);
         txn_statement(stream->txn);
-        rc = request->command->redis->run(&call);
+        rc = redis_command_run(request->command->redis, &call);
     } else {
         rc = request->command->run(session, request);
     }

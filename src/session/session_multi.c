@@ -224,7 +224,7 @@ static int queued_run_redis(struct session *session, const struct session_queued
                               .interest = &session->service->interest,
                               .client_id = session->about.id};
     txn_statement(exec->txn);
-    return queued->command->redis->run(&call);
+    return redis_command_run(queued->command->redis, &call);
 }
 
 /* After MULTI ATOMIC: the reply from `start` on says that everything is undone for, as the message of

@@ -298,6 +298,10 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
 int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size, const void *data,
             uint32_t size, struct row **row, struct version **out);
 
+/* Whether what is written from now on serves to free memory: then the heap's limit does not refuse it
+ * (a pop writes what is left, a delete what has to be cleared up). */
+void txn_spare(struct txn *txn, bool spares);
+
 /* Writes a tombstone, whether or not there is a row. Is not refused for memory. */
 int txn_delete(struct txn *txn, struct head *head, const void *key, size_t key_size);
 

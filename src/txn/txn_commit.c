@@ -119,6 +119,7 @@ int txn__begin_at(struct txn_worker *worker, struct txn *txn, struct txn_slot *s
                         wal_failure(worker->system->wal));
     txn->level = options->level;
     txn->readonly = options->readonly;
+    txn->spares = false;
     txn->at_durable = options->readonly && options->durable;
     txn->at_visible = options->readonly && !options->latest;
     txn->owner = options->owner;

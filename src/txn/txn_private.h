@@ -230,6 +230,7 @@ struct txn {
     int stop; /* what every operation returns: 0, ERROR_CONFLICT, ERROR_WAIT, ERROR_DEADLOCK,
                  ERROR_CANCELLED */
     bool active, readonly, exclusive;
+    bool spares;                 /* txn_spare */
     bool opened;                 /* by txn_open */
     bool at_visible, at_durable; /* where its snapshot was taken */
     bool published;              /* others may have seen a tag of this transaction */

@@ -246,7 +246,7 @@ int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size
     if (key_size > TREE_KEY_SIZE_MAX)
         return diag_set(ERROR_TOO_LARGE, "a key of %zu bytes is above the limit of %d", key_size,
                         TREE_KEY_SIZE_MAX);
-    if (heap_over_limit(txn->worker->system->heap))
+    if (!txn->spares && heap_over_limit(txn->worker->system->heap))
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'memory_max'");
     struct version *version = txn__version_new(txn, size, data == NULL ? VERSION_OPEN : 0);
     if (version == NULL)
@@ -259,6 +259,11 @@ int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size
     if (out != NULL)
         *out = version;
     return 0;
+}
+
+void txn_spare(struct txn *txn, bool spares)
+{
+    txn->spares = spares;
 }
 
 int txn_delete(struct txn *txn, struct head *head, const void *key, size_t key_size)

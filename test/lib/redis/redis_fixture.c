@@ -214,7 +214,7 @@ static int run(struct redis_fixture *fixture, struct txn *txn, const struct redi
                               .config = &fixture->config,
                               .database = fixture->database,
                               .protocol = 2};
-    int code = command->run(&call);
+    int code = redis_command_run(command, &call);
     fclose(sink.out);
     if (!code)
         assert_int_equal(sink.depth, 0); /* a whole reply */

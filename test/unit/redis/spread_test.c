@@ -379,6 +379,26 @@ static void keys_tell_about_themselves(void **state)
     expect("\"hashtable\"", "object encoding key");
 }
 
+static void what_frees_memory_is_not_refused_for_want_of_it(void **state)
+{
+    (void)state;
+    struct heap *heap = db_heap(fixture->db);
+    spread_make(AB, 0);
+    for (unsigned n = 0; n < 300; n++)
+        redis_fixture_run(fixture, "rpush l %u", n);
+    expect("OK", "set s 1");
+    heap_limit_set(heap, 1);
+    expect("!OOM command not allowed when used memory > 'maxmemory'.", "set t 1");
+    expect("!OOM command not allowed when used memory > 'maxmemory'.", "rpush l 1");
+    expect("\"0\"", "lpop l");
+    expect("1", "expire s 100");
+    expect("OK", "ltrim l 0 9");
+    expect("2", "del key l");
+    assert_int_equal(garbage_count(), 2);
+    heap_limit_set(heap, 0);
+    expect("OK", "set t 1");
+}
+
 static void packed_elements_keep_their_bytes(void **state)
 {
     (void)state;
@@ -429,6 +449,7 @@ int main(void)
         WITH_FIXTURE(keys_change_name_and_database_with_all_they_hold),
         WITH_FIXTURE(a_copy_has_elements_of_its_own),
         WITH_FIXTURE(keys_tell_about_themselves),
+        WITH_FIXTURE(what_frees_memory_is_not_refused_for_want_of_it),
         WITH_FIXTURE(packed_elements_keep_their_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
