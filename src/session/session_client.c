@@ -294,9 +294,11 @@ static int client_kill(struct session *session, struct session_request *request)
     pthread_mutex_lock(&session->service->mutex);
     list_for_each (link, &session->service->clients) {
         struct session *other = list_entry(link, struct session, link);
-        if (!to_be_killed(access, &other->about, &filter) || (other == session && filter.skip_me))
+        if (other->about.killed || !to_be_killed(access, &other->about, &filter) ||
+            (other == session && filter.skip_me))
             continue;
         killed++;
+        other->about.killed = true;
         if (other == session)
             session->closing = true; /* once the reply has been sent */
         else

@@ -422,7 +422,8 @@ struct session_about {
     _Atomic unsigned tracking;                   /* flags of its tracker (session_tracker.h) */
     _Atomic int64_t redirect;
     _Atomic uint64_t watched;
-    _Atomic unsigned orders;                     /* of enum session_order */
+    _Atomic unsigned orders; /* of enum session_order */
+    bool killed; /* under the service's mutex: for who looks for clients it is not there any more */
     _Atomic bool no_evict, no_touch, monitoring; /* CLIENT NO-EVICT, NO-TOUCH; MONITOR */
     _Atomic uint64_t input_bytes, output_bytes;
 };
