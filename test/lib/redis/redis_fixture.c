@@ -203,7 +203,8 @@ static int run(struct redis_fixture *fixture, struct txn *txn, const struct redi
     size_t size;
     free(fixture->text);
     fixture->text = NULL;
-    struct text_sink sink = {.base = {.vtab = &TEXT_VTAB}, .out = open_memstream(&fixture->text, &size)};
+    struct text_sink sink = {.base = {.vtab = &TEXT_VTAB},
+                             .out = open_memstream(&fixture->text, &size)};
     struct redis_call call = {.worker = fixture->worker,
                               .txn = txn,
                               .argv = argv,
