@@ -9,6 +9,7 @@
 # copy of the machine's own entries.
 
 luajit_dir=$root/.deps/luajit
+luajit_made='LUAJIT_ENABLE_CHECKHOOK, loops over pairs, memory out in traces' # changes with luajit_patch
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -98,16 +99,21 @@ services_disable() {
 # Builds LuaJIT with LUAJIT_ENABLE_CHECKHOOK into .deps/luajit, once: only so can a time limit stop a
 # compiled loop. Where that fails the build takes the packaged library, which is said.
 luajit_install() {
-    [ ! -e "$luajit_dir/CHECKHOOK" ] || return 0
+    ! luajit_is_there || return 0
     mkdir -p "$root/build" "$root/.deps"
     say "building LuaJIT from Debian's source package (once)"
     (
         flock 9
-        [ -e "$luajit_dir/CHECKHOOK" ] || luajit_build >"$root/build/luajit.log" 2>&1
+        luajit_is_there || luajit_build >"$root/build/luajit.log" 2>&1
     ) 9>"$root/.deps/lock" || {
         rm -rf "$luajit_dir"
         say "LuaJIT could not be built (build/luajit.log): taking the packaged one, whose compiled loops no time limit stops"
     }
+}
+
+# Whether the one that is there was made with the present corrections.
+luajit_is_there() {
+    [ "$(cat "$luajit_dir/CHECKHOOK" 2>/dev/null)" = "$luajit_made" ]
 }
 
 luajit_build() (
@@ -118,7 +124,7 @@ luajit_build() (
         luajit_patch "$work"/luajit-*/ &&
         luajit_make "$work"/luajit-*/ &&
         luajit_check "$work" &&
-        echo "LUAJIT_ENABLE_CHECKHOOK" >"$luajit_dir/CHECKHOOK"
+        echo "$luajit_made" >"$luajit_dir/CHECKHOOK"
 )
 
 luajit_fetch() {
@@ -159,11 +165,16 @@ luajit_sources() {
 # With LUAJIT_ENABLE_CHECKHOOK every trace begins with the three instructions that look at the hook,
 # but the recorder of loops over pairs takes any instruction for a sign that it has gone around once:
 # it would compile an empty loop, which never ends. So it has to count from behind the three.
+#
+# And when memory is refused to a trace, the error looks at the frame that L->base shows, which a trace
+# leaves as it was before: a stale one, at times a crash. The trace's own is in jit_base.
 luajit_patch() {
-    local file=$1/src/lj_record.c
+    local file=$1/src/lj_record.c error=$1/src/lj_err.c
     sed -i 's/J->cur\.nins > REF_FIRST+1 ||/J->cur.nins > REF_FIRST+4 ||/
         s/J->cur\.nins == REF_FIRST+1 && J->cur\.ir\[REF_FIRST\]\.o/J->cur.nins == REF_FIRST+4 \&\& J->cur.ir[REF_FIRST+3].o/' "$file" &&
-        [ "$(grep -c 'REF_FIRST+4 ||\|REF_FIRST+4 &&' "$file")" = 2 ]
+        [ "$(grep -c 'REF_FIRST+4 ||\|REF_FIRST+4 &&' "$file")" = 2 ] &&
+        sed -i '/^LJ_NOINLINE void lj_err_mem(lua_State \*L)$/,/^}/s/^  if (curr_funcisL(L)) {$/  if (LJ_HASJIT \&\& tvref(G(L)->jit_base)) L->base = tvref(G(L)->jit_base);\n&/' "$error" &&
+        [ "$(grep -c 'L->base = tvref(G(L)->jit_base);$' "$error")" = 1 ]
 }
 
 # The prefix is the package's, so that modules of Debian's packages are found where they are.

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { Server, command, later, makeFolder, removeFolder } from './lib/server.mjs';
 
 const SEED = Number(process.env.PERIGEE_SEED ?? Date.now() % 0x7fffffff);
-const ROUNDS = Number(process.env.PERIGEE_TRACKING_ROUNDS ?? 20);
+const ROUNDS = Number(process.env.PERIGEE_TRACKING_ROUNDS ?? 300);
 const KEYS = 12;
 
 function randomOf(seed) {

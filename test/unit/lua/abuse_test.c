@@ -179,6 +179,9 @@ static void rows_of_loops_that_were_left_are_memory_of_the_state(void **state)
                 "[500]");
     assert_error(*state, "local kept = {} for i = 1, 500 do kept[i] = {box.space.s:pairs()} end",
                  "ERROR_BUSY ");
+    assert_error(*state,
+                 "box.begin() local kept = {} for i = 1, 500 do kept[i] = box.space.s:select() end",
+                 "ERROR_MEMORY ");
 }
 
 static void garbage_of_one_request_is_not_what_the_next_fails_for(void **state)
