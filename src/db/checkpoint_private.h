@@ -31,6 +31,7 @@ struct checkpoint {
     void (*on_end)(void *arg); /* called when one has ended */
     void *on_end_arg;
     _Atomic unsigned mutations;
+    void (*taken)(void); /* of a test with MUTATION_TAKE_FIRST: what happens before K is known */
     struct db_worker *worker;
     pthread_t thread;
     bool started;
