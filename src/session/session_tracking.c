@@ -385,15 +385,18 @@ void session__tracking_flushed(struct session_tracking *tracking, uint64_t ts)
 
 /* ---------------------------------------------------------------------------------- remembering */
 
+/* What is read under an older snapshot may be what BCAST has told of before: it is told again. */
 static void remember(struct session *session, struct session_tracker *tracker,
                      const struct redis_slice *name, uint64_t snapshot_ts)
 {
     struct session_tracking *tracking = session->service->tracking;
     uint64_t hash = name_hash(name->data, name->size);
     uint64_t keys_max = load_relaxed(&session->service->settings.tracking_keys_max);
+    bool all = tracker->flags & TRACKER_BCAST;
     pthread_mutex_lock(&tracking->mutex);
-    if (told_already(tracking, hash, snapshot_ts) ||
-        !key_add(tracking, hash, name, session->about.id))
+    bool told = told_already(tracking, hash, snapshot_ts) &&
+                (!all || prefix_fits(tracker, name->data, name->size));
+    if (told || (!all && !key_add(tracking, hash, name, session->about.id)))
         tell(tracking, tracker, name->data, name->size);
     while (keys_max && tracking->key_count > keys_max) {
         struct tracked_key **at = &tracking->buckets[tracking->hand++ % tracking->bucket_count];
@@ -409,7 +412,7 @@ void session__tracking_before(struct session *session, const struct session_comm
     struct session_tracker *tracker = session->tracker;
     struct redis_key_at few[KEYS_ON_STACK], *keys = few;
     bool caching = tracker->caching;
-    if ((tracker->flags & TRACKER_BCAST) || !command->redis ||
+    if (((tracker->flags & TRACKER_BCAST) && snapshot_ts == UINT64_MAX) || !command->redis ||
         !(command->redis->flags & REDIS_READONLY) ||
         ((tracker->flags & TRACKER_OPTIN) && !caching) ||
         ((tracker->flags & TRACKER_OPTOUT) && caching))

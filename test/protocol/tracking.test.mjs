@@ -108,6 +108,18 @@ class Cache {
     }
 }
 
+/** A server, and a cache for each mode; they end with the test. */
+async function begin(t, modes) {
+    const folder = makeFolder();
+    later(t, () => removeFolder(folder));
+    const server = await Server.start({ folder, args: ['--workers', '2'] });
+    later(t, () => server.signal('SIGTERM'));
+    const caches = [];
+    for (const mode of modes) caches.push(await Cache.open(server, ...mode));
+    later(t, () => caches.forEach((cache) => cache.wire.close()));
+    return { server, caches };
+}
+
 async function change(wire, random) {
     const key = `k${random(KEYS)}`;
     const other = `k${random(KEYS)}`;
@@ -130,14 +142,8 @@ async function change(wire, random) {
 }
 
 test('what clients keep is what the server has', async (t) => {
-    const folder = makeFolder();
-    later(t, () => removeFolder(folder));
-    const server = await Server.start({ folder, args: ['--workers', '2'] });
-    later(t, () => server.signal('SIGTERM'));
     t.diagnostic(`PERIGEE_SEED=${SEED}`);
-    const caches = [];
-    for (const mode of [[], [], [], ['NOLOOP'], ['BCAST']]) caches.push(await Cache.open(server, ...mode));
-    later(t, () => caches.forEach((cache) => cache.wire.close()));
+    const { server, caches } = await begin(t, [[], [], [], ['NOLOOP'], ['BCAST']]);
     await Promise.all(caches.map((cache) => cache.get('done', 0)));
     let writing = 3;
     const writers = [1, 2, 3].map(async (number) => {
@@ -166,5 +172,28 @@ test('what clients keep is what the server has', async (t) => {
             last.send(command('GET', name));
             assert.equal(copy, await read(last), name);
         }
+    }
+});
+
+test('what a transaction reads from before a change that has been told is told again', async (t) => {
+    const { server, caches } = await begin(t, [[], ['NOLOOP'], ['BCAST'], ['BCAST', 'PREFIX', 'k']]);
+    const writer = await server.connect();
+    later(t, () => writer.close());
+    for (const cache of caches) {
+        await cache.get('k', 0);
+        await cache.ask('BEGIN');
+        assert.equal(await cache.ask('GET', 'other'), null);
+        writer.send(command('APPEND', 'k', 'x'));
+        const size = await read(writer);
+        await cache.untilTold('k');
+        cache.copies.set('k', await cache.ask('GET', 'k'));
+        assert.equal(String(cache.copies.get('k') ?? '').length, size - 1);
+        await cache.untilTold('k');
+        assert.equal(await cache.ask('COMMIT'), 'OK');
+        assert.ok(!cache.copies.has('k'));
+        writer.send(command('APPEND', 'other', 'x'));
+        await read(writer);
+        writer.send(command('DEL', 'other'));
+        await read(writer);
     }
 });
