@@ -77,7 +77,8 @@ void session_postpone(struct session *session);
 /* A request waits for somebody else (session_wait.h): what was sent after it is held back. */
 bool session_suspended(const struct session *session);
 
-/* Nobody waits for others any more: a request that would gets an error. */
+/* Nobody waits for others any more: a request that would gets an error, and one that waits for a
+ * key ends the session. */
 void session_hurry(struct session *session);
 
 /* Nothing is executed any more, and what is open is rolled back. Output can still be sent. */

@@ -168,9 +168,10 @@ int session__block_begin(struct session_wait *wait, struct redis_block *out)
     pthread_mutex_unlock(&block->blocks->mutex);
     if (unblock == UNBLOCK_ERROR)
         return session__error(session, "UNBLOCKED", "client unblocked via CLIENT UNBLOCK");
-    if (session->hurried)
-        return diag_set(ERROR_CANCELLED,
-                        "cancelled while waiting for a key: the connection is being closed");
+    if (session->hurried) { /* as in Redis: who goes away while waiting is not answered */
+        session->closing = true;
+        return SESSION_REPLIED_ERROR;
+    }
     out->kept = (struct redis_slice){block->kept, block->kept_size};
     out->over = unblock == UNBLOCK_TIMEOUT ||
                 clock_monotonic_ns(session->service->options.clock) >= block->deadline_ns;

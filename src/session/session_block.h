@@ -37,7 +37,7 @@ struct session_blocks *session__blocks_new(void);
 void session__blocks_delete(struct session_blocks *blocks);
 
 /* Before a run of a request that may wait for keys. 0; or it must not be run: what its function
- * returns then. */
+ * returns then. Of a connection that is being closed the session ends without a reply. */
 int session__block_begin(struct session_wait *wait, struct redis_block *block);
 
 /* After a run that has ended with ERROR_WAIT for `block`, which names keys of `database`. 0: to be

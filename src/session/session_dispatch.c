@@ -512,5 +512,5 @@ void session__execute(struct session *session, const struct redis_slice *argv, s
     bool silent = !reply_wanted(session);
     if (silent)
         session__truncate(session, start);
-    session__reply_end(session, request.reply_ts, 0, silent);
+    session__reply_end(session, request.reply_ts, 0, silent || session->out.size == start);
 }
