@@ -20,8 +20,8 @@ static const char digit_pairs[] = "000102030405060708091011121314151617181920212
                                   "50515253545556575859606162636465666768697071727374"
                                   "75767778798081828384858687888990919293949596979899";
 
-static const uint64_t powers_of_10[20] = {
-    0, /* so that 0 has one digit */
+const uint64_t number_powers_of_10[20] = {
+    1ull,
     10ull,
     100ull,
     1000ull,
@@ -47,7 +47,7 @@ static unsigned digit_count(uint64_t value)
 {
     /* 1233 / 4096 is log10(2), near enough for 64 bits. */
     unsigned guess = (unsigned)(64 - __builtin_clzll(value | 1)) * 1233 >> 12;
-    return guess + (value >= powers_of_10[guess]);
+    return guess + ((value | 1) >= number_powers_of_10[guess]); /* 0 has a digit, too */
 }
 
 size_t number_write_uint(char *out, uint64_t value)

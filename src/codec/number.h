@@ -12,6 +12,9 @@
 /* The most bytes that one of the writers below needs. */
 enum { NUMBER_TEXT_MAX = 32 };
 
+/* 10 to the power of the place. */
+extern const uint64_t number_powers_of_10[20];
+
 /* Each writes to `out`, without a final NUL, and returns the size. */
 size_t number_write_uint(char *out, uint64_t value);
 size_t number_write_int(char *out, int64_t value);

@@ -9,29 +9,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-
-static const uint64_t powers_of_10[20] = {
-    1ull,
-    10ull,
-    100ull,
-    1000ull,
-    10000ull,
-    100000ull,
-    1000000ull,
-    10000000ull,
-    100000000ull,
-    1000000000ull,
-    10000000000ull,
-    100000000000ull,
-    1000000000000ull,
-    10000000000000ull,
-    100000000000000ull,
-    1000000000000000ull,
-    10000000000000000ull,
-    100000000000000000ull,
-    1000000000000000000ull,
-    10000000000000000000ull,
-};
+#include "codec/number.h"
 
 struct wide wide_of(wide_u128 value)
 {
@@ -128,8 +106,8 @@ static void multiply_small(struct wide *value, uint64_t factor)
 void wide_scale(struct wide *value, unsigned digits)
 {
     for (; digits > 19; digits -= 19)
-        multiply_small(value, powers_of_10[19]);
-    multiply_small(value, powers_of_10[digits]);
+        multiply_small(value, number_powers_of_10[19]);
+    multiply_small(value, number_powers_of_10[digits]);
 }
 
 void wide_shift_left(struct wide *value, unsigned bits)
@@ -226,8 +204,8 @@ struct wide wide_divide(struct wide *value, const struct wide *divisor)
 wide_u128 wide_power_of_10(unsigned digits)
 {
     ASSERT(digits <= 38);
-    return digits <= 19 ? powers_of_10[digits]
-                        : (wide_u128)powers_of_10[19] * powers_of_10[digits - 19];
+    return digits <= 19 ? number_powers_of_10[digits]
+                        : (wide_u128)number_powers_of_10[19] * number_powers_of_10[digits - 19];
 }
 
 unsigned wide_digits_u128(wide_u128 value)

@@ -304,3 +304,16 @@ void db_settle(struct db_fixture *f)
         for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
             txn_collect(db_worker_txn(f->workers[i]), SIZE_MAX);
 }
+
+void must(int rc)
+{
+    if (rc != 0)
+        fail_msg("%s: %s", error_name(rc), diag_message_for(rc));
+}
+
+void refused(int rc, int code, const char *part)
+{
+    if (rc != code || strstr(diag_message_for(rc), part) == NULL)
+        fail_msg("%s: %s\n  instead of %s with: %s", error_name(rc), diag_message_for(rc),
+                 error_name(code), part);
+}

@@ -83,6 +83,10 @@ const char *get_by(struct db_fixture *fixture, struct txn *txn, const char *spac
 const char *select_by(struct db_fixture *fixture, struct txn *txn, const char *space,
                       const char *index, enum space_iterator iterator, const char *key);
 
+/* Fail the test, saying what was returned, unless `rc` is 0; or `code`, with `part` in its message. */
+void must(int rc);
+void refused(int rc, int code, const char *part);
+
 /* Makes a checkpoint, by which tombstones have done their duty, and lets all workers collect. */
 void db_settle(struct db_fixture *fixture);
 

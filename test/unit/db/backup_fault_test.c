@@ -28,12 +28,6 @@ enum { ROWS = 400, EIO_NUMBER = 5 };
 static struct db_fixture f;
 static struct disk *backup_disk;
 
-static void must(int rc)
-{
-    if (rc != 0)
-        fail_msg("%s", diag_message_for(rc));
-}
-
 static int back_up(struct disk *disk)
 {
     struct io *io = disk_io(disk);

@@ -93,12 +93,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void must(int rc)
-{
-    if (rc != 0)
-        fail_msg("%s", diag_message_for(rc));
-}
-
 static void put(unsigned id, unsigned value)
 {
     char tuple[1200];

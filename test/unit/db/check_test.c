@@ -34,12 +34,6 @@ static struct random rng;
 static unsigned values[ROWS]; /* what the space has: 0 is no row */
 static struct disk *target_disk, *scratch_disk;
 
-static void must(int rc)
-{
-    if (rc != 0)
-        fail_msg("%s", diag_message_for(rc));
-}
-
 static int setup(void **state)
 {
     (void)state;

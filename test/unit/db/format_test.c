@@ -32,19 +32,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void must(int rc)
-{
-    if (rc != 0)
-        fail_msg("%s: %s", error_name(rc), diag_message_for(rc));
-}
-
-static void refused(int rc, int code, const char *part)
-{
-    if (rc != code || strstr(diag_message_for(rc), part) == NULL)
-        fail_msg("%s: %s\n  instead of %s with: %s", error_name(rc), diag_message_for(rc),
-                 error_name(code), part);
-}
-
 static void make(const char *options)
 {
     must(make_space(&f, "s", options));

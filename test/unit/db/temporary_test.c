@@ -15,12 +15,6 @@
 
 static struct db_fixture f;
 
-static void must(int rc)
-{
-    if (rc != 0)
-        fail_msg("%s: %s", error_name(rc), diag_message_for(rc));
-}
-
 static int setup(void **state)
 {
     (void)state;
