@@ -362,29 +362,49 @@ int redis_spread_discard(struct redis_call *call, uint64_t id)
                              (struct redis_slice){"\xc0", 1}, 0);
 }
 
-int redis_spread_copy(struct redis_call *call, uint64_t from, uint64_t to)
+/* All rows of a number, of every kind. The cursor's bounds are in the transaction's arena. */
+static int rows_open(struct redis_call *call, uint64_t id, struct txn_index *index,
+                     struct txn_cursor *cursor)
 {
     struct head *head = head_of(call);
-    struct txn_index index = {.tree = head->tree, .head = head};
     unsigned char *low = arena_alloc(txn_arena(call->txn), ID_BYTES);
     unsigned char *high = arena_alloc(txn_arena(call->txn), ID_BYTES);
-    struct txn_cursor cursor;
-    struct row *row;
-    const struct version *version;
     if (!low || !high)
         return diag_set(ERROR_MEMORY, "out of memory");
-    id_encode(low, from);
-    id_encode(high, from + 1);
+    id_encode(low, id);
+    id_encode(high, id + 1);
+    *index = (struct txn_index){.tree = head->tree, .head = head};
     struct txn_range range = {.lower = low,
                               .lower_size = ID_BYTES,
                               .lower_inclusive = true,
                               .upper = high,
                               .upper_size = ID_BYTES};
-    txn_cursor_open(&cursor, call->txn, &index, &range);
-    int rc = 0;
+    txn_cursor_open(cursor, call->txn, index, &range);
+    return 0;
+}
+
+int redis_spread_copy(struct redis_call *call, uint64_t from, uint64_t to)
+{
+    struct txn_index index;
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    int rc = rows_open(call, from, &index, &cursor);
     while (!rc && !(rc = txn_cursor_next(&cursor, &row, &version)))
         rc = redis_element_put(
             call, to, row->key[ID_BYTES], row->key + PREFIX_BYTES, row->key_size - PREFIX_BYTES,
             (struct redis_slice){version->bytes, version->size}, db_redis_expiry(version));
+    return rc == ERROR_END ? 0 : rc;
+}
+
+int redis_spread_look(struct redis_call *call, uint64_t id)
+{
+    struct txn_index index;
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    int rc = rows_open(call, id, &index, &cursor);
+    while (!rc)
+        rc = txn_cursor_next(&cursor, &row, &version);
     return rc == ERROR_END ? 0 : rc;
 }

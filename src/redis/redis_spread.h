@@ -40,6 +40,9 @@ int redis_spread_new(struct redis_call *call, uint64_t *id);
 /* Writes all rows of one number once more under another, which has none. */
 int redis_spread_copy(struct redis_call *call, uint64_t from, uint64_t to);
 
+/* Looks at all rows of a number: what the transaction has seen (txn_seen_ts) is what they rest on. */
+int redis_spread_look(struct redis_call *call, uint64_t id);
+
 /* Gives the elements of a number that no key has any more to those who clear up. */
 int redis_spread_discard(struct redis_call *call, uint64_t id);
 

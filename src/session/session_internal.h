@@ -385,6 +385,7 @@ struct session_watch {
     struct session_watch *next; /* in order of snapshot */
     uint64_t snapshot_ts;
     uint64_t expire_ms; /* 0: none, or expired already */
+    bool there;         /* there was a value */
     struct redis_slice name;
     unsigned database;
 };

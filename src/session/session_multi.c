@@ -113,22 +113,6 @@ int session__unwatch(struct session *session, struct session_request *request)
     return 0;
 }
 
-/* Looks at all elements of a spread collection: what the transaction has seen is what they rest on. */
-static int elements_look(struct redis_call *call, uint64_t id)
-{
-    static const int KINDS[] = {REDIS_ELEMENT, REDIS_COUNT};
-    int rc = 0;
-    for (unsigned n = 0; !rc && n < sizeof KINDS / sizeof *KINDS; n++) {
-        struct redis_elements elements;
-        struct redis_element element;
-        rc = redis_elements_open(&elements, call, id, KINDS[n], NULL);
-        while (!rc)
-            rc = redis_elements_next(&elements, &element);
-        rc = rc == ERROR_END ? 0 : rc;
-    }
-    return rc;
-}
-
 /* Looks at one key through a call that has it as argv[1]. */
 static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms, unsigned database,
                       const struct redis_slice *name, struct redis_value *value)
@@ -143,7 +127,7 @@ static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms,
                               .config = &session->service->config,
                               .database = database};
     int rc = redis_value_get(&call, 1, &key, value);
-    return rc || !value->spread ? rc : elements_look(&call, value->id);
+    return rc || !value->spread ? rc : redis_spread_look(&call, value->id);
 }
 
 static int watch_add(struct session *session, struct txn *txn, uint64_t now_ms,
@@ -159,8 +143,11 @@ static int watch_add(struct session *session, struct txn *txn, uint64_t now_ms,
     char *copy = arena_copy(&session->watch_arena, name->data, name->size);
     if (!watch || !copy)
         return diag_set(ERROR_MEMORY, "out of memory");
-    *watch = (struct session_watch){
-        NULL, txn_snapshot_ts(txn), value.expire_ms, {copy, name->size}, session->database};
+    *watch = (struct session_watch){.snapshot_ts = txn_snapshot_ts(txn),
+                                    .expire_ms = value.expire_ms,
+                                    .there = value.type != REDIS_TYPE_NONE,
+                                    .name = {copy, name->size},
+                                    .database = session->database};
     if (session->watch_last)
         session->watch_last->next = watch;
     else
@@ -199,8 +186,10 @@ static int watch_check(struct session *session, struct txn *txn, uint64_t now_ms
         int rc = watch_look(session, txn, now_ms, watch->database, &watch->name, &value);
         if (rc)
             return rc;
-        *changed |= (txn_seen_ts(txn) > watch->snapshot_ts && !MUTATION(WATCH_UNSEEN)) ||
-                    (watch->expire_ms && watch->expire_ms <= now_ms);
+        bool newer = txn_seen_ts(txn) > watch->snapshot_ts;
+        newer |= watch->there && value.type == REDIS_TYPE_NONE; /* and its row may have gone */
+        *changed |=
+            (newer && !MUTATION(WATCH_UNSEEN)) || (watch->expire_ms && watch->expire_ms <= now_ms);
     }
     return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "codec/mp.h"
 #include "db/checkpoint.h"
+#include "db/db.h"
 #include "session/session_fixture.h"
 
 static struct session_fixture *fixture;
@@ -55,6 +56,21 @@ static struct db_checkpoint_stats stats(void)
     struct db_checkpoint_stats result;
     db_checkpoint_stats_get(fixture->db, &result);
     return result;
+}
+
+static void a_watched_key_that_was_deleted_is_a_change_when_nothing_is_left_of_its_row(void **state)
+{
+    (void)state;
+    text(one, "set a 1");
+    assert_string_equal(answer(one, text(one, "save")), "+OK\r\n");
+    assert_string_equal(text(one, "watch a"), "+OK\r\n");
+    assert_string_equal(text(two, "del a"), ":1\r\n");
+    assert_string_equal(answer(two, text(two, "save")), "+OK\r\n");
+    while (txn_head_rows(db_redis_head(fixture->db, 0)) > 0) {
+        clock_manual_advance_ms(&fixture->clock, 5);
+        session_fixture_run(fixture);
+    }
+    assert_string_equal(text(one, "multi\r\nset b 1\r\nexec"), "+OK\r\n+QUEUED\r\n*-1\r\n");
 }
 
 static void save_is_answered_when_all_is_written(void **state)
@@ -153,6 +169,7 @@ int main(void)
 {
 #define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
+        WITH_SESSIONS(a_watched_key_that_was_deleted_is_a_change_when_nothing_is_left_of_its_row),
         WITH_SESSIONS(save_is_answered_when_all_is_written),
         WITH_SESSIONS(a_save_that_fails_says_why_and_others_go_on),
         WITH_SESSIONS(requests_behind_a_save_are_answered_behind_it),

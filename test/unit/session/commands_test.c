@@ -235,6 +235,37 @@ static void exec_fails_when_a_watched_key_has_changed(void **state)
     }
 }
 
+static void exec_fails_when_anything_of_a_large_collection_has_changed(void **state)
+{
+    (void)state;
+    static const char *const changes[][2] = {
+        {"rpush k 1 2 3 4", "lpush k 0"},
+        {"rpush k 1 2 3 4", "rpop k"},
+        {"rpush k 1 2 3 4", "lset k 0 x"},
+        {"rpush k 1 2 3 4", "lset k 2 x"},
+        {"rpush k 1 2 3 4", "linsert k before 3 x"},
+        {"rpush k 1 2 3 4", "rpoplpush k k"},
+        {"sadd k a b c d", "sadd k e"},
+        {"sadd k a b c d", "smove k other a"},
+        {"hset k a 1 b 2 c 3 d 4", "hset k a 2"},
+        {"hset k a 1 b 2 c 3 d 4", "hdel k d"},
+        {"zadd k 1 a 2 b 3 c 4 d", "zincrby k 1 a"},
+        {"zadd k 1 a 2 b 3 c 4 d", "zpopmin k"},
+        {"xadd k 1 a b", "xadd k 2 a b"},
+        {"xadd k 1 a b", "xgroup create k g 0"},
+    };
+    session_fixture_text(fixture, one,
+                         "config set hash-max-listpack-entries 2 set-max-listpack-entries 2 "
+                         "zset-max-listpack-entries 2 list-max-listpack-size 2");
+    for (size_t n = 0; n < sizeof changes / sizeof *changes; n++) {
+        session_fixture_text(fixture, one, "%s", changes[n][0]);
+        expect(one, "+OK\r\n", "watch k");
+        assert_true(session_fixture_text(fixture, two, "%s", changes[n][1])[0] != '-');
+        expect(one, "+OK\r\n+QUEUED\r\n*-1\r\n", "multi\r\nset mine 1\r\nexec");
+        session_fixture_text(fixture, one, "flushall");
+    }
+}
+
 static void exec_succeeds_when_nothing_watched_has_changed(void **state)
 {
     (void)state;
@@ -402,6 +433,7 @@ int main(void)
         WITH_SESSIONS(a_mistake_while_queueing_aborts_the_transaction),
         WITH_SESSIONS(transaction_commands_out_of_place_are_errors),
         WITH_SESSIONS(exec_fails_when_a_watched_key_has_changed),
+        WITH_SESSIONS(exec_fails_when_anything_of_a_large_collection_has_changed),
         WITH_SESSIONS(exec_succeeds_when_nothing_watched_has_changed),
         WITH_SESSIONS(an_absent_watched_key_that_appears_is_a_change),
         WITH_SESSIONS(a_key_written_between_two_watches_is_no_change),
