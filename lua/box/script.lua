@@ -39,6 +39,7 @@ local function waiting(command)
         return reply
     end
 end
+script.waiting = waiting
 
 --- "-CODE message", or a message, as the text of an error.
 local function error_text(text)

@@ -13,6 +13,7 @@ local core = require('box.core')
 local job = require('box.job')
 local definition = require('box.definition')
 local encode = require('box.encode')
+local redis_view = require('box.redis_view')
 local sequence = require('box.sequence')
 local transaction = require('box.transaction')
 local trigger = require('box.trigger')
@@ -880,6 +881,8 @@ end
 -- --------------------------------------------------------------------------------- box.space
 
 local spaces, spaces_version = {}, -1
+-- Named, and not among those that pairs goes over.
+local redis_views = redis_view(space_methods)
 
 -- What Tarantool's clients read the schema by: system spaces can only be read anyhow.
 local aliases = {
@@ -894,6 +897,9 @@ local aliases = {
 local function find_space(_, key)
     local version = api.schema_version(runtime)
     key = aliases[key] or key
+    if redis_views[key] then
+        return redis_views[key]
+    end
     if version ~= spaces_version then
         spaces, spaces_version = {}, version
     end

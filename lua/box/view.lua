@@ -87,6 +87,7 @@ local function check_options(options)
         raise(core.ERROR_UNSUPPORTED, 'a view has no order: its iterators are EQ and ALL')
     end
 end
+view.check_options = check_options
 
 --- The rows whose first fields are the key.
 local function matching(self, key, options)

@@ -128,6 +128,7 @@ struct lua__script {
     bool readonly;     /* its flags say that it doesn't write */
     int resp;          /* of redis.setresp */
     unsigned database; /* of SELECT */
+    bool reads;        /* a view of Redis's data asks, in `database` (lua/box/redis_view.lua) */
     char name[72];     /* what errors call it */
 };
 

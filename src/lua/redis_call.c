@@ -410,7 +410,7 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
                               .database = runtime->script.database,
                               .interest = runtime->options.callbacks.interest,
                               .client_id = runtime->request->session_id};
-    if (!runtime->script.runs)
+    if (!runtime->script.runs && !runtime->script.reads)
         call.database = runtime->request->database;
     code =
         runtime->txn != NULL ? run_in(runtime, command, &call) : run_alone(runtime, command, &call);
@@ -479,6 +479,26 @@ static int native_redis_pcall(lua_State *L)
     return 1;
 }
 
+/* redis_read(database, command ..): pcall in that database, with the shapes of RESP2. */
+static int native_redis_read(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    bool reads = runtime->script.reads;
+    unsigned database = runtime->script.database;
+    int resp = runtime->script.resp;
+    runtime->script.database = (unsigned)luaL_checkinteger(L, 1);
+    runtime->script.reads = true;
+    runtime->script.resp = 2;
+    lua_pushlightuserdata(L, runtime);
+    lua_pushcclosure(L, native_redis_pcall, 1);
+    lua_replace(L, 1);
+    int status = lua_pcall(L, lua_gettop(L) - 1, 1, 0);
+    runtime->script.reads = reads;
+    runtime->script.database = database;
+    runtime->script.resp = resp;
+    return status == 0 ? 1 : lua_error(L);
+}
+
 static int native_sha1_hex(lua_State *L)
 {
     size_t size;
@@ -534,13 +554,10 @@ static int native_redis_glob(lua_State *L)
 void lua__open_redis(struct lua_runtime *runtime)
 {
     static const luaL_Reg functions[] = {
-        {"redis_call", native_redis_call},
-        {"redis_pcall", native_redis_pcall},
-        {"sha1_hex", native_sha1_hex},
-        {"redis_setresp", native_redis_setresp},
-        {"redis_may_run", native_redis_may_run},
-        {"redis_glob", native_redis_glob},
-        {NULL, NULL},
+        {"redis_call", native_redis_call},       {"redis_pcall", native_redis_pcall},
+        {"redis_read", native_redis_read},       {"sha1_hex", native_sha1_hex},
+        {"redis_setresp", native_redis_setresp}, {"redis_may_run", native_redis_may_run},
+        {"redis_glob", native_redis_glob},       {NULL, NULL},
     };
     lua__register(runtime, functions);
 }
