@@ -69,33 +69,39 @@ static int64_t integer_of(const unsigned char *at, size_t bytes)
     return (int64_t)(number_of(at, bytes) << unused) >> unused;
 }
 
+bool redis_dump_ends(const void *data, size_t size)
+{
+    if (size < END_SIZE)
+        return false;
+    const unsigned char *end = (const unsigned char *)data + size - END_SIZE;
+    return number_of(end, 2) <= REDIS_DUMP_VERSION_MAX &&
+           number_of(end + 2, 8) == redis_crc64(data, size - 8);
+}
+
 int redis_dump_check(const void *data, size_t size)
 {
-    const unsigned char *end = (const unsigned char *)data + size - END_SIZE;
-    if (size > END_SIZE && number_of(end, 2) <= REDIS_DUMP_VERSION_MAX &&
-        number_of(end + 2, 8) == redis_crc64(data, size - 8))
+    if (size > END_SIZE && redis_dump_ends(data, size))
         return 0;
     return diag_set(ERROR_INVALID, "DUMP payload version or checksum are wrong");
 }
 
 /* ----------------------------------------------------------------------------------------- reading */
 
-struct reader {
-    struct arena *arena;
-    const unsigned char *at, *end;
-    int rc; /* the first error */
-    size_t capacity;
-    struct redis_dump_value *out;
-};
+void redis_dump_open(struct redis_dump_reader *reader, struct arena *arena, const void *data,
+                     size_t size)
+{
+    *reader = (struct redis_dump_reader){.arena = arena, .at = data};
+    reader->end = reader->at + size - END_SIZE;
+}
 
-static void fail(struct reader *reader)
+void redis__dump_fail(struct redis_dump_reader *reader)
 {
     if (!reader->rc)
         reader->rc = bad_format();
     reader->at = reader->end;
 }
 
-static void *reserve(struct reader *reader, size_t size)
+void *redis__dump_reserve(struct redis_dump_reader *reader, size_t size)
 {
     void *data = arena_alloc(reader->arena, size + 1);
     if (!data && !reader->rc)
@@ -104,63 +110,63 @@ static void *reserve(struct reader *reader, size_t size)
 }
 
 /* So many bytes; NULL when there are fewer. */
-static const unsigned char *take(struct reader *reader, uint64_t size)
+const unsigned char *redis__dump_take(struct redis_dump_reader *reader, uint64_t size)
 {
     const unsigned char *at = reader->at;
     if (reader->rc || size > (uint64_t)(reader->end - at)) {
-        fail(reader);
+        redis__dump_fail(reader);
         return NULL;
     }
     reader->at += size;
     return at;
 }
 
-static uint64_t take_number(struct reader *reader, size_t bytes)
+uint64_t redis_dump_take_number(struct redis_dump_reader *reader, size_t bytes)
 {
-    const unsigned char *at = take(reader, bytes);
+    const unsigned char *at = redis__dump_take(reader, bytes);
     return at ? number_of(at, bytes) : 0;
 }
 
 /* The length that begins here, or, *special, what the two highest bits say that it is instead. */
-static uint64_t take_length_or(struct reader *reader, bool *special)
+static uint64_t take_length_or(struct redis_dump_reader *reader, bool *special)
 {
-    unsigned byte = (unsigned)take_number(reader, 1);
+    unsigned byte = (unsigned)redis_dump_take_number(reader, 1);
     uint64_t length = byte & 63;
     *special = byte >> 6 == 3;
     if (byte >> 6 == 1)
-        return length << 8 | take_number(reader, 1);
+        return length << 8 | redis_dump_take_number(reader, 1);
     if (byte >> 6 != 2)
         return length;
     size_t bytes = byte == 0x80 ? 4 : 8;
-    const unsigned char *at = byte == 0x80 || byte == 0x81 ? take(reader, bytes) : NULL;
+    const unsigned char *at = byte == 0x80 || byte == 0x81 ? redis__dump_take(reader, bytes) : NULL;
     if (!at)
-        fail(reader);
+        redis__dump_fail(reader);
     for (length = 0; at && bytes > 0; bytes--)
         length = length << 8 | *at++;
     return length;
 }
 
-static uint64_t take_length(struct reader *reader)
+uint64_t redis_dump_take_length(struct redis_dump_reader *reader)
 {
     bool special;
     uint64_t length = take_length_or(reader, &special);
     if (special)
-        fail(reader);
+        redis__dump_fail(reader);
     return reader->rc ? 0 : length;
 }
 
 /* How many elements follow, of which each takes a byte at least. There is one. */
-static uint64_t take_count(struct reader *reader)
+static uint64_t take_count(struct redis_dump_reader *reader)
 {
-    uint64_t count = take_length(reader);
+    uint64_t count = redis_dump_take_length(reader);
     if (count == 0 || count > (uint64_t)(reader->end - reader->at))
-        fail(reader);
+        redis__dump_fail(reader);
     return reader->rc ? 0 : count;
 }
 
-static struct redis_slice integer_text(struct reader *reader, int64_t value)
+static struct redis_slice integer_text(struct redis_dump_reader *reader, int64_t value)
 {
-    char *text = reserve(reader, 21);
+    char *text = redis__dump_reserve(reader, 21);
     if (!text)
         return (struct redis_slice){"", 0};
     return (struct redis_slice){text, redis_integer_format(value, text)};
@@ -199,25 +205,25 @@ static bool decompress(const unsigned char *at, size_t size, char *out, size_t f
     return done == full;
 }
 
-static struct redis_slice take_compressed(struct reader *reader)
+static struct redis_slice take_compressed(struct redis_dump_reader *reader)
 {
     const struct redis_slice nothing = {"", 0};
-    uint64_t size = take_length(reader), full = take_length(reader);
-    const unsigned char *at = take(reader, size);
+    uint64_t size = redis_dump_take_length(reader), full = redis_dump_take_length(reader);
+    const unsigned char *at = redis__dump_take(reader, size);
     if (!at || full == 0 || full > size * LZF_RATIO_MAX) {
-        fail(reader);
+        redis__dump_fail(reader);
         return nothing;
     }
-    char *text = reserve(reader, full);
+    char *text = redis__dump_reserve(reader, full);
     if (!text)
         return nothing;
     if (decompress(at, size, text, full))
         return (struct redis_slice){text, full};
-    fail(reader);
+    redis__dump_fail(reader);
     return nothing;
 }
 
-static struct redis_slice take_string(struct reader *reader)
+struct redis_slice redis_dump_take_string(struct redis_dump_reader *reader)
 {
     bool special;
     uint64_t length = take_length_or(reader, &special);
@@ -226,25 +232,25 @@ static struct redis_slice take_string(struct reader *reader)
         return take_compressed(reader);
     if (special && length < 3) {
         size_t bytes = (size_t)1 << length;
-        at = take(reader, bytes);
+        at = redis__dump_take(reader, bytes);
         return integer_text(reader, at ? integer_of(at, bytes) : 0);
     }
-    at = special ? NULL : take(reader, length);
+    at = special ? NULL : redis__dump_take(reader, length);
     if (at)
         return (struct redis_slice){(const char *)at, length};
-    fail(reader);
+    redis__dump_fail(reader);
     return (struct redis_slice){"", 0};
 }
 
 /* ------------------------------------------------------------------------------------------- items */
 
-static bool grow(struct reader *reader)
+static bool grow(struct redis_dump_reader *reader)
 {
     struct redis_dump_value *out = reader->out;
     size_t capacity = reader->capacity ? 2 * reader->capacity : 16;
-    struct redis_slice *items = reserve(reader, capacity * sizeof *items);
-    double *scores = reserve(reader, capacity * sizeof *scores);
-    uint64_t *expiries = reserve(reader, capacity * sizeof *expiries);
+    struct redis_slice *items = redis__dump_reserve(reader, capacity * sizeof *items);
+    double *scores = redis__dump_reserve(reader, capacity * sizeof *scores);
+    uint64_t *expiries = redis__dump_reserve(reader, capacity * sizeof *expiries);
     if (!items || !scores || !expiries)
         return false;
     if (out->count) {
@@ -259,13 +265,14 @@ static bool grow(struct reader *reader)
     return true;
 }
 
-static void add(struct reader *reader, struct redis_slice item, double score, uint64_t expire_ms)
+void redis__dump_add(struct redis_dump_reader *reader, struct redis_slice item, double score,
+                     uint64_t expire_ms)
 {
     struct redis_dump_value *out = reader->out;
     if (reader->rc || (out->count == reader->capacity && !grow(reader)))
         return;
     if (isnan(score)) {
-        fail(reader);
+        redis__dump_fail(reader);
         return;
     }
     out->items[out->count] = item;
@@ -282,138 +289,149 @@ static size_t backward_size(size_t size)
 }
 
 /* An integer's text, of the highest `skip` bits nothing: its sign follows. */
-static struct redis_slice listpack_integer(struct reader *pack, unsigned byte)
+static struct redis_slice listpack_integer(struct redis_dump_reader *pack, unsigned byte)
 {
     static const unsigned char SIZES[] = {2, 3, 4, 8};
     if (byte < 0x80)
         return integer_text(pack, byte);
     if ((byte & 0xe0) == 0xc0) {
-        int64_t value = (byte & 31) << 8 | (int64_t)take_number(pack, 1);
+        int64_t value = (byte & 31) << 8 | (int64_t)redis_dump_take_number(pack, 1);
         return integer_text(pack, value >= 1 << 12 ? value - (1 << 13) : value);
     }
     if (byte < 0xf1 || byte > 0xf4) {
-        fail(pack);
+        redis__dump_fail(pack);
         return (struct redis_slice){"", 0};
     }
-    const unsigned char *at = take(pack, SIZES[byte - 0xf1]);
+    const unsigned char *at = redis__dump_take(pack, SIZES[byte - 0xf1]);
     return integer_text(pack, at ? integer_of(at, SIZES[byte - 0xf1]) : 0);
 }
 
-static struct redis_slice listpack_next(struct reader *pack)
+struct redis_slice redis__dump_listpack_next(struct redis_dump_reader *pack)
 {
     const unsigned char *start = pack->at;
-    unsigned byte = (unsigned)take_number(pack, 1);
+    unsigned byte = (unsigned)redis_dump_take_number(pack, 1);
     struct redis_slice item;
     if ((byte & 0xc0) == 0x80 || (byte & 0xf0) == 0xe0 || byte == 0xf0) {
         size_t size = (byte & 0xc0) == 0x80   ? byte & 63
-                      : (byte & 0xf0) == 0xe0 ? (byte & 15) << 8 | take_number(pack, 1)
-                                              : take_number(pack, 4);
-        item = (struct redis_slice){(const char *)take(pack, size), size};
+                      : (byte & 0xf0) == 0xe0 ? (byte & 15) << 8 | redis_dump_take_number(pack, 1)
+                                              : redis_dump_take_number(pack, 4);
+        item = (struct redis_slice){(const char *)redis__dump_take(pack, size), size};
     } else {
         item = listpack_integer(pack, byte);
     }
-    take(pack, backward_size((size_t)(pack->at - start)));
+    redis__dump_take(pack, backward_size((size_t)(pack->at - start)));
     return item;
+}
+
+uint64_t redis__dump_listpack_open(struct redis_dump_reader *pack, struct redis_dump_reader *reader,
+                                   struct redis_slice blob)
+{
+    enum { HEADER = 6 };
+    *pack = (struct redis_dump_reader){.arena = reader->arena, .rc = reader->rc};
+    pack->at = (const unsigned char *)blob.data;
+    pack->end = pack->at + blob.size;
+    uint64_t size = redis_dump_take_number(pack, 4), count = redis_dump_take_number(pack, 2);
+    if (size != blob.size || blob.size <= HEADER || pack->end[-1] != 0xff)
+        redis__dump_fail(pack);
+    pack->end -= !pack->rc;
+    return count;
 }
 
 /* Its elements, `width` of which belong together: fields and values; members and scores; fields, values
  * and expiries. */
-static void listpack_read(struct reader *reader, struct redis_slice blob, int type, unsigned width)
+static void listpack_read(struct redis_dump_reader *reader, struct redis_slice blob, int type,
+                          unsigned width)
 {
-    enum { HEADER = 6, COUNT_UNKNOWN = 65535 };
-    struct reader pack = {.arena = reader->arena, .rc = reader->rc};
-    pack.at = (const unsigned char *)blob.data;
-    pack.end = pack.at + blob.size;
-    uint64_t size = take_number(&pack, 4), count = take_number(&pack, 2), found = 0;
-    if (size != blob.size || blob.size <= HEADER || pack.end[-1] != 0xff)
-        fail(&pack);
-    pack.end -= !pack.rc;
+    enum { COUNT_UNKNOWN = 65535 };
+    struct redis_dump_reader pack;
+    uint64_t count = redis__dump_listpack_open(&pack, reader, blob), found = 0;
     while (!pack.rc && pack.at < pack.end) {
         struct redis_slice items[3] = {{"", 0}};
         double score = 0;
         int64_t expire_ms = 0;
         for (unsigned n = 0; n < width && !pack.rc; n++, found++)
-            items[n] = listpack_next(&pack);
+            items[n] = redis__dump_listpack_next(&pack);
         if (pack.rc)
             break;
         if (type == REDIS_TYPE_ZSET && !redis_double_parse(items[1].data, items[1].size, &score))
-            fail(&pack);
+            redis__dump_fail(&pack);
         if (width == 3 &&
             (!redis_integer_parse(items[2].data, items[2].size, &expire_ms) || expire_ms < 0))
-            fail(&pack);
-        add(reader, items[0], score, (uint64_t)expire_ms);
+            redis__dump_fail(&pack);
+        redis__dump_add(reader, items[0], score, (uint64_t)expire_ms);
         if (type == REDIS_TYPE_HASH)
-            add(reader, items[1], 0, 0);
+            redis__dump_add(reader, items[1], 0, 0);
     }
     if (!pack.rc && (found == 0 || (count != COUNT_UNKNOWN && found != count)))
-        fail(&pack);
+        redis__dump_fail(&pack);
     if (pack.rc && !reader->rc)
         reader->rc = pack.rc;
 }
 
-static void intset_read(struct reader *reader, struct redis_slice blob)
+static void intset_read(struct redis_dump_reader *reader, struct redis_slice blob)
 {
     enum { HEADER = 8 };
     const unsigned char *at = (const unsigned char *)blob.data;
     uint64_t width = blob.size > HEADER ? number_of(at, 4) : 0;
     uint64_t count = width ? number_of(at + 4, 4) : 0;
     if ((width != 2 && width != 4 && width != 8) || count * width != blob.size - HEADER) {
-        fail(reader);
+        redis__dump_fail(reader);
         return;
     }
     for (at += HEADER; count > 0 && !reader->rc; count--, at += width)
-        add(reader, integer_text(reader, integer_of(at, width)), 0, 0);
+        redis__dump_add(reader, integer_text(reader, integer_of(at, width)), 0, 0);
 }
 
 /* ------------------------------------------------------------------------------------------- types */
 
-static void quicklist_read(struct reader *reader)
+static void quicklist_read(struct redis_dump_reader *reader)
 {
     enum { PLAIN = 1, PACKED = 2 };
     for (uint64_t left = take_count(reader); left > 0 && !reader->rc; left--) {
-        uint64_t container = take_length(reader);
-        struct redis_slice node = take_string(reader);
+        uint64_t container = redis_dump_take_length(reader);
+        struct redis_slice node = redis_dump_take_string(reader);
         if (container == PLAIN)
-            add(reader, node, 0, 0);
+            redis__dump_add(reader, node, 0, 0);
         else if (container == PACKED)
             listpack_read(reader, node, REDIS_TYPE_LIST, 1);
         else
-            fail(reader);
+            redis__dump_fail(reader);
     }
 }
 
-static void elements_read(struct reader *reader, unsigned width)
+static void elements_read(struct redis_dump_reader *reader, unsigned width)
 {
     for (uint64_t left = take_count(reader); left > 0 && !reader->rc; left--)
         for (unsigned n = 0; n < width; n++)
-            add(reader, take_string(reader), 0, 0);
+            redis__dump_add(reader, redis_dump_take_string(reader), 0, 0);
 }
 
-static void zset_read(struct reader *reader)
+static void zset_read(struct redis_dump_reader *reader)
 {
     for (uint64_t left = take_count(reader); left > 0 && !reader->rc; left--) {
-        struct redis_slice member = take_string(reader);
-        uint64_t bits = take_number(reader, 8);
+        struct redis_slice member = redis_dump_take_string(reader);
+        uint64_t bits = redis_dump_take_number(reader, 8);
         double score;
         memcpy(&score, &bits, sizeof score);
-        add(reader, member, score, 0);
+        redis__dump_add(reader, member, score, 0);
     }
 }
 
 /* Expiries are counted from the first one, which is 1; 0 is none. */
-static void expiring_read(struct reader *reader)
+static void expiring_read(struct redis_dump_reader *reader)
 {
-    uint64_t first_ms = take_number(reader, 8);
+    uint64_t first_ms = redis_dump_take_number(reader, 8);
     for (uint64_t left = take_count(reader); left > 0 && !reader->rc; left--) {
-        uint64_t after = take_length(reader), expire_ms = after ? first_ms + after - 1 : 0;
+        uint64_t after = redis_dump_take_length(reader),
+                 expire_ms = after ? first_ms + after - 1 : 0;
         if (after && (expire_ms < first_ms || expire_ms > INT64_MAX))
-            fail(reader);
-        add(reader, take_string(reader), 0, expire_ms);
-        add(reader, take_string(reader), 0, 0);
+            redis__dump_fail(reader);
+        redis__dump_add(reader, redis_dump_take_string(reader), 0, expire_ms);
+        redis__dump_add(reader, redis_dump_take_string(reader), 0, 0);
     }
 }
 
-static void value_read(struct reader *reader, unsigned dump_type)
+static void value_read(struct redis_dump_reader *reader, unsigned dump_type)
 {
     static const struct {
         unsigned char type, width, packed;
@@ -428,26 +446,29 @@ static void value_read(struct reader *reader, unsigned dump_type)
     if (dump_type < sizeof READ / sizeof *READ && READ[dump_type].type) {
         out->type = READ[dump_type].type;
         if (dump_type == REDIS_DUMP_HASH_LISTPACK_EXPIRING)
-            take_number(reader, 8); /* the first expiry, which the fields say as well */
+            redis_dump_take_number(reader, 8); /* the first expiry, which the fields say as well */
         if (READ[dump_type].packed)
-            listpack_read(reader, take_string(reader), out->type, READ[dump_type].width);
+            listpack_read(reader, redis_dump_take_string(reader), out->type, READ[dump_type].width);
         else
             elements_read(reader, READ[dump_type].width);
     } else if (dump_type == REDIS_DUMP_STRING) {
         out->type = REDIS_TYPE_STRING;
-        add(reader, take_string(reader), 0, 0);
+        redis__dump_add(reader, redis_dump_take_string(reader), 0, 0);
     } else if (dump_type == REDIS_DUMP_ZSET) {
         out->type = REDIS_TYPE_ZSET;
         zset_read(reader);
     } else if (dump_type == REDIS_DUMP_INTSET) {
         out->type = REDIS_TYPE_SET;
-        intset_read(reader, take_string(reader));
+        intset_read(reader, redis_dump_take_string(reader));
     } else if (dump_type == REDIS_DUMP_QUICKLIST) {
         out->type = REDIS_TYPE_LIST;
         quicklist_read(reader);
     } else if (dump_type == REDIS_DUMP_HASH_EXPIRING) {
         out->type = REDIS_TYPE_HASH;
         expiring_read(reader);
+    } else if (dump_type == REDIS_DUMP_STREAM || dump_type == REDIS_DUMP_STREAM_ACTIVE) {
+        out->type = REDIS_TYPE_STREAM;
+        redis__dump_stream_read(reader, dump_type == REDIS_DUMP_STREAM_ACTIVE);
     } else {
         reader->rc = diag_set(ERROR_UNSUPPORTED,
                               "Bad data format: values of type %u are not read here", dump_type);
@@ -459,18 +480,19 @@ static void value_read(struct reader *reader, unsigned dump_type)
 int redis_dump_read(struct arena *arena, const void *data, size_t size,
                     struct redis_dump_value *out)
 {
-    struct reader reader = {.arena = arena, .at = data, .out = out};
+    struct redis_dump_reader reader;
     *out = (struct redis_dump_value){.type = REDIS_TYPE_NONE};
     if (size <= END_SIZE)
         return bad_format();
-    reader.end = reader.at + size - END_SIZE;
-    value_read(&reader, (unsigned)take_number(&reader, 1));
+    redis_dump_open(&reader, arena, data, size);
+    reader.out = out;
+    value_read(&reader, (unsigned)redis_dump_take_number(&reader, 1));
     return reader.rc;
 }
 
 /* ----------------------------------------------------------------------------------------- writing */
 
-static void put_number(struct mp_buffer *out, uint64_t number, size_t bytes)
+void redis_dump_put_number(struct mp_buffer *out, uint64_t number, size_t bytes)
 {
     unsigned char text[8];
     for (size_t n = 0; n < bytes; n++)
@@ -480,7 +502,7 @@ static void put_number(struct mp_buffer *out, uint64_t number, size_t bytes)
 
 void redis_dump_put_type(struct mp_buffer *out, enum redis_dump_type type)
 {
-    put_number(out, type, 1);
+    redis_dump_put_number(out, type, 1);
 }
 
 void redis_dump_put_length(struct mp_buffer *out, uint64_t length)
@@ -506,16 +528,11 @@ void redis_dump_put_double(struct mp_buffer *out, double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
-    put_number(out, bits, 8);
-}
-
-void redis_dump_put_time(struct mp_buffer *out, uint64_t ms)
-{
-    put_number(out, ms, 8);
+    redis_dump_put_number(out, bits, 8);
 }
 
 void redis_dump_put_end(struct mp_buffer *out, unsigned version)
 {
-    put_number(out, version, 2);
-    put_number(out, out->failed ? 0 : redis_crc64(out->data, out->size), 8);
+    redis_dump_put_number(out, version, 2);
+    redis_dump_put_number(out, out->failed ? 0 : redis_crc64(out->data, out->size), 8);
 }

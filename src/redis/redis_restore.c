@@ -2,7 +2,7 @@
 
 /*
  * DUMP and RESTORE: a key's value as bytes that Redis reads, and the other way round
- * (redis/redis_dump.h). Streams are refused.
+ * (redis/redis_dump.h). Streams have a file of their own, redis_stream_dump.c.
  */
 #include <string.h>
 
@@ -139,7 +139,8 @@ static int value_write(struct dumping *dumping, struct mp_buffer *out)
     } else if (dumping->value.type == REDIS_TYPE_ZSET) {
         rc = zset_write(dumping);
     } else if (dumping->value.type == REDIS_TYPE_STREAM) {
-        rc = diag_set(ERROR_UNSUPPORTED, "DUMP of streams is not supported");
+        rc = redis__stream_dump(dumping->call, dumping->out, &dumping->count);
+        dumping->type = REDIS_DUMP_STREAM;
     } else {
         rc = first_expiry(dumping, &first_ms);
         if (!rc)
@@ -148,7 +149,7 @@ static int value_write(struct dumping *dumping, struct mp_buffer *out)
     redis_dump_put_type(out, dumping->type);
     if (first_ms != UINT64_MAX) {
         version = REDIS_DUMP_VERSION_EXPIRING;
-        redis_dump_put_time(out, first_ms);
+        redis_dump_put_number(out, first_ms, 8);
     }
     if (dumping->type != REDIS_DUMP_STRING)
         redis_dump_put_length(out, dumping->count);
@@ -284,6 +285,8 @@ static int value_store(struct restoring *restoring, const struct redis_dump_valu
     if (dump->type == REDIS_TYPE_LIST)
         return redis__list_store(call, &call->argv[1], dump->items, dump->count,
                                  restoring->expire_ms);
+    if (dump->type == REDIS_TYPE_STREAM)
+        return redis__stream_restore(call, dump, restoring->expire_ms);
     return dump->type == REDIS_TYPE_ZSET ? zset_store(restoring, dump)
                                          : fields_store(restoring, dump);
 }

@@ -129,8 +129,8 @@ static void collections_without_elements_and_scores_that_are_none_are_refused(vo
     struct redis_dump_value value;
     assert_int_equal(read_literal("\1\0", &value), ERROR_INVALID);
     assert_int_equal(read_literal("\5\1\1m\0\0\0\0\0\0\xf8\x7f", &value), ERROR_INVALID);
-    assert_int_equal(read_literal("\x15\0", &value), ERROR_UNSUPPORTED);
-    assert_string_equal(diag_message(), "Bad data format: values of type 21 are not read here");
+    assert_int_equal(read_literal("\x0f\0", &value), ERROR_UNSUPPORTED);
+    assert_string_equal(diag_message(), "Bad data format: values of type 15 are not read here");
 }
 
 /* A value of any type that has been written, at random. */
@@ -141,7 +141,7 @@ static size_t value_write(struct random *random, enum redis_dump_type type)
     mp_buffer_reset(&fixture.out, 65536);
     redis_dump_put_type(&fixture.out, type);
     if (type == REDIS_DUMP_HASH_EXPIRING)
-        redis_dump_put_time(&fixture.out, 1000);
+        redis_dump_put_number(&fixture.out, 1000, 8);
     if (type != REDIS_DUMP_STRING)
         redis_dump_put_length(&fixture.out, count);
     for (size_t n = 0; n < count; n++) {
@@ -190,6 +190,137 @@ static void what_is_written_is_read_and_nothing_of_it_can_be_missing(void **stat
     }
 }
 
+enum { ENTRIES = 250 };
+
+static void put_id(uint64_t ms, uint64_t seq)
+{
+    redis_dump_put_length(&fixture.out, ms);
+    redis_dump_put_length(&fixture.out, seq);
+}
+
+/* Entries 1000-0, 1001-0 .., every seventh with other fields than the rest; a group in which the first two
+ * are pending, one of them with each of two consumers. `later`: the second's id is that of another. */
+static void stream_write(bool active, unsigned later)
+{
+    struct mp_buffer entries;
+    struct redis_dump_nodes nodes;
+    mp_buffer_reset(&fixture.out, 65536);
+    redis_dump_put_type(&fixture.out, active ? REDIS_DUMP_STREAM_ACTIVE : REDIS_DUMP_STREAM);
+    mp_buffer_create(&entries);
+    redis_dump_nodes_create(&nodes, &entries);
+    for (unsigned n = 0; n < ENTRIES; n++) {
+        const char *value = n % 7 ? "\x94\xa1"
+                                    "a\xa1"
+                                    "x\xa1"
+                                    "b\xa1"
+                                    "y"
+                                  : "\x92\xa1"
+                                    "c\xa2zz";
+        redis_dump_nodes_put(&nodes, (struct stream_id){1000 + n, 0},
+                             (struct redis_slice){value, strlen(value)});
+    }
+    redis_dump_nodes_end(&nodes);
+    assert_int_equal(nodes.nodes, (ENTRIES + 99) / 100);
+    redis_dump_put_length(&fixture.out, nodes.nodes);
+    mp_put_raw(&fixture.out, entries.data, entries.size);
+    mp_buffer_destroy(&entries);
+    redis_dump_put_length(&fixture.out, ENTRIES);
+    put_id(1000 + ENTRIES, 1);
+    put_id(1000, 0);
+    put_id(999, 3);
+    redis_dump_put_length(&fixture.out, ENTRIES + 1);
+    redis_dump_put_length(&fixture.out, 1);
+    redis_dump_put_string(&fixture.out, "group", 5);
+    put_id(1001, 0);
+    redis_dump_put_length(&fixture.out, UINT64_MAX); /* how many it has read is not known */
+    redis_dump_put_length(&fixture.out, 2);
+    for (unsigned n = 0; n < 2; n++) {
+        char id[STREAM_ID_SIZE];
+        redis__stream_id_encode(id, (struct stream_id){1000 + n, 0});
+        mp_put_raw(&fixture.out, id, sizeof id);
+        redis_dump_put_number(&fixture.out, 70 + n, 8);
+        redis_dump_put_length(&fixture.out, 4 + n);
+    }
+    redis_dump_put_length(&fixture.out, 2);
+    for (unsigned n = 0; n < 2; n++) {
+        char id[STREAM_ID_SIZE];
+        redis_dump_put_string(&fixture.out, n ? "bob" : "ann", 3);
+        redis_dump_put_number(&fixture.out, 80 + n, 8);
+        if (active)
+            redis_dump_put_number(&fixture.out, n ? UINT64_MAX : 90, 8);
+        redis_dump_put_length(&fixture.out, 1);
+        redis__stream_id_encode(id, (struct stream_id){n ? 1000 + later : 1000, 0});
+        mp_put_raw(&fixture.out, id, sizeof id);
+    }
+    redis_dump_put_end(&fixture.out, REDIS_DUMP_VERSION);
+}
+
+static int stream_read(struct redis_dump_value *value)
+{
+    return redis_dump_read(&fixture.arena, fixture.out.data, fixture.out.size, value);
+}
+
+static void streams_are_read_as_they_were_written(void **state)
+{
+    (void)state;
+    for (unsigned active = 0; active < 2; active++) {
+        struct redis_dump_value value;
+        stream_write(active, 1);
+        assert_int_equal(stream_read(&value), 0);
+        assert_int_equal(value.type, REDIS_TYPE_STREAM);
+        const struct redis_dump_stream *stream = value.stream;
+        assert_int_equal(stream->length, ENTRIES);
+        assert_int_equal(stream->added, ENTRIES + 1);
+        assert_true(stream->last.ms == 1000 + ENTRIES && stream->last.seq == 1);
+        assert_true(stream->deleted.ms == 999 && stream->deleted.seq == 3);
+        for (unsigned n = 0, item = 0; n < ENTRIES; item += stream->entries[n++].count) {
+            assert_int_equal(stream->entries[n].id.ms, 1000 + n);
+            assert_int_equal(stream->entries[n].count, n % 7 ? 4 : 2);
+            expect_item(&value, item, n % 7 ? "a" : "c");
+            expect_item(&value, item + 1, n % 7 ? "x" : "zz");
+        }
+        assert_int_equal(stream->groups_count, 1);
+        const struct redis_dump_group *group = stream->groups;
+        assert_true(group->group.read == -1 && group->group.last.ms == 1001);
+        assert_true(group->group.pending == 2 && group->group.consumers == 2);
+        assert_true(group->pending[1].consumer == 1 && group->pending[1].count == 5);
+        assert_true(group->pending[1].time_ms == 71 && group->consumers[1].seen_ms == 81);
+        assert_int_equal(group->consumers[0].active_ms, active ? 90 : 80);
+        assert_int_equal(group->consumers[1].active_ms, active ? 0 : 81);
+        assert_memory_equal(group->consumers[1].name.data, "bob", 3);
+    }
+}
+
+static void a_stream_whose_parts_do_not_fit_is_refused(void **state)
+{
+    (void)state;
+    struct redis_dump_value value;
+    struct random random;
+    stream_write(false, 0); /* one entry is pending with two, another with nobody */
+    assert_int_equal(stream_read(&value), ERROR_INVALID);
+    stream_write(false, 2); /* one that is not pending */
+    assert_int_equal(stream_read(&value), ERROR_INVALID);
+    stream_write(false, 1);
+    for (size_t size = 0; size < fixture.out.size; size += 1 + fixture.out.size / 500) {
+        char *part = malloc(size + 1);
+        memcpy(part, fixture.out.data, size);
+        assert_true(redis_dump_read(&fixture.arena, part, size, &value) < 0);
+        free(part);
+    }
+    random_create(&random, test_seed());
+    for (unsigned n = 0; n < 500; n++) { /* whatever it makes of it, it stays within the bytes */
+        char *part = malloc(fixture.out.size);
+        memcpy(part, fixture.out.data, fixture.out.size);
+        for (unsigned left = 1 + random_below(&random, 3); left > 0; left--)
+            part[1 + random_below(&random, (uint32_t)fixture.out.size - 1)] ^=
+                (char)(1 << random_below(&random, 8));
+        arena_reset(&fixture.arena);
+        int rc = redis_dump_read(&fixture.arena, part, fixture.out.size, &value);
+        assert_true(rc == 0 || rc == ERROR_INVALID);
+        free(part);
+    }
+}
+
 static void restore_looks_at_its_arguments_in_the_order_of_redis(void **state)
 {
     (void)state;
@@ -206,8 +337,6 @@ static void restore_looks_at_its_arguments_in_the_order_of_redis(void **state)
     expect("!ERR Invalid TTL value, must be >= 0", "restore k -1 y replace");
     expect("!ERR DUMP payload version or checksum are wrong", "restore k 1 y replace");
     expect("\"v\"", "get k");
-    expect("\"1-0\"", "xadd s 1-0 f v");
-    expect("!ERR DUMP of streams is not supported", "dump s");
 #undef expect
     redis_fixture_delete(redis);
 }
@@ -222,6 +351,9 @@ int main(void)
             collections_without_elements_and_scores_that_are_none_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_written_is_read_and_nothing_of_it_can_be_missing,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(streams_are_read_as_they_were_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stream_whose_parts_do_not_fit_is_refused, setup,
+                                        teardown),
         cmocka_unit_test(restore_looks_at_its_arguments_in_the_order_of_redis),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
