@@ -407,7 +407,7 @@ static void take_word(struct decoder *d)
     } else if (strncmp(d->at, "null", 4) == 0) {
         d->token = T_NULL;
         d->at += 4;
-    } else if (c != '+' && invalid && !strict) {
+    } else if (invalid && !strict) {
         take_number(d);
     } else {
         fail_at(d, "invalid token", d->at);

@@ -316,8 +316,10 @@ static int key_make(struct stream *stream, const struct redis_slice *group,
     if (!key)
         return no_memory();
     at = name_encode(at, group);
-    if (consumer)
+    if (consumer && id)
         at = name_encode(at, consumer);
+    else if (consumer && consumer->size > 0)
+        at = (char *)memcpy(at, consumer->data, consumer->size) + consumer->size;
     if (id) {
         redis__stream_id_encode(at, *id);
         at += STREAM_ID_SIZE;
@@ -472,11 +474,14 @@ int redis__stream_consumers_open(struct stream *stream, const struct redis_slice
     struct redis_slice low, high;
     int rc = key_make(stream, group, NULL, NULL, &low);
     if (!rc)
-        rc = key_make(stream, group, &(struct redis_slice){NULL, 0}, NULL, &high);
+        rc = key_make(stream, group, NULL, NULL, &high);
     if (rc)
         return rc;
-    memset((char *)high.data + low.size, 0xff, 4); /* behind every size of a name */
-    struct redis_element_range range = {.lower = low, .upper = high};
+    /* The next key of that size: the first byte of a size is never the largest. */
+    unsigned char *last = (unsigned char *)high.data + high.size - 1;
+    while (++*last == 0)
+        last--;
+    struct redis_element_range range = {.lower = low, .upper = high, .upper_exclusive = true};
     return redis_elements_open(out, stream->call, stream->id, STREAM_CONSUMER, &range);
 }
 
@@ -488,7 +493,7 @@ int redis__stream_consumers_next(struct redis_elements *elements, const struct r
     if (rc)
         return rc;
     const char *at = element.value.data;
-    size_t skip = 4 + group->size + 4;
+    size_t skip = 4 + group->size;
     out->name = (struct redis_slice){element.key + skip, element.key_size - skip};
     return mp_typeof(*at) == MP_ARRAY && mp_decode_array(&at) == 5 ? consumer_read(at, out)
                                                                    : damaged();

@@ -30,7 +30,7 @@ ENCODINGS_72 = {(b'hashtable', b'listpack'), (b'quicklist', b'listpack')}
 RANK_REFUSED_72 = b'-9223372036854775808'
 # And of strings: Redis remembers that one was changed in place, here only what it holds counts.
 ENCODINGS_OF_CHANGED = {(b'raw', b'embstr'), (b'raw', b'int'), (b'embstr', b'int')}
-# SORT leaves sorted sets as this in Redis.
+# SORT leaves sorted sets as this in Redis, with all that is then made of them.
 ENCODINGS_OF_SORTED = {(b'skiplist', b'listpack')}
 # SORT says it in Redis, too, when any number was out of range some time before (it looks at an old errno).
 NOT_SORTED = b"ERR One or more scores can't be converted into double"
@@ -56,8 +56,6 @@ def normal(args, reply):
     words = upper(args)
     if name in (b'SORT', b'SORT_RO') and unsorted(args): # as it comes, and sets come in any order
         return len(value) if b'LIMIT' in words else (kind, sorted(value, key=key_of))
-    if name in (b'SORT', b'SORT_RO') and any(b'\0' in (leaf[1] or b'') for leaf in value):
-        return (kind, sorted(value, key=key_of)) # compared as far as the zero byte, equal ones in any order
     if name in UNORDERED or (name in GEO and b'ASC' not in words and b'DESC' not in words):
         return (kind, sorted(value, key=key_of))
     if name in UNORDERED_PAIRS:
@@ -77,6 +75,21 @@ def unsorted(args):
     """Whether a SORT leaves the order open: its pattern names no key of the element's, or many may be equal."""
     return any(args[n].upper() == b'BY' and (b'*' not in args[n + 1] or b'ALPHA' in upper(args))
                for n in range(2, len(args) - 1))
+
+
+def is_unsorted(args):
+    """Whether a SORT is told not to sort: lists and sorted sets then come in their own order."""
+    return args[:1] and args[0].upper() in (b'SORT', b'SORT_RO') and \
+        any(args[n].upper() == b'BY' and b'*' not in args[n + 1] for n in range(2, len(args) - 1))
+
+
+def same_to_zero(args, theirs, ours):
+    """Elements are compared as far as a zero byte; of equal ones any comes first, and any is beyond a LIMIT."""
+    if theirs[0] != b'*' or ours[0] != b'*' or not theirs[1] or not ours[1] or b'GET' in upper(args):
+        return False
+    short = [[(leaf[1] or b'').split(b'\0')[0] for leaf in reply[1]] for reply in (theirs, ours)]
+    return short[0] == short[1] and (b'LIMIT' in upper(args) or
+                                     sorted(theirs[1], key=key_of) == sorted(ours[1], key=key_of))
 
 
 def info_normal(reply):
@@ -127,19 +140,22 @@ def shape(reply):
     return (kind, None if value is None else 'some')
 
 
-def same(args, theirs, ours):
-    """Whether `ours` is what `theirs` is for this command."""
+def same(args, theirs, ours, sorted_before=True):
+    """Whether `ours` is what `theirs` is for this command; sorted_before: there was a SORT in the sequence."""
     name = args[0].upper() if args else b''
     if theirs == ours:
         return True
     if name in TOLERANCE and theirs[0] == ours[0] == b':' and theirs[1] > 0 and ours[1] > 0:
         return abs(theirs[1] - ours[1]) <= TOLERANCE[name]
     if name == b'OBJECT' and len(args) > 1 and args[1].upper() == b'ENCODING':
-        return (theirs[1], ours[1]) in ENCODINGS_72 | ENCODINGS_OF_CHANGED | ENCODINGS_OF_SORTED
+        return (theirs[1], ours[1]) in ENCODINGS_72 | ENCODINGS_OF_CHANGED | \
+            (ENCODINGS_OF_SORTED if sorted_before else set())
     if name == b'LPOS' and RANK_REFUSED_72 in args:
         return ours[0] == b'-'
     if name in (b'SORT', b'SORT_RO') and theirs == (b'-', NOT_SORTED):
         return ours[0] in (b'*', b':')
+    if name in (b'SORT', b'SORT_RO') and b'ALPHA' in upper(args) and same_to_zero(args, theirs, ours):
+        return True
     if name == b'DUMP':
         return theirs[0] == ours[0] and (theirs[1] is None) == (ours[1] is None)
     if is_random(args):

@@ -135,6 +135,7 @@ class Run:
     def steps(self, sides, steps):
         steps = [(number, [b'PING'] if may_block(args) else args) for number, args in steps]
         queued = {} # connection -> what its MULTI has queued
+        self.sorted = False # whether there was a SORT
         at = 0
         while at < len(steps):
             number, args = steps[at]
@@ -160,13 +161,13 @@ class Run:
 
     @staticmethod
     def is_alone(args):
-        return args[:1] and (args[0].upper() in SCANS or compare.is_random(args) or
+        return args[:1] and (args[0].upper() in SCANS or compare.is_random(args) or compare.is_unsorted(args) or
                              args[0].upper() == b'DUMP' or b'@dump' in args or
                              [arg.upper() for arg in args[:2]] == [b'SCRIPT', b'DEBUG']) # not in a pipeline
 
-    @staticmethod
-    def same(queued, number, args, theirs, ours):
+    def same(self, queued, number, args, theirs, ours):
         name = args[0].upper() if args else b''
+        self.sorted = self.sorted or name in (b'SORT', b'SORT_RO')
         if theirs == (b'+', b'QUEUED'):
             queued.setdefault(number, []).append(args)
         elif name == b'MULTI' and theirs[0] == b'+':
@@ -175,12 +176,18 @@ class Run:
             commands = queued.pop(number)
             if name == b'EXEC' and theirs[0] == ours[0] == b'*' and theirs[1] is not None and \
                     ours[1] is not None and len(theirs[1]) == len(ours[1]) == len(commands):
-                return all(compare.same(*triple) for triple in zip(commands, theirs[1], ours[1]))
-        return compare.same(args, theirs, ours)
+                return all(compare.same(*triple, self.sorted) for triple in zip(commands, theirs[1], ours[1]))
+        return compare.same(args, theirs, ours, self.sorted)
 
     def alone(self, sides, index, number, args):
         name = args[0].upper()
-        if name in SCANS:
+        if compare.is_unsorted(args):
+            self.sorted = True
+            ordered = sides[0].ask(number, [b'TYPE', args[1]])[1] in (b'list', b'zset')
+            theirs, ours = [side.ask(number, args) for side in sides]
+            if ordered and theirs != ours:
+                return Difference(index, args, theirs, ours)
+        elif name in SCANS:
             theirs, ours = [side.scan(number, args) for side in sides]
             place = 1 if name == b'SCAN' else 2
             if args[place:place + 1] != [b'0'] and \
@@ -194,7 +201,7 @@ class Run:
                     side.ask(number, [b'DEL', args[1]])
             if compare.is_random(args) and not self.drawn_rightly(args, there, ours):
                 return Difference(index, args, theirs, ours)
-        return None if compare.same(args, theirs, ours) else Difference(index, args, theirs, ours)
+        return None if compare.same(args, theirs, ours, self.sorted) else Difference(index, args, theirs, ours)
 
     @staticmethod
     def contents(side, number, args):
