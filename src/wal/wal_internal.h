@@ -217,6 +217,8 @@ struct wal {
 
     CACHE_ALIGNED struct wal_options options;
     unsigned mutations;
+    void (*clock_read)(
+        struct wal *wal); /* of a test: the log writer has C and not yet recorded it */
     uint64_t flush_interval_ns;
 
     pthread_mutex_t mutex;   /* innermost: nothing else is taken inside */

@@ -112,43 +112,46 @@ static void count_block(struct wal *wal, const struct wal_epoch *epoch)
         atomic_fetch_add_explicit(&wal->stats.flushes, 1, memory_order_relaxed);
 }
 
-static void advance_written(struct wal *wal, uint64_t c, uint64_t sequence)
+/* What rests on what is durable now is done before D says so: who has waited for D finds that segments
+ * behind it are finished, and that the log may begin where it may. */
+static void advance(struct wal *wal, uint64_t c, bool durable)
 {
-    if (load_relaxed(&wal->written) == load_relaxed(&wal->durable))
-        wal->flush_next_ns = now_ns() + wal->flush_interval_ns;
-    if (sequence != 0) {
-        wal->written_sequence = sequence;
-        wal->written_block = c;
-    }
-    store_seq_cst(&wal->written, c);
-    if (has_level(wal, WAL_DURABILITY_COMMIT)) {
+    if (durable)
         wal->durable_sequence = wal->written_sequence;
+    wal__segment_retire(wal);
+    store_seq_cst(&wal->written, c);
+    if (durable) {
         store_seq_cst(&wal->durable_block, wal->written_block);
         store_seq_cst(&wal->durable, c);
     }
+    notify_advance(wal);
 }
 
 /* Publishes the epochs that are done, up to the first that is not. */
 static void publish(struct wal *wal)
 {
+    uint64_t c = load_relaxed(&wal->written);
     bool advanced = false;
     while (!wal_failed(wal) && wal->epoch_first < wal->epoch_next) {
         struct wal_epoch *epoch = &wal->epochs[wal->epoch_first % WAL_INFLIGHT_MAX];
         if (!epoch->done)
             break;
-        if (epoch->sequence != 0)
+        c = epoch->c;
+        if (epoch->sequence != 0) {
             crash_point("wal.block.flushed");
-        advance_written(wal, epoch->c, epoch->sequence);
-        if (epoch->sequence != 0)
+            wal->written_sequence = epoch->sequence;
+            wal->written_block = c;
             count_block(wal, epoch);
+        }
         epoch_release(epoch);
         wal->epoch_first++;
         advanced = true;
     }
     if (!advanced)
         return;
-    wal__segment_retire(wal);
-    notify_advance(wal);
+    if (load_relaxed(&wal->written) == load_relaxed(&wal->durable))
+        wal->flush_next_ns = now_ns() + wal->flush_interval_ns;
+    advance(wal, c, has_level(wal, WAL_DURABILITY_COMMIT));
 }
 
 /* A segment that somebody has removed takes writes and flushes as ever, and is gone when the process
@@ -214,6 +217,8 @@ static uint64_t cut(struct wal *wal)
     if (wal->mutations & WAL_MUTATION_SLOW_CUT)
         for (int i = 0; i < 1000 && load_seq_cst(&wal->clock) == c; i++)
             sched_yield();
+    if (wal->clock_read != NULL)
+        wal->clock_read(wal);
     store_seq_cst(&wal->last_cut, c);
     store_seq_cst(&wal->cutting, 0);
     unsigned count = load_acquire(&wal->buffer_count);
@@ -454,11 +459,7 @@ static void flush(struct wal *wal)
             return;
         atomic_fetch_add_explicit(&wal->stats.flushes, 1, memory_order_relaxed);
     }
-    wal->durable_sequence = wal->written_sequence;
-    store_seq_cst(&wal->durable_block, wal->written_block);
-    store_seq_cst(&wal->durable, load_relaxed(&wal->written));
-    wal__segment_retire(wal);
-    notify_advance(wal);
+    advance(wal, load_relaxed(&wal->written), true);
 }
 
 /* ---------------------------------------------------------------------------------- the thread */

@@ -244,7 +244,7 @@ static void a_cut_that_did_not_wait_would_publish_what_is_not_in_the_log(void **
     assert_true(f->seen.count < 2);
 }
 
-/* Gives up what is durable, again and again, until the workers have ended. */
+/* Gives up what is durable, again and again, until the workers have ended, and once more. */
 struct releaser {
     struct fixture *f;
     _Atomic bool stop;
@@ -254,7 +254,8 @@ struct releaser {
 static void *release_until_stopped(void *arg)
 {
     struct releaser *releaser = arg;
-    while (!load_seq_cst(&releaser->stop)) {
+    for (bool last = false; !last;) {
+        last = load_seq_cst(&releaser->stop);
         releaser->k = wal_durable_ts(releaser->f->wal);
         uint64_t first = wal_first_needed(releaser->f->wal, releaser->k);
         ASSERT(first >= releaser->first_segment);
@@ -283,6 +284,7 @@ static void segments_go_while_many_workers_commit(void **state)
     }
     for (unsigned i = 0; i < WORKERS; i++)
         pthread_join(workers[i].thread, NULL);
+    assert_int_equal(wal_wait_durable(f->wal, wal_clock(f->wal)), 0);
     store_seq_cst(&releaser.stop, true);
     pthread_join(thread, NULL);
     wal_release_wait(f->wal);
@@ -337,15 +339,14 @@ static void *commit_until_flagged(void *arg)
     return NULL;
 }
 
-static unsigned late_after_quiescing(struct fixture *f, unsigned mutations)
+static unsigned late_after_quiescing(struct fixture *f)
 {
     struct wal_replay_stats stats;
     unsigned late = 0;
     for (int round = 0; round < 30; round++) {
         struct flag flag = {.f = f};
         pthread_t threads[WORKERS];
-        assert_int_equal(wal__open(&f->options, mutations, log_seen_add, &f->seen, &stats, &f->wal),
-                         0);
+        assert_int_equal(wal_open(&f->options, log_seen_add, &f->seen, &stats, &f->wal), 0);
         for (unsigned i = 0; i < WORKERS; i++)
             assert_int_equal(pthread_create(&threads[i], NULL, commit_until_flagged, &flag), 0);
         while (load_seq_cst(&flag.running) < WORKERS)
@@ -363,15 +364,56 @@ static unsigned late_after_quiescing(struct fixture *f, unsigned mutations)
 
 static void after_quiescing_whoever_commits_has_seen_the_flag(void **state)
 {
-    assert_int_equal(late_after_quiescing(*state, 0), 0);
+    assert_int_equal(late_after_quiescing(*state), 0);
 }
 
-static void without_quiescing_some_commit_without_having_seen_it(void **state)
+struct quiescer {
+    struct wal *wal;
+    pthread_t thread;
+    _Atomic bool settled;
+};
+
+static void *quiesce(void *arg)
 {
-    unsigned late = 0;
-    for (int round = 0; round < 50 && late == 0; round++)
-        late = late_after_quiescing(*state, WAL_MUTATION_NO_QUIESCE);
-    assert_true(late > 0);
+    struct quiescer *quiescer = arg;
+    wal_quiesce(quiescer->wal);
+    store_seq_cst(&quiescer->settled, true);
+    return NULL;
+}
+
+/* The same of one worker that stays between looking at the flag and adding its record: whether the
+ * other has settled before it did. */
+static bool settled_while_a_worker_is_between(struct fixture *f, unsigned mutations)
+{
+    struct wal_replay_stats stats;
+    struct wal_buffer *buffer;
+    unsigned char body[8] = {0};
+    assert_int_equal(wal__open(&f->options, mutations, log_seen_add, &f->seen, &stats, &f->wal), 0);
+    assert_int_equal(wal_buffer_open(f->wal, &buffer), 0);
+    assert_int_equal(wal_reserve(buffer, sizeof(body)), 0);
+    wal_begin(buffer);
+    uint64_t ts = wal_clock_next(f->wal);
+    struct quiescer quiescer = {.wal = f->wal};
+    assert_int_equal(pthread_create(&quiescer.thread, NULL, quiesce, &quiescer), 0);
+    for (int i = 0; (i < 1000 || mutations != 0) && !load_seq_cst(&quiescer.settled); i += i < 1000)
+        sched_yield();
+    bool settled = load_seq_cst(&quiescer.settled);
+    wal_append(buffer, ts, body, sizeof(body));
+    wal_end(buffer);
+    pthread_join(quiescer.thread, NULL);
+    wal_buffer_close(buffer);
+    assert_int_equal(wal_close(f->wal), 0);
+    return settled;
+}
+
+static void quiescing_waits_for_a_worker_that_may_not_have_seen_the_flag(void **state)
+{
+    assert_false(settled_while_a_worker_is_between(*state, 0));
+}
+
+static void without_quiescing_one_commits_without_having_seen_it(void **state)
+{
+    assert_true(settled_while_a_worker_is_between(*state, WAL_MUTATION_NO_QUIESCE));
 }
 
 /* Rule 12: how many cuts fell between a last cut that a worker saw, with the flag down, and its
@@ -398,17 +440,43 @@ static void a_worker_that_saw_the_flag_down_knows_every_cut_below_its_timestamp(
     assert_int_equal(cuts_missed(f), 0);
 }
 
-static void without_the_flag_a_worker_would_miss_a_cut(void **state)
+/* What a worker looks at that takes its timestamp after the log writer has read C, and before C is
+ * recorded as the last cut. */
+static struct pruning between_c_and_its_record;
+
+static void take_a_timestamp(struct wal *wal)
 {
-    struct fixture *f = *state;
-    f->mutations = WAL_MUTATION_SLOW_CUT | WAL_MUTATION_NO_CUT_FLAG;
-    unsigned missed = 0;
-    for (int round = 0; missed == 0 && round < 100; round++) {
-        f->cut_count = 0;
-        run(f);
-        missed = cuts_missed(f);
-    }
-    assert_true(missed > 0);
+    struct pruning *pruning = &between_c_and_its_record;
+    wal->clock_read = NULL;
+    pruning->ts = wal_clock_next(wal);
+    pruning->flag_down = wal_cut_state(wal, &pruning->last_cut);
+}
+
+static unsigned cuts_missed_between_c_and_its_record(struct fixture *f, unsigned mutations)
+{
+    struct wal_replay_stats stats;
+    struct wal_buffer *buffer;
+    uint64_t ts;
+    assert_int_equal(wal__open(&f->options, mutations, log_seen_add, &f->seen, &stats, &f->wal), 0);
+    assert_int_equal(wal_buffer_open(f->wal, &buffer), 0);
+    assert_int_equal(log_commit(f->wal, buffer, 1, 8, &ts), 0);
+    f->wal->clock_read = take_a_timestamp;
+    assert_int_equal(wal_wait(f->wal, ts), 0);
+    wal_buffer_close(buffer);
+    assert_int_equal(wal_close(f->wal), 0);
+    assert_true(f->cut_count > 0 && between_c_and_its_record.ts > ts);
+    f->prunings[0][0] = between_c_and_its_record;
+    return cuts_missed(f);
+}
+
+static void a_worker_between_c_and_its_record_sees_the_flag(void **state)
+{
+    assert_int_equal(cuts_missed_between_c_and_its_record(*state, 0), 0);
+}
+
+static void without_the_flag_it_would_miss_a_cut(void **state)
+{
+    assert_int_equal(cuts_missed_between_c_and_its_record(*state, WAL_MUTATION_NO_CUT_FLAG), 1);
 }
 
 int main(void)
@@ -423,9 +491,11 @@ int main(void)
         TEST(a_cut_that_did_not_wait_would_publish_what_is_not_in_the_log),
         TEST(segments_go_while_many_workers_commit),
         TEST(after_quiescing_whoever_commits_has_seen_the_flag),
-        TEST(without_quiescing_some_commit_without_having_seen_it),
+        TEST(quiescing_waits_for_a_worker_that_may_not_have_seen_the_flag),
+        TEST(without_quiescing_one_commits_without_having_seen_it),
         TEST(a_worker_that_saw_the_flag_down_knows_every_cut_below_its_timestamp),
-        TEST(without_the_flag_a_worker_would_miss_a_cut),
+        TEST(a_worker_between_c_and_its_record_sees_the_flag),
+        TEST(without_the_flag_it_would_miss_a_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
