@@ -22,6 +22,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/test_seed.h"
@@ -37,6 +38,8 @@ enum {
     LIFE_MS_MAX = 500 /* at most, with as many operations as there then are */
 };
 
+#define WAIT_NS_MAX UINT64_C(60000000000)
+
 struct client {
     const struct server_process *server;
     struct random random;
@@ -44,6 +47,8 @@ struct client {
     uint32_t session, values;
     char wrong[128]; /* a reply that nobody expects */
 };
+
+static _Atomic unsigned replies; /* in the present life */
 
 static uint64_t now(void)
 {
@@ -131,6 +136,7 @@ static bool pipeline_run(struct client *client, struct server_client *to)
         if (!resp_read(to, &reply) ||
             !reply_note(client, &client->history.ops[first + i], &reply, now()))
             return false;
+    atomic_fetch_add(&replies, count);
     return sent;
 }
 
@@ -163,14 +169,19 @@ static void unanswered_end(struct client *client)
             client->history.ops[i].end = now();
 }
 
-static void life_run(struct client *clients, struct server_process *server, uint64_t ms)
+/* Ends when the time is over, and not before there are so many replies. */
+static void life_run(struct client *clients, struct server_process *server, uint64_t ms,
+                     unsigned replies_min)
 {
     pthread_t threads[CLIENTS];
+    store_relaxed(&replies, 0);
     for (unsigned i = 0; i < CLIENTS; i++) {
         clients[i].server = server;
         assert_int_equal(pthread_create(&threads[i], NULL, client_run, &clients[i]), 0);
     }
     sleep_ms(ms);
+    for (uint64_t end = now() + WAIT_NS_MAX; load_relaxed(&replies) < replies_min && now() < end;)
+        sleep_ms(1);
     server_process_signal(server, SIGKILL);
     for (unsigned i = 0; i < CLIENTS; i++)
         pthread_join(threads[i], NULL);
@@ -241,7 +252,8 @@ static void commands_on_single_keys_are_linearizable_also_across_kills(void **st
     server_folder_make(folder);
     for (unsigned life = 0; life < LIVES; life++) {
         server_process_start(&server, folder, options);
-        life_run(clients, &server, 1 + random_below(&random, LIFE_MS_MAX));
+        life_run(clients, &server, 1 + random_below(&random, LIFE_MS_MAX),
+                 life == LIVES - 1 ? 2 * CLIENTS : 0);
     }
     server_process_start(&server, folder, options);
     read_all(&clients[0], &server);

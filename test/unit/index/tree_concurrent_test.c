@@ -540,7 +540,8 @@ static void compare_ranges(struct worker *worker)
 {
     struct range_read *first = malloc(sizeof(*first)), *second = malloc(sizeof(*second));
     ASSERT(first != NULL && second != NULL);
-    do {
+    for (bool last = false; !last;) { /* the last time nobody changes anything */
+        last = !changers_at_work(worker);
         epoch_enter(worker->thread.epoch);
         unsigned begin = (unsigned)random_below(&worker->random, NUMBERS);
         unsigned end = begin + (unsigned)random_below(&worker->random, 300);
@@ -552,7 +553,7 @@ static void compare_ranges(struct worker *worker)
             atomic_fetch_add(&worker->shared->wins, 1);
         }
         epoch_leave(worker->thread.epoch);
-    } while (changers_at_work(worker));
+    }
     free(first);
     free(second);
 }
