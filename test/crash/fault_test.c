@@ -353,17 +353,17 @@ static void fault_arm(struct life *life, enum fault fault, uint64_t n)
         disk_fail_nth(life->f.disk, n, fault == CALL_EIO ? EIO : ENOSPC);
 }
 
-/* Whether it has happened. The calls of the disk are counted from `before`. */
+/* Whether it may have happened. The calls of the disk are counted from `before`, also those that
+ * another thread makes after nothing is armed any more. */
 static bool fault_end(struct life *life, enum fault fault, uint64_t n, uint64_t before)
 {
     if (life->memory)
         return alloc_fail_end();
-    bool happened = disk_calls(life->f.disk) - before >= n;
     if (fault == CALLS_FROM)
         disk_fail_from(life->f.disk, 0, 0);
     else
         disk_fail_nth(life->f.disk, 0, 0);
-    return happened;
+    return disk_calls(life->f.disk) - before >= n;
 }
 
 /* What a life with an error in it looks like to those who watch: reads go on, writes too unless the
