@@ -578,7 +578,7 @@ static int id_claim(struct stream *stream, struct stream_group *group,
         return rc;
     }
     if (!rc && !found && claim->force) {
-        pending = (struct stream_pending){id, consumer->name, 0, 0};
+        pending = (struct stream_pending){id, consumer->name, 0, 1}; /* as if delivered */
         group->pending++;
         consumer->pending++;
         rc = redis__stream_pending_put(stream, &group->name, &pending);
