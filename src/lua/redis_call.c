@@ -24,6 +24,7 @@
 #include "lua/reply.h"
 #include "lua/sha1.h"
 #include "redis/redis_glob.h"
+#include "redis/redis_memory.h"
 #include "redis/redis_value.h"
 
 enum { CALL_ARGS_ON_STACK = 32 };
@@ -356,13 +357,25 @@ static const struct redis_command own_commands[] = {
     {.name = NULL},
 };
 
+static bool is(const struct redis_slice *word, const char *text)
+{
+    return word->size == strlen(text) && strncasecmp(word->data, text, word->size) == 0;
+}
+
 static const struct redis_command *own_find(const struct redis_slice *name)
 {
     for (const struct redis_command *command = own_commands; command->name != NULL; command++)
-        if (strlen(command->name) == name->size &&
-            strncasecmp(command->name, name->data, name->size) == 0)
+        if (is(name, command->name))
             return command;
     return NULL;
+}
+
+/* MEMORY USAGE is the one command on data whose name is two words. */
+static const struct redis_command *data_find(const struct redis_slice *argv, unsigned argc)
+{
+    if (argc > 1 && is(&argv[0], "memory") && is(&argv[1], "usage"))
+        return &redis_memory_usage;
+    return redis_command_find(argv[0].data, argv[0].size);
 }
 
 static bool taken(struct lua_runtime *runtime, const struct redis_slice *name)
@@ -382,7 +395,7 @@ static int unknown(struct lua_runtime *runtime, const struct redis_slice *name)
 /* Returns a code whose message is in the diagnostics; the reply is in runtime->reply. */
 static int run_command(struct lua_runtime *runtime, const struct redis_slice *argv, unsigned argc)
 {
-    const struct redis_command *command = redis_command_find(argv[0].data, argv[0].size);
+    const struct redis_command *command = data_find(argv, argc);
     if (command == NULL)
         command = own_find(&argv[0]);
     if (command == NULL)
@@ -530,10 +543,12 @@ static int ask(lua_State *L, struct lua_runtime *runtime, const struct redis_com
 static int native_redis_may_run(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
-    struct redis_slice name;
-    name.data = luaL_checklstring(L, 1, &name.size);
-    const struct redis_command *command = redis_command_find(name.data, name.size);
-    if (command == NULL && own_find(&name) == NULL && !taken(runtime, &name))
+    struct redis_slice words[2];
+    unsigned count = lua_gettop(L) > 1 ? 2 : 1;
+    for (unsigned n = 0; n < count; n++)
+        words[n].data = luaL_checklstring(L, (int)n + 1, &words[n].size);
+    const struct redis_command *command = data_find(words, count);
+    if (command == NULL && own_find(&words[0]) == NULL && !taken(runtime, &words[0]))
         return 0;
     int code = command == NULL ? 1 : ask(L, runtime, command);
     lua_pushboolean(L,

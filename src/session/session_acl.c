@@ -195,20 +195,6 @@ static int rule_note(struct acl_selector *selector, const char *word, size_t siz
     return 0;
 }
 
-static const struct session_command *command_find(const struct service *service, const char *name,
-                                                  size_t size)
-{
-    const char *bar = memchr(name, '|', size);
-    size_t parent = bar ? (size_t)(bar - name) : size;
-    const struct session_command *command = service__command_find(service, name, parent);
-    if (!bar || !command)
-        return command;
-    for (const struct session_command *sub = command->subcommands; sub && sub->name; sub++)
-        if (is(name, size, sub->name))
-            return sub;
-    return NULL;
-}
-
 static int command_rule(const struct service *service, struct acl_selector *selector,
                         const char *word, size_t size)
 {
@@ -219,7 +205,7 @@ static int command_rule(const struct service *service, struct acl_selector *sele
         int rc = category_set(service, selector, word + 2, size - 2, allow);
         return rc ? rc : rule_note(selector, word, size);
     }
-    const struct session_command *command = command_find(service, word + 1, size - 1);
+    const struct session_command *command = service__command_named(service, word + 1, size - 1);
     if (!command)
         return refuse("Unknown command or category name in ACL");
     command_set(selector, command, allow);

@@ -275,6 +275,9 @@ struct service {
 void service__commands_fill(struct service *service);
 const struct session_command *service__command_find(const struct service *service, const char *name,
                                                     size_t size);
+/* The same where `parent|sub` names a subcommand, as in rules and in struct redis_command. */
+const struct session_command *service__command_named(const struct service *service,
+                                                     const char *name, size_t size);
 
 /*
  * Commands of modules. _command: NULL when there is none of the name; the result stays valid as long

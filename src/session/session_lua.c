@@ -538,7 +538,7 @@ static int script_permits(struct service *service, struct db_worker *db, uint32_
         user && acl_text_of(user, &text, &size) ? worker_of(service, db) : NULL;
     const struct acl *acl = worker ? session__acl_of(worker, user_id) : NULL;
     const struct session_command *row =
-        acl ? service__command_find(service, command->name, strlen(command->name)) : NULL;
+        acl ? service__command_named(service, command->name, strlen(command->name)) : NULL;
     if (!acl || !row)
         return 0;
     enum acl_verdict verdict = acl_check(acl, row, service->specs[row->number], argv, argc, &wrong);

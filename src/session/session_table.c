@@ -282,3 +282,17 @@ const struct session_command *service__command_find(const struct service *servic
     }
     return NULL;
 }
+
+const struct session_command *service__command_named(const struct service *service,
+                                                     const char *name, size_t size)
+{
+    const char *bar = memchr(name, '|', size);
+    const struct session_command *command =
+        service__command_find(service, name, bar ? (size_t)(bar - name) : size);
+    if (!bar || !command)
+        return command;
+    for (const struct session_command *sub = command->subcommands; sub && sub->name; sub++)
+        if (strlen(sub->name) == size && strncasecmp(sub->name, name, size) == 0)
+            return sub;
+    return NULL;
+}

@@ -439,7 +439,7 @@ void session__tracking_script(struct service *service, uint64_t session_id,
     struct session *session = tracker && (tracker->flags & TRACKER_ON) ? tracker->session : NULL;
     pthread_mutex_unlock(&service->tracking->mutex);
     const struct session_command *row =
-        session ? service__command_find(service, command->name, strlen(command->name)) : NULL;
+        session ? service__command_named(service, command->name, strlen(command->name)) : NULL;
     if (row)
         session__tracking_before(session, row, argv, argc, snapshot_ts);
 }

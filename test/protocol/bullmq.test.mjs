@@ -146,13 +146,14 @@ test('a flow: the parent runs when its children have returned', async (t) => {
     assert.deepEqual(await queue.getJobCounts('completed', 'waiting-children'), { completed: 1, 'waiting-children': 0 });
 });
 
-test('the same id or deduplication adds a job once; a worker keeps to its limit; an obliterated queue is gone', async (t) => {
+test('the same id adds a job once, a worker keeps to its limit, an obliterated queue is gone', async (t) => {
     const { queue } = await open(t, 'once');
     for (let n = 0; n < 2; n++) {
         await queue.add('same', { n }, { jobId: 'one' });
         await queue.add('deduplicated', { n }, { deduplication: { id: 'key' } });
     }
-    assert.deepEqual((await queue.getWaiting()).map((job) => [job.name, job.data.n]), [['same', 0], ['deduplicated', 0]]);
+    const waiting = (await queue.getWaiting()).map((job) => [job.name, job.data.n]);
+    assert.deepEqual(waiting, [['same', 0], ['deduplicated', 0]]);
     const worker = work(t, 'once', async () => {}, { limiter: { max: 1, duration: 20 } });
     await nth(worker, 'completed', 2);
     await worker.close();

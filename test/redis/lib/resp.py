@@ -30,10 +30,11 @@ class Connection:
 
     TIMEOUT_SECONDS = 60
 
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
+    def __init__(self, where):
+        """where: the path of a Unix socket, or (host, port)."""
+        self.socket = socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
         self.socket.settimeout(self.TIMEOUT_SECONDS)
-        self.socket.connect(path)
+        self.socket.connect(where)
         self.buffer = b''
         self.at = 0
 

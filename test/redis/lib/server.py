@@ -35,6 +35,7 @@ class Server:
     """A process, started when it is asked something, and again when it has died."""
 
     name = ''
+    settings = SETTINGS
 
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix='perigee-redis-')
@@ -46,6 +47,10 @@ class Server:
 
     def command(self):
         raise NotImplementedError
+
+    def where(self):
+        """What a connection is opened to."""
+        return self.path
 
     def start(self):
         if os.path.exists(self.path):
@@ -60,7 +65,7 @@ class Server:
             if self.process.poll() is not None:
                 raise resp.Closed('%s does not start:\n%s' % (self.name, self.log_tail()))
             try:
-                connection = resp.Connection(self.path)
+                connection = resp.Connection(self.where())
                 if connection.ask('PING') == (b'+', b'PONG'):
                     break
             except (OSError, resp.Closed):
@@ -68,7 +73,7 @@ class Server:
             time.sleep(0.02)
         else:
             raise resp.Closed('%s does not answer:\n%s' % (self.name, self.log_tail()))
-        for setting in SETTINGS:
+        for setting in self.settings:
             connection.ask('CONFIG', 'SET', *setting)
         connection.close()
 
@@ -78,7 +83,7 @@ class Server:
     def connect(self):
         if self.dead():
             self.start()
-        return resp.Connection(self.path)
+        return resp.Connection(self.where())
 
     def has(self, name):
         """Whether there is such a command."""
@@ -125,3 +130,23 @@ class Redis(Server):
     def command(self):
         return ['redis-server', '--port', '0', '--unixsocket', self.path, '--dir', self.folder,
                 '--save', '', '--appendonly', 'no', '--enable-debug-command', 'yes']
+
+
+class PerigeeOnPort(Perigee):
+    """As clients find it: with its own thresholds, several workers, on a port that the system picks."""
+
+    settings = ()
+
+    def command(self):
+        return [self.executable, 'serve', '--dir', os.path.join(self.folder, 'data'),
+                '--listen', '127.0.0.1:0', '--workers', '2', '--log_level', 'warn',
+                '--durability', 'interval']
+
+    def where(self):
+        with open(os.path.join(self.folder, 'data', 'address')) as address:
+            host, port = address.read().strip().rsplit(':', 1)
+        return host, int(port)
+
+    @property
+    def port(self):
+        return self.where()[1]

@@ -121,6 +121,15 @@ static void rules_hold_on_every_path(void **state)
     session_fixture_text(fixture, two, "eval \"return redis.call('del', 'a')\" 0");
     assert_non_null(strstr(fixture->reply,
                            "ACL failure in script: User bob has no permissions to run the 'del'"));
+    expect(two, ":1\r\n", "eval \"return redis.call('memory', 'usage', 'b') > 0\" 0");
+    session_fixture_text(fixture, two, "eval \"return redis.call('memory', 'usage', 'x')\" 0");
+    assert_non_null(
+        strstr(fixture->reply, "ACL failure in script: No permissions to access a key"));
+    expect(one, "+OK\r\n", "acl setuser bob -memory|usage");
+    session_fixture_text(fixture, two, "eval \"return redis.call('memory', 'usage', 'b')\" 0");
+    assert_non_null(strstr(
+        fixture->reply,
+        "ACL failure in script: User bob has no permissions to run the 'memory|usage' command"));
     session_fixture_text(fixture, two, "lua \"return 1\"");
     assert_memory_equal(fixture->reply, "-NOPERM ", 8);
     expect(two, ":0\r\n" CHANNEL CHANNEL CHANNEL,
