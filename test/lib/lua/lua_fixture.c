@@ -139,3 +139,18 @@ void lua_fixture_do(struct lua_fixture *fixture, const char *text)
     if (strncmp(result, "ERROR_", 6) == 0)
         fail_msg("%s\n  in: %s", result, text);
 }
+
+void lua_fixture_do_patiently(struct lua_fixture *fixture, const char *text)
+{
+    struct lua_runtime_options patient = options;
+    struct lua_fixture other = *fixture;
+    assert_int_equal(db_worker_open(fixture->db, &other.worker), 0);
+    patient.worker = other.worker;
+    patient.time_max_ms = 0;
+    assert_int_equal(lua_runtime_new(&patient, &other.runtime), 0);
+    mp_buffer_create(&other.result);
+    lua_fixture_do(&other, text);
+    mp_buffer_destroy(&other.result);
+    lua_runtime_delete(other.runtime);
+    db_worker_close(other.worker);
+}

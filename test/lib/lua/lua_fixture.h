@@ -3,6 +3,9 @@
 #define TEST_LUA_FIXTURE_H
 
 /* A database on the test disk with one worker and one runtime, and short ways to run Lua on it. */
+#include <string.h>
+
+#include "base/clock.h"
 #include "db/db.h"
 #include "io/disk.h"
 #include "lua/runtime.h"
@@ -49,5 +52,33 @@ const char *lua_fixture_call(struct lua_fixture *fixture, const char *name, cons
 
 /* Evaluates text that must succeed. */
 void lua_fixture_do(struct lua_fixture *fixture, const char *text);
+
+/* The same by a runtime of its own, which has no limit on time. */
+void lua_fixture_do_patiently(struct lua_fixture *fixture, const char *text);
+
+/* Fails the test unless the text begins with what is expected. */
+#define assert_begins(text, expected)                                       \
+    do {                                                                    \
+        const char *is_ = (text);                                           \
+        if (strncmp(is_, (expected), strlen(expected)) != 0)                \
+            fail_msg("\"%s\" does not begin with \"%s\"", is_, (expected)); \
+    } while (0)
+
+/*
+ * The same for a runtime with a limit on time. That counts time and not work, and a busy machine may
+ * give all of it to others: while the time of `call` was over, but not as expected, it is made again.
+ * What is never as expected fails after a minute.
+ */
+#define assert_begins_at_last(call, expected)                                         \
+    do {                                                                              \
+        const char *at_last_;                                                         \
+        uint64_t until_ = clock_monotonic_ns(clock_system()) + UINT64_C(60000000000); \
+        do                                                                            \
+            at_last_ = (call);                                                        \
+        while (strncmp(at_last_, "ERROR_TIMEOUT ", 14) == 0 &&                        \
+               strncmp(at_last_, (expected), strlen(expected)) != 0 &&                \
+               clock_monotonic_ns(clock_system()) < until_);                          \
+        assert_begins(at_last_, expected);                                            \
+    } while (0)
 
 #endif

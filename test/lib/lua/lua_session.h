@@ -40,12 +40,4 @@ void lua_session_rollback(struct lua_session *session);
 const char *lua_session_eval(struct lua_session *session, const char *text);
 const char *lua_session_call(struct lua_session *session, const char *name, const char *arguments);
 
-/* Fails the test unless the text begins with what is expected. */
-#define assert_begins(text, expected)                                       \
-    do {                                                                    \
-        const char *is_ = (text);                                           \
-        if (strncmp(is_, (expected), strlen(expected)) != 0)                \
-            fail_msg("\"%s\" does not begin with \"%s\"", is_, (expected)); \
-    } while (0)
-
 #endif

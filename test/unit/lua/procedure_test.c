@@ -21,7 +21,7 @@ static struct lua_fixture fixture;
 static int set_up(void **state)
 {
     (void)state;
-    lua_fixture_create(&fixture, false, 20000, 0);
+    lua_fixture_create(&fixture, false, 250000, 0);
     lua_fixture_do(&fixture, "box.schema.space.create('s'):create_index('pk') for i = 1, 100 do "
                              "box.space.s:insert{i, i} end");
     return 0;
@@ -200,8 +200,8 @@ static void a_limit_that_was_kept_is_none_any_more(void **state)
         "{} for "
         "i = 1, 2e5 do t[i] = {} end local began = require('clock').monotonic() repeat until "
         "require('clock').monotonic() - began > 0.4 return n, #box.space.s:select() end]]})");
-    call_("outer", "[]", "[2,100]");
-    call_("outer", "[]", "[2,100]");
+    for (int i = 0; i < 2; i++) /* again when the inner one has not had its time */
+        assert_begins_at_last(lua_fixture_call(&fixture, "outer", "[]"), "[2,100]");
 }
 
 static void a_limit_on_rows_counts_what_is_looked_at_and_written(void **state)
