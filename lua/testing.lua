@@ -19,6 +19,7 @@ local testing = {}
 
 local SIGKILL, SIGTERM = 9, 15
 local HANG_SECONDS = 60 -- by the system's clock: only ends a spec that would never end
+local EVENTUALLY_SECONDS = 60 -- likewise
 local POLL_MS = 2
 
 --- Lets other fibers run; nothing where nobody may: in a transaction.
@@ -26,14 +27,16 @@ local function let_others()
     pcall(fiber.yield)
 end
 
---- Calls fn until it gives something, and lets others run meanwhile; nil after so many seconds.
+--- Calls fn until it gives something, and lets others run meanwhile; nil after so many seconds, when it
+--- has been called once more: where the whole machine has stood still, nothing else had time either.
 local function poll_until(fn, seconds)
     local limit = native.seconds() + seconds
     while true do
+        local late = native.seconds() > limit
         local value = fn()
         if value then
             return value
-        elseif native.seconds() > limit then
+        elseif late then
             return nil
         end
         native.poll({}, POLL_MS)
@@ -63,14 +66,14 @@ end
 local function wait(socket, events, deadline)
     local entry = { fd = socket.fd, events = events, ready = 0 }
     waiting[entry] = true
-    local late = false
-    while entry.ready == 0 and not late do
+    local late
+    repeat
+        late = deadline ~= nil and native.seconds() >= deadline
         look()
         if entry.ready == 0 then
             let_others()
-            late = deadline ~= nil and native.seconds() >= deadline
         end
-    end
+    until entry.ready ~= 0 or late
     waiting[entry] = nil
     if entry.ready == 0 then
         return nil, 'timeout'
@@ -318,7 +321,7 @@ function testing.concurrently(n, fn)
 end
 
 --- Calls fn again and again until it returns something true, which it gives; errors of fn count as not yet.
---- After `limit` seconds of the system's clock (10), an error that says what fn did last.
+--- After `limit` seconds of the system's clock (60), an error that says what fn did last.
 ---@param fn fun(): any
 ---@param limit number?
 function testing.eventually(fn, limit)
@@ -327,9 +330,10 @@ function testing.eventually(fn, limit)
         local ok, result = pcall(fn)
         last = result
         return ok and result
-    end, limit or 10)
+    end, limit or EVENTUALLY_SECONDS)
     if not value then
-        error(('not even after %g seconds; the last time: %s'):format(limit or 10, tostring(last)), 2)
+        error(('not even after %g seconds; the last time: %s'):format(
+            limit or EVENTUALLY_SECONDS, tostring(last)), 2)
     end
     return value
 end

@@ -95,7 +95,7 @@ describe('the http client', function()
             fiber.create(function() answers:put(http.get(url .. '/' .. n).body == tostring(n)) end)
         end
         for _ = 1, 10 do
-            assert.is_true(answers:get(10))
+            assert.is_true(answers:get(60))
         end
     end)
 

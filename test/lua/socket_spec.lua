@@ -55,7 +55,7 @@ describe('a socket', function()
             end)
         end
         for _ = 1, 20 do
-            assert.is_true(done:get(10))
+            assert.is_true(done:get(60))
         end
     end)
 
@@ -81,14 +81,14 @@ describe('a socket', function()
         assert.equal('timed out', message)
         assert.is_false(s:readable(0.001))
         s:write('\n')
-        assert.is_true(s:readable(10))
+        assert.is_true(s:readable(60))
         assert.equal('', s:read(1))
         s:close()
     end)
 
     it('gives what is left when the peer ends', function()
         serve(function(s) s:write('short') end)
-        local s = assert(socket.tcp_connect('localhost', port, 10))
+        local s = assert(socket.tcp_connect('localhost', port, 60))
         assert.equal('short', s:read(100))
         assert.equal('', s:read('\n'))
         s:close()

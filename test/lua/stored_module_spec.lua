@@ -317,10 +317,8 @@ return ticker]]
     end
 
     local function wait_for(expected)
-        for _ = 1, 20000 do
-            if events() == expected then
-                return
-            end
+        local until_then = fiber.clock() + 60
+        while events() ~= expected and fiber.clock() < until_then do
             fiber.sleep(0.001)
         end
         assert.equal(expected, events())

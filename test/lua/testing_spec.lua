@@ -6,7 +6,7 @@ local test = require('testing')
 describe('a server of a spec', function()
     local server
 
-    before_each(function() server = test.server({ workers = 2, options = { lock_timeout = '5s' } }) end)
+    before_each(function() server = test.server({ workers = 2, options = { lock_timeout = '50s' } }) end)
     after_each(function() server:remove() end)
 
     it('evaluates, calls, and says where it is', function()
@@ -15,7 +15,7 @@ describe('a server of a spec', function()
         assert.equal(8, server:call('twice', 4))
         assert.matches('^127%.0%.0%.1:%d+$', server.address)
         assert.equal('2', server:eval('return box.cfg.workers'))
-        assert.equal('5s', server:eval('return box.cfg.lock_timeout'))
+        assert.equal('50s', server:eval('return box.cfg.lock_timeout'))
         local db = server:connect()
         assert.equal('pong', db:ping())
         db:close()

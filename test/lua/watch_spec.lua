@@ -10,7 +10,7 @@ local space, watches
 local function recorder()
     local channel = fiber.channel(10000)
     return function(event) channel:put(event) end, function()
-        local event = channel:get(20)
+        local event = channel:get(60)
         assert.is_not_nil(event, 'no event came')
         return event
     end
@@ -24,7 +24,7 @@ end
 
 --- Waits until a function of the status holds.
 local function await(w, holds)
-    local until_then = fiber.clock() + 20
+    local until_then = fiber.clock() + 60
     while not holds(w:status()) do
         assert.is_true(fiber.clock() < until_then, 'it did not come to this: ' .. w:status().status)
         fiber.sleep(0.001)
@@ -377,7 +377,7 @@ describe('box.schema.watch', function()
 
     --- Waits until a function gives something, and returns that.
     local function until_there(fn)
-        local until_then = fiber.clock() + 20
+        local until_then = fiber.clock() + 60
         while true do
             local found = fn()
             if found then
