@@ -325,6 +325,7 @@ void session_sent(struct session *session, size_t size)
     ASSERT(size <= session->out_free - session->out_sent);
     session->out_sent += size;
     service__count(&session->worker->stats.output_bytes, size);
+    service__count(&session->worker->stats.writes, 1);
     service__count(&session->about.output_bytes, size);
 }
 
@@ -520,6 +521,7 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
 {
     struct session_worker *worker = session->worker;
     service__count(&worker->stats.input_bytes, size);
+    service__count(&worker->stats.reads, 1);
     service__count(&session->about.input_bytes, size);
     if (session->closing || size == 0)
         return;

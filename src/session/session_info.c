@@ -47,6 +47,8 @@ static void totals_add(struct service_totals *totals, const struct session_worke
     totals->commands += load_relaxed(&stats->commands);
     totals->input_bytes += load_relaxed(&stats->input_bytes);
     totals->output_bytes += load_relaxed(&stats->output_bytes);
+    totals->reads += load_relaxed(&stats->reads);
+    totals->writes += load_relaxed(&stats->writes);
     for (unsigned error = 0; error < SERVICE_ERRORS; error++)
         totals->errors[error] += load_relaxed(&stats->errors[error]);
 }
@@ -70,6 +72,8 @@ static void totals_sum(struct service *service, struct service_totals *totals)
     totals->commands -= before->commands;
     totals->input_bytes -= before->input_bytes;
     totals->output_bytes -= before->output_bytes;
+    totals->reads -= before->reads;
+    totals->writes -= before->writes;
     totals->connections -= before->connections;
     totals->refused -= before->refused;
     for (unsigned error = 0; error < SERVICE_ERRORS; error++)
@@ -310,10 +314,11 @@ static void memory_line(struct mp_buffer *out, const char *name, uint64_t bytes)
     line(out, "%s_human:%s", name, text);
 }
 
-static unsigned script_count(struct service *service)
+static unsigned script_count(struct service *service, size_t *bytes)
 {
     pthread_mutex_lock(&service->mutex);
     unsigned count = service->script_count;
+    *bytes = service->script_bytes;
     pthread_mutex_unlock(&service->mutex);
     return count;
 }
@@ -345,7 +350,10 @@ static void info_memory(struct service *service, struct mp_buffer *out)
     memory_line(out, "maxmemory", heap_limit_bytes(heap));
     line(out, "maxmemory_policy:%s",
          redis_policy_name(load_relaxed(&service->config.maxmemory_policy)));
-    line(out, "number_of_cached_scripts:%u", script_count(service));
+    size_t script_bytes;
+    unsigned scripts = script_count(service, &script_bytes);
+    memory_line(out, "used_memory_scripts", script_bytes);
+    line(out, "number_of_cached_scripts:%u", scripts);
     line(out, "mem_fragmentation_bytes:%" PRId64, (int64_t)resident - (int64_t)used);
     line(out, "mem_not_counted_for_evict:0");
     line(out, "mem_replication_backlog:0");
@@ -455,6 +463,10 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "unexpected_error_replies:0");
     line(out, "total_error_replies:%" PRIu64, errors);
     line(out, "dump_payload_sanitizations:0");
+    line(out, "total_reads_processed:%" PRIu64, totals.reads);
+    line(out, "total_writes_processed:%" PRIu64, totals.writes);
+    line(out, "io_threaded_reads_processed:0");
+    line(out, "io_threaded_writes_processed:0");
     line(out, "acl_access_denied_auth:%" PRIu64, session__auth_failures(service->auth));
     line(out, "acl_access_denied_cmd:%" PRIu64, session__auth_refusals(service->auth));
 }

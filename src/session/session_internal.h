@@ -129,6 +129,7 @@ struct session_command_stats {
 
 struct session_worker_stats {
     _Atomic uint64_t commands, input_bytes, output_bytes, errors[SERVICE_ERRORS];
+    _Atomic uint64_t reads, writes; /* of sockets */
     struct session_command_stats by_command[SERVICE_COMMANDS_MAX];
 };
 
@@ -157,6 +158,7 @@ struct service_settings {
 /* Sums of the workers' statistics. */
 struct service_totals {
     uint64_t commands, input_bytes, output_bytes, connections, refused, errors[SERVICE_ERRORS];
+    uint64_t reads, writes;
 };
 struct service_command_totals {
     uint64_t calls, ticks, rejected, failed;

@@ -276,6 +276,8 @@ static void statistics_can_begin_anew(void **state)
     expect_not_in(one, "usec_get:", "info latencystats");
     expect_not_in(one, "errorstat", "info errorstats");
     expect_in(one, "total_connections_received:0\r\n", "info stats");
+    expect_in(one, "total_reads_processed:5\r\n", "info stats"); /* one for each request since */
+    expect_not_in(one, "total_writes_processed:0\r\n", "info stats");
     session_fixture_text(fixture, one, "get a");
     expect_in(one, "cmdstat_get:calls=1", "info commandstats");
 }
