@@ -128,10 +128,16 @@ int redis__zadd(struct redis_call *call)
     return rc ? rc : pairs_add(call, &options, first);
 }
 
+/* It is ZADD to Redis, so options of that are none of its scores. */
 int redis__zincrby(struct redis_call *call)
 {
-    const struct redis_zset_add options = {.incr = true};
-    return pairs_add(call, &options, 2);
+    struct redis_zset_add options;
+    unsigned first;
+    redis_zset_add_options(call, &options, &first);
+    if (first > 2)
+        return redis_syntax_error();
+    options.incr = true;
+    return pairs_add(call, &options, first);
 }
 
 int redis__zrem(struct redis_call *call)

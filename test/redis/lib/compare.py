@@ -77,6 +77,11 @@ def unsorted(args):
                for n in range(2, len(args) - 1))
 
 
+def parts_here(args, theirs, ours):
+    """Whether redis-server has refused for an old errno what it should store: what follows says nothing."""
+    return args[:1] and args[0].upper() == b'SORT' and theirs == (b'-', NOT_SORTED) and ours[0] == b':'
+
+
 def is_unsorted(args):
     """Whether a SORT is told not to sort: lists and sorted sets then come in their own order."""
     return args[:1] and args[0].upper() in (b'SORT', b'SORT_RO') and \
@@ -85,8 +90,12 @@ def is_unsorted(args):
 
 def same_to_zero(args, theirs, ours):
     """Elements are compared as far as a zero byte; of equal ones any comes first, and any is beyond a LIMIT."""
-    if theirs[0] != b'*' or ours[0] != b'*' or not theirs[1] or not ours[1] or b'GET' in upper(args):
+    if theirs[0] != b'*' or ours[0] != b'*' or not theirs[1] or not ours[1]:
         return False
+    if b'GET' in upper(args): # what was compared is not told, or among other things
+        there = [any(b'\0' in (leaf[1] or b'') for leaf in reply[1]) for reply in (theirs, ours)]
+        return any(there) and len(theirs[1]) == len(ours[1]) and \
+            (b'LIMIT' in upper(args) or sorted(theirs[1], key=key_of) == sorted(ours[1], key=key_of))
     short = [[(leaf[1] or b'').split(b'\0')[0] for leaf in reply[1]] for reply in (theirs, ours)]
     return short[0] == short[1] and (b'LIMIT' in upper(args) or
                                      sorted(theirs[1], key=key_of) == sorted(ours[1], key=key_of))

@@ -156,6 +156,8 @@ class Run:
                 theirs, ours = [side.read(number, args) for side in sides]
                 if not self.same(queued, number, args, theirs, ours):
                     return Difference(index, args, theirs, ours)
+                if compare.parts_here(args, theirs, ours):
+                    return None
             at = end
         return None
 
