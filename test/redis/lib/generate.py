@@ -43,8 +43,9 @@ PATTERNS = [b'*', b'k?', b'k[0-2]', b'[^a]*', b'*1*', b'field:*', b'\\*', b'k*',
 PLACES = [b'Palermo', b'Catania', b'Agrigento', b'Rome', b'Oslo', b'Quito']
 LONGITUDES = [b'13.361389', b'15.087269', b'13.583333', b'12.4964', b'0', b'-78.467', b'179.9', b'-180', b'10.75']
 LATITUDES = [b'38.115556', b'37.502669', b'37.316667', b'41.9028', b'0', b'-0.18', b'85', b'-85.05', b'59.9']
-EXPIRIES = [b'1000', b'5000', b'100000', b'0', b'-1', b'9223372036854775807', b'-9223372036854775808',
-            b'92233720368547758', b'abc', b'1.5', b'', b'7000', b'20000']
+# Seconds or milliseconds: none is over before its sequence is, on however slow a machine.
+EXPIRIES = [b'1000000', b'5000000', b'100000', b'0', b'-1', b'9223372036854775807', b'-9223372036854775808',
+            b'92233720368547758', b'abc', b'1.5', b'', b'7000000', b'20000000']
 DEADLINES = [b'33177117420', b'33177117421', b'1', b'0', b'-1', b'9223372036854775807', b'33177117420000', b'abc']
 WORDS = [b'FOO', b'WITHSCORES', b'LIMIT', b'COUNT', b'NX', b'GET', b'', b'0', b'-1', b'EX', b'MATCH', b'ASC']
 

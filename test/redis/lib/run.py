@@ -24,6 +24,20 @@ def may_block(args):
     return place is not None and len(args) > 2 and args[place] != TIMEOUT
 
 
+def without_chance(steps):
+    """The steps, with PING for those whose replies are chance: what may block, and EXPIRE with GT and a
+    time that has been given before, for which it matters whether a millisecond has passed since."""
+    given = set()
+    out = []
+    for number, args in steps:
+        words = [arg.upper() for arg in args]
+        expiry = (words[0], args[2]) if words[:1] in ([b'EXPIRE'], [b'PEXPIRE']) and len(args) > 2 else None
+        chance = may_block(args) or (b'GT' in words and expiry in given)
+        given.add(expiry)
+        out.append((number, [b'PING'] if chance else args))
+    return out
+
+
 class Difference:
     """The first step at which replies part."""
 
@@ -133,7 +147,7 @@ class Run:
                 side.close()
 
     def steps(self, sides, steps):
-        steps = [(number, [b'PING'] if may_block(args) else args) for number, args in steps]
+        steps = without_chance(steps)
         queued = {} # connection -> what its MULTI has queued
         self.sorted = False # whether there was a SORT
         at = 0
