@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { Server, command, later, makeFolder, removeFolder } from './lib/server.mjs';
 
 const folder = makeFolder();
-const args = ['--workers', '2'];
+const args = ['--workers', '2', '--lua_time_max', '1h']; // what never ends is ended by hand
 let server;
 before(async () => { server = await Server.start({ folder, args }); });
 after(async () => {
