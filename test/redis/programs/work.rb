@@ -5,6 +5,10 @@
 require 'json'
 require 'sidekiq'
 
+# A busy machine is no reason to give a request up.
+Sidekiq.configure_server { |config| config.redis = { network_timeout: 200 } }
+Sidekiq.configure_client { |config| config.redis = { network_timeout: 200 } }
+
 class Tell
   include Sidekiq::Job
   def perform(*args)
