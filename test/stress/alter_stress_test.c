@@ -35,7 +35,7 @@ enum { WRITERS = DB_FIXTURE_WORKERS - 1, KEYS = 3000, PARENTS = 30 };
 
 static struct db_fixture f;
 static _Atomic bool stop;
-static _Atomic unsigned committed, refused;
+static _Atomic unsigned committed, turned_down;
 static _Atomic unsigned bad_one_in; /* a row that does not fit, of so many */
 static uint64_t seed;
 
@@ -85,7 +85,7 @@ static void write_once(struct txn_worker *worker, struct random *random)
     for (uint64_t n = 1 + random_below(random, 4); rc == 0 && n > 0; n--) {
         rc = row_write(txn, random);
         if (rc == ERROR_CONSTRAINT || rc == ERROR_SCHEMA) { /* it has changed nothing */
-            atomic_fetch_add(&refused, 1);
+            atomic_fetch_add(&turned_down, 1);
             rc = 0;
         }
     }
@@ -224,7 +224,7 @@ static void what_is_in_force_holds_for_all_rows(void **state)
     if (in_force)
         compare(kind, "after a restart");
     print_message("%u in force, %u failed, %u commits, %u statements refused\n", done, failed,
-                  load_relaxed(&committed), load_relaxed(&refused));
+                  load_relaxed(&committed), load_relaxed(&turned_down));
     db_fixture_close(&f);
 }
 

@@ -32,7 +32,7 @@ enum { WRITERS = DB_FIXTURE_WORKERS - 1, PARENTS = 12, CHILDREN = 60, KEYS = 3 }
 
 static struct db_fixture f;
 static _Atomic bool stop;
-static _Atomic unsigned written, refused, conflicts;
+static _Atomic unsigned written, turned_down, conflicts;
 static uint64_t seed;
 
 /* p: [id, code]; c: [id, parent by id or nil, parent's code or nil, other row of c or nil]. */
@@ -105,7 +105,7 @@ static void write_once(struct txn_worker *worker, struct random *random)
         txn_statement(txn);
         rc = row_write(txn, random);
         if (rc == ERROR_CONSTRAINT) { /* it has changed nothing, and the rest goes on */
-            atomic_fetch_add(&refused, 1);
+            atomic_fetch_add(&turned_down, 1);
             rc = 0;
         } else if (rc == 0 && random_below(random, 8) == 0) {
             txn_rollback_to(txn, savepoint);
@@ -192,7 +192,7 @@ static void no_reference_leads_to_a_row_that_is_not_there(void **state)
     }
     assert_true(load_relaxed(&written) > 0);
     print_message("%u committed, %u statements refused, %u lost\n", load_relaxed(&written),
-                  load_relaxed(&refused), load_relaxed(&conflicts));
+                  load_relaxed(&turned_down), load_relaxed(&conflicts));
 }
 
 int main(void)
