@@ -73,6 +73,8 @@ SYMBOLS = {
     'v': bytes_any,
     'i': lambda r: rarely(r, INTEGERS, STRANGE_INTEGERS),
     'n': lambda r: rarely(r, [b'1', b'2', b'3', b'5', b'10', b'0'], STRANGE_INTEGERS + [b'-1', b'-3']),
+    # entries read: not the largest, which redis-server counts on to a negative number
+    'read': lambda r: rarely(r, [b'1', b'2', b'3', b'5', b'10', b'0'], [b'-1', b'-3', b'abc', b'']),
     # the negative ones say how many are drawn: a great one is a great reply
     'draw': lambda r: rarely(r, INTEGERS, [b'abc', b'', b'-9223372036854775808', b'9223372036854775808', b'1.5']),
     'n1': lambda r: rarely(r, [b'1'], [b'0', b'2', b'-1', b'abc']),

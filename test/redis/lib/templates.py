@@ -191,8 +191,8 @@ XDEL <k> {<id>}
 2* XTRIM <k> MAXLEN|MINID [=] <n>
 XREAD [COUNT <n>] STREAMS <k> <id>
 XREAD [COUNT <n>] STREAMS <k> <k> <id> <id>
-2* XGROUP CREATE <k> <g> <id> [MKSTREAM] [ENTRIESREAD <n>]
-XGROUP SETID <k> <g> <id> [ENTRIESREAD <n>]
+2* XGROUP CREATE <k> <g> <id> [MKSTREAM] [ENTRIESREAD <read>]
+XGROUP SETID <k> <g> <id> [ENTRIESREAD <read>]
 XGROUP DESTROY <k> <g>
 XGROUP CREATECONSUMER|DELCONSUMER <k> <g> <c>
 4* XREADGROUP GROUP <g> <c> [COUNT <n>] [NOACK] STREAMS <k> <gid>
