@@ -174,7 +174,7 @@ def same(args, theirs, ours, sorted_before=True):
     if theirs[0] == ours[0] == b'-' and len(ours[1]) > ERROR_SIZE_MAX:
         return theirs[1].startswith(ours[1])
     if name in RANKS_72 and len(args) > 3:
-        return True
+        return theirs[0] == b'-'
     if name.startswith((b'Z', b'BZ', b'GEO')) and theirs[0] != b'%':
         theirs, ours = numbers(theirs), numbers(ours)
     return normal(args, theirs) == normal(args, ours)
