@@ -314,7 +314,7 @@ static void the_power_fails(void)
 {
     struct wal *wal = db_wal(f.db);
     assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
-    disk_cut_after(f.disk, 1);
+    disk_cut(f.disk, 1);
 }
 
 static void after_a_crash_the_space_is_what_it_was(void **state)
@@ -323,7 +323,6 @@ static void after_a_crash_the_space_is_what_it_was(void **state)
     at_row(300, the_power_fails);
     alter(referring); /* whose reply would wait for the log */
     db_fixture_stop(&f);
-    disk_cut(f.disk, 1);
     assert_int_equal(db_fixture_start(&f, false), 0);
     assert_unchanged();
     f.db->online_rows_min = 1;

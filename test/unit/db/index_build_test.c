@@ -309,7 +309,7 @@ static void the_power_fails(void)
 {
     struct wal *wal = db_wal(f.db);
     assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
-    disk_cut_after(f.disk, 1);
+    disk_cut(f.disk, 1);
 }
 
 static void after_a_crash_nothing_of_it_is_left(void **state)
@@ -318,7 +318,6 @@ static void after_a_crash_nothing_of_it_is_left(void **state)
     at_row(300, the_power_fails);
     make_index(&f, "s", "i", plain); /* whose reply would wait for the log */
     db_fixture_stop(&f);
-    disk_cut(f.disk, 1);
     assert_int_equal(db_fixture_start(&f, false), 0);
     assert_no_index();
     f.db->online_rows_min = 1;
