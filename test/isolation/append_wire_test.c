@@ -390,7 +390,8 @@ static void *client_run(void *arg)
 {
     struct client *client = arg;
     struct plan plan;
-    server_client_open(client->to, client->server);
+    if (!server_client_open(client->to, client->server))
+        return NULL; /* another has ended the server already */
     for (unsigned i = 0; i < TXNS_MAX && client->wrong[0] == '\0'; i++) {
         if (now() > load_relaxed(&stop_ns) &&
             load_relaxed(&at_once_count) >= load_relaxed(&at_once_min))

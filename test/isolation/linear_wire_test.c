@@ -147,10 +147,11 @@ static void *client_run(void *arg)
     size_t before = client->history.count;
     if (to == NULL)
         abort();
-    server_client_open(to, client->server);
-    while (client->history.count - before < OPS_MAX && pipeline_run(client, to)) {
-    }
-    server_client_close(to);
+    if (server_client_open(to, client->server)) {
+        while (client->history.count - before < OPS_MAX && pipeline_run(client, to)) {
+        }
+        server_client_close(to);
+    } /* else the server has ended already */
     free(to);
     return NULL;
 }
