@@ -213,7 +213,7 @@ static int row_copy(struct source *source, const struct row *row)
     const struct version *version = txn_row_at(row, source->round->k, &ts);
     if (version == NULL || ts <= source->store->k)
         return 0;
-    bool tombstone = (version->flags & VERSION_TOMBSTONE) != 0;
+    bool tombstone = (version_flags(version) & VERSION_TOMBSTONE) != 0;
     if (tombstone && !source->tombstones)
         return 0;
     struct engine_row *out = &source->rows[source->count];

@@ -96,7 +96,7 @@ static bool taken(struct index *index, const struct key_bytes *key, const struct
            memcmp(item->key, key->data, key->parts_size) == 0) {
         const struct row *row = load_acquire(&((struct entry *)item)->row);
         const struct version *newest = load_acquire(&row->newest);
-        if (row != own && newest != NULL && !(newest->flags & VERSION_TOMBSTONE) &&
+        if (row != own && newest != NULL && !(version_flags(newest) & VERSION_TOMBSTONE) &&
             index->scan.matches(&index->scan, (struct entry *)item, newest) != 0)
             return true;
     }
@@ -118,7 +118,7 @@ static int row_add(struct tree_thread *thread, struct index *index, struct row *
     const struct version *newest = load_acquire(&row->newest);
     for (const struct version *version = newest; version != NULL;
          version = load_acquire(&version->older)) {
-        if (version->flags & VERSION_TOMBSTONE)
+        if (version_flags(version) & VERSION_TOMBSTONE)
             continue;
         struct key_list keys;
         int rc = db__keys_of_tuple(arena, index, version->bytes, &keys);

@@ -500,7 +500,7 @@ void db__version_dropped(struct head *head, struct txn_worker *worker, struct ro
     struct store *store = head->arg;
     struct space *space = store->space;
     if (space == NULL || (space->index_count < 2 && space->building == NULL) ||
-        (dropped->flags & VERSION_TOMBSTONE))
+        (version_flags(dropped) & VERSION_TOMBSTONE))
         return;
     struct arena arena;
     arena_create(&arena, 0);

@@ -37,7 +37,7 @@ uint64_t db_redis_expiry(const struct version *version)
 {
     const char *at = version->bytes;
     uint64_t expire_ms = 0;
-    if ((version->flags & VERSION_TOMBSTONE) || version->size < 2 ||
+    if ((version_flags(version) & VERSION_TOMBSTONE) || version->size < 2 ||
         ((unsigned char)*at & 0xf0) != 0x90)
         return 0;
     uint32_t count = mp_decode_array(&at);

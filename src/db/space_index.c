@@ -30,7 +30,7 @@ static void keys_before(struct txn *txn, const struct index *index, const struct
                         struct key_list *out)
 {
     const struct version *before = load_acquire(&version->older);
-    if (before == NULL || (before->flags & VERSION_TOMBSTONE) ||
+    if (before == NULL || (version_flags(before) & VERSION_TOMBSTONE) ||
         db__keys_of_tuple(txn_arena(txn), index, before->bytes, out) != 0)
         out->count = 0;
 }

@@ -422,7 +422,9 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
                                             : redis_config_default(),
                               .database = runtime->script.database,
                               .interest = runtime->options.callbacks.interest,
-                              .client_id = runtime->request->session_id};
+                              .client_id = runtime->request->session_id,
+                              .granted = runtime->request->granted,
+                              .no_touch = runtime->request->no_touch};
     if (!runtime->script.runs && !runtime->script.reads)
         call.database = runtime->request->database;
     code =

@@ -149,6 +149,8 @@ struct lua_request {
     uint32_t user_id; /* for whom it runs (db/access.h); 0 is the guest. A trusted runtime works for
                          the admin. */
     unsigned database; /* of Redis's, for redis.call */
+    bool granted;      /* its redis.call is not refused for want of memory (redis_call.granted) */
+    bool no_touch;     /* its redis.call looks at keys without using them (CLIENT NO-TOUCH) */
 };
 
 /*

@@ -19,6 +19,11 @@
  * carries the tuple's bytes; one with it says that the row does not exist from that timestamp on. A
  * row without any version is as good as absent.
  *
+ * The flags of a version never change, but for the note beside them: 26 bits for whoever wants to
+ * remember something about reads without writing a row (src/redis: when and how often a key is used).
+ * Readers set it by relaxed stores, of two the last one counts; it is in no log and no body, and 0 in
+ * a new version.
+ *
  * Memory: items and versions come from a heap (mem/heap.h) and are retired through epochs; a reader
  * holds an epoch while it follows these pointers. Who may change what is the txn module's business.
  */
@@ -30,13 +35,13 @@
 /* Highest bit: the rest is a pointer to a transaction. Timestamps stay below it. */
 #define STAMP_TAG (UINT64_C(1) << 63)
 
-enum { VERSION_TOMBSTONE = 1 };
+enum { VERSION_TOMBSTONE = 1, VERSION_NOTE_SHIFT = 6 };
 
 struct version {
     _Atomic uint64_t stamp;
     struct version *_Atomic older;
-    uint32_t size;  /* of bytes[] */
-    uint32_t flags; /* VERSION_TOMBSTONE */
+    uint32_t size;          /* of bytes[] */
+    _Atomic uint32_t flags; /* VERSION_TOMBSTONE; above VERSION_NOTE_SHIFT the note */
     char bytes[];
 };
 
@@ -94,6 +99,23 @@ static inline void row_entry_uncount(const struct entry *entry)
 {
     if (load_relaxed(&entry->state) & ENTRY_COUNTED)
         atomic_fetch_sub(&load_relaxed(&entry->row)->state, ROW_ENTRY_ONE);
+}
+
+static inline uint32_t version_flags(const struct version *version)
+{
+    return load_relaxed(&version->flags);
+}
+
+static inline uint32_t version_note(const struct version *version)
+{
+    return version_flags(version) >> VERSION_NOTE_SHIFT;
+}
+
+/* Also of a version that is otherwise only read. */
+static inline void version_note_set(const struct version *version, uint32_t note)
+{
+    uint32_t flags = version_flags(version) & ((UINT32_C(1) << VERSION_NOTE_SHIFT) - 1);
+    store_relaxed(&((struct version *)version)->flags, flags | note << VERSION_NOTE_SHIFT);
 }
 
 static inline size_t version_alloc_size(uint32_t size)

@@ -75,7 +75,8 @@ enum {
        and those who keep copies of it. */
     REDIS_DEFER_KEY = 2,
     REDIS_DEFER_SPUBLISH = 3, /* as PUBLISH, to a shard channel */
-    REDIS_DEFER_FLUSH = 4     /* a database was emptied; no data */
+    REDIS_DEFER_FLUSH = 4,    /* a database was emptied; no data */
+    REDIS_DEFER_SWAP = 5      /* two databases have changed places: a byte for each */
 };
 
 struct redis_call {
@@ -93,6 +94,10 @@ struct redis_call {
     const struct redis_interest *interest; /* NULL: nobody asks what becomes of keys */
     uint64_t client_id;                    /* of the connection, 0: nobody's */
     struct redis_block *block; /* redis/redis_block.h; NULL: the command must not wait for keys */
+    bool granted;              /* it is not refused for want of memory (redis_housekeeping_room) */
+    bool no_touch;   /* looking at a key is not using it (redis_access.h): CLIENT NO-TOUCH */
+    uint32_t access; /* the note that keys get which are written; 0: as their use says */
+    const struct version *opened; /* what was looked at last: for redis_value.c */
 };
 
 /*

@@ -68,6 +68,7 @@ int redis__persist(struct redis_call *call);
 int redis__rename(struct redis_call *call);
 int redis__renamenx(struct redis_call *call);
 int redis__move(struct redis_call *call);
+int redis__swapdb(struct redis_call *call);
 int redis__copy(struct redis_call *call);
 
 /* redis_object.c */

@@ -66,6 +66,8 @@ struct redis_config {
     _Atomic unsigned maxmemory_policy; /* of enum redis_policy */
     _Atomic unsigned maxmemory_samples;
     _Atomic unsigned lfu_log_factor, lfu_decay_time;
+    _Atomic uint64_t
+        started_ms; /* since 1970: when what was loaded counts as used (redis_access.h) */
     _Atomic bool
         active_expire; /* keys are deleted when their time comes (DEBUG SET-ACTIVE-EXPIRE) */
     _Atomic uint64_t proto_max_bulk_len;

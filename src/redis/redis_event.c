@@ -88,6 +88,16 @@ int redis_flushed(struct redis_call *call)
                : 0;
 }
 
+int redis_swapped(struct redis_call *call, unsigned one, unsigned other)
+{
+    const struct redis_interest *interest = call->interest;
+    const unsigned char message[2] = {(unsigned char)one, (unsigned char)other};
+    int rc = redis_flushed(call);
+    return !rc && interest ? txn_defer_if(call->txn, REDIS_DEFER_SWAP, message, sizeof message,
+                                          &interest->waiting)
+                           : rc;
+}
+
 int redis_changed(struct redis_call *call, const struct redis_slice *name, int type,
                   unsigned notify_class, const char *event)
 {

@@ -3,20 +3,29 @@
 /*
  * What maxmemory-policy does: keys are deleted when memory is short.
  *
- * It begins at fifteen sixteenths of maxmemory, since writes are refused above all of it, and what was
- * deleted is in use until the log has it and nobody reads it any more. So that this delay does not cost
- * more keys than it must, what they had is counted as free for EVICTING_NS after the first of them.
+ * It begins at fifteen sixteenths of maxmemory, since what was deleted is in use for some time yet. So
+ * that this delay does not cost more keys than it must, it counts as free at once:
+ *   evicting  values: until the log has what was deleted, and nobody reads it any more. How long that
+ *             takes is not known; EVICTING_NS after the first of them it is no longer counted with.
+ *   buried    rows and tombstones: those stay until a checkpoint has them (invariant 19). When they are
+ *             a thirty-second of maxmemory, or somebody waits for memory, a checkpoint is asked for;
+ *   burying   until that has been made, and then they are among what is `evicting`.
+ * Whoever wants memory when all of maxmemory is in use waits as long as some of it is on its way out, or
+ * some garbage is left to be collected.
  *
- * A key is picked at random among all, or among those that expire (the next one that is there behind a
- * row picked at random); for volatile-ttl it is the one that
- * expires first, of a database picked at random. When nobody reads a key is not known: the policies lru
- * and lfu pick at random, too.
+ * Which key. For volatile-ttl the one that expires first, of a database picked at random; at random,
+ * a row picked among all, or among those that expire, until one is there. For lru and lfu, as in Redis: maxmemory-samples keys picked like that are looked at, the best sixteen of those seen
+ * so far are kept, and the best of these goes, if it has not been used since it was looked at.
  */
+#include <string.h>
+
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/key.h"
 #include "db/catalog.h"
+#include "db/checkpoint.h"
 #include "mem/heap.h"
+#include "redis/redis_access.h"
 #include "redis/redis_housekeeping.h"
 #include "redis/redis_spread.h"
 
@@ -24,15 +33,21 @@ enum {
     EVICTING_NS = 100 * 1000 * 1000,
     COLLECT_ROWS = 256,
     TRIES = 16,
+    SAMPLES_MAX = 64,
     RESERVE_FRACTION = 16,
-    ROW_BYTES = 88,     /* what a row takes beside its bytes */
-    ELEMENT_BYTES = 128 /* about what an element of a spread collection takes */
+    BURIED_FRACTION = 32,
+    KEYS_A_COMMAND = 8,
+    ROW_BYTES = 88,      /* what a row takes beside its bytes */
+    ELEMENT_BYTES = 128, /* about what an element of a spread collection takes */
+    BURIED_BYTES = 64    /* what is left of a row, or of an element, until a checkpoint */
 };
 
 struct evicting {
-    struct redis_call call;
+    struct redis_call call; /* to which nothing has expired */
+    uint64_t now_ms;
     unsigned policy;
-    uint64_t bytes; /* out: about how much was deleted; 0: nothing */
+    struct redis_candidates *candidates; /* NULL: the policy has none */
+    uint64_t bytes, buried;              /* out: about how much was deleted; 0: nothing */
 };
 
 static bool is_volatile(unsigned policy)
@@ -51,11 +66,45 @@ static uint64_t short_by(const struct redis_housekeeping *keeping, struct db *db
     return used > start ? used - start : 0;
 }
 
+static uint64_t on_its_way(const struct redis_housekeeping *keeping)
+{
+    return load_relaxed(&keeping->evicting_bytes) + load_relaxed(&keeping->buried_bytes) +
+           load_relaxed(&keeping->burying_bytes);
+}
+
 /* How many of them are not on their way out. */
 static uint64_t excess(const struct redis_housekeeping *keeping, struct db *db)
 {
-    uint64_t bytes = short_by(keeping, db), evicting = load_relaxed(&keeping->evicting_bytes);
-    return bytes > evicting ? bytes - evicting : 0;
+    uint64_t bytes = short_by(keeping, db), leaving = on_its_way(keeping);
+    return bytes > leaving ? bytes - leaving : 0;
+}
+
+/* ------------------------------------------------------------------------------- what is on its way */
+
+static void evicting_add(struct redis_housekeeping *keeping, struct db *db, uint64_t bytes)
+{
+    if (load_relaxed(&keeping->evicting_bytes) == 0)
+        store_relaxed(&keeping->evicting_until_ns, clock_monotonic_ns(db_clock(db)) + EVICTING_NS);
+    atomic_fetch_add_explicit(&keeping->evicting_bytes, bytes, memory_order_relaxed);
+}
+
+/* Asks for a checkpoint when there is enough for one to free, or what little there is is wanted; and
+ * looks whether the last one has been made. Whoever has set `burial` is alone with it. */
+static void bury(struct redis_housekeeping *keeping, struct db *db, bool wanted)
+{
+    uint64_t ticket = load_relaxed(&keeping->burial);
+    int rc;
+    if (ticket && ticket != UINT64_MAX && db_checkpoint_done(db, ticket, &rc) &&
+        atomic_compare_exchange_strong(&keeping->burial, &ticket, UINT64_MAX)) {
+        evicting_add(keeping, db, atomic_exchange(&keeping->burying_bytes, 0));
+        atomic_store(&keeping->burial, 0);
+    }
+    uint64_t buried = load_relaxed(&keeping->buried_bytes), none = 0;
+    wanted = wanted || buried > heap_limit_bytes(db_heap(db)) / BURIED_FRACTION;
+    if (!buried || !wanted || !atomic_compare_exchange_strong(&keeping->burial, &none, UINT64_MAX))
+        return;
+    atomic_store(&keeping->burying_bytes, atomic_exchange(&keeping->buried_bytes, 0));
+    atomic_store(&keeping->burial, db_checkpoint_request(db));
 }
 
 /* ------------------------------------------------------------------------------------------ picking */
@@ -82,33 +131,50 @@ static bool database_pick(struct evicting *evicting)
     return true;
 }
 
-/* A row of the call's database: behind one picked at random the next that is there, since those that
- * were deleted stay in the tree for a while. *row NULL: this time none. */
-static int row_pick(struct evicting *evicting, struct row **row)
+/* A row of the database, the first at or behind a key that may go: what was deleted stays in the tree
+ * for a while, in long stretches at times. *row NULL: there is none. */
+static int row_behind(struct evicting *evicting, struct txn_index *index, const struct item *item,
+                      struct row **row, const struct version **version)
+{
+    struct txn_range range = {.lower = NULL, .lower_inclusive = true};
+    struct txn_cursor cursor;
+    if (item) {
+        range.lower = item->key;
+        range.lower_size = item->key_size;
+    }
+    txn_cursor_open_loose(&cursor, evicting->call.txn, index, &range);
+    int rc = txn_cursor_next(&cursor, row, version);
+    if (rc)
+        *row = NULL;
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* A row of the call's database, whichever is there. *row NULL: this time none. */
+static int row_pick(struct evicting *evicting, struct row **row, const struct version **version)
 {
     struct redis_call *call = &evicting->call;
     struct db *db = db_worker_db(call->worker);
     struct head *head = db_redis_head(db, call->database);
-    struct txn_index keys = {.tree = head->tree, .head = head};
-    struct txn_range range = {.lower = NULL, .lower_inclusive = true};
-    const struct version *version;
-    struct txn_cursor cursor;
+    struct txn_index keys = {.tree = head->tree, .head = head}, *index = &keys;
+    const struct item *item = NULL;
+    if (is_volatile(evicting->policy))
+        index = db_redis_expiries(db, call->database);
     *row = NULL;
-    if (evicting->policy != REDIS_POLICY_VOLATILE_TTL) {
-        const struct item *item =
-            tree_random(tree_of(evicting, call->database), redis_random(call));
+    if (evicting->policy == REDIS_POLICY_VOLATILE_TTL)
+        return row_behind(evicting, index, NULL, row, version);
+    for (unsigned n = 0; n < TRIES; n++) {
+        item = tree_random(index->tree, redis_random(call));
         if (!item)
-            return 0;
-        range.lower = item->key;
-        range.lower_size = item->key_size;
+            return 0; /* a leaf from which all has gone */
+        struct row *found =
+            index == &keys ? (struct row *)item : load_acquire(&((struct entry *)item)->row);
+        int rc = txn_peek(call->txn, head, found->key, found->key_size, version);
+        if (!rc && *version)
+            *row = found;
+        if (rc || *version)
+            return rc;
     }
-    txn_cursor_open(&cursor, call->txn,
-                    is_volatile(evicting->policy) ? db_redis_expiries(db, call->database) : &keys,
-                    &range);
-    int rc = txn_cursor_next(&cursor, row, &version);
-    if (rc)
-        *row = NULL;
-    return rc == ERROR_END ? 0 : rc;
+    return row_behind(evicting, index, item, row, version);
 }
 
 /* Deletes the key of the row if it is there still and may go. */
@@ -135,9 +201,83 @@ static int row_evict(struct evicting *evicting, const struct row *row)
         rc = redis_value_delete(call, &key, &value);
     if (!rc)
         rc = redis_changed(call, &name, REDIS_TYPE_NONE, REDIS_NOTIFY_EVICTED, "evicted");
-    if (!rc)
+    if (!rc) {
         evicting->bytes = bytes;
+        evicting->buried = key.size + BURIED_BYTES * (uint64_t)(elements + 1);
+    }
     return rc;
+}
+
+/* --------------------------------------------------------------------------------------- candidates */
+
+/* The more, the sooner it goes. */
+static uint64_t score_of(const struct evicting *evicting, const struct version *version)
+{
+    const struct redis_config *config = evicting->call.config;
+    uint32_t note = version_note(version);
+    return redis_policy_is_lfu(evicting->policy)
+               ? REDIS_ACCESS_COUNT_MAX - redis_access_count(config, note, evicting->now_ms)
+               : redis_access_idle_s(config, note, evicting->now_ms);
+}
+
+/* Puts a row in its place, if it is among the best. */
+static void candidate_add(struct redis_candidates *candidates, unsigned database,
+                          const struct row *row, uint64_t score)
+{
+    struct redis_candidate *items = candidates->items;
+    unsigned place = candidates->count;
+    while (place > 0 && items[place - 1].score > score)
+        place--;
+    if (candidates->count == REDIS_CANDIDATES_MAX) {
+        if (place == 0)
+            return;
+        memmove(items, items + 1, --place * sizeof *items); /* the worst one gives way */
+    } else {
+        memmove(items + place + 1, items + place, (candidates->count++ - place) * sizeof *items);
+    }
+    items[place].score = score;
+    items[place].database = database;
+    items[place].key_size =
+        row->key_size < sizeof items->key ? row->key_size : (uint32_t)sizeof items->key;
+    memcpy(items[place].key, row->key, items[place].key_size);
+}
+
+static int candidates_sample(struct evicting *evicting)
+{
+    unsigned samples = load_relaxed(&evicting->call.config->maxmemory_samples);
+    int rc = 0;
+    for (unsigned n = 0; n < samples && n < SAMPLES_MAX && !rc && database_pick(evicting); n++) {
+        const struct version *version;
+        struct row *row;
+        rc = row_pick(evicting, &row, &version);
+        if (!rc && row)
+            candidate_add(evicting->candidates, evicting->call.database, row,
+                          score_of(evicting, version));
+    }
+    return rc;
+}
+
+/* Deletes the best one, or the key that is there instead and deserves it as much. */
+static int candidate_evict(struct evicting *evicting)
+{
+    struct redis_candidates *candidates = evicting->candidates;
+    if (candidates->count == 0)
+        return 0;
+    const struct redis_candidate *best = &candidates->items[--candidates->count];
+    struct head *head = db_redis_head(db_worker_db(evicting->call.worker), best->database);
+    struct txn_index index = {.tree = head->tree, .head = head};
+    struct txn_cursor cursor;
+    const struct version *version;
+    struct row *row;
+    evicting->call.database = best->database;
+    txn_cursor_open_loose(&cursor, evicting->call.txn, &index,
+                          &(struct txn_range){.lower = best->key,
+                                              .lower_size = best->key_size,
+                                              .lower_inclusive = true});
+    int rc = txn_cursor_next(&cursor, &row, &version);
+    if (rc)
+        return rc == ERROR_END ? 0 : rc;
+    return score_of(evicting, version) >= best->score ? row_evict(evicting, row) : 0;
 }
 
 static int key_evict(struct txn *txn, void *arg)
@@ -147,10 +287,17 @@ static int key_evict(struct txn *txn, void *arg)
     evicting->call.txn = txn;
     evicting->bytes = 0;
     for (unsigned n = 0; n < TRIES && !rc && !evicting->bytes; n++) {
+        const struct version *version;
         struct row *row;
+        if (evicting->candidates) {
+            rc = candidates_sample(evicting);
+            if (!rc)
+                rc = candidate_evict(evicting);
+            continue;
+        }
         if (!database_pick(evicting))
             break;
-        rc = row_pick(evicting, &row);
+        rc = row_pick(evicting, &row, &version);
         if (!rc && row)
             rc = row_evict(evicting, row);
     }
@@ -164,28 +311,77 @@ bool redis_housekeeping_must_evict(const struct redis_housekeeping *keeping, str
     return short_by(keeping, db) > 0;
 }
 
+static int keys_evict(struct redis_housekeeping *keeping, struct evicting *evicting,
+                      unsigned keys_max)
+{
+    struct db_worker *worker = evicting->call.worker;
+    struct db *db = db_worker_db(worker);
+    int rc = 0;
+    for (unsigned n = 0; n < keys_max && excess(keeping, db) > 0; n++) {
+        rc = redis__housekeeping_once(worker, key_evict, evicting);
+        if (rc == ERROR_BUSY)
+            continue;
+        if (rc || !evicting->bytes)
+            break;
+        evicting_add(keeping, db, evicting->bytes - evicting->buried);
+        atomic_fetch_add_explicit(&keeping->buried_bytes, evicting->buried, memory_order_relaxed);
+        atomic_fetch_add_explicit(&keeping->evicted_keys, 1, memory_order_relaxed);
+    }
+    return rc == ERROR_BUSY ? 0 : rc;
+}
+
+/* With the candidates of earlier runs, unless somebody is at it. */
+static int keys_evict_best(struct redis_housekeeping *keeping, struct evicting *evicting,
+                           unsigned keys_max)
+{
+    struct redis_candidates own, *kept = &keeping->candidates;
+    bool taken = atomic_exchange_explicit(&kept->taken, true, memory_order_acquire);
+    evicting->candidates = taken ? &own : kept;
+    own.policy = REDIS_POLICY_MAX;
+    if (evicting->candidates->policy != evicting->policy)
+        evicting->candidates->count = 0;
+    evicting->candidates->policy = evicting->policy;
+    int rc = keys_evict(keeping, evicting, keys_max);
+    if (!taken)
+        atomic_store_explicit(&kept->taken, false, memory_order_release);
+    return rc;
+}
+
 int redis_housekeeping_evict(struct redis_housekeeping *keeping, struct db_worker *worker,
                              unsigned keys_max)
 {
     struct db *db = db_worker_db(worker);
-    struct evicting evicting = {
-        .call = {.worker = worker, .config = keeping->config, .interest = keeping->interest},
-        .policy = load_relaxed(&keeping->config->maxmemory_policy)};
-    int rc = 0;
+    struct evicting evicting = {.call = {.worker = worker,
+                                         .config = keeping->config,
+                                         .interest = keeping->interest,
+                                         .no_touch = true},
+                                .now_ms = clock_realtime_ms(db_clock(db)),
+                                .policy = load_relaxed(&keeping->config->maxmemory_policy)};
     if (clock_monotonic_ns(db_clock(db)) >= load_relaxed(&keeping->evicting_until_ns))
         store_relaxed(&keeping->evicting_bytes, 0);
-    for (unsigned n = 0; n < keys_max && excess(keeping, db) > 0; n++) {
-        rc = redis__housekeeping_once(worker, key_evict, &evicting);
-        if (rc == ERROR_BUSY)
-            continue;
-        if (rc || !evicting.bytes)
-            break;
-        if (load_relaxed(&keeping->evicting_bytes) == 0)
-            store_relaxed(&keeping->evicting_until_ns,
-                          clock_monotonic_ns(db_clock(db)) + EVICTING_NS);
-        atomic_fetch_add_explicit(&keeping->evicting_bytes, evicting.bytes, memory_order_relaxed);
-        atomic_fetch_add_explicit(&keeping->evicted_keys, 1, memory_order_relaxed);
-    }
+    bury(keeping, db, false);
     txn_collect(db_worker_txn(worker), COLLECT_ROWS);
-    return rc == ERROR_BUSY ? 0 : rc;
+    bool noted = redis_policy_is_lfu(evicting.policy) || redis_policy_is_lru(evicting.policy);
+    return noted ? keys_evict_best(keeping, &evicting, keys_max)
+                 : keys_evict(keeping, &evicting, keys_max);
+}
+
+enum redis_room redis_housekeeping_room(struct redis_housekeeping *keeping,
+                                        struct db_worker *worker)
+{
+    struct db *db = db_worker_db(worker);
+    struct heap *heap = db_heap(db);
+    if (heap_limit_bytes(heap) == 0 ||
+        load_relaxed(&keeping->config->maxmemory_policy) == REDIS_POLICY_NOEVICTION)
+        return REDIS_ROOM_LIMITED;
+    if (!redis_housekeeping_must_evict(keeping, db))
+        return REDIS_ROOM_GRANTED;
+    int rc = redis_housekeeping_evict(keeping, worker, KEYS_A_COMMAND);
+    if (!heap_over_limit(heap))
+        return REDIS_ROOM_GRANTED;
+    bury(keeping, db, true);
+    struct txn_stats stats;
+    txn_stats_get(db_txn_system(db), &stats);
+    bool later = on_its_way(keeping) > 0 || stats.rows_queued > 0;
+    return !rc && later ? REDIS_ROOM_LATER : REDIS_ROOM_LIMITED;
 }

@@ -59,7 +59,8 @@ static struct redis_call call_of(const struct run *run, unsigned database)
                                .now_ms = run->now_ms,
                                .config = run->keeping->config,
                                .database = database,
-                               .interest = run->keeping->interest};
+                               .interest = run->keeping->interest,
+                               .no_touch = true};
 }
 
 /* ------------------------------------------------------------------------------------ expired keys */

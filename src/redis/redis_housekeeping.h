@@ -18,6 +18,23 @@ struct redis_due_place {
     unsigned char key[260];
 };
 
+/*
+ * The best of the keys that were looked at for the policies lru and lfu, in order of how much they are
+ * to go (redis_evict.c), the best one last; and so that a key of any length fits, only its beginning.
+ */
+enum { REDIS_CANDIDATES_MAX = 16 };
+struct redis_candidate {
+    uint64_t score;
+    unsigned database;
+    uint32_t key_size;
+    unsigned char key[244];
+};
+struct redis_candidates {
+    _Atomic bool taken; /* by whoever evicts: others do without */
+    unsigned policy, count;
+    struct redis_candidate items[REDIS_CANDIDATES_MAX];
+};
+
 struct redis_housekeeping {
     const struct redis_config *config;
     const struct redis_interest *interest;
@@ -32,7 +49,10 @@ struct redis_housekeeping {
     _Atomic uint64_t elements_freed;  /* of discarded collections */
     _Atomic uint64_t evicted_keys;    /* deleted because memory was short */
     _Atomic uint64_t evicting_bytes, evicting_until_ns; /* redis_evict.c */
-    _Atomic uint64_t evict_at_ns;                       /* monotonic: the earliest next try */
+    _Atomic uint64_t buried_bytes, burying_bytes;       /* the same */
+    _Atomic uint64_t burial;      /* ticket of a checkpoint, 0: none is asked for */
+    _Atomic uint64_t evict_at_ns; /* monotonic: the earliest next try */
+    struct redis_candidates candidates;
 };
 
 void redis_housekeeping_create(struct redis_housekeeping *keeping,
@@ -53,6 +73,18 @@ bool redis_housekeeping_must_evict(const struct redis_housekeeping *keeping, str
  * worker without a current transaction. 0 also when there are none that may go. */
 int redis_housekeeping_evict(struct redis_housekeeping *keeping, struct db_worker *worker,
                              unsigned keys_max);
+
+/*
+ * Whether there is memory for a command that may need some; by any worker without a current
+ * transaction. Deletes keys if that must be.
+ */
+enum redis_room {
+    REDIS_ROOM_GRANTED, /* it is not to be refused any more (redis_call.granted) */
+    REDIS_ROOM_LATER,   /* all is in use, and some of it is on its way out: ask again in a moment */
+    REDIS_ROOM_LIMITED  /* nothing can go, or nothing may: maxmemory decides at each write */
+};
+enum redis_room redis_housekeeping_room(struct redis_housekeeping *keeping,
+                                        struct db_worker *worker);
 
 /* Runs fn in a transaction, once: ERROR_BUSY when somebody is in the way. For this folder. */
 int redis__housekeeping_once(struct db_worker *db_worker, int (*fn)(struct txn *txn, void *arg),

@@ -46,6 +46,7 @@ int redis__exists(struct redis_call *call)
 {
     int64_t count = 0;
     int rc = 0;
+    call->no_touch = true;
     for (unsigned n = 1; n < call->argc && !rc; n++) {
         struct redis_key key;
         struct redis_value value;
@@ -59,6 +60,7 @@ int redis__type(struct redis_call *call)
 {
     struct redis_key key;
     struct redis_value value;
+    call->no_touch = true;
     int rc = redis_value_get(call, 1, &key, &value);
     if (!rc)
         call->sink->vtab->status(call->sink, redis_type_name(value.type));
@@ -157,6 +159,7 @@ static int expiry_get(struct redis_call *call, int unit_ms, bool absolute)
 {
     struct redis_key key;
     struct redis_value value;
+    call->no_touch = true;
     int rc = redis_value_get(call, 1, &key, &value);
     if (rc || value.type == REDIS_TYPE_NONE)
         return reply_integer(call, rc, -2);

@@ -76,6 +76,7 @@ static int usage(struct redis_call *call)
         if (samples < 0)
             return redis_syntax_error();
     }
+    call->no_touch = true;
     int rc = redis_value_get(call, 2, &key, &value);
     if (rc)
         return rc;

@@ -6,6 +6,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/key.h"
+#include "redis/redis_access.h"
 #include "redis/redis_commands.h"
 #include "redis/redis_list.h"
 #include "redis/redis_packed.h"
@@ -46,6 +47,12 @@ static void help(struct redis_call *call)
         "ENCODING <key>",
         "    Return the kind of internal representation used in order to store the value",
         "    associated with a <key>.",
+        "FREQ <key>",
+        "    Return the access frequency index of the <key>. The returned integer is",
+        "    proportional to the logarithm of the recent access frequency of the key.",
+        "IDLETIME <key>",
+        "    Return the idle time of the <key>, that is the approximated number of",
+        "    seconds elapsed since the last access to the key.",
         "REFCOUNT <key>",
         "    Return the number of references of the value associated with the specified",
         "    <key>.",
@@ -58,8 +65,26 @@ static void help(struct redis_call *call)
         call->sink->vtab->status(call->sink, LINES[n]);
 }
 
+/* OBJECT FREQ and IDLETIME: what the policy has noted; the other of the two is an error. */
+static int access_reply(struct redis_call *call, const struct redis_value *value, bool count)
+{
+    if (redis_policy_is_lfu(load_relaxed(&call->config->maxmemory_policy)) != count)
+        return diag_set(
+            ERROR_INVALID,
+            "An LFU maxmemory policy is %s. Please note that when switching between policies at "
+            "runtime LRU and LFU data will take some time to adjust.",
+            count ? "not selected, access frequency not tracked"
+                  : "selected, idle time not tracked");
+    call->sink->vtab->integer(
+        call->sink, count
+                        ? redis_access_count(call->config, value->access, call->now_ms)
+                        : (int64_t)redis_access_idle_s(call->config, value->access, call->now_ms));
+    return 0;
+}
+
 int redis__object(struct redis_call *call)
 {
+    call->no_touch = true;
     struct redis_key key;
     struct redis_value value;
     int rc = redis_subcommand_check(call->argv, call->argc);
@@ -70,13 +95,16 @@ int redis__object(struct redis_call *call)
         return 0;
     }
     bool wants_encoding = redis_word(call, 1, "encoding");
-    if (!wants_encoding && !redis_word(call, 1, "refcount"))
+    bool wants_count = redis_word(call, 1, "freq"), wants_idle = redis_word(call, 1, "idletime");
+    if (!wants_encoding && !wants_count && !wants_idle && !redis_word(call, 1, "refcount"))
         return redis_subcommand_unknown(call->argv);
     rc = redis_value_get(call, 2, &key, &value);
     if (rc)
         return rc;
     if (value.type == REDIS_TYPE_NONE)
         call->sink->vtab->null(call->sink);
+    else if (wants_count || wants_idle)
+        return access_reply(call, &value, wants_count);
     else if (wants_encoding) {
         const char *name = encoding(call, &value);
         if (!name)
@@ -91,6 +119,7 @@ int redis__touch(struct redis_call *call)
 {
     int64_t count = 0;
     int rc = 0;
+    call->no_touch = false; /* that is what it is for, whatever CLIENT NO-TOUCH says */
     for (unsigned n = 1; n < call->argc && !rc; n++) {
         struct redis_key key;
         struct redis_value value;
@@ -114,6 +143,7 @@ static int row_look(struct redis_call *call, const struct row *row, struct redis
     if (size < 0)
         return diag_set(ERROR_CORRUPT, "a key in the Redis space is damaged: it is not one string");
     *name = (struct redis_slice){text, (size_t)size};
+    call->no_touch = true;
     int rc = redis_open(call, name, REDIS_TYPE_NONE, &key, &value);
     if (!rc && value.type == REDIS_TYPE_NONE)
         *name = (struct redis_slice){NULL, 0};

@@ -8,6 +8,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "redis/redis_access.h"
 #include "redis/redis_commands.h"
 #include "redis/redis_dump.h"
 #include "redis/redis_fields.h"
@@ -191,11 +192,13 @@ struct restoring {
     bool replace, absolute;
 };
 
-/* IDLETIME and FREQ mean nothing here, but must be numbers that could. */
+/* Of IDLETIME and FREQ the one that the policy does not go by must be a number that could be, and means
+ * nothing, as in Redis. */
 static int options_read(struct restoring *restoring)
 {
-    const struct redis_call *call = restoring->call;
+    struct redis_call *call = restoring->call;
     bool idle = false, frequency = false;
+    uint32_t access = 0;
     for (unsigned n = 4; n < call->argc; n++) {
         bool more = n + 1 < call->argc;
         int64_t number = 0;
@@ -208,11 +211,13 @@ static int options_read(struct restoring *restoring)
             rc = redis_integer_arg(call, ++n, &number);
             if (!rc && number < 0)
                 rc = diag_set(ERROR_INVALID, "Invalid IDLETIME value, must be >= 0");
+            access = redis_access_idle_for(call->config, (uint64_t)number, call->now_ms);
             idle = true;
         } else if (redis_word(call, n, "freq") && more && !idle) {
             rc = redis_integer_arg(call, ++n, &number);
             if (!rc && (number < 0 || number > 255))
                 rc = diag_set(ERROR_INVALID, "Invalid FREQ value, must be >= 0 and <= 255");
+            access = redis_access_counted(call->config, (unsigned)number, call->now_ms);
             frequency = true;
         } else {
             rc = redis_syntax_error();
@@ -220,6 +225,7 @@ static int options_read(struct restoring *restoring)
         if (rc)
             return rc;
     }
+    call->access = access;
     return 0;
 }
 

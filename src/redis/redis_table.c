@@ -92,7 +92,8 @@ int redis_command_check(const struct redis_command *command, unsigned argc)
 
 int redis_command_run(const struct redis_command *command, struct redis_call *call)
 {
-    txn_spare(call->txn, (command->flags & (REDIS_WRITE | REDIS_DENY_OOM)) == REDIS_WRITE);
+    txn_spare(call->txn,
+              call->granted || (command->flags & (REDIS_WRITE | REDIS_DENY_OOM)) == REDIS_WRITE);
     int rc = command->run(call);
     txn_spare(call->txn, false);
     return rc;

@@ -62,6 +62,8 @@ const struct redis_command redis__key_commands[] = {
      redis__sort_ro},
     {"spublish", 3, W | F | ONE, KEY, "Posts a message to a shard channel.", "7.0.0", "pubsub",
      redis__spublish},
+    {"swapdb", 3, W | F | REDIS_GATE | REDIS_DANGEROUS, NO_KEYS, "Swaps two Redis databases.",
+     "4.0.0", "server", redis__swapdb},
     {"touch", -2, R | F, KEYS,
      "Returns the number of existing keys out of those specified after updating the time they were "
      "last accessed.",

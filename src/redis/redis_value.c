@@ -20,6 +20,7 @@
 #include "base/random.h"
 #include "codec/key.h"
 #include "codec/mp.h"
+#include "redis/redis_access.h"
 #include "redis/redis_spread.h"
 
 int redis_key_encode(struct redis_call *call, const struct redis_slice *name, struct redis_key *out)
@@ -93,7 +94,7 @@ static int data_unpack(const char *at, const char *end, unsigned count, struct r
 int redis_value_unpack(const struct version *version, uint64_t now_ms, struct redis_value *out)
 {
     *out = (struct redis_value){.type = REDIS_TYPE_NONE};
-    if (!version || (version->flags & VERSION_TOMBSTONE))
+    if (!version || (version_flags(version) & VERSION_TOMBSTONE))
         return 0;
     const char *at = version->bytes, *end = at + version->size;
     unsigned char head = version->size < 6 ? 0 : (unsigned char)at[0];
@@ -112,12 +113,27 @@ int redis_value_unpack(const struct version *version, uint64_t now_ms, struct re
     out->type = type;
     out->own = (load_relaxed(&version->stamp) & STAMP_TAG) != 0;
     out->expire_ms = expire_ms;
+    out->access = version_note(version);
     return data_unpack(at, end, head & 0x0f, out);
 }
 
 static struct head *head_of(const struct redis_call *call)
 {
     return db_redis_head(db_worker_db(call->worker), call->database);
+}
+
+/* The key is used: that is noted in the version, if there is something new to note. */
+static void touch(struct redis_call *call, const struct version *version)
+{
+    const struct redis_config *config = call->config;
+    call->opened = version;
+    if (!version || call->no_touch)
+        return;
+    bool draws = redis_policy_is_lfu(load_relaxed(&config->maxmemory_policy));
+    uint32_t note = version_note(version);
+    uint32_t used = redis_access_used(config, note, call->now_ms, draws ? redis_random(call) : 0);
+    if (used != note)
+        version_note_set(version, used);
 }
 
 static int type_check(int rc, int type, const struct redis_value *value)
@@ -136,6 +152,8 @@ int redis_open(struct redis_call *call, const struct redis_slice *name, int type
         rc = txn_get(call->txn, head_of(call), key->data, key->size, &version);
     if (!rc)
         rc = redis_value_unpack(version, call->now_ms, out);
+    if (!rc)
+        touch(call, version);
     if (!rc && out->type == REDIS_TYPE_NONE &&
         (load_relaxed(&call->config->notify_flags) & REDIS_NOTIFY_KEY_MISS))
         return redis__missed(call, name);
@@ -171,6 +189,8 @@ int redis_open_for_update(struct redis_call *call, const struct redis_slice *nam
         txn_statement(call->txn);
     if (!rc)
         rc = redis_value_unpack(version, call->now_ms, out);
+    if (!rc)
+        touch(call, version);
     /* Somebody has spread it since our snapshot, which does not have its elements. */
     if (!rc && out->spread && !spread && !tags)
         return diag_set(ERROR_CONFLICT, "the key was changed by another transaction");
@@ -201,18 +221,42 @@ int redis_string_get_for_update(struct redis_call *call, unsigned n, struct redi
     return redis_open_for_update(call, &call->argv[n], REDIS_TYPE_STRING, key, out);
 }
 
-/* The number of the spread collection in the version below one that was just put, 0 when there is
- * none: our tag is on the row, so what lies below stays. */
-static uint64_t id_below(const struct version *version)
+/* What the key held before a version that was just put, NULL when there was nothing: our tag is on
+ * the row, so what lies below stays. */
+static const struct version *version_below(const struct version *version)
+{
+    const struct version *below = load_acquire(&version->older);
+    while (below && below->size == 0 && !(version_flags(below) & VERSION_TOMBSTONE))
+        below = load_acquire(&below->older); /* a placeholder */
+    return below && below->size > 0 ? below : NULL;
+}
+
+/* The number of the spread collection in it, 0 when it is none. */
+static uint64_t id_of(const struct version *below)
 {
     struct redis_value value;
-    const struct version *below = load_acquire(&version->older);
-    while (below && below->size == 0 && !(below->flags & VERSION_TOMBSTONE))
-        below = load_acquire(&below->older); /* a placeholder */
-    if (!below || below->size == 0 || (unsigned char)below->bytes[0] != 0x94 ||
-        redis_value_unpack(below, 0, &value))
+    if (!below || (unsigned char)below->bytes[0] != 0x94 || redis_value_unpack(below, 0, &value))
         return 0;
     return value.id;
+}
+
+/* The note of a version that is put on top of another. Who looked at that one has counted the use, and
+ * changes what is there; who did not writes something new, which keeps the count, as in Redis. */
+static uint32_t note_above(const struct redis_call *call, const struct version *below)
+{
+    const struct redis_config *config = call->config;
+    bool counts = redis_policy_is_lfu(load_relaxed(&config->maxmemory_policy));
+    bool changes = below && call->opened == below;
+    if (call->access)
+        return call->access;
+    if (changes && (counts || call->no_touch))
+        return version_note(below);
+    uint64_t expire_ms = below && counts ? db_redis_expiry(below) : 0;
+    if (!below || !counts || (expire_ms && expire_ms <= call->now_ms))
+        return redis_access_new(config, call->now_ms);
+    return call->no_touch
+               ? version_note(below)
+               : redis_access_used(config, version_note(below), call->now_ms, redis_random(call));
 }
 
 /* Before a write of a key while somebody asks for events of new ones. */
@@ -257,8 +301,12 @@ static int row_put(struct redis_call *call, const struct redis_key *key, uint64_
     if (expire_ms)
         rc = db_redis_expiry_add(call->txn, db_worker_db(call->worker), call->database, row,
                                  expire_ms);
-    uint64_t below = rc ? 0 : id_below(version);
-    return below && below != id ? redis_spread_discard(call, below) : rc;
+    if (rc)
+        return rc;
+    const struct version *below = version_below(version);
+    version_note_set(version, note_above(call, below));
+    uint64_t id_below = id_of(below);
+    return id_below && id_below != id ? redis_spread_discard(call, id_below) : 0;
 }
 
 /* The type and the expiry: the end of what was written. */

@@ -54,6 +54,7 @@ struct redis_value {
     int type; /* REDIS_TYPE_NONE: there is none, or it has expired */
     bool own; /* may lie in what this transaction wrote, which its next write of the key reuses */
     bool spread;
+    uint32_t access;    /* redis_access.h: as it was before this look; 0: not known */
     uint32_t size;      /* of data */
     uint64_t expire_ms; /* 0: never */
     uint64_t id;        /* of a spread one */
@@ -149,6 +150,9 @@ int redis__created(struct redis_call *call, const struct redis_slice *name);
 
 /* A database was emptied: those who keep copies of keys forget all. 0 or ERROR_MEMORY. */
 int redis_flushed(struct redis_call *call);
+
+/* Two databases have changed places: the same, and who waits for a key of either looks again. */
+int redis_swapped(struct redis_call *call, unsigned one, unsigned other);
 
 /* A decimal integer as Redis reads it: no blanks, no plus sign, no leading zeros, within 64 bits.
  */

@@ -75,6 +75,7 @@ int service_new(const struct service_options *options, struct service **out)
     store_relaxed(&service->config.maxmemory, heap_limit_bytes(db_heap(options->db)));
     redis_housekeeping_create(&service->keeping, &service->config, &service->interest);
     service->start_ms = clock_realtime_ms(options->clock);
+    store_relaxed(&service->config.started_ms, service->start_ms);
     service->start_ns = clock_monotonic_ns(options->clock);
     service->start_ticks = service__ticks();
     store_relaxed(&service->port, options->port);

@@ -185,16 +185,19 @@ static struct redis_call redis_call_of(struct session *session,
                                .database = session->database,
                                .protocol = session->protocol,
                                .interest = &session->service->interest,
-                               .client_id = session->about.id};
+                               .client_id = session->about.id,
+                               .no_touch = load_relaxed(&session->about.no_touch)};
 }
 
 /* Runs and ends one try; *ts is what it has looked at. */
 static int redis_try(struct session *session, const struct session_request *request,
-                     const struct txn_options *options, struct redis_block *block, uint64_t *ts)
+                     const struct txn_options *options, struct redis_block *block, bool granted,
+                     uint64_t *ts)
 {
     struct session_worker *worker = session->worker;
     struct redis_call call = redis_call_of(session, request);
     call.block = block;
+    call.granted = granted;
     int rc = txn_begin(worker->txn, options, &call.txn);
     if (rc)
         return rc;
@@ -227,15 +230,6 @@ int session__retry(struct session *session, int rc, unsigned *losses, struct txn
     return rc;
 }
 
-/* Whoever makes memory short deletes what there is too much of; what fails housekeeping tries again. */
-static void make_room(struct session *session)
-{
-    enum { KEYS_A_COMMAND = 8 };
-    struct redis_housekeeping *keeping = &session->service->keeping;
-    if (redis_housekeeping_must_evict(keeping, session->service->options.db))
-        redis_housekeeping_evict(keeping, session->worker->db, KEYS_A_COMMAND);
-}
-
 int session__run_redis(struct session *session, struct session_request *request)
 {
     struct txn_options options = redis_options(session, request->command->redis, request->argc);
@@ -244,14 +238,15 @@ int session__run_redis(struct session *session, struct session_request *request)
     options.owner = session->wait.owner;
     bool may_wait = request->command->redis->flags & REDIS_BLOCKING;
     struct redis_block block = {.count = 0};
-    if (request->command->redis->flags & REDIS_DENY_OOM)
-        make_room(session);
+    bool granted = false;
+    if ((request->command->redis->flags & REDIS_DENY_OOM) && session__room(session, &granted))
+        return ERROR_WAIT;
     for (;;) {
         int rc = may_wait ? session__block_begin(&session->wait, &block) : 0;
         options.latest |= block.again && options.readonly;
         if (!rc)
-            rc =
-                redis_try(session, request, &options, may_wait ? &block : NULL, &request->reply_ts);
+            rc = redis_try(session, request, &options, may_wait ? &block : NULL, granted,
+                           &request->reply_ts);
         if (rc == 0 || rc == SESSION_REPLIED_ERROR)
             return rc;
         if (rc == ERROR_WAIT && block.count)

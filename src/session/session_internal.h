@@ -49,6 +49,7 @@ struct session_request {
     struct session_stream
         *stream;       /* runs as a statement of this interactive transaction, or NULL */
     uint64_t now_ms;   /* one for the whole run (invariant 27) */
+    bool granted;      /* redis_call's, of what EXEC runs */
     uint64_t reply_ts; /* out: what the reply waits for */
 };
 
@@ -517,6 +518,14 @@ void session__execute_again(struct session *session);
 
 /* The request that waits, if there is one, has been answered or is given up. */
 void session__forget_kept(struct session *session);
+
+/* How long a request waits for others; 0: without end. */
+uint64_t session__lock_timeout_ms(const struct session *session);
+
+/* Before a request that may need memory, without a current transaction: evicts keys if that must be.
+ * ERROR_WAIT: it is to be run again when it is READY. 0 otherwise; *granted is for redis_call and
+ * lua_request. */
+int session__room(struct session *session, bool *granted);
 
 /* After a run, as a transaction of its own, that has failed with `rc`. 0: run it again, with
  * *options, from its start; otherwise its result, ERROR_WAIT among them. */

@@ -161,6 +161,9 @@ int session__lua_run(struct session *session, struct session_stream *stream,
     struct session_worker *worker = session->worker;
     if (!stream && wait->fiber)
         return lua_take(worker, wait, reply_ts);
+    bool granted = false;
+    if (!stream && !run->readonly && wait == &session->wait && session__room(session, &granted))
+        return ERROR_WAIT;
     for (;;) {
         struct lock_owner *waiting = NULL;
         struct lua_fiber *fiber = NULL;
@@ -175,7 +178,9 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                                   .fiber = &fiber,
                                   .session_id = session->about.id,
                                   .user_id = session->user_id,
-                                  .database = session->database};
+                                  .database = session->database,
+                                  .no_touch = load_relaxed(&session->about.no_touch),
+                                  .granted = granted};
         int rc = lua_run(worker, &how, run, reply_ts);
         session__now_forget(worker);
         if (!rc && !run->eval && worker->result.failed)
@@ -230,6 +235,8 @@ int session__script_run(struct session *session, struct session_request *request
         eval.request.session_id = session->about.id;
         eval.request.user_id = session->user_id;
         eval.request.database = session->database;
+        eval.request.no_touch = load_relaxed(&session->about.no_touch);
+        eval.request.granted = request->granted;
         return lua_runtime_redis_eval_in(worker->lua, request->txn, request->now_ms, &eval,
                                          &session->sink.base);
     }
@@ -461,7 +468,9 @@ static int run_in(struct session *session, const struct session_request *request
                               .waiting = &waiting,
                               .session_id = session->about.id,
                               .user_id = session->user_id,
-                              .database = session->database};
+                              .database = session->database,
+                              .no_touch = load_relaxed(&session->about.no_touch),
+                              .granted = request->granted};
     uint64_t reply_ts;
     int rc = lua_run(worker, &how, run, &reply_ts);
     return !rc && worker->result.failed ? diag_set(ERROR_MEMORY, "out of memory") : rc;

@@ -125,7 +125,8 @@ static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms,
                               .argc = 2,
                               .now_ms = now_ms,
                               .config = &session->service->config,
-                              .database = database};
+                              .database = database,
+                              .no_touch = true};
     int rc = redis_value_get(&call, 1, &key, value);
     return rc || !value->spread ? rc : redis_spread_look(&call, value->id);
 }
@@ -211,7 +212,9 @@ static int queued_run_redis(struct session *session, const struct session_queued
                               .database = session->database,
                               .protocol = session->protocol,
                               .interest = &session->service->interest,
-                              .client_id = session->about.id};
+                              .client_id = session->about.id,
+                              .granted = exec->granted,
+                              .no_touch = load_relaxed(&session->about.no_touch)};
     txn_statement(exec->txn);
     return redis_command_run(queued->command->redis, &call);
 }
@@ -242,7 +245,8 @@ static int queued_run(struct session *session, const struct session_queued *queu
                                       .argv = queued->argv,
                                       .argc = queued->argc,
                                       .txn = exec->txn,
-                                      .now_ms = exec->now_ms};
+                                      .now_ms = exec->now_ms,
+                                      .granted = exec->granted};
     struct session_command_stats *stats =
         &session->worker->stats.by_command[queued->command->number];
     struct txn_savepoint savepoint = txn_savepoint(exec->txn);
@@ -342,6 +346,8 @@ static int exec_run(struct session *session, struct session_request *request)
     struct txn_options options = exec_options(session);
     size_t start = session->out.size;
     unsigned losses = 0;
+    if (!options.readonly && session__room(session, &request->granted))
+        return ERROR_WAIT;
     for (;;) {
         bool changed;
         int rc = exec_try(session, request, &options, &changed);

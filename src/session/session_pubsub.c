@@ -95,6 +95,8 @@ static void message_route(uint64_t ts, unsigned kind, const void *data, size_t s
         if (load_relaxed(&service->interest.tracking))
             session__tracking_changed(service->tracking, ts, data);
     }
+    if (kind == REDIS_DEFER_SWAP)
+        session__block_stir_all(service->blocks, (unsigned char)at[0], (unsigned char)at[1]);
     if (kind == REDIS_DEFER_FLUSH)
         session__tracking_flushed(service->tracking, ts);
     if ((kind != REDIS_DEFER_PUBLISH && kind != REDIS_DEFER_SPUBLISH) ||

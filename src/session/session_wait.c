@@ -21,7 +21,7 @@ void session__wait_create(struct session_wait *wait, struct session *session)
     list_create(&wait->woken);
 }
 
-static uint64_t lock_timeout_ms(const struct session *session)
+uint64_t session__lock_timeout_ms(const struct session *session)
 {
     return session->lock_timeout_given ? session->lock_timeout_ms
                                        : session->service->limits.lock_timeout_ms;
@@ -61,7 +61,7 @@ int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
         return 0;
     }
     ASSERT(!owner || owner == wait->owner);
-    uint64_t timeout_ms = lock_timeout_ms(session);
+    uint64_t timeout_ms = session__lock_timeout_ms(session);
     uint64_t now_ns = clock_monotonic_ns(session->service->options.clock);
     if (!wait->deadline_ns)
         wait->deadline_ns = timeout_ms ? now_ns + timeout_ms * 1000000 : UINT64_MAX;
@@ -131,7 +131,7 @@ void session__wait_end(struct session_wait *wait)
     pthread_mutex_lock(&worker->wake_mutex);
     list_remove(&wait->woken);
     pthread_mutex_unlock(&worker->wake_mutex);
-    wait->deadline_ns = 0;
+    wait->deadline_ns = wait->room_since_ns = 0;
     wait->state = SESSION_WAIT_NONE;
     list_remove(&wait->link);
 }

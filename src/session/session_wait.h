@@ -52,6 +52,7 @@ struct session_wait {
     struct lua_fiber *fiber;     /* in which the request sleeps, or NULL */
     struct session_block *block; /* the keys that it waits for, or NULL: session_block.h */
     uint64_t deadline_ns;        /* of all its waiting together; 0 until the first */
+    uint64_t room_since_ns;      /* when it began to wait for memory (session_room.c), or 0 */
 };
 
 void session__wait_create(struct session_wait *wait, struct session *session);

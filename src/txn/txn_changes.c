@@ -96,7 +96,7 @@ void txn__changes_list(struct txn_worker *worker, const struct txn_write *writes
     bool latched = false;
     for (size_t i = 0; i < count; i++) {
         struct row *row = writes[i].row;
-        if (!writes[i].head->tracked || (writes[i].version->flags & VERSION_LOCK) ||
+        if (!writes[i].head->tracked || (version_flags(writes[i].version) & VERSION_LOCK) ||
             (atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED))
             continue;
         if (!latched)
@@ -286,7 +286,7 @@ static bool changed_since(const struct row *row, uint64_t k)
         uint64_t stamp = load_acquire(&version->stamp);
         if (stamp & STAMP_TAG) {
             uint64_t state = load_seq_cst(&txn__tag_owner(stamp)->state);
-            if ((state & STATE_MASK) != STATE_COMMITTED || (version->flags & VERSION_LOCK))
+            if ((state & STATE_MASK) != STATE_COMMITTED || (version_flags(version) & VERSION_LOCK))
                 continue; /* its commit, if it comes to that, finds the bit clear */
             stamp = state >> STATE_TS_SHIFT;
         }

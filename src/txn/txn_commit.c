@@ -48,7 +48,7 @@ static struct txn_descriptor *descriptor_new(struct txn_worker *worker)
     atomic_init(&descriptor->lock.stamp, txn__tag(descriptor));
     atomic_init(&descriptor->lock.older, NULL);
     descriptor->lock.size = 0;
-    descriptor->lock.flags = VERSION_LOCK | VERSION_TOMBSTONE;
+    atomic_init(&descriptor->lock.flags, VERSION_LOCK | VERSION_TOMBSTONE);
     descriptor->slot = NULL;
     descriptor->owner_id = 0;
     descriptor->next_free = NULL;
@@ -211,7 +211,7 @@ static void stamp_versions(struct txn *txn, uint64_t ts)
 {
     for (size_t i = 0; i < txn->writes.count; i++) {
         struct txn_write *write = &txn->writes.items[i];
-        if (write->version->flags & VERSION_LOCK)
+        if (version_flags(write->version) & VERSION_LOCK)
             continue;
         store_release(&write->version->stamp, ts);
         txn__rows_count(write->head, txn->worker->number, write->rows, write->bytes);
@@ -222,9 +222,9 @@ static void note_garbage(struct txn *txn, uint64_t ts)
 {
     for (size_t i = 0; i < txn->writes.count; i++) {
         struct txn_write *write = &txn->writes.items[i];
-        if (!(write->version->flags & VERSION_LOCK) &&
+        if (!(version_flags(write->version) & VERSION_LOCK) &&
             (load_relaxed(&write->version->older) != NULL ||
-             (write->version->flags & VERSION_TOMBSTONE)))
+             (version_flags(write->version) & VERSION_TOMBSTONE)))
             txn__garbage_add(txn->worker, write->head, write->row, ts);
     }
 }
@@ -328,10 +328,10 @@ static void note_rows(struct txn *txn)
 {
     for (size_t i = 0; i < txn->writes.count; i++) {
         struct txn_write *write = &txn->writes.items[i];
-        if (write->version->flags & VERSION_LOCK)
+        if (version_flags(write->version) & VERSION_LOCK)
             continue;
         const struct version *under = load_acquire(&write->version->older);
-        while (under != NULL && (under->flags & VERSION_LOCK))
+        while (under != NULL && (version_flags(under) & VERSION_LOCK))
             under = load_acquire(&under->older);
         write->rows = (signed char)(txn__exists(write->version) - txn__exists(under));
         write->bytes = (int64_t)(txn__exists(write->version) ? write->version->size : 0) -

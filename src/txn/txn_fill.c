@@ -37,10 +37,10 @@ int txn_row_each(const struct row *row, txn_version_fn fn, void *arg)
     for (const struct version *version = load_acquire(&row->newest);
          version != NULL && version != &txn__version_dead;
          version = load_acquire(&version->older)) {
-        if (version->flags & VERSION_LOCK)
+        if (version_flags(version) & VERSION_LOCK)
             continue;
         bool committed = committed_at(version) != 0;
-        if (!(version->flags & VERSION_TOMBSTONE)) {
+        if (!(version_flags(version) & VERSION_TOMBSTONE)) {
             int rc = fn(version,
                         !committed ? TXN_VERSION_OPEN
                         : newest   ? TXN_VERSION_NEWEST

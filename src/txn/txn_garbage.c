@@ -127,7 +127,7 @@ static uint64_t committed_ts(const struct version *version)
     if (!(stamp & STAMP_TAG))
         return stamp;
     uint64_t state = load_acquire(&txn__tag_owner(stamp)->state);
-    return (state & STATE_MASK) == STATE_COMMITTED && !(version->flags & VERSION_LOCK)
+    return (state & STATE_MASK) == STATE_COMMITTED && !(version_flags(version) & VERSION_LOCK)
                ? state >> STATE_TS_SHIFT
                : 0;
 }
@@ -266,8 +266,8 @@ static bool row_try_end(struct txn_worker *worker, struct head *head, struct row
         return false;
     if (end.last != NULL) {
         uint64_t ts = committed_ts(end.last);
-        bool ended = ts != 0 && (end.last->flags & VERSION_TOMBSTONE) && ts <= points->horizon &&
-                     load_acquire(&end.last->older) == NULL;
+        bool ended = ts != 0 && (version_flags(end.last) & VERSION_TOMBSTONE) &&
+                     ts <= points->horizon && load_acquire(&end.last->older) == NULL;
         if (!ended)
             return false;
     }
@@ -292,7 +292,7 @@ static bool row_has_garbage(struct row *row, uint64_t *ts)
         return false;
     struct version *version = newest_committed(row, ts);
     return version != NULL &&
-           (load_acquire(&version->older) != NULL || (version->flags & VERSION_TOMBSTONE));
+           (load_acquire(&version->older) != NULL || (version_flags(version) & VERSION_TOMBSTONE));
 }
 
 /* Whether the queue is the place for the row, or somebody else looks after what it has. */

@@ -107,7 +107,7 @@ bool txn__space_locked(const struct txn *txn)
     const struct txn_system *system = txn->worker->system;
     for (size_t i = 0; i < txn->writes.count; i++) {
         const struct txn_write *write = &txn->writes.items[i];
-        if (!write->covered && !(write->version->flags & VERSION_LOCK) &&
+        if (!write->covered && !(version_flags(write->version) & VERSION_LOCK) &&
             load_seq_cst(&system->space_locked[txn__lock_flag(write->head)]) != 0 &&
             !write_allowed(txn, write->head))
             return true;

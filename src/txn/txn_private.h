@@ -359,7 +359,7 @@ uint64_t txn__settled_state(const struct txn_descriptor *descriptor, uint64_t ts
 /* True when the bytes of the version are a row that exists. */
 static inline bool txn__exists(const struct version *version)
 {
-    return version != NULL && !(version->flags & VERSION_TOMBSTONE);
+    return version != NULL && !(version_flags(version) & VERSION_TOMBSTONE);
 }
 
 /* Levels at which a statement reads the latest committed, and writes are not checked against a

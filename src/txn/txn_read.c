@@ -46,12 +46,13 @@ const struct version *txn__visible_from(const struct version *version, uint64_t 
             const struct txn_descriptor *owner = txn__tag_owner(stamp);
             MUTATION_POINT(TAG_LOADED);
             if (owner == own) {
-                if (!with_own || (version->flags & VERSION_LOCK))
+                if (!with_own || (version_flags(version) & VERSION_LOCK))
                     continue;
                 stamp = 0;
             } else {
                 uint64_t state = txn__settled_state(owner, ts);
-                if ((state & STATE_MASK) != STATE_COMMITTED || (version->flags & VERSION_LOCK)) {
+                if ((state & STATE_MASK) != STATE_COMMITTED ||
+                    (version_flags(version) & VERSION_LOCK)) {
                     MUTATION_POINT(TAG_PASSED);
                     continue;
                 }
@@ -91,9 +92,9 @@ static const struct version *newest_shown(const struct txn *txn, const struct ro
         uint64_t state = load_acquire(&owner->state);
         bool committed = (state & STATE_MASK) == STATE_COMMITTED;
         *stamp_out = committed ? state >> STATE_TS_SHIFT : 0;
-        if (version->flags & VERSION_LOCK || (state & STATE_MASK) == STATE_ABORTED)
+        if (version_flags(version) & VERSION_LOCK || (state & STATE_MASK) == STATE_ABORTED)
             continue;
-        if (owner == txn->descriptor || committed || !(version->flags & VERSION_OPEN))
+        if (owner == txn->descriptor || committed || !(version_flags(version) & VERSION_OPEN))
             return version;
         *passed = version;
         MUTATION_POINT(TAG_PASSED);

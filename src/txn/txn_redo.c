@@ -42,13 +42,13 @@ static bool varint_read(const char **data, const char *end, uint64_t *out)
  * top. */
 static bool is_outcome(const struct txn_write *write)
 {
-    return !(write->version->flags & VERSION_LOCK) && !write->head->unlogged &&
+    return !(version_flags(write->version) & VERSION_LOCK) && !write->head->unlogged &&
            load_relaxed(&write->row->newest) == write->version;
 }
 
 static uint64_t data_mark(const struct version *version)
 {
-    return version->flags & VERSION_TOMBSTONE ? 0 : (uint64_t)version->size + 1;
+    return version_flags(version) & VERSION_TOMBSTONE ? 0 : (uint64_t)version->size + 1;
 }
 
 size_t txn__redo_size(const struct txn *txn)

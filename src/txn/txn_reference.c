@@ -51,7 +51,7 @@ static int uncommitted_check(struct txn *txn, const struct txn_index *index,
     bool all = has(index, entry, under), any = all;
     for (const struct version *version = top; version != NULL && version != under;
          version = load_acquire(&version->older)) {
-        if (version->flags & VERSION_LOCK)
+        if (version_flags(version) & VERSION_LOCK)
             continue;
         bool there = has(index, entry, version);
         all = all && there;
@@ -71,7 +71,7 @@ static int row_check(struct txn *txn, const struct txn_index *index, const struc
                      struct row *row)
 {
     struct version *top = load_acquire(&row->newest);
-    while (top != NULL && (top->flags & VERSION_LOCK))
+    while (top != NULL && (version_flags(top) & VERSION_LOCK))
         top = load_acquire(&top->older);
     if (top == NULL || top == &txn__version_dead)
         return 0;

@@ -19,7 +19,7 @@ static struct version *replay_version(struct tree_thread *thread, uint64_t ts, c
     atomic_init(&version->stamp, ts);
     atomic_init(&version->older, NULL);
     version->size = size;
-    version->flags = tombstone ? VERSION_TOMBSTONE : 0;
+    atomic_init(&version->flags, tombstone ? VERSION_TOMBSTONE : 0);
     if (size > 0)
         memcpy(version->bytes, data, size);
     return version;
@@ -89,7 +89,7 @@ void txn_replay_end(struct tree_thread *thread, struct head *head)
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         struct row *row = (struct row *)item;
         struct version *version = load_relaxed(&row->newest);
-        bool exists = version != NULL && !(version->flags & VERSION_TOMBSTONE);
+        bool exists = version != NULL && !(version_flags(version) & VERSION_TOMBSTONE);
         rows += exists;
         bytes += exists ? version->size : 0;
         if (exists || (load_relaxed(&row->state) & ROW_CHANGED))

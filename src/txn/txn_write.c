@@ -46,7 +46,7 @@ static int owner_check(struct txn *txn, struct head *head, const struct row *row
     uint64_t state = txn__settled_state(owner, STAMP_TAG);
     switch (state & STATE_MASK) {
     case STATE_COMMITTED:
-        if (top->flags & VERSION_LOCK)
+        if (version_flags(top) & VERSION_LOCK)
             break; /* its owner is taking it away */
         *stamp = state >> STATE_TS_SHIFT;
         return 0;
@@ -196,7 +196,7 @@ int txn__write_version(struct txn *txn, struct head *head, const void *key, size
     txn->writes.count--;
     bool covered = false;
     int rc = 0;
-    if (txn->opened && !(version->flags & VERSION_LOCK)) {
+    if (txn->opened && !(version_flags(version) & VERSION_LOCK)) {
         rc = txn__lock_cover(txn, head, key, key_size, true);
         covered = true;
     }
@@ -211,7 +211,7 @@ int txn__write_version(struct txn *txn, struct head *head, const void *key, size
         *row_out = row;
     txn->writes.items[txn->writes.count++] =
         (struct txn_write){.head = head, .row = row, .version = version, .covered = covered};
-    if (version->flags & VERSION_LOCK) {
+    if (version_flags(version) & VERSION_LOCK) {
         txn->lock_writes++;
         return 0;
     }
@@ -233,7 +233,7 @@ struct version *txn__version_new(struct txn *txn, uint32_t size, uint32_t flags)
     atomic_init(&version->stamp, txn__tag(txn->descriptor));
     atomic_init(&version->older, NULL);
     version->size = size;
-    version->flags = flags;
+    atomic_init(&version->flags, flags);
     return version;
 }
 
@@ -335,7 +335,7 @@ void txn__undo(struct txn *txn, size_t from)
         ASSERT(load_relaxed(&write->row->newest) == version);
         struct version *older = load_relaxed(&version->older);
         store_release(&write->row->newest, older);
-        if (version->flags & VERSION_LOCK)
+        if (version_flags(version) & VERSION_LOCK)
             txn->lock_writes--;
         else if (write->head->version_dropped != NULL)
             write->head->version_dropped(write->head, txn->worker, write->row, version);
@@ -368,7 +368,7 @@ void txn__unlock_versions(struct txn *txn, bool covered)
     size_t kept = 0;
     for (size_t i = 0; i < txn->writes.count; i++) {
         struct txn_write *write = &txn->writes.items[i];
-        bool goes = (write->version->flags & VERSION_LOCK) &&
+        bool goes = (version_flags(write->version) & VERSION_LOCK) &&
                     (!covered || load_relaxed(&write->row->newest) != write->version);
         if (!goes) {
             txn->writes.items[kept++] = *write;
@@ -461,7 +461,7 @@ static bool entry_unneeded(struct item *item, void *arg)
         return false;
     for (struct version *version = load_acquire(&sweep->row->newest);
          version != NULL && !MUTATION(ENTRY_UNEXAMINED); version = load_acquire(&version->older))
-        if (!(version->flags & (VERSION_TOMBSTONE | VERSION_LOCK)) &&
+        if (!(version_flags(version) & (VERSION_TOMBSTONE | VERSION_LOCK)) &&
             sweep->index->matches(sweep->index, entry, version) != 0)
             return false;
     return true;
@@ -503,7 +503,7 @@ static bool any_has(const struct txn *txn, const struct txn_index *index, const 
     const struct version *under = committed_under(txn, top, &stamp);
     for (const struct version *version = top; version != NULL;
          version = load_acquire(&version->older)) {
-        if (txn__exists(version) && !(version->flags & VERSION_LOCK) &&
+        if (txn__exists(version) && !(version_flags(version) & VERSION_LOCK) &&
             belongs(index, entry, version))
             return true;
         if (version == under)
@@ -518,7 +518,7 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
                         struct row *row)
 {
     struct version *top = load_acquire(&row->newest);
-    while (top != NULL && (top->flags & VERSION_LOCK))
+    while (top != NULL && (version_flags(top) & VERSION_LOCK))
         top = load_acquire(&top->older);
     if (top == NULL || top == &txn__version_dead)
         return 0;
