@@ -15,9 +15,10 @@
  * and the former spare one goes to the heap. So a thread that only frees and one that only
  * allocates meet at the mutex once a batch, and a thread that does both in turn never.
  *
- * Classes: 16, 24, 32, 40, 48, 56, 64, then four to each doubling (80, 96, 112, 128, 160, ...) up
- * to 2048: at most a fifth is lost to rounding. A size that is a multiple of 16 or of 64 falls into
- * a class that is one too, and spans begin at a multiple of 64, which gives the alignment.
+ * Classes: 16, 24, 32, ... 128 in steps of 8, then eight to each doubling (144, 160, ... 256, 288,
+ * ...) up to 2048: from 64 bytes on at most an eighth is lost to rounding, and of sizes that are spread
+ * evenly half of that. A size that is a multiple of 16 or of 64 falls into a class that is one too, and
+ * spans begin at a multiple of 64, which gives the alignment.
  *
  * Latches: a class's mutex and the slab mutex are never held together.
  */
@@ -46,8 +47,8 @@
 #endif
 
 enum {
-    HEAP_CLASS_FINE = 7,                     /* classes up to 64, in steps of 8 */
-    HEAP_CLASS_COUNT = HEAP_CLASS_FINE + 20, /* four for each doubling from 64 to 2048 */
+    HEAP_CLASS_FINE = 15,                    /* classes up to 128, in steps of 8 */
+    HEAP_CLASS_COUNT = HEAP_CLASS_FINE + 32, /* eight for each doubling from 128 to 2048 */
     HEAP_SLAB_BYTES = 2 << 20,
     HEAP_SPAN_BYTES = 32 << 10,
     HEAP_BATCH_BYTES = 8 << 10, /* a batch is about this much, within the two bounds */
@@ -105,19 +106,19 @@ struct heap_cache {
 
 static inline unsigned class_of(size_t size)
 {
-    if (size <= 64)
+    if (size <= 128)
         return size <= 16 ? 0 : (unsigned)((size + 7) / 8 - 2);
     unsigned top = 63 - (unsigned)__builtin_clzll(size - 1);
-    return HEAP_CLASS_FINE + (top - 6) * 4 + (unsigned)(((size - 1) >> (top - 2)) & 3);
+    return HEAP_CLASS_FINE + (top - 7) * 8 + (unsigned)(((size - 1) >> (top - 3)) & 7);
 }
 
 static inline size_t class_size(unsigned kind)
 {
     if (kind < HEAP_CLASS_FINE)
         return 16 + 8 * (size_t)kind;
-    unsigned doubling = (kind - HEAP_CLASS_FINE) / 4;
-    unsigned step = (kind - HEAP_CLASS_FINE) % 4 + 1;
-    return ((size_t)64 << doubling) + step * ((size_t)16 << doubling);
+    unsigned doubling = (kind - HEAP_CLASS_FINE) / 8;
+    unsigned step = (kind - HEAP_CLASS_FINE) % 8 + 1;
+    return ((size_t)128 << doubling) + step * ((size_t)16 << doubling);
 }
 
 static unsigned class_batch_count(unsigned kind)

@@ -24,6 +24,11 @@
  *      changes.items ----------v
  *              [ link | count | change change change ... ]  <-  system->returned
  *
+ * The list of a worker stays for as long as nothing asks for a checkpoint, perhaps for all rows there
+ * are, so it is kept in half of that (struct change_words) and unpacked when it is taken:
+ *
+ *      head a | 1, row, row, row, head b | 1, row, ...
+ *
  * While the bit is set the row does not end, so tombstones stay until a durable run covers them, and
  * the pointers in a list stay valid; a head that goes away is taken out of all lists first
  * (txn_collect_forget).
@@ -80,11 +85,55 @@ static bool rows_reserve(struct txn_changes *rows, size_t count)
     return true;
 }
 
+enum { WORD_HEAD = 1, WORDS_A_ROW_MAX = 2 };
+
+_Static_assert(_Alignof(struct head) > WORD_HEAD && _Alignof(struct row) > WORD_HEAD,
+               "a pointer's lowest bit tells heads and rows apart");
+
+static bool words_reserve(struct change_words *words, size_t rows)
+{
+    size_t wanted = words->count + rows * WORDS_A_ROW_MAX;
+    if (words->capacity >= wanted)
+        return true;
+    size_t capacity = words->capacity == 0 ? 256 : 2 * words->capacity;
+    while (capacity < wanted)
+        capacity *= 2;
+    uintptr_t *items = realloc(words->items, capacity * sizeof *items);
+    if (items == NULL)
+        return false;
+    words->items = items;
+    words->capacity = capacity;
+    return true;
+}
+
+/* Where there is room for it. */
+static void list_add(struct change_list *list, const struct head *head, const struct row *row)
+{
+    if (list->head != head)
+        list->words.items[list->words.count++] = (uintptr_t)head | WORD_HEAD;
+    list->words.items[list->words.count++] = (uintptr_t)row;
+    list->head = head;
+    list->rows++;
+}
+
+/* Appends what the words say, where there is room for it. */
+static void words_unpack(const struct change_words *words, struct txn_changes *to)
+{
+    struct head *head = NULL;
+    for (size_t n = 0; n < words->count; n++) {
+        uintptr_t word = words->items[n];
+        if (word & WORD_HEAD)
+            head = (struct head *)(word & ~(uintptr_t)WORD_HEAD);
+        else
+            to->items[to->count++] = (struct txn_change){head, (struct row *)word};
+    }
+}
+
 bool txn__changes_reserve(struct txn_worker *worker, size_t count)
 {
     struct change_list *list = &worker->system->changes[worker->number];
     latch(list);
-    bool reserved = rows_reserve(&list->rows, count);
+    bool reserved = words_reserve(&list->words, count);
     list->reserved = reserved ? count : 0;
     unlatch(list);
     return reserved;
@@ -102,7 +151,7 @@ void txn__changes_list(struct txn_worker *worker, const struct txn_write *writes
         if (!latched)
             latch(list);
         latched = true;
-        list->rows.items[list->rows.count++] = (struct txn_change){writes[i].head, row};
+        list_add(list, writes[i].head, row);
     }
     if (latched)
         unlatch(list);
@@ -146,25 +195,27 @@ int txn_changes_append(struct txn_changes *to, const struct txn_changes *from)
  * memory nothing is taken. */
 static bool list_take(struct change_list *list, struct txn_changes *changes)
 {
-    struct txn_changes taken = {NULL, 0, 0};
+    struct change_words taken = {NULL, 0, 0};
     for (bool done = false; !done;) {
         latch(list);
-        size_t reserved = list->reserved, count = list->rows.count;
-        done = count == 0 ||
-               (taken.capacity >= reserved && changes->capacity - changes->count >= count);
-        if (done && count > 0) {
-            struct txn_changes empty = taken;
-            taken = list->rows;
-            list->rows = empty;
+        size_t reserved = list->reserved, rows = list->rows;
+        done = rows == 0 || (taken.capacity >= reserved * WORDS_A_ROW_MAX &&
+                             changes->capacity - changes->count >= rows);
+        if (done && rows > 0) {
+            struct change_words empty = taken;
+            taken = list->words;
+            list->words = empty;
+            list->head = NULL;
+            list->rows = 0;
         }
         unlatch(list);
-        if (!done && (!rows_reserve(&taken, reserved) || !rows_reserve(changes, count))) {
-            txn_changes_free(&taken);
+        if (!done && (!words_reserve(&taken, reserved) || !rows_reserve(changes, rows))) {
+            free(taken.items);
             return false;
         }
     }
-    rows_append(changes, taken.items, taken.count);
-    txn_changes_free(&taken);
+    words_unpack(&taken, changes);
+    free(taken.items);
     return true;
 }
 
@@ -224,7 +275,7 @@ void txn_changes_return(struct txn_system *system, struct txn_changes *changes)
 void txn__changes_destroy(struct txn_system *system)
 {
     for (unsigned i = 0; i < system->worker_max; i++)
-        txn_changes_free(&system->changes[i].rows);
+        free(system->changes[i].words.items);
     while (system->returned != NULL) {
         struct changes_block *next = system->returned->next;
         free(system->returned);
@@ -238,7 +289,7 @@ uint64_t txn_changes_pending(const struct txn_system *system)
     for (unsigned i = 0; i < system->worker_max; i++) {
         struct change_list *list = &system->changes[i];
         latch(list);
-        count += list->rows.count;
+        count += list->rows;
         for (const struct changes_block *block = i == 0 ? system->returned : NULL; block != NULL;
              block = block->next)
             count += block->count;
@@ -257,12 +308,28 @@ static size_t items_forget(struct txn_change *items, size_t count, const struct 
     return kept;
 }
 
+/* The same of a worker's list: what is kept is written over what was there, and never ahead of it. */
+static void list_forget(struct change_list *list, const struct head *gone)
+{
+    struct change_words words = list->words;
+    const struct head *head = NULL;
+    list->words.count = list->rows = 0;
+    list->head = NULL;
+    for (size_t n = 0; n < words.count; n++) {
+        uintptr_t word = words.items[n];
+        if (word & WORD_HEAD)
+            head = (const struct head *)(word & ~(uintptr_t)WORD_HEAD);
+        else if (head != gone)
+            list_add(list, head, (const struct row *)word);
+    }
+}
+
 void txn__changes_forget(struct txn_system *system, const struct head *head)
 {
     for (unsigned i = 0; i < system->worker_max; i++) {
         struct change_list *list = &system->changes[i];
         latch(list);
-        list->rows.count = items_forget(list->rows.items, list->rows.count, head);
+        list_forget(list, head);
         for (struct changes_block *block = i == 0 ? system->returned : NULL; block != NULL;
              block = block->next)
             block->count = items_forget(block_items(block), block->count, head);

@@ -107,10 +107,17 @@ struct txn_counters {
     _Atomic uint64_t aborts[TXN_CAUSE_MAX];
 };
 
-/* Rows that a worker's commits have changed. The owner adds, a checkpoint takes. */
+/* Rows that a worker's commits have changed. The owner adds, a checkpoint takes. As words, since rows
+ * of a head come in series: a head, with its lowest bit set, and the rows of it that follow. */
+struct change_words {
+    uintptr_t *items;
+    size_t count, capacity;
+};
 struct change_list {
     CACHE_ALIGNED _Atomic uint32_t latch;
-    struct txn_changes rows; /* with room for `reserved` more at least, from the reservation on */
+    struct change_words words; /* with room for `reserved` rows more, from the reservation on */
+    const struct head *head;   /* whose rows the last words are; NULL at the beginning */
+    size_t rows;               /* of the words those that are rows */
     size_t reserved;
 };
 
