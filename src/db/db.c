@@ -184,7 +184,7 @@ static int recover(struct db *db, struct db_open_stats *stats)
         for (uint32_t i = 0; rc == 0 && i < catalog->space_count; i++)
             rc = indexes_make(db, catalog->spaces[i]);
         if (rc == 0)
-            rc = db__redis_expiries_fill(db);
+            rc = db__redis_orders_fill(db);
         if (rc == 0)
             stats->spaces = catalog->space_count;
         txn_rollback(txn);

@@ -122,6 +122,17 @@ int db_redis_expiry_add(struct txn *txn, struct db *db, unsigned database, struc
                         uint64_t expire_ms);
 
 /*
+ * Elements that are in order of a number, their value: those whose row key has DB_REDIS_NUMBERED behind
+ * its first eight bytes. Keys of entries are these eight bytes, eight that are in order as numbers are
+ * (db_redis_number_order; 0 and -0 are one), and the rest of the row's key. Who puts such a row says so
+ * behind txn_put, with the value that he has put. ERROR_MEMORY.
+ */
+enum { DB_REDIS_NUMBERED = 'z' };
+struct txn_index *db_redis_numbers(struct db *db);
+int db_redis_number_add(struct txn *txn, struct db *db, struct row *row, const char *value);
+uint64_t db_redis_number_order(double number);
+
+/*
  * The earliest time at which a row may expire, in milliseconds since 1970; UINT64_MAX: none does. Who
  * looks after them takes it (then it is UINT64_MAX), looks, and gives back what he has found to be the
  * earliest; whoever adds one meanwhile lowers it himself. A row that commits after its time was looked

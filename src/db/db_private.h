@@ -71,6 +71,7 @@ struct db {
     struct redis_store {
         struct store *store;
         struct txn_index expiries; /* its tree is the store's trees[1] */
+        struct txn_index numbers;  /* of the elements alone: trees[2] */
     } redis[REDIS_DATABASES + 1];  /* the last one is that of the elements */
     struct sequences *sequences;
     pthread_mutex_t catalog_mutex; /* orders taking a reference against replacing the catalog */
@@ -213,10 +214,10 @@ int db__tuple_check(const struct space *space, const char *tuple, size_t size);
  * they stand after a crash. Outside of a transaction. */
 int db__watch_floor(struct db_worker *worker, uint64_t k, bool durable, uint64_t *floor);
 
-/* db_redis.c: the stores that Redis's data lies in have been made: they get their order of expiries;
- * and after replay, what fills it. */
+/* db_redis.c: the stores that Redis's data lies in have been made: they get their orders; and after
+ * replay, what fills these. */
 int db__redis_stores_make(struct db *db);
-int db__redis_expiries_fill(struct db *db);
+int db__redis_orders_fill(struct db *db);
 
 /* sequence.c: before workers run, and after they have been closed. */
 int db__sequences_open(struct db *db);

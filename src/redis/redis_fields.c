@@ -85,8 +85,8 @@ int redis_fields_close(struct redis_fields *fields, bool *ended)
     if (fields->value.spread) {
         rc = redis_count_add(fields->call, fields->value.id, 0, fields->added);
         if (!rc && fields->shrunk)
-            rc = redis_spread_shrunk(fields->call, &fields->key, &fields->value, fields->last.data,
-                                     fields->last.size, &end);
+            rc = redis_spread_shrunk(fields->call, &fields->key, &fields->value, REDIS_ELEMENT,
+                                     fields->last.data, fields->last.size, &end);
     } else if (fields->changed && fields->packer.data && fields->packer.count == 0) {
         end = redis_fields_exist(fields);
         rc = end ? redis_fields_delete(fields) : 0;

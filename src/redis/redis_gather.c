@@ -136,12 +136,12 @@ typedef bool (*wanted_fn)(const struct redis_call *call, const struct redis_elem
 
 /* Each element is kept as likely as it takes to fill the rest from the rest (Knuth's algorithm S);
  * when the length was not exact, the last ones in any case. */
-static int sample_walk(struct redis_call *call, uint64_t id, uint64_t length, uint64_t count,
-                       wanted_fn wanted, struct redis_element *out, uint64_t *found)
+static int sample_walk(struct redis_call *call, uint64_t id, int kind, uint64_t length,
+                       uint64_t count, wanted_fn wanted, struct redis_element *out, uint64_t *found)
 {
     struct redis_elements elements;
     struct redis_element element;
-    int rc = redis_elements_open(&elements, call, id, REDIS_ELEMENT, NULL);
+    int rc = redis_elements_open(&elements, call, id, kind, NULL);
     *found = 0;
     while (!rc && *found < count && !(rc = redis_elements_next(&elements, &element))) {
         if (wanted && !wanted(call, &element))
@@ -153,8 +153,9 @@ static int sample_walk(struct redis_call *call, uint64_t id, uint64_t length, ui
     return rc == ERROR_END ? 0 : rc;
 }
 
-int redis_spread_sample(struct redis_call *call, uint64_t id, uint64_t length, uint64_t count,
-                        wanted_fn wanted, struct redis_element *out, uint64_t *found)
+int redis_spread_sample(struct redis_call *call, uint64_t id, int kind, uint64_t length,
+                        uint64_t count, wanted_fn wanted, struct redis_element *out,
+                        uint64_t *found)
 {
     struct redis_gather drawn;
     struct redis_element element;
@@ -163,8 +164,8 @@ int redis_spread_sample(struct redis_call *call, uint64_t id, uint64_t length, u
     for (uint64_t tries = 0; *found < count; tries++) {
         bool added;
         if (count > length / 4 || tries > 4 * count + 16)
-            return sample_walk(call, id, length, count, wanted, out, found);
-        int rc = redis_element_random(call, id, REDIS_ELEMENT, redis_random(call), &element);
+            return sample_walk(call, id, kind, length, count, wanted, out, found);
+        int rc = redis_element_random(call, id, kind, redis_random(call), &element);
         if (!rc && wanted && !wanted(call, &element))
             continue;
         if (!rc)

@@ -38,11 +38,12 @@ int redis_gather_find(struct redis_gather *gather, struct redis_slice item, size
 void redis_gather_reply(const struct redis_gather *gather);
 
 /*
- * Different elements of a spread collection drawn at random: at most `count` of those that are `wanted`
+ * Different elements of a kind of a spread collection, drawn at random: at most `count` of those that are `wanted`
  * (NULL: all), of about `length` in all. They are few next to the length: drawn one by one, else on one
  * walk. Their number in *found.
  */
-int redis_spread_sample(struct redis_call *call, uint64_t id, uint64_t length, uint64_t count,
+int redis_spread_sample(struct redis_call *call, uint64_t id, int kind, uint64_t length,
+                        uint64_t count,
                         bool (*wanted)(const struct redis_call *call,
                                        const struct redis_element *element),
                         struct redis_element *out, uint64_t *found);

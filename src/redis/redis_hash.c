@@ -373,7 +373,8 @@ static int draw_one(struct redis_fields *hash, struct redis_element *out)
         if (rc || row_is_live(call, out))
             return rc;
     }
-    int rc = redis_spread_sample(call, hash->value.id, 0, 1, row_is_live, out, &found);
+    int rc =
+        redis_spread_sample(call, hash->value.id, REDIS_ELEMENT, 0, 1, row_is_live, out, &found);
     return rc ? rc : found ? 0 : ERROR_END;
 }
 
@@ -394,8 +395,8 @@ static int draw_spread(struct redis_fields *hash, int64_t length, int64_t count,
     some = arena_alloc(txn_arena(call->txn), (size_t)(count + 1) * sizeof *some);
     if (!some)
         return diag_set(ERROR_MEMORY, "out of memory");
-    rc = redis_spread_sample(call, hash->value.id, (uint64_t)length, (uint64_t)count, row_is_live,
-                             some, &found);
+    rc = redis_spread_sample(call, hash->value.id, REDIS_ELEMENT, (uint64_t)length, (uint64_t)count,
+                             row_is_live, some, &found);
     for (uint64_t n = 0; n < found && !rc; n++)
         rc = draw_add(drawn, &some[n]);
     return rc;

@@ -12,21 +12,26 @@
 #include "redis/redis_list.h"
 #include "redis/redis_spread.h"
 
-/* A row's header, its version's, and its places in index and directory. */
-enum { ROW_BYTES = 88, SAMPLES_DEFAULT = 5 };
+/* A row's header, its version's, and its places in index and directory; an entry with its place, but for
+ * what it has of the row's key. */
+enum { ROW_BYTES = 88, ENTRY_BYTES = 56, SAMPLES_DEFAULT = 5 };
 
-static int elements_bytes(struct redis_call *call, uint64_t id, int64_t samples, uint64_t *bytes)
+/* `kind`: those of sorted sets have an entry beside the row. */
+static int elements_bytes(struct redis_call *call, uint64_t id, int kind, int64_t samples,
+                          uint64_t *bytes)
 {
+    uint64_t entry = kind == REDIS_NUMBERED ? ENTRY_BYTES : 0;
     struct redis_elements elements;
     struct redis_element element;
     int64_t count = 0, looked = 0;
     uint64_t sum = 0;
     int rc = redis_count_peek(call, id, 0, &count);
     if (!rc)
-        rc = redis_elements_open(&elements, call, id, REDIS_ELEMENT, NULL);
+        rc = redis_elements_open(&elements, call, id, kind, NULL);
     while (!rc && (samples == 0 || looked < samples) &&
            (rc = redis_elements_next(&elements, &element)) == 0) {
         sum += ROW_BYTES + 9 + element.key_size + element.value.size;
+        sum += entry ? entry + element.key_size : 0;
         looked++;
     }
     if (rc && rc != ERROR_END)
@@ -86,8 +91,11 @@ static int usage(struct redis_call *call)
     }
     uint64_t bytes = ROW_BYTES + key.size + value.size;
     if (value.spread)
-        rc = value.type == REDIS_TYPE_LIST ? list_bytes(call, &value, samples, &bytes)
-                                           : elements_bytes(call, value.id, samples, &bytes);
+        rc = value.type == REDIS_TYPE_LIST
+                 ? list_bytes(call, &value, samples, &bytes)
+                 : elements_bytes(call, value.id,
+                                  value.type == REDIS_TYPE_ZSET ? REDIS_NUMBERED : REDIS_ELEMENT,
+                                  samples, &bytes);
     if (!rc)
         call->sink->vtab->integer(call->sink, (int64_t)bytes);
     return rc;

@@ -117,7 +117,7 @@ static int zset_write(struct dumping *dumping)
             entry_write(dumping, &zset.entries[n - 1]);
         return 0;
     }
-    rc = redis_elements_open(&elements, dumping->call, dumping->value.id, REDIS_ZSET_PLACE, &range);
+    rc = redis_elements_open(&elements, dumping->call, dumping->value.id, REDIS_BY_NUMBER, &range);
     while (!rc && !(rc = redis_elements_next(&elements, &element))) {
         struct redis_zset_entry entry;
         redis_zset_entry_read(&element, &entry);

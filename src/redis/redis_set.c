@@ -239,8 +239,8 @@ static int draw_spread(struct redis_fields *set, int64_t length, int64_t count, 
     some = arena_alloc(txn_arena(call->txn), (size_t)(count + 1) * sizeof *some);
     if (!some)
         return diag_set(ERROR_MEMORY, "out of memory");
-    rc = redis_spread_sample(call, set->value.id, (uint64_t)length, (uint64_t)count, NULL, some,
-                             &found);
+    rc = redis_spread_sample(call, set->value.id, REDIS_ELEMENT, (uint64_t)length, (uint64_t)count,
+                             NULL, some, &found);
     for (uint64_t n = 0; n < found && !rc; n++)
         rc = redis_gather_add(drawn, (struct redis_slice){some[n].key, some[n].key_size});
     return rc;

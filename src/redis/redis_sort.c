@@ -189,7 +189,7 @@ static int zset_spread_gather(struct sort *sort, const struct redis_value *value
     struct redis_elements elements;
     struct redis_element element;
     uint64_t most = wanted(sort, true);
-    int rc = redis_elements_open(&elements, sort->call, value->id, REDIS_ZSET_PLACE, &range);
+    int rc = redis_elements_open(&elements, sort->call, value->id, REDIS_BY_NUMBER, &range);
     while (!rc && sort->gathered.count < most && !(rc = redis_elements_next(&elements, &element))) {
         struct redis_zset_entry entry;
         redis_zset_entry_read(&element, &entry);

@@ -34,7 +34,13 @@ static void id_encode(unsigned char *out, uint64_t id)
         out[n] = (unsigned char)(id >> (56 - 8 * n));
 }
 
-/* The row key of an element, in the arena; NULL with diagnostics. */
+/* How much stands before what the type makes of an element: entries have no kind. */
+static size_t prefix_size(int kind)
+{
+    return kind == REDIS_BY_NUMBER ? ID_BYTES : PREFIX_BYTES;
+}
+
+/* The row key of an element, or the key of its entry, in the arena; NULL with diagnostics. */
 static unsigned char *row_key(struct redis_call *call, uint64_t id, int kind, const void *key,
                               size_t size)
 {
@@ -50,7 +56,7 @@ static unsigned char *row_key(struct redis_call *call, uint64_t id, int kind, co
     id_encode(out, id);
     out[ID_BYTES] = (unsigned char)kind;
     if (size)
-        memcpy(out + PREFIX_BYTES, key, size);
+        memcpy(out + prefix_size(kind), key, size);
     return out;
 }
 
@@ -100,6 +106,8 @@ int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void
                      (uint32_t)value.size, &row, NULL);
     if (rc == ERROR_MEMORY)
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'maxmemory'.");
+    if (!rc && kind == REDIS_NUMBERED)
+        rc = db_redis_number_add(call->txn, db_worker_db(call->worker), row, value.data);
     if (!rc && expire_ms)
         rc = db_redis_expiry_add(call->txn, db_worker_db(call->worker), DB_REDIS_ELEMENTS, row,
                                  expire_ms);
@@ -120,19 +128,20 @@ static int bounds_make(struct redis_call *call, uint64_t id, int kind,
                        const struct redis_element_range *from, struct txn_range *out)
 {
     const struct redis_slice *lower = &from->lower, *upper = &from->upper;
+    size_t prefix = prefix_size(kind);
     unsigned char *low = row_key(call, id, kind, lower->data, lower->data ? lower->size : 0);
     unsigned char *high = row_key(call, id, kind, upper->data, upper->data ? upper->size : 0);
     if (!low || !high)
         return diag_code();
     *out = (struct txn_range){.lower = low,
-                              .lower_size = PREFIX_BYTES + (lower->data ? lower->size : 0),
+                              .lower_size = prefix + (lower->data ? lower->size : 0),
                               .lower_inclusive = !from->lower_exclusive,
                               .upper = high,
-                              .upper_size = PREFIX_BYTES + (upper->data ? upper->size : 0),
+                              .upper_size = prefix + (upper->data ? upper->size : 0),
                               .upper_inclusive = !from->upper_exclusive,
                               .backward = from->backward};
     if (!upper->data) {
-        out->upper_size = key_successor(high, PREFIX_BYTES);
+        out->upper_size = key_successor(high, prefix);
         out->upper_inclusive = false;
     }
     return 0;
@@ -148,7 +157,10 @@ static int elements_open(struct redis_elements *elements, struct redis_call *cal
     if (rc)
         return rc;
     elements->call = call;
-    elements->index = (struct txn_index){.tree = head->tree, .head = head};
+    elements->kind = kind;
+    elements->index = kind == REDIS_BY_NUMBER
+                          ? *db_redis_numbers(db_worker_db(call->worker))
+                          : (struct txn_index){.tree = head->tree, .head = head};
     (loose ? txn_cursor_open_loose : txn_cursor_open)(&elements->cursor, call->txn,
                                                       &elements->index, &bounds);
     return 0;
@@ -171,11 +183,13 @@ int redis_elements_next(struct redis_elements *elements, struct redis_element *o
     struct row *row;
     const struct version *version;
     int rc = txn_cursor_next(&elements->cursor, &row, &version);
-    if (!rc)
-        *out = (struct redis_element){(const char *)row->key + PREFIX_BYTES,
-                                      row->key_size - PREFIX_BYTES,
-                                      {version->bytes, version->size}};
-    return rc;
+    if (rc)
+        return rc;
+    const struct item *item = elements->cursor.item;
+    size_t prefix = prefix_size(elements->kind);
+    *out = (struct redis_element){
+        (const char *)item->key + prefix, item->key_size - prefix, {version->bytes, version->size}};
+    return 0;
 }
 
 static int first_of(struct redis_call *call, uint64_t id, int kind,
@@ -187,14 +201,14 @@ static int first_of(struct redis_call *call, uint64_t id, int kind,
 }
 
 int redis_spread_shrunk(struct redis_call *call, const struct redis_key *key,
-                        const struct redis_value *value, const void *element, size_t size,
+                        const struct redis_value *value, int kind, const void *element, size_t size,
                         bool *ended)
 {
     struct redis_element other;
     struct redis_element_range behind = {.lower = {element, size}, .lower_exclusive = true};
-    int rc = first_of(call, value->id, REDIS_ELEMENT, &behind, &other);
+    int rc = first_of(call, value->id, kind, &behind, &other);
     if (rc == ERROR_END)
-        rc = first_of(call, value->id, REDIS_ELEMENT, NULL, &other);
+        rc = first_of(call, value->id, kind, NULL, &other);
     if (ended)
         *ended = rc == ERROR_END;
     return rc == ERROR_END ? redis_value_delete(call, key, value) : rc;

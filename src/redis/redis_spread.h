@@ -14,6 +14,8 @@
  *
  *   'e'  elements: as long as there is one, the collection exists. Who takes one away ends the key
  *        with the last (redis_spread_shrunk)
+ *   'z'  elements too, of a collection that has no 'e': they are also in the order of their values,
+ *        which are numbers (db_redis_numbers): walked over as REDIS_BY_NUMBER, which no row has
  *   'c'  counts, below
  *   's' and other letters: the type's own
  *
@@ -29,7 +31,16 @@
  */
 #include "redis/redis_value.h"
 
-enum { REDIS_ELEMENT = 'e', REDIS_COUNT = 'c', REDIS_GARBAGE = 'g' };
+enum {
+    REDIS_ELEMENT = 'e',
+    REDIS_NUMBERED = DB_REDIS_NUMBERED,
+    REDIS_BY_NUMBER = 1,
+    REDIS_COUNT = 'c',
+    REDIS_GARBAGE = 'g'
+};
+
+/* In front of the element's own key among those REDIS_BY_NUMBER: as numbers are in order. */
+enum { REDIS_NUMBER_BYTES = 8 };
 
 /* An element's own part of a key may have so many bytes. */
 enum { REDIS_ELEMENT_KEY_MAX = TREE_KEY_SIZE_MAX - 64 };
@@ -46,10 +57,10 @@ int redis_spread_look(struct redis_call *call, uint64_t id);
 /* Gives the elements of a number that no key has any more to those who clear up. */
 int redis_spread_discard(struct redis_call *call, uint64_t id);
 
-/* After an element with this key was deleted: deletes the key too if it was the last one; *ended (may
- * be NULL) tells. */
+/* After an element of this kind with this key was deleted: deletes the collection's key too if it was
+ * the last one; *ended (may be NULL) tells. */
 int redis_spread_shrunk(struct redis_call *call, const struct redis_key *key,
-                        const struct redis_value *value, const void *element, size_t size,
+                        const struct redis_value *value, int kind, const void *element, size_t size,
                         bool *ended);
 
 /* The value of an element; data NULL when there is none. ERROR_TOO_LARGE for a key that none has. */
@@ -77,11 +88,12 @@ struct redis_element_range {
 };
 struct redis_elements {
     struct redis_call *call;
+    int kind;
     struct txn_index index;
     struct txn_cursor cursor;
 };
 struct redis_element {
-    const char *key; /* behind number and kind */
+    const char *key; /* behind number and kind; by number: order and key */
     size_t key_size;
     struct redis_slice value;
 };

@@ -40,15 +40,6 @@ static double score_read(const char **at)
     return mp_read_int(at, &integer) ? (double)integer : 0;
 }
 
-static uint64_t score_bits(double score)
-{
-    uint64_t bits;
-    if (score == 0)
-        score = 0; /* no sign */
-    memcpy(&bits, &score, sizeof bits);
-    return bits >> 63 ? ~bits : bits | 1ULL << 63;
-}
-
 static void bits_write(uint64_t bits, unsigned char out[REDIS_ZSET_PLACE_SIZE])
 {
     for (unsigned n = 0; n < REDIS_ZSET_PLACE_SIZE; n++)
@@ -57,12 +48,12 @@ static void bits_write(uint64_t bits, unsigned char out[REDIS_ZSET_PLACE_SIZE])
 
 void redis_zset_place_score(double score, unsigned char out[REDIS_ZSET_PLACE_SIZE])
 {
-    bits_write(score_bits(score), out);
+    bits_write(db_redis_number_order(score), out);
 }
 
 void redis_zset_place_behind(double score, unsigned char out[REDIS_ZSET_PLACE_SIZE])
 {
-    bits_write(score_bits(score) + 1, out);
+    bits_write(db_redis_number_order(score) + 1, out);
 }
 
 struct redis_slice redis_zset_place(struct redis_call *call, double score,
@@ -82,19 +73,10 @@ struct redis_slice redis_zset_place(struct redis_call *call, double score,
 
 void redis_zset_entry_read(const struct redis_element *element, struct redis_zset_entry *out)
 {
-    const unsigned char *place = (const unsigned char *)element->key;
     const char *at = element->value.data;
     out->member = (struct redis_slice){element->key + REDIS_ZSET_PLACE_SIZE,
                                        element->key_size - REDIS_ZSET_PLACE_SIZE};
-    if (mp_typeof(*at) != MP_NIL) {
-        out->score = score_read(&at);
-        return;
-    }
-    uint64_t bits = 0;
-    for (unsigned n = 0; n < REDIS_ZSET_PLACE_SIZE; n++)
-        bits = bits << 8 | place[n];
-    bits = bits >> 63 ? bits & ~(1ULL << 63) : ~bits;
-    memcpy(&out->score, &bits, sizeof bits);
+    out->score = score_read(&at);
 }
 
 int redis_zset_compare(const struct redis_zset_entry *left, const struct redis_zset_entry *right)
@@ -232,42 +214,30 @@ static int packed_put(struct redis_zset *zset)
 
 /* ------------------------------------------------------------------------------------ spread ones */
 
-static int rows_put(struct redis_zset *zset, const struct redis_slice *member,
-                    const struct redis_slice *place, double score)
+static int row_put(struct redis_zset *zset, const struct redis_slice *member, double score)
 {
     char packed[9];
     char *end = score_pack(packed, score);
-    const struct redis_slice value = {packed, (size_t)(end - packed)}, nil = {"\xc0", 1};
-    bool whole = !(score == 0 && signbit(score));
-    int rc = redis_element_put(zset->call, zset->value.id, REDIS_ZSET_PLACE, place->data,
-                               place->size, whole ? nil : value, 0);
-    return rc ? rc
-              : redis_element_put(zset->call, zset->value.id, REDIS_ELEMENT, member->data,
-                                  member->size, value, 0);
+    return redis_element_put(zset->call, zset->value.id, REDIS_NUMBERED, member->data, member->size,
+                             (struct redis_slice){packed, (size_t)(end - packed)}, 0);
 }
 
-static int place_take(struct redis_zset *zset, const struct redis_slice *member, double score)
+/* Counts a member that comes or goes. */
+static int place_count(struct redis_zset *zset, const struct redis_slice *member, double score,
+                       int delta)
 {
     const struct redis_slice place = redis_zset_place(zset->call, score, member);
-    if (!place.data)
-        return out_of_memory();
-    int rc =
-        redis_element_delete(zset->call, zset->value.id, REDIS_ZSET_PLACE, place.data, place.size);
-    return rc ? rc : redis_zset_rank_add(zset, &place, -1);
+    return place.data ? redis_zset_rank_add(zset, &place, delta) : out_of_memory();
 }
 
 static int spread_put(struct redis_zset *zset, const struct redis_slice *member, const double *old,
                       double score)
 {
-    int rc = old ? place_take(zset, member, *old) : 0;
-    if (rc)
-        return rc;
-    const struct redis_slice place = redis_zset_place(zset->call, score, member);
-    if (!place.data)
-        return out_of_memory();
-    rc = rows_put(zset, member, &place, score);
+    int rc = old ? place_count(zset, member, *old, -1) : 0;
+    if (!rc)
+        rc = row_put(zset, member, score);
     zset->added += !old;
-    return rc ? rc : redis_zset_rank_add(zset, &place, 1);
+    return rc ? rc : place_count(zset, member, score, 1);
 }
 
 /* From the entries into rows. */
@@ -287,8 +257,7 @@ static int spread(struct redis_zset *zset)
                                        .size = 1};
     for (size_t n = 0; n < zset->count && !rc; n++) {
         const struct redis_zset_entry *entry = &zset->entries[n];
-        const struct redis_slice place = redis_zset_place(call, entry->score, &entry->member);
-        rc = place.data ? rows_put(zset, &entry->member, &place, entry->score) : out_of_memory();
+        rc = row_put(zset, &entry->member, entry->score);
     }
     zset->added = (int64_t)zset->count;
     return rc ? rc : redis_zset_rank_build(zset, zset->entries, zset->count);
@@ -333,8 +302,8 @@ int redis_zset_close(struct redis_zset *zset, bool *ended)
     if (zset->value.spread) {
         rc = redis_count_add(zset->call, zset->value.id, 0, zset->added);
         if (!rc && zset->shrunk)
-            rc = redis_spread_shrunk(zset->call, &zset->key, &zset->value, zset->last.data,
-                                     zset->last.size, &end);
+            rc = redis_spread_shrunk(zset->call, &zset->key, &zset->value, REDIS_NUMBERED,
+                                     zset->last.data, zset->last.size, &end);
     } else if (zset->changed && zset->count == 0) {
         end = redis_zset_exists(zset);
         rc = end ? redis_value_delete(zset->call, &zset->key, &zset->value) : 0;
@@ -402,7 +371,7 @@ int redis_zset_score(struct redis_zset *zset, const struct redis_slice *member, 
     int rc = 0;
     if (member->size <= REDIS_ELEMENT_KEY_MAX)
         rc = (zset->writing ? redis_element_get_for_update : redis_element_get)(
-            zset->call, zset->value.id, REDIS_ELEMENT, member->data, member->size, &row);
+            zset->call, zset->value.id, REDIS_NUMBERED, member->data, member->size, &row);
     *present = !rc && row.data;
     if (*present)
         *score = score_read(&row.data);
@@ -426,10 +395,10 @@ int redis_zset_remove(struct redis_zset *zset, const struct redis_slice *member,
         packed_remove(zset, packed_find(zset, member));
         return 0;
     }
-    int rc =
-        redis_element_delete(zset->call, zset->value.id, REDIS_ELEMENT, member->data, member->size);
+    int rc = redis_element_delete(zset->call, zset->value.id, REDIS_NUMBERED, member->data,
+                                  member->size);
     zset->added--;
     zset->shrunk = true;
     zset->last = *member;
-    return rc ? rc : place_take(zset, member, score);
+    return rc ? rc : place_count(zset, member, score, -1);
 }

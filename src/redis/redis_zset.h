@@ -8,9 +8,8 @@
  *
  *   packed   member, score, member, score, in that order. A score is an integer where that says all of
  *            it, else a double. It is unpacked as a whole into `entries` when it is opened.
- *   spread   kind 'e': key the member, value its score, packed as above
- *            kind 's': key the place (redis_zset_place), value nil, or the score where the place does
- *            not say all of it (-0)
+ *   spread   kind 'z': key the member, value its score, packed as above; so they are in order of their
+ *            places too (redis_zset_place; redis/redis_spread.h)
  *            kinds 'b' and 'r': how many there are before a place (redis_zset_rank.h)
  *
  * A command opens one, reads and changes what it will, and closes it: that writes a packed one, and
@@ -18,8 +17,6 @@
  */
 #include "redis/redis_packed.h"
 #include "redis/redis_spread.h"
-
-enum { REDIS_ZSET_PLACE = 's' };
 
 struct redis_zset_entry {
     struct redis_slice member;
@@ -89,7 +86,7 @@ int redis_zset_compare(const struct redis_zset_entry *left, const struct redis_z
  * Where a member with a score stands: 8 bytes that are in order as scores are, then the member's own.
  * REDIS_ZSET_PLACE_SIZE of the score alone, which is before all members with it.
  */
-enum { REDIS_ZSET_PLACE_SIZE = 8 };
+enum { REDIS_ZSET_PLACE_SIZE = REDIS_NUMBER_BYTES };
 void redis_zset_place_score(double score, unsigned char out[REDIS_ZSET_PLACE_SIZE]);
 
 /* Before all members with a larger score than this one. */
@@ -99,7 +96,7 @@ void redis_zset_place_behind(double score, unsigned char out[REDIS_ZSET_PLACE_SI
 struct redis_slice redis_zset_place(struct redis_call *call, double score,
                                     const struct redis_slice *member);
 
-/* The entry of a row of kind 's'. */
+/* The entry of an element by number. */
 void redis_zset_entry_read(const struct redis_element *element, struct redis_zset_entry *out);
 
 #endif

@@ -209,7 +209,7 @@ static int score_of_end(struct redis_zset *zset, bool backward, double *score)
     struct redis_element element;
     struct redis_zset_entry entry;
     const struct redis_element_range range = {.backward = backward};
-    int rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, &range);
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &range);
     if (!rc)
         rc = redis_elements_next(&elements, &element);
     if (rc)
@@ -259,7 +259,7 @@ static int places_read(struct redis_zset *zset, const struct redis_element_range
     struct redis_element_range part = *range;
     int rc = redis_zset_rank_skip(zset, &part);
     if (!rc)
-        rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, &part);
+        rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &part);
     for (int64_t n = 0; n < offset && !rc; n++)
         rc = redis_elements_next(&elements, &element);
     for (int64_t n = 0; (limit < 0 || n < limit) && !rc; n++) {
@@ -388,7 +388,7 @@ static int before_end(struct redis_zset *zset, struct redis_slice end, bool with
     const struct redis_element_range only = {.lower = end, .upper = end};
     if (rc || !with)
         return rc;
-    rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, &only);
+    rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &only);
     if (!rc)
         rc = redis_elements_next(&elements, &element);
     *rank += !rc;

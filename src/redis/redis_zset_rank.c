@@ -284,7 +284,7 @@ static int place_at(struct redis_zset *zset, struct redis_slice from, struct red
     struct redis_elements elements;
     struct redis_element element = {.key = NULL};
     const struct redis_element_range range = {.lower = from, .upper = to, .upper_exclusive = true};
-    int rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, &range);
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &range);
     for (int64_t n = 0; n <= skip && !rc; n++)
         rc = redis_elements_next(&elements, &element);
     if (rc)
@@ -449,7 +449,7 @@ int redis_zset_rank_before(struct redis_zset *zset, const struct redis_slice *pl
     struct redis_element element;
     const struct redis_element_range range = {
         .lower = from, .upper = *place, .upper_exclusive = true};
-    rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_ZSET_PLACE, &range);
+    rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &range);
     while (!rc && !(rc = redis_elements_next(&elements, &element)))
         ++*rank;
     return rc == ERROR_END ? 0 : rc;

@@ -272,7 +272,7 @@ int redis__zrevrangebylex(struct redis_call *call)
 
 /* ------------------------------------------------------------------------------------------- draws */
 
-/* The entry of a row of kind 'e'. */
+/* The entry of a row of kind 'z'. */
 static int draw_add(struct redis_zset *zset, const struct redis_element *element,
                     struct redis_zset_entries *drawn)
 {
@@ -290,7 +290,7 @@ static int draw_spread(struct redis_zset *zset, int64_t length, int64_t count, b
     uint64_t found = 0;
     int rc = 0;
     for (int64_t n = 0; n < count && !different && !rc; n++) {
-        rc = redis_element_random(call, zset->value.id, REDIS_ELEMENT, redis_random(call), &one);
+        rc = redis_element_random(call, zset->value.id, REDIS_NUMBERED, redis_random(call), &one);
         if (!rc)
             rc = draw_add(zset, &one, drawn);
     }
@@ -299,8 +299,8 @@ static int draw_spread(struct redis_zset *zset, int64_t length, int64_t count, b
     some = arena_alloc(txn_arena(call->txn), (size_t)(count + 1) * sizeof *some);
     if (!some)
         return diag_set(ERROR_MEMORY, "out of memory");
-    rc = redis_spread_sample(call, zset->value.id, (uint64_t)length, (uint64_t)count, NULL, some,
-                             &found);
+    rc = redis_spread_sample(call, zset->value.id, REDIS_NUMBERED, (uint64_t)length,
+                             (uint64_t)count, NULL, some, &found);
     for (uint64_t n = 0; n < found && !rc; n++)
         rc = draw_add(zset, &some[n], drawn);
     return rc;
@@ -395,7 +395,7 @@ static int scan_spread(struct redis_zset *zset, const struct redis_scan_options 
         return rc;
     const struct redis_element_range range = {.lower = after,
                                               .lower_exclusive = after.data != NULL};
-    rc = redis_elements_open(&elements, call, zset->value.id, REDIS_ELEMENT, &range);
+    rc = redis_elements_open(&elements, call, zset->value.id, REDIS_NUMBERED, &range);
     for (int64_t n = 0; !rc && (n < options->count || !call->scans); n++) {
         struct redis_zset_entry entry;
         bool present;

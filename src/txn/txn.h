@@ -392,6 +392,7 @@ struct txn_cursor {
     struct txn_index *index;
     struct txn_range range;
     struct tree_cursor tree;
+    const struct item *item;     /* at which txn_cursor_next has stopped: the row's, or its entry */
     struct txn_range_read *read; /* what validation needs, NULL when nothing is recorded */
     bool loose;                  /* nothing of it is */
 };

@@ -87,6 +87,7 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
     cursor->txn = txn;
     cursor->index = index;
     cursor->range = *range;
+    cursor->item = NULL;
     cursor->read = NULL;
     cursor->loose = false;
     txn->looked = true;
@@ -190,6 +191,7 @@ int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct ve
             return rc;
         range_ends_at(cursor, item);
         if (*version != NULL) {
+            cursor->item = item;
             *row = found;
             return 0;
         }

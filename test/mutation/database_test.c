@@ -210,7 +210,7 @@ static struct redis_call element_take(unsigned worker, const char *element)
                      0);
     assert_int_equal(redis_open_for_update(&call, &NAME, REDIS_TYPE_HASH, &key, &value), 0);
     assert_int_equal(redis_element_delete(&call, value.id, REDIS_ELEMENT, element, 1), 0);
-    assert_int_equal(redis_spread_shrunk(&call, &key, &value, element, 1, NULL), 0);
+    assert_int_equal(redis_spread_shrunk(&call, &key, &value, REDIS_ELEMENT, element, 1, NULL), 0);
     return call;
 }
 

@@ -138,7 +138,8 @@ static struct redis_call shrink(struct db_worker *worker, const char *name, bool
     assert_int_equal(redis_open_for_update(&call, &NAME, REDIS_TYPE_HASH, &key, &value), 0);
     assert_int_equal(redis_element_delete(&call, value.id, REDIS_ELEMENT, name, strlen(name)), 0);
     assert_int_equal(redis_count_add(&call, value.id, 0, -1), 0);
-    assert_int_equal(redis_spread_shrunk(&call, &key, &value, name, strlen(name), ended), 0);
+    assert_int_equal(
+        redis_spread_shrunk(&call, &key, &value, REDIS_ELEMENT, name, strlen(name), ended), 0);
     return call;
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -463,6 +464,86 @@ static void those_who_work_on_different_members_of_a_large_set_do_not_meet(void 
     two_at_once("zincrby z 1 b", "zincrby z 2 b", ERROR_CONFLICT);
 }
 
+/* ------------------------------------------------------------------------------ order of the scores */
+
+static void a_reader_of_before_finds_the_order_of_before(void **state)
+{
+    (void)state;
+    static const char *before = "[\"a\" 1 \"b\" 2 \"c\" 3 \"d\" 4 \"e\" 5]";
+    struct db_worker *other;
+    struct txn *txn;
+    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true};
+    small_thresholds();
+    expect("5", "zadd z 1 a 2 b 3 c 4 d 5 e");
+    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(txn_begin(db_worker_txn(other), &options, &txn), 0);
+    expect("0", "zadd z 9 a 0 e 3.5 b");
+    expect("0", "zadd z 8 a");
+    expect("1", "zrem z c");
+    expect("1", "zadd z 2 new");
+    expect("[\"e\" 0 \"new\" 2 \"b\" 3.5 \"d\" 4 \"a\" 8]", "zrange z 0 -1 withscores");
+    struct db_worker *own = fixture->worker;
+    fixture->worker = other;
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zrange z 0 -1 withscores"),
+                        before);
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zrank z e"), "4");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zcount z 2 3"), "2");
+    fixture->worker = own;
+    txn_rollback(txn);
+    db_worker_close(other);
+}
+
+static void an_order_is_undone_with_its_transaction(void **state)
+{
+    (void)state;
+    small_thresholds();
+    expect("5", "zadd z 1 a 2 b 3 c 4 d 5 e");
+    struct txn *txn = begin_on(fixture->worker);
+    run_on(fixture->worker, txn, "zadd z 9 a 0 e 7 f");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zrange z 0 -1"),
+                        "[\"e\" \"b\" \"c\" \"d\" \"f\" \"a\"]");
+    run_on(fixture->worker, txn, "zrem z b");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zrangebyscore z 1 5"),
+                        "[\"c\" \"d\"]");
+    txn_rollback(txn);
+    expect("[\"a\" 1 \"b\" 2 \"c\" 3 \"d\" 4 \"e\" 5]", "zrange z 0 -1 withscores");
+    expect("5", "zcard z");
+}
+
+/* Collects until the order has this many entries; a minute at most. */
+static void expect_entries(uint64_t count)
+{
+    const struct tree *tree = db_redis_numbers(fixture->db)->tree;
+    time_t end = time(NULL) + 60;
+    while (tree_count(tree) != count && time(NULL) < end) {
+        redis_fixture_run(fixture, "set other 1");
+        txn_collect(db_worker_txn(fixture->worker), 1000);
+    }
+    assert_int_equal(tree_count(tree), count);
+}
+
+static void what_a_score_was_leaves_nothing_in_the_order(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 50 };
+    small_thresholds();
+    expect("5", "zadd z 0 a 1 b 2 c 3 d 4 e");
+    for (unsigned n = 0; n < MEMBERS; n++)
+        redis_fixture_run(fixture, "zadd many %u m%u", n, n);
+    for (unsigned n = 0; n < 20 * MEMBERS; n++)
+        redis_fixture_run(fixture, "zincrby many %u m%u", n % 7, n % MEMBERS);
+    expect("1", "zrem z a");
+    expect("1", "zadd z -0.0 a"); /* another score in the same place */
+    expect_entries(MEMBERS + 5);
+    expect("[\"a\" -0]", "zrange z 0 0 withscores");
+    expect("1", "zrem many m7");
+    expect_entries(MEMBERS + 4);
+    redis_fixture_restart(fixture);
+    expect_entries(MEMBERS + 4);
+    expect("[\"a\" -0]", "zrange z 0 0 withscores");
+    expect("49", "zcount many -inf +inf");
+}
+
 #define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -481,6 +562,9 @@ int main(void)
         WITH_FIXTURE(a_queue_leaves_no_empty_buckets),
         WITH_FIXTURE(what_is_between_deleted_members_is_found_from_both_sides),
         WITH_FIXTURE(those_who_work_on_different_members_of_a_large_set_do_not_meet),
+        WITH_FIXTURE(a_reader_of_before_finds_the_order_of_before),
+        WITH_FIXTURE(an_order_is_undone_with_its_transaction),
+        WITH_FIXTURE(what_a_score_was_leaves_nothing_in_the_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
