@@ -112,15 +112,60 @@ static void bit_set(struct acl_selector *selector, unsigned number, bool allow)
         selector->commands[number / 64] &= ~bit;
 }
 
+/* Forgets the first arguments of a command; of all: UINT_MAX. */
+static void firsts_forget(struct acl_selector *selector, unsigned number)
+{
+    size_t kept = 0;
+    for (size_t n = 0; n < selector->first_count; n++) {
+        if (number != UINT_MAX && selector->firsts[n].number != number)
+            selector->firsts[kept++] = selector->firsts[n];
+        else
+            free(selector->firsts[n].arg);
+    }
+    selector->first_count = kept;
+}
+
+static int first_add(struct acl_selector *selector, unsigned number, const char *arg, size_t size)
+{
+    struct acl_first *firsts =
+        realloc(selector->firsts, (selector->first_count + 1) * sizeof *firsts);
+    char *copy = strndup(arg, size);
+    if (firsts)
+        selector->firsts = firsts;
+    if (!firsts || !copy) {
+        free(copy);
+        return no_memory();
+    }
+    firsts[selector->first_count++] = (struct acl_first){number, copy};
+    return 0;
+}
+
+static bool first_fits(const struct acl_selector *selector, unsigned number,
+                       const struct redis_slice *argv, unsigned argc)
+{
+    for (size_t n = 0; argc > 1 && n < selector->first_count; n++)
+        if (selector->firsts[n].number == number &&
+            is(argv[1].data, argv[1].size, selector->firsts[n].arg))
+            return true;
+    return false;
+}
+
+/* By a rule of its own or its category's. */
+static void one_set(struct acl_selector *selector, unsigned number, bool allow)
+{
+    bit_set(selector, number, allow);
+    firsts_forget(selector, number);
+    if (!allow)
+        selector->all_commands = false;
+}
+
 /* The command and its subcommands. */
 static void command_set(struct acl_selector *selector, const struct session_command *command,
                         bool allow)
 {
-    bit_set(selector, command->number, allow);
+    one_set(selector, command->number, allow);
     for (const struct session_command *sub = command->subcommands; sub && sub->name; sub++)
-        bit_set(selector, sub->number, allow);
-    if (!allow)
-        selector->all_commands = false;
+        one_set(selector, sub->number, allow);
 }
 
 static int all_set(struct acl_selector *selector, bool allow)
@@ -131,6 +176,7 @@ static int all_set(struct acl_selector *selector, bool allow)
     free(selector->rules);
     selector->rules = rules;
     selector->all_commands = allow;
+    firsts_forget(selector, UINT_MAX);
     memset(selector->commands, allow ? 0xff : 0, sizeof selector->commands);
     return 0;
 }
@@ -157,9 +203,7 @@ static int category_set(const struct service *service, struct acl_selector *sele
         const struct session_command *command = &service->commands[n];
         if (!command->name || !(categories_of(service, command) & 1u << bit))
             continue;
-        bit_set(selector, command->number, allow);
-        if (!allow)
-            selector->all_commands = false;
+        one_set(selector, command->number, allow);
     }
     return 0;
 }
@@ -195,6 +239,23 @@ static int rule_note(struct acl_selector *selector, const char *word, size_t siz
     return 0;
 }
 
+/* "+select|0", of a command without subcommands; deprecated in Redis. What stands behind the last bar
+ * belongs to the command before it. */
+static int first_rule(struct acl_selector *selector, const struct session_command *command,
+                      const char *word, size_t size)
+{
+    const char *bar = memrchr(word, '|', size);
+    size_t arg_size = size - (size_t)(bar + 1 - word);
+    if (memchr(word, '|', (size_t)(bar - word)))
+        return refuse("Allowing first-arg of a subcommand is not supported");
+    if (arg_size == 0)
+        return refuse("Syntax error");
+    if (command->subcommands)
+        return refuse("Unknown command or category name in ACL");
+    int rc = first_add(selector, command->number, bar + 1, arg_size);
+    return rc ? rc : rule_note(selector, word, size);
+}
+
 static int command_rule(const struct service *service, struct acl_selector *selector,
                         const char *word, size_t size)
 {
@@ -206,6 +267,12 @@ static int command_rule(const struct service *service, struct acl_selector *sele
         return rc ? rc : rule_note(selector, word, size);
     }
     const struct session_command *command = service__command_named(service, word + 1, size - 1);
+    const char *bar = memrchr(word, '|', size);
+    if (!command && allow && bar) { /* what stands before the last bar may be there */
+        command = service__command_named(service, word + 1, (size_t)(bar - word - 1));
+        if (command)
+            return first_rule(selector, command, word, size);
+    }
     if (!command)
         return refuse("Unknown command or category name in ACL");
     command_set(selector, command, allow);
@@ -223,6 +290,8 @@ static int selector_create(struct acl_selector *selector)
 static void selector_destroy(struct acl_selector *selector)
 {
     free(selector->rules);
+    firsts_forget(selector, UINT_MAX);
+    free(selector->firsts);
     patterns_clear(&selector->keys);
     patterns_clear(&selector->channels);
 }
@@ -582,7 +651,8 @@ enum acl_verdict acl_check(const struct acl *acl, const struct session_command *
             session__module_of(command)
                 ? (selector->all_commands ? ACL_ALLOWED : ACL_DENIED_COMMAND)
             : (command->flags & SESSION_NO_AUTH) ||
-                    (selector->commands[command->number / 64] >> command->number % 64 & 1)
+                    (selector->commands[command->number / 64] >> command->number % 64 & 1) ||
+                    first_fits(selector, command->number, argv, argc)
                 ? ACL_ALLOWED
                 : ACL_DENIED_COMMAND;
         if (verdict == ACL_ALLOWED)

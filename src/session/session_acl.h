@@ -45,10 +45,18 @@ struct acl_patterns {
     bool all;
 };
 
+/* "+select|0": a command that may run with this first argument alone. */
+struct acl_first {
+    unsigned number; /* the command's */
+    char *arg;
+};
+
 struct acl_selector {
     bool all_commands;                    /* those of modules as well */
     uint64_t commands[ACL_COMMAND_WORDS]; /* by number: SERVICE_COMMANDS_MAX */
-    char *rules;                          /* "-@all +get" */
+    struct acl_first *firsts;
+    size_t first_count;
+    char *rules; /* "-@all +get" */
     struct acl_patterns keys, channels;
 };
 

@@ -82,6 +82,47 @@ static void rules_are_shown_as_redis_shows_them(void **state)
     expect(one, "*3\r\n$7\r\ndefault\r\n$3\r\nbob\r\n$1\r\nc\r\n", "acl users");
 }
 
+#define expect_in(session, part, ...) \
+    assert_non_null(strstr(session_fixture_text(fixture, session, __VA_ARGS__), part))
+#define RUNS(command) expect(one, "+OK\r\n", "acl dryrun bob " command)
+#define RUNS_NOT(command, name)                                                 \
+    expect_in(one, "User bob has no permissions to run the '" name "' command", \
+              "acl dryrun bob " command)
+
+static void a_command_is_allowed_with_one_first_argument(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "acl setuser bob on ~* +SELECT|0 +select|Foo +get|x");
+    session_fixture_text(fixture, one, "acl list");
+    assert_non_null(strstr(fixture->reply, "-@all +select|0 +select|foo +get|x\r\n"));
+    RUNS("select 0");
+    RUNS("select FOO");
+    RUNS_NOT("select 1", "select");
+    RUNS("get x");
+    RUNS_NOT("get y", "get");
+    RUNS_NOT("mget x", "mget");
+    expect(one, "+OK\r\n", "acl setuser bob -select +get");
+    RUNS_NOT("select 0", "select");
+    RUNS("get y");
+    session_fixture_text(fixture, one, "acl list");
+    assert_non_null(strstr(fixture->reply, "-@all -select +get\r\n"));
+    expect(one, "+OK\r\n", "acl setuser bob -@all +select|0 -@connection");
+    RUNS_NOT("select 0", "select"); /* by its category */
+    expect(one, "+OK\r\n", "acl setuser bob -@all (~a* +get|a1) +select|0 -@all");
+    RUNS_NOT("select 0", "select");
+    RUNS("get a1");
+    expect(
+        one,
+        "-ERR Error in ACL SETUSER modifier '+config|get|x': Allowing first-arg of a subcommand is "
+        "not supported\r\n",
+        "acl setuser bob +config|get|x");
+    expect(one, "-ERR Error in ACL SETUSER modifier '+select|': Syntax error\r\n",
+           "acl setuser bob +select|");
+    static const char *const UNKNOWN[] = {"+config|x", "-select|0", "+nosuch|0", "+get|x|y"};
+    for (size_t n = 0; n < sizeof UNKNOWN / sizeof *UNKNOWN; n++)
+        expect_in(one, "Unknown command or category name in ACL", "acl setuser bob %s", UNKNOWN[n]);
+}
+
 static void what_is_wrong_is_said_and_changes_nothing(void **state)
 {
     (void)state;
@@ -205,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_new_user_may_nothing_and_rules_add_up),
         TEST(rules_are_shown_as_redis_shows_them),
+        TEST(a_command_is_allowed_with_one_first_argument),
         TEST(what_is_wrong_is_said_and_changes_nothing),
         TEST(rules_hold_on_every_path),
         TEST(selectors_are_alternatives),
