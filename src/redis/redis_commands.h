@@ -49,6 +49,7 @@ int redis__pfadd(struct redis_call *call);
 int redis__pfcount(struct redis_call *call);
 int redis__pfmerge(struct redis_call *call);
 int redis__pfdebug(struct redis_call *call);
+int redis__pfselftest(struct redis_call *call);
 
 /* redis_key.c */
 int redis__del(struct redis_call *call);

@@ -6,6 +6,7 @@
  *
  * PFCOUNT is a read: unlike Redis's it keeps no count in the value, it counts anew.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -238,4 +239,61 @@ int redis__pfdebug(struct redis_call *call)
     if (!rc && value.type == REDIS_TYPE_NONE)
         return diag_set(ERROR_INVALID, "The specified key does not exist");
     return rc ? rc : debug_sketch(call, &at_key, &key, &value, &hll);
+}
+
+/* ------------------------------------------------------------------------------------- PFSELFTEST */
+
+/* Room for one that is sparse as long as that is shorter, or dense from the start; in the arena. */
+static bool test_sketch(struct redis_call *call, bool dense, struct hll *out)
+{
+    *out = (struct hll){.bytes =
+                            arena_alloc(txn_arena(call->txn), 2 * HLL_DENSE_SIZE + HLL_GROWTH_MAX),
+                        .sparse_max = 3000};
+    if (!out->bytes)
+        return false;
+    hll_create(out);
+    return !dense || hll_to_dense(out);
+}
+
+/* Six times the standard error, as in Redis: nobody meets more by chance. */
+static bool estimate_fits(uint64_t estimate, uint64_t elements)
+{
+    double wrong = ceil(6 * (1.04 / sqrt(HLL_REGISTERS)) * (double)elements);
+    return fabs((double)estimate - (double)elements) <= wrong;
+}
+
+/* The registers of both are the same, and tell about so many. */
+static int sketches_check(const struct hll *one, const struct hll *other, uint64_t elements)
+{
+    unsigned char of_one[HLL_REGISTERS] = {0}, of_other[HLL_REGISTERS] = {0};
+    if (!hll_merge(one->bytes, one->size, of_one) ||
+        !hll_merge(other->bytes, other->size, of_other) ||
+        memcmp(of_one, of_other, sizeof of_one) != 0)
+        return diag_set(ERROR_INVALID, "TESTFAILED sparse encoding differs from dense");
+    uint64_t estimate = hll_count(of_one);
+    if (!estimate_fits(estimate, elements))
+        return diag_set(ERROR_INVALID, "TESTFAILED Too big error. card:%llu abserr:%lld",
+                        (unsigned long long)elements, (long long)(estimate - elements));
+    return 0;
+}
+
+/* So many different elements go into a sketch that begins sparse and into one that is dense. */
+int redis__pfselftest(struct redis_call *call)
+{
+    enum { ELEMENTS = 100000 };
+    struct hll sparse, dense;
+    if (!test_sketch(call, false, &sparse) || !test_sketch(call, true, &dense))
+        return diag_set(ERROR_MEMORY, "out of memory");
+    uint64_t check = 1;
+    for (uint64_t element = 1; element <= ELEMENTS; element++) {
+        if (hll_add(&sparse, &element, sizeof element) < 0 ||
+            hll_add(&dense, &element, sizeof element) < 0)
+            return diag_set(ERROR_INVALID, "TESTFAILED a sketch is damaged");
+        int rc = element == check ? sketches_check(&sparse, &dense, element) : 0;
+        if (rc)
+            return rc;
+        check *= element == check ? 10 : 1;
+    }
+    call->sink->vtab->status(call->sink, "OK");
+    return 0;
 }

@@ -29,6 +29,8 @@ const struct redis_command redis__bit_commands[] = {
      "2.8.9", "hyperloglog", redis__pfdebug},
     {"pfmerge", -2, W | M, KEYS, "Merges one or more HyperLogLog values into a single key.",
      "2.8.9", "hyperloglog", redis__pfmerge},
+    {"pfselftest", 1, R, 0, 0, 0, 0, "An internal command for testing HyperLogLog values.", "2.8.9",
+     "hyperloglog", redis__pfselftest},
     {"setbit", 4, W | M | ONE, KEY,
      "Sets or clears the bit at offset of the string value. Creates the key if it doesn't exist.",
      "2.2.0", "bitmap", redis__setbit},

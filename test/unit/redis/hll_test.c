@@ -179,6 +179,7 @@ static void strings_that_are_no_sketch_are_refused(void **state)
     expect("!ERR The specified key does not exist", "pfdebug encoding none");
     expect("1", "pfadd b x");
     expect("!ERR Unknown PFDEBUG subcommand 'nosuch'", "pfdebug nosuch b");
+    expect("OK", "pfselftest");
 }
 
 #define WITH_DB(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
