@@ -371,13 +371,15 @@ function redis_function.new(box)
         return result
     end
 
-    function commands.stats()
+    --- What runs elsewhere: its name, for how many milliseconds, and the words of the request.
+    function commands.stats(name, duration, ...)
         settle()
+        local running = name and map('name', name, 'command', { ... }, 'duration_ms', tonumber(duration))
         local library_count, function_count = 0, 0
         for _, library in pairs(libraries) do
             library_count, function_count = library_count + 1, function_count + #library.order
         end
-        return map('running_script', false, 'engines', map('LUA',
+        return map('running_script', running or false, 'engines', map('LUA',
             map('libraries_count', library_count, 'functions_count', function_count)))
     end
 

@@ -118,6 +118,7 @@ uint64_t db_redis_expiry(const struct version *version);
  */
 enum { DB_REDIS_ELEMENTS = 16 };
 struct txn_index *db_redis_expiries(struct db *db, unsigned database);
+uint64_t db_redis_expiry_of_entry(const struct item *entry); /* of that order: when it is due */
 int db_redis_expiry_add(struct txn *txn, struct db *db, unsigned database, struct row *row,
                         uint64_t expire_ms);
 

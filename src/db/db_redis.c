@@ -56,6 +56,14 @@ uint64_t db_redis_expiry(const struct version *version)
     return expire_ms;
 }
 
+uint64_t db_redis_expiry_of_entry(const struct item *entry)
+{
+    uint64_t expire_ms = 0;
+    for (unsigned n = 0; n < TIME_BYTES; n++)
+        expire_ms = expire_ms << 8 | entry->key[n];
+    return expire_ms;
+}
+
 static void bytes_write(unsigned char out[8], uint64_t bits)
 {
     for (unsigned n = 0; n < 8; n++)
@@ -74,10 +82,7 @@ static int matches(const struct txn_index *index, const struct entry *entry,
                    const struct version *version)
 {
     (void)index;
-    uint64_t expire_ms = 0;
-    for (unsigned n = 0; n < TIME_BYTES; n++)
-        expire_ms = expire_ms << 8 | entry->key[n];
-    return db_redis_expiry(version) == expire_ms;
+    return db_redis_expiry(version) == db_redis_expiry_of_entry((const struct item *)entry);
 }
 
 uint64_t db_redis_number_order(double number)

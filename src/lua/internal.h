@@ -8,6 +8,7 @@
  */
 #include <lauxlib.h>
 #include <lua.h>
+#include <pthread.h>
 #include <semaphore.h>
 
 #include "base/random.h"
@@ -132,6 +133,13 @@ struct lua__script {
     char name[72];     /* what errors call it */
 };
 
+/* The function of a library that runs, for other threads; NULL: none. */
+struct lua__running {
+    pthread_mutex_t mutex;
+    const struct lua_redis_eval *eval;
+    uint64_t since_ns;
+};
+
 struct lua_runtime {
     struct lua_State *L;
     struct db_worker *worker;
@@ -191,6 +199,7 @@ struct lua_runtime {
     struct lua__row row;
 
     struct lua__script script;
+    struct lua__running running;
     struct lua__script_json script_json;
 
     struct mp_buffer frames;   /* of the last error (trace.c) */
@@ -537,6 +546,9 @@ const char *lua__killed_text(struct lua_runtime *runtime);
 /* A script runs from now on; and no more. */
 void lua__script_begin(struct lua_runtime *runtime, const char *name, int kind, bool readonly);
 void lua__script_end(struct lua_runtime *runtime);
+
+/* Whether events of keys that are not there are asked for, which a read-only transaction can't tell. */
+bool lua__misses_wanted(const struct lua_runtime *runtime);
 /* Makes runtime->message what Redis says of the error at the index, which has left a
  * script. */
 void lua__script_error(lua_State *L, struct lua_runtime *runtime, int index);

@@ -259,14 +259,20 @@ static int run_and_commit(struct lua_runtime *runtime, const struct redis_comman
     return code;
 }
 
+bool lua__misses_wanted(const struct lua_runtime *runtime)
+{
+    const struct redis_config *config = runtime->options.callbacks.config;
+    return config != NULL && (load_relaxed(&config->notify_flags) & REDIS_NOTIFY_KEY_MISS) != 0;
+}
+
 static int run_alone(struct lua_runtime *runtime, const struct redis_command *command,
                      struct redis_call *call)
 {
-    struct txn_options options = {.level = (command->flags & REDIS_ONE_ROW) != 0 ||
-                                                   MUTATION(SEVERAL_ROWS_WEAKLY)
-                                               ? TXN_READ_COMMITTED
-                                               : TXN_SERIALIZABLE,
-                                  .readonly = (command->flags & REDIS_WRITE) == 0};
+    struct txn_options options = {
+        .level = (command->flags & REDIS_ONE_ROW) != 0 || MUTATION(SEVERAL_ROWS_WEAKLY)
+                     ? TXN_READ_COMMITTED
+                     : TXN_SERIALIZABLE,
+        .readonly = (command->flags & REDIS_WRITE) == 0 && !lua__misses_wanted(runtime)};
     for (unsigned losses = 0;;) {
         int code = run_and_commit(runtime, command, call, &options);
         if (code == 0)
@@ -413,6 +419,7 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
                    (runtime->txn != NULL && txn_readonly(runtime->txn))))
         return diag_set(ERROR_LUA, "Write commands are not allowed from read-only scripts.");
     struct redis_call call = {.worker = runtime->worker,
+                              .lookups = runtime->options.callbacks.lookups,
                               .protocol = runtime->script.resp == 3 ? 3 : 2,
                               .argv = argv,
                               .argc = argc,

@@ -489,6 +489,34 @@ static int call_function(lua_State *L, struct lua_runtime *runtime, void *arg)
     return 0;
 }
 
+/* It must stay valid until NULL is set. */
+static void running_set(struct lua_runtime *runtime, const struct lua_redis_eval *eval)
+{
+    struct lua__running *running = &runtime->running;
+    pthread_mutex_lock(&running->mutex);
+    running->eval = eval;
+    running->since_ns = eval != NULL ? clock_monotonic_ns(runtime->clock) : 0;
+    pthread_mutex_unlock(&running->mutex);
+}
+
+unsigned lua_runtime_function_running(struct lua_runtime *runtime, struct mp_buffer *out,
+                                      unsigned words_max, uint64_t *ms)
+{
+    struct lua__running *running = &runtime->running;
+    unsigned count = 0;
+    pthread_mutex_lock(&running->mutex);
+    const struct lua_redis_eval *eval = running->eval;
+    if (eval != NULL) {
+        *ms = (clock_monotonic_ns(runtime->clock) - running->since_ns) / 1000000;
+        mp_put_str(out, eval->script, (uint32_t)eval->script_size);
+        for (; count < eval->argc && count < words_max; count++)
+            mp_put_str(out, eval->argv[count].data, (uint32_t)eval->argv[count].size);
+        count++;
+    }
+    pthread_mutex_unlock(&running->mutex);
+    return count;
+}
+
 int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_eval *eval,
                            struct redis_sink *sink, uint64_t *reply_ts)
 {
@@ -498,12 +526,17 @@ int lua_runtime_redis_eval(struct lua_runtime *runtime, const struct lua_redis_e
     } arg = {.from = eval};
     const struct lua_request *request = &eval->request;
     lua__request_begin(runtime, request);
-    struct txn_options options = {.level = lua__level(runtime), .readonly = request->readonly};
+    struct txn_options options = {.level = lua__level(runtime),
+                                  .readonly = request->readonly && !lua__misses_wanted(runtime)};
     int (*body)(lua_State *, struct lua_runtime *, void *) =
         eval->function ? call_function : eval_script;
+    if (eval->function)
+        running_set(runtime, eval);
     int code = request->txn != NULL ? lua__protect(runtime, body, arg.to)
                                     : lua__transaction(runtime, &options, body, arg.to);
     lua__script_end(runtime);
+    if (eval->function)
+        running_set(runtime, NULL);
     code = lua__request_end(runtime, code, reply_ts);
     if (code != 0)
         return code;
@@ -524,8 +557,12 @@ int lua_runtime_redis_eval_in(struct lua_runtime *runtime, struct txn *txn, uint
                                           .undone_by_caller = true,
                                           .txn = txn};
     lua__request_begin(runtime, &inside.request);
+    if (eval->function)
+        running_set(runtime, &inside);
     int code = lua__protect(runtime, eval->function ? call_function : eval_script, &inside);
     lua__script_end(runtime);
+    if (eval->function)
+        running_set(runtime, NULL);
     code = lua__request_end(runtime, code, NULL);
     if (code != 0)
         return code;

@@ -452,6 +452,8 @@ static int run_once(struct lua_runtime *runtime, struct txn_options *options,
     if (code != 0)
         return code;
     runtime->txn_fixed = true;
+    if (runtime->request->readonly && !options->readonly) /* lua__misses_wanted */
+        runtime->txn_checks = true;
     struct begun begun = {body, arg};
     if (lua__begin_events(runtime))
         code = lua__protect(runtime, run_begun, &begun);

@@ -265,6 +265,7 @@ int lua_runtime_new(const struct lua_runtime_options *options, struct lua_runtim
     struct db *db = db_worker_db(options->worker);
     lua__request_none(runtime);
     sem_init(&runtime->woken, 0, 0);
+    pthread_mutex_init(&runtime->running.mutex, NULL);
     runtime->options = *options;
     runtime->worker = options->worker;
     runtime->txn_worker = db_worker_txn(options->worker);
@@ -310,6 +311,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
     lua__walks_free(runtime);
     lua__fio_destroy(runtime);
     sem_destroy(&runtime->woken);
+    pthread_mutex_destroy(&runtime->running.mutex);
     lua__buffers_free(runtime);
     free(runtime);
 }

@@ -85,6 +85,7 @@ struct lua_callbacks {
     bool (*session)(void *arg, uint64_t session_id, struct lua_peer *out);
     void *arg;
     const struct redis_audience *audience; /* of PUBLISH */
+    struct redis_lookups *lookups;         /* of redis.call; NULL: nobody counts them */
     const struct redis_interest *interest; /* in keys; NULL: nobody has any */
     const struct redis_config *config;     /* of redis.call; NULL: Redis's defaults */
 };
@@ -247,6 +248,8 @@ struct lua_redis_eval {
     unsigned key_count;
     const struct redis_slice *args;
     unsigned arg_count;
+    const struct redis_slice *argv; /* the whole request, for those who ask what runs */
+    unsigned argc;
     struct lua_request request; /* readonly: EVAL_RO */
 };
 
@@ -283,6 +286,14 @@ bool lua_runtime_redis_function_find(struct lua_runtime *runtime, const char *na
  * From any thread while the runtime exists.
  */
 bool lua_runtime_script_kill(struct lua_runtime *runtime, bool function);
+
+/*
+ * FUNCTION STATS: for how long the function of a library that the runtime runs at this moment has been
+ * running, and into `out`, as MessagePack strings, its name and up to words_max words of the request;
+ * how many strings. 0: it runs none. From any thread while the runtime exists.
+ */
+unsigned lua_runtime_function_running(struct lua_runtime *runtime, struct mp_buffer *out,
+                                      unsigned words_max, uint64_t *ms);
 
 /* SCRIPT LOAD: compiles and keeps it; sha1 gets 40 hexadecimal digits and a zero. SCRIPT EXISTS and
  * EVALSHA: the source kept for a digest of either case, valid until the next call on this runtime,

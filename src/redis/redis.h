@@ -81,6 +81,7 @@ enum {
 
 struct redis_call {
     struct db_worker *worker;
+    struct redis_lookups *lookups; /* NULL: nobody counts them */
     struct txn *txn;
     const struct redis_slice *argv; /* argv[0] is the command's name */
     unsigned argc;                  /* has passed redis_command_check */
@@ -108,6 +109,11 @@ struct redis_call {
  */
 struct redis_interest {
     _Atomic uint32_t waiting, tracking;
+};
+
+/* How many keys were looked up by commands that read, and were there or were not. One thread counts. */
+struct redis_lookups {
+    _Atomic uint64_t hits, misses;
 };
 
 enum redis_flags {

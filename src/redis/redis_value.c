@@ -143,6 +143,15 @@ static int type_check(int rc, int type, const struct redis_value *value)
     return redis_type_error();
 }
 
+static void lookup_count(const struct redis_call *call, const struct redis_value *value)
+{
+    struct redis_lookups *lookups = call->lookups;
+    if (!lookups)
+        return;
+    _Atomic uint64_t *count = value->type == REDIS_TYPE_NONE ? &lookups->misses : &lookups->hits;
+    store_relaxed(count, load_relaxed(count) + 1);
+}
+
 int redis_open(struct redis_call *call, const struct redis_slice *name, int type,
                struct redis_key *key, struct redis_value *out)
 {
@@ -154,6 +163,8 @@ int redis_open(struct redis_call *call, const struct redis_slice *name, int type
         rc = redis_value_unpack(version, call->now_ms, out);
     if (!rc)
         touch(call, version);
+    if (!rc)
+        lookup_count(call, out);
     if (!rc && out->type == REDIS_TYPE_NONE &&
         (load_relaxed(&call->config->notify_flags) & REDIS_NOTIFY_KEY_MISS))
         return redis__missed(call, name);

@@ -205,6 +205,7 @@ static int worker_lua_open(struct session_worker *worker)
                       .schema_changed = on_schema_changed,
                       .session = session__lua_session,
                       .arg = service,
+                      .lookups = &worker->stats.lookups,
                       .audience = &service->audience,
                       .interest = &service->interest,
                       .config = &service->config},

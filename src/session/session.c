@@ -327,6 +327,8 @@ void session_sent(struct session *session, size_t size)
     service__count(&session->worker->stats.output_bytes, size);
     service__count(&session->worker->stats.writes, 1);
     service__count(&session->about.output_bytes, size);
+    store_relaxed(&session->about.bytes.out,
+                  session->out.size - session->out_sent + session->push.size);
 }
 
 bool session_waiting(const struct session *session)
@@ -507,6 +509,24 @@ static void input_execute(struct session *session)
     }
 }
 
+/* For CLIENT LIST, which another worker may be asked for. */
+static void bytes_note(struct session *session)
+{
+    struct session_about *about = &session->about;
+    uint64_t out_memory = session->out.capacity + session->push.capacity;
+    store_relaxed(&about->bytes.query, session->in.size - session->in_start);
+    store_relaxed(&about->bytes.query_free, session->in.capacity - session->in.size);
+    store_relaxed(&about->bytes.kept, session->kept_arena.used_bytes);
+    store_relaxed(&about->bytes.queued, session->queue_arena.used_bytes);
+    store_relaxed(&about->bytes.out, session->out.size - session->out_sent + session->push.size);
+    store_relaxed(&about->bytes.replies, session->mark_count - session->mark_first);
+    store_relaxed(&about->bytes.out_memory, out_memory);
+    store_relaxed(&about->bytes.all, sizeof *session + session->in.capacity + out_memory +
+                                         session->kept_arena.used_bytes +
+                                         session->queue_arena.used_bytes +
+                                         session->watch_arena.used_bytes);
+}
+
 static void settle_after_input(struct session *session)
 {
     if (session->waited_ts && session->mark_first < session->mark_count)
@@ -515,6 +535,7 @@ static void settle_after_input(struct session *session)
     if (session->out.failed || session->in.failed ||
         out_pending(session) > session->service->limits.output_bytes_max)
         session->dead = session->closing = true;
+    bytes_note(session);
 }
 
 void session_on_bytes(struct session *session, const char *data, size_t size)

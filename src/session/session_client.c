@@ -101,7 +101,9 @@ static void about_put(const struct access *access, const struct session *session
     const struct session_command *command = load_relaxed(&about->command);
     uint64_t active = load_relaxed(&about->active_ms);
     int queued = load_relaxed(&about->queued);
-    char numbers[512], flags[14];
+    uint64_t out_bytes = load_relaxed(&about->bytes.out);
+    uint64_t out_memory = load_relaxed(&about->bytes.out_memory);
+    char numbers[768], flags[14];
     const char *user = user_of(access, about);
     flags_put(about, flags);
     int size =
@@ -112,14 +114,19 @@ static void about_put(const struct access *access, const struct session *session
     size = snprintf(numbers, sizeof numbers,
                     " age=%" PRIu64 " idle=%" PRIu64
                     " flags=%s db=%u sub=%u psub=%u ssub=%u multi=%d watch=%" PRIu64
-                    " qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 "
-                    "tot-mem=0 events=r cmd=%s "
+                    " qbuf=%" PRIu64 " qbuf-free=%" PRIu64 " argv-mem=%" PRIu64
+                    " multi-mem=%" PRIu64 " rbs=%" PRIu64 " rbp=%" PRIu64 " obl=%" PRIu64
+                    " oll=%" PRIu64 " omem=%" PRIu64 " tot-mem=%" PRIu64 " events=%s cmd=%s "
                     "user=%.100s redir=%" PRId64 " resp=%d lib-name=",
                     now_ms > about->created_ms ? (now_ms - about->created_ms) / 1000 : 0,
                     now_ms > active ? (now_ms - active) / 1000 : 0, flags,
                     load_relaxed(&about->database), load_relaxed(&about->channels),
                     load_relaxed(&about->patterns), load_relaxed(&about->shards), queued,
-                    load_relaxed(&about->watched), command ? command->name : "NULL", user,
+                    load_relaxed(&about->watched), load_relaxed(&about->bytes.query),
+                    load_relaxed(&about->bytes.query_free), load_relaxed(&about->bytes.kept),
+                    load_relaxed(&about->bytes.queued), out_memory, out_memory, out_bytes,
+                    load_relaxed(&about->bytes.replies), out_bytes, load_relaxed(&about->bytes.all),
+                    out_bytes ? "rw" : "r", command ? command->name : "NULL", user,
                     load_relaxed(&about->redirect), load_relaxed(&about->resp));
     mp_put_raw(out, numbers, (size_t)size);
     mp_put_raw(out, text_or_empty(about->library_name), strlen(text_or_empty(about->library_name)));

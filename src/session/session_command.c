@@ -271,7 +271,7 @@ static int command_info(struct session *session, struct session_request *request
             put_spec(session, part);
             resp_put_array(&session->out, 0);
         } else {
-            resp_put_null_array(&session->out, session->protocol);
+            resp_put_null(&session->out, session->protocol);
         }
     }
     return 0;

@@ -153,15 +153,18 @@ const struct session_command *session__resolve(struct session *session,
 
 /* -------------------------------------------------------------------------------- data commands */
 
+bool session__misses_wanted(const struct session *session)
+{
+    return load_relaxed(&session->service->config.notify_flags) & REDIS_NOTIFY_KEY_MISS;
+}
+
 static struct txn_options redis_options(struct session *session,
                                         const struct redis_command *command, unsigned argc)
 {
     struct txn_options options = {.level = TXN_SERIALIZABLE};
     if (command->flags & REDIS_READONLY) {
         options.level = TXN_SNAPSHOT; /* of a read-only transaction any snapshot is serializable */
-        /* who asks for the event keymiss has it deferred, which wants more than a snapshot */
-        options.readonly =
-            !(load_relaxed(&session->service->config.notify_flags) & REDIS_NOTIFY_KEY_MISS);
+        options.readonly = !session__misses_wanted(session);
         options.latest = session__reads_latest(session);
     } else if (redis_command_one_row(command, argc)) {
         options.level = TXN_READ_COMMITTED;
@@ -174,6 +177,7 @@ static struct redis_call redis_call_of(struct session *session,
                                        const struct session_request *request)
 {
     return (struct redis_call){.worker = session->worker->db,
+                               .lookups = &session->worker->stats.lookups,
                                .txn = request->txn,
                                .argv = request->argv,
                                .argc = request->argc,

@@ -6,6 +6,8 @@
  */
 #include "session/session_internal.h"
 
+#include "redis/redis_value.h"
+
 /* --------------------------------------------------------------------------------------- FCALL */
 
 /* Keys and arguments as two arrays, which is what functions of Redis get. */
@@ -71,6 +73,20 @@ int session__fcall_ro(struct session *session, struct session_request *request)
 
 enum { FUNCTION_ARGS_MAX = 64 };
 
+/* A subcommand and its arguments, as Lua knows them. */
+static int command_run(struct session *session, struct session_request *request,
+                       const struct redis_slice *argv, unsigned argc)
+{
+    const struct lua_request how = {.latest = session__reads_latest(session),
+                                    .session_id = session->about.id,
+                                    .user_id = session->user_id,
+                                    .txn = request->txn, /* EXEC's */
+                                    .now_ms = request->txn ? request->now_ms : 0,
+                                    .undone_by_caller = request->txn != NULL};
+    return lua_runtime_redis_function(session->worker->lua, &how, argv, argc, &session->sink.base,
+                                      &request->reply_ts);
+}
+
 /* The subcommand's name is what follows the bar; it and what follows it, as Lua knows them. */
 static int run(struct session *session, struct session_request *request)
 {
@@ -82,11 +98,7 @@ static int run(struct session *session, struct session_request *request)
     argv[0] = (struct redis_slice){subcommand, strlen(subcommand)};
     for (unsigned n = 1; n < argc; n++)
         argv[n] = request->argv[n + 1];
-    const struct lua_request how = {.latest = session__reads_latest(session),
-                                    .session_id = session->about.id,
-                                    .user_id = session->user_id};
-    return lua_runtime_redis_function(session->worker->lua, &how, argv, argc, &session->sink.base,
-                                      &request->reply_ts);
+    return command_run(session, request, argv, argc);
 }
 
 static int run_up_to(struct session *session, struct session_request *request, unsigned argc_max)
@@ -114,6 +126,54 @@ static int function_kill(struct session *session, struct session_request *reques
 {
     (void)request;
     return session__scripts_kill(session, true);
+}
+
+enum { RUNNING_WORDS_MAX = 1000 };
+
+/* Of all other workers the function that has been running for longest: its name and the words of its
+ * request are left in the worker's buffer; how many strings these are. */
+static unsigned running_find(struct session *session, uint64_t *ms)
+{
+    struct service *service = session->service;
+    struct mp_buffer *out = &session->worker->args;
+    unsigned count = 0;
+    mp_buffer_reset(out, SESSION_BUFFER_KEEP_BYTES);
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max; n++) {
+        size_t before = out->size;
+        uint64_t its_ms;
+        unsigned its_count = service->workers[n] && service->workers[n] != session->worker
+                                 ? lua_runtime_function_running(service->workers[n]->lua, out,
+                                                                RUNNING_WORDS_MAX, &its_ms)
+                                 : 0;
+        if (its_count && (count == 0 || its_ms > *ms) && !out->failed) {
+            memmove(out->data, out->data + before, out->size - before);
+            out->size -= before;
+            *ms = its_ms;
+            count = its_count;
+        } else {
+            out->size = before;
+        }
+    }
+    pthread_mutex_unlock(&service->mutex);
+    return count;
+}
+
+static int function_stats(struct session *session, struct session_request *request)
+{
+    struct redis_slice argv[RUNNING_WORDS_MAX + 3] = {{"stats", 5}};
+    uint64_t ms = 0;
+    uint32_t size;
+    char text[24];
+    unsigned count = running_find(session, &ms), argc = 1;
+    const char *at = session->worker->args.data;
+    for (unsigned n = 0; n < count; n++) {
+        argv[argc].data = mp_decode_str(&at, &size);
+        argv[argc++].size = size;
+        if (n == 0)
+            argv[argc++] = (struct redis_slice){text, redis_integer_format((int64_t)ms, text)};
+    }
+    return command_run(session, request, argv, argc);
 }
 
 static int function_help(struct session *session, struct session_request *request)
@@ -172,21 +232,26 @@ static int function_help(struct session *session, struct session_request *reques
     return 0;
 }
 
-enum { FUNCTION = SESSION_DATA | SESSION_NO_MULTI | SESSION_NO_TXN | SESSION_NOSCRIPT };
+enum {
+    FUNCTION = SESSION_DATA | SESSION_NO_TXN | SESSION_NOSCRIPT,
+    CHANGE = FUNCTION | SESSION_ALTERS
+};
 
-#define ROW(name, arity, summary, run)                                                    \
-    {                                                                                     \
-        name, arity, FUNCTION, 0, 0, 0, summary, "7.0.0", "scripting", run, NULL, NULL, 0 \
+#define ROW(name, arity, flags, summary, run)                                          \
+    {                                                                                  \
+        name, arity, flags, 0, 0, 0, summary, "7.0.0", "scripting", run, NULL, NULL, 0 \
     }
 const struct session_command session__function_commands[] = {
-    ROW("function|delete", 3, "Deletes a library and its functions.", run),
-    ROW("function|dump", 2, "Dumps all libraries into a serialized binary payload.", run),
-    ROW("function|flush", -2, "Deletes all libraries and functions.", function_flush),
-    ROW("function|help", 2, "Returns helpful text about the different subcommands.", function_help),
-    ROW("function|kill", 2, "Terminates a function during execution.", function_kill),
-    ROW("function|list", -2, "Returns information about all libraries.", run),
-    ROW("function|load", -3, "Creates a library.", run),
-    ROW("function|restore", -3, "Restores all libraries from a payload.", function_restore),
-    ROW("function|stats", 2, "Returns information about a function during execution.", run),
+    ROW("function|delete", 3, CHANGE, "Deletes a library and its functions.", run),
+    ROW("function|dump", 2, FUNCTION, "Dumps all libraries into a serialized binary payload.", run),
+    ROW("function|flush", -2, CHANGE, "Deletes all libraries and functions.", function_flush),
+    ROW("function|help", 2, FUNCTION, "Returns helpful text about the different subcommands.",
+        function_help),
+    ROW("function|kill", 2, FUNCTION, "Terminates a function during execution.", function_kill),
+    ROW("function|list", -2, FUNCTION, "Returns information about all libraries.", run),
+    ROW("function|load", -3, CHANGE, "Creates a library.", run),
+    ROW("function|restore", -3, CHANGE, "Restores all libraries from a payload.", function_restore),
+    ROW("function|stats", 2, FUNCTION, "Returns information about a function during execution.",
+        function_stats),
     {0},
 };

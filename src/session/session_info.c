@@ -49,6 +49,8 @@ static void totals_add(struct service_totals *totals, const struct session_worke
     totals->output_bytes += load_relaxed(&stats->output_bytes);
     totals->reads += load_relaxed(&stats->reads);
     totals->writes += load_relaxed(&stats->writes);
+    totals->hits += load_relaxed(&stats->lookups.hits);
+    totals->misses += load_relaxed(&stats->lookups.misses);
     for (unsigned error = 0; error < SERVICE_ERRORS; error++)
         totals->errors[error] += load_relaxed(&stats->errors[error]);
 }
@@ -76,6 +78,8 @@ static void totals_sum(struct service *service, struct service_totals *totals)
     totals->writes -= before->writes;
     totals->connections -= before->connections;
     totals->refused -= before->refused;
+    totals->hits -= before->hits;
+    totals->misses -= before->misses;
     for (unsigned error = 0; error < SERVICE_ERRORS; error++)
         totals->errors[error] -= before->errors[error];
     pthread_mutex_unlock(&service->mutex);
@@ -440,8 +444,8 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "expired_time_cap_reached_count:0");
     line(out, "evicted_keys:%" PRIu64, load_relaxed(&service->keeping.evicted_keys));
     line(out, "evicted_clients:0");
-    line(out, "keyspace_hits:0");
-    line(out, "keyspace_misses:0");
+    line(out, "keyspace_hits:%" PRIu64, totals.hits);
+    line(out, "keyspace_misses:%" PRIu64, totals.misses);
     uint64_t counts[CHANNELS_KINDS] = {0};
     session__pubsub_counts(service, counts);
     line(out, "pubsub_channels:%" PRIu64, counts[CHANNELS_CHANNEL]);
@@ -576,19 +580,54 @@ static void info_cluster(struct service *service, struct mp_buffer *out)
     line(out, "cluster_enabled:0");
 }
 
-static void info_keyspace(struct service *service, struct mp_buffer *out)
+/* For how long the keys that expire will be there, on the average of some of them. */
+static uint64_t average_ttl_ms(struct db *db, unsigned database, uint64_t now_ms)
 {
-    for (unsigned n = 0; n < REDIS_DATABASES; n++) {
-        uint64_t keys = txn_head_rows(db_redis_head(service->options.db, n));
-        if (keys)
-            line(out, "db%u:keys=%" PRIu64 ",expires=0,avg_ttl=0", n, keys);
+    enum { SAMPLES = 64 };
+    uint64_t sum = 0, count = 0;
+    for (unsigned n = 1; n <= SAMPLES; n++) {
+        const struct item *item =
+            tree_random(db_redis_expiries(db, database)->tree, n * UINT64_C(0x9e3779b97f4a7c15));
+        uint64_t expire_ms = item ? db_redis_expiry_of_entry(item) : 0;
+        if (expire_ms > now_ms) {
+            sum += expire_ms - now_ms;
+            count++;
+        }
     }
+    return count ? sum / count : 0;
+}
+
+/* In a transaction, so that the entries stay while they are looked at. */
+static void keyspace_put(struct session *session, struct mp_buffer *out)
+{
+    struct db *db = session->service->options.db;
+    uint64_t now_ms = session__now_ms(session->worker);
+    for (unsigned n = 0; n < REDIS_DATABASES; n++) {
+        uint64_t keys = txn_head_rows(db_redis_head(db, n));
+        uint64_t expires = tree_count(db_redis_expiries(db, n)->tree);
+        if (keys)
+            line(out, "db%u:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, n, keys,
+                 expires < keys ? expires : keys, average_ttl_ms(db, n, now_ms));
+    }
+}
+
+static int info_keyspace(struct session *session, const struct session_request *request,
+                         struct mp_buffer *out)
+{
+    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true};
+    struct txn *txn = NULL;
+    int rc = request->txn ? 0 : txn_begin(session->worker->txn, &options, &txn);
+    if (!rc)
+        keyspace_put(session, out);
+    if (txn)
+        txn_rollback(txn);
+    return rc;
 }
 
 struct section {
     const char *name;
     bool by_default;
-    void (*write)(struct service *service, struct mp_buffer *out);
+    void (*write)(struct service *service, struct mp_buffer *out); /* NULL: info_keyspace */
 };
 
 static const struct section SECTIONS[] = {
@@ -606,7 +645,7 @@ static const struct section SECTIONS[] = {
     {"Errorstats", true, info_errorstats},
     {"Latencystats", false, info_latencystats},
     {"Cluster", true, info_cluster},
-    {"Keyspace", true, info_keyspace},
+    {"Keyspace", true, NULL},
 };
 
 static bool arg_is(const struct redis_slice *arg, const char *text)
@@ -632,16 +671,21 @@ static bool section_wanted(const struct section *section, const struct session_r
 int session__info(struct session *session, struct session_request *request)
 {
     struct mp_buffer text;
+    int rc = 0;
     mp_buffer_create(&text);
-    for (size_t n = 0; n < sizeof SECTIONS / sizeof *SECTIONS; n++) {
+    for (size_t n = 0; n < sizeof SECTIONS / sizeof *SECTIONS && !rc; n++) {
         if (!section_wanted(&SECTIONS[n], request))
             continue;
         if (text.size)
             mp_put_raw(&text, "\r\n", 2);
         line(&text, "# %s", SECTIONS[n].name);
-        SECTIONS[n].write(session->service, &text);
+        if (SECTIONS[n].write)
+            SECTIONS[n].write(session->service, &text);
+        else
+            rc = info_keyspace(session, request, &text);
     }
-    int rc = text.failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+    if (!rc && text.failed)
+        rc = diag_set(ERROR_MEMORY, "out of memory");
     if (!rc)
         resp_put_verbatim(&session->out, session->protocol, "txt", text.size ? text.data : "",
                           text.size);

@@ -68,12 +68,13 @@ enum session_command_flags {
     SESSION_FAST = 64,
     SESSION_NOSCRIPT = 128,
     SESSION_READS = 256,
-    SESSION_NUMKEYS = 512,    /* argv[2] is the number of keys, which follow */
-    SESSION_ENDS_TXN = 1024,  /* runs although the interactive transaction has failed */
-    SESSION_NO_TXN = 2048,    /* refused in an interactive transaction */
-    SESSION_LISTENING = 8192, /* runs while a connection of RESP2 listens to channels */
-    SESSION_STATEMENT = 4096, /* a statement of the interactive transaction, if one is open */
-    SESSION_USES_KEYS = 16384 /* for those who may use keys; others are asked about in Lua */
+    SESSION_NUMKEYS = 512,     /* argv[2] is the number of keys, which follow */
+    SESSION_ENDS_TXN = 1024,   /* runs although the interactive transaction has failed */
+    SESSION_NO_TXN = 2048,     /* refused in an interactive transaction */
+    SESSION_LISTENING = 8192,  /* runs while a connection of RESP2 listens to channels */
+    SESSION_STATEMENT = 4096,  /* a statement of the interactive transaction, if one is open */
+    SESSION_USES_KEYS = 16384, /* for those who may use keys; others are asked about in Lua */
+    SESSION_ALTERS = 32768     /* in EXEC: makes of it a transaction that changes the schema */
 };
 
 struct session_command {
@@ -131,6 +132,7 @@ struct session_command_stats {
 struct session_worker_stats {
     _Atomic uint64_t commands, input_bytes, output_bytes, errors[SERVICE_ERRORS];
     _Atomic uint64_t reads, writes; /* of sockets */
+    struct redis_lookups lookups;
     struct session_command_stats by_command[SERVICE_COMMANDS_MAX];
 };
 
@@ -160,6 +162,7 @@ struct service_settings {
 struct service_totals {
     uint64_t commands, input_bytes, output_bytes, connections, refused, errors[SERVICE_ERRORS];
     uint64_t reads, writes;
+    uint64_t hits, misses; /* of keys */
 };
 struct service_command_totals {
     uint64_t calls, ticks, rejected, failed;
@@ -433,6 +436,12 @@ struct session_about {
     bool killed; /* under the service's mutex: for who looks for clients it is not there any more */
     _Atomic bool no_evict, no_touch, monitoring; /* CLIENT NO-EVICT, NO-TOUCH; MONITOR */
     _Atomic uint64_t input_bytes, output_bytes;
+    struct {
+        _Atomic uint64_t query, query_free; /* input that is not executed yet; room behind it */
+        _Atomic uint64_t kept, queued;      /* a request that waits; requests of MULTI */
+        _Atomic uint64_t out, replies;      /* what is to be sent; of it, groups of replies */
+        _Atomic uint64_t out_memory, all;
+    } bytes; /* as of when it was last busy */
 };
 
 struct session {
@@ -530,6 +539,10 @@ int session__room(struct session *session, bool *granted);
 /* After a run, as a transaction of its own, that has failed with `rc`. 0: run it again, with
  * *options, from its start; otherwise its result, ERROR_WAIT among them. */
 int session__retry(struct session *session, int rc, unsigned *losses, struct txn_options *options);
+
+/* Whether events of keys that are not there are asked for: what is deferred wants more than a
+ * read-only transaction. */
+bool session__misses_wanted(const struct session *session);
 
 /* service.c. The session has something to do or to send: its connection is told. */
 void session__ready(struct session *session);

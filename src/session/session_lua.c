@@ -228,6 +228,8 @@ int session__script_run(struct session *session, struct session_request *request
         .key_count = keys,
         .args = request->argv + 3 + keys,
         .arg_count = request->argc - 3 - keys,
+        .argv = request->argv,
+        .argc = request->argc,
     };
     struct session_worker *worker = session->worker;
     if (request->txn && !request->stream) {
@@ -353,6 +355,8 @@ static int script_flush(struct session *session, struct session_request *request
 static int script_debug(struct session *session, struct session_request *request)
 {
     const struct redis_slice *mode = &request->argv[2];
+    if (request->txn)
+        return diag_set(ERROR_INVALID, "SCRIPT DEBUG must be called outside a pipeline");
     if ((mode->size == 3 && !strncasecmp(mode->data, "yes", 3)) ||
         (mode->size == 4 && !strncasecmp(mode->data, "sync", 4)))
         return diag_set(ERROR_UNSUPPORTED, "scripts are not debugged over this protocol");

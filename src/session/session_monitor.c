@@ -126,7 +126,8 @@ static void monitors_add(struct session *session, int by)
 
 int session__monitor(struct session *session, struct session_request *request)
 {
-    (void)request;
+    if (request->txn)
+        return diag_set(ERROR_INVALID, "MONITOR isn't allowed for DENY BLOCKING client");
     if (!load_relaxed(&session->about.monitoring)) {
         store_relaxed(&session->about.monitoring, true);
         monitors_add(session, 1);

@@ -17,6 +17,7 @@
 #include "session/session_internal.h"
 
 #include "base/mutation.h"
+#include "db/ddl.h"
 #include "redis/redis_spread.h"
 
 /* ------------------------------------------------------------------------------------ the queue */
@@ -201,6 +202,7 @@ static int queued_run_redis(struct session *session, const struct session_queued
                             const struct session_request *exec)
 {
     struct redis_call call = {.worker = session->worker->db,
+                              .lookups = &session->worker->stats.lookups,
                               .txn = exec->txn,
                               .argv = queued->argv,
                               .argc = queued->argc,
@@ -272,7 +274,10 @@ static int queued_run(struct session *session, const struct session_queued *queu
     if (rc)
         service__count(&stats->failed, 1);
     if (rc < 0) {
-        txn_rollback_to(exec->txn, savepoint);
+        if (ddl_active(session->worker->db))
+            ddl_rollback_to(session->worker->db, savepoint);
+        else
+            txn_rollback_to(exec->txn, savepoint);
         session__truncate(session, start);
         session__error_code(session, rc);
     }
@@ -294,6 +299,36 @@ static bool queue_readonly(const struct session *session)
     return true;
 }
 
+/* Whether one of the queued commands has the flag. */
+static bool queue_has(const struct session *session, unsigned flag)
+{
+    const struct session_queued *queued = session->queue_first;
+    while (queued && !(queued->command->flags & flag))
+        queued = queued->next;
+    return queued != NULL;
+}
+
+/* Which kind of transaction it is, is known by whether one that alters is active. */
+static int exec_begin(struct session *session, const struct txn_options *options, struct txn **txn)
+{
+    return queue_has(session, SESSION_ALTERS) ? ddl_begin(session->worker->db, options, txn)
+                                              : txn_begin(session->worker->txn, options, txn);
+}
+
+static int exec_commit(struct session *session, struct txn *txn)
+{
+    struct db_worker *worker = session->worker->db;
+    return ddl_active(worker) ? ddl_commit(worker) : txn_commit(txn);
+}
+
+static void exec_rollback(struct session *session, struct txn *txn)
+{
+    if (ddl_active(session->worker->db))
+        ddl_rollback(session->worker->db);
+    else
+        txn_rollback(txn);
+}
+
 /* One try, with the protocol that was spoken when it began. *changed: a watched key has changed,
  * and nothing was run. */
 static int exec_try(struct session *session, struct session_request *request,
@@ -304,7 +339,12 @@ static int exec_try(struct session *session, struct session_request *request,
     request->now_ms = session__now_ms(session->worker);
     *changed = false;
     unsigned database = session->database; /* a queued SELECT changes it */
-    int rc = txn_begin(worker, options, &request->txn);
+    struct session_subscriptions *subscriptions = NULL;
+    int rc = queue_has(session, SESSION_LISTENING)
+                 ? session__subscriptions_keep(session, &subscriptions)
+                 : 0;
+    if (!rc)
+        rc = exec_begin(session, options, &request->txn);
     if (rc)
         return rc;
     rc = watch_check(session, request->txn, request->now_ms, changed);
@@ -315,12 +355,15 @@ static int exec_try(struct session *session, struct session_request *request,
             rc = queued_run(session, queued, request);
     }
     if (!rc && !*changed) {
-        rc = txn_commit(request->txn);
+        rc = exec_commit(session, request->txn);
         request->reply_ts = txn_worker_seen_ts(worker);
+        if (rc)
+            session__subscriptions_return(session, subscriptions);
     } else {
         request->reply_ts = txn_seen_ts(request->txn);
         session->database = database;
-        txn_rollback(request->txn);
+        session__subscriptions_return(session, subscriptions);
+        exec_rollback(session, request->txn);
     }
     request->txn = NULL;
     return rc;
@@ -335,7 +378,7 @@ static struct txn_options exec_options(struct session *session)
     if (session->watch_first)
         options.level = TXN_SERIALIZABLE;
     if (queue_readonly(session)) {
-        options.readonly = true;
+        options.readonly = !session__misses_wanted(session);
         options.latest = session__reads_latest(session);
     }
     return options;

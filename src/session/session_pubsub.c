@@ -354,6 +354,40 @@ void session__unsubscribe_all(struct session *session)
         session__unlisten_all(session, kind);
 }
 
+int session__subscriptions_keep(struct session *session, struct session_subscriptions **out)
+{
+    struct arena *arena = &session->queue_arena;
+    unsigned count = channels_listener_count(&session->listener);
+    struct session_subscriptions *kept =
+        arena_alloc(arena, sizeof *kept + count * sizeof *kept->items);
+    if (!kept)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    kept->count = 0;
+    list_for_each (link, &session->listener.subscriptions) {
+        const struct channels_channel *channel =
+            list_entry(link, struct channels_subscription, by_listener)->channel;
+        const char *name = arena_copy(arena, channel->name, channel->size);
+        if (!name)
+            return diag_set(ERROR_MEMORY, "out of memory");
+        kept->items[kept->count].name = (struct redis_slice){name, channel->size};
+        kept->items[kept->count++].kind = channel->kind;
+    }
+    *out = kept;
+    return 0;
+}
+
+void session__subscriptions_return(struct session *session,
+                                   const struct session_subscriptions *kept)
+{
+    if (!kept)
+        return;
+    session__unsubscribe_all(session);
+    for (unsigned n = 0; n < kept->count; n++)
+        if (session__listen(session, kept->items[n].name.data, kept->items[n].name.size,
+                            kept->items[n].kind))
+            session->closing = true; /* it must not go on without what it listens to */
+}
+
 /* One answer of many: what was done, to which (NULL: none); then how many there are now. */
 static void confirm_begin(struct session *session, const char *what, const char *name, size_t size)
 {
@@ -438,6 +472,9 @@ int session__punsubscribe(struct session *session, struct session_request *reque
 
 int session__ssubscribe(struct session *session, struct session_request *request)
 {
+    /* EXEC's reply has one for each command: Redis lets the other two for the sake of old clients. */
+    if (request->txn)
+        return diag_set(ERROR_INVALID, "SSUBSCRIBE isn't allowed for a DENY BLOCKING client");
     return subscribe(session, request, CHANNELS_SHARD);
 }
 

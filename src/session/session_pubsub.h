@@ -62,6 +62,22 @@ void session__inbox_take(struct session_worker *worker);
 /* Moves what has been pushed to the session into its output. True when there was any. */
 bool session__push_take(struct session *session);
 
+/* What a session listens to, to be as it was before an EXEC that came to nothing. */
+struct session_subscriptions {
+    unsigned count;
+    struct {
+        struct redis_slice name;
+        enum channels_kind kind;
+    } items[];
+};
+
+/* Copies it into the queue's arena. ERROR_MEMORY. */
+int session__subscriptions_keep(struct session *session, struct session_subscriptions **out);
+
+/* `kept` may be NULL: nothing was kept. */
+void session__subscriptions_return(struct session *session,
+                                   const struct session_subscriptions *kept);
+
 /* The session listens to nothing any more. */
 void session__unsubscribe_all(struct session *session);
 

@@ -25,7 +25,7 @@ enum {
     SCRIPT = SESSION_SCRIPT | SESSION_DATA | SESSION_NOSCRIPT | SESSION_NUMKEYS |
              SESSION_STATEMENT | SESSION_USES_KEYS,
     PROCEDURE = SESSION_SCRIPT | SESSION_DATA | SESSION_NOSCRIPT | SESSION_STATEMENT,
-    LISTENER = SESSION_NO_MULTI | SESSION_NOSCRIPT | SESSION_LISTENING,
+    LISTENER = SESSION_NOSCRIPT | SESSION_LISTENING,
     INTERACTIVE = SESSION_NO_MULTI | SESSION_NOSCRIPT | SESSION_FAST
 };
 
@@ -49,7 +49,7 @@ static const struct session_command COMMANDS[] = {
            session__memory_commands),
     PARENT("module", -2, 0, "A container for module commands.", "4.0.0", "server", NULL,
            session__module_commands),
-    ROW("monitor", 1, SESSION_ADMIN | SESSION_NO_MULTI | SESSION_NOSCRIPT, NO_KEYS,
+    ROW("monitor", 1, SESSION_ADMIN | SESSION_NOSCRIPT, NO_KEYS,
         "Listens for all requests received by the server in real-time.", "1.0.0", "server",
         session__monitor),
     ROW("readonly", 1, SESSION_FAST, NO_KEYS,

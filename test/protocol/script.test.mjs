@@ -43,6 +43,27 @@ async function served(others) {
     }));
 }
 
+/** Asks until FUNCTION STATS names what runs, whose name and request these are. */
+async function named(other, name, request) {
+    const words = request.match(/\$\d+\r\n/g).length;
+    const head = `*4\r\n$14\r\nrunning_script\r\n`;
+    const running = `*6\r\n$4\r\nname\r\n$${name.length}\r\n${name}\r\n$7\r\ncommand\r\n*${words}\r\n`
+        + `${request.slice(request.indexOf('\r\n') + 2)}$11\r\nduration_ms\r\n`;
+    for (;;) {
+        other.send(command('FUNCTION', 'STATS'));
+        assert.equal(String(await other.bytes(head.length)), head);
+        const line = await other.line();
+        if (line === '*6') {
+            assert.equal(String(await other.bytes(running.length - 4)), running.slice(4));
+            assert.match(await other.line(), /^:\d+$/);
+        }
+        while (!(await other.line()).startsWith('$15')) /* libraries_count */;
+        for (let left = 5; left > 0; left -= 1) await other.line();
+        if (line === '*6') return;
+        assert.equal(line, '$-1');
+    }
+}
+
 /** Asks for it until something ran. */
 async function stop(other, what) {
     for (;;) {
@@ -61,7 +82,9 @@ for (const [what, request, place] of [
         const [busy, ...others] = await wires(t, 8);
         await busy.ask(command('FUNCTION', 'LOAD', 'REPLACE', LIBRARY), '$3\r\nlib\r\n');
         busy.send(request);
-        await stop(await served(others), what);
+        const other = await served(others);
+        if (what === 'FUNCTION') await named(other, 'endless', request);
+        await stop(other, what);
         const line = await busy.line();
         assert.ok(line.startsWith(`-ERR Script killed by user with ${what} KILL. script: `), line);
         assert.ok(line.endsWith(place), line);
@@ -157,6 +180,31 @@ test('MULTI takes procedures, functions and text, and each is undone by itself',
     await one.ask(command('EXEC'), '*7\r\n:5\r\n:6\r\n-ERR no\r\n:16\r\n-ERR Function not found\r\n'
         + '-ERR eval:1: this transaction does not begin and end here: its procedure, script or session does that\r\n'
         + '$2\r\n16\r\n');
+});
+
+test('libraries are changed within MULTI, with its other commands or not at all', async (t) => {
+    const all = await wires(t, 4);
+    const [one, other] = all;
+    const exec = (...queue) => queue.map((each) => command(...each)).join('') + command('EXEC');
+    const queued = (count) => '+QUEUED\r\n'.repeat(count);
+    await one.ask(command('FUNCTION', 'FLUSH') + command('SET', 'n', '0'), '+OK\r\n+OK\r\n');
+    await one.ask(command('MULTI') + exec(['FUNCTION', 'LOAD', LIBRARY], ['FCALL', 'count', '1', 'n', '2'],
+        ['FUNCTION', 'LOAD', LIBRARY], ['FUNCTION', 'LOAD', 'nothing'], ['INCR', 'n'], ['FUNCTION', 'KILL']),
+    `+OK\r\n${queued(6)}*6\r\n$3\r\nlib\r\n:2\r\n-ERR Library 'lib' already exists\r\n`
+        + '-ERR Missing library metadata\r\n:3\r\n-NOTBUSY No scripts in execution right now.\r\n');
+    for (const [n, each] of all.entries()) await each.ask(command('FCALL', 'count', '1', 'n', '1'), `:${4 + n}\r\n`);
+    await one.ask(command('MULTI', 'ATOMIC') + exec(['SET', 'kept', '1'], ['FUNCTION', 'DELETE', 'lib'],
+        ['FCALL', 'count', '1', 'n', '1']), `+OK\r\n${queued(3)}-EXECABORT Transaction undone because command 3 `
+        + "'fcall' failed: ERR Function not found\r\n");
+    await one.ask(command('EXISTS', 'kept'), ':0\r\n');
+    for (const each of all) await each.ask(command('FCALL', 'look', '1', 'n'), '$1\r\n7\r\n');
+    await one.ask(command('WATCH', 'n'), '+OK\r\n');
+    await other.ask(command('SET', 'n', '50'), '+OK\r\n');
+    await one.ask(command('MULTI') + exec(['FUNCTION', 'FLUSH']), `+OK\r\n${queued(1)}*-1\r\n`);
+    for (const each of all) await each.ask(command('FCALL', 'look', '1', 'n'), '$2\r\n50\r\n');
+    await one.ask(command('MULTI') + exec(['FUNCTION', 'DELETE', 'lib'], ['FUNCTION', 'LIST']),
+        `+OK\r\n${queued(2)}*2\r\n+OK\r\n*0\r\n`);
+    for (const each of all) await each.ask(command('FCALL', 'look', '1', 'n'), '-ERR Function not found\r\n');
 });
 
 test('after MULTI ATOMIC one that fails undoes all', async (t) => {

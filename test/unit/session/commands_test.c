@@ -327,7 +327,7 @@ static void the_command_table_describes_itself(void **state)
     expect_in(one, ":", "command count");
     expect_in(one, "*1\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n",
               "command info get");
-    expect(one, "*1\r\n*-1\r\n", "command info nosuch");
+    expect(one, "*1\r\n$-1\r\n", "command info nosuch");
     expect_in(one, "*2\r\n$3\r\nget\r\n*10\r\n$7\r\nsummary\r\n", "command docs get nosuch");
     expect_in(one,
               "$4\r\nname\r\n$9\r\ncondition\r\n$4\r\ntype\r\n$5\r\noneof\r\n$5\r\nsince\r\n"

@@ -47,6 +47,53 @@ static int teardown(void **state)
 
 #define MESSAGE(channel, payload) "*3\r\n$7\r\nmessage\r\n" channel payload
 
+static void channels_are_listened_to_within_a_transaction(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n",
+           "multi\r\nsubscribe a b\r\nset k v\r\nssubscribe s\r\nunsubscribe a");
+    expect(
+        one,
+        "*4\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n"
+        "+OK\r\n-ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client\r\n"
+        "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n",
+        "exec");
+    expect(two, ":0\r\n:1\r\n", "publish a x\r\npublish b x");
+    expect_take(one, MESSAGE("$1\r\nb\r\n", "$1\r\nx\r\n"));
+}
+
+static void an_exec_that_is_undone_leaves_what_is_listened_to(void **state)
+{
+    (void)state;
+    session_fixture_text(fixture, one, "hello 3\r\nsubscribe a\r\npsubscribe p*");
+    expect(one, "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n",
+           "multi atomic\r\nset k v\r\nunsubscribe\r\npunsubscribe\r\nsubscribe b\r\nincr k");
+    expect(one,
+           "-EXECABORT Transaction undone because command 5 'incr' failed: ERR value is not an "
+           "integer or out of range\r\n",
+           "exec");
+    expect(two, ":1\r\n:1\r\n:0\r\n", "publish a x\r\npublish px x\r\npublish b x");
+    expect_take(one, ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
+                     ">4\r\n$8\r\npmessage\r\n$2\r\np*\r\n$2\r\npx\r\n$1\r\nx\r\n");
+}
+
+static void a_transaction_that_reads_tells_what_it_missed(void **state)
+{
+    (void)state;
+    expect(two, "+OK\r\n", "config set notify-keyspace-events KEm");
+    session_fixture_text(fixture, one, "subscribe __keyevent@0__:keymiss");
+    expect(two, "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$-1\r\n$-1\r\n",
+           "multi\r\nget k\r\nhget l f\r\nexec");
+    expect_take(one, MESSAGE("$22\r\n__keyevent@0__:keymiss\r\n", "$1\r\nk\r\n")
+                         MESSAGE("$22\r\n__keyevent@0__:keymiss\r\n", "$1\r\nl\r\n"));
+    expect(two, "$-1\r\n", "eval_ro \"return redis.call('get', 'm')\" 0");
+    expect_take(one, MESSAGE("$22\r\n__keyevent@0__:keymiss\r\n", "$1\r\nm\r\n"));
+    assert_non_null(
+        strstr(session_fixture_text(fixture, two, "eval_ro \"return box.space._func:insert{1}\" 0"),
+               "this request may not write"));
+    expect(two, "+OK\r\n", "config set notify-keyspace-events \"\"");
+}
+
 static void a_message_reaches_those_who_listen(void **state)
 {
     (void)state;
@@ -303,6 +350,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_message_reaches_those_who_listen),
+        TEST(channels_are_listened_to_within_a_transaction),
+        TEST(an_exec_that_is_undone_leaves_what_is_listened_to),
+        TEST(a_transaction_that_reads_tells_what_it_missed),
         TEST(patterns_get_what_matches_with_their_name),
         TEST(who_has_stopped_listening_gets_nothing),
         TEST(while_it_listens_resp2_allows_little_and_resp3_all),

@@ -463,6 +463,47 @@ static void debug_helps_the_tests_of_clients(void **state)
     expect_in(one, "+DEBUG <subcommand>", "debug help");
 }
 
+static void lookups_and_keys_that_expire_are_counted(void **state)
+{
+    (void)state;
+    session_fixture_text(fixture, one, "set a 1\r\nset b 1 px 100000\r\nset c 1 px 300000");
+    session_fixture_text(fixture, one, "get a\r\nget no\r\nmget a no b\r\nexists no\r\nwatch a no");
+    expect_in(two, "\r\nkeyspace_hits:3\r\nkeyspace_misses:3\r\n", "info stats");
+    session_fixture_text(fixture, two, "multi\r\nget a\r\nset no 1\r\ninfo keyspace\r\nexec");
+    expect_in(one, "\r\nkeyspace_hits:4\r\nkeyspace_misses:3\r\n", "info stats");
+    session_fixture_text(fixture, one, "eval \"return redis.call('get', 'a')\" 0");
+    expect_in(two, "\r\nkeyspace_hits:5\r\nkeyspace_misses:3\r\n", "info stats");
+    const char *keys = session_fixture_text(fixture, one, "info keyspace");
+    const char *average = strstr(keys, "db0:keys=4,expires=2,avg_ttl=");
+    assert_non_null(average);
+    assert_in_range(strtoul(strstr(average, "avg_ttl=") + 8, NULL, 10), 100000, 300000);
+    expect(one, "+OK\r\n", "config resetstat");
+    expect_in(two, "\r\nkeyspace_hits:0\r\nkeyspace_misses:0\r\n", "info stats");
+}
+
+static void what_a_connection_holds_is_listed(void **state)
+{
+    (void)state;
+    static const char PART[] = "*2\r\n$3\r\nGET\r\n$100\r\nabc", WHOLE[] = "get big\r\n";
+    char big[1001];
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = 0;
+    expect_in(one, " qbuf=0 qbuf-free=", "client list id 2");
+    session_fixture_bytes(fixture, two, PART, sizeof PART - 1);
+    expect_in(one, " qbuf=22 qbuf-free=", "client list id 2");
+    expect_in(one, " multi-mem=0 ", "client list id 3");
+    expect(three, "+OK\r\n+QUEUED\r\n", "multi\r\nset big %s", big);
+    expect_not_in(one, " multi-mem=0 ", "client list id 3");
+    expect(three, "*1\r\n+OK\r\n", "exec");
+    expect_in(one, " multi-mem=0 ", "client list id 3");
+    expect_in(one, " omem=0 ", "client list id 3");
+    session_on_bytes(three, WHOLE, sizeof WHOLE - 1);
+    expect_in(one, " obl=1009 ", "client list id 3");
+    expect_in(one, " omem=1009 tot-mem=", "client list id 3");
+    assert_int_equal(strlen(session_fixture_take(fixture, three)), 1009);
+    expect_in(one, " obl=0 ", "client list id 3");
+}
+
 int main(void)
 {
 #define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -492,6 +533,8 @@ int main(void)
         WITH_SESSIONS(a_server_without_replicas_says_so),
         WITH_SESSIONS(waitaof_waits_for_the_log),
         WITH_SESSIONS(debug_helps_the_tests_of_clients),
+        WITH_SESSIONS(lookups_and_keys_that_expire_are_counted),
+        WITH_SESSIONS(what_a_connection_holds_is_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
