@@ -33,8 +33,8 @@ int ddl_space_create(struct db_worker *worker, const char *name, size_t name_siz
 int ddl_space_drop(struct db_worker *worker, uint32_t id);
 int ddl_space_format(struct db_worker *worker, uint32_t id, const char *format);
 
-/* options: {name, format, field_count, constraint, foreign_key, run_triggers}: what is given takes the place of what
- * was. Rows must fit. */
+/* options: {name, format, field_count, constraint, foreign_key, run_triggers}: what is given takes
+ * the place of what was. Rows must fit. */
 int ddl_space_alter(struct db_worker *worker, uint32_t id, const char *options);
 int ddl_space_truncate(struct db_worker *worker, uint32_t id);
 
@@ -92,9 +92,9 @@ int ddl_record_put(struct db_worker *worker, uint32_t space_id, const char *tupl
                    uint32_t id_min, uint32_t *id);
 int ddl_record_delete(struct db_worker *worker, uint32_t space_id, const char *key);
 
-/* A condition on tuples of the space, as those of partial indexes are given: {field, operator, value}, or
- * a list of them; checked MessagePack. *out lives in the arena. ERROR_INVALID or ERROR_MEMORY, with
- * diagnostics. Changes nothing. */
+/* A condition on tuples of the space, as those of partial indexes are given: {field, operator,
+ * value}, or a list of them; checked MessagePack. *out lives in the arena. ERROR_INVALID or
+ * ERROR_MEMORY, with diagnostics. Changes nothing. */
 int ddl_condition_read(struct arena *arena, const struct space *space, const char *data,
                        struct condition *out);
 

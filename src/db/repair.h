@@ -51,8 +51,8 @@ struct repair_report {
     /* Whole blocks of the log behind the first lost one, which were not taken. */
     uint64_t blocks_left, records_left, left_after_ts, left_through_ts;
     /* Versions of rows in spaces of which nothing says what they are, or what their primary index is:
-     * dropped or truncated ones, or such whose definition is lost. And definitions of indexes that were passed over since their space's, or
-     * its primary index's, is lost. */
+     * dropped or truncated ones, or such whose definition is lost. And definitions of indexes that
+     * were passed over since their space's, or its primary index's, is lost. */
     uint64_t rows_undefined, indexes_dropped;
     bool manifest_lost; /* every run that was there has been taken */
 };

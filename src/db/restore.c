@@ -230,8 +230,8 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Segments are copied to the archive and then removed from the log folder, and both are listed one entry
- * after the other: of a server that runs, one listing may have a gap where there is none. */
+/* Segments are copied to the archive and then removed from the log folder, and both are listed one
+ * entry after the other: of a server that runs, one listing may have a gap where there is none. */
 static int segments_list(struct restoring *restoring, struct io *const *dirs, unsigned count)
 {
     int rc = 0;

@@ -8,9 +8,10 @@
  * is taken apart into fields and put together again.
  *
  * A default takes the place of a field that is nil or not there. Those that are computed see the
- * tuple with the other defaults in it, their own too when the field has one by value. A generated field is computed last, from a tuple in which
- * generated fields behind it are nil. What a user gives for one must be nil or what comes out; of an
- * update only what its operations have changed counts as given.
+ * tuple with the other defaults in it, their own too when the field has one by value. A generated
+ * field is computed last, from a tuple in which generated fields behind it are nil. What a user
+ * gives for one must be nil or what comes out; of an update only what its operations have changed
+ * counts as given.
  */
 #include "db/format_private.h"
 

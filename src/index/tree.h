@@ -53,9 +53,9 @@ struct item *tree_get(struct tree *tree, const void *key, size_t key_size);
 
 /*
  * Puts a hash directory (hash.h) in front of the tree, unless it has one; it has no writers meanwhile.
- * Within the thread's epoch. From then on insertions and removals keep it up, and tree_get asks it first
- * when it has items by their whole keys. `size_of` NULL: it has; else by so many bytes of them. Returns
- * 0 or ERROR_MEMORY. It goes with the tree.
+ * Within the thread's epoch. From then on insertions and removals keep it up, and tree_get asks it
+ * first when it has items by their whole keys. `size_of` NULL: it has; else by so many bytes of
+ * them. Returns 0 or ERROR_MEMORY. It goes with the tree.
  */
 int tree_directory_make(struct tree *tree, struct tree_thread *thread,
                         uint32_t (*size_of)(const struct item *item));

@@ -993,7 +993,8 @@ static int native_own(lua_State *L)
 
 static const char *const states[] = {"new", "ready", "running", "suspended", "dead"};
 
-/* fiber_list(): for each of one's own fibers its id, state, switches, and whether a request waits for it. */
+/* fiber_list(): for each of one's own fibers its id, state, switches, and whether a request waits
+ * for it. */
 static int native_list(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);

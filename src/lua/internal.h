@@ -61,7 +61,8 @@ struct lua__cursor {
 
 /*
  * How a select, a count or an iterator goes over an index: set by Lua before the call, read at once.
- * The key, if there is one, is in args[0]; a tuple, or the bytes of a position, to go on behind in args[1].
+ * The key, if there is one, is in args[0]; a tuple, or the bytes of a position, to go on behind in
+ * args[1].
  */
 enum { LUA__AFTER_NONE, LUA__AFTER_TUPLE, LUA__AFTER_POSITION };
 struct lua__scan {
@@ -420,8 +421,8 @@ bool lua__granted(struct lua_runtime *runtime, const char *what);
 enum { LUA__CALLS_OUT = 1 };
 int lua__api_write(struct lua_runtime *runtime, int operation, uint32_t space_id, uint32_t index_id,
                    struct lua__row *row);
-/* The same with the tuple, or the key and the operations, in `given`; it may run triggers, on L. When it
- * fails in a transaction, the functions are forgotten that they have left for its end. */
+/* The same with the tuple, or the key and the operations, in `given`; it may run triggers, on L.
+ * When it fails in a transaction, the functions are forgotten that they have left for its end. */
 int lua__write(struct lua_runtime *runtime, lua_State *L, int operation, uint32_t space_id,
                uint32_t index_id, struct mp_buffer given[2], struct lua__row *row);
 /* How many functions wait for the end of the transaction; and those that came later are forgotten. The
@@ -520,8 +521,8 @@ int lua__records_push(lua_State *L, enum catalog_kind kind);
 int lua__record_put(lua_State *L, uint32_t space_id, bool fresh);
 int lua__record_drop(lua_State *L, uint32_t space_id);
 
-/* password.c. The password at this index, a text or a job that has ended, made into what is kept; false:
- * there is none. */
+/* password.c. The password at this index, a text or a job that has ended, made into what is kept;
+ * false: there is none. */
 struct password;
 bool lua__password_at(lua_State *L, struct lua_runtime *runtime, int index, struct password *out);
 void lua__open_password(struct lua_runtime *runtime);

@@ -87,8 +87,8 @@ struct perigee_api {
     /* The arguments: a MessagePack array. */
     struct perigee_bytes (*args)(struct perigee_call *call);
 
-    /* Sets the result, one MessagePack value, which is copied; the last one counts, nil if there is none.
-     * PERIGEE_INVALID: it is no MessagePack. PERIGEE_MEMORY. */
+    /* Sets the result, one MessagePack value, which is copied; the last one counts, nil if there is
+     * none. PERIGEE_INVALID: it is no MessagePack. PERIGEE_MEMORY. */
     int (*result)(struct perigee_call *call, const char *data, size_t size);
 
     /* Says what is wrong, and gives the code: `return api->error(call, PERIGEE_INVALID, "..")`. A code
@@ -117,8 +117,8 @@ struct perigee_api {
                   size_t key_size, const char *operations, size_t operations_size,
                   struct perigee_bytes *out);
 
-    /* At most `limit` rows behind the first `offset`; the key may have fewer parts than the index, and be
-     * NULL. *out: a MessagePack array of them. */
+    /* At most `limit` rows behind the first `offset`; the key may have fewer parts than the index,
+     * and be NULL. *out: a MessagePack array of them. */
     int (*select)(struct perigee_call *call, const char *space, const char *index, int iterator,
                   const char *key, size_t size, uint64_t offset, uint64_t limit,
                   struct perigee_bytes *out);

@@ -4,13 +4,13 @@
  *
  * LuaJIT has one profiler for a process. It asks for a timer of the process, whose SIGPROF any thread
  * may get, and what the handler then touches belongs to the thread that runs the state. So its timer is
- * stopped at once, and another one, of the processor's time of the runtime's own thread, sends SIGPROF to
- * that thread alone. The watchdog's SIGURG and its hook are apart from that: each sets a bit of its own
- * in LuaJIT's word of hooks, and on the thread itself. SIGPROF is ignored before and after, as one may
- * still be on its way when the profiler ends.
+ * stopped at once, and another one, of the processor's time of the runtime's own thread, sends
+ * SIGPROF to that thread alone. The watchdog's SIGURG and its hook are apart from that: each sets a
+ * bit of its own in LuaJIT's word of hooks, and on the thread itself. SIGPROF is ignored before and
+ * after, as one may still be on its way when the profiler ends.
  *
- * A sample is the stack as LuaJIT writes it, the outermost function first ("folded"); samples with the same
- * stack are counted together. What does not fit is counted as one stack.
+ * A sample is the stack as LuaJIT writes it, the outermost function first ("folded"); samples with
+ * the same stack are counted together. What does not fit is counted as one stack.
  *
  *   IDLE ── profile_start ──► WANTED ── its runtime's turn ──► RUNNING ── profile_stop ──► ENDING
  *     ▲                          │ (at once when it is one's own)                             │ its turn
@@ -299,7 +299,8 @@ static int start(struct lua_runtime *runtime, unsigned number, bool lines, unsig
     return 0;
 }
 
-/* profile_start(worker's number, lines, microseconds of the processor's from sample to sample, seconds) */
+/* profile_start(worker's number, lines, microseconds of the processor's from sample to sample,
+ * seconds) */
 static int native_start(lua_State *L)
 {
     struct lua_runtime *runtime = check_admin(L);

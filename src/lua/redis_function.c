@@ -3,9 +3,10 @@
  * FUNCTION and FCALL: libraries of Redis functions.
  *
  * A library is a row of the system space _redis_library, so it is in the log, in checkpoints and in
- * backups, and a part of the picture that a version of the schema stands for. Each runtime compiles what it finds there when it is first asked after
- * a change of the schema (lua/box/redis_function.lua), which is where FUNCTION is, too. A function
- * runs as a script does: redis_script.c.
+ * backups, and a part of the picture that a version of the schema stands for. Each runtime compiles
+ * what it finds there when it is first asked after a change of the schema
+ * (lua/box/redis_function.lua), which is where FUNCTION is, too. A function runs as a script does:
+ * redis_script.c.
  *
  * FUNCTION DUMP is what Redis makes of its libraries: for each the byte f5 and the text, as a string of
  * its dumps, and a footer (redis/redis_dump.h).

@@ -52,7 +52,8 @@ struct lua_watchdog;
 int lua_watchdog_new(struct lua_watchdog **out);
 void lua_watchdog_delete(struct lua_watchdog *watchdog);
 
-/* What there is to know of a connection. `type`: "binary", "redis", or "unknown" while nothing has come. */
+/* What there is to know of a connection. `type`: "binary", "redis", or "unknown" while nothing has
+ * come. */
 struct lua_peer {
     char address[128];
     const char *type; /* a constant */
@@ -76,8 +77,8 @@ struct lua_callbacks {
      * lets it run soon (lua_runtime_host). NULL: this one looks itself. */
     void (*schema_changed)(void *arg);
     /* Before a command of redis.call, of a request of this connection (0: nobody's), for this user:
-     * 0; 1, it may run whatever the user's privileges are; or a code with diagnostics: it must not. `snapshot_ts`: of the transaction that it is a
-     * part of; UINT64_MAX: it has one of its own. */
+     * 0; 1, it may run whatever the user's privileges are; or a code with diagnostics: it must not.
+     * `snapshot_ts`: of the transaction that it is a part of; UINT64_MAX: it has one of its own. */
     int (*before_command)(void *arg, struct db_worker *worker, uint64_t session_id,
                           uint32_t user_id, const struct redis_command *command,
                           const struct redis_slice *argv, unsigned argc, uint64_t snapshot_ts);

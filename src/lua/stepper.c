@@ -93,8 +93,8 @@ static bool any_at(const struct lua__stepper *stepper, int line)
     return false;
 }
 
-/* LuaJIT calls the hook also when a line goes on after a call: true when that is one that it has stopped
- * at. */
+/* LuaJIT calls the hook also when a line goes on after a call: true when that is one that it has
+ * stopped at. */
 static bool goes_on(struct lua__stepper *stepper, lua_State *L, int line)
 {
     lua_Debug ar;
@@ -138,8 +138,8 @@ static bool steps(const struct lua__stepper *stepper, lua_State *L)
 }
 
 /*
- * Leaves the locals of the running function in a table. Once it has yielded, LuaJIT takes it to be at the
- * instruction before: a local that begins at this one would be missing.
+ * Leaves the locals of the running function in a table. Once it has yielded, LuaJIT takes it to be
+ * at the instruction before: a local that begins at this one would be missing.
  */
 static void take_locals(lua_State *L, struct lua__stepper *stepper, lua_Debug *ar)
 {

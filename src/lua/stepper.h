@@ -12,13 +12,14 @@ struct lua__stepper;
 
 /* Before it is resumed: its transaction is current again, and lines are looked at. */
 void lua__stepper_enter(struct lua_runtime *runtime, struct lua_fiber *fiber);
-/* After that: lines are not looked at any more. True when it has stopped, with its transaction parked. */
+/* After that: lines are not looked at any more. True when it has stopped, with its transaction
+ * parked. */
 bool lua__stepper_leave(struct lua_runtime *runtime, struct lua_fiber *fiber, int status);
 /* It has its turn: true when it is to go on. Else it stays where it is, and what has been idle for too
  * long is rolled back. */
 bool lua__stepper_goes(struct lua_runtime *runtime, struct lua_fiber *fiber);
-/* It has been put aside: who waits for that goes on. How long it may stay there with its transaction, in
- * nanoseconds; 0: as long as it likes. */
+/* It has been put aside: who waits for that goes on. How long it may stay there with its
+ * transaction, in nanoseconds; 0: as long as it likes. */
 uint64_t lua__stepper_aside(struct lua_runtime *runtime, struct lua_fiber *fiber);
 /* The fiber goes. */
 void lua__stepper_delete(struct lua_fiber *fiber);

@@ -233,7 +233,8 @@ static int next_wanted(struct lua__watch *watch, struct stream_event *event)
 }
 
 /* watch_next(watch): the operation, ts, the key (nil: of no row), where the tuple's bytes are until the
- * next call (nil: none) and how many. Nothing: there is none yet; false: after others had their turn. */
+ * next call (nil: none) and how many. Nothing: there is none yet; false: after others had their
+ * turn. */
 static int native_next(lua_State *L)
 {
     struct lua__watch *watch = open_watch(L);
@@ -274,8 +275,8 @@ static int native_wait(lua_State *L)
     return 1;
 }
 
-/* watch_position(watch): where to begin again; how many events it has given, of how many changes; and how
- * many rows its filter has passed over. */
+/* watch_position(watch): where to begin again; how many events it has given, of how many changes;
+ * and how many rows its filter has passed over. */
 static int native_position(lua_State *L)
 {
     const struct lua__watch *watch = open_watch(L);

@@ -7,9 +7,9 @@
  * allocated or copied. A reader that has failed gives zeros from then on, so that callers need to look
  * only where they would go on for long.
  *
- * A listpack: its size, 4 bytes; how many elements, 2 bytes (ffff: not known); elements; ff. All numbers
- * have the lowest byte first. An element, and behind it its length once more in 1 to 5 bytes, so that it
- * can be read backwards:
+ * A listpack: its size, 4 bytes; how many elements, 2 bytes (ffff: not known); elements; ff. All
+ * numbers have the lowest byte first. An element, and behind it its length once more in 1 to 5
+ * bytes, so that it can be read backwards:
  *
  *     0xxxxxxx                  an integer of 7 bits
  *     10xxxxxx bytes            a string of so many bytes

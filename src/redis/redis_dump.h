@@ -81,14 +81,15 @@ bool redis_dump_ends(const void *data, size_t size);
 /* The same of a payload with something in it: 0 or ERROR_INVALID with Redis's message. */
 int redis_dump_check(const void *data, size_t size);
 
-/* Reads a whole payload, whose footer is not looked at. ERROR_INVALID with Redis's message; ERROR_UNSUPPORTED: a
- * type that is not read here; ERROR_MEMORY. Whether elements are different is not looked at. */
+/* Reads a whole payload, whose footer is not looked at. ERROR_INVALID with Redis's message;
+ * ERROR_UNSUPPORTED: a type that is not read here; ERROR_MEMORY. Whether elements are different is
+ * not looked at. */
 int redis_dump_read(struct arena *arena, const void *data, size_t size,
                     struct redis_dump_value *out);
 
-/* Reading piece by piece what somebody else makes of it. `size` is the payload's, which was checked. Who
- * has failed gets zeros and empty strings from then on; `rc` tells. Strings are in the payload or in
- * the arena. */
+/* Reading piece by piece what somebody else makes of it. `size` is the payload's, which was
+ * checked. Who has failed gets zeros and empty strings from then on; `rc` tells. Strings are in the
+ * payload or in the arena. */
 struct redis_dump_reader {
     struct arena *arena;
     const unsigned char *at, *end;

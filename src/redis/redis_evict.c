@@ -10,12 +10,13 @@
  *   buried    rows and tombstones: those stay until a checkpoint has them (invariant 19). When they are
  *             a thirty-second of maxmemory, or somebody waits for memory, a checkpoint is asked for;
  *   burying   until that has been made, and then they are among what is `evicting`.
- * Whoever wants memory when all of maxmemory is in use waits as long as some of it is on its way out, or
- * some garbage is left to be collected.
+ * Whoever wants memory when all of maxmemory is in use waits as long as some of it is on its way
+ * out, or some garbage is left to be collected.
  *
  * Which key. For volatile-ttl the one that expires first, of a database picked at random; at random,
- * a row picked among all, or among those that expire, until one is there. For lru and lfu, as in Redis: maxmemory-samples keys picked like that are looked at, the best sixteen of those seen
- * so far are kept, and the best of these goes, if it has not been used since it was looked at.
+ * a row picked among all, or among those that expire, until one is there. For lru and lfu, as in
+ * Redis: maxmemory-samples keys picked like that are looked at, the best sixteen of those seen so far
+ * are kept, and the best of these goes, if it has not been used since it was looked at.
  */
 #include <string.h>
 

@@ -38,9 +38,9 @@ int redis_gather_find(struct redis_gather *gather, struct redis_slice item, size
 void redis_gather_reply(const struct redis_gather *gather);
 
 /*
- * Different elements of a kind of a spread collection, drawn at random: at most `count` of those that are `wanted`
- * (NULL: all), of about `length` in all. They are few next to the length: drawn one by one, else on one
- * walk. Their number in *found.
+ * Different elements of a kind of a spread collection, drawn at random: at most `count` of those
+ * that are `wanted` (NULL: all), of about `length` in all. They are few next to the length: drawn
+ * one by one, else on one walk. Their number in *found.
  */
 int redis_spread_sample(struct redis_call *call, uint64_t id, int kind, uint64_t length,
                         uint64_t count,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Geohashes; see the header. A search looks into the cell of the centre, at a size that is about that of
- * the shape, and into those of its eight neighbours that the shape reaches. Everything is computed in
- * the order in which Redis does it, since the last bit of a double depends on that.
+ * Geohashes; see the header. A search looks into the cell of the centre, at a size that is about
+ * that of the shape, and into those of its eight neighbours that the shape reaches. Everything is
+ * computed in the order in which Redis does it, since the last bit of a double depends on that.
  */
 #include "redis/redis_geohash.h"
 
@@ -185,8 +185,8 @@ static unsigned steps_of(double radius_m, double latitude)
     return steps < 1 ? 1 : steps > REDIS_GEOHASH_STEPS ? REDIS_GEOHASH_STEPS : (unsigned)steps;
 }
 
-/* What the shape reaches to. Away from the equator meridians come closer: the edge that is nearer to the
- * pole decides. */
+/* What the shape reaches to. Away from the equator meridians come closer: the edge that is nearer
+ * to the pole decides. */
 static struct area bounds_of(const struct redis_geohash_shape *shape)
 {
     double height = shape->box ? shape->height / 2 : shape->radius;

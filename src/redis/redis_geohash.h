@@ -3,10 +3,10 @@
 #define REDIS_REDIS_GEOHASH_H
 
 /*
- * Places on earth as numbers of 52 bits: longitude and latitude, as fractions of their ranges of 26 bits
- * each, with their bits in turn. Places that are close have numbers with a common beginning, mostly, so
- * a sorted set of these numbers can be searched by cells. The ranges are those of web maps: latitudes
- * end at 85.05112878.
+ * Places on earth as numbers of 52 bits: longitude and latitude, as fractions of their ranges of 26
+ * bits each, with their bits in turn. Places that are close have numbers with a common beginning,
+ * mostly, so a sorted set of these numbers can be searched by cells. The ranges are those of web
+ * maps: latitudes end at 85.05112878.
  *
  * Cells, distances and what is searched are as Redis has them, to the bit.
  */

@@ -227,7 +227,8 @@ static int keys_expire(const struct run *run, unsigned database, const struct du
     return 0;
 }
 
-/* Of one database. *next_ms as due_find's: not in the future when the time was up before all was done. */
+/* Of one database. *next_ms as due_find's: not in the future when the time was up before all was
+ * done. */
 static int database_expire(const struct run *run, unsigned database, uint64_t *next_ms)
 {
     struct due_keys due;

@@ -12,8 +12,8 @@
 #include "redis/redis_list.h"
 #include "redis/redis_spread.h"
 
-/* A row's header, its version's, and its places in index and directory; an entry with its place, but for
- * what it has of the row's key. */
+/* A row's header, its version's, and its places in index and directory; an entry with its place,
+ * but for what it has of the row's key. */
 enum { ROW_BYTES = 88, ENTRY_BYTES = 56, SAMPLES_DEFAULT = 5 };
 
 /* `kind`: those of sorted sets have an entry beside the row. */

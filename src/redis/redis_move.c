@@ -274,7 +274,8 @@ static int row_compare(const struct row *left, const struct row *right)
     return order ? order : (left->key_size > right->key_size) - (left->key_size < right->key_size);
 }
 
-/* Each key that is in one of them, or in both, once: a merge of what is there before the first write. */
+/* Each key that is in one of them, or in both, once: a merge of what is there before the first
+ * write. */
 static int databases_swap(struct redis_call calls[2])
 {
     struct rows rows[2] = {{.items = NULL}, {.items = NULL}};

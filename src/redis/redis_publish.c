@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * PUBLISH and SPUBLISH: a message to those who listen to a channel, or a shard channel. It is deferred (invariant 10): it goes out
- * when the commit is durable, in the order of commits, and never if there is none. So the reply,
- * how many receive it, is how many listen now.
+ * PUBLISH and SPUBLISH: a message to those who listen to a channel, or a shard channel. It is
+ * deferred (invariant 10): it goes out when the commit is durable, in the order of commits, and
+ * never if there is none. So the reply, how many receive it, is how many listen now.
  */
 #include "base/diag.h"
 #include "base/error.h"

@@ -3,10 +3,10 @@
 /*
  * Intersections, unions and differences of sets, replied, counted or stored.
  *
- * All sets are opened first, so that a key of another type is an error wherever it stands. Intersections
- * walk over the smallest set and look the members up in the others, next smallest first; differences
- * walk over the first. What is stored goes into the same rows as what is added one by one: packed until
- * it is too large, then spread, whatever was under the key before.
+ * All sets are opened first, so that a key of another type is an error wherever it stands.
+ * Intersections walk over the smallest set and look the members up in the others, next smallest
+ * first; differences walk over the first. What is stored goes into the same rows as what is added
+ * one by one: packed until it is too large, then spread, whatever was under the key before.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -20,8 +20,9 @@
  *   'q'        the same in order of consumers: key = group, consumer, id; value = nil
  *
  * A group or consumer in a key is four bytes of size, big-endian, and its name: names of one prefix do
- * not mix. But the consumer of an 'n', which ends its key, is the name alone: they are shown in order of
- * their bytes. No value is an array of two to four with an integer in second place (redis_spread.h).
+ * not mix. But the consumer of an 'n', which ends its key, is the name alone: they are shown in
+ * order of their bytes. No value is an array of two to four with an integer in second place
+ * (redis_spread.h).
  */
 #include "redis/redis_spread.h"
 

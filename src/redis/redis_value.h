@@ -137,8 +137,9 @@ int redis_type_error(void);
  * asked for it, and the change itself for those who wait for the key or keep a copy of it. All of it
  * goes out after the commit (invariant 10). `type`: what the key holds now if somebody might wait for
  * that, else REDIS_TYPE_NONE: of lists and sorted sets when the key was not there before (while it is
- * there nobody waits who is not being served), of streams at each entry. Every command that writes calls it once for each key that it has
- * changed, with Redis's name of the event. 0 or ERROR_MEMORY.
+ * there nobody waits who is not being served), of streams at each entry. Every command that writes
+ * calls it once for each key that it has changed, with Redis's name of the event. 0 or
+ * ERROR_MEMORY.
  */
 int redis_changed(struct redis_call *call, const struct redis_slice *name, int type,
                   unsigned notify_class, const char *event);

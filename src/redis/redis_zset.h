@@ -72,8 +72,8 @@ int redis_zset_close(struct redis_zset *zset, bool *ended);
 
 /*
  * Puts these entries, in any order, their members different, in the place of whatever is under the
- * name; none of them: deletes it. Says so, with this event of sorted sets (NULL: the caller does), or "del". Sorts the
- * entries.
+ * name; none of them: deletes it. Says so, with this event of sorted sets (NULL: the caller does),
+ * or "del". Sorts the entries.
  */
 int redis_zset_store(struct redis_call *call, const struct redis_slice *name,
                      struct redis_zset_entry *entries, size_t count, const char *event);

@@ -178,8 +178,8 @@ static int stripe_read(struct redis_zset *zset, int level, int stripe, struct re
     return rc == ERROR_END ? 0 : rc;
 }
 
-/* The next stripe from this one on that has counted anything, STRIPES when there is none: so that nobody
- * looks for those of workers that there are not. */
+/* The next stripe from this one on that has counted anything, STRIPES when there is none: so that
+ * nobody looks for those of workers that there are not. */
 static int stripe_next(struct redis_zset *zset, int level, bool loose, int *stripe)
 {
     struct redis_elements elements;

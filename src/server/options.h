@@ -18,8 +18,8 @@
  * X(name, type of the field, kind, default as one writes it, what it is)
  *
  * The kinds: TEXT, a string of the options' own; SECRET, one that is not shown; COUNT, a number;
- * SIZE, bytes; TIME, milliseconds; SWITCH, 0 or 1; DURABILITY and LEVEL, one of some words (an enum wal_durability
- * and an enum log_level).
+ * SIZE, bytes; TIME, milliseconds; SWITCH, 0 or 1; DURABILITY and LEVEL, one of some words (an enum
+ * wal_durability and an enum log_level).
  */
 #define OPTIONS_LIST(X)                                                                            \
     X(dir, char *, TEXT, "var",                                                                    \

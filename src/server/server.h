@@ -32,8 +32,9 @@ void server_signals_unblock(void);
 
 /*
  * Opens the database that the options describe, and serves it when `listen`. The options are the
- * caller's and outlive the server, as does the clock, NULL for the system's. ERROR_LOCKED (another process has the folder, or the address),
- * and whatever the log, the database and the network say, with diagnostics in one line.
+ * caller's and outlive the server, as does the clock, NULL for the system's. ERROR_LOCKED (another
+ * process has the folder, or the address), and whatever the log, the database and the network say,
+ * with diagnostics in one line.
  */
 int server_open(const struct options *options, struct clock *clock, bool listen,
                 struct server **out);

@@ -320,8 +320,8 @@ static inline void service__count(_Atomic uint64_t *counter, uint64_t by)
 }
 
 /* session_slowlog.c, session_latency.c. _redacted: argument n is a secret. _new: the worker's
- * histogram of a command; NULL without memory. _sum: of all workers, since CONFIG RESETSTAT. _percentile: in
- * microseconds. */
+ * histogram of a command; NULL without memory. _sum: of all workers, since CONFIG RESETSTAT.
+ * _percentile: in microseconds. */
 void session__slowlog_create(struct session_slowlog *log);
 void session__slowlog_destroy(struct session_slowlog *log);
 void service__slowlog_trim(struct service *service);

@@ -15,8 +15,8 @@
  * who wakes it need not say why, and a wake too many does no harm. When its time is over it is run
  * once more, too, and gets the error at the place where it would wait again.
  *
- * What is waited for is known by a lock owner, or is keys (session_block.h). Whoever runs a request sets its owner's wake function
- * to session__wait_wake with the wait as its argument.
+ * What is waited for is known by a lock owner, or is keys (session_block.h). Whoever runs a request
+ * sets its owner's wake function to session__wait_wake with the wait as its argument.
  *
  * A request of Lua that sleeps is not run again: its fiber goes on by itself, and the run that
  * follows its end fetches the result.
@@ -70,8 +70,8 @@ int session__wait_begin(struct session_wait *wait, struct lock_owner *owner);
 /* The same for a request that sleeps, whose fiber becomes the wait's. ERROR_WAIT; ERROR_CANCELLED. */
 int session__wait_sleep(struct session_wait *wait, struct lua_fiber *fiber);
 
-/* The request has been answered, or is given up: its own owner is deleted, and its fiber cancelled. An owner that is not the
- * request's own has left its queue before. */
+/* The request has been answered, or is given up: its own owner is deleted, and its fiber cancelled.
+ * An owner that is not the request's own has left its queue before. */
 void session__wait_end(struct session_wait *wait);
 
 /* A wake function: `wait` is to be run again. From any thread; short. */

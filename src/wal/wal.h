@@ -184,8 +184,8 @@ uint64_t wal_first_needed(struct wal *wal, uint64_t ts);
  * been recorded durably since. They are copied to the archive, if there is one, and then made into
  * new segments or removed, by a thread of the log's own and later. A segment that can't be archived
  * stays, is tried again with each call, each finished segment and after archive_retry_ms, and is
- * counted in wal_stats.archive_failures; wal_archive_failure has the reason. 0, or ERROR_INVALID when it is
- * above the current segment, or ERROR_LOG_FAILED, then nothing is given up.
+ * counted in wal_stats.archive_failures; wal_archive_failure has the reason. 0, or ERROR_INVALID
+ * when it is above the current segment, or ERROR_LOG_FAILED, then nothing is given up.
  */
 int wal_release(struct wal *wal, uint64_t first_segment);
 

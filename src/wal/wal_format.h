@@ -70,8 +70,9 @@
  * read; there the number and the time are zero.
  *
  * The checksums are CRC-32C. The number in the block headers tells what a segment that was made of
- * an older one still has of it, behind its own blocks. The salt is a random number of the incarnation: no body that a client
- * chose can pass for a block when the rest of a damaged log is searched for block headers.
+ * an older one still has of it, behind its own blocks. The salt is a random number of the
+ * incarnation: no body that a client chose can pass for a block when the rest of a damaged log is
+ * searched for block headers.
  */
 #include <stdbool.h>
 #include <stddef.h>

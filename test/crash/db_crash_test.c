@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The power is cut at a random call while transactions over several rows and spaces run and
- * checkpoints are made, and sometimes again while recovering. An oracle outside of the database keeps every transaction that
- * was committed, in order, and how many of them were acknowledged: what is found afterwards must be
- * the state after some number of them, all those acknowledged among them. So none is there in part,
- * none without those before it, and nothing that was acknowledged is lost.
+ * checkpoints are made, and sometimes again while recovering. An oracle outside of the database
+ * keeps every transaction that was committed, in order, and how many of them were acknowledged:
+ * what is found afterwards must be the state after some number of them, all those acknowledged
+ * among them. So none is there in part, none without those before it, and nothing that was
+ * acknowledged is lost.
  *
  * The same against a log writer that skips its flush must lose something: that shows that this test
  * would notice.

@@ -7,9 +7,9 @@
  * once, one statement or several in a transaction. A trigger notes each change in another space, whose
  * ids another sequence gives; a sequence without a space is asked, too. The server is killed at random
  * moments and started again with small segments and many checkpoints. Then the notes of each row are
- * exactly its changes: as many as the row counts itself, in order, and of a row that was deleted the last
- * is that; what was acknowledged is there; and no id and no value of a sequence was given twice, whether
- * what it was for is there or not.
+ * exactly its changes: as many as the row counts itself, in order, and of a row that was deleted
+ * the last is that; what was acknowledged is there; and no id and no value of a sequence was given
+ * twice, whether what it was for is there or not.
  *
  * CRASH_ROUNDS sets the number of rounds, PERIGEE_SEED the seed.
  */

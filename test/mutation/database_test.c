@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rules that are kept around transactions: by blocks of the log (invariant 5), by statements on spaces (invariants 14 and 21), by commands
- * (25) and by scripts (27); by indexes that are being built (29), by foreign keys (30), by triggers
- * (31) and by sequences (32). */
+/* Rules that are kept around transactions: by blocks of the log (invariant 5), by statements on
+ * spaces (invariants 14 and 21), by commands (25) and by scripts (27); by indexes that are being
+ * built (29), by foreign keys (30), by triggers (31) and by sequences (32). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

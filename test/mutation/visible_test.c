@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What survives and what may be seen (invariants 3, 4, 6 and 8 to 10): what a client was told is in the log after a crash, and
- * what a transaction has queued goes out when it should. Under durability commit nothing is flushed
- * before somebody waits for it, so what was just committed is what a crash takes back.
+ * What survives and what may be seen (invariants 3, 4, 6 and 8 to 10): what a client was told is in
+ * the log after a crash, and what a transaction has queued goes out when it should. Under
+ * durability commit nothing is flushed before somebody waits for it, so what was just committed is
+ * what a crash takes back.
  */
 #include <setjmp.h>
 #include <stdarg.h>

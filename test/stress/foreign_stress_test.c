@@ -2,9 +2,9 @@
 
 /*
  * Rows are referred to and taken away by several threads at once (invariant 30), at every level, with
- * keys that restrict, cascade and set to nil, also when they change, by primary and by secondary unique keys, and with
- * savepoints. Whoever looks meanwhile, and at the end, and after a restart, finds no reference to a
- * row that is not there.
+ * keys that restrict, cascade and set to nil, also when they change, by primary and by secondary
+ * unique keys, and with savepoints. Whoever looks meanwhile, and at the end, and after a restart,
+ * finds no reference to a row that is not there.
  *
  * PERIGEE_STRESS_SECONDS: how long, in all (2).
  */

@@ -221,7 +221,8 @@ static void a_full_disk_stops_checkpoints_until_there_is_room(void **state)
     assert_int_equal(space_len(space_of(&f, NULL, "s")), 21);
 }
 
-/* ------------------------------------------------------------------------- damage, and foreign files */
+/* ------------------------------------------------------------------------- damage, and foreign
+ * files */
 
 static void a_missing_run_is_named(void **state)
 {

@@ -144,7 +144,8 @@ static void tombstones_go_from_the_head_when_a_run_has_them(void **state)
     assert_int_equal(tree_count(tree), 1);
 }
 
-/* ---------------------------------------------------------------------------------- the rule's parts */
+/* ---------------------------------------------------------------------------------- the rule's
+ * parts */
 
 static bool row_that_was_deleted_stays_away(bool mutated)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Loops of statements in the code of clients are compiled as those of the operator's files are
- * (test/lua/trace_spec.lua): once LuaJIT has found its traces it makes no more, and gives none up. On the packaged LuaJIT such code is interpreted,
- * so that it can be stopped, and nothing is compiled at all.
+ * (test/lua/trace_spec.lua): once LuaJIT has found its traces it makes no more, and gives none up.
+ * On the packaged LuaJIT such code is interpreted, so that it can be stopped, and nothing is
+ * compiled at all.
  */
 #include <setjmp.h>
 #include <stdarg.h>

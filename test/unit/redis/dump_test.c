@@ -198,8 +198,9 @@ static void put_id(uint64_t ms, uint64_t seq)
     redis_dump_put_length(&fixture.out, seq);
 }
 
-/* Entries 1000-0, 1001-0 .., every seventh with other fields than the rest; a group in which the first two
- * are pending, one of them with each of two consumers. `later`: the second's id is that of another. */
+/* Entries 1000-0, 1001-0 .., every seventh with other fields than the rest; a group in which the
+ * first two are pending, one of them with each of two consumers. `later`: the second's id is that
+ * of another. */
 static void stream_write(bool active, unsigned later)
 {
     struct mp_buffer entries;

@@ -131,7 +131,8 @@ static void a_writer_sees_what_was_added_before_it_had_the_stream(void **state)
     db_worker_close(other);
 }
 
-/* What was deleted before the first entry stays in the tree until a checkpoint: nobody walks over it. */
+/* What was deleted before the first entry stays in the tree until a checkpoint: nobody walks over
+ * it. */
 static void the_first_entry_is_known(void **state)
 {
     (void)state;

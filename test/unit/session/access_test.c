@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which connections use keys by looking at them: CLIENT NO-TOUCH, and keys that bring their past along. */
+/* Which connections use keys by looking at them: CLIENT NO-TOUCH, and keys that bring their past
+ * along. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

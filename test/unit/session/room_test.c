@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Writes beyond maxmemory: they wait until what was evicted is free, and are refused if nothing can go. */
+/* Writes beyond maxmemory: they wait until what was evicted is free, and are refused if nothing can
+ * go. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

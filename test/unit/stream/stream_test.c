@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Changes as events: who applies them has what the space has, from wherever he begins; nothing of others
- * is told. */
+/* Changes as events: who applies them has what the space has, from wherever he begins; nothing of
+ * others is told. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -225,7 +225,8 @@ static void whatever_is_needed_survives_a_failure_of_any_call(void **state)
     at_every_call(*(uint64_t *)*state, false);
 }
 
-/* Over cuts at many calls, again and again, until one of them shows it: about ten of four hundred do. */
+/* Over cuts at many calls, again and again, until one of them shows it: about ten of four hundred
+ * do. */
 static unsigned lost_with(uint64_t seed, unsigned mutations)
 {
     unsigned lost = 0;
