@@ -10,7 +10,8 @@
 #   commit     appendfsync always beside durability commit
 #
 # PAIRS (9), REQUESTS (at pipeline 1; 6 times as many at 16, 10 times at 64), LEVELS, COMMANDS and
-# PIPELINES change what is run; BENCH_DIR is where the logs go. Prints one table a level.
+# PIPELINES change what is run; BENCH_DIR is where the logs go. Prints one table a level. COMMANDS=default
+# stands for the list that redis-benchmark runs when nothing is said, with its arguments.
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . bench/lib.sh
@@ -19,6 +20,9 @@ bench_need redis-server redis-cli redis-benchmark taskset
 requests=${REQUESTS:-60000}
 read -ra levels <<<"${LEVELS:-interval commit}"
 read -ra commands <<<"${COMMANDS:-GET SET INCR MSET EVAL}"
+default=(PING INLINE SET GET INCR LPUSH RPUSH LPOP RPOP SADD HSET SPOP ZADD ZPOPMIN
+    LRANGE_100 LRANGE_300 LRANGE_500 LRANGE_600 MSET)
+[ "${commands[*]}" != default ] || commands=("${default[@]}")
 read -ra pipelines <<<"${PIPELINES:-1 16 64}"
 keys=100000
 value=$(printf 'v%.0s' {1..100})
@@ -41,8 +45,10 @@ ping() { [ "$(redis-cli -p "$1" ping 2>&1)" = PONG ]; }
 
 fill() {
     local n
-    for ((n = 0; n < keys; n++)); do printf 'SET key:%012d %s\r\n' $n "$value"; done |
-        redis-cli -p "$1" --pipe >/dev/null
+    {
+        for ((n = 0; n < keys; n++)); do printf 'SET key:%012d %s\r\n' $n "$value"; done
+        for ((n = 0; n < keys / 10; n++)); do printf 'RPUSH range xxx\r\n'; done
+    } | redis-cli -p "$1" --pipe >/dev/null
 }
 
 start() {
@@ -77,6 +83,15 @@ arguments() {
         echo -n MSET
         for pair in {1..10}; do echo -n " $key $value"; done
         ;;
+    PING) echo PING ;;
+    LPUSH | RPUSH) echo "$1 mylist xxx" ;;
+    LPOP | RPOP) echo "$1 mylist" ;;
+    SADD) echo "SADD myset element:__rand_int__" ;;
+    SPOP) echo "SPOP myset" ;;
+    HSET) echo "HSET myhash element:__rand_int__ xxx" ;;
+    ZADD) echo "ZADD myzset __rand_int__ element:__rand_int__" ;;
+    ZPOPMIN) echo "ZPOPMIN myzset" ;;
+    LRANGE_*) echo "LRANGE range 0 $((${1#LRANGE_} - 1))" ;;
     esac
 }
 
@@ -84,12 +99,12 @@ arguments() {
 run() {
     local cell=$1 system=$2 command=$3 pipeline=$4 count=$requests before after rate words
     case $pipeline in 1) ;; 16) count=$((count * 6)) ;; *) count=$((count * 10)) ;; esac
-    case $command in MSET | EVAL) count=$((count / 2)) ;; esac
-    if [ "$command" = EVAL ]; then
-        words=(EVAL "return redis.call('GET', KEYS[1])" 1 key:__rand_int__)
-    else
-        read -ra words <<<"$(arguments "$command")"
-    fi
+    case $command in MSET | EVAL) count=$((count / 2)) ;; LRANGE_*) count=$((count / 12)) ;; esac
+    case $command in
+    EVAL) words=(EVAL "return redis.call('GET', KEYS[1])" 1 key:__rand_int__) ;;
+    INLINE) words=(-t ping_inline) ;;
+    *) read -ra words <<<"$(arguments "$command")" ;;
+    esac
     before=$(cpu_ns "${pid[$system]}")
     rate=$(taskset -c "$client_core" redis-benchmark -p "${port[$system]}" -c 50 -n "$count" \
         -P "$pipeline" -r $keys --csv "${words[@]}" 2>"$work/client.log" | awk -F '","' 'NR == 2 { print $2 }')
