@@ -315,35 +315,90 @@ struct item *tree_get(struct tree *tree, const void *key_bytes, size_t key_size)
     }
 }
 
-/* One try; false: begin again. *item is NULL when the leaf is empty. */
-static bool random_once(const struct tree *tree, uint64_t seed, struct item **item)
+static uint64_t seed_next(uint64_t seed)
+{
+    return seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+}
+
+/* The keys from `lower` on and below `upper`. A node may be asked only for keys between its fences: so
+ * either counts as long as the way down is its own. */
+struct random_range {
+    struct tree_key lower, upper;
+    bool bounded_below, bounded_above;
+};
+
+/* Any of a leaf's places in the range; -1: there is none. */
+static int place_in_leaf(const struct tree_node *leaf, const struct random_range *range,
+                         uint64_t seed)
+{
+    bool found;
+    unsigned first = range->bounded_below ? tree__node_search(leaf, range->lower, &found) : 0;
+    unsigned end = range->bounded_above ? tree__node_search(leaf, range->upper, &found)
+                                        : tree__node_count(leaf);
+    return first < end ? (int)(first + (seed >> 33) % (end - first)) : -1;
+}
+
+/* Any of an inner node's children that may have keys of the range, to which the range is narrowed. -1:
+ * the node is just being merged away, or changed. */
+static int place_in_node(const struct tree_node *node, struct random_range *range, uint64_t seed)
+{
+    unsigned first = 0, end = tree__node_count(node);
+    if (range->bounded_below)
+        first = tree__child_position(node, range->lower, TREE_TARGET_COVER);
+    if (range->bounded_above)
+        end = tree__child_position(node, range->upper, TREE_TARGET_COVER) + 1;
+    if (first >= end)
+        return -1;
+    unsigned place = first + (unsigned)((seed >> 33) % (end - first));
+    range->bounded_below &= place == first;
+    range->bounded_above &= place == end - 1;
+    return (int)place;
+}
+
+/* One try; false: begin again. *item is NULL when the leaf has none. */
+static bool random_once(const struct tree *tree, struct random_range range, uint64_t seed,
+                        struct item **item)
 {
     struct tree_node *node, *child;
     uint64_t version, child_version;
     if (!tree__root_begin(tree, &node, &version))
         return false;
     for (; node->level > 0; node = child, version = child_version) {
-        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        unsigned count = tree__node_count(node);
-        if (count == 0)
-            return false; /* it is just being merged away */
-        child = tree__node_child(node, (unsigned)((seed >> 33) % count));
+        int place = place_in_node(node, &range, seed = seed_next(seed));
+        if (place < 0)
+            return false;
+        child = tree__node_child(node, (unsigned)place);
         if (!tree__node_check(node, version) || !tree__node_begin(child, &child_version) ||
             !tree__node_check(node, version))
             return false;
     }
-    unsigned count = tree__node_count(node);
-    seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    *item = count == 0 ? NULL : tree__node_item(node, (unsigned)((seed >> 33) % count));
+    int place = place_in_leaf(node, &range, seed_next(seed));
+    *item = place < 0 ? NULL : tree__node_item(node, (unsigned)place);
     return tree__node_check(node, version);
+}
+
+static struct item *random_in(const struct tree *tree, const struct random_range *range,
+                              uint64_t seed)
+{
+    struct item *item;
+    while (!random_once(tree, *range, seed, &item))
+        cpu_relax();
+    return item;
 }
 
 struct item *tree_random(const struct tree *tree, uint64_t seed)
 {
-    struct item *item;
-    while (!random_once(tree, seed, &item))
-        cpu_relax();
-    return item;
+    return random_in(tree, &(struct random_range){.bounded_below = false}, seed);
+}
+
+struct item *tree_random_between(const struct tree *tree, const void *lower, size_t lower_size,
+                                 const void *upper, size_t upper_size, uint64_t seed)
+{
+    const struct random_range range = {.lower = tree__key(lower, lower_size),
+                                       .upper = tree__key(upper, upper_size),
+                                       .bounded_below = true,
+                                       .bounded_above = true};
+    return random_in(tree, &range, seed);
 }
 
 enum { BATCH_LANES = 16 };

@@ -111,6 +111,11 @@ size_t tree_item_bytes(const struct tree *tree);
  * that was come to is empty. */
 struct item *tree_random(const struct tree *tree, uint64_t seed);
 
+/* The same among the keys from `lower` on and below `upper`; NULL also when the leaf that was come to
+ * has none of them. */
+struct item *tree_random_between(const struct tree *tree, const void *lower, size_t lower_size,
+                                 const void *upper, size_t upper_size, uint64_t seed);
+
 /*
  * A cursor walks in key order in either direction while others insert, remove and split, and
  * neither loses nor repeats a key that is there all the time; of keys that come or go meanwhile it

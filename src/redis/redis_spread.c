@@ -214,56 +214,46 @@ int redis_spread_shrunk(struct redis_call *call, const struct redis_key *key,
     return rc == ERROR_END ? redis_value_delete(call, key, value) : rc;
 }
 
+/* A row of the kind, whichever a descent to a random leaf comes to, if it is there. ERROR_END: not
+ * this time. */
+static int element_draw(struct redis_call *call, uint64_t id, int kind, uint64_t random,
+                        struct redis_element *out)
+{
+    const unsigned char *from = row_key(call, id, kind, NULL, 0);
+    const unsigned char *to = row_key(call, id, kind + 1, NULL, 0);
+    if (!from || !to)
+        return diag_code();
+    const struct item *item =
+        tree_random_between(head_of(call)->tree, from, PREFIX_BYTES, to, PREFIX_BYTES, random);
+    if (!item)
+        return ERROR_END;
+    *out = (struct redis_element){.key = (const char *)item->key + PREFIX_BYTES,
+                                  .key_size = item->key_size - PREFIX_BYTES};
+    int rc = redis_element_peek(call, id, kind, out->key, out->key_size, &out->value);
+    if (!rc &&
+        out->value.data) /* who only looks for one that is there is no reader of the others */
+        rc = redis_element_get(call, id, kind, out->key, out->key_size, &out->value);
+    return rc || out->value.data ? rc : ERROR_END;
+}
+
 /*
- * The first and the last element bound where keys can stand; a point between them is drawn from their
- * bytes behind what they have in common, and the next element from there on is taken. Then a few steps
- * more, so that the element behind a wide gap is not the only one that is ever drawn.
+ * Rows that have been deleted stay in the tree for a while. When one after the other is drawn, few
+ * are left: the next one behind the last that was drawn is taken, or else the first.
  */
 int redis_element_random(struct redis_call *call, uint64_t id, int kind, uint64_t random,
                          struct redis_element *out)
 {
-    enum { DRAWN_BYTES = 6, STEPS_MAX = 16 };
-    struct redis_element first, last;
-    struct redis_element_range backward = {.backward = true};
-    int rc = first_of(call, id, kind, NULL, &first);
-    if (!rc)
-        rc = first_of(call, id, kind, &backward, &last);
-    if (rc)
+    enum { TRIES = 32 };
+    int rc = ERROR_END;
+    *out = (struct redis_element){.key = NULL};
+    for (unsigned n = 0; n < TRIES && rc == ERROR_END; n++)
+        rc = element_draw(call, id, kind, random + n * UINT64_C(0x9e3779b97f4a7c15), out);
+    if (rc != ERROR_END)
         return rc;
-    size_t common = 0;
-    while (common < first.key_size && common < last.key_size &&
-           first.key[common] == last.key[common])
-        common++;
-    uint64_t low = 0, high = 0;
-    for (size_t n = common; n < common + DRAWN_BYTES; n++) {
-        low = low << 8 | (n < first.key_size ? (unsigned char)first.key[n] : 0);
-        high = high << 8 | (n < last.key_size ? (unsigned char)last.key[n] : 0);
-    }
-    uint64_t drawn = low + (random >> 8) % (high - low + 1);
-    char *point = arena_alloc(txn_arena(call->txn), common + DRAWN_BYTES);
-    if (!point)
-        return diag_set(ERROR_MEMORY, "out of memory");
-    memcpy(point, first.key, common);
-    for (unsigned n = 0; n < DRAWN_BYTES; n++)
-        point[common + n] = (char)(drawn >> (8 * (DRAWN_BYTES - 1 - n)));
-    struct redis_element_range from = {.lower = {point, common + DRAWN_BYTES}};
-    struct redis_elements elements;
-    *out = last;
-    rc = redis_elements_open(&elements, call, id, kind, &from);
-    for (unsigned steps = random % STEPS_MAX; !rc; steps--) {
-        struct redis_element next;
-        rc = redis_elements_next(&elements, &next);
-        if (rc == ERROR_END) { /* beyond the last: go on from the first */
-            rc = redis_elements_open(&elements, call, id, kind, NULL);
-            if (!rc)
-                rc = redis_elements_next(&elements, &next);
-        }
-        if (!rc)
-            *out = next;
-        if (steps == 0)
-            break;
-    }
-    return rc;
+    struct redis_element_range behind = {.lower = {out->key, out->key_size}};
+    if (out->key)
+        rc = first_of(call, id, kind, &behind, out);
+    return rc == ERROR_END ? first_of(call, id, kind, NULL, out) : rc;
 }
 
 /* --------------------------------------------------------------------------------------- counts */

@@ -109,8 +109,8 @@ int redis_elements_open_loose(struct redis_elements *elements, struct redis_call
 /* 0, ERROR_END, or what the transaction says. */
 int redis_elements_next(struct redis_elements *elements, struct redis_element *out);
 
-/* A random element of the kind: where a number drawn at random would stand, the next one. Those
- * behind gaps come a little more often. ERROR_END: there is none. */
+/* An element of the kind, drawn at random as tree_random_between does it, so that those in fuller
+ * leaves come a little less often. ERROR_END: there is none. */
 int redis_element_random(struct redis_call *call, uint64_t id, int kind, uint64_t random,
                          struct redis_element *out);
 

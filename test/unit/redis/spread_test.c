@@ -5,11 +5,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "base/random.h"
+#include "base/test_seed.h"
 #include "codec/key.h"
 #include "codec/mp.h"
 #include "redis/redis_fixture.h"
@@ -127,6 +130,65 @@ static void elements_are_found_in_order_and_counted(void **state)
     txn_rollback(call.txn);
     expect("hash", "type key");
     expect("!WRONGTYPE Operation against a key holding the wrong kind of value", "get key");
+}
+
+/* Names that end in digits lie close together: each of them is drawn about as often. */
+static void elements_are_drawn_evenly(void **state)
+{
+    (void)state;
+    enum { ELEMENTS = 3000, DRAWS = 30000 };
+    static char names[ELEMENTS][24];
+    static const char *list[ELEMENTS + 1];
+    static unsigned drawn[ELEMENTS];
+    for (unsigned n = 0; n < ELEMENTS; n++) {
+        snprintf(names[n], sizeof names[n], "element:%012u", n);
+        list[n] = names[n];
+    }
+    uint64_t id = spread_make(list, 0);
+    struct redis_call call = begin();
+    struct redis_element element;
+    struct random random;
+    random_create(&random, test_seed());
+    for (unsigned n = 0; n < DRAWS; n++) {
+        char name[24] = "";
+        uint64_t seed = random_next(&random);
+        assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, seed, &element), 0);
+        assert_int_equal(element.key_size, strlen(names[0]));
+        memcpy(name, element.key, element.key_size);
+        drawn[strtoul(name + 8, NULL, 10)]++;
+    }
+    txn_rollback(call.txn);
+    unsigned never = 0;
+    for (unsigned n = 0; n < ELEMENTS; n++)
+        never += drawn[n] == 0;
+    assert_true(never < ELEMENTS / 20); /* ten draws each: of 3000, 0.1 are expected */
+}
+
+static void the_last_of_many_is_drawn(void **state)
+{
+    (void)state;
+    enum { ELEMENTS = 2000 };
+    static char names[ELEMENTS][24];
+    static const char *list[ELEMENTS + 1];
+    for (unsigned n = 0; n < ELEMENTS; n++) {
+        snprintf(names[n], sizeof names[n], "element:%012u", n);
+        list[n] = names[n];
+    }
+    uint64_t id = spread_make(list, 0);
+    struct redis_call call = begin();
+    struct redis_element element;
+    for (unsigned n = 0; n < ELEMENTS; n++)
+        if (n != 1234)
+            assert_int_equal(
+                redis_element_delete(&call, id, REDIS_ELEMENT, names[n], strlen(names[n])), 0);
+    for (unsigned n = 0; n < 100; n++) {
+        assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, n * 7919, &element), 0);
+        assert_memory_equal(element.key, names[1234], element.key_size);
+    }
+    assert_int_equal(
+        redis_element_delete(&call, id, REDIS_ELEMENT, names[1234], strlen(names[1234])), 0);
+    assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, 1, &element), ERROR_END);
+    txn_rollback(call.txn);
 }
 
 /* Removes an element in a transaction that is still open. */
@@ -440,6 +502,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(elements_are_found_in_order_and_counted),
+        WITH_FIXTURE(elements_are_drawn_evenly),
+        WITH_FIXTURE(the_last_of_many_is_drawn),
         WITH_FIXTURE(the_key_ends_with_its_last_element),
         WITH_FIXTURE(of_two_that_take_the_last_two_away_one_runs_again),
         WITH_FIXTURE(those_who_add_and_take_away_different_elements_do_not_meet),
