@@ -10,8 +10,9 @@
  * deadline that has passed is the one that is armed, and both are changed by its own thread only,
  * or name each other by value.
  *
- * Under ThreadSanitizer, which holds signals back while a thread makes no calls, the watchdog sets
- * the hook itself.
+ * ThreadSanitizer holds signals back while a thread makes no calls, as a loop of Lua makes none: there
+ * the kernel is told of the handler behind its back, and the handler has nothing that it would see.
+ * The hook is always set by the thread that runs the state, for it shares words with what calls it.
  */
 #include "lua/watchdog.h"
 
@@ -21,7 +22,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -58,29 +61,51 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     lua_error(L);
 }
 
-static void fire(struct lua__deadline *deadline)
-{
-    if (deadline != NULL && lua__deadline_passed(deadline))
-        lua_sethook(deadline->L, on_hook, LUA_MASKCOUNT, 1);
-}
+#if ATOMIC_UNDER_TSAN
+#define UNSEEN __attribute__((no_sanitize_thread))
+#else
+#define UNSEEN
+#endif
 
-static void on_signal(int signal)
+/*
+ * The hook is taken off first, so that LuaJIT writes the whole of its dispatch table: what it was
+ * about to write when the signal came is corrected by the next one.
+ */
+UNSEEN static void on_signal(int signal)
 {
     (void)signal;
     int saved = errno;
-    fire(armed);
+    struct lua__deadline *deadline = armed;
+    uint64_t at = deadline == NULL ? 0 : __atomic_load_n(&deadline->at_ns, __ATOMIC_RELAXED);
+    if (at != 0 && __atomic_load_n(&deadline->fired_ns, __ATOMIC_RELAXED) == at) {
+        lua_sethook(deadline->L, NULL, 0, 0);
+        lua_sethook(deadline->L, on_hook, LUA_MASKCOUNT, 1);
+    }
     errno = saved;
+}
+
+static void handler_set(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGURG, &action, NULL);
+#if ATOMIC_UNDER_TSAN
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } kernel;
+    syscall(SYS_rt_sigaction, SIGURG, NULL, &kernel, sizeof kernel.mask);
+    kernel.handler = on_signal;
+    syscall(SYS_rt_sigaction, SIGURG, &kernel, NULL, sizeof kernel.mask);
+#endif
 }
 
 /* Under the mutex. */
 static void pass(struct lua__deadline *deadline, uint64_t at)
 {
     store_seq_cst(&deadline->fired_ns, at);
-#if ATOMIC_UNDER_TSAN
-    fire(deadline);
-#else
     pthread_kill((pthread_t)load_relaxed(&deadline->thread), SIGURG);
-#endif
 }
 
 void lua__deadline_kill(struct lua__deadline *deadline, uint64_t at_ns)
@@ -149,8 +174,7 @@ int lua_watchdog_new(struct lua_watchdog **out)
     struct lua_watchdog *watchdog = calloc(1, sizeof *watchdog);
     if (watchdog == NULL)
         return ERROR_MEMORY;
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(SIGURG, &action, NULL);
+    handler_set();
     list_create(&watchdog->deadlines);
     pthread_mutex_init(&watchdog->mutex, NULL);
     pthread_condattr_t attributes;
@@ -241,13 +265,7 @@ void lua__deadline_disarm(struct lua__deadline *deadline)
 {
     if (load_relaxed(&deadline->at_ns) == 0)
         return;
-#if ATOMIC_UNDER_TSAN
-    pthread_mutex_lock(&deadline->watchdog->mutex);
     store_seq_cst(&deadline->at_ns, 0);
-    pthread_mutex_unlock(&deadline->watchdog->mutex);
-#else
-    store_seq_cst(&deadline->at_ns, 0);
-#endif
     armed = NULL;
     lua_sethook(deadline->L, deadline->rest, deadline->rest ? deadline->rest_mask : 0, 1);
 }

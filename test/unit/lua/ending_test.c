@@ -118,6 +118,23 @@ static void they_run_when_the_time_of_the_call_was_over(void **state)
     assert_string_equal(log, "[\"rollback\"]");
 }
 
+/* The limit comes while hooks are called for lines: what it sets is not lost in what they set. */
+static void the_time_of_code_that_runs_line_by_line_is_over_each_time(void **state)
+{
+    (void)state;
+    limit_time(20);
+    for (int i = 0; i < 100; i++) {
+        const char *ended = lua_fixture_eval(&fixture, "return box.debug.start([[local n = 0\n"
+                                                       "while true do pcall(function()\n"
+                                                       "while true do\n"
+                                                       "n = n + 1\n"
+                                                       "end end) end]],\n"
+                                                       "{breakpoints = {{'eval', 9}}})");
+        if (strstr(ended, "time limit exceeded") == NULL)
+            fail_msg("%s", ended);
+    }
+}
+
 static void text_that_leaves_its_transaction_open_runs_them(void **state)
 {
     (void)state;
@@ -175,6 +192,7 @@ int main(void)
         TEST(they_run_after_its_rollback_and_leave_its_error_alone),
         TEST(a_call_that_loses_runs_them_before_it_is_run_again),
         TEST(they_run_when_the_time_of_the_call_was_over),
+        TEST(the_time_of_code_that_runs_line_by_line_is_over_each_time),
         TEST(text_that_leaves_its_transaction_open_runs_them),
         TEST(what_they_leave_open_is_rolled_back),
         TEST(the_reply_of_a_script_is_not_touched_by_them),
