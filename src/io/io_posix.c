@@ -22,6 +22,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -33,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 #include "base/diag.h"
 #include "base/error.h"
@@ -78,11 +80,27 @@ static int fail(struct posix_io *io, int error, const char *call, const char *pa
 
 /* ---------------------------------------------------------------- files */
 
+#if ATOMIC_UNDER_TSAN
+/* ThreadSanitizer follows open and not openat. It has to see the number of a socket, which libuv
+ * closes by a raw system call, become that of a file. */
+static int open_at(int dir_fd, const char *path, int flags)
+{
+    char whole[PATH_MAX];
+    snprintf(whole, sizeof whole, "/proc/self/fd/%d/%s", dir_fd, path);
+    return open(dir_fd == AT_FDCWD ? path : whole, flags, 0600);
+}
+#else
+static int open_at(int dir_fd, const char *path, int flags)
+{
+    return openat(dir_fd, path, flags, 0600);
+}
+#endif
+
 static int open_retry(int dir_fd, const char *path, int flags)
 {
     int fd;
     do
-        fd = openat(dir_fd, path, flags | O_CLOEXEC, 0600);
+        fd = open_at(dir_fd, path, flags | O_CLOEXEC);
     while (fd < 0 && errno == EINTR);
     return fd;
 }

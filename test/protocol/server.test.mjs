@@ -51,6 +51,28 @@ test('an orderly stop answers what was received and ends with status 0', async (
     await two.ask(command('GET', 'stop'), '$1\r\nx\r\n');
 });
 
+/** The numbers of sockets that are closed become those of files, and the other way round. */
+test('connections come and go while checkpoints are made', async (t) => {
+    const server = await Server.start({ folder: folderFor(t) });
+    const wire = await wireFor(t, server);
+    let going = true;
+    const churn = async () => {
+        while (going) {
+            const one = await server.connect();
+            await one.ask(command('SET', 'here', 'yes'), '+OK\r\n');
+            one.close();
+        }
+    };
+    const churns = [churn(), churn(), churn(), churn()];
+    for (let n = 0; n < 30; n++) {
+        await wire.ask(command('SET', `key${n}`, 'x'), '+OK\r\n');
+        await wire.ask(command('SAVE'), '+OK\r\n');
+    }
+    going = false;
+    await Promise.all(churns);
+    await server.stop();
+});
+
 test('SHUTDOWN is an orderly stop', async (t) => {
     const server = await start(t, { folder: folderFor(t) });
     const wire = await wireFor(t, server);
