@@ -12,26 +12,8 @@
 
 #include "mem/heap.h"
 #include "redis/redis_access.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_housekeeping.h"
-
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
+#include "redis/redis_test.h"
 
 static void pass_s(uint64_t seconds)
 {
@@ -315,8 +297,8 @@ static void keys_that_are_used_stay_when_others_go(void **state)
         if (left < USED * 95 / 100 || left + others > KEYS - GO)
             fail_msg("%s: %u of %u used ones are left, and %u of %u others",
                      redis_policy_name(POLICIES[n]), left, USED, others, KEYS - USED);
-        teardown(state);
-        setup(state);
+        redis_teardown(state);
+        redis_setup(state);
     }
 }
 
@@ -343,7 +325,7 @@ static void keys_with_long_names_go_as_well(void **state)
 
 int main(void)
 {
-#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, redis_setup, redis_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_time_is_known_to_the_second_for_half_a_year),
         cmocka_unit_test(what_has_no_note_was_used_when_the_process_was_started),

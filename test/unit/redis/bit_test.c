@@ -12,27 +12,10 @@
 
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_increment.h"
+#include "redis/redis_test.h"
 
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
-#define WRONG_OFFSET       "!ERR bit offset is not an integer or out of range"
+#define WRONG_OFFSET "!ERR bit offset is not an integer or out of range"
 
 static void bits_are_set_counted_and_found(void **state)
 {
@@ -163,7 +146,7 @@ static void the_longest_common_subsequence_is_found_with_its_ranges(void **state
     expect("!ERR syntax error", "lcs a b what");
 }
 
-#define WITH_DB(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_DB(test) cmocka_unit_test_setup_teardown(test, redis_setup, redis_teardown)
 
 int main(void)
 {

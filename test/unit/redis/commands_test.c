@@ -17,28 +17,10 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "redis/redis_fixture.h"
+#include "redis/redis_test.h"
 #include "redis/redis_value.h"
 
 #define NOT_INTEGER "!ERR value is not an integer or out of range"
-
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
 
 static void pass_ms(uint64_t ms)
 {
@@ -473,7 +455,7 @@ static void damage_in_a_value_is_an_error_not_a_value(void **state)
 
 int main(void)
 {
-#define WITH_DB(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_DB(test) cmocka_unit_test_setup_teardown(test, redis_setup, redis_teardown)
     const struct CMUnitTest tests[] = {
         WITH_DB(set_and_get_keep_bytes),
         WITH_DB(set_takes_its_options_in_any_order),

@@ -13,27 +13,15 @@
 
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_geohash.h"
-
-static struct redis_fixture *fixture;
+#include "redis/redis_test.h"
 
 static int setup(void **state)
 {
-    (void)state;
-    fixture = redis_fixture_new();
+    redis_setup(state);
     redis_fixture_run(fixture, "geoadd g 13.361389 38.115556 Palermo 15.087269 37.502669 Catania");
     return 0;
 }
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
 
 static void places_are_scores(void **state)
 {
@@ -114,7 +102,7 @@ static void a_search_finds_all_that_is_near(void **state)
     }
 }
 
-#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, redis_teardown)
 
 int main(void)
 {

@@ -14,27 +14,11 @@
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "redis/redis_fields.h"
-#include "redis/redis_fixture.h"
+#include "redis/redis_test.h"
 
-static struct redis_fixture *fixture;
 static const struct redis_slice NAME = {"h", 1};
 
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
-#define WRONG_TYPE         "!WRONGTYPE Operation against a key holding the wrong kind of value"
+#define WRONG_TYPE "!WRONGTYPE Operation against a key holding the wrong kind of value"
 
 static void pass_ms(uint64_t ms)
 {
@@ -544,7 +528,7 @@ static void those_who_work_on_different_fields_of_a_large_hash_do_not_meet(void 
     two_at_once("hincrby h a 1", "hset h a 0", ERROR_CONFLICT);
 }
 
-#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, redis_setup, redis_teardown)
 
 int main(void)
 {

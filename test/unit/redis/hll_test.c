@@ -12,26 +12,8 @@
 
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_hll_sketch.h"
-
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
+#include "redis/redis_test.h"
 
 enum { RAISES_MAX = 20000, ROOM = HLL_DENSE_SIZE + RAISES_MAX * HLL_GROWTH_MAX };
 
@@ -182,7 +164,7 @@ static void strings_that_are_no_sketch_are_refused(void **state)
     expect("OK", "pfselftest");
 }
 
-#define WITH_DB(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_DB(test) cmocka_unit_test_setup_teardown(test, redis_setup, redis_teardown)
 
 int main(void)
 {

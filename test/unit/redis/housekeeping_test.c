@@ -11,29 +11,18 @@
 
 #include "base/error.h"
 #include "mem/heap.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_housekeeping.h"
 #include "redis/redis_spread.h"
+#include "redis/redis_test.h"
 
-static struct redis_fixture *fixture;
 static struct redis_housekeeping keeping;
 
 static int setup(void **state)
 {
-    (void)state;
-    fixture = redis_fixture_new();
+    redis_setup(state);
     redis_housekeeping_create(&keeping, &fixture->config, NULL);
     return 0;
 }
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
 
 /* The clock stands still while it runs, so it takes no time and need not rest. */
 static void keep_house(void)
@@ -185,7 +174,7 @@ static void discarded_collections_are_cleared_up(void **state)
     assert_int_equal(load_relaxed(&keeping.elements_freed), 1000);
 }
 
-#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, redis_teardown)
 
 /* Keeps house for long; how many keys with names like this are left. */
 static unsigned keys_left(const char *name)
@@ -256,8 +245,9 @@ int main(void)
         WITH_FIXTURE(a_key_that_is_locked_is_left_for_later),
         WITH_FIXTURE(nothing_is_deleted_while_that_is_switched_off),
         WITH_FIXTURE(discarded_collections_are_cleared_up),
-        cmocka_unit_test_setup_teardown(keys_that_may_go_do_when_memory_is_short, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_more_keys_go_than_must, setup, teardown),
+        cmocka_unit_test_setup_teardown(keys_that_may_go_do_when_memory_is_short, setup,
+                                        redis_teardown),
+        cmocka_unit_test_setup_teardown(no_more_keys_go_than_must, setup, redis_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,26 +13,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_list.h"
-
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
+#include "redis/redis_test.h"
 
 static void elements_come_and_go_at_both_ends(void **state)
 {
@@ -462,7 +444,7 @@ static void clients_at_different_ends_do_not_conflict(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, redis_setup, redis_teardown)
     const struct CMUnitTest tests[] = {
         TEST(elements_come_and_go_at_both_ends),
         TEST(elements_are_found_by_index_and_by_value),

@@ -13,28 +13,11 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_housekeeping.h"
+#include "redis/redis_test.h"
 
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
-#define WRONG_TYPE         "!WRONGTYPE Operation against a key holding the wrong kind of value"
-#define NOT_INTEGER        "!ERR value is not an integer or out of range"
+#define WRONG_TYPE  "!WRONGTYPE Operation against a key holding the wrong kind of value"
+#define NOT_INTEGER "!ERR value is not an integer or out of range"
 
 static void small_thresholds(void)
 {
@@ -466,7 +449,7 @@ static void what_one_transaction_makes_and_writes_over_is_cleared_up(void **stat
     assert_int_equal(element_rows(), 0);
 }
 
-#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, redis_setup, redis_teardown)
 
 int main(void)
 {

@@ -12,25 +12,7 @@
 
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "redis/redis_fixture.h"
-
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
+#include "redis/redis_test.h"
 
 static void elements_are_sorted_as_numbers_or_as_bytes(void **state)
 {
@@ -130,16 +112,18 @@ static void large_lists_are_sorted_as_an_array_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(elements_are_sorted_as_numbers_or_as_bytes, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(elements_are_sorted_as_numbers_or_as_bytes, redis_setup,
+                                        redis_teardown),
         cmocka_unit_test_setup_teardown(sorted_sets_keep_their_order_when_nothing_else_is_asked_for,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(arguments_are_looked_at_before_the_key, setup, teardown),
+                                        redis_setup, redis_teardown),
+        cmocka_unit_test_setup_teardown(arguments_are_looked_at_before_the_key, redis_setup,
+                                        redis_teardown),
         cmocka_unit_test_setup_teardown(other_keys_and_fields_say_the_order_and_what_is_replied,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(a_result_is_stored_as_a_list_even_over_its_source, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(large_lists_are_sorted_as_an_array_is, setup, teardown),
+                                        redis_setup, redis_teardown),
+        cmocka_unit_test_setup_teardown(a_result_is_stored_as_a_list_even_over_its_source,
+                                        redis_setup, redis_teardown),
+        cmocka_unit_test_setup_teardown(large_lists_are_sorted_as_an_array_is, redis_setup,
+                                        redis_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

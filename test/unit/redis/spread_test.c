@@ -15,28 +15,11 @@
 #include "base/test_seed.h"
 #include "codec/key.h"
 #include "codec/mp.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_packed.h"
 #include "redis/redis_spread.h"
+#include "redis/redis_test.h"
 
-static struct redis_fixture *fixture;
 static const struct redis_slice NAME = {"key", 3};
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
 
 static struct redis_call begin_on(struct db_worker *worker, enum txn_level level)
 {
@@ -496,7 +479,7 @@ static void packed_elements_keep_their_bytes(void **state)
     txn_rollback(call.txn);
 }
 
-#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, redis_setup, redis_teardown)
 
 int main(void)
 {

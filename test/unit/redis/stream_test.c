@@ -11,26 +11,8 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "redis/redis_fixture.h"
 #include "redis/redis_stream.h"
-
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) assert_string_equal(redis_fixture_run(fixture, __VA_ARGS__), reply)
+#include "redis/redis_test.h"
 
 static void ids_only_grow(void **state)
 {
@@ -157,7 +139,7 @@ static void the_first_entry_is_known(void **state)
     txn_rollback(call.txn);
 }
 
-#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, redis_setup, redis_teardown)
 
 int main(void)
 {

@@ -9,31 +9,15 @@
 
 #include <cmocka.h>
 
-#include "redis/redis_fixture.h"
 #include "redis/redis_housekeeping.h"
-
-static struct redis_fixture *fixture;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = redis_fixture_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    redis_fixture_delete(fixture);
-    return 0;
-}
+#include "redis/redis_test.h"
 
 static const char *in(unsigned database, const char *command)
 {
     fixture->database = database;
     return redis_fixture_run(fixture, "%s", command);
 }
-#define expect(database, reply, command) assert_string_equal(in(database, command), reply)
+#define expect_of(database, reply, command) assert_string_equal(in(database, command), reply)
 
 /* A hash of more than fits into one value. */
 static void large_hash(unsigned database, const char *name, const char *value)
@@ -57,76 +41,76 @@ static void keep_house(void)
 static void keys_change_places_with_all_that_they_hold(void **state)
 {
     (void)state;
-    expect(0, "OK", "set both zero");
-    expect(1, "OK", "set both one px 1000000");
-    expect(0, "2", "rpush zero a b");
-    expect(1, "2", "sadd one 1 2");
+    expect_of(0, "OK", "set both zero");
+    expect_of(1, "OK", "set both one px 1000000");
+    expect_of(0, "2", "rpush zero a b");
+    expect_of(1, "2", "sadd one 1 2");
     large_hash(0, "large", "zero");
     large_hash(1, "large", "one");
     large_hash(1, "other", "one");
-    expect(1, "[1]", "hpexpire other 1000000 fields 1 f7");
-    expect(5, "OK", "set far v");
-    expect(7, "OK", "swapdb 0 1");
+    expect_of(1, "[1]", "hpexpire other 1000000 fields 1 f7");
+    expect_of(5, "OK", "set far v");
+    expect_of(7, "OK", "swapdb 0 1");
     for (unsigned turn = 0; turn < 2; turn++) {
-        expect(0, "\"one\"", "get both");
-        expect(0, "0", "exists zero");
-        expect(0, "[\"1\" \"2\"]", "sort one");
-        expect(0, "\"one\"", "hget large f599");
-        expect(0, "600", "hlen large");
-        expect(0, "600", "hlen other");
-        expect(1, "\"zero\"", "get both");
-        expect(1, "-1", "pttl both");
-        expect(1, "[\"a\" \"b\"]", "lrange zero 0 -1");
-        expect(1, "\"zero\"", "hget large f0");
-        expect(1, "600", "hlen large");
-        expect(1, "0", "exists other");
-        expect(0, "4", "dbsize");
-        expect(1, "3", "dbsize");
-        expect(5, "\"v\"", "get far");
+        expect_of(0, "\"one\"", "get both");
+        expect_of(0, "0", "exists zero");
+        expect_of(0, "[\"1\" \"2\"]", "sort one");
+        expect_of(0, "\"one\"", "hget large f599");
+        expect_of(0, "600", "hlen large");
+        expect_of(0, "600", "hlen other");
+        expect_of(1, "\"zero\"", "get both");
+        expect_of(1, "-1", "pttl both");
+        expect_of(1, "[\"a\" \"b\"]", "lrange zero 0 -1");
+        expect_of(1, "\"zero\"", "hget large f0");
+        expect_of(1, "600", "hlen large");
+        expect_of(1, "0", "exists other");
+        expect_of(0, "4", "dbsize");
+        expect_of(1, "3", "dbsize");
+        expect_of(5, "\"v\"", "get far");
         keep_house();
         redis_fixture_restart(fixture);
     }
     clock_manual_advance_ms(&fixture->clock, 1000000);
     keep_house();
-    expect(0, "0", "exists both");
-    expect(0, "599", "hlen other");
-    expect(1, "\"zero\"", "get both");
+    expect_of(0, "0", "exists both");
+    expect_of(0, "599", "hlen other");
+    expect_of(1, "\"zero\"", "get both");
 }
 
 static void a_database_that_is_empty_takes_all(void **state)
 {
     (void)state;
-    expect(3, "OK", "set a 1");
-    expect(3, "OK", "set b 2 px 5");
+    expect_of(3, "OK", "set a 1");
+    expect_of(3, "OK", "set b 2 px 5");
     clock_manual_advance_ms(&fixture->clock, 5); /* that has expired, and is nothing to be moved */
-    expect(0, "OK", "swapdb 3 4");
-    expect(4, "\"1\"", "get a");
-    expect(4, "1", "dbsize");
-    expect(3, "0", "dbsize");
-    expect(0, "OK", "swapdb 4 4");
-    expect(4, "\"1\"", "get a");
-    expect(0, "OK", "swapdb 4 3");
-    expect(3, "\"1\"", "get a");
-    expect(0, "OK", "swapdb 9 10");
-    expect(3, "OK", "flushdb");
-    expect(0, "OK", "swapdb 3 0");
-    expect(0, "0", "dbsize");
+    expect_of(0, "OK", "swapdb 3 4");
+    expect_of(4, "\"1\"", "get a");
+    expect_of(4, "1", "dbsize");
+    expect_of(3, "0", "dbsize");
+    expect_of(0, "OK", "swapdb 4 4");
+    expect_of(4, "\"1\"", "get a");
+    expect_of(0, "OK", "swapdb 4 3");
+    expect_of(3, "\"1\"", "get a");
+    expect_of(0, "OK", "swapdb 9 10");
+    expect_of(3, "OK", "flushdb");
+    expect_of(0, "OK", "swapdb 3 0");
+    expect_of(0, "0", "dbsize");
 }
 
 static void its_arguments_are_looked_at_in_the_order_of_redis(void **state)
 {
     (void)state;
-    expect(0, "!ERR invalid first DB index", "swapdb a b");
-    expect(0, "!ERR invalid second DB index", "swapdb 0 b");
-    expect(0, "!ERR invalid second DB index", "swapdb 99 99999999999");
-    expect(0, "!ERR DB index is out of range", "swapdb 0 16");
-    expect(0, "!ERR DB index is out of range", "swapdb -1 0");
-    expect(0, "!ERR DB index is out of range", "swapdb 16 16");
+    expect_of(0, "!ERR invalid first DB index", "swapdb a b");
+    expect_of(0, "!ERR invalid second DB index", "swapdb 0 b");
+    expect_of(0, "!ERR invalid second DB index", "swapdb 99 99999999999");
+    expect_of(0, "!ERR DB index is out of range", "swapdb 0 16");
+    expect_of(0, "!ERR DB index is out of range", "swapdb -1 0");
+    expect_of(0, "!ERR DB index is out of range", "swapdb 16 16");
 }
 
 int main(void)
 {
-#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, redis_setup, redis_teardown)
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(keys_change_places_with_all_that_they_hold),
         WITH_FIXTURE(a_database_that_is_empty_takes_all),

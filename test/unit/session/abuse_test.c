@@ -10,20 +10,15 @@
 
 #include <cmocka.h>
 
-#include "session/session_fixture.h"
+#include "session/sessions.h"
 
 enum { OUTPUT_BYTES_MAX = 1 << 20, VALUE_BYTES = 100000, SCRIPT_BYTES = 4 << 20, SCRIPTS = 20 };
-
-static struct session_fixture *fixture;
-static struct session *one, *two;
 
 static void start(unsigned lua_time_max_ms)
 {
     struct service_limits limits = {.lua_time_max_ms = lua_time_max_ms,
                                     .output_bytes_max = OUTPUT_BYTES_MAX};
-    fixture = session_fixture_new(NULL, limits);
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(NULL, limits);
 }
 
 static int setup(void **state)
@@ -39,18 +34,6 @@ static int setup_with_little_time(void **state)
     start(200);
     return 0;
 }
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
 
 /* SET big, a value of which ten are more than may wait to be sent. */
 static void set_big(void)
@@ -125,9 +108,9 @@ static void the_oldest_of_large_scripts_are_forgotten(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, sessions_teardown)
         cmocka_unit_test_setup_teardown(a_transaction_ends_when_a_script_of_it_had_no_time_left,
-                                        setup_with_little_time, teardown),
+                                        setup_with_little_time, sessions_teardown),
         TEST(a_reply_that_is_too_large_closes_its_connection),
         TEST(replies_of_a_transaction_that_are_too_large_end_it),
         TEST(the_oldest_of_large_scripts_are_forgotten),

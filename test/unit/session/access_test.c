@@ -11,29 +11,7 @@
 
 #include <cmocka.h>
 
-#include "session/session_fixture.h"
-
-static struct session_fixture *fixture;
-static struct session *one;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){0});
-    one = session_fixture_connect(fixture, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, one, __VA_ARGS__), reply)
+#include "session/sessions.h"
 
 static void pass_s(uint64_t seconds)
 {
@@ -43,37 +21,37 @@ static void pass_s(uint64_t seconds)
 static void a_connection_that_does_not_touch_leaves_keys_idle(void **state)
 {
     (void)state;
-    expect("+OK\r\n", "set a v");
-    expect("+OK\r\n", "client no-touch on");
+    expect(one, "+OK\r\n", "set a v");
+    expect(one, "+OK\r\n", "client no-touch on");
     pass_s(10);
-    expect("$1\r\nv\r\n", "get a");
-    expect("+OK\r\n", "multi");
-    expect("+QUEUED\r\n", "get a");
-    expect("*1\r\n$1\r\nv\r\n", "exec");
-    expect("$1\r\nv\r\n", "eval \"return redis.call('get', KEYS[1])\" 1 a");
-    expect(":2\r\n", "append a w");
-    expect(":10\r\n", "object idletime a");
-    expect(":1\r\n", "touch a");
-    expect(":0\r\n", "object idletime a");
+    expect(one, "$1\r\nv\r\n", "get a");
+    expect(one, "+OK\r\n", "multi");
+    expect(one, "+QUEUED\r\n", "get a");
+    expect(one, "*1\r\n$1\r\nv\r\n", "exec");
+    expect(one, "$1\r\nv\r\n", "eval \"return redis.call('get', KEYS[1])\" 1 a");
+    expect(one, ":2\r\n", "append a w");
+    expect(one, ":10\r\n", "object idletime a");
+    expect(one, ":1\r\n", "touch a");
+    expect(one, ":0\r\n", "object idletime a");
     pass_s(5);
-    expect("+OK\r\n", "set a w"); /* something new */
-    expect(":0\r\n", "object idletime a");
+    expect(one, "+OK\r\n", "set a w"); /* something new */
+    expect(one, ":0\r\n", "object idletime a");
     pass_s(5);
-    expect("+OK\r\n", "client no-touch off");
-    expect(":5\r\n", "object idletime a");
-    expect("$1\r\nw\r\n", "eval \"return redis.call('get', KEYS[1])\" 1 a");
-    expect(":0\r\n", "object idletime a");
+    expect(one, "+OK\r\n", "client no-touch off");
+    expect(one, ":5\r\n", "object idletime a");
+    expect(one, "$1\r\nw\r\n", "eval \"return redis.call('get', KEYS[1])\" 1 a");
+    expect(one, ":0\r\n", "object idletime a");
 }
 
 static void watching_a_key_is_no_use(void **state)
 {
     (void)state;
-    expect("+OK\r\n", "set a v");
+    expect(one, "+OK\r\n", "set a v");
     pass_s(10);
-    expect("+OK\r\n", "watch a");
-    expect("+OK\r\n", "multi");
-    expect("+QUEUED\r\n", "object idletime a");
-    expect("*1\r\n:10\r\n", "exec");
+    expect(one, "+OK\r\n", "watch a");
+    expect(one, "+OK\r\n", "multi");
+    expect(one, "+QUEUED\r\n", "object idletime a");
+    expect(one, "*1\r\n:10\r\n", "exec");
 }
 
 /* RESTORE of what DUMP said, with something behind. */
@@ -105,24 +83,24 @@ static void what_is_restored_may_say_when_and_how_often_it_was_used(void **state
     static const char *const MAKE[] = {"set from v", "rpush from a b", "sadd from a b",
                                        "zadd from 1 a 2 b", "hset from f v"};
     for (unsigned n = 0; n < sizeof MAKE / sizeof *MAKE; n++) {
-        expect("+OK\r\n", "config set maxmemory-policy noeviction");
+        expect(one, "+OK\r\n", "config set maxmemory-policy noeviction");
         session_fixture_text(fixture, one, "del from");
         session_fixture_text(fixture, one, "%s", MAKE[n]);
         restore("replace idletime 77");
-        expect(":77\r\n", "object idletime to");
+        expect(one, ":77\r\n", "object idletime to");
         restore("replace freq 200"); /* not what the policy goes by */
-        expect(":0\r\n", "object idletime to");
-        expect("+OK\r\n", "config set maxmemory-policy allkeys-lfu");
+        expect(one, ":0\r\n", "object idletime to");
+        expect(one, "+OK\r\n", "config set maxmemory-policy allkeys-lfu");
         restore("replace freq 200");
-        expect(":200\r\n", "object freq to");
+        expect(one, ":200\r\n", "object freq to");
         restore("replace idletime 77");
-        expect(":5\r\n", "object freq to");
+        expect(one, ":5\r\n", "object freq to");
     }
 }
 
 int main(void)
 {
-#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, sessions_setup, sessions_teardown)
     const struct CMUnitTest tests[] = {
         WITH_SESSIONS(a_connection_that_does_not_touch_leaves_keys_idle),
         WITH_SESSIONS(watching_a_key_is_no_use),

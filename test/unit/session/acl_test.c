@@ -13,31 +13,14 @@
 
 #include <cmocka.h>
 
-#include "session/session_fixture.h"
-
-static struct session_fixture *fixture;
-static struct session *one, *two;
+#include "session/sessions.h"
 
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){.subscriber_bytes_max = 0});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(NULL, (struct service_limits){.subscriber_bytes_max = 0});
     return 0;
 }
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
 
 #define COMMAND(name) "-NOPERM User bob has no permissions to run the '" name "' command\r\n"
 #define KEY           "-NOPERM No permissions to access a key\r\n"
@@ -82,8 +65,6 @@ static void rules_are_shown_as_redis_shows_them(void **state)
     expect(one, "*3\r\n$7\r\ndefault\r\n$3\r\nbob\r\n$1\r\nc\r\n", "acl users");
 }
 
-#define expect_in(session, part, ...) \
-    assert_non_null(strstr(session_fixture_text(fixture, session, __VA_ARGS__), part))
 #define RUNS(command) expect(one, "+OK\r\n", "acl dryrun bob " command)
 #define RUNS_NOT(command, name)                                                 \
     expect_in(one, "User bob has no permissions to run the '" name "' command", \
@@ -239,7 +220,7 @@ static void what_was_denied_is_logged(void **state)
     expect(one, "+OK\r\n*0\r\n", "acl log reset\r\nacl log");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, sessions_teardown)
 
 int main(void)
 {

@@ -17,18 +17,15 @@
 
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "session/session_fixture.h"
 #include "session/session_internal.h"
+#include "session/sessions.h"
 
-static struct session_fixture *fixture;
-static struct session *one, *two, *three, *four;
+static struct session *three, *four;
 
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){.lock_timeout_ms = 10000});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(NULL, (struct service_limits){.lock_timeout_ms = 10000});
     three = session_fixture_connect(fixture, 2);
     four = session_fixture_connect(fixture, 0);
     return 0;
@@ -36,22 +33,11 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    (void)state;
-    if (one)
-        session_delete(one);
-    session_delete(two);
     session_delete(three);
     session_delete(four);
     assert_int_equal(load_relaxed(&fixture->service->interest.waiting), 0);
-    session_fixture_delete(fixture);
-    return 0;
+    return sessions_teardown(state);
 }
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
-
-#define expect_take(session, reply) \
-    assert_string_equal(session_fixture_take(fixture, session), reply)
 
 #define POPPED(key, item) "*2\r\n$1\r\n" key "\r\n$1\r\n" item "\r\n"
 #define NOTHING           "*-1\r\n"

@@ -13,28 +13,7 @@
 #include "codec/mp.h"
 #include "db/checkpoint.h"
 #include "db/db.h"
-#include "session/session_fixture.h"
-
-static struct session_fixture *fixture;
-static struct session *one, *two;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){0});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
-    return 0;
-}
+#include "session/sessions.h"
 
 static const char *text(struct session *session, const char *line)
 {
@@ -167,7 +146,7 @@ static void lastsave_tells_when(void **state)
 
 int main(void)
 {
-#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, sessions_setup, sessions_teardown)
     const struct CMUnitTest tests[] = {
         WITH_SESSIONS(a_watched_key_that_was_deleted_is_a_change_when_nothing_is_left_of_its_row),
         WITH_SESSIONS(save_is_answered_when_all_is_written),

@@ -13,43 +13,8 @@
 
 #include <cmocka.h>
 
-#include "session/session_fixture.h"
 #include "session/session_internal.h"
-
-static struct session_fixture *fixture;
-static struct session *one, *two;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){0});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
-    return 0;
-}
-
-static int setup_password(void **state)
-{
-    (void)state;
-    fixture = session_fixture_new("secret", (struct service_limits){0});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
-#define expect_in(session, part, ...) \
-    assert_non_null(strstr(session_fixture_text(fixture, session, __VA_ARGS__), part))
+#include "session/sessions.h"
 
 /* ------------------------------------------------------------------------------------ dispatch */
 
@@ -417,14 +382,15 @@ static void data_commands_wait_until_the_data_is_loaded(void **state)
 
 int main(void)
 {
-#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, sessions_setup, sessions_teardown)
     const struct CMUnitTest tests[] = {
         WITH_SESSIONS(errors_have_the_words_that_clients_look_for),
         WITH_SESSIONS(a_long_unknown_command_is_cut),
         WITH_SESSIONS(hello_tells_who_answers),
         cmocka_unit_test_setup_teardown(nothing_is_done_before_the_password_is_given,
-                                        setup_password, teardown),
-        cmocka_unit_test_setup_teardown(a_stranger_may_not_send_much, setup_password, teardown),
+                                        sessions_setup_password, sessions_teardown),
+        cmocka_unit_test_setup_teardown(a_stranger_may_not_send_much, sessions_setup_password,
+                                        sessions_teardown),
         WITH_SESSIONS(auth_without_a_password_set_says_so),
         WITH_SESSIONS(clients_are_told_apart_and_listed),
         WITH_SESSIONS(client_reply_silences),

@@ -16,17 +16,12 @@
 #include "codec/json.h"
 #include "codec/mp.h"
 #include "proto/msgpack_rpc.h"
-#include "session/session_fixture.h"
-
-static struct session_fixture *fixture;
-static struct session *one, *two;
+#include "session/sessions.h"
 
 static void start(const char *password, unsigned lua_time_max_ms)
 {
     struct service_limits limits = {.lua_time_max_ms = lua_time_max_ms};
-    fixture = session_fixture_new(password, limits);
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(password, limits);
 }
 
 static int setup(void **state)
@@ -49,20 +44,6 @@ static int setup_password(void **state)
     start("secret", 600000);
     return 0;
 }
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
-#define expect_in(session, part, ...) \
-    assert_non_null(strstr(session_fixture_text(fixture, session, __VA_ARGS__), part))
 
 /* -------------------------------------------------------------------------------------- scripts */
 
@@ -372,7 +353,7 @@ static void scripts_and_procedures_work_on_the_database_that_was_selected(void *
 
 int main(void)
 {
-#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, sessions_teardown)
     const struct CMUnitTest tests[] = {
         WITH_SESSIONS(a_script_is_one_transaction),
         WITH_SESSIONS(scripts_and_procedures_work_on_the_database_that_was_selected),
@@ -381,7 +362,7 @@ int main(void)
         WITH_SESSIONS(a_read_only_script_may_not_write),
         WITH_SESSIONS(a_script_takes_part_in_a_transaction),
         cmocka_unit_test_setup_teardown(a_script_without_end_is_stopped_and_undone,
-                                        setup_with_little_time, teardown),
+                                        setup_with_little_time, sessions_teardown),
         WITH_SESSIONS(lua_text_gives_its_value),
         WITH_SESSIONS(a_procedure_is_called_by_any_connection),
         WITH_SESSIONS(rpc_calls_procedures_and_runs_text),
@@ -390,10 +371,11 @@ int main(void)
         WITH_SESSIONS(redis_calls_a_procedure_as_a_function_of_its_own),
         WITH_SESSIONS(triggers_see_sessions_come_and_go),
         cmocka_unit_test_setup_teardown(a_login_may_be_refused_by_a_trigger, setup_password,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(rpc_asks_for_the_password, setup_password, teardown),
+                                        sessions_teardown),
+        cmocka_unit_test_setup_teardown(rpc_asks_for_the_password, setup_password,
+                                        sessions_teardown),
         cmocka_unit_test_setup_teardown(a_stranger_may_not_send_a_large_message, setup_password,
-                                        teardown),
+                                        sessions_teardown),
         WITH_SESSIONS(a_notification_is_executed_and_not_answered),
         WITH_SESSIONS(an_rpc_write_that_the_log_lost_is_answered_so),
     };

@@ -14,36 +14,23 @@
 
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "session/session_fixture.h"
+#include "session/sessions.h"
 
-static struct session_fixture *fixture;
-static struct session *one, *two, *three;
+static struct session *three;
 
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){.subscriber_bytes_max = 100000});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(NULL, (struct service_limits){.subscriber_bytes_max = 100000});
     three = session_fixture_connect(fixture, 2);
     return 0;
 }
 
 static int teardown(void **state)
 {
-    (void)state;
-    session_delete(one);
-    session_delete(two);
     session_delete(three);
-    session_fixture_delete(fixture);
-    return 0;
+    return sessions_teardown(state);
 }
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
-
-#define expect_take(session, reply) \
-    assert_string_equal(session_fixture_take(fixture, session), reply)
 
 #define MESSAGE(channel, payload) "*3\r\n$7\r\nmessage\r\n" channel payload
 

@@ -14,30 +14,17 @@
 #include <cmocka.h>
 
 #include "mem/heap.h"
-#include "session/session_fixture.h"
+#include "session/sessions.h"
 
 enum { VALUE_SIZE = 1000 };
 
-static struct session_fixture *fixture;
-static struct session *one, *two;
 static char value[VALUE_SIZE + 1];
 
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){0});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(NULL, (struct service_limits){0});
     memset(value, 'v', VALUE_SIZE);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
     return 0;
 }
 
@@ -53,7 +40,7 @@ static const char *answer(struct session *session, const char *reply)
     return reply;
 }
 
-#define expect(reply, session, ...) \
+#define expect_at_last(reply, session, ...) \
     assert_string_equal(answer(session, session_fixture_text(fixture, session, __VA_ARGS__)), reply)
 
 static uint64_t info(const char *name)
@@ -71,34 +58,34 @@ static uint64_t used(void)
 static void fill(unsigned keys)
 {
     for (unsigned n = 0; n < keys; n++)
-        expect("+OK\r\n", one, "set key%u %s", n, value);
+        expect_at_last("+OK\r\n", one, "set key%u %s", n, value);
 }
 
 /* So many bytes more than are in use now, or fewer. */
 static void limit(const char *policy, int64_t more)
 {
-    expect("+OK\r\n", one, "config set maxmemory-policy %s maxmemory %llu", policy,
-           (unsigned long long)((int64_t)used() + more));
+    expect_at_last("+OK\r\n", one, "config set maxmemory-policy %s maxmemory %llu", policy,
+                   (unsigned long long)((int64_t)used() + more));
 }
 
 static void a_writer_waits_until_there_is_memory(void **state)
 {
     (void)state;
-    expect("+OK\r\n", one, "locktimeout 0");
+    expect_at_last("+OK\r\n", one, "locktimeout 0");
     fill(500);
     limit("allkeys-lru", -100 * VALUE_SIZE);
     assert_string_equal(session_fixture_text(fixture, one, "set more %s", value), "");
-    expect("+OK\r\n", two, "client setname other"); /* nobody else waits */
+    expect_at_last("+OK\r\n", two, "client setname other"); /* nobody else waits */
     assert_string_equal(answer(one, ""), "+OK\r\n");
     assert_true(info("evicted_keys:") >= 50);
     assert_true(used() <= info("\nmaxmemory:"));
-    expect(":1\r\n", one, "exists more");
+    expect_at_last(":1\r\n", one, "exists more");
 }
 
 static void of_a_flood_of_writes_none_is_refused(void **state)
 {
     (void)state;
-    expect("+OK\r\n", one, "locktimeout 0");
+    expect_at_last("+OK\r\n", one, "locktimeout 0");
     fill(100);
     limit("allkeys-lru", 100 * VALUE_SIZE);
     fill(400);
@@ -108,12 +95,12 @@ static void of_a_flood_of_writes_none_is_refused(void **state)
 static void transactions_and_scripts_wait_before_they_begin(void **state)
 {
     (void)state;
-    expect("+OK\r\n", one, "locktimeout 0");
+    expect_at_last("+OK\r\n", one, "locktimeout 0");
     fill(300);
     limit("allkeys-random", -50 * VALUE_SIZE);
-    expect("+OK\r\n", one, "multi");
-    expect("+QUEUED\r\n", one, "set a %s", value);
-    expect("+QUEUED\r\n", one, "set b %s", value);
+    expect_at_last("+OK\r\n", one, "multi");
+    expect_at_last("+QUEUED\r\n", one, "set a %s", value);
+    expect_at_last("+QUEUED\r\n", one, "set b %s", value);
     assert_string_equal(session_fixture_text(fixture, one, "exec"), "");
     assert_string_equal(answer(one, ""), "*2\r\n+OK\r\n+OK\r\n");
     limit("allkeys-random", -50 * VALUE_SIZE);
@@ -128,8 +115,8 @@ static void a_writer_is_refused_when_nothing_can_go(void **state)
     const char *oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     fill(10);
     limit("volatile-lru", -1000);
-    expect(oom, one, "set more %s", value);
-    expect(":1\r\n", one, "del key0"); /* frees, and is not refused */
+    expect_at_last(oom, one, "set more %s", value);
+    expect_at_last(":1\r\n", one, "del key0"); /* frees, and is not refused */
     limit("noeviction", -1000);
     assert_string_equal(session_fixture_text(fixture, one, "set more %s", value), oom);
     assert_int_equal(info("evicted_keys:"), 0);
@@ -140,21 +127,21 @@ static void a_writer_waits_no_longer_than_lock_timeout(void **state)
 {
     (void)state;
     fill(100);
-    expect("+OK\r\n", two, "begin");
-    expect(":1000\r\n", two, "strlen key1");
-    expect("+OK\r\n", one, "locktimeout 50");
+    expect_at_last("+OK\r\n", two, "begin");
+    expect_at_last(":1000\r\n", two, "strlen key1");
+    expect_at_last("+OK\r\n", one, "locktimeout 50");
     limit("allkeys-lru", -50 * VALUE_SIZE);
-    expect("-OOM command not allowed when used memory > 'maxmemory'.\r\n", one, "set more %s",
-           value);
-    expect("+OK\r\n", two, "rollback");
-    expect("+OK\r\n", one, "locktimeout 0");
-    expect("+OK\r\n", one, "config set maxmemory 0");
-    expect("+OK\r\n", one, "set more %s", value);
+    expect_at_last("-OOM command not allowed when used memory > 'maxmemory'.\r\n", one,
+                   "set more %s", value);
+    expect_at_last("+OK\r\n", two, "rollback");
+    expect_at_last("+OK\r\n", one, "locktimeout 0");
+    expect_at_last("+OK\r\n", one, "config set maxmemory 0");
+    expect_at_last("+OK\r\n", one, "set more %s", value);
 }
 
 int main(void)
 {
-#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, sessions_teardown)
     const struct CMUnitTest tests[] = {
         WITH_SESSIONS(a_writer_waits_until_there_is_memory),
         WITH_SESSIONS(of_a_flood_of_writes_none_is_refused),

@@ -13,40 +13,27 @@
 
 #include <cmocka.h>
 
-#include "session/session_fixture.h"
 #include "session/session_internal.h"
+#include "session/sessions.h"
 
-static struct session_fixture *fixture;
-static struct session *one, *two, *three;
+static struct session *three;
 
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){0});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(NULL, (struct service_limits){0});
     three = session_fixture_connect(fixture, 1);
     return 0;
 }
 
 static int teardown(void **state)
 {
-    (void)state;
-    session_delete(one);
-    session_delete(two);
     session_delete(three);
-    session_fixture_delete(fixture);
-    return 0;
+    return sessions_teardown(state);
 }
 
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
-#define expect_in(session, part, ...) \
-    assert_non_null(strstr(session_fixture_text(fixture, session, __VA_ARGS__), part))
 #define expect_not_in(session, part, ...) \
     assert_null(strstr(session_fixture_text(fixture, session, __VA_ARGS__), part))
-#define expect_later(session, reply) \
-    assert_string_equal(session_fixture_take(fixture, session), reply)
 
 /* ------------------------------------------------------------------------------ other connections */
 
@@ -104,9 +91,9 @@ static void a_pause_holds_all_commands_until_its_end(void **state)
     expect(two, "", "get a");
     expect(two, "", "ping");
     clock_manual_advance_ms(&fixture->clock, 999);
-    expect_later(two, "");
+    expect_take(two, "");
     clock_manual_advance_ms(&fixture->clock, 2);
-    expect_later(two, "$-1\r\n+PONG\r\n");
+    expect_take(two, "$-1\r\n+PONG\r\n");
     expect(one, "+PONG\r\n", "ping");
 }
 
@@ -122,8 +109,8 @@ static void a_pause_of_writes_lets_reads_through_and_can_be_lifted(void **state)
     expect_in(one, "flags=x ", "client list id 2");
     expect(one, ":0\r\n", "client unblock 2");
     expect(one, "+OK\r\n", "client unpause");
-    expect_later(two, "*1\r\n+OK\r\n");
-    expect_later(three, "+OK\r\n");
+    expect_take(two, "*1\r\n+OK\r\n");
+    expect_take(three, "+OK\r\n");
 }
 
 static void longer_and_wider_pauses_win(void **state)
@@ -132,7 +119,7 @@ static void longer_and_wider_pauses_win(void **state)
     expect(one, "+OK\r\n", "client pause 1000 all");
     expect(two, "", "client pause 5 write");
     expect(one, "+OK\r\n", "client unpause");
-    expect_later(two, "+OK\r\n");
+    expect_take(two, "+OK\r\n");
     clock_manual_advance_ms(&fixture->clock, 6);
     expect(one, "+OK\r\n", "set a 1");
     expect(one, "-ERR timeout is negative\r\n", "client pause -1");
@@ -147,7 +134,7 @@ static void a_paused_request_of_a_connection_that_ends_is_given_up(void **state)
     expect(one, "+OK\r\n", "client pause 1000");
     expect(two, "", "set a 1");
     expect(one, "+OK\r\n", "client unpause");
-    expect_later(two, "+OK\r\n");
+    expect_take(two, "+OK\r\n");
     expect(one, "+OK\r\n", "client pause 1000 write");
     expect(two, "", "set a 2");
     session_end(two);
@@ -162,7 +149,7 @@ static void who_waits_for_a_lock_can_be_unblocked(void **state)
     expect(three, "", "set a 3");
     expect_in(one, "flags=b ", "client list id 2");
     expect(one, ":1\r\n", "client unblock 2 error");
-    expect_later(two, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+    expect_take(two, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
     expect(one, ":1\r\n", "client unblock 3 timeout");
     expect_in(three, "LOCKTIMEOUT", "ping");
     expect(one, ":0\r\n", "client unblock 3");
@@ -365,20 +352,20 @@ static void who_monitors_sees_what_others_execute(void **state)
     session_fixture_text(fixture, one,
                          "set \"a b\" \"\\x01\\n\\\"\"\r\nconfig get nosuch\r\nselect 3");
     session_fixture_text(fixture, one, "hello 2 auth default geheim");
-    expect_later(two, "+1000.000000 [0 127.0.0.1:50000] \"set\" \"a b\" \"\\x01\\n\\\"\"\r\n"
-                      "+1000.000000 [3 127.0.0.1:50000] \"select\" \"3\"\r\n"
-                      "+1000.000000 [3 127.0.0.1:50000] \"hello\" \"2\" \"auth\" "
-                      "\"(redacted)\" \"(redacted)\"\r\n");
+    expect_take(two, "+1000.000000 [0 127.0.0.1:50000] \"set\" \"a b\" \"\\x01\\n\\\"\"\r\n"
+                     "+1000.000000 [3 127.0.0.1:50000] \"select\" \"3\"\r\n"
+                     "+1000.000000 [3 127.0.0.1:50000] \"hello\" \"2\" \"auth\" "
+                     "\"(redacted)\" \"(redacted)\"\r\n");
     expect_in(one, "flags=O ", "client list id 2");
     session_fixture_take(fixture, two);
     session_fixture_text(fixture, one, "multi\r\nget a\r\nexec");
-    expect_later(two, "+1000.000000 [3 127.0.0.1:50000] \"multi\"\r\n"
-                      "+1000.000000 [3 127.0.0.1:50000] \"get\" \"a\"\r\n"
-                      "+1000.000000 [3 127.0.0.1:50000] \"exec\"\r\n");
+    expect_take(two, "+1000.000000 [3 127.0.0.1:50000] \"multi\"\r\n"
+                     "+1000.000000 [3 127.0.0.1:50000] \"get\" \"a\"\r\n"
+                     "+1000.000000 [3 127.0.0.1:50000] \"exec\"\r\n");
     expect_in(two, "+RESET\r\n", "reset");
     session_fixture_take(fixture, two);
     session_fixture_text(fixture, one, "get a");
-    expect_later(two, "");
+    expect_take(two, "");
 }
 
 static void nobody_pays_for_monitoring_when_nobody_does(void **state)
@@ -418,10 +405,10 @@ static void a_server_without_replicas_says_so(void **state)
     expect(one, ":0\r\n", "wait 0 0");
     expect(two, "", "wait 1 500");
     clock_manual_advance_ms(&fixture->clock, 501);
-    expect_later(two, ":0\r\n");
+    expect_take(two, ":0\r\n");
     expect(two, "", "wait 1 0");
     expect(one, ":1\r\n", "client unblock 2");
-    expect_later(two, ":0\r\n");
+    expect_take(two, ":0\r\n");
     expect(one, "-ERR timeout is negative\r\n", "wait 1 -1");
     expect(one, "-ERR value is not an integer or out of range\r\n", "wait x 0");
     expect(one, "+OK\r\n", "replicaof no one");
@@ -443,7 +430,7 @@ static void waitaof_waits_for_the_log(void **state)
     expect(one, "*2\r\n:1\r\n:0\r\n", "waitaof 1 0 0");
     expect(two, "", "waitaof 1 1 100");
     clock_manual_advance_ms(&fixture->clock, 101);
-    expect_later(two, "*2\r\n:1\r\n:0\r\n");
+    expect_take(two, "*2\r\n:1\r\n:0\r\n");
     expect(one, "-ERR value is out of range, must between 0 and 1\r\n", "waitaof 2 0 0");
     expect(one, "-ERR value is out of range, must be positive\r\n", "waitaof 0 -1 0");
 }
@@ -454,7 +441,7 @@ static void debug_helps_the_tests_of_clients(void **state)
     expect(two, "", "debug sleep 0.5");
     expect(one, "+PONG\r\n", "ping");
     clock_manual_advance_ms(&fixture->clock, 501);
-    expect_later(two, "+OK\r\n");
+    expect_take(two, "+OK\r\n");
     expect(one, "+OK\r\n", "debug set-active-expire 0");
     assert_false(load_relaxed(&fixture->service->config.active_expire));
     expect(one, ":12345\r\n", "debug protocol integer");

@@ -16,36 +16,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
-#include "session/session_fixture.h"
-
-static struct session_fixture *fixture;
-static struct session *one, *two;
-
-static void start(const char *password, struct service_limits limits)
-{
-    fixture = session_fixture_new(password, limits);
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    start(NULL, (struct service_limits){0});
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
+#include "session/sessions.h"
 
 static void a_pipeline_is_answered_in_order(void **state)
 {
@@ -170,7 +141,7 @@ static void a_connection_that_does_not_read_is_not_read_from(void **state)
     session_delete(one);
     session_delete(two);
     session_fixture_delete(fixture);
-    start(NULL, (struct service_limits){.output_bytes_pause = 1000});
+    sessions_start(NULL, (struct service_limits){.output_bytes_pause = 1000});
     enum { ECHOES = 1000 };
     size_t size = 0;
     char *requests = malloc(ECHOES * 40);
@@ -193,7 +164,7 @@ static void output_beyond_its_limit_ends_the_connection(void **state)
     session_delete(one);
     session_delete(two);
     session_fixture_delete(fixture);
-    start(NULL, (struct service_limits){.output_bytes_max = 5000});
+    sessions_start(NULL, (struct service_limits){.output_bytes_max = 5000});
     char value[4000];
     memset(value, 'v', sizeof value - 1);
     value[sizeof value - 1] = 0;
@@ -237,7 +208,7 @@ static void a_request_beyond_its_limit_is_refused(void **state)
     session_delete(one);
     session_delete(two);
     session_fixture_delete(fixture);
-    start(NULL, (struct service_limits){.request_bytes_max = 1000});
+    sessions_start(NULL, (struct service_limits){.request_bytes_max = 1000});
     expect(one, "-ERR Protocol error: invalid bulk length\r\n", "*2\r\n$4\r\necho\r\n$1001");
     assert_true(session_wants_close(one));
 }
@@ -248,7 +219,7 @@ static void what_is_queued_and_watched_is_bounded(void **state)
     session_delete(one);
     session_delete(two);
     session_fixture_delete(fixture);
-    start(NULL, (struct service_limits){.request_bytes_max = 100});
+    sessions_start(NULL, (struct service_limits){.request_bytes_max = 100});
     expect(one, "+OK\r\n", "multi");
     unsigned queued = 0;
     while (strcmp(session_fixture_text(fixture, one, "ping"), "+QUEUED\r\n") == 0)
@@ -277,7 +248,7 @@ static void more_clients_than_allowed_are_refused(void **state)
     session_delete(one);
     session_delete(two);
     session_fixture_delete(fixture);
-    start(NULL, (struct service_limits){.clients_max = 2});
+    sessions_start(NULL, (struct service_limits){.clients_max = 2});
     struct session_peer peer = {.fd = -1};
     struct session *third;
     assert_int_equal(session_new(fixture->workers[0], &peer, &third), ERROR_BUSY);
@@ -331,7 +302,7 @@ static void replies_behind_a_lost_write_are_as_many_as_requests(void **state)
 
 int main(void)
 {
-#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, sessions_setup, sessions_teardown)
     const struct CMUnitTest tests[] = {
         WITH_SESSIONS(a_pipeline_is_answered_in_order),
         WITH_SESSIONS(an_empty_request_is_not_answered),

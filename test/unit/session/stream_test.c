@@ -18,34 +18,26 @@
 #include "codec/json.h"
 #include "codec/mp.h"
 #include "proto/msgpack_rpc.h"
-#include "session/session_fixture.h"
+#include "session/sessions.h"
 #include "txn/lock.h"
 
 enum { NO_STREAM = -1 };
 
-static struct session_fixture *fixture;
-static struct session *one, *two;
 static struct json_buffer answers;
 
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(
+    sessions_start(
         NULL, (struct service_limits){.lock_timeout_ms = 10000, .transaction_idle_max_ms = 60000});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
     json_buffer_create(&answers);
     return 0;
 }
 
 static int teardown(void **state)
 {
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
     json_buffer_destroy(&answers);
-    return 0;
+    return sessions_teardown(state);
 }
 
 /* [stream option, params..], from JSON without its brackets. */
@@ -95,16 +87,16 @@ static const char *ask(struct session *session, unsigned id, int stream, const c
     return take(session);
 }
 
-#define expect(reply, ...)   assert_string_equal(ask(__VA_ARGS__), reply)
-#define expect_in(part, ...) assert_non_null(strstr(ask(__VA_ARGS__), part))
+#define answered(reply, ...)   assert_string_equal(ask(__VA_ARGS__), reply)
+#define answered_in(part, ...) assert_non_null(strstr(ask(__VA_ARGS__), part))
 
 #define GET    "\"return redis.call('get', 'a')\""
 #define OK(id) "[1," #id ",null,true]\n"
 
 static void space_make(void)
 {
-    expect("[1,9,null,null]\n", one, 9, NO_STREAM, "eval",
-           "\"local _ = box.schema.space.create('s'):create_index('p')\"");
+    answered("[1,9,null,null]\n", one, 9, NO_STREAM, "eval",
+             "\"local _ = box.schema.space.create('s'):create_index('p')\"");
 }
 
 #define PUT(key, value) "\"local _ = box.space.s:replace{" key ", ...}\", " value
@@ -115,55 +107,55 @@ static void each_stream_is_a_transaction(void **state)
 {
     (void)state;
     space_make();
-    expect(OK(1), one, 1, 5, "begin", "");
-    expect(OK(2), one, 2, 6, "begin", "{\"isolation\": \"snapshot\"}");
-    expect(NIL(3), one, 3, 5, "eval", PUT("1", "\"five\""));
-    expect(NIL(4), one, 4, 6, "eval", PUT("2", "\"six\""));
-    expect("[1,5,null,\"five\"]\n", one, 5, 5, "eval", LOOK("1"));
-    expect(NIL(6), one, 6, 6, "eval", LOOK("1"));
-    expect(NIL(7), one, 7, NO_STREAM, "eval", LOOK("1"));
-    expect(OK(8), one, 8, 5, "commit", "");
-    expect("[1,9,null,\"five\"]\n", one, 9, NO_STREAM, "eval", LOOK("1"));
-    expect(NIL(10), one, 10, 6, "eval", LOOK("1"));
-    expect(OK(11), one, 11, 6, "rollback", "");
-    expect(NIL(12), one, 12, NO_STREAM, "eval", LOOK("2"));
+    answered(OK(1), one, 1, 5, "begin", "");
+    answered(OK(2), one, 2, 6, "begin", "{\"isolation\": \"snapshot\"}");
+    answered(NIL(3), one, 3, 5, "eval", PUT("1", "\"five\""));
+    answered(NIL(4), one, 4, 6, "eval", PUT("2", "\"six\""));
+    answered("[1,5,null,\"five\"]\n", one, 5, 5, "eval", LOOK("1"));
+    answered(NIL(6), one, 6, 6, "eval", LOOK("1"));
+    answered(NIL(7), one, 7, NO_STREAM, "eval", LOOK("1"));
+    answered(OK(8), one, 8, 5, "commit", "");
+    answered("[1,9,null,\"five\"]\n", one, 9, NO_STREAM, "eval", LOOK("1"));
+    answered(NIL(10), one, 10, 6, "eval", LOOK("1"));
+    answered(OK(11), one, 11, 6, "rollback", "");
+    answered(NIL(12), one, 12, NO_STREAM, "eval", LOOK("2"));
 }
 
 static void savepoints_and_errors_are_of_a_stream(void **state)
 {
     (void)state;
     space_make();
-    expect(OK(1), one, 1, 1, "begin", "");
-    expect(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
-    expect(OK(3), one, 3, 1, "savepoint", "\"here\"");
-    expect(NIL(4), one, 4, 1, "eval", PUT("1", "2"));
-    expect_in("\"name\":\"ERROR_LUA\"", one, 5, 1, "eval",
-              "\"box.space.s:replace{1, 3} error('no')\"");
-    expect("[1,6,null,2]\n", one, 6, 1, "eval", LOOK("1"));
-    expect(OK(7), one, 7, 1, "rollback", "\"here\"");
-    expect("[1,8,null,1]\n", one, 8, 1, "eval", LOOK("1"));
-    expect(OK(9), one, 9, 1, "release", "\"here\"");
-    expect_in("there is no savepoint 'here'", one, 10, 1, "rollback", "\"here\"");
-    expect(OK(11), one, 11, 1, "commit", "");
+    answered(OK(1), one, 1, 1, "begin", "");
+    answered(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
+    answered(OK(3), one, 3, 1, "savepoint", "\"here\"");
+    answered(NIL(4), one, 4, 1, "eval", PUT("1", "2"));
+    answered_in("\"name\":\"ERROR_LUA\"", one, 5, 1, "eval",
+                "\"box.space.s:replace{1, 3} error('no')\"");
+    answered("[1,6,null,2]\n", one, 6, 1, "eval", LOOK("1"));
+    answered(OK(7), one, 7, 1, "rollback", "\"here\"");
+    answered("[1,8,null,1]\n", one, 8, 1, "eval", LOOK("1"));
+    answered(OK(9), one, 9, 1, "release", "\"here\"");
+    answered_in("there is no savepoint 'here'", one, 10, 1, "rollback", "\"here\"");
+    answered(OK(11), one, 11, 1, "commit", "");
 }
 
 static void mistakes_are_told(void **state)
 {
     (void)state;
-    expect_in("begin needs a stream", one, 1, NO_STREAM, "begin", "");
-    expect_in("no transaction is open in this stream", one, 2, 1, "commit", "");
-    expect_in("no transaction is open in this stream", one, 3, 1, "eval", GET);
-    expect_in("there is no isolation level 'none'", one, 4, 1, "begin",
-              "{\"isolation\": \"none\"}");
-    expect_in("begin's options are", one, 5, 1, "begin", "{\"readonly\": 1}");
-    expect_in("begin takes one map", one, 6, 1, "begin", "1");
-    expect(OK(7), one, 7, 1, "begin", "{\"readonly\": true}");
-    expect_in("open in this stream already", one, 8, 1, "begin", "");
-    expect_in("ERROR_READONLY", one, 9, 1, "publish", "\"c\", 1");
-    expect_in("savepoint takes", one, 10, 1, "savepoint", "");
-    expect(OK(11), one, 11, 1, "rollback", "");
-    expect_in("isolation takes the name", one, 12, NO_STREAM, "isolation", "\"none\"");
-    expect(OK(13), one, 13, NO_STREAM, "isolation", "\"snapshot\"");
+    answered_in("begin needs a stream", one, 1, NO_STREAM, "begin", "");
+    answered_in("no transaction is open in this stream", one, 2, 1, "commit", "");
+    answered_in("no transaction is open in this stream", one, 3, 1, "eval", GET);
+    answered_in("there is no isolation level 'none'", one, 4, 1, "begin",
+                "{\"isolation\": \"none\"}");
+    answered_in("begin's options are", one, 5, 1, "begin", "{\"readonly\": 1}");
+    answered_in("begin takes one map", one, 6, 1, "begin", "1");
+    answered(OK(7), one, 7, 1, "begin", "{\"readonly\": true}");
+    answered_in("open in this stream already", one, 8, 1, "begin", "");
+    answered_in("ERROR_READONLY", one, 9, 1, "publish", "\"c\", 1");
+    answered_in("savepoint takes", one, 10, 1, "savepoint", "");
+    answered(OK(11), one, 11, 1, "rollback", "");
+    answered_in("isolation takes the name", one, 12, NO_STREAM, "isolation", "\"none\"");
+    answered(OK(13), one, 13, NO_STREAM, "isolation", "\"snapshot\"");
     /* an option that does not exist */
     static const char OTHER[] = "\x94\x00\x0e\xa4ping\x91\xc7\x08\x01\x81\xa5other\x01";
     session_on_bytes(one, OTHER, sizeof OTHER - 1);
@@ -174,19 +166,19 @@ static void while_a_stream_waits_others_go_on(void **state)
 {
     (void)state;
     space_make();
-    expect(OK(1), one, 1, 1, "begin", "");
-    expect(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
-    expect(OK(3), one, 3, 2, "begin", "{\"isolation\": \"read committed\"}");
-    expect("", one, 4, 2, "eval", PUT("1", "2"));         /* waits for the other stream */
-    expect("", one, 5, 2, "eval", LOOK("1"));             /* waits behind it */
-    expect("", one, 6, NO_STREAM, "eval", PUT("1", "3")); /* waits for itself */
-    expect("[1,7,null,\"pong\"]\n", one, 7, NO_STREAM, "ping", "");
-    expect("[1,8,null,1]\n", one, 8, 1, "eval", LOOK("1"));
+    answered(OK(1), one, 1, 1, "begin", "");
+    answered(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
+    answered(OK(3), one, 3, 2, "begin", "{\"isolation\": \"read committed\"}");
+    answered("", one, 4, 2, "eval", PUT("1", "2"));         /* waits for the other stream */
+    answered("", one, 5, 2, "eval", LOOK("1"));             /* waits behind it */
+    answered("", one, 6, NO_STREAM, "eval", PUT("1", "3")); /* waits for itself */
+    answered("[1,7,null,\"pong\"]\n", one, 7, NO_STREAM, "ping", "");
+    answered("[1,8,null,1]\n", one, 8, 1, "eval", LOOK("1"));
     assert_true(session_suspended(one));
-    expect(OK(9) NIL(4) "[1,5,null,2]\n", one, 9, 1, "commit", "");
-    expect(OK(10) NIL(6), one, 10, 2, "commit", "");
+    answered(OK(9) NIL(4) "[1,5,null,2]\n", one, 9, 1, "commit", "");
+    answered(OK(10) NIL(6), one, 10, 2, "commit", "");
     assert_false(session_suspended(one));
-    expect("[1,11,null,3]\n", one, 11, NO_STREAM, "eval", LOOK("1"));
+    answered("[1,11,null,3]\n", one, 11, NO_STREAM, "eval", LOOK("1"));
 }
 
 static void a_request_with_bad_options_leaves_its_stream_waiting(void **state)
@@ -195,70 +187,70 @@ static void a_request_with_bad_options_leaves_its_stream_waiting(void **state)
     /* [0, 4, "ping", [ext 1 {"stream": 2, "o": 1}]] */
     static const char BAD[] = "\x94\x00\x04\xa4ping\x91\xc7\x0c\x01\x82\xa6stream\x02\xa1o\x01";
     space_make();
-    expect(OK(1), one, 1, 1, "begin", "");
-    expect(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
-    expect(OK(3), two, 3, 2, "begin", "{\"isolation\": \"read committed\"}");
-    expect("", two, 5, 2, "eval", PUT("1", "2"));
+    answered(OK(1), one, 1, 1, "begin", "");
+    answered(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
+    answered(OK(3), two, 3, 2, "begin", "{\"isolation\": \"read committed\"}");
+    answered("", two, 5, 2, "eval", PUT("1", "2"));
     session_on_bytes(two, BAD, sizeof BAD - 1);
     assert_non_null(strstr(take(two), "the only option of a request is 'stream'"));
     assert_true(session_suspended(two));
-    expect(OK(6), one, 6, 1, "commit", "");
+    answered(OK(6), one, 6, 1, "commit", "");
     assert_string_equal(take(two), NIL(5));
-    expect(OK(7), two, 7, 2, "commit", "");
-    expect("[1,8,null,2]\n", two, 8, NO_STREAM, "eval", LOOK("1"));
+    answered(OK(7), two, 7, 2, "commit", "");
+    answered("[1,8,null,2]\n", two, 8, NO_STREAM, "eval", LOOK("1"));
 }
 
 static void a_deadlock_ends_the_younger_stream(void **state)
 {
     (void)state;
     space_make();
-    expect(OK(1), one, 1, 1, "begin", "");
-    expect(OK(2), two, 2, 1, "begin", "");
-    expect(NIL(3), one, 3, 1, "eval", PUT("1", "1"));
-    expect(NIL(4), two, 4, 1, "eval", PUT("2", "2"));
-    expect("", one, 5, 1, "eval", PUT("2", "1"));
-    expect_in("\"name\":\"ERROR_DEADLOCK\"", two, 6, 1, "eval", PUT("1", "2"));
+    answered(OK(1), one, 1, 1, "begin", "");
+    answered(OK(2), two, 2, 1, "begin", "");
+    answered(NIL(3), one, 3, 1, "eval", PUT("1", "1"));
+    answered(NIL(4), two, 4, 1, "eval", PUT("2", "2"));
+    answered("", one, 5, 1, "eval", PUT("2", "1"));
+    answered_in("\"name\":\"ERROR_DEADLOCK\"", two, 6, 1, "eval", PUT("1", "2"));
     assert_string_equal(take(one), NIL(5));
-    expect_in("ERROR_DEADLOCK", two, 7, 1, "eval", LOOK("1"));
-    expect_in("ERROR_DEADLOCK", two, 8, 1, "begin", "");
-    expect_in("ERROR_DEADLOCK", two, 9, 1, "commit", "");
-    expect(OK(10), two, 10, 1, "begin", "");
-    expect(OK(11), one, 11, 1, "commit", "");
-    expect("[1,12,null,1]\n", two, 12, NO_STREAM, "eval", LOOK("2"));
+    answered_in("ERROR_DEADLOCK", two, 7, 1, "eval", LOOK("1"));
+    answered_in("ERROR_DEADLOCK", two, 8, 1, "begin", "");
+    answered_in("ERROR_DEADLOCK", two, 9, 1, "commit", "");
+    answered(OK(10), two, 10, 1, "begin", "");
+    answered(OK(11), one, 11, 1, "commit", "");
+    answered("[1,12,null,1]\n", two, 12, NO_STREAM, "eval", LOOK("2"));
 }
 
 static void the_lock_timeout_ends_a_request_not_its_stream(void **state)
 {
     (void)state;
     space_make();
-    expect(OK(1), one, 1, 1, "begin", "");
-    expect(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
-    expect(OK(3), one, 3, 2, "begin", "");
-    expect("", one, 4, 2, "eval", PUT("1", "2"));
-    expect_in("lock_timeout takes", two, 8, NO_STREAM, "lock_timeout", "-1");
-    expect(OK(9), two, 9, NO_STREAM, "lock_timeout", "9000");
-    expect("", two, 5, NO_STREAM, "eval", PUT("1", "3"));
+    answered(OK(1), one, 1, 1, "begin", "");
+    answered(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
+    answered(OK(3), one, 3, 2, "begin", "");
+    answered("", one, 4, 2, "eval", PUT("1", "2"));
+    answered_in("lock_timeout takes", two, 8, NO_STREAM, "lock_timeout", "-1");
+    answered(OK(9), two, 9, NO_STREAM, "lock_timeout", "9000");
+    answered("", two, 5, NO_STREAM, "eval", PUT("1", "3"));
     clock_manual_advance_ms(&fixture->clock, 10000);
     assert_non_null(strstr(take(one), "[1,4,{\"code\":-29,\"name\":\"ERROR_LOCK_TIMEOUT\""));
     assert_non_null(strstr(take(two), "[1,5,{\"code\":-29"));
-    expect(OK(6), one, 6, 2, "commit", "");
+    answered(OK(6), one, 6, 2, "commit", "");
     clock_manual_advance_ms(&fixture->clock, 50000);
     session_fixture_run(fixture);
-    expect_in("the transaction was idle", one, 7, 1, "commit", "");
+    answered_in("the transaction was idle", one, 7, 1, "commit", "");
 }
 
 static void a_notification_waits_and_is_not_answered(void **state)
 {
     (void)state;
     space_make();
-    expect(OK(1), one, 1, 1, "begin", "");
-    expect(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
-    expect("", two, 0, NO_STREAM, "eval", PUT("1", "2"));
+    answered(OK(1), one, 1, 1, "begin", "");
+    answered(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
+    answered("", two, 0, NO_STREAM, "eval", PUT("1", "2"));
     assert_true(session_suspended(two));
-    expect(OK(3), one, 3, 1, "commit", "");
+    answered(OK(3), one, 3, 1, "commit", "");
     assert_string_equal(take(two), "");
     assert_false(session_suspended(two));
-    expect("[1,4,null,2]\n", two, 4, NO_STREAM, "eval", LOOK("1"));
+    answered("[1,4,null,2]\n", two, 4, NO_STREAM, "eval", LOOK("1"));
 }
 
 static void a_connection_that_ends_leaves_nothing(void **state)
@@ -266,19 +258,19 @@ static void a_connection_that_ends_leaves_nothing(void **state)
     (void)state;
     struct lock_stats stats;
     space_make();
-    expect(OK(1), one, 1, 1, "begin", "");
-    expect(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
-    expect(OK(3), two, 3, 1, "begin", "");
-    expect("", two, 4, 1, "eval", PUT("1", "2"));
-    expect("", two, 5, 1, "eval", PUT("2", "2"));
-    expect("", two, 6, NO_STREAM, "eval", PUT("1", "3"));
+    answered(OK(1), one, 1, 1, "begin", "");
+    answered(NIL(2), one, 2, 1, "eval", PUT("1", "1"));
+    answered(OK(3), two, 3, 1, "begin", "");
+    answered("", two, 4, 1, "eval", PUT("1", "2"));
+    answered("", two, 5, 1, "eval", PUT("2", "2"));
+    answered("", two, 6, NO_STREAM, "eval", PUT("1", "3"));
     session_delete(two);
     two = session_fixture_connect(fixture, 1);
-    expect(OK(7), one, 7, 1, "commit", "");
+    answered(OK(7), one, 7, 1, "commit", "");
     lock_stats_get(txn_system_locks(db_txn_system(fixture->db)), &stats);
     assert_int_equal(stats.waiting, 0);
     assert_int_equal(stats.owners, 0);
-    expect("[1,8,null,1]\n", two, 8, NO_STREAM, "eval", LOOK("1"));
+    answered("[1,8,null,1]\n", two, 8, NO_STREAM, "eval", LOOK("1"));
 }
 
 static void more_than_can_be_kept_is_held_back(void **state)
@@ -287,8 +279,8 @@ static void more_than_can_be_kept_is_held_back(void **state)
     enum { REQUESTS = 2500 };
     struct mp_buffer message;
     space_make();
-    expect(OK(1), one, 1, 1, "begin", "");
-    expect(NIL(2), one, 2, 1, "eval", PUT("1", "0"));
+    answered(OK(1), one, 1, 1, "begin", "");
+    answered(NIL(2), one, 2, 1, "eval", PUT("1", "0"));
     mp_buffer_create(&message);
     for (unsigned n = 0; n < REQUESTS; n++) {
         rpc_put_request_begin(&message, n, "eval");
@@ -299,13 +291,13 @@ static void more_than_can_be_kept_is_held_back(void **state)
     mp_buffer_destroy(&message);
     assert_string_equal(take(two), "");
     assert_false(session_wants_read(two));
-    expect(OK(3), one, 3, 1, "commit", "");
+    answered(OK(3), one, 3, 1, "commit", "");
     const char *at = take(two);
     unsigned count = 0;
     for (; (at = strchr(at, '\n')) != NULL; at++)
         count++;
     assert_int_equal(count, REQUESTS);
-    expect("[1,4,null,2500]\n", one, 4, NO_STREAM, "eval", LOOK("1"));
+    answered("[1,4,null,2500]\n", one, 4, NO_STREAM, "eval", LOOK("1"));
 }
 
 /* A whole request, of any method, in any stream, with a few bytes changed now and then. */

@@ -9,31 +9,7 @@
 
 #include <cmocka.h>
 
-#include "session/session_fixture.h"
-
-static struct session_fixture *fixture;
-static struct session *one, *two;
-
-static int setup(void **state)
-{
-    (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){0});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    session_delete(one);
-    session_delete(two);
-    session_fixture_delete(fixture);
-    return 0;
-}
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
+#include "session/sessions.h"
 
 static void a_watched_key_that_changes_places_is_a_change(void **state)
 {
@@ -88,7 +64,7 @@ static void a_swap_is_undone_with_its_transaction(void **state)
 
 int main(void)
 {
-#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, sessions_setup, sessions_teardown)
     const struct CMUnitTest tests[] = {
         WITH_SESSIONS(a_watched_key_that_changes_places_is_a_change),
         WITH_SESSIONS(who_waits_for_a_key_gets_what_comes_there),

@@ -12,17 +12,14 @@
 
 #include <cmocka.h>
 
-#include "session/session_fixture.h"
+#include "session/sessions.h"
 
-static struct session_fixture *fixture;
-static struct session *one, *two, *three;
+static struct session *three;
 
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){.subscriber_bytes_max = 100000});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(NULL, (struct service_limits){.subscriber_bytes_max = 100000});
     three = session_fixture_connect(fixture, 2);
     session_fixture_text(fixture, one, "hello 3");
     return 0;
@@ -30,19 +27,9 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    (void)state;
-    session_delete(one);
-    session_delete(two);
     session_delete(three);
-    session_fixture_delete(fixture);
-    return 0;
+    return sessions_teardown(state);
 }
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
-
-#define expect_take(session, reply) \
-    assert_string_equal(session_fixture_take(fixture, session), reply)
 
 #define INVALIDATE(key) ">2\r\n$10\r\ninvalidate\r\n*1\r\n" key "\r\n"
 #define ALL             ">2\r\n$10\r\ninvalidate\r\n_\r\n"

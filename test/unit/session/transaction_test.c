@@ -14,37 +14,27 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "session/session_fixture.h"
+#include "session/sessions.h"
 #include "txn/lock.h"
 
-static struct session_fixture *fixture;
-static struct session *one, *two, *three;
+static struct session *three;
 
 static int setup(void **state)
 {
     (void)state;
-    fixture = session_fixture_new(NULL, (struct service_limits){.lock_timeout_ms = 10000,
-                                                                .transaction_idle_max_ms = 60000,
-                                                                .transaction_time_max_ms = 300000,
-                                                                .snapshot_age_max_ms = 600000});
-    one = session_fixture_connect(fixture, 0);
-    two = session_fixture_connect(fixture, 1);
+    sessions_start(NULL, (struct service_limits){.lock_timeout_ms = 10000,
+                                                 .transaction_idle_max_ms = 60000,
+                                                 .transaction_time_max_ms = 300000,
+                                                 .snapshot_age_max_ms = 600000});
     three = session_fixture_connect(fixture, 0);
     return 0;
 }
 
 static int teardown(void **state)
 {
-    (void)state;
-    session_delete(one);
-    session_delete(two);
     session_delete(three);
-    session_fixture_delete(fixture);
-    return 0;
+    return sessions_teardown(state);
 }
-
-#define expect(session, reply, ...) \
-    assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), reply)
 
 /* Expects a reply that begins so. */
 #define expect_error(session, start, ...)                                      \
@@ -53,9 +43,6 @@ static int teardown(void **state)
         if (strncmp(got, start, strlen(start)) != 0)                           \
             fail_msg("\"%s\" instead of \"%s..\"", got, start);                \
     } while (0)
-
-#define expect_take(session, reply) \
-    assert_string_equal(session_fixture_take(fixture, session), reply)
 
 static void advance_ms(uint64_t ms)
 {
