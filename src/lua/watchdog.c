@@ -76,8 +76,8 @@ UNSEEN static void on_signal(int signal)
     (void)signal;
     int saved = errno;
     struct lua__deadline *deadline = armed;
-    uint64_t at = deadline == NULL ? 0 : __atomic_load_n(&deadline->at_ns, __ATOMIC_RELAXED);
-    if (at != 0 && __atomic_load_n(&deadline->fired_ns, __ATOMIC_RELAXED) == at) {
+    uint64_t at = deadline == NULL ? 0 : load_relaxed(&deadline->at_ns);
+    if (at != 0 && load_relaxed(&deadline->fired_ns) == at) {
         lua_sethook(deadline->L, NULL, 0, 0);
         lua_sethook(deadline->L, on_hook, LUA_MASKCOUNT, 1);
     }
