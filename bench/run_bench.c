@@ -40,11 +40,11 @@ static void data_make(uint64_t number, char *out)
 }
 
 /* Every step-th key from `first`. */
-static void write_run(struct io *io, const char *name, bool compress, uint64_t rows, uint64_t first,
-                      uint64_t step)
+static void write_run(struct io *io, const char *name, enum compress_method method, uint64_t rows,
+                      uint64_t first, uint64_t step)
 {
     const struct run_options options = {
-        .io = io, .name = name, .up_to_ts = 1000000, .compress = compress};
+        .io = io, .name = name, .up_to_ts = 1000000, .compression = method};
     struct run_writer *writer;
     struct run_info info;
     unsigned char key[KEY_BYTES];
@@ -58,22 +58,23 @@ static void write_run(struct io *io, const char *name, bool compress, uint64_t r
         bench_check(run_writer_add(writer, &row), "run_writer_add");
     }
     bench_check(run_writer_finish(writer, &info), "run_writer_finish");
-    snprintf(label, sizeof label, "write a row%s, %.0f bytes in the file", compress ? ", zstd" : "",
-             (double)info.file_bytes / (double)rows);
+    snprintf(label, sizeof label, "write a row, %s, %.0f bytes in the file",
+             compress_method_name(method), (double)info.file_bytes / (double)rows);
     bench_print(label, start, rows);
 }
 
-static void read_run(struct io *io, const char *name, const char *how, uint64_t rows)
+static void read_run(struct io *io, enum compress_method method, uint64_t rows)
 {
     struct run *run;
     struct run_cursor *cursor;
     struct engine_row row;
     struct engine_range range = {0};
+    const char *name = compress_method_name(method);
     char label[64];
     bench_check(run_open(io, name, &run), "run_open");
     double start = bench_cpu_ns();
     bench_check(run_verify(run, NULL, NULL), "run_verify");
-    snprintf(label, sizeof label, "verify a row%s", how);
+    snprintf(label, sizeof label, "verify a row, %s", name);
     bench_print(label, start, rows);
     for (unsigned backward = 0; backward < 2; backward++) {
         range.backward = backward == 1;
@@ -82,13 +83,14 @@ static void read_run(struct io *io, const char *name, const char *how, uint64_t 
         while (run_cursor_next(cursor, &row) == 0)
             bench_use(row.data);
         run_cursor_close(cursor);
-        snprintf(label, sizeof label, "walk to the %s row%s", backward ? "previous" : "next", how);
+        snprintf(label, sizeof label, "walk to the %s row, %s", backward ? "previous" : "next",
+                 name);
         bench_print(label, start, rows);
     }
     run_close(run);
 }
 
-static void get_rows(struct io *io, const char *name, const char *how, uint64_t rows)
+static void get_rows(struct io *io, enum compress_method method, uint64_t rows)
 {
     enum { GETS = 50000 };
     struct run *run;
@@ -96,6 +98,7 @@ static void get_rows(struct io *io, const char *name, const char *how, uint64_t 
     struct arena arena;
     struct random random;
     unsigned char key[KEY_BYTES];
+    const char *name = compress_method_name(method);
     char label[64];
     bench_check(run_open(io, name, &run), "run_open");
     arena_create(&arena, 1 << 20);
@@ -107,7 +110,7 @@ static void get_rows(struct io *io, const char *name, const char *how, uint64_t 
         bench_use(row.data);
         arena_reset(&arena);
     }
-    snprintf(label, sizeof label, "get a row%s", how);
+    snprintf(label, sizeof label, "get a row, %s", name);
     bench_print(label, start, GETS);
     arena_destroy(&arena);
     run_close(run);
@@ -144,15 +147,14 @@ int main(int argc, char **argv)
     noise_make();
     bench_dir_create(dir);
     bench_check(io_posix_new(dir, false, &io), dir);
-    write_run(io, "plain", false, rows, 0, 1);
-    write_run(io, "zstd", true, rows, 0, 1);
-    read_run(io, "plain", "", rows);
-    read_run(io, "zstd", ", zstd", rows);
-    get_rows(io, "plain", "", rows);
-    get_rows(io, "zstd", ", zstd", rows);
+    for (enum compress_method method = 0; method < COMPRESS_METHODS; method++) {
+        write_run(io, compress_method_name(method), method, rows, 0, 1);
+        read_run(io, method, rows);
+        get_rows(io, method, rows);
+    }
     for (unsigned i = 0; i < RUNS; i++) {
         snprintf(name, sizeof name, "part%u", i);
-        write_run(io, name, false, rows / RUNS, i, RUNS);
+        write_run(io, name, COMPRESS_NONE, rows / RUNS, i, RUNS);
     }
     merge_runs(io, rows);
     io_delete(io);

@@ -208,7 +208,8 @@ static int stats(struct run *run, void *arg)
     number_line("data_bytes", info->data_bytes);
     number_line("file_bytes", info->file_bytes);
     number_line("key_bytes_max", info->key_bytes_max);
-    printf("  \"compressed\": %s,\n", info->compressed ? "true" : "false");
+    printf("  \"compression\": \"%s\",\n", compress_method_name(info->compression));
+    number_line("dictionary_bytes", info->dictionary_bytes);
     dump_create(&dump);
     int rc = key_line(&dump, "  \"first_key\": ", info->first_key, info->first_key_size);
     if (!rc)

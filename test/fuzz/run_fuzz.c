@@ -87,13 +87,14 @@ static bool repair_frame(struct memory_io *io, const struct run_extent *extent,
     unsigned char *at = io->data + extent->offset;
     memcpy(&frame, at, sizeof frame);
     frame.kind = (uint16_t)kind;
-    frame.flags &= RUN_FRAME_ZSTD;
+    if (!run_flags_valid(frame.flags))
+        frame.flags = 0;
     frame.stored_bytes = extent->bytes - RUN_FRAME_BYTES;
-    if (!(frame.flags & RUN_FRAME_ZSTD))
+    if (frame.flags == 0)
         frame.bytes = frame.stored_bytes;
     memcpy(at, &frame, sizeof frame);
     run_frame_seal(at, extent->offset, header_checksum);
-    return !(frame.flags & RUN_FRAME_ZSTD);
+    return frame.flags == 0;
 }
 
 static void repair_blocks(struct memory_io *io, const struct run_extent *index,
@@ -115,6 +116,17 @@ static void repair_blocks(struct memory_io *io, const struct run_extent *index,
     }
 }
 
+static void repair_dictionary(struct memory_io *io, const struct run_header *header)
+{
+    struct run_frame frame;
+    if (!(header->flags & RUN_DICTIONARY) || io->size < RUN_HEADER_BYTES + RUN_FRAME_BYTES)
+        return;
+    memcpy(&frame, io->data + RUN_HEADER_BYTES, sizeof frame);
+    const struct run_extent extent = {RUN_HEADER_BYTES,
+                                      RUN_FRAME_BYTES + frame.stored_bytes % io->size};
+    repair_frame(io, &extent, RUN_FRAME_DICTIONARY, header->checksum);
+}
+
 static void repair(struct memory_io *io)
 {
     struct run_header header;
@@ -123,8 +135,10 @@ static void repair(struct memory_io *io)
     if (io->size < RUN_HEADER_BYTES + RUN_TRAILER_BYTES)
         return;
     memcpy(&header, io->data, sizeof header);
-    header.flags &= RUN_HEADER_COMPRESS;
+    if (!run_flags_valid(header.flags))
+        header.flags &= RUN_ZSTD;
     run_header_encode(&header, io->data);
+    repair_dictionary(io, &header);
     unsigned char *end = io->data + io->size - RUN_TRAILER_BYTES;
     memcpy(&trailer, end, sizeof trailer);
     uint64_t behind = io->size - RUN_TRAILER_BYTES;

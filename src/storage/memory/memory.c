@@ -149,7 +149,7 @@ int memory__writer_new(struct memory_body *body, uint64_t up_to_ts, struct engin
                                       .incarnation = body->incarnation,
                                       .sequence = number,
                                       .up_to_ts = up_to_ts,
-                                      .compress = true};
+                                      .compression = COMPRESS_ZSTD};
         rc = run_writer_new(&options, out);
     }
     return rc;

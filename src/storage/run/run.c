@@ -76,12 +76,16 @@ int run__frame_read(const struct run *run, const struct run_extent *extent,
         return run__corrupt(run, extent->offset, check);
     *out = stored + RUN_FRAME_BYTES;
     *size = frame.bytes;
-    if (!(frame.flags & RUN_FRAME_ZSTD))
+    if (frame.flags == 0)
         return 0;
+    bool by_dictionary = frame.flags & RUN_DICTIONARY;
+    if (by_dictionary && run->dictionary == NULL)
+        return run__corrupt(run, extent->offset, "block for a dictionary that is not there");
     void *contents = buffer_take(buffers, &buffers->contents, frame.bytes);
     if (contents == NULL)
         return no_memory(run);
-    rc = decompress_zstd(contents, frame.bytes, *out, frame.stored_bytes);
+    rc = decompress_block(run_flags_method(frame.flags), by_dictionary ? run->dictionary : NULL,
+                          contents, frame.bytes, *out, frame.stored_bytes);
     if (rc != 0)
         return rc == ERROR_MEMORY ? no_memory(run)
                                   : run__corrupt(run, extent->offset, "block does not decompress");
@@ -106,7 +110,7 @@ int run__index_extent(const struct run *run, const struct run_block_iter *index,
     memcpy(data, index->row.data, sizeof data);
     *out = (struct run_extent){data[0], data[1]};
     uint64_t end = run->footer.rows_end;
-    if (out->offset < RUN_HEADER_BYTES || out->offset > end || out->bytes > end - out->offset ||
+    if (out->offset < run->rows_begin || out->offset > end || out->bytes > end - out->offset ||
         out->bytes < RUN_FRAME_BYTES)
         return run__corrupt(run, run->index_extent.offset, "the index points beyond the rows");
     return 0;
@@ -182,6 +186,47 @@ static int frame_load(struct run *run, const struct run_extent *extent, enum run
     return rc;
 }
 
+/* Its frame tells itself how long it is: nothing else names it. */
+static int dictionary_extent(const struct run *run, struct run_extent *out)
+{
+    unsigned char bytes[RUN_FRAME_BYTES];
+    struct run_frame frame;
+    *out = (struct run_extent){RUN_HEADER_BYTES, sizeof bytes};
+    int rc = read_exactly(run, out, bytes);
+    if (rc != 0)
+        return rc;
+    memcpy(&frame, bytes, sizeof frame);
+    if (frame.stored_bytes > RUN_DICTIONARY_BYTES_MAX ||
+        frame.stored_bytes > run->info.file_bytes - RUN_HEADER_BYTES - RUN_FRAME_BYTES)
+        return run__corrupt(run, RUN_HEADER_BYTES, "size of the dictionary");
+    out->bytes += frame.stored_bytes;
+    return 0;
+}
+
+int run__dictionary_load(struct run *run)
+{
+    struct run_buffers buffers = {0};
+    struct run_extent extent;
+    const void *contents;
+    size_t size;
+    run->rows_begin = RUN_HEADER_BYTES;
+    if (!(run->header.flags & RUN_DICTIONARY))
+        return 0;
+    int rc = dictionary_extent(run, &extent);
+    if (rc == 0)
+        rc = run__frame_read(run, &extent, RUN_FRAME_DICTIONARY, &buffers, &contents, &size);
+    if (rc == 0) {
+        rc = compress_dictionary_new(contents, size, &run->dictionary);
+        if (rc != 0)
+            rc = rc == ERROR_MEMORY ? no_memory(run)
+                                    : run__corrupt(run, extent.offset, "dictionary");
+        run->rows_begin += extent.bytes;
+        run->info.dictionary_bytes = size;
+    }
+    run__buffers_destroy(&buffers);
+    return rc;
+}
+
 static int footer_load(struct run *run)
 {
     const struct run_extent extent = {run->trailer.footer_offset, run->trailer.footer_bytes};
@@ -231,7 +276,7 @@ static void info_fill(struct run *run)
     info->level = header->level;
     info->sequence = header->sequence;
     info->up_to_ts = header->up_to_ts;
-    info->compressed = (header->flags & RUN_HEADER_COMPRESS) != 0;
+    info->compression = run_flags_method(header->flags);
     info->rows = footer->rows;
     info->tombstones = footer->tombstones;
     info->blocks = footer->blocks;
@@ -257,6 +302,8 @@ int run_open(struct io *io, const char *name, struct run **out)
     if (rc == 0)
         rc = trailer_load(run);
     if (rc == 0)
+        rc = run__dictionary_load(run);
+    if (rc == 0)
         rc = footer_load(run);
     if (rc == 0)
         rc = index_load(run);
@@ -275,6 +322,7 @@ void run_close(struct run *run)
         io_close(run->file);
     free(run->footer_contents);
     free(run->index);
+    compress_dictionary_delete(run->dictionary);
     free(run);
 }
 

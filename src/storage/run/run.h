@@ -21,13 +21,14 @@
  * cursor or merge of its own. A writer, a cursor, a merge belong to one thread at a time. The io
  * outlives them all.
  *
- * Memory: an open run holds its index (about a key for each block); a cursor and a get one block;
+ * Memory: an open run holds its index (about a key for each block) and its dictionary; a cursor and a get one block;
  * a writer one block, the index so far and a buffer of RUN_BUFFER_BYTES.
  */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec/compress.h"
 #include "io/io.h"
 #include "mem/arena.h"
 #include "storage/engine.h"
@@ -41,6 +42,7 @@ enum {
     RUN_BLOCK_BYTES = 16 << 10, /* of a block before compression, when options say 0 */
     RUN_BLOCK_BYTES_MIN = 64,
     RUN_BLOCK_BYTES_MAX = 16 << 20,
+    RUN_DICTIONARY_BYTES_MAX = 1 << 20,
     RUN_BUFFER_BYTES = 256 << 10, /* what a writer collects before it writes */
 };
 
@@ -53,7 +55,11 @@ struct run_options {
     uint64_t sequence;
     uint64_t up_to_ts;  /* no row is newer (K of a checkpoint); UINT64_MAX: unknown */
     size_t block_bytes; /* a block ends when it has reached so many; 0: RUN_BLOCK_BYTES */
-    bool compress;      /* zstd, for blocks that it makes smaller */
+    enum compress_method compression; /* for blocks that it makes smaller */
+    /* For zstd: what compress_dictionary_train has made of such rows; it is kept in the run. At most
+     * RUN_DICTIONARY_BYTES_MAX; none when the size is 0. */
+    const void *dictionary;
+    size_t dictionary_size;
 };
 
 /* What a run says about itself. */
@@ -66,9 +72,10 @@ struct run_info {
     uint64_t blocks;
     uint64_t data_bytes; /* of keys and data, as they were added */
     uint64_t file_bytes;
-    uint64_t min_ts, max_ts; /* of the rows; 0 when there are none */
-    uint64_t key_bytes_max;  /* of the longest key */
-    bool compressed;         /* zstd was asked for */
+    uint64_t min_ts, max_ts;          /* of the rows; 0 when there are none */
+    uint64_t key_bytes_max;           /* of the longest key */
+    enum compress_method compression; /* what was asked for */
+    uint64_t dictionary_bytes;        /* 0: none */
     /* Of the first and last row; NULL when there are none. From run_info() they are the run's and
      * live as long as it is open; run_writer_finish gives NULL with the sizes. */
     const unsigned char *first_key, *last_key;
@@ -78,7 +85,8 @@ struct run_info {
 /* ---------------------------------------------------------------------------------------- writing
  */
 
-/* Makes the file; ERROR_EXISTS when there is one of that name. The caller owns *out and ends it
+/* Makes the file; ERROR_EXISTS when there is one of that name, ERROR_INVALID when the dictionary is
+ * none, too large, or for another method than zstd. The caller owns *out and ends it
  * with run_writer_finish or run_writer_delete. */
 int run_writer_new(const struct run_options *options, struct run_writer **out);
 

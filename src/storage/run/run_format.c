@@ -23,6 +23,31 @@ STATIC_ASSERT(sizeof(struct run_footer) == 88);
 STATIC_ASSERT(sizeof(struct run_trailer) == RUN_TRAILER_BYTES);
 STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
+enum { METHOD_FLAGS = RUN_ZSTD | RUN_LZ4 | RUN_SNAPPY };
+
+uint32_t run_flags_of(enum compress_method method)
+{
+    return method == COMPRESS_ZSTD     ? RUN_ZSTD
+           : method == COMPRESS_LZ4    ? RUN_LZ4
+           : method == COMPRESS_SNAPPY ? RUN_SNAPPY
+                                       : 0;
+}
+
+enum compress_method run_flags_method(uint32_t flags)
+{
+    return flags & RUN_ZSTD     ? COMPRESS_ZSTD
+           : flags & RUN_LZ4    ? COMPRESS_LZ4
+           : flags & RUN_SNAPPY ? COMPRESS_SNAPPY
+                                : COMPRESS_NONE;
+}
+
+bool run_flags_valid(uint32_t flags)
+{
+    uint32_t methods = flags & METHOD_FLAGS;
+    return (flags & ~(uint32_t)(METHOD_FLAGS | RUN_DICTIONARY)) == 0 &&
+           (methods & (methods - 1)) == 0 && (!(flags & RUN_DICTIONARY) || methods == RUN_ZSTD);
+}
+
 static uint32_t header_checksum_of(struct run_header header)
 {
     header.checksum = 0;
@@ -58,7 +83,7 @@ int run_header_decode(const void *bytes, struct run_header *out, const char **ch
     *check =
         "was made with a feature that this program does not know; use the program that wrote it, "
         "or a later one";
-    if (out->flags & ~(uint32_t)RUN_HEADER_COMPRESS)
+    if (!run_flags_valid(out->flags))
         return ERROR_VERSION;
     *check = NULL;
     return 0;
@@ -95,9 +120,9 @@ const char *run_frame_decode(const void *bytes, const struct run_extent *extent,
         return "block size";
     if (out->kind != kind)
         return "block kind";
-    if (out->flags & ~RUN_FRAME_ZSTD)
+    if (!run_flags_valid(out->flags))
         return "block flags";
-    if (out->flags & RUN_FRAME_ZSTD ? out->bytes > RUN_COMPRESS_BYTES_MAX : out->bytes != stored)
+    if (out->flags != 0 ? out->bytes > RUN_COMPRESS_BYTES_MAX : out->bytes != stored)
         return "block contents size";
     return NULL;
 }

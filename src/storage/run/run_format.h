@@ -5,7 +5,7 @@
 /*
  * The bytes of a run: header, frames, footer, trailer. Pure: no files, no threads.
  *
- *   header │ frame of rows │ ... │ frame of a section │ ... │ frame of the index │ footer │ trailer
+ *   header │ (dictionary) │ frame of rows │ .. │ frame of a section │ .. │ index │ footer │ trailer
  *
  * All integers are little-endian; nothing lies between the pieces. The checksums are CRC-32C. The
  * layout of rows in a block, and of the index, is in run_block.h.
@@ -21,19 +21,25 @@
  *      32  u64  sequence, as the writer's caller gave them
  *      40  u64  up_to_ts: no row is newer
  *      48  u32  bytes at which a block ends
- *      52  u32  flags: bit 0, zstd was asked for; a reader refuses bits that it does not know
+ *      52  u32  flags: which compression was asked for (below), and whether the first frame is a
+ *               dictionary; a reader refuses bits that it does not know
  *      56  u64  zero
  *
  * Frame, 24 bytes and what is stored:
  *       0  u32  checksum of u64 offset of the frame, u32 checksum of the header, the rest of this
  *               frame's header and what is stored: a frame of another file, or of another place,
  *               is no valid one
- *       4  u16  kind: 1 rows, 2 section, 3 footer
- *       6  u16  flags: bit 0, stored as zstd; a reader refuses bits that it does not know
+ *       4  u16  kind: 1 rows, 2 section, 3 footer, 4 dictionary
+ *       6  u16  flags: how it is stored (below); a reader refuses bits that it does not know
  *       8  u64  bytes stored
- *      16  u64  bytes of the contents: of those stored, or what zstd gives (then at most
- *               RUN_COMPRESS_BYTES_MAX)
+ *      16  u64  bytes of the contents: of those stored, or what they are when decompressed (then at
+ *               most RUN_COMPRESS_BYTES_MAX)
  *      24       what is stored
+ *
+ * Flags of compression, in the header and in frames: bit 0 zstd, bit 1 lz4, bit 2 snappy, one at
+ * most; bit 3, with zstd: by the run's dictionary. A dictionary's frame comes right behind the
+ * header, so that whole blocks of a damaged file can be read; its contents, which are not
+ * compressed, are a dictionary of zstd's.
  *
  * Footer, the contents of a frame:
  *       0  u64  rows, tombstones included
@@ -67,6 +73,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec/compress.h"
+
 enum {
     RUN_FORMAT_VERSION = 1,
     RUN_HEADER_BYTES = 64,
@@ -79,9 +87,13 @@ enum {
 #define RUN_HEADER_MAGIC  UINT64_C(0x4e55522d49524550) /* "PERI-RUN" */
 #define RUN_TRAILER_MAGIC UINT64_C(0x444e452d4e555250) /* "PRUN-END" */
 
-enum run_header_flags { RUN_HEADER_COMPRESS = 1 };
-enum run_frame_kind { RUN_FRAME_ROWS = 1, RUN_FRAME_SECTION = 2, RUN_FRAME_FOOTER = 3 };
-enum run_frame_flags { RUN_FRAME_ZSTD = 1 };
+enum run_flags { RUN_ZSTD = 1, RUN_LZ4 = 2, RUN_SNAPPY = 4, RUN_DICTIONARY = 8 };
+enum run_frame_kind {
+    RUN_FRAME_ROWS = 1,
+    RUN_FRAME_SECTION = 2,
+    RUN_FRAME_FOOTER = 3,
+    RUN_FRAME_DICTIONARY = 4
+};
 enum run_section_type { RUN_SECTION_INDEX = 1, RUN_SECTION_CALLER = 1000 };
 enum run_section_flags { RUN_SECTION_REQUIRED = 1 };
 
@@ -132,6 +144,12 @@ struct run_trailer {
 struct run_extent {
     uint64_t offset, bytes;
 };
+
+/* Flags for a method of compression, and back. Flags that contradict each other, or that this
+ * version does not know, are not valid. */
+uint32_t run_flags_of(enum compress_method method);
+enum compress_method run_flags_method(uint32_t flags);
+bool run_flags_valid(uint32_t flags);
 
 /* Sets magic, version and checksum of *header and copies it to `out`. */
 void run_header_encode(struct run_header *header, void *out);

@@ -14,8 +14,10 @@ struct run {
     struct run_trailer trailer;
     struct run_section sections[RUN_SECTIONS_MAX];
     struct run_extent index_extent;
-    unsigned char *footer_contents; /* the info's keys point into it */
-    unsigned char *index;           /* contents */
+    uint64_t rows_begin;                    /* offset of the first frame of rows */
+    struct compress_dictionary *dictionary; /* NULL: none */
+    unsigned char *footer_contents;         /* the info's keys point into it */
+    unsigned char *index;                   /* contents */
     size_t index_size;
     struct run_info info;
     char name[];
@@ -37,6 +39,9 @@ int run__corrupt(const struct run *run, uint64_t offset, const char *check);
 int run__frame_read(const struct run *run, const struct run_extent *extent,
                     enum run_frame_kind kind, struct run_buffers *buffers, const void **out,
                     size_t *size);
+
+/* Reads the dictionary, if the header says that there is one, and where the rows begin. */
+int run__dictionary_load(struct run *run);
 
 /* An iterator over the index. `key` has room for key_bytes_max bytes. */
 int run__index_open(const struct run *run, unsigned char *key, struct run_block_iter *out);

@@ -84,6 +84,15 @@ static void footer_load(struct run *run, struct run_buffers *buffers)
     run->info.tombstones = run->footer.tombstones;
 }
 
+/* Without the dictionary what needs it is a gap, and so is the place where it was. */
+static int rows_find(struct run_salvage *salvage)
+{
+    int rc = run__dictionary_load(salvage->run);
+    if (rc == 0)
+        salvage->at = salvage->run->rows_begin;
+    return rc == ERROR_MEMORY ? rc : 0;
+}
+
 int run_salvage_open(struct io *io, const char *name,
                      void (*gap)(const struct run_gap *gap, void *arg), void *arg,
                      struct run_salvage **out)
@@ -102,6 +111,8 @@ int run_salvage_open(struct io *io, const char *name,
     }
     if (rc == 0)
         rc = header_load(run);
+    if (rc == 0)
+        rc = rows_find(salvage);
     if (rc != 0) {
         if (run != NULL)
             run_close(run);
@@ -163,10 +174,11 @@ static bool frame_possible(const struct run_salvage *salvage, uint64_t at,
                            const struct run_frame *frame)
 {
     uint64_t left = salvage->run->info.file_bytes - at - RUN_FRAME_BYTES;
-    bool zstd = frame->flags & RUN_FRAME_ZSTD;
+    bool compressed = frame->flags != 0;
     return frame->kind >= RUN_FRAME_ROWS && frame->kind <= RUN_FRAME_FOOTER &&
-           (frame->flags & ~RUN_FRAME_ZSTD) == 0 && frame->stored_bytes <= left &&
-           (zstd ? frame->bytes <= RUN_COMPRESS_BYTES_MAX : frame->bytes == frame->stored_bytes);
+           run_flags_valid(frame->flags) && frame->stored_bytes <= left &&
+           (compressed ? frame->bytes <= RUN_COMPRESS_BYTES_MAX
+                       : frame->bytes == frame->stored_bytes);
 }
 
 /* The frame at `at`: 0 and its kind, or ERROR_CORRUPT with *check, or ERROR_MEMORY. The contents of

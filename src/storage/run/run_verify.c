@@ -3,8 +3,8 @@
  * Reading a whole run and checking all that holds for it:
  *
  *   - header, trailer, footer and index are still what they were when the run was opened;
- *   - every frame has its checksum, and the frames of rows lie one behind the other from the header
- *     to the first section, as the index says, so that no byte is unaccounted for;
+ *   - every frame has its checksum, and the frames of rows lie one behind the other from the header,
+ *     or the dictionary, to the first section, as the index says, so that no byte is unaccounted for;
  *   - the rows are in order, over the ends of blocks too; each block's lie between the index's key
  *     for the block before and its own; restart points and counts are right;
  *   - what the footer says of rows, tombstones, bytes, timestamps and keys is what was found.
@@ -114,7 +114,7 @@ static int rows_verify(struct verify *verify)
     const struct run *run = verify->run;
     struct run_block_iter *index = &verify->index;
     struct run_extent extent;
-    uint64_t at = RUN_HEADER_BYTES;
+    uint64_t at = run->rows_begin;
     int rc = run__index_open(run, verify->keys, index);
     if (rc != 0)
         return rc;
@@ -153,9 +153,13 @@ static int frame_verify(struct verify *verify, const struct run_extent *extent,
 static int sections_verify(struct verify *verify)
 {
     const struct run *run = verify->run;
+    const struct run_extent dictionary = {RUN_HEADER_BYTES, run->rows_begin - RUN_HEADER_BYTES};
+    int rc = dictionary.bytes > 0 ? frame_verify(verify, &dictionary, RUN_FRAME_DICTIONARY) : 0;
+    if (rc != 0)
+        return rc;
     for (uint32_t i = 0; i < run->footer.sections; i++) {
         const struct run_extent extent = {run->sections[i].offset, run->sections[i].bytes};
-        int rc = frame_verify(verify, &extent, RUN_FRAME_SECTION);
+        rc = frame_verify(verify, &extent, RUN_FRAME_SECTION);
         if (rc != 0)
             return rc;
     }

@@ -36,12 +36,14 @@ struct run_writer {
     struct run_footer footer;
     struct run_section sections[RUN_SECTIONS_MAX];
     struct run_block_builder rows, index;
-    uint64_t last_ts;         /* of the row that was added last */
-    struct run_memory packed; /* what a block becomes by compression */
+    uint64_t last_ts;                       /* of the row that was added last */
+    struct run_memory packed;               /* what a block becomes by compression */
+    struct compress_dictionary *dictionary; /* NULL: none */
     struct run_memory first_key;
     unsigned char *buffer;
     size_t buffered;
     uint64_t written; /* bytes in the file */
+    uint64_t dictionary_bytes;
     bool rows_ended;
     int failed;
     char failure[DIAG_MESSAGE_MAX];
@@ -116,26 +118,34 @@ static int frame_put(struct run_writer *writer, unsigned char *memory,
     return put(writer, memory, out->bytes);
 }
 
-/* Appends a frame with these contents, compressed if that was asked for and makes it smaller. */
-static int contents_put(struct run_writer *writer, enum run_frame_kind kind, const void *data,
-                        size_t size, struct run_extent *out)
+/* Appends a frame with these contents, compressed as the flags say if that makes it smaller. */
+static int contents_put(struct run_writer *writer, enum run_frame_kind kind, uint32_t flags,
+                        const void *data, size_t size, struct run_extent *out)
 {
     struct run_frame frame = {.kind = (uint16_t)kind, .bytes = size, .stored_bytes = size};
     if (run_memory_reserve(&writer->packed, RUN_FRAME_BYTES + size) != 0)
         return no_memory(writer);
     unsigned char *packed = writer->packed.data + RUN_FRAME_BYTES;
-    if (writer->header.flags & RUN_HEADER_COMPRESS && size > 0 && size <= RUN_COMPRESS_BYTES_MAX) {
-        int64_t bytes = compress_zstd(packed, size - 1, data, size);
+    if (flags != 0 && size > 0 && size <= RUN_COMPRESS_BYTES_MAX) {
+        int64_t bytes = compress_block(run_flags_method(flags),
+                                       flags & RUN_DICTIONARY ? writer->dictionary : NULL, packed,
+                                       size - 1, data, size);
         if (bytes < 0)
             return no_memory(writer);
         if (bytes > 0) {
-            frame.flags = RUN_FRAME_ZSTD;
+            frame.flags = (uint16_t)flags;
             frame.stored_bytes = (uint64_t)bytes;
         }
     }
-    if (!(frame.flags & RUN_FRAME_ZSTD) && size > 0)
+    if (frame.flags == 0 && size > 0)
         memcpy(packed, data, size);
     return frame_put(writer, writer->packed.data, &frame, out);
+}
+
+/* What is not rows has little in common with them. */
+static uint32_t flags_without_dictionary(const struct run_writer *writer)
+{
+    return writer->header.flags & ~(uint32_t)RUN_DICTIONARY;
 }
 
 /* ------------------------------------------------------------------------------------------ blocks
@@ -165,7 +175,8 @@ static int block_flush(struct run_writer *writer, const struct engine_row *next)
         return 0;
     if (run_block_end(rows) != 0)
         return no_memory(writer);
-    int rc = contents_put(writer, RUN_FRAME_ROWS, rows->bytes.data, rows->bytes.size, &extent);
+    int rc = contents_put(writer, RUN_FRAME_ROWS, writer->header.flags, rows->bytes.data,
+                          rows->bytes.size, &extent);
     if (rc != 0)
         return rc;
     const uint64_t data[2] = {extent.offset, extent.bytes};
@@ -198,6 +209,34 @@ static int file_begin(struct run_writer *writer)
     return put(writer, bytes, sizeof bytes);
 }
 
+static int dictionary_make(struct run_writer *writer, const struct run_options *options)
+{
+    int rc = ERROR_CORRUPT;
+    if (options->dictionary_size == 0)
+        return 0;
+    writer->header.flags |= RUN_DICTIONARY;
+    if (options->compression == COMPRESS_ZSTD &&
+        options->dictionary_size <= RUN_DICTIONARY_BYTES_MAX)
+        rc = compress_dictionary_new(options->dictionary, options->dictionary_size,
+                                     &writer->dictionary);
+    if (rc == ERROR_CORRUPT)
+        return diag_set(ERROR_INVALID,
+                        "the run %s cannot have this dictionary: it has to be one that zstd has "
+                        "trained, of at most %d bytes, for compression by zstd",
+                        options->name, RUN_DICTIONARY_BYTES_MAX);
+    return rc != 0 ? no_memory(writer) : 0;
+}
+
+static int dictionary_put(struct run_writer *writer, const struct run_options *options)
+{
+    struct run_extent extent;
+    if (writer->dictionary == NULL)
+        return 0;
+    writer->dictionary_bytes = options->dictionary_size;
+    return contents_put(writer, RUN_FRAME_DICTIONARY, 0, options->dictionary,
+                        options->dictionary_size, &extent);
+}
+
 static void writer_free(struct run_writer *writer)
 {
     if (writer->file != NULL)
@@ -206,6 +245,7 @@ static void writer_free(struct run_writer *writer)
     run_block_builder_destroy(&writer->index);
     run_memory_destroy(&writer->packed);
     run_memory_destroy(&writer->first_key);
+    compress_dictionary_delete(writer->dictionary);
     free(writer->buffer);
     free(writer);
 }
@@ -227,12 +267,18 @@ int run_writer_new(const struct run_options *options, struct run_writer **out)
         .sequence = options->sequence,
         .up_to_ts = options->up_to_ts,
         .block_bytes = (uint32_t)block_bytes,
-        .flags = options->compress ? RUN_HEADER_COMPRESS : 0,
+        .flags = run_flags_of(options->compression),
     };
     writer->rows.up_to_ts = writer->index.up_to_ts = options->up_to_ts;
     writer->buffer = malloc(RUN_BUFFER_BYTES);
-    int rc = writer->buffer == NULL ? no_memory(writer) : file_begin(writer);
+    int rc = writer->buffer == NULL ? no_memory(writer) : dictionary_make(writer, options);
+    if (rc == 0)
+        rc = file_begin(writer);
+    if (rc == 0)
+        rc = dictionary_put(writer, options);
     if (rc != 0) {
+        if (writer->file != NULL)
+            io_unlink(writer->io, writer->name);
         writer_free(writer);
         return rc;
     }
@@ -308,7 +354,8 @@ static int section_put(struct run_writer *writer, uint32_t type, uint32_t flags,
                        size_t size)
 {
     struct run_extent extent;
-    int rc = contents_put(writer, RUN_FRAME_SECTION, data, size, &extent);
+    int rc = contents_put(writer, RUN_FRAME_SECTION, flags_without_dictionary(writer), data, size,
+                          &extent);
     if (rc == 0)
         writer->sections[writer->footer.sections++] =
             (struct run_section){type, flags, extent.offset, extent.bytes};
@@ -353,7 +400,8 @@ static int footer_put(struct run_writer *writer, struct run_trailer *trailer)
     struct run_extent extent = {0, 0};
     run_footer_encode(footer, writer->sections, writer->first_key.data, writer->rows.last_key.data,
                       contents);
-    int rc = contents_put(writer, RUN_FRAME_FOOTER, contents, size, &extent);
+    int rc = contents_put(writer, RUN_FRAME_FOOTER, flags_without_dictionary(writer), contents,
+                          size, &extent);
     free(contents);
     trailer->footer_offset = extent.offset;
     trailer->footer_bytes = extent.bytes;
@@ -403,7 +451,8 @@ static void info_fill(const struct run_writer *writer, struct run_info *info)
         .min_ts = footer->min_ts,
         .max_ts = footer->max_ts,
         .key_bytes_max = footer->key_bytes_max,
-        .compressed = (header->flags & RUN_HEADER_COMPRESS) != 0,
+        .compression = run_flags_method(header->flags),
+        .dictionary_bytes = writer->dictionary_bytes,
         .first_key_size = footer->first_key_size,
         .last_key_size = footer->last_key_size,
     };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/run_fixture.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,34 @@ int run_text_write(const struct run_options *options, const struct run_text *tex
     int finished = run_writer_finish(writer, info);
     ASSERT(rc == 0 || finished == rc);
     return finished;
+}
+
+static const void *dictionary_make(size_t *size)
+{
+    enum { SAMPLES = 300, SAMPLE_ROOM = 64 };
+    static char bytes[1024], samples[SAMPLES * SAMPLE_ROOM];
+    static int64_t made;
+    size_t sizes[SAMPLES], at = 0;
+    for (unsigned i = 0; i < SAMPLES && made == 0; i++) {
+        sizes[i] = (size_t)snprintf(samples + at, SAMPLE_ROOM,
+                                    "{\"name\": \"%x\", \"city\": \"Perigee\", \"n\": %u}",
+                                    i * 2654435761u, i * i);
+        at += sizes[i];
+    }
+    if (made == 0)
+        made = compress_dictionary_train(bytes, sizeof bytes, samples, sizes, SAMPLES);
+    ASSERT(made > 0);
+    *size = (size_t)made;
+    return bytes;
+}
+
+void run_options_way(struct run_options *options, unsigned way)
+{
+    options->compression = way < COMPRESS_METHODS ? (enum compress_method)way : COMPRESS_ZSTD;
+    options->dictionary = NULL;
+    options->dictionary_size = 0;
+    if (way == COMPRESS_METHODS)
+        options->dictionary = dictionary_make(&options->dictionary_size);
 }
 
 unsigned char *run_file_read(struct io *io, const char *name, size_t *size)

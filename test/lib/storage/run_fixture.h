@@ -23,6 +23,11 @@ struct engine_row run_text_row(const struct run_text *text);
 int run_text_write(const struct run_options *options, const struct run_text *texts, size_t count,
                    struct run_info *info);
 
+/* The ways to compress a run: not at all, by each method, by zstd with a dictionary of texts that no
+ * test has. */
+enum { RUN_WAYS = COMPRESS_METHODS + 1 };
+void run_options_way(struct run_options *options, unsigned way);
+
 /* A file's bytes, to be freed; and a file of these bytes in place of what was there. Fail an
  * assertion when the io fails. */
 unsigned char *run_file_read(struct io *io, const char *name, size_t *size);

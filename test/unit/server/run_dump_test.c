@@ -139,11 +139,22 @@ static void stats_print_what_the_run_says_about_itself(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "\"format_version\": 1,", "\"space\": 512,",     "\"incarnation\": 2,",
-        "\"index\": 1,",          "\"level\": 3,",       "\"sequence\": 4,",
-        "\"up_to_ts\": 20,",      "\"rows\": 3,",        "\"tombstones\": 1,",
-        "\"min_ts\": 5,",         "\"max_ts\": 17,",     "\"blocks\": 1,",
-        "\"compressed\": false,", "\"first_key\": [1],", "\"last_key\": {\"$bin\":\"//8=\"}\n}\n",
+        "\"format_version\": 1,",
+        "\"space\": 512,",
+        "\"incarnation\": 2,",
+        "\"index\": 1,",
+        "\"level\": 3,",
+        "\"sequence\": 4,",
+        "\"up_to_ts\": 20,",
+        "\"rows\": 3,",
+        "\"tombstones\": 1,",
+        "\"min_ts\": 5,",
+        "\"max_ts\": 17,",
+        "\"blocks\": 1,",
+        "\"compression\": \"none\",",
+        "\"dictionary_bytes\": 0,",
+        "\"first_key\": [1],",
+        "\"last_key\": {\"$bin\":\"//8=\"}\n}\n",
     };
     write_run();
     assert_int_equal(command("stats", path, NULL, NULL), 0);

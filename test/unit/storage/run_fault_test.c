@@ -26,14 +26,12 @@
 enum { LARGE_ROWS = 24, LARGE_BYTES = 1 << 20 };
 
 /* A run of several buffers, flushed more than once; or a small one of many blocks. */
-static int write_run(struct io *io, bool large, bool compress)
+static int write_run(struct io *io, bool large, unsigned way)
 {
     static char data[LARGE_BYTES];
-    const struct run_options options = {.io = io,
-                                        .name = "r",
-                                        .up_to_ts = 100,
-                                        .block_bytes = RUN_BLOCK_BYTES_MIN,
-                                        .compress = compress};
+    struct run_options options = {
+        .io = io, .name = "r", .up_to_ts = 100, .block_bytes = RUN_BLOCK_BYTES_MIN};
+    run_options_way(&options, way);
     struct run_writer *writer;
     memset(data, 'x', sizeof data);
     int rc = run_writer_new(&options, &writer);
@@ -72,7 +70,7 @@ static void a_writer_whose_nth_call_fails_says_so_and_leaves_no_file(void **stat
             struct io *io = disk_io(disk);
             disk_fail_nth(disk, n, errors[kind]);
             diag_clear();
-            int rc = write_run(io, true, false);
+            int rc = write_run(io, true, 0);
             disk_fail_nth(disk, 0, 0);
             if (rc != 0) {
                 assert_int_equal(rc, ERROR_IO);
@@ -145,7 +143,7 @@ static void a_reader_whose_nth_call_fails_says_so(void **state)
     (void)state;
     struct disk *disk = disk_new(1);
     struct io *io = disk_io(disk);
-    assert_int_equal(write_run(io, false, true), 0);
+    assert_int_equal(write_run(io, false, 1), 0);
     int rc = ERROR_IO;
     unsigned n = 1;
     for (; rc != 0; n++) {
@@ -205,11 +203,11 @@ static void assert_damage_is_named(struct io *io, const char *what, size_t at)
 static void a_changed_bit_is_noticed_wherever_it_is(void **state)
 {
     (void)state;
-    for (unsigned compress = 0; compress < 2; compress++) {
+    for (unsigned way = 0; way < RUN_WAYS; way++) {
         struct disk *disk = disk_new(1);
         struct io *io = disk_io(disk);
         size_t size;
-        assert_int_equal(write_run(io, false, compress), 0);
+        assert_int_equal(write_run(io, false, way), 0);
         unsigned char *bytes = run_file_read(io, "r", &size);
         assert_in_range(size, 500, 3000);
         for (size_t bit = 0; bit < 8 * size; bit++) {
@@ -230,7 +228,7 @@ static void a_file_cut_or_lengthened_anywhere_is_damaged(void **state)
     struct disk *disk = disk_new(1);
     struct io *io = disk_io(disk);
     size_t size;
-    assert_int_equal(write_run(io, false, false), 0);
+    assert_int_equal(write_run(io, false, 0), 0);
     unsigned char *bytes = run_file_read(io, "r", &size);
     for (size_t left = 0; left < size; left++) {
         run_file_write(io, "r", bytes, left);
@@ -308,7 +306,7 @@ static void a_large_run_goes_to_the_disk_while_it_is_written_and_is_flushed_once
     (void)state;
     struct disk *disk = disk_new(1);
     struct io *io = disk_io(disk);
-    assert_int_equal(write_run(io, true, false), 0);
+    assert_int_equal(write_run(io, true, 0), 0);
     assert_true(disk_call_count(disk, DISK_WRITE_BACK) >= 4);
     assert_int_equal(disk_call_count(disk, DISK_SYNC), 1);
     io_delete(io);
@@ -324,7 +322,7 @@ static void a_file_that_shrinks_while_it_is_open_is_damaged(void **state)
     struct run_cursor *cursor;
     struct engine_row row;
     struct io_file *file;
-    assert_int_equal(write_run(io, false, false), 0);
+    assert_int_equal(write_run(io, false, 0), 0);
     assert_int_equal(run_open(io, "r", &run), 0);
     assert_int_equal(run_cursor_open(run, NULL, &cursor), 0);
     assert_int_equal(io_open(io, "r", IO_WRITE, &file), 0);
@@ -348,7 +346,7 @@ static void damage_that_comes_after_opening_is_noticed(void **state)
     struct disk *disk = disk_new(1);
     struct io *io = disk_io(disk);
     size_t size;
-    assert_int_equal(write_run(io, false, false), 0);
+    assert_int_equal(write_run(io, false, 0), 0);
     unsigned char *bytes = run_file_read(io, "r", &size);
     for (size_t at = 0; at < size; at++) {
         struct run *run;

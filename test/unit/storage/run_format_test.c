@@ -570,10 +570,15 @@ static const struct forgery FORGERIES[] = {
     {.check = "a block without rows", .empty = true},
     {.check = "block size", .stored_more = 1},
     {.check = "block contents size", .bytes_more = 1},
-    {.check = "block contents size", .bytes_more = 1 << 30, .flags = RUN_FRAME_ZSTD},
+    {.check = "block contents size", .bytes_more = 1 << 30, .flags = RUN_ZSTD},
     {.check = "block kind", .kind = RUN_FRAME_FOOTER},
     {.check = "block flags", .flags = 0x100},
-    {.check = "block does not decompress", .flags = RUN_FRAME_ZSTD},
+    {.check = "block flags", .flags = RUN_ZSTD | RUN_LZ4},
+    {.check = "block flags", .flags = RUN_SNAPPY | RUN_DICTIONARY},
+    {.check = "block does not decompress", .flags = RUN_ZSTD},
+    {.check = "block does not decompress", .flags = RUN_LZ4},
+    {.check = "block does not decompress", .flags = RUN_SNAPPY},
+    {.check = "block for a dictionary that is not there", .flags = RUN_ZSTD | RUN_DICTIONARY},
 };
 
 static void what_is_wrong_under_right_checksums_is_found(void **state)

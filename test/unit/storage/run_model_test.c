@@ -103,7 +103,7 @@ static void model_make(struct model *model, const struct op *ops, size_t count)
         const struct op *op = &ops[i];
         if (op->kind == OPTION) {
             model->options[op->run].block_bytes = RUN_BLOCK_BYTES_MIN + op->size * 8u;
-            model->options[op->run].compress = op->ts % 2 == 1;
+            run_options_way(&model->options[op->run], op->ts % RUN_WAYS);
         } else if (op->kind == PUT || op->kind == DELETE) {
             model->rows[model->count++] =
                 (struct model_row){.key = key_make(op->key),

@@ -13,6 +13,8 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "io/disk.h"
+#include "storage/run/run_format.h"
+#include "storage/run/run_salvage.h"
 #include "storage/run_fixture.h"
 
 static struct disk *disk;
@@ -110,7 +112,7 @@ static void the_info_is_the_same_from_writer_and_reader(void **state)
     options.index_id = 2;
     options.level = 4;
     options.sequence = 77;
-    options.compress = true;
+    run_options_way(&options, RUN_WAYS - 1);
     assert_int_equal(run_text_write(&options, FEW, FEW_COUNT, &info), 0);
     assert_int_equal(run_open(io, "r", &run), 0);
     const struct run_info *read = run_info(run);
@@ -128,7 +130,8 @@ static void the_info_is_the_same_from_writer_and_reader(void **state)
     assert_int_equal(read->min_ts, 0);
     assert_int_equal(read->max_ts, 9);
     assert_int_equal(read->key_bytes_max, 2);
-    assert_true(read->compressed);
+    assert_int_equal(read->compression, COMPRESS_ZSTD);
+    assert_int_equal(read->dictionary_bytes, options.dictionary_size);
     assert_int_equal(read->first_key_size, 1);
     assert_memory_equal(read->first_key, "a", 1);
     assert_int_equal(read->last_key_size, 1);
@@ -296,7 +299,7 @@ static void a_row_may_be_larger_than_everything(void **state)
     assert_non_null(data);
     memset(data, 'x', SIZE);
     struct run_options options = options_of("r");
-    options.compress = true;
+    options.compression = COMPRESS_ZSTD;
     struct run_writer *writer;
     struct engine_row row = run_text_row(&(struct run_text){"a", 1, "small"});
     assert_int_equal(run_writer_new(&options, &writer), 0);
@@ -329,10 +332,10 @@ static void compression_makes_the_file_smaller_and_changes_nothing_else(void **s
 {
     (void)state;
     enum { ROWS = 2000 };
-    struct run_info info[2];
-    for (unsigned n = 0; n < 2; n++) {
-        struct run_options options = options_of(n == 0 ? "plain" : "packed");
-        options.compress = n == 1;
+    struct run_info info[RUN_WAYS];
+    for (unsigned way = 0; way < RUN_WAYS; way++) {
+        struct run_options options = options_of("r");
+        run_options_way(&options, way);
         struct run_writer *writer;
         assert_int_equal(run_writer_new(&options, &writer), 0);
         for (unsigned i = 0; i < ROWS; i++) {
@@ -342,12 +345,86 @@ static void compression_makes_the_file_smaller_and_changes_nothing_else(void **s
                 run_text_row(&(struct run_text){key, i % 1000, "text that repeats, that repeats"});
             assert_int_equal(run_writer_add(writer, &row), 0);
         }
-        assert_int_equal(run_writer_finish(writer, &info[n]), 0);
+        assert_int_equal(run_writer_finish(writer, &info[way]), 0);
         assert_int_equal(run_read_all(io, options.name), 0);
+        assert_int_equal(io_unlink(io, options.name), 0);
+        assert_true(way == 0 || info[way].file_bytes * 4 < info[0].file_bytes);
+        assert_int_equal(info[way].data_bytes, info[0].data_bytes);
+        assert_int_equal(info[way].rows, info[0].rows);
     }
-    assert_true(info[1].file_bytes * 4 < info[0].file_bytes);
-    assert_int_equal(info[1].data_bytes, info[0].data_bytes);
-    assert_int_equal(info[1].rows, info[0].rows);
+}
+
+static void a_dictionary_that_is_none_is_refused_and_leaves_no_file(void **state)
+{
+    (void)state;
+    static char large[RUN_DICTIONARY_BYTES_MAX + 1];
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    struct run *run;
+    run_options_way(&options, RUN_WAYS - 1);
+    struct run_options wrong[3] = {options, options, options};
+    wrong[0].compression = COMPRESS_LZ4;
+    wrong[1].dictionary = "no dictionary";
+    wrong[1].dictionary_size = 13;
+    memcpy(large, options.dictionary, options.dictionary_size);
+    wrong[2].dictionary = large;
+    wrong[2].dictionary_size = sizeof large;
+    for (unsigned n = 0; n < 3; n++) {
+        assert_int_equal(run_writer_new(&wrong[n], &writer), ERROR_INVALID);
+        assert_non_null(strstr(diag_message(), "the run r cannot have this dictionary"));
+        assert_int_equal(run_open(io, "r", &run), ERROR_NOT_FOUND);
+    }
+}
+
+static uint64_t bytes_lost;
+
+static void on_gap(const struct run_gap *gap, void *arg)
+{
+    (void)arg;
+    bytes_lost += gap->bytes;
+}
+
+/* How many rows are saved of the run "r". */
+static unsigned rows_saved(void)
+{
+    struct run_salvage *salvage;
+    struct engine_row row;
+    unsigned rows = 0;
+    bytes_lost = 0;
+    assert_int_equal(run_salvage_open(io, "r", on_gap, NULL, &salvage), 0);
+    while (run_salvage_next(salvage, &row) == 0)
+        rows++;
+    run_salvage_close(salvage);
+    return rows;
+}
+
+static void rows_are_saved_by_the_dictionary_and_lost_with_it(void **state)
+{
+    (void)state;
+    enum { ROWS = 200 };
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    run_options_way(&options, RUN_WAYS - 1);
+    options.block_bytes = 512;
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    for (unsigned i = 0; i < ROWS; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key %05u", i);
+        struct engine_row row = run_text_row(
+            &(struct run_text){key, 1, "{\"name\": \"gold\", \"city\": \"Perigee\", \"n\": 7}"});
+        assert_int_equal(run_writer_add(writer, &row), 0);
+    }
+    assert_int_equal(run_writer_finish(writer, NULL), 0);
+    assert_int_equal(rows_saved(), ROWS);
+    assert_int_equal(bytes_lost, 0);
+
+    size_t size;
+    unsigned char *bytes = run_file_read(io, "r", &size);
+    bytes[RUN_HEADER_BYTES + RUN_FRAME_BYTES + 20] ^= 1;
+    run_file_write(io, "r", bytes, size);
+    assert_int_equal(rows_saved(), 0);
+    assert_true(bytes_lost > options.dictionary_size);
+    free(bytes);
 }
 
 static void rows_out_of_order_are_refused_and_leave_no_file(void **state)
@@ -547,6 +624,8 @@ int main(void)
         TEST(get_leaves_nothing_in_the_arena_when_it_finds_nothing),
         TEST(the_versions_of_one_key_may_fill_many_blocks),
         TEST(a_row_may_be_larger_than_everything),
+        TEST(rows_are_saved_by_the_dictionary_and_lost_with_it),
+        TEST(a_dictionary_that_is_none_is_refused_and_leaves_no_file),
         TEST(compression_makes_the_file_smaller_and_changes_nothing_else),
         TEST(rows_out_of_order_are_refused_and_leave_no_file),
         TEST(after_an_error_a_writer_repeats_it),

@@ -77,11 +77,11 @@ static void *read_rows(void *arg)
 static void several_threads_read_one_run_at_once(void **state)
 {
     (void)state;
-    for (unsigned compress = 0; compress < 2; compress++) {
+    for (unsigned way = 0; way < RUN_WAYS; way++) {
         struct disk *disk = disk_new(1);
         struct io *io = disk_io(disk);
-        const struct run_options options = {
-            .io = io, .name = "r", .up_to_ts = 1, .block_bytes = 512, .compress = compress == 1};
+        struct run_options options = {.io = io, .name = "r", .up_to_ts = 1, .block_bytes = 512};
+        run_options_way(&options, way);
         struct run_writer *writer;
         struct reader readers[THREADS];
         struct run *run;
