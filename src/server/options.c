@@ -342,11 +342,12 @@ int options_load_arguments(struct options *options, int *argc, char ***argv)
     return 0;
 }
 
-/* Variables that are not options: PERIGEE_SEED is read by random tests, the others by
- * `serve`. */
+/* Variables that are not options: PERIGEE_SEED is read by random tests, PERIGEE_SIMD by src/simd,
+ * the others by `serve`. */
 static bool is_of_tests(const char *variable)
 {
     return strncmp(variable, "PERIGEE_SEED=", 13) == 0 ||
+           strncmp(variable, "PERIGEE_SIMD=", 13) == 0 ||
            strncmp(variable, "PERIGEE_CRASH_POINT=", 20) == 0 ||
            strncmp(variable, "PERIGEE_TEST_CLOCK=", 19) == 0;
 }

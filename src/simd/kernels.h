@@ -8,6 +8,7 @@
  * let inline functions of headers, compiled so, be taken by the linker for everybody).
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SIMD_AVX2_FUNCTION __attribute__((target("avx2,bmi,bmi2,lzcnt")))
@@ -24,10 +25,14 @@
 
 void simd__bloom_add_scalar(unsigned char *block, uint32_t hash);
 void simd__bloom_add_avx2(unsigned char *block, uint32_t hash);
-void simd__bloom_add_avx512(unsigned char *block, uint32_t hash);
 
 bool simd__bloom_may_contain_scalar(const unsigned char *block, uint32_t hash);
 bool simd__bloom_may_contain_avx2(const unsigned char *block, uint32_t hash);
-bool simd__bloom_may_contain_avx512(const unsigned char *block, uint32_t hash);
+
+unsigned simd__lower_bound_scalar(const uint64_t *numbers, unsigned count, uint64_t bound);
+unsigned simd__lower_bound_avx512(const uint64_t *numbers, unsigned count, uint64_t bound);
+
+uint32_t simd__crc32c_scalar(uint32_t crc, const void *data, size_t size);
+uint32_t simd__crc32c_sse42(uint32_t crc, const void *data, size_t size);
 
 #endif

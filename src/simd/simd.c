@@ -30,24 +30,32 @@ static const struct simd_kernels tables[SIMD_LEVEL_COUNT] = {
             .level = SIMD_SCALAR,
             .bloom_add = simd__bloom_add_scalar,
             .bloom_may_contain = simd__bloom_may_contain_scalar,
+            .lower_bound = simd__lower_bound_scalar,
+            .crc32c = simd__crc32c_scalar,
         },
     [SIMD_SSE42] =
         {
             .level = SIMD_SSE42,
             .bloom_add = simd__bloom_add_scalar,
             .bloom_may_contain = simd__bloom_may_contain_scalar,
+            .lower_bound = simd__lower_bound_scalar,
+            .crc32c = simd__crc32c_sse42,
         },
     [SIMD_AVX2] =
         {
             .level = SIMD_AVX2,
             .bloom_add = simd__bloom_add_avx2,
             .bloom_may_contain = simd__bloom_may_contain_avx2,
+            .lower_bound = simd__lower_bound_scalar,
+            .crc32c = simd__crc32c_sse42,
         },
     [SIMD_AVX512] =
         {
             .level = SIMD_AVX512,
-            .bloom_add = simd__bloom_add_avx512,
-            .bloom_may_contain = simd__bloom_may_contain_avx512,
+            .bloom_add = simd__bloom_add_avx2,
+            .bloom_may_contain = simd__bloom_may_contain_avx2,
+            .lower_bound = simd__lower_bound_avx512,
+            .crc32c = simd__crc32c_sse42,
         },
 };
 

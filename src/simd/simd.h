@@ -27,6 +27,10 @@ struct simd_kernels {
     /* Of a block of 64 bytes: simd/bloom.h. */
     void (*bloom_add)(unsigned char *block, uint32_t hash);
     bool (*bloom_may_contain)(const unsigned char *block, uint32_t hash);
+    /* simd/search.h. */
+    unsigned (*lower_bound)(const uint64_t *numbers, unsigned count, uint64_t bound);
+    /* codec/crc32c.h. */
+    uint32_t (*crc32c)(uint32_t crc, const void *data, size_t size);
 };
 
 /* The table in force. Set before main, read by every thread, never changed afterwards. It is the

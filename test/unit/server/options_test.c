@@ -153,8 +153,12 @@ static void an_argument_without_its_value_is_an_error(void **state)
 static void the_environment_is_read_and_checked(void **state)
 {
     (void)state;
-    char *good[] = {"HOME=/x", "PERIGEE_MEMORY_MAX=1mb", "PERIGEE_SEED=5",
-                    "PERIGEE_CRASH_POINT=wal.block.half", NULL};
+    char *good[] = {"HOME=/x",
+                    "PERIGEE_MEMORY_MAX=1mb",
+                    "PERIGEE_SEED=5",
+                    "PERIGEE_CRASH_POINT=wal.block.half",
+                    "PERIGEE_SIMD=scalar",
+                    NULL};
     assert_int_equal(options_load_environment(&options, good), 0);
     assert_int_equal(options.memory_max, 1 << 20);
     char *bad[] = {"PERIGEE_MEMORY_MIX=1mb", NULL};
