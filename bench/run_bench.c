@@ -116,6 +116,43 @@ static void get_rows(struct io *io, enum compress_method method, uint64_t rows)
     run_close(run);
 }
 
+/* Every second key is there. */
+static void look_in_vain(struct io *io, unsigned filter_bits, uint64_t rows)
+{
+    enum { LOOKS = 50000 };
+    char name[16], label[64];
+    struct run *run;
+    struct run_writer *writer;
+    struct engine_row row;
+    struct arena arena;
+    struct random random;
+    unsigned char key[KEY_BYTES];
+    snprintf(name, sizeof name, "filter%u", filter_bits);
+    const struct run_options options = {
+        .io = io, .name = name, .up_to_ts = 1, .filter_bits = filter_bits};
+    bench_check(run_writer_new(&options, &writer), "run_writer_new");
+    for (uint64_t i = 0; i < rows; i++) {
+        key_make(i * 2, key);
+        row = (struct engine_row){key, sizeof key, 1, "x", 1};
+        bench_check(run_writer_add(writer, &row), "run_writer_add");
+    }
+    bench_check(run_writer_finish(writer, NULL), "run_writer_finish");
+    bench_check(run_open(io, name, &run), "run_open");
+    arena_create(&arena, 1 << 20);
+    random_create(&random, 2);
+    double start = bench_cpu_ns();
+    for (unsigned i = 0; i < LOOKS; i++) {
+        key_make(random_below(&random, rows - 1) * 2 + 1, key);
+        if (run_get(run, key, sizeof key, UINT64_MAX, &arena, &row) != ERROR_NOT_FOUND)
+            abort();
+        arena_reset(&arena);
+    }
+    snprintf(label, sizeof label, "look in vain, filter of %u bits", filter_bits);
+    bench_print(label, start, LOOKS);
+    arena_destroy(&arena);
+    run_close(run);
+}
+
 static void merge_runs(struct io *io, uint64_t rows)
 {
     struct run *runs[RUNS];
@@ -157,6 +194,8 @@ int main(int argc, char **argv)
         write_run(io, name, COMPRESS_NONE, rows / RUNS, i, RUNS);
     }
     merge_runs(io, rows);
+    for (unsigned bits = 0; bits <= 10; bits += 10)
+        look_in_vain(io, bits, rows);
     io_delete(io);
     bench_dir_remove(dir);
     return 0;

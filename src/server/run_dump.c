@@ -210,6 +210,7 @@ static int stats(struct run *run, void *arg)
     number_line("key_bytes_max", info->key_bytes_max);
     printf("  \"compression\": \"%s\",\n", compress_method_name(info->compression));
     number_line("dictionary_bytes", info->dictionary_bytes);
+    number_line("filter_bytes", info->filter_bytes);
     dump_create(&dump);
     int rc = key_line(&dump, "  \"first_key\": ", info->first_key, info->first_key_size);
     if (!rc)

@@ -2,8 +2,8 @@
 /*
  * Opening a run, reading one frame, one row, one section.
  *
- * Opening reads header, trailer, footer and index, in this order: header and trailer have their
- * places, the trailer tells the footer's, the footer the index's. What they say about sizes is
+ * Opening reads header, trailer, dictionary, footer, index and filter, in this order: header, trailer
+ * and dictionary have their places, the trailer tells the footer's, the footer the others'. What they say about sizes is
  * checked against the size of the file before it is believed, so that damage costs no memory.
  */
 #include "storage/run/run.h"
@@ -265,6 +265,29 @@ static int index_load(struct run *run)
     return rc;
 }
 
+/* The first section of that type; without one the filter lets every key through. */
+static int filter_load(struct run *run)
+{
+    struct run_buffers buffers = {0};
+    const void *contents;
+    size_t size;
+    uint32_t i = 0;
+    while (i < run->footer.sections && run->sections[i].type != RUN_SECTION_FILTER)
+        i++;
+    if (i == run->footer.sections)
+        return 0;
+    const struct run_extent extent = {run->sections[i].offset, run->sections[i].bytes};
+    int rc = run__frame_read(run, &extent, RUN_FRAME_SECTION, &buffers, &contents, &size);
+    if (rc == 0) {
+        rc = run_filter_open(&run->filter, contents, size);
+        if (rc != 0)
+            rc = rc == ERROR_MEMORY ? no_memory(run) : run__corrupt(run, extent.offset, "filter");
+        run->info.filter_bytes = size;
+    }
+    run__buffers_destroy(&buffers);
+    return rc;
+}
+
 static void info_fill(struct run *run)
 {
     const struct run_header *header = &run->header;
@@ -307,6 +330,8 @@ int run_open(struct io *io, const char *name, struct run **out)
         rc = footer_load(run);
     if (rc == 0)
         rc = index_load(run);
+    if (rc == 0)
+        rc = filter_load(run);
     if (rc != 0) {
         run_close(run);
         return rc;
@@ -322,6 +347,7 @@ void run_close(struct run *run)
         io_close(run->file);
     free(run->footer_contents);
     free(run->index);
+    run_filter_close(&run->filter);
     compress_dictionary_delete(run->dictionary);
     free(run);
 }
@@ -339,12 +365,13 @@ const char *run_name(const struct run *run)
 /* ------------------------------------------------------------------------------ a row, a section
  */
 
-static bool may_have(const struct run *run, const void *key, size_t key_size, uint64_t ts)
+bool run_may_contain(const struct run *run, const void *key, size_t key_size)
 {
     const struct run_info *info = &run->info;
-    return info->rows > 0 && ts >= info->min_ts &&
+    return info->rows > 0 &&
            run_key_compare(key, key_size, info->first_key, info->first_key_size) >= 0 &&
-           run_key_compare(key, key_size, info->last_key, info->last_key_size) <= 0;
+           run_key_compare(key, key_size, info->last_key, info->last_key_size) <= 0 &&
+           run_filter_may_contain(&run->filter, key, key_size);
 }
 
 /* The index names the only block in which it can be. */
@@ -381,7 +408,7 @@ static int get(struct run *run, const void *key, size_t key_size, uint64_t ts, s
 int run_get(struct run *run, const void *key, size_t key_size, uint64_t ts, struct arena *arena,
             struct engine_row *out)
 {
-    if (!may_have(run, key, key_size, ts))
+    if (ts < run->info.min_ts || !run_may_contain(run, key, key_size))
         return ERROR_NOT_FOUND;
     struct arena_mark mark = arena_mark(arena);
     int rc = get(run, key, key_size, ts, arena, out);

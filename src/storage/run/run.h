@@ -21,7 +21,7 @@
  * cursor or merge of its own. A writer, a cursor, a merge belong to one thread at a time. The io
  * outlives them all.
  *
- * Memory: an open run holds its index (about a key for each block) and its dictionary; a cursor and a get one block;
+ * Memory: an open run holds its index (about a key for each block), its filter and its dictionary; a cursor and a get one block;
  * a writer one block, the index so far and a buffer of RUN_BUFFER_BYTES.
  */
 #include <stdbool.h>
@@ -60,6 +60,8 @@ struct run_options {
      * RUN_DICTIONARY_BYTES_MAX; none when the size is 0. */
     const void *dictionary;
     size_t dictionary_size;
+    unsigned
+        filter_bits; /* a key, of a filter that spares looks for keys that are elsewhere; 0: none */
 };
 
 /* What a run says about itself. */
@@ -76,6 +78,7 @@ struct run_info {
     uint64_t key_bytes_max;           /* of the longest key */
     enum compress_method compression; /* what was asked for */
     uint64_t dictionary_bytes;        /* 0: none */
+    uint64_t filter_bytes;            /* 0: none */
     /* Of the first and last row; NULL when there are none. From run_info() they are the run's and
      * live as long as it is open; run_writer_finish gives NULL with the sizes. */
     const unsigned char *first_key, *last_key;
@@ -96,7 +99,7 @@ int run_writer_add(struct run_writer *writer, const struct engine_row *row);
 
 /* Adds a section that readers find by its type (run_section_read), and skip when they don't know
  * the type; with `required` such a reader refuses the file (ERROR_VERSION). Types from 1000 on are
- * the caller's. Each type once; after the last row. */
+ * the caller's, those below are for later versions of the format. Each type once; after the last row. */
 int run_writer_section(struct run_writer *writer, uint32_t type, bool required, const void *data,
                        size_t size);
 
@@ -122,6 +125,10 @@ void run_close(struct run *run);
 /* The run's, as long as it is open. */
 const struct run_info *run_info(const struct run *run);
 const char *run_name(const struct run *run);
+
+/* False: the run has no version of the key, as its range of keys or its filter tells. Reads
+ * nothing. */
+bool run_may_contain(const struct run *run, const void *key, size_t key_size);
 
 /* The newest version of the key at or before ts, which may be a tombstone (data NULL), or
  * ERROR_NOT_FOUND. What `out` points to is in the arena. */

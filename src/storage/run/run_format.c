@@ -196,7 +196,7 @@ static int sections_check(const struct run_footer *footer, const struct run_sect
         *check =
             "was made with a kind of section that this program does not know and that cannot be "
             "skipped; use the program that wrote it, or a later one";
-        if (section->type != RUN_SECTION_INDEX && section->type < RUN_SECTION_CALLER &&
+        if (section->type > RUN_SECTION_FILTER && section->type < RUN_SECTION_CALLER &&
             section->flags & RUN_SECTION_REQUIRED)
             return ERROR_VERSION;
     }

@@ -59,7 +59,8 @@
  *               of its frame, u64 bytes of its frame
  *               the first key, the last key
  *
- * Section types: 1 the index, which every run has; below 1000 for this format's later versions.
+ * Section types: 1 the index, which every run has; 2 a filter (run_filter.h); below 1000 for this
+ * format's later versions.
  *
  * Trailer, 32 bytes, the end of the file:
  *       0  u64  offset of the footer's frame
@@ -94,7 +95,7 @@ enum run_frame_kind {
     RUN_FRAME_FOOTER = 3,
     RUN_FRAME_DICTIONARY = 4
 };
-enum run_section_type { RUN_SECTION_INDEX = 1, RUN_SECTION_CALLER = 1000 };
+enum run_section_type { RUN_SECTION_INDEX = 1, RUN_SECTION_FILTER = 2, RUN_SECTION_CALLER = 1000 };
 enum run_section_flags { RUN_SECTION_REQUIRED = 1 };
 
 struct run_header {

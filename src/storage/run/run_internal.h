@@ -5,6 +5,7 @@
 /* What the files that read runs share: the open run, and reading one frame of it. */
 #include "storage/run/run.h"
 #include "storage/run/run_block.h"
+#include "storage/run/run_filter.h"
 #include "storage/run/run_format.h"
 
 struct run {
@@ -19,6 +20,7 @@ struct run {
     unsigned char *footer_contents;         /* the info's keys point into it */
     unsigned char *index;                   /* contents */
     size_t index_size;
+    struct run_filter filter;
     struct run_info info;
     char name[];
 };

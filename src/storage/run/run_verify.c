@@ -7,6 +7,7 @@
  *     or the dictionary, to the first section, as the index says, so that no byte is unaccounted for;
  *   - the rows are in order, over the ends of blocks too; each block's lie between the index's key
  *     for the block before and its own; restart points and counts are right;
+ *   - the filter knows each key, and how many there are;
  *   - what the footer says of rows, tombstones, bytes, timestamps and keys is what was found.
  */
 #include <stdlib.h>
@@ -32,6 +33,7 @@ struct verify {
     struct run_memory bound; /* key of the index for the block before */
     uint64_t bound_ts;
     struct run_footer found;
+    uint64_t key_count; /* of different ones */
     struct run_memory first;
 };
 
@@ -62,6 +64,8 @@ static int row_count(struct verify *verify, const struct engine_row *row)
         found->max_ts = row->ts;
     if (row->key_size > found->key_bytes_max)
         found->key_bytes_max = row->key_size;
+    verify->key_count += found->rows == 0 || run_key_compare(verify->last.data, verify->last.size,
+                                                             row->key, row->key_size) != 0;
     found->rows++;
     found->tombstones += row->data == NULL;
     found->data_bytes += row->key_size + row->size;
@@ -82,6 +86,8 @@ static const char *row_check(const struct verify *verify, const struct engine_ro
         return "row that the index expects in the block before";
     if (run_row_compare(row, &verify->index.row) > 0)
         return "row that the index expects in a later block";
+    if (!run_filter_may_contain(&verify->run->filter, row->key, row->key_size))
+        return "key that the filter does not know";
     return NULL;
 }
 
@@ -212,6 +218,8 @@ static const char *footer_check(const struct verify *verify)
     if (run_key_compare(verify->last.data, verify->last.size, info->last_key,
                         info->last_key_size) != 0)
         return "last key in the footer";
+    if (verify->run->filter.blocks != NULL && verify->run->filter.keys != verify->key_count)
+        return "number of keys in the filter";
     return NULL;
 }
 

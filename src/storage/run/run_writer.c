@@ -27,6 +27,7 @@
 #include "codec/compress.h"
 #include "storage/run/run.h"
 #include "storage/run/run_block.h"
+#include "storage/run/run_filter.h"
 #include "storage/run/run_format.h"
 
 struct run_writer {
@@ -40,10 +41,12 @@ struct run_writer {
     struct run_memory packed;               /* what a block becomes by compression */
     struct compress_dictionary *dictionary; /* NULL: none */
     struct run_memory first_key;
+    unsigned filter_bits; /* a key; 0: no filter */
+    struct run_filter_builder filter;
     unsigned char *buffer;
     size_t buffered;
     uint64_t written; /* bytes in the file */
-    uint64_t dictionary_bytes;
+    uint64_t dictionary_bytes, filter_bytes;
     bool rows_ended;
     int failed;
     char failure[DIAG_MESSAGE_MAX];
@@ -245,6 +248,7 @@ static void writer_free(struct run_writer *writer)
     run_block_builder_destroy(&writer->index);
     run_memory_destroy(&writer->packed);
     run_memory_destroy(&writer->first_key);
+    run_filter_builder_destroy(&writer->filter);
     compress_dictionary_delete(writer->dictionary);
     free(writer->buffer);
     free(writer);
@@ -259,6 +263,7 @@ int run_writer_new(const struct run_options *options, struct run_writer **out)
         return diag_set(ERROR_MEMORY, "no memory to write the run %s", options->name);
     memcpy(writer->name, options->name, strlen(options->name) + 1);
     writer->io = options->io;
+    writer->filter_bits = options->filter_bits;
     writer->header = (struct run_header){
         .space_id = options->space_id,
         .incarnation = options->incarnation,
@@ -333,11 +338,24 @@ static void count(struct run_writer *writer, const struct engine_row *row)
     writer->last_ts = row->ts;
 }
 
+/* The versions of a key come one behind the other. */
+static int filter_add(struct run_writer *writer, const struct engine_row *row)
+{
+    const struct run_memory *last = &writer->rows.last_key;
+    if (writer->filter_bits == 0 ||
+        (writer->footer.rows > 0 &&
+         run_key_compare(last->data, last->size, row->key, row->key_size) == 0))
+        return 0;
+    return run_filter_add(&writer->filter, row->key, row->key_size) != 0 ? no_memory(writer) : 0;
+}
+
 int run_writer_add(struct run_writer *writer, const struct engine_row *row)
 {
     if (writer->failed)
         return failed_before(writer);
     int rc = row_check(writer, row);
+    if (rc == 0)
+        rc = filter_add(writer, row);
     if (rc == 0 && writer->footer.rows == 0)
         rc = first_row(writer, row);
     if (rc == 0 && writer->rows.bytes.size >= writer->header.block_bytes)
@@ -354,8 +372,9 @@ static int section_put(struct run_writer *writer, uint32_t type, uint32_t flags,
                        size_t size)
 {
     struct run_extent extent;
-    int rc = contents_put(writer, RUN_FRAME_SECTION, flags_without_dictionary(writer), data, size,
-                          &extent);
+    /* The bits of a filter are as good as random. */
+    uint32_t compression = type == RUN_SECTION_FILTER ? 0 : flags_without_dictionary(writer);
+    int rc = contents_put(writer, RUN_FRAME_SECTION, compression, data, size, &extent);
     if (rc == 0)
         writer->sections[writer->footer.sections++] =
             (struct run_section){type, flags, extent.offset, extent.bytes};
@@ -375,7 +394,7 @@ static int rows_end(struct run_writer *writer)
 int run_writer_section(struct run_writer *writer, uint32_t type, bool required, const void *data,
                        size_t size)
 {
-    ASSERT(type > RUN_SECTION_INDEX && writer->footer.sections < RUN_SECTIONS_MAX - 1);
+    ASSERT(type > RUN_SECTION_FILTER && writer->footer.sections < RUN_SECTIONS_MAX - 2);
     if (writer->failed)
         return failed_before(writer);
     int rc = rows_end(writer);
@@ -386,6 +405,19 @@ int run_writer_section(struct run_writer *writer, uint32_t type, bool required, 
 uint64_t run_writer_bytes(const struct run_writer *writer)
 {
     return offset_of_next(writer) + writer->rows.bytes.size;
+}
+
+static int filter_put(struct run_writer *writer)
+{
+    struct run_memory contents = {0};
+    if (writer->filter_bits == 0)
+        return 0;
+    int rc = run_filter_end(&writer->filter, writer->filter_bits, &contents) != 0
+                 ? no_memory(writer)
+                 : section_put(writer, RUN_SECTION_FILTER, 0, contents.data, contents.size);
+    writer->filter_bytes = contents.size;
+    run_memory_destroy(&contents);
+    return rc;
 }
 
 static int footer_put(struct run_writer *writer, struct run_trailer *trailer)
@@ -413,6 +445,8 @@ static int file_end(struct run_writer *writer)
     struct run_trailer trailer = {0};
     unsigned char bytes[RUN_TRAILER_BYTES];
     int rc = rows_end(writer);
+    if (rc == 0)
+        rc = filter_put(writer);
     if (rc == 0 && run_block_end(&writer->index) != 0)
         rc = no_memory(writer);
     if (rc == 0)
@@ -453,6 +487,7 @@ static void info_fill(const struct run_writer *writer, struct run_info *info)
         .key_bytes_max = footer->key_bytes_max,
         .compression = run_flags_method(header->flags),
         .dictionary_bytes = writer->dictionary_bytes,
+        .filter_bytes = writer->filter_bytes,
         .first_key_size = footer->first_key_size,
         .last_key_size = footer->last_key_size,
     };

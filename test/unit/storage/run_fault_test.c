@@ -29,8 +29,11 @@ enum { LARGE_ROWS = 24, LARGE_BYTES = 1 << 20 };
 static int write_run(struct io *io, bool large, unsigned way)
 {
     static char data[LARGE_BYTES];
-    struct run_options options = {
-        .io = io, .name = "r", .up_to_ts = 100, .block_bytes = RUN_BLOCK_BYTES_MIN};
+    struct run_options options = {.io = io,
+                                  .name = "r",
+                                  .up_to_ts = 100,
+                                  .block_bytes = RUN_BLOCK_BYTES_MIN,
+                                  .filter_bits = way * 5};
     run_options_way(&options, way);
     struct run_writer *writer;
     memset(data, 'x', sizeof data);

@@ -19,6 +19,7 @@
 #include "codec/crc32c.h"
 #include "io/disk.h"
 #include "storage/run/run_block.h"
+#include "storage/run/run_filter.h"
 #include "storage/run/run_format.h"
 #include "storage/run_fixture.h"
 
@@ -214,6 +215,12 @@ static void another_file_is_no_run(void **state)
  */
 
 /* What is forged into a run of two blocks, of two rows each. */
+enum { FILTER_BYTES = RUN_FILTER_HEADER_BYTES + 64 };
+/* One block that knows every key, of three; one that knows none, of four. */
+static const unsigned char full_of_three[FILTER_BYTES] = {
+    [0] = RUN_FILTER_BLOOM, [8] = 3, [16 ... FILTER_BYTES - 1] = 0xff};
+static const unsigned char empty_of_four[FILTER_BYTES] = {[0] = RUN_FILTER_BLOOM, [8] = 4};
+
 struct forgery {
     const char *check;     /* that must find it */
     struct run_text *rows; /* four, instead of the usual ones */
@@ -230,6 +237,7 @@ struct forgery {
     size_t gap;                       /* bytes between the blocks */
     size_t gap_behind;                /* and behind them */
     bool empty;                       /* a third block, without rows */
+    const unsigned char *filter;      /* of FILTER_BYTES, NULL: none */
 };
 
 struct forged {
@@ -335,6 +343,12 @@ static void forge(struct forged *file, const struct forgery *forgery)
     struct run_extent index = index_put(file, forgery, rows, blocks);
     struct run_section section[2] = {
         {RUN_SECTION_INDEX, RUN_SECTION_REQUIRED, index.offset, index.bytes}};
+    if (forgery->filter != NULL) {
+        struct run_extent filter = frame_put(file, (struct run_frame){.kind = RUN_FRAME_SECTION},
+                                             forgery->filter, FILTER_BYTES);
+        section[footer.sections++] =
+            (struct run_section){RUN_SECTION_FILTER, 0, filter.offset, filter.bytes};
+    }
     if (forgery->footer != NULL)
         forgery->footer(&footer, section);
     unsigned char contents[512];
@@ -568,6 +582,8 @@ static const struct forgery FORGERIES[] = {
     {.check = "block checksum", .index_bytes = (uint64_t)-1},
     {.check = "the rows do not end where the sections begin", .gap_behind = 3},
     {.check = "a block without rows", .empty = true},
+    {.check = "number of keys in the filter", .filter = full_of_three},
+    {.check = "key that the filter does not know", .filter = empty_of_four},
     {.check = "block size", .stored_more = 1},
     {.check = "block contents size", .bytes_more = 1},
     {.check = "block contents size", .bytes_more = 1 << 30, .flags = RUN_ZSTD},

@@ -104,6 +104,7 @@ static void model_make(struct model *model, const struct op *ops, size_t count)
         if (op->kind == OPTION) {
             model->options[op->run].block_bytes = RUN_BLOCK_BYTES_MIN + op->size * 8u;
             run_options_way(&model->options[op->run], op->ts % RUN_WAYS);
+            model->options[op->run].filter_bits = op->flags % 12;
         } else if (op->kind == PUT || op->kind == DELETE) {
             model->rows[model->count++] =
                 (struct model_row){.key = key_make(op->key),

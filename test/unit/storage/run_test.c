@@ -13,6 +13,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "io/disk.h"
+#include "storage/run/run_filter.h"
 #include "storage/run/run_format.h"
 #include "storage/run/run_salvage.h"
 #include "storage/run_fixture.h"
@@ -376,6 +377,111 @@ static void a_dictionary_that_is_none_is_refused_and_leaves_no_file(void **state
     }
 }
 
+enum { FILTERED_ROWS = 2000 };
+
+/* Even numbers, each in two versions. */
+static struct run *filtered_run(unsigned bits)
+{
+    struct run_options options = options_of("r");
+    struct run_writer *writer;
+    struct run *run;
+    options.filter_bits = bits;
+    assert_int_equal(run_writer_new(&options, &writer), 0);
+    for (unsigned i = 0; i < FILTERED_ROWS; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%06u", i / 2 * 2);
+        struct engine_row row = run_text_row(&(struct run_text){key, 9 - i % 2, "x"});
+        assert_int_equal(run_writer_add(writer, &row), 0);
+    }
+    assert_int_equal(run_writer_finish(writer, NULL), 0);
+    assert_int_equal(run_open(io, "r", &run), 0);
+    assert_int_equal(run_verify(run, NULL, NULL), 0);
+    return run;
+}
+
+/* Looks for each number; returns how many of the odd ones, which are not there, cost a read. */
+static unsigned looks_in_vain(struct run *run)
+{
+    struct engine_row row;
+    struct arena arena;
+    unsigned reads = 0;
+    arena_create(&arena, 0);
+    for (unsigned i = 0; i < FILTERED_ROWS - 1; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%06u", i);
+        uint64_t before = disk_call_count(disk, DISK_READ);
+        int rc = run_get(run, key, 6, 1000, &arena, &row);
+        assert_int_equal(rc, i % 2 == 0 ? 0 : ERROR_NOT_FOUND);
+        reads += i % 2 == 1 && disk_call_count(disk, DISK_READ) != before;
+        assert_true(rc != 0 || run_may_contain(run, key, 6));
+        arena_reset(&arena);
+    }
+    arena_destroy(&arena);
+    return reads;
+}
+
+static void a_filter_spares_the_reads_for_keys_that_are_not_there(void **state)
+{
+    (void)state;
+    struct run *run = filtered_run(0);
+    assert_int_equal(run_info(run)->filter_bytes, 0);
+    assert_int_equal(looks_in_vain(run), FILTERED_ROWS / 2 - 1);
+    run_close(run);
+    assert_int_equal(io_unlink(io, "r"), 0);
+    run = filtered_run(10);
+    /* Ten bits for each of a thousand keys, in blocks of 512. */
+    assert_int_equal(run_info(run)->filter_bytes, RUN_FILTER_HEADER_BYTES + 20 * 64);
+    assert_in_range(looks_in_vain(run), 0, 30); /* the hash has no seed: the same each time */
+    assert_false(run_may_contain(run, "0", 1));
+    assert_false(run_may_contain(run, "9", 1));
+    run_close(run);
+}
+
+/* The bytes of the section of a run with two keys, against what the header describes. */
+static void the_bytes_of_a_filter_are_those_that_its_header_describes(void **state)
+{
+    (void)state;
+    static const uint64_t HASHES[] = {UINT64_C(0xe6c632b61e964e1f) /* "a" */,
+                                      UINT64_C(0x78af5f94892f3950) /* "abc" */};
+    static const uint32_t SALTS[] = {0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d,
+                                     0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31};
+    static const struct run_text texts[] = {{"a", 9, "x"}, {"a", 8, "y"}, {"abc", 7, NULL}};
+    unsigned char expected[RUN_FILTER_HEADER_BYTES + 64] = {1, 0, 0, 0, 0, 0, 0, 0, 2};
+    struct run_options options = options_of("r");
+    struct arena arena;
+    const void *data;
+    size_t size;
+    for (unsigned n = 0; n < 2; n++)
+        for (unsigned i = 0; i < 8; i++) {
+            unsigned bit = ((uint32_t)HASHES[n] * SALTS[i]) >> 26;
+            expected[RUN_FILTER_HEADER_BYTES + i * 8 + bit / 8] |= (unsigned char)(1 << bit % 8);
+        }
+    options.filter_bits = 10;
+    struct run *run = open_of(&options, texts, 3);
+    arena_create(&arena, 0);
+    assert_int_equal(run_section_read(run, RUN_SECTION_FILTER, &arena, &data, &size), 0);
+    assert_int_equal(size, sizeof expected);
+    assert_memory_equal(data, expected, sizeof expected);
+    arena_destroy(&arena);
+    run_close(run);
+}
+
+static void a_filter_of_a_later_version_is_passed_over_and_another_size_is_damage(void **state)
+{
+    (void)state;
+    unsigned char contents[RUN_FILTER_HEADER_BYTES + 65] = {2};
+    struct run_filter filter;
+    assert_int_equal(run_filter_open(&filter, contents, sizeof contents), 0);
+    assert_true(run_filter_may_contain(&filter, "a", 1));
+    contents[0] = RUN_FILTER_BLOOM;
+    assert_int_equal(run_filter_open(&filter, contents, sizeof contents), ERROR_CORRUPT);
+    assert_int_equal(run_filter_open(&filter, contents, RUN_FILTER_HEADER_BYTES), ERROR_CORRUPT);
+    assert_int_equal(run_filter_open(&filter, contents, 3), ERROR_CORRUPT);
+    assert_int_equal(run_filter_open(&filter, contents, sizeof contents - 1), 0);
+    assert_false(run_filter_may_contain(&filter, "a", 1));
+    run_filter_close(&filter);
+}
+
 static uint64_t bytes_lost;
 
 static void on_gap(const struct run_gap *gap, void *arg)
@@ -625,6 +731,9 @@ int main(void)
         TEST(the_versions_of_one_key_may_fill_many_blocks),
         TEST(a_row_may_be_larger_than_everything),
         TEST(rows_are_saved_by_the_dictionary_and_lost_with_it),
+        TEST(a_filter_spares_the_reads_for_keys_that_are_not_there),
+        TEST(the_bytes_of_a_filter_are_those_that_its_header_describes),
+        TEST(a_filter_of_a_later_version_is_passed_over_and_another_size_is_damage),
         TEST(a_dictionary_that_is_none_is_refused_and_leaves_no_file),
         TEST(compression_makes_the_file_smaller_and_changes_nothing_else),
         TEST(rows_out_of_order_are_refused_and_leave_no_file),
