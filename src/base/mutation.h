@@ -51,6 +51,7 @@
     X(CHAIN_PRUNED_TWICE, 13, "two shorten one chain at a time")                                   \
     X(ROW_END_UNEXAMINED, 14, "a row ends without a look at its chain under the latch")            \
     X(DEAD_ROW_TAKEN, 14, "a writer takes a dead row")                                             \
+    X(DEAD_ROW_FOUND, 14, "a row that was found before is taken again without a look at its end")  \
     X(SECOND_ANCHOR, 14, "a writer replaces the row that another has just made")                   \
     X(ENTRY_FIRST, 14, "the entry comes before the version")                                       \
     X(ENTRY_UNEXAMINED, 14, "an entry goes without a look at the versions that are left")          \

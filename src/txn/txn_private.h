@@ -201,6 +201,15 @@ struct txn_keyed {
     uint64_t ts; /* 0: none was visible */
 };
 
+/* A row that was found under its key: commands look at a row before they write it. A row that is not
+ * dead is the one in the tree (invariant 14), so the tree need not be asked again. Held by the epoch:
+ * forgotten when the transaction is parked. */
+struct txn_found {
+    const struct head *head; /* NULL: none */
+    struct row *row;
+};
+enum { TXN_FOUND = 4 };
+
 struct txn_leaf_read {
     const struct tree_leaf *leaf;
     uint64_t version;
@@ -262,6 +271,8 @@ struct txn {
     bool
         lock_used; /* readers may still stand on the placeholder: it serves one row a transaction */
     struct head *locked_head;
+    struct txn_found found[TXN_FOUND]; /* the last ones, in a ring */
+    unsigned found_next;
     struct lock_owner *owner; /* NULL: none was needed yet */
     bool owner_given;         /* by the caller, who lets go of its locks */
     uint64_t session_id;
@@ -387,6 +398,18 @@ static inline int txn__stopped(struct txn *txn)
  * written on top of it was computed from the latest. */
 int txn__get_validated(struct txn *txn, struct head *head, const void *key, size_t key_size,
                        const struct version **out);
+
+/* The row in the tree that has this key, NULL when there is none. One that is being unlinked may be
+ * given: it is dead. */
+struct row *txn__row_find(struct txn *txn, struct head *head, const void *key, size_t key_size);
+
+/* Takes note of a row that was found or made; forgets all of them. */
+void txn__row_found(struct txn *txn, struct head *head, struct row *row);
+void txn__rows_forget(struct txn *txn);
+
+/* Whether the last that was looked for and not found is this key. It may have come since. */
+bool txn__was_absent(const struct txn *txn, const struct head *head, const void *key,
+                     size_t key_size);
 
 /* Records what a serializable transaction has read: the timestamp of the version that exists, or 0.
  * 0 or ERROR_MEMORY. */

@@ -167,6 +167,7 @@ bool txn__reads_park(struct txn *txn)
     txn->reads.count = 0;
     txn->depends.count = 0;
     txn->parks++;
+    txn__rows_forget(txn);
     /* The newest come first: those behind one that was parked before were parked as well. */
     for (struct txn_range_read *range = txn->ranges; range != NULL && !range->parked;
          range = range->next) {
@@ -213,10 +214,50 @@ static bool is_own(const struct txn *txn, const struct version *version)
            load_relaxed(&version->stamp) == txn__tag(txn->descriptor);
 }
 
-/* The row with this key, NULL when there is none. */
-static struct row *row_get(struct head *head, const void *key, size_t key_size)
+void txn__row_found(struct txn *txn, struct head *head, struct row *row)
 {
+    txn->found[txn->found_next++ % TXN_FOUND] = (struct txn_found){head, row};
+}
+
+void txn__rows_forget(struct txn *txn)
+{
+    memset(txn->found, 0, sizeof txn->found);
+}
+
+static bool key_is(const void *left, size_t left_size, const void *right, size_t right_size)
+{
+    return left_size == right_size && memcmp(left, right, left_size) == 0;
+}
+
+/* Acquire on `newest`: a row that is not dead by this load was in the tree at this moment, under its
+ * key, as if the tree had been asked then; nobody else can have made another of it before. */
+struct row *txn__row_find(struct txn *txn, struct head *head, const void *key, size_t key_size)
+{
+    for (unsigned i = 0; i < TXN_FOUND; i++) {
+        const struct txn_found *found = &txn->found[i];
+        if (found->head == head && key_is(found->row->key, found->row->key_size, key, key_size) &&
+            (load_acquire(&found->row->newest) != &txn__version_dead || MUTATION(DEAD_ROW_FOUND)))
+            return found->row;
+    }
     struct row *row = (struct row *)tree_get(head->tree, key, key_size);
+    if (row != NULL)
+        txn__row_found(txn, head, row);
+    return row;
+}
+
+bool txn__was_absent(const struct txn *txn, const struct head *head, const void *key,
+                     size_t key_size)
+{
+    if (txn->keyed.count == 0)
+        return false;
+    const struct txn_keyed *last = &txn->keyed.items[txn->keyed.count - 1];
+    return last->head == head && last->ts == 0 && key_is(last->key, last->key_size, key, key_size);
+}
+
+/* The row with this key, NULL when there is none. */
+static struct row *row_get(struct txn *txn, struct head *head, const void *key, size_t key_size)
+{
+    struct row *row = txn__row_find(txn, head, key, key_size);
     return row != NULL && load_acquire(&row->newest) != &txn__version_dead ? row : NULL;
 }
 
@@ -227,7 +268,7 @@ int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size
     int rc = txn__stopped(txn);
     if (rc != 0)
         return rc;
-    struct row *row = row_get(head, key, key_size);
+    struct row *row = row_get(txn, head, key, key_size);
     txn->looked = true;
     if (row == NULL)
         return reads_are_recorded(txn) ? keyed_record(txn, head, key, key_size, 0) : 0;
@@ -249,7 +290,7 @@ int txn_peek(struct txn *txn, struct head *head, const void *key, size_t key_siz
     int rc = txn__stopped(txn);
     if (rc != 0)
         return rc;
-    struct row *row = row_get(head, key, key_size);
+    struct row *row = row_get(txn, head, key, key_size);
     txn->looked = true;
     if (row == NULL)
         return 0;
@@ -262,7 +303,7 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
                        const struct version **out)
 {
     const struct txn_descriptor *own = txn->descriptor;
-    struct row *row = row_get(head, key, key_size);
+    struct row *row = row_get(txn, head, key, key_size);
     txn->looked = true;
     if (row == NULL)
         return keyed_record(txn, head, key, key_size, 0);
@@ -293,7 +334,7 @@ static uint64_t existing_ts(const struct txn *txn, const struct row *row, uint64
 
 static bool keyed_unchanged(struct txn *txn, const struct txn_keyed *keyed, uint64_t ts)
 {
-    struct row *row = (struct row *)tree_get(keyed->head->tree, keyed->key, keyed->key_size);
+    struct row *row = txn__row_find(txn, keyed->head, keyed->key, keyed->key_size);
     return (row == NULL ? 0 : existing_ts(txn, row, ts)) == keyed->ts;
 }
 

@@ -152,14 +152,17 @@ static int row_write(struct txn *txn, struct head *head, const void *key, size_t
                      struct version *version, struct row **out)
 {
     unsigned turn = 0;
-    for (;;) {
-        struct row *row = (struct row *)tree_get(head->tree, key, key_size);
+    bool absent = txn__was_absent(txn, head, key, key_size);
+    for (;; absent = false) {
+        struct row *row = absent ? NULL : txn__row_find(txn, head, key, key_size);
         MUTATION_POINT(ROW_FOUND);
         int rc;
         if (row == NULL) {
             rc = row_create(txn, head, key, key_size, version, &row);
             if (rc == ERROR_EXISTS)
                 continue;
+            if (rc == 0)
+                txn__row_found(txn, head, row);
         } else {
             rc = row_push(txn, head, row, version);
             if (rc == ERROR_AGAIN) {

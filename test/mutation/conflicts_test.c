@@ -292,6 +292,7 @@ int main(int argc, char **argv)
         SCENE(a_row_that_was_read_and_changed_is_a_conflict, ROW_NOT_VALIDATED),
         SCENE(a_key_that_was_absent_and_appears_is_a_conflict, ABSENT_NOT_VALIDATED),
         SCENE(a_tombstone_whose_row_is_made_anew_is_a_conflict, REBORN_NOT_LOOKED_UP),
+        SCENE(a_tombstone_whose_row_is_made_anew_is_a_conflict, DEAD_ROW_FOUND),
         SCENE(an_invisible_row_that_a_cursor_has_passed_and_that_appears_is_a_conflict,
               INVISIBLE_NOT_READ),
         SCENE(a_phantom_is_a_conflict, LEAF_NOT_SCANNED_AGAIN),

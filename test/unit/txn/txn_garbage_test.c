@@ -211,6 +211,46 @@ static void a_writer_that_holds_a_dead_row_searches_again(void **state)
     assert_string_equal(fixture_latest(&f, 0, "a"), "2");
 }
 
+static void a_row_that_was_found_and_has_ended_is_looked_for_again(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "1");
+    fixture_set(&f, 0, "a", NULL);
+    assert_int_equal(wal_wait_durable(f.wal, wal_clock(f.wal)), 0);
+    struct txn *writer = fixture_begin(&f, 1, TXN_READ_COMMITTED);
+    assert_null(fixture_get(&f, writer, "a"));
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), -1);
+    fixture_set(&f, 0, "a", "2");
+    struct row *after = (struct row *)tree_get(f.head.tree, "a", 1);
+    txn_statement(writer);
+    assert_string_equal(fixture_get(&f, writer, "a"), "2");
+    assert_int_equal(fixture_put(&f, writer, "a", "3"), 0);
+    assert_int_equal(txn_commit(writer), 0);
+    assert_ptr_equal(tree_get(f.head.tree, "a", 1), after);
+    assert_string_equal(fixture_latest(&f, 0, "a"), "3");
+}
+
+/* What was absent when it was looked for, and has come since, is not made a second time. */
+static void a_row_that_came_after_it_was_looked_for_is_not_made_again(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        const char *key = round == 0 ? "a" : "b";
+        struct txn *writer = fixture_begin(&f, 1, TXN_SERIALIZABLE);
+        assert_null(fixture_get(&f, writer, key));
+        if (round == 0)
+            fixture_set(&f, 0, key, "1");
+        int rc = fixture_put(&f, writer, key, "2");
+        assert_int_equal(rc, round == 0 ? ERROR_CONFLICT : 0);
+        if (rc == 0)
+            assert_int_equal(txn_commit(writer), 0);
+        else
+            txn_rollback(writer);
+        assert_string_equal(fixture_latest(&f, 0, key), round == 0 ? "1" : "2");
+    }
+}
+
 static void rows_of_writers_that_rolled_back_are_freed(void **state)
 {
     (void)state;
@@ -340,6 +380,8 @@ int main(void)
                                         open_without_flush, close),
         WITH_FIXTURE(a_row_that_is_written_again_does_not_end),
         WITH_FIXTURE(a_writer_that_holds_a_dead_row_searches_again),
+        WITH_FIXTURE(a_row_that_was_found_and_has_ended_is_looked_for_again),
+        WITH_FIXTURE(a_row_that_came_after_it_was_looked_for_is_not_made_again),
         WITH_FIXTURE(rows_of_writers_that_rolled_back_are_freed),
         WITH_FIXTURE(a_row_that_an_entry_still_leads_to_is_not_freed),
         WITH_FIXTURE(undo_after_pruning_restores_the_newest_committed),

@@ -107,6 +107,24 @@ static void what_was_read_before_parking_is_validated(void **state)
     }
 }
 
+static void a_row_found_before_parking_is_looked_for_anew(void **state)
+{
+    (void)state;
+    fixture_set(&f, 1, "a", "1");
+    fixture_set(&f, 1, "a", NULL);
+    struct txn *txn = open_at(0, TXN_READ_COMMITTED, false);
+    assert_null(fixture_get(&f, txn, "a"));
+    txn_park(txn);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), -1);
+    fixture_set(&f, 1, "a", "2");
+    assert_int_equal(txn_resume(txn), 0);
+    assert_string_equal(fixture_get(&f, txn, "a"), "2");
+    assert_int_equal(fixture_put(&f, txn, "a", "3"), 0);
+    assert_int_equal(txn_commit(txn), 0);
+    assert_string_equal(fixture_latest(&f, 1, "a"), "3");
+}
+
 static void ranges_are_copied_once_however_often_it_is_parked(void **state)
 {
     (void)state;
@@ -656,6 +674,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_worker_runs_others_while_one_is_parked),
         TEST(what_was_read_before_parking_is_validated),
+        TEST(a_row_found_before_parking_is_looked_for_anew),
         TEST(ranges_are_copied_once_however_often_it_is_parked),
         TEST(a_row_that_ends_while_a_reader_of_it_is_parked_may_go),
         TEST(read_committed_sees_what_is_committed_between_its_statements),
