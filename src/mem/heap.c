@@ -15,7 +15,7 @@
  * and the former spare one goes to the heap. So a thread that only frees and one that only
  * allocates meet at the mutex once a batch, and a thread that does both in turn never.
  *
- * Classes: 16, 24, 32, ... 128 in steps of 8, then eight to each doubling (144, 160, ... 256, 288,
+ * Classes: 16, 24, 32, ... 256 in steps of 8, then eight to each doubling (288, 320, ... 512, 576,
  * ...) up to 2048: from 64 bytes on at most an eighth is lost to rounding, and of sizes that are spread
  * evenly half of that. A size that is a multiple of 16 or of 64 falls into a class that is one too, and
  * spans begin at a multiple of 64, which gives the alignment.
@@ -47,8 +47,10 @@
 #endif
 
 enum {
-    HEAP_CLASS_FINE = 15,                    /* classes up to 128, in steps of 8 */
-    HEAP_CLASS_COUNT = HEAP_CLASS_FINE + 32, /* eight for each doubling from 128 to 2048 */
+    HEAP_FINE_BITS = 8,
+    HEAP_FINE_MAX = 1 << HEAP_FINE_BITS,        /* classes up to here in steps of 8, */
+    HEAP_CLASS_FINE = HEAP_FINE_MAX / 8 - 1,    /* so many; */
+    HEAP_CLASS_COUNT = HEAP_CLASS_FINE + 8 * 3, /* then eight for each doubling up to 2048 */
     HEAP_SLAB_BYTES = 2 << 20,
     HEAP_SPAN_BYTES = 32 << 10,
     HEAP_BATCH_BYTES = 8 << 10, /* a batch is about this much, within the two bounds */
@@ -106,10 +108,10 @@ struct heap_cache {
 
 static inline unsigned class_of(size_t size)
 {
-    if (size <= 128)
+    if (size <= HEAP_FINE_MAX)
         return size <= 16 ? 0 : (unsigned)((size + 7) / 8 - 2);
     unsigned top = 63 - (unsigned)__builtin_clzll(size - 1);
-    return HEAP_CLASS_FINE + (top - 7) * 8 + (unsigned)(((size - 1) >> (top - 3)) & 7);
+    return HEAP_CLASS_FINE + (top - HEAP_FINE_BITS) * 8 + (unsigned)(((size - 1) >> (top - 3)) & 7);
 }
 
 static inline size_t class_size(unsigned kind)
@@ -118,7 +120,7 @@ static inline size_t class_size(unsigned kind)
         return 16 + 8 * (size_t)kind;
     unsigned doubling = (kind - HEAP_CLASS_FINE) / 8;
     unsigned step = (kind - HEAP_CLASS_FINE) % 8 + 1;
-    return ((size_t)128 << doubling) + step * ((size_t)16 << doubling);
+    return ((size_t)HEAP_FINE_MAX << doubling) + step * ((size_t)HEAP_FINE_MAX / 8 << doubling);
 }
 
 static unsigned class_batch_count(unsigned kind)

@@ -136,8 +136,10 @@ static void on_collect(uv_timer_t *timer)
     bool more = session_worker_collect(worker->session_worker);
     worker->collect_idle = more || worker->worked ? 0 : worker->collect_idle + 1;
     worker->worked = false;
-    if (worker->collect_idle >= NET_COLLECT_IDLE_MAX)
-        uv_timer_stop(timer);
+    if (worker->collect_idle < NET_COLLECT_IDLE_MAX)
+        return;
+    uv_timer_stop(timer);
+    session_worker_rest(worker->session_worker);
 }
 
 static void collect_schedule(struct net_worker *worker)

@@ -8,6 +8,13 @@
 #include "server/command.h"
 #include "server/nearest.h"
 
+/*
+ * Read by jemalloc where that is linked: what has been freed goes back to the system after a second, and
+ * a thread of jemalloc's sees to that also when nobody allocates any more.
+ */
+extern const char *malloc_conf;
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000";
+
 struct command {
     const char *name, *arguments, *about;
     int (*run)(int argc, char **argv);

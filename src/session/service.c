@@ -370,6 +370,11 @@ bool session_worker_collect(struct session_worker *worker)
     return txn_collect(worker->txn, ROWS_A_TIME) > 0;
 }
 
+void session_worker_rest(struct session_worker *worker)
+{
+    txn_worker_rest(worker->txn);
+}
+
 /* ----------------------------------------------------------------------------------- statistics */
 
 static const char *const ERROR_PREFIXES[] = {

@@ -150,4 +150,7 @@ uint64_t session_worker_due_ms(const struct session_worker *worker);
  * versions. True: there is more to do. */
 bool session_worker_collect(struct session_worker *worker);
 
+/* When there has been nothing to do for a while: gives back memory that is needed under load only. */
+void session_worker_rest(struct session_worker *worker);
+
 #endif

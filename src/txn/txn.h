@@ -146,6 +146,9 @@ struct lock_table *txn_system_locks(struct txn_system *system);
  * queued. */
 size_t txn_collect(struct txn_worker *worker, size_t budget);
 
+/* The worker has had nothing to do for a while: gives back memory that it needs when it is busy. */
+void txn_worker_rest(struct txn_worker *worker);
+
 /* Forgets what all workers had queued for a head that is about to go. The worker's running
  * transaction is exclusive. */
 void txn_collect_forget(struct txn *txn, const struct head *head);

@@ -410,6 +410,11 @@ size_t txn_collect(struct txn_worker *worker, size_t budget)
     return load_relaxed(&worker->counters->rows_queued);
 }
 
+void txn_worker_rest(struct txn_worker *worker)
+{
+    wal_buffer_trim(worker->log);
+}
+
 void txn__garbage_after_commit(struct txn_worker *worker)
 {
     if (++worker->commits_since_collect < COLLECT_EVERY)

@@ -106,6 +106,10 @@ int wal_close(struct wal *wal);
 int wal_buffer_open(struct wal *wal, struct wal_buffer **out);
 void wal_buffer_close(struct wal_buffer *buffer);
 
+/* Gives memory that much has gone through back to the system, when all of it has been taken; else
+ * nothing. For the worker's idle moments; the next records cost some page faults. */
+void wal_buffer_trim(struct wal_buffer *buffer);
+
 /* Makes sure that a record with a body of `size` bytes can be appended to this buffer without
  * waiting, or several whose bodies, rounded up to 8, and 16 bytes for each further one fit into
  * that. Holds until the next wal_end. Waits while the buffer is full; ERROR_LOG_FAILED,

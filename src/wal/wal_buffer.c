@@ -23,6 +23,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/diag.h"
@@ -31,7 +32,7 @@
 #include "codec/crc32c.h"
 #include "wal/wal_internal.h"
 
-enum { EXTERNAL_ENTRY_BYTES = WAL_RECORD_HEADER_SIZE + 8 };
+enum { EXTERNAL_ENTRY_BYTES = WAL_RECORD_HEADER_SIZE + 8, PAGE_BYTES = 4096 };
 
 STATIC_ASSERT(sizeof(void *) == 8);
 
@@ -271,6 +272,20 @@ void wal_append(struct wal_buffer *buffer, uint64_t ts, const void *body, size_t
     ring_write(buffer, head + sizeof(header) + size, zeros, bytes - sizeof(header) - size);
     buffer->reserved -= bytes;
     store_release(&buffer->head, head + bytes);
+}
+
+/* What lies in the ring has been taken, and nobody but this worker puts anything there. */
+void wal_buffer_trim(struct wal_buffer *buffer)
+{
+    uint64_t head = load_relaxed(&buffer->head);
+    ASSERT(load_relaxed(&buffer->inflight) == 0);
+    if (head - buffer->trimmed < WAL_IDLE_KEEP_BYTES || load_acquire(&buffer->tail) != head)
+        return;
+    uintptr_t begin = ((uintptr_t)buffer->ring + PAGE_BYTES - 1) & -(uintptr_t)PAGE_BYTES;
+    uintptr_t end = ((uintptr_t)buffer->ring + buffer->mask + 1) & -(uintptr_t)PAGE_BYTES;
+    if (begin < end)
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+    buffer->trimmed = head;
 }
 
 /* ------------------------------------------------------------------------- the log writer's end */

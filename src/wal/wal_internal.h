@@ -40,7 +40,8 @@ enum {
     WAL_INFLIGHT_MAX = 8, /* epochs whose blocks are being written */
     WAL_PIPELINE_BYTES =
         256 * 1024, /* so much pending starts another block while some are in flight */
-    WAL_BLOCK_KEEP_BYTES = 4 << 20,     /* block memory above this is given back after use */
+    WAL_BLOCK_KEEP_BYTES = 4 << 20,     /* block memory above this is given back after use, */
+    WAL_IDLE_KEEP_BYTES = 256 << 10,    /* above this when there is nothing left to be done */
     WAL_BUFFER_BYTES_DEFAULT = 4 << 20, /* and the least: */
     WAL_BUFFER_BYTES_MIN = 4096,
     WAL_EXTERNAL_BYTES_MAX = 64 << 20, /* of records outside of a ring, unless it is a single one */
@@ -84,6 +85,7 @@ struct wal_buffer {
     size_t external_bytes;
     bool external_wanted; /* the reservation is for an external record */
     size_t reserved;      /* bytes of the ring that are promised */
+    uint64_t trimmed;     /* `head` when the ring's memory was given back last */
 
     /* The log writer's line. */
     CACHE_ALIGNED _Atomic uint64_t tail;
@@ -146,7 +148,7 @@ struct wal_epoch {
     uint64_t offset;
     uint64_t bytes, records;
     bool done;
-    unsigned char *block; /* aligned memory, kept from use to use */
+    unsigned char *block; /* aligned memory, kept from use to use by some epoch or other */
     size_t block_bytes;
 };
 

@@ -94,9 +94,9 @@ static void notify_advance(struct wal *wal)
         wal->options.on_advance(wal->options.arg);
 }
 
-static void epoch_release(struct wal_epoch *epoch)
+static void block_release(struct wal_epoch *epoch, size_t keep_bytes)
 {
-    if (epoch->block_bytes > WAL_BLOCK_KEEP_BYTES) {
+    if (epoch->block_bytes > keep_bytes) {
         free(epoch->block);
         epoch->block = NULL;
         epoch->block_bytes = 0;
@@ -143,7 +143,7 @@ static void publish(struct wal *wal)
             wal->written_block = c;
             count_block(wal, epoch);
         }
-        epoch_release(epoch);
+        block_release(epoch, WAL_BLOCK_KEEP_BYTES);
         wal->epoch_first++;
         advanced = true;
     }
@@ -227,8 +227,26 @@ static uint64_t cut(struct wal *wal)
     return c;
 }
 
-static int block_memory(struct wal_epoch *epoch, uint64_t bytes)
+/* Gives the epoch the largest memory that no block in flight is in: a load that has one at a time fills
+ * one and not each in turn. */
+static void block_choose(struct wal *wal, struct wal_epoch *epoch)
 {
+    for (uint64_t n = wal->epoch_next + 1; n < wal->epoch_first + WAL_INFLIGHT_MAX; n++) {
+        struct wal_epoch *idle = &wal->epochs[n % WAL_INFLIGHT_MAX];
+        if (idle->block_bytes <= epoch->block_bytes)
+            continue;
+        unsigned char *block = idle->block;
+        size_t block_bytes = idle->block_bytes;
+        idle->block = epoch->block;
+        idle->block_bytes = epoch->block_bytes;
+        epoch->block = block;
+        epoch->block_bytes = block_bytes;
+    }
+}
+
+static int block_memory(struct wal *wal, struct wal_epoch *epoch, uint64_t bytes)
+{
+    block_choose(wal, epoch);
     if (epoch->block_bytes >= bytes)
         return 0;
     free(epoch->block);
@@ -347,7 +365,7 @@ static int epoch_write(struct wal *wal, struct wal_epoch *epoch, unsigned chunks
     uint64_t bytes = wal_align_up(wal_block_header_bytes(chunks) + data_bytes);
     int rc = wal__segment_reserve(wal, bytes);
     if (rc == 0)
-        rc = block_memory(epoch, bytes);
+        rc = block_memory(wal, epoch, bytes);
     if (rc != 0)
         return rc;
     struct wal_block_header header = {
@@ -487,6 +505,8 @@ static void sleep_a_while(struct wal *wal)
         deadline = wal->flush_next_ns;
     if (pending && wal->cut_next_ns < deadline)
         deadline = wal->cut_next_ns;
+    for (unsigned i = 0; deadline == UINT64_MAX && i < WAL_INFLIGHT_MAX; i++)
+        block_release(&wal->epochs[i], WAL_IDLE_KEEP_BYTES);
     pthread_mutex_lock(&wal->mutex);
     store_seq_cst(&wal->sleeping, pending ? WAL_NAPPING : WAL_SLEEPING);
     bool missed = none && !pending && load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut);

@@ -10,12 +10,14 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/diag.h"
 #include "base/error.h"
 #include "io/disk.h"
 #include "wal/log.h"
 #include "wal/wal.h"
+#include "wal/wal_internal.h"
 
 struct fixture {
     struct disk *disk;
@@ -387,6 +389,56 @@ static void large_blocks_are_compressed_and_come_back(void **state)
     stop(f);
 }
 
+/* Of the ring's whole pages. */
+static size_t ring_pages_present(const struct fixture *f)
+{
+    unsigned char present[(1 << 20) / 4096];
+    uintptr_t begin = ((uintptr_t)f->buffer->ring + 4095) & ~(uintptr_t)4095;
+    uintptr_t end = ((uintptr_t)f->buffer->ring + (1 << 20)) & ~(uintptr_t)4095;
+    assert_int_equal(mincore((void *)begin, end - begin, present), 0);
+    size_t count = 0;
+    for (size_t i = 0; i < (end - begin) / 4096; i++)
+        count += present[i] & 1;
+    return count;
+}
+
+static void a_ring_that_is_trimmed_keeps_what_has_not_been_taken(void **state)
+{
+    struct fixture *f = *state;
+    f->options.durability = WAL_DURABILITY_INTERVAL;
+    f->options.buffer_bytes = 1 << 20;
+    f->options.segment_bytes = 8 << 20;
+    start(f);
+    for (uint64_t id = 1; id <= 450; id++) /* less than half of the ring: nobody takes it yet */
+        commit(f, id, 1000);
+    wal_buffer_trim(f->buffer);
+    stop(f);
+    start(f);
+    assert_seen(f, 1, 450);
+    stop(f);
+}
+
+static void a_ring_that_is_trimmed_when_all_has_been_taken_has_no_memory_and_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    f->options.buffer_bytes = 1 << 20;
+    f->options.segment_bytes = 8 << 20;
+    start(f);
+    for (uint64_t round = 0; round < 3; round++) {
+        uint64_t ts = 0;
+        for (uint64_t id = 1; id <= 2000; id++)
+            ts = commit(f, round * 2000 + id, 1000);
+        assert_int_equal(wal_wait(f->wal, ts), 0);
+        assert_true(ring_pages_present(f) > 0);
+        wal_buffer_trim(f->buffer);
+        assert_int_equal(ring_pages_present(f), 0);
+    }
+    stop(f);
+    start(f);
+    assert_seen(f, 1, 6000);
+    stop(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
@@ -408,6 +460,8 @@ int main(void)
         TEST(what_replay_answers_ends_the_opening),
         TEST(restarts_add_up),
         TEST(large_blocks_are_compressed_and_come_back),
+        TEST(a_ring_that_is_trimmed_keeps_what_has_not_been_taken),
+        TEST(a_ring_that_is_trimmed_when_all_has_been_taken_has_no_memory_and_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
