@@ -5,8 +5,11 @@
  * curl_multi tells which descriptors it looks at and when it wants to be called; both become handles
  * of the loop, as in curl's own example for libuv. A request wakes its fiber when it has ended, or
  * never: then the collection of its userdata takes it out.
+ *
+ * libcurl and the twenty libraries that it needs take 5 MB: they are loaded with the first request.
  */
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,17 +47,57 @@ struct request {
     char error[CURL_ERROR_SIZE];
 };
 
+/* ------------------------------------------------------------------------------------ the library */
+
+/* What is called of it, by its names without the curl_. */
+#define CURL_FUNCTIONS(X)  \
+    X(easy_cleanup)        \
+    X(easy_getinfo)        \
+    X(easy_init)           \
+    X(easy_setopt)         \
+    X(easy_strerror)       \
+    X(global_init)         \
+    X(multi_add_handle)    \
+    X(multi_assign)        \
+    X(multi_cleanup)       \
+    X(multi_info_read)     \
+    X(multi_init)          \
+    X(multi_remove_handle) \
+    X(multi_setopt)        \
+    X(multi_socket_action) \
+    X(slist_append)        \
+    X(slist_free_all)
+
+#define CURL_POINTER(name) __typeof__(curl_##name) *name;
+static struct {
+    CURL_FUNCTIONS(CURL_POINTER)
+} curl;                        /* set before there is a struct lua__http */
+static char curl_missing[256]; /* why it was not */
+
+static void curl_load(void)
+{
+    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+    bool found = library != NULL;
+#define CURL_FIND(name) \
+    found = found && (*(void **)(void *)&curl.name = dlsym(library, "curl_" #name)) != NULL;
+    CURL_FUNCTIONS(CURL_FIND)
+    if (!found)
+        snprintf(curl_missing, sizeof curl_missing, "%s", dlerror());
+    else
+        curl.global_init(CURL_GLOBAL_DEFAULT);
+}
+
 /* ------------------------------------------------------------------------------------ the loop */
 
 static void ended_take(struct lua__http *http)
 {
     int left;
     CURLMsg *message;
-    while ((message = curl_multi_info_read(http->multi, &left)) != NULL) {
+    while ((message = curl.multi_info_read(http->multi, &left)) != NULL) {
         struct request *request = NULL;
         if (message->msg != CURLMSG_DONE)
             continue;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&request);
+        curl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&request);
         request->done = true;
         request->code = message->data.result;
         struct lua_fiber *fiber =
@@ -73,7 +116,7 @@ static void on_event(uv_poll_t *poll, int status, int events)
         flags |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE)
         flags |= CURL_CSELECT_OUT;
-    curl_multi_socket_action(http->multi, descriptor->socket, flags, &running);
+    curl.multi_socket_action(http->multi, descriptor->socket, flags, &running);
     ended_take(http);
 }
 
@@ -90,7 +133,7 @@ static int on_socket(CURL *easy, curl_socket_t socket, int action, void *arg, vo
     if (action == CURL_POLL_REMOVE) {
         if (descriptor != NULL) {
             uv_poll_stop(&descriptor->poll);
-            curl_multi_assign(http->multi, socket, NULL);
+            curl.multi_assign(http->multi, socket, NULL);
             uv_close((uv_handle_t *)&descriptor->poll, on_descriptor_closed);
         }
         return 0;
@@ -105,7 +148,7 @@ static int on_socket(CURL *easy, curl_socket_t socket, int action, void *arg, vo
             free(descriptor);
             return -1;
         }
-        curl_multi_assign(http->multi, socket, descriptor);
+        curl.multi_assign(http->multi, socket, descriptor);
     }
     int events =
         (action & CURL_POLL_IN ? UV_READABLE : 0) | (action & CURL_POLL_OUT ? UV_WRITABLE : 0);
@@ -116,7 +159,7 @@ static void on_time(uv_timer_t *timer)
 {
     struct lua__http *http = timer->data;
     int running;
-    curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    curl.multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     ended_take(http);
 }
 
@@ -136,11 +179,6 @@ static void on_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
-static void curl_init(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 static int http_open(struct lua_runtime *runtime, struct lua__http **out)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -151,18 +189,20 @@ static int http_open(struct lua_runtime *runtime, struct lua__http **out)
     *out = runtime->fibers->http;
     if (*out != NULL)
         return 0;
-    pthread_once(&once, curl_init);
+    pthread_once(&once, curl_load);
+    if (curl_missing[0] != 0)
+        return diag_set(ERROR_UNSUPPORTED, "HTTP requests need libcurl: %s", curl_missing);
     struct lua__http *http = calloc(1, sizeof *http);
-    if (http == NULL || (http->multi = curl_multi_init()) == NULL) {
+    if (http == NULL || (http->multi = curl.multi_init()) == NULL) {
         free(http);
         return diag_set(ERROR_MEMORY, "out of memory");
     }
     uv_timer_init(loop, &http->timer);
     http->timer.data = http;
-    curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-    curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
-    curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+    curl.multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl.multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+    curl.multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
+    curl.multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
     runtime->fibers->http = *out = http;
     return 0;
 }
@@ -172,7 +212,7 @@ void lua__http_destroy(struct lua_runtime *runtime)
     struct lua__http *http = runtime->fibers->http;
     if (http == NULL)
         return;
-    curl_multi_cleanup(http->multi);
+    curl.multi_cleanup(http->multi);
     uv_close((uv_handle_t *)&http->timer, on_closed);
 }
 
@@ -211,11 +251,11 @@ static int native_gc(lua_State *L)
     if (request == NULL)
         return 0;
     if (request->http != NULL) {
-        curl_multi_remove_handle(request->http->multi, request->easy);
+        curl.multi_remove_handle(request->http->multi, request->easy);
         request->http->count--;
     }
-    curl_easy_cleanup(request->easy);
-    curl_slist_free_all(request->sent);
+    curl.easy_cleanup(request->easy);
+    curl.slist_free_all(request->sent);
     mp_buffer_destroy(&request->headers);
     mp_buffer_destroy(&request->body);
     free(request);
@@ -232,7 +272,7 @@ static struct request *push_request(lua_State *L, struct lua_runtime *runtime)
     }
     lua_setmetatable(L, -2);
     struct request *request = calloc(1, sizeof *request);
-    if (request == NULL || (request->easy = curl_easy_init()) == NULL) {
+    if (request == NULL || (request->easy = curl.easy_init()) == NULL) {
         free(request);
         lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory"));
         return NULL;
@@ -265,7 +305,7 @@ static void text_option(lua_State *L, struct request *request, const char *name,
 {
     lua_getfield(L, 3, name);
     if (lua_type(L, -1) == LUA_TSTRING)
-        curl_easy_setopt(request->easy, option, lua_tostring(L, -1));
+        curl.easy_setopt(request->easy, option, lua_tostring(L, -1));
     lua_pop(L, 1);
 }
 
@@ -275,7 +315,7 @@ static bool headers_take(lua_State *L, struct request *request)
     lua_getfield(L, 3, "headers");
     for (int n = 1; n <= (int)lua_objlen(L, -1); n++) {
         lua_rawgeti(L, -1, n);
-        struct curl_slist *longer = curl_slist_append(request->sent, luaL_checkstring(L, -1));
+        struct curl_slist *longer = curl.slist_append(request->sent, luaL_checkstring(L, -1));
         if (longer == NULL)
             return false;
         request->sent = longer;
@@ -292,33 +332,33 @@ static void options_set(lua_State *L, struct request *request, const char *metho
     const char *body = lua_tolstring(L, 4, &size);
     double timeout = number_option(L, "timeout", 0);
     request->body_bytes_max = (size_t)number_option(L, "max_body", 0);
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, false_option(L, "follow_location") ? 0L : 1L);
-    curl_easy_setopt(easy, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(timeout < 1e9 ? timeout * 1000 : 1e12));
-    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->sent);
+    curl.easy_setopt(easy, CURLOPT_PRIVATE, request);
+    curl.easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
+    curl.easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl.easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl.easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl.easy_setopt(easy, CURLOPT_FOLLOWLOCATION, false_option(L, "follow_location") ? 0L : 1L);
+    curl.easy_setopt(easy, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
+    curl.easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(timeout < 1e9 ? timeout * 1000 : 1e12));
+    curl.easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
+    curl.easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl.easy_setopt(easy, CURLOPT_WRITEDATA, request);
+    curl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl.easy_setopt(easy, CURLOPT_HEADERDATA, request);
+    curl.easy_setopt(easy, CURLOPT_HTTPHEADER, request->sent);
     if (false_option(L, "verify_peer"))
-        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl.easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
     if (false_option(L, "verify_host"))
-        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+        curl.easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
     text_option(L, request, "ca_file", CURLOPT_CAINFO);
     if (body != NULL) {
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
-        curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, body);
+        curl.easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+        curl.easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, body);
     }
     if (strcmp(method, "HEAD") == 0)
-        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+        curl.easy_setopt(easy, CURLOPT_NOBODY, 1L);
     else
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+        curl.easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
 /* http_start(method, url, options, body or nil): begins; its fiber is woken when it has ended. */
@@ -341,8 +381,8 @@ static int native_start(lua_State *L)
     if (!headers_take(L, request))
         return lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory"));
     options_set(L, request, method);
-    if (curl_easy_setopt(request->easy, CURLOPT_URL, url) != CURLE_OK ||
-        curl_multi_add_handle(http->multi, request->easy) != CURLM_OK)
+    if (curl.easy_setopt(request->easy, CURLOPT_URL, url) != CURLE_OK ||
+        curl.multi_add_handle(http->multi, request->easy) != CURLM_OK)
         return lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory"));
     request->http = http;
     http->count++;
@@ -362,10 +402,10 @@ static int native_result(lua_State *L)
         lua_pushboolean(L, request->code == CURLE_OPERATION_TIMEDOUT);
         lua_pushstring(L, request->too_large       ? "the body is larger than max_body"
                           : request->error[0] != 0 ? request->error
-                                                   : curl_easy_strerror(request->code));
+                                                   : curl.easy_strerror(request->code));
         return 3;
     }
-    curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl.easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
     lua_pushinteger(L, (lua_Integer)status);
     lua_pushlstring(L, request->headers.data, request->headers.size);
     lua_pushlstring(L, request->body.data, request->body.size);
