@@ -102,6 +102,17 @@ class RedisCli(unittest.TestCase):
         self.assertEqual(counts[1:], counts[:-1])
         self.assertIn("Biggest    set found '\"set:600\"' has ..", counts[0])
 
+    def test_hotkeys_finds_what_is_read_most_often(self):
+        for each in (self.perigee, self.redis):
+            self.cli(each, 'CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lfu')
+            for n in range(20):
+                self.cli(each, 'SET', 'key:%d' % n, 'x')
+            while int(self.cli(each, 'OBJECT', 'FREQ', 'key:7')) < 12:
+                self.cli(each, 'EVAL', "for n = 1, 100 do redis.call('GET', 'key:7') redis.call('TOUCH', 'key:7') end", '0')
+            first = self.cli(each, '--hotkeys').split('-------- summary -------')[1].strip().split('\n')[1]
+            self.assertRegex(first, r'^hot key found with counter: \d+\tkeyname: "?key:7"?$')
+            self.cli(each, 'CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
+
     def lines_of(self, *args, wanted):
         """Of a mode that never ends: its lines until one matches."""
         process = subprocess.Popen(['stdbuf', '-oL', 'redis-cli', '-s', self.perigee.path, *args], stdout=subprocess.PIPE,
