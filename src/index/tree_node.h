@@ -27,6 +27,7 @@
  * same (Leis et al. 2016). Every field that changes is read by acquire loads and written by release
  * stores: so a reader that has seen anything of a writer sees its latch as well when it checks,
  * without fences (which ThreadSanitizer would not understand), and on this architecture at no cost.
+ * Searching reads hints by vectors, of which the same holds here.
  *
  * A reader may look at a node in the middle of a change. What it then finds is nonsense, but safe:
  * a slot below any count that it can see holds a pointer that was in the node after the reader
