@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * `perigee version`: which of the things that can fall back is in use here; `perigee options`: the
- * document of all options.
+ * `perigee version`: which of the things that differ between machines is in use here; `perigee
+ * options`: the document of all options.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -12,6 +12,7 @@
 #include "lua/runtime.h"
 #include "server/command.h"
 #include "server/server.h"
+#include "simd/simd.h"
 
 /* Whether files in the folder of the database would bypass the page cache; tried out with one. */
 static const char *files_variant(void)
@@ -45,6 +46,7 @@ int command_version(int argc, char **argv)
     printf("lua      %s\n", lua_runtime_variant());
     printf("io       %s\n", io_uring_usable() ? "io_uring" : "threads (io_uring is not usable)");
     printf("files    %s\n", files_variant());
+    printf("kernels  %s\n", simd_level_name(simd_active.level));
     return 0;
 }
 
