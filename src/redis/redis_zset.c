@@ -11,6 +11,8 @@
 #include "base/error.h"
 #include "redis/redis_zset_rank.h"
 
+enum { FLOOR_SIZE_MAX = 64 };
+
 static const struct redis_slice NOTHING = {NULL, 0};
 
 static int out_of_memory(void)
@@ -71,6 +73,13 @@ struct redis_slice redis_zset_place(struct redis_call *call, double score,
     return (struct redis_slice){(char *)place, size};
 }
 
+int redis_zset_place_compare(const struct redis_slice *left, const struct redis_slice *right)
+{
+    size_t size = left->size < right->size ? left->size : right->size;
+    int order = size ? memcmp(left->data, right->data, size) : 0;
+    return order ? order : (left->size > right->size) - (left->size < right->size);
+}
+
 void redis_zset_entry_read(const struct redis_element *element, struct redis_zset_entry *out)
 {
     const char *at = element->value.data;
@@ -83,11 +92,7 @@ int redis_zset_compare(const struct redis_zset_entry *left, const struct redis_z
 {
     if (left->score != right->score)
         return left->score < right->score ? -1 : 1;
-    size_t size = left->member.size < right->member.size ? left->member.size : right->member.size;
-    int order = size ? memcmp(left->member.data, right->member.data, size) : 0;
-    return order ? order
-                 : (left->member.size > right->member.size) -
-                       (left->member.size < right->member.size);
+    return redis_zset_place_compare(&left->member, &right->member);
 }
 
 static int by_place(const void *left, const void *right)
@@ -230,14 +235,68 @@ static int place_count(struct redis_zset *zset, const struct redis_slice *member
     return place.data ? redis_zset_rank_add(zset, &place, delta) : out_of_memory();
 }
 
+/* What a place begins with is not behind it. */
+static void floor_set(struct redis_zset *zset, struct redis_slice place)
+{
+    zset->floor = place;
+    if (place.size > FLOOR_SIZE_MAX)
+        zset->floor.size = FLOOR_SIZE_MAX;
+    zset->floor_moved = true;
+}
+
+void redis_zset_floor_raise(struct redis_zset *zset, const struct redis_slice *place)
+{
+    if (zset->value.spread && txn_level(zset->call->txn) == TXN_SERIALIZABLE &&
+        redis_zset_place_compare(&zset->floor, place) < 0)
+        floor_set(zset, *place);
+}
+
+/* Before a member comes to a place. Forgotten, not lowered: else each of those who add one in front of
+ * the other would write the key's row. */
+static void floor_heed(struct redis_zset *zset, const struct redis_slice *place)
+{
+    if (txn_level(zset->call->txn) != TXN_SERIALIZABLE ||
+        redis_zset_place_compare(place, &zset->floor) < 0)
+        floor_set(zset, NOTHING);
+}
+
+static void floor_read(struct redis_zset *zset)
+{
+    const char *at = zset->value.data;
+    zset->floor = NOTHING;
+    if (mp_typeof(*at) != MP_BIN)
+        return;
+    uint32_t size;
+    zset->floor.data = mp_decode_bin(&at, &size);
+    zset->floor.size = size;
+}
+
+static int floor_put(struct redis_zset *zset)
+{
+    char kept[FLOOR_SIZE_MAX + 5];
+    struct redis_slice packed = NOTHING;
+    if (zset->floor.size) {
+        char *end = mp_encode_bin(kept, zset->floor.data, (uint32_t)zset->floor.size);
+        packed = (struct redis_slice){kept, (size_t)(end - kept)};
+    }
+    return redis_value_put_spread(zset->call, &zset->key, REDIS_TYPE_ZSET, zset->value.expire_ms,
+                                  zset->value.id, packed);
+}
+
 static int spread_put(struct redis_zset *zset, const struct redis_slice *member, const double *old,
                       double score)
 {
-    int rc = old ? place_count(zset, member, *old, -1) : 0;
+    const struct redis_slice place = redis_zset_place(zset->call, score, member);
+    int rc = place.data ? 0 : diag_code();
+    if (!rc && old)
+        rc = place_count(zset, member, *old, -1);
     if (!rc)
         rc = row_put(zset, member, score);
+    if (rc)
+        return rc;
     zset->added += !old;
-    return rc ? rc : place_count(zset, member, score, 1);
+    floor_heed(zset, &place);
+    return redis_zset_rank_add(zset, &place, 1);
 }
 
 /* From the entries into rows. */
@@ -270,6 +329,8 @@ static int opened(struct redis_zset *zset)
     if (zset->value.type == REDIS_TYPE_NONE)
         return 0;
     int rc = redis_value_keep(zset->call, &zset->value);
+    if (!rc && zset->value.spread)
+        floor_read(zset);
     return rc || zset->value.spread ? rc : unpack(zset);
 }
 
@@ -304,6 +365,8 @@ int redis_zset_close(struct redis_zset *zset, bool *ended)
         if (!rc && zset->shrunk)
             rc = redis_spread_shrunk(zset->call, &zset->key, &zset->value, REDIS_NUMBERED,
                                      zset->last.data, zset->last.size, &end);
+        if (!rc && zset->floor_moved && !end)
+            rc = floor_put(zset);
     } else if (zset->changed && zset->count == 0) {
         end = redis_zset_exists(zset);
         rc = end ? redis_value_delete(zset->call, &zset->key, &zset->value) : 0;

@@ -11,6 +11,15 @@
  *   spread   kind 'z': key the member, value its score, packed as above; so they are in order of their
  *            places too (redis_zset_place; redis/redis_spread.h)
  *            kinds 'b' and 'r': how many there are before a place (redis_zset_rank.h)
+ *            What the key's row keeps is the floor, bytes (nil: the empty place): no member stands
+ *            before this place. Where a queue is taken from, deleted rows stay in the tree for a while;
+ *            who reads from the beginning begins at the floor instead.
+ *
+ * The floor is a row's content, so that it holds is a matter of serializable transactions. Who raises it
+ * has read, validated, all from the old one to the new one, and writes the key's row. Who adds a member
+ * has read the key's row, which is validated, and forgets the floor when the place is before it. Below
+ * serializable that read may not be validated: there who adds forgets it in any case, so that two write
+ * the key's row when one of them raises it; and none of these raises it.
  *
  * A command opens one, reads and changes what it will, and closes it: that writes a packed one, and
  * ends the key when nothing is left. Members that were read stay until the transaction ends.
@@ -34,7 +43,10 @@ struct redis_zset {
     bool writing, changed;
     int64_t added; /* of a spread one: how many more than there were */
     bool shrunk;
-    struct redis_slice last; /* the member that was removed last, when `shrunk` */
+    struct redis_slice last;  /* the member that was removed last, when `shrunk` */
+    struct redis_slice floor; /* of a spread one */
+    bool floor_moved;
+    unsigned passed; /* deleted ones in front of the first of the range that was read last */
 };
 
 /* Opens what is under `name` (which stays the caller's), to read it or to change it. Errors as
@@ -66,6 +78,12 @@ int redis_zset_put(struct redis_zset *zset, const struct redis_slice *member, co
 
 /* Removes a member that is there with this score. It stays as it is until the close. */
 int redis_zset_remove(struct redis_zset *zset, const struct redis_slice *member, double score);
+
+/* In the order of places. */
+int redis_zset_place_compare(const struct redis_slice *left, const struct redis_slice *right);
+
+/* No member stands before this place, as the transaction has read; it may be raised to there. */
+void redis_zset_floor_raise(struct redis_zset *zset, const struct redis_slice *place);
 
 /* After changes. *ended (may be NULL): the key was there and is no more. */
 int redis_zset_close(struct redis_zset *zset, bool *ended);

@@ -7,16 +7,18 @@
 #include "redis/redis_commands.h"
 #include "redis/redis_zset_range.h"
 
-/* Takes what is in the range out, and says so. */
-static int take(struct redis_zset *zset, const struct redis_zset_range *range, const char *event,
-                struct redis_zset_entries *taken)
+/* Takes these out, and says so. `others`: what was read shows that more are left. */
+static int take_out(struct redis_zset *zset, const struct redis_zset_entries *taken, bool others,
+                    const char *event)
 {
     bool ended = false;
-    int rc = redis_zset_range_read(zset, range, taken);
+    int rc = 0;
     for (size_t n = 0; n < taken->count && !rc; n++)
         rc = redis_zset_remove(zset, &taken->items[n].member, taken->items[n].score);
     if (rc || taken->count == 0)
         return rc;
+    if (others)
+        zset->shrunk = false;
     rc = redis_zset_close(zset, &ended);
     if (!rc)
         rc = redis_changed(zset->call, zset->name, REDIS_TYPE_NONE, REDIS_NOTIFY_ZSET, event);
@@ -37,7 +39,9 @@ static int remove_range(struct redis_call *call, enum redis_zset_by by, const ch
     if (!rc)
         rc = redis_zset_open_for_update(&zset, call, &call->argv[1]);
     if (!rc)
-        rc = take(&zset, &range, event, &taken);
+        rc = redis_zset_range_read(&zset, &range, &taken);
+    if (!rc)
+        rc = take_out(&zset, &taken, false, event);
     if (!rc)
         call->sink->vtab->integer(call->sink, (int64_t)taken.count);
     return rc;
@@ -60,7 +64,21 @@ int redis__zremrangebylex(struct redis_call *call)
 
 /* -------------------------------------------------------------------------------------- from an end */
 
-/* At most `count` from one end. */
+/* After all up to this one were read from the beginning, and taken: raises the floor when many that
+ * have been deleted were in front. Raising costs as much as passing some. */
+static int floor_look(struct redis_zset *zset, const struct redis_zset_entry *last)
+{
+    enum { PASSED_MANY = 16 };
+    if (zset->passed < PASSED_MANY)
+        return 0;
+    const struct redis_slice place = redis_zset_place(zset->call, last->score, &last->member);
+    if (!place.data)
+        return diag_code();
+    redis_zset_floor_raise(zset, &place);
+    return 0;
+}
+
+/* At most `count` from one end. One more is read, which shows that these are not the last. */
 static int pop(struct redis_zset *zset, bool max, int64_t count, struct redis_zset_entries *taken)
 {
     struct redis_zset_range range;
@@ -69,8 +87,14 @@ static int pop(struct redis_zset *zset, bool max, int64_t count, struct redis_zs
         return 0;
     redis_zset_range_create(&range, REDIS_ZSET_BY_SCORE);
     range.backward = max;
-    range.limit = count;
-    return take(zset, &range, max ? "zpopmax" : "zpopmin", taken);
+    range.limit = count < INT64_MAX ? count + 1 : count;
+    int rc = redis_zset_range_read(zset, &range, taken);
+    bool others = !rc && taken->count > (uint64_t)count;
+    if (others)
+        taken->count = (size_t)count;
+    if (!rc && !max && taken->count > 0)
+        rc = floor_look(zset, &taken->items[taken->count - 1]);
+    return rc ? rc : take_out(zset, taken, others, max ? "zpopmax" : "zpopmin");
 }
 
 /* The first of the keys that has members; *found NULL: none has. Of one that has waited a key of

@@ -250,25 +250,54 @@ static int places(struct redis_zset *zset, const struct redis_zset_range *range,
 
 /* ----------------------------------------------------------------------------------------- reading */
 
+/* Nothing stands before the floor: a range begins there, or ends there. */
+static void floor_heed(const struct redis_zset *zset, struct redis_element_range *range)
+{
+    const struct redis_slice *lower = &range->lower, *floor = &zset->floor;
+    if (floor->size == 0 || (lower->data && redis_zset_place_compare(lower, floor) >= 0))
+        return;
+    range->lower = *floor;
+    range->lower_exclusive = false;
+}
+
+/* The first element of a range. When many are passed that have been deleted, the buckets tell where
+ * there are some: asking them costs as much as passing that many. */
+static int first_read(struct redis_zset *zset, struct redis_elements *elements,
+                      const struct redis_element_range *range, struct redis_element *element)
+{
+    enum { PASSED_MAX = 32 };
+    struct redis_element_range part = *range;
+    floor_heed(zset, &part);
+    int rc = redis_elements_open(elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &part);
+    if (rc)
+        return rc;
+    elements->cursor.passed_max = PASSED_MAX;
+    rc = redis_elements_next(elements, element);
+    zset->passed = elements->cursor.passed;
+    if (rc != ERROR_AGAIN)
+        return rc;
+    rc = redis_zset_rank_skip(zset, &part);
+    if (!rc)
+        rc = redis_elements_open(elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &part);
+    return rc ? rc : redis_elements_next(elements, element);
+}
+
 /* At most `limit` of the range of places, behind the first `offset`; negative limit: all. */
 static int places_read(struct redis_zset *zset, const struct redis_element_range *range,
                        int64_t offset, int64_t limit, struct redis_zset_entries *out)
 {
     struct redis_elements elements;
     struct redis_element element;
-    struct redis_element_range part = *range;
-    int rc = redis_zset_rank_skip(zset, &part);
-    if (!rc)
-        rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &part);
+    int rc = limit == 0 ? ERROR_END : first_read(zset, &elements, range, &element);
+    elements.cursor.passed_max = 0;
     for (int64_t n = 0; n < offset && !rc; n++)
         rc = redis_elements_next(&elements, &element);
     for (int64_t n = 0; (limit < 0 || n < limit) && !rc; n++) {
         struct redis_zset_entry entry;
-        rc = redis_elements_next(&elements, &element);
-        if (rc)
-            break;
         redis_zset_entry_read(&element, &entry);
         rc = redis_zset_entries_add(zset->call, out, &entry);
+        if (!rc && n + 1 != limit)
+            rc = redis_elements_next(&elements, &element);
     }
     return rc == ERROR_END ? 0 : rc;
 }

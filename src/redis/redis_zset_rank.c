@@ -145,9 +145,7 @@ static int begins_read(struct redis_zset *zset, int level, struct redis_slice fr
 
 static int order_of(struct redis_slice left, struct redis_slice right)
 {
-    size_t size = left.size < right.size ? left.size : right.size;
-    int order = size ? memcmp(left.data, right.data, size) : 0;
-    return order ? order : (left.size > right.size) - (left.size < right.size);
+    return redis_zset_place_compare(&left, &right);
 }
 
 /* Adds what a stripe has counted, from the first of the buckets on, up to `to`. */

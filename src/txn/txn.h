@@ -237,6 +237,7 @@ uint64_t txn_seen_ts(const struct txn *txn);
 /* Something that the transaction has been told rests on what was committed at ts. */
 void txn_see(struct txn *txn, uint64_t ts);
 uint64_t txn_snapshot_ts(const struct txn *txn);
+enum txn_level txn_level(const struct txn *txn);
 struct txn_worker *txn_worker_of(struct txn *txn);
 bool txn_readonly(const struct txn *txn);
 
@@ -398,6 +399,9 @@ struct txn_cursor {
     const struct item *item;     /* at which txn_cursor_next has stopped: the row's, or its entry */
     struct txn_range_read *read; /* what validation needs, NULL when nothing is recorded */
     bool loose;                  /* nothing of it is */
+    /* How many items it has passed that are not there for the transaction, since the last row that it
+     * gave out; at `passed_max` (0: never) txn_cursor_next says so once and can be asked again. */
+    unsigned passed, passed_max;
 };
 
 void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
@@ -414,7 +418,8 @@ void txn_cursor_open_loose(struct txn_cursor *cursor, struct txn *txn, struct tx
 int txn_unique_get(struct txn *txn, struct txn_index *index, const void *parts, size_t parts_size,
                    struct row **row, const struct version **version);
 
-/* 0 with *row and *version, ERROR_END, ERROR_CONFLICT or ERROR_MEMORY. No close is needed. */
+/* 0 with *row and *version, ERROR_END, ERROR_CONFLICT, ERROR_MEMORY, or ERROR_AGAIN at passed_max. No
+ * close is needed. */
 int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct version **version);
 
 /*

@@ -404,6 +404,11 @@ void txn_see(struct txn *txn, uint64_t ts)
     txn__saw(txn, ts);
 }
 
+enum txn_level txn_level(const struct txn *txn)
+{
+    return txn->level;
+}
+
 uint64_t txn_snapshot_ts(const struct txn *txn)
 {
     return txn->snapshot;

@@ -90,6 +90,7 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
     cursor->item = NULL;
     cursor->read = NULL;
     cursor->loose = false;
+    cursor->passed = cursor->passed_max = 0;
     txn->looked = true;
     if (txn->level == TXN_SERIALIZABLE && !txn->readonly) {
         cursor->read = range_read_new(txn, index, range);
@@ -178,6 +179,8 @@ int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct ve
     int rc = txn__stopped(cursor->txn);
     if (rc != 0)
         return rc;
+    if (cursor->item != NULL)
+        cursor->passed = 0;
     for (;;) {
         struct item *item = tree_cursor_next(&cursor->tree, &rc);
         if (rc != 0)
@@ -195,6 +198,9 @@ int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct ve
             *row = found;
             return 0;
         }
+        cursor->item = NULL;
+        if (++cursor->passed == cursor->passed_max)
+            return ERROR_AGAIN;
     }
 }
 

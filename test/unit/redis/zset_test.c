@@ -395,6 +395,74 @@ static void what_is_between_deleted_members_is_found_from_both_sides(void **stat
     }
 }
 
+/* The scores of the members that are there, one of each; the smallest of them are taken out. */
+struct queue {
+    bool there[400];
+    unsigned count;
+};
+
+static unsigned queue_first(const struct queue *queue)
+{
+    unsigned n = 0;
+    while (n < sizeof queue->there && !queue->there[n])
+        n++;
+    return n;
+}
+
+static void queue_check(const struct queue *queue, unsigned below)
+{
+    char members[8 * sizeof queue->there + 8] = "[";
+    size_t size = 1;
+    for (unsigned n = 0; n < below; n++)
+        if (queue->there[n])
+            size += (size_t)snprintf(members + size, sizeof members - size, "%s\"m%u\"",
+                                     size > 1 ? " " : "", n);
+    strcpy(members + size, "]");
+    expect(members, "zrange q -inf (%u byscore", below);
+}
+
+/* Members come in front of those that were taken out as well, and the set goes to other names. */
+static void a_queue_is_what_a_plain_one_is(void **state)
+{
+    (void)state;
+    enum { STEPS = 3000 };
+    struct queue queue = {.count = 0};
+    struct random random;
+    random_create(&random, test_seed());
+    small_thresholds();
+    for (unsigned step = 0; step < STEPS; step++) {
+        unsigned n = (unsigned)random_below(&random, sizeof queue.there);
+        unsigned what = (unsigned)random_below(&random, 100), first = queue_first(&queue);
+        if (what < 45 && queue.count > 4) {
+            char popped[40];
+            snprintf(popped, sizeof popped, "[\"m%u\" %u]", first, first);
+            expect(popped, "zpopmin q");
+            queue.there[first] = false;
+            queue.count--;
+        } else if (what < 90) {
+            if (what < 50 && first < sizeof queue.there)
+                n = first / 2; /* in front of all */
+            expect(queue.there[n] ? "0" : "1", "zadd q %u m%u", n, n);
+            queue.count += !queue.there[n];
+            queue.there[n] = true;
+        } else if (what < 94 && queue.count > 4) {
+            expect(queue.there[n] ? "1" : "0", "zrem q m%u", n);
+            queue.count -= queue.there[n];
+            queue.there[n] = false;
+        } else if (what < 96 && queue.count > 4) {
+            expect("OK", "rename q other");
+            expect("1", "copy other q");
+            expect("1", "expire q 1000");
+        } else {
+            queue_check(&queue, what < 98 ? n : sizeof queue.there);
+        }
+    }
+    queue_check(&queue, sizeof queue.there);
+    redis_fixture_restart(fixture);
+    queue_check(&queue, sizeof queue.there);
+    expect_integer((int)queue.count, "zcount q -inf +inf", 0, 0, 0);
+}
+
 /* ------------------------------------------------------------------------------------ two workers */
 
 static struct txn *begin_on(struct db_worker *worker)
@@ -445,6 +513,68 @@ static void those_who_work_on_different_members_of_a_large_set_do_not_meet(void 
     expect("106", "zcard z");
     expect("105", "zrank z f");
     two_at_once("zincrby z 1 b", "zincrby z 2 b", ERROR_CONFLICT);
+}
+
+/* A set from whose beginning so many were taken that the next pop raises the floor. */
+static void queue_make(void)
+{
+    small_thresholds();
+    for (unsigned n = 0; n < 40; n++)
+        redis_fixture_run(fixture, "zadd z %u m%02u", n, n);
+    expect("20", "zremrangebyrank z 0 19");
+}
+
+static void who_adds_in_front_of_a_floor_that_is_being_raised_runs_again(void **state)
+{
+    (void)state;
+    queue_make();
+    two_at_once("zpopmin z", "zadd z 1 front", ERROR_CONFLICT);
+    expect("[\"m21\" 21]", "zrange z 0 0 withscores");
+    expect("1", "zadd z 1 front");
+    expect("[\"front\" 1 \"m21\" 21]", "zrange z 0 1 withscores");
+    expect("[\"front\" 1]", "zpopmin z");
+    expect("[\"m21\" 21]", "zpopmin z");
+}
+
+static void who_raises_the_floor_over_a_member_that_is_being_added_runs_again(void **state)
+{
+    (void)state;
+    queue_make();
+    two_at_once("zadd z 1 front", "zpopmin z", ERROR_CONFLICT);
+    expect("[\"front\" 1]", "zpopmin z");
+    expect("[\"m20\" 20]", "zpopmin z");
+}
+
+/* At snapshot isolation nobody looks at the commit whether the floor is still where it was read. */
+static void a_floor_holds_for_those_who_add_at_snapshot_isolation(void **state)
+{
+    (void)state;
+    const struct txn_options options = {.level = TXN_SNAPSHOT};
+    struct db_worker *other;
+    queue_make();
+    for (unsigned round = 0; round < 2; round++) {
+        struct txn *one, *two;
+        int first, second;
+        assert_int_equal(db_worker_open(fixture->db, &other), 0);
+        assert_int_equal(txn_begin(db_worker_txn(other), &options, &one), 0);
+        two = begin_on(fixture->worker);
+        if (round == 0)
+            run_on(other, one, "zadd z 1 front");
+        run_on(fixture->worker, two, "zpopmin z");
+        second = txn_commit(two);
+        if (round == 1)
+            run_on(other, one, "zadd z 1 front");
+        first = txn_commit(one);
+        struct wal *wal = db_wal(fixture->db);
+        assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+        db_worker_close(other);
+        assert_int_equal(first, round == 0 ? 0 : ERROR_CONFLICT);
+        assert_int_equal(second, round == 0 ? ERROR_CONFLICT : 0);
+        if (round == 0)
+            expect("[\"front\" 1]", "zpopmin z");
+    }
+    expect("[\"m21\" 21]", "zpopmin z");
+    expect("18", "zcard z");
 }
 
 /* ------------------------------------------------------------------------------ order of the scores */
@@ -544,6 +674,10 @@ int main(void)
         WITH_FIXTURE(a_set_stored_at_once_has_ranks),
         WITH_FIXTURE(a_queue_leaves_no_empty_buckets),
         WITH_FIXTURE(what_is_between_deleted_members_is_found_from_both_sides),
+        WITH_FIXTURE(a_queue_is_what_a_plain_one_is),
+        WITH_FIXTURE(who_adds_in_front_of_a_floor_that_is_being_raised_runs_again),
+        WITH_FIXTURE(who_raises_the_floor_over_a_member_that_is_being_added_runs_again),
+        WITH_FIXTURE(a_floor_holds_for_those_who_add_at_snapshot_isolation),
         WITH_FIXTURE(those_who_work_on_different_members_of_a_large_set_do_not_meet),
         WITH_FIXTURE(a_reader_of_before_finds_the_order_of_before),
         WITH_FIXTURE(an_order_is_undone_with_its_transaction),

@@ -251,6 +251,30 @@ static void a_row_that_came_after_it_was_looked_for_is_not_made_again(void **sta
     }
 }
 
+static void a_cursor_says_once_that_it_has_passed_many_deleted_rows(void **state)
+{
+    (void)state;
+    for (char letter = 'a'; letter <= 'k'; letter++) {
+        fixture_set(&f, 0, (char[]){letter, '\0'}, "1");
+        if (letter < 'k')
+            fixture_set(&f, 0, (char[]){letter, '\0'}, NULL);
+    }
+    struct txn *txn = fixture_begin(&f, 1, TXN_SERIALIZABLE);
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    txn_cursor_open(&cursor, txn, &f.primary, &(struct txn_range){.lower = NULL});
+    cursor.passed_max = 4;
+    assert_int_equal(txn_cursor_next(&cursor, &row, &version), ERROR_AGAIN);
+    assert_int_equal(cursor.passed, 4);
+    assert_int_equal(txn_cursor_next(&cursor, &row, &version), 0);
+    assert_memory_equal(row->key, "k", 1);
+    assert_int_equal(cursor.passed, 10);
+    assert_int_equal(txn_cursor_next(&cursor, &row, &version), ERROR_END);
+    assert_int_equal(cursor.passed, 0);
+    txn_rollback(txn);
+}
+
 static void rows_of_writers_that_rolled_back_are_freed(void **state)
 {
     (void)state;
@@ -382,6 +406,7 @@ int main(void)
         WITH_FIXTURE(a_writer_that_holds_a_dead_row_searches_again),
         WITH_FIXTURE(a_row_that_was_found_and_has_ended_is_looked_for_again),
         WITH_FIXTURE(a_row_that_came_after_it_was_looked_for_is_not_made_again),
+        WITH_FIXTURE(a_cursor_says_once_that_it_has_passed_many_deleted_rows),
         WITH_FIXTURE(rows_of_writers_that_rolled_back_are_freed),
         WITH_FIXTURE(a_row_that_an_entry_still_leads_to_is_not_freed),
         WITH_FIXTURE(undo_after_pruning_restores_the_newest_committed),
