@@ -20,9 +20,27 @@ size_t redis_double_format(double value, char out[32])
     return number_write_double(out, value);
 }
 
+/* Digits alone, so few that a double has the integer exactly: what scores are as a rule. */
+static bool digits_parse(const char *text, size_t size, double *out)
+{
+    enum { EXACT_DIGITS = 15 };
+    uint64_t value = 0;
+    if (size > EXACT_DIGITS)
+        return false;
+    for (size_t n = 0; n < size; n++) {
+        if (text[n] < '0' || text[n] > '9')
+            return false;
+        value = value * 10 + (uint64_t)(text[n] - '0');
+    }
+    *out = (double)value;
+    return size > 0;
+}
+
 bool redis_double_parse(const char *text, size_t size, double *out)
 {
     char copy[DOUBLE_TEXT_MAX], *end;
+    if (digits_parse(text, size, out))
+        return true;
     if (size == 0 || size >= sizeof copy || isspace((unsigned char)text[0]) ||
         memchr(text, 0, size))
         return false;

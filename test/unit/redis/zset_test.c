@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Sorted sets, packed and spread: replies, a model with ranks, and who meets whom. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
+#include "redis/redis_number.h"
 #include "redis/redis_test.h"
 
 #define WRONG_TYPE "!WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -341,6 +343,27 @@ static void a_set_stored_at_once_has_ranks(void **state)
     }
     expect("1", "copy d e");
     expect("7777", "zrank e m07777");
+}
+
+static void scores_of_digits_are_what_strtod_says(void **state)
+{
+    (void)state;
+    struct random random;
+    random_create(&random, test_seed());
+    for (unsigned n = 0; n < 10000; n++) {
+        char text[24];
+        double parsed = -1;
+        size_t size = 1 + (size_t)random_below(&random, 20);
+        for (size_t k = 0; k < size; k++)
+            text[k] = (char)('0' + random_below(&random, 10));
+        text[size] = 0;
+        assert_true(redis_double_parse(text, size, &parsed));
+        assert_true(parsed == strtod(text, NULL) && !signbit(parsed));
+    }
+    double unset;
+    assert_false(redis_double_parse("", 0, &unset));
+    assert_false(redis_double_parse("12x", 3, &unset));
+    assert_false(redis_double_parse("1 ", 2, &unset));
 }
 
 /* What is added at one end and taken at the other: buckets come and go. */
@@ -672,6 +695,7 @@ int main(void)
         WITH_FIXTURE(a_scan_returns_every_member_once),
         WITH_FIXTURE(ranks_are_those_of_a_plain_list),
         WITH_FIXTURE(a_set_stored_at_once_has_ranks),
+        cmocka_unit_test(scores_of_digits_are_what_strtod_says),
         WITH_FIXTURE(a_queue_leaves_no_empty_buckets),
         WITH_FIXTURE(what_is_between_deleted_members_is_found_from_both_sides),
         WITH_FIXTURE(a_queue_is_what_a_plain_one_is),
