@@ -20,6 +20,7 @@ local stored_module = require('box.module')
 local host = require('box.host')
 local watch = require('box.watch')
 local stepper = require('box.stepper')
+local verify = require('box.verify')
 
 local native, api, runtime = core.native, core.api, core.runtime
 
@@ -173,6 +174,8 @@ local fields = {
         format = core.object({ new = tuple.new_format, is = tuple.is_format }),
     }),
     txn_isolation_level = transaction.levels,
+    --- Whether a space and its indexes are what they have to be.
+    verify = verify,
     --- Calls a function for each change of a space.
     watch = watch.watch,
 }

@@ -54,6 +54,12 @@ int ddl_space_alter_begin(struct db_worker *worker, uint32_t id, const char *opt
 int ddl_index_create_begin(struct db_worker *worker, uint32_t space_id, const char *name,
                            size_t name_size, const char *options, uint32_t *id,
                            struct ddl_job **job);
+
+/* Verification of a space and its indexes, in the same slices (ddl_verify.c); it changes nothing, and
+ * the space may be changed meanwhile. The job's end is ERROR_CORRUPT when something is wrong, naming
+ * space, index and row: the first that was found. For who may read and alter the space. */
+int ddl_verify_begin(struct db_worker *worker, uint32_t id, struct ddl_job **job);
+
 int ddl_job_step(struct ddl_job *job);
 void ddl_job_cancel(struct ddl_job *job);
 

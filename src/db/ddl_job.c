@@ -33,38 +33,47 @@ void ddl__job_begin(struct ddl_job *job, const struct ddl_job_vtab *vtab, struct
     job->vtab = vtab;
     job->worker = worker;
     job->space_id = space->id;
-    job->store = space->head->arg;
+    job->store = vtab->reads_only ? NULL : space->head->arg;
+    job->total = txn_head_rows(space->head);
     job->began_ns = job->told_ns = clock_monotonic_ns(worker->db->clock);
     va_start(args, name);
     vsnprintf(job->name, sizeof job->name, name, args);
     va_end(args);
     arena_create(&job->kept, 0);
+    if (job->store == NULL)
+        return;
     store_relaxed(&job->store->build_rows, 0);
-    store_relaxed(&job->store->build_total, txn_head_rows(space->head));
+    store_relaxed(&job->store->build_total, job->total);
+}
+
+int ddl__job_after_key(struct ddl_job *job, const void *key, size_t size)
+{
+    if (size > job->after_capacity) {
+        unsigned char *grown = arena_alloc(&job->kept, 2 * size);
+        if (grown == NULL)
+            return diag_set(ERROR_MEMORY, "no memory for a change of the schema");
+        job->after = grown;
+        job->after_capacity = 2 * size;
+    }
+    memcpy(job->after, key, size);
+    job->after_size = size;
+    return 0;
 }
 
 int ddl__job_after(struct ddl_job *job, const struct row *row)
 {
-    if (row->key_size > job->after_capacity) {
-        unsigned char *grown = arena_alloc(&job->kept, 2 * (size_t)row->key_size);
-        if (grown == NULL)
-            return diag_set(ERROR_MEMORY, "no memory for a change of the schema");
-        job->after = grown;
-        job->after_capacity = 2 * (size_t)row->key_size;
-    }
-    memcpy(job->after, row->key, row->key_size);
-    job->after_size = row->key_size;
-    return 0;
+    return ddl__job_after_key(job, row->key, row->key_size);
 }
 
 static void tell(struct ddl_job *job, uint64_t now)
 {
-    store_relaxed(&job->store->build_rows, job->rows);
+    if (job->store != NULL)
+        store_relaxed(&job->store->build_rows, job->rows);
     if (now - job->told_ns < TELL_NS)
         return;
     job->told_ns = now;
     log_info("%s %s: %" PRIu64 " of about %" PRIu64 " rows", job->name, job->vtab->doing, job->rows,
-             load_relaxed(&job->store->build_total));
+             job->total);
 }
 
 /* Who was told that it is going on is told of the end. */
@@ -121,7 +130,8 @@ int ddl_job_step(struct ddl_job *job)
 
 void ddl_job_cancel(struct ddl_job *job)
 {
-    fail(job, diag_set(ERROR_CANCELLED, "the change of the schema was cancelled"));
+    fail(job, diag_set(ERROR_CANCELLED, "%s was cancelled",
+                       job->vtab->reads_only ? "the verification" : "the change of the schema"));
     log_info("%s: cancelled after %" PRIu64 " rows", job->name, job->rows);
     job_delete(job);
 }

@@ -96,6 +96,7 @@ int ddl__space_touch(struct ddl *ddl, const struct space *space);
  */
 struct ddl_job_vtab {
     const char *doing, *done;           /* "is being built", "is built" */
+    bool reads_only;                    /* there are no gates, and others may change the space */
     int (*slice)(struct ddl_job *job);  /* a few rows; ERROR_END: these were the last */
     int (*finish)(struct ddl_job *job); /* the second gate */
     int (*cancel)(struct ddl_job *job); /* instead of it */
@@ -105,7 +106,8 @@ struct ddl_job {
     const struct ddl_job_vtab *vtab;
     struct db_worker *worker;
     uint32_t space_id;
-    struct store *store;
+    struct store *store;               /* NULL for one that reads only */
+    uint64_t total;                    /* rows, about */
     char name[2 * NAME_SIZE_MAX + 32]; /* for the log */
     struct arena kept;
     unsigned char *after; /* the last row's key */
@@ -120,6 +122,7 @@ void ddl__job_begin(struct ddl_job *job, const struct ddl_job_vtab *vtab, struct
                     const struct space *space, const char *name, ...)
     __attribute__((format(printf, 5, 6)));
 int ddl__job_after(struct ddl_job *job, const struct row *row);
+int ddl__job_after_key(struct ddl_job *job, const void *key, size_t size);
 
 /* To its end. */
 int ddl__job_run(struct ddl_job *job);

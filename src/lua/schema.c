@@ -545,6 +545,15 @@ static int native_space_alter(lua_State *L)
     return job_take(L, runtime, code, job);
 }
 
+/* space_verify(id) */
+static int native_space_verify(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl_job(L);
+    struct ddl_job *job = NULL;
+    int code = ddl_verify_begin(runtime->worker, check_id(L, 1), &job);
+    return job_take(L, runtime, code, job);
+}
+
 static int native_space_truncate(lua_State *L)
 {
     struct lua_runtime *runtime = lua__check_ddl(L);
@@ -671,6 +680,7 @@ void lua__open_schema(struct lua_runtime *runtime)
         {"space_format", native_space_format},
         {"space_alter", native_space_alter},
         {"space_truncate", native_space_truncate},
+        {"space_verify", native_space_verify},
         {"job_step", native_job_step},
         {"job_cancel", native_job_cancel},
         {"index_create", native_index_create},

@@ -203,6 +203,23 @@ describe('a space', function()
         assert.has_error(function() s:select(1, { fields = 'name' }) end)
     end)
 
+    it('is verified by name, number and object', function()
+        assert.is_true(box.verify('people'))
+        assert.is_true(box.verify(s.id))
+        assert.is_true(box.verify(s))
+        for _, which in ipairs({ 'nobody', 99999, {}, true }) do
+            local ok, err = pcall(box.verify, which)
+            assert.is_false(ok)
+            assert.equal('ERROR_NOT_FOUND', err.name)
+        end
+        local ok, err = pcall(box.verify)
+        assert.is_false(ok)
+        assert.equal('there is no space nil: box.verify(space)', err.message)
+        ok, err = pcall(box.atomic, box.verify, 'people')
+        assert.is_false(ok)
+        assert.equal('ERROR_INVALID', err.name)
+    end)
+
     it('takes any order for ANY', function()
         assert.equal('1 2 3', ids(s:select(nil, { iterator = 'ANY' })))
         assert.equal('1 2 3', ids(s:select(nil, { iterator = box.index.ANY })))
