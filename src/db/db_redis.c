@@ -66,8 +66,8 @@ uint64_t db_redis_expiry_of_entry(const struct item *entry)
 
 static void bytes_write(unsigned char out[8], uint64_t bits)
 {
-    for (unsigned n = 0; n < 8; n++)
-        out[n] = (unsigned char)(bits >> (56 - 8 * n));
+    const uint64_t bytes = __builtin_bswap64(bits);
+    memcpy(out, &bytes, sizeof bytes);
 }
 
 /* Writes the key of the row's entry to `out`, which has room for it; its size. */

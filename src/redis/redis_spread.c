@@ -30,8 +30,8 @@ static struct head *head_of(const struct redis_call *call)
 
 static void id_encode(unsigned char *out, uint64_t id)
 {
-    for (unsigned n = 0; n < ID_BYTES; n++)
-        out[n] = (unsigned char)(id >> (56 - 8 * n));
+    const uint64_t bytes = __builtin_bswap64(id);
+    memcpy(out, &bytes, ID_BYTES);
 }
 
 /* How much stands before what the type makes of an element: entries have no kind. */

@@ -44,8 +44,8 @@ static double score_read(const char **at)
 
 static void bits_write(uint64_t bits, unsigned char out[REDIS_ZSET_PLACE_SIZE])
 {
-    for (unsigned n = 0; n < REDIS_ZSET_PLACE_SIZE; n++)
-        out[n] = (unsigned char)(bits >> (56 - 8 * n));
+    const uint64_t bytes = __builtin_bswap64(bits);
+    memcpy(out, &bytes, REDIS_ZSET_PLACE_SIZE);
 }
 
 void redis_zset_place_score(double score, unsigned char out[REDIS_ZSET_PLACE_SIZE])

@@ -23,7 +23,7 @@ enum {
     BUILD_FINE = FINE_MAX / 2,
     BUILD_COARSE = COARSE_MAX / 2,
     STRIPES = 16,
-    LOOK_EVERY = 16, /* of so many additions or removals one looks at its bucket */
+    LOOK_EVERY = 32, /* of so many additions or removals one looks at its bucket */
 };
 
 static const struct redis_slice BEGINNING = {"", 0}, END = {NULL, 0};
