@@ -295,3 +295,50 @@ void tree__node_merge(struct tree_node *node, struct tree_node *right)
     store_release(&node->high, load_acquire(&right->high));
     prefix_renew(node, count);
 }
+
+/* How many bytes lie before the hints. */
+static size_t prefix_total(const struct tree_node *node)
+{
+    size_t skip, more = prefix_sizes(node, &skip);
+    return skip + more;
+}
+
+/* Appends entries [begin, end), counted through both, and computes what is not as it was in `node`,
+ * or in the first of them. */
+static void append_shared(struct tree_node *node, const struct tree_node *left,
+                          const struct tree_node *right, unsigned begin, unsigned end)
+{
+    unsigned count_left = tree__node_count(left), left_end = end < count_left ? end : count_left;
+    if (begin < left_end)
+        append_entries(node, left, begin, left_end);
+    unsigned good = tree__node_count(node);
+    unsigned right_begin = begin > count_left ? begin - count_left : 0;
+    if (end > count_left)
+        append_entries(node, right, right_begin, end - count_left);
+    if (good == 0 || prefix_total(left) == prefix_total(right))
+        good = TREE_NODE_CAPACITY;
+    prefix_renew(node, good);
+}
+
+static void prefix_take(struct tree_node *node, const struct tree_node *from)
+{
+    store_release(&node->skip, load_acquire(&from->skip));
+    store_release(&node->more, load_acquire(&from->more));
+}
+
+void tree__node_share(struct tree_node *left, const struct tree_node *right,
+                      struct tree_node *const *made, unsigned pieces)
+{
+    unsigned count_left = tree__node_count(left), count = count_left + tree__node_count(right);
+    for (unsigned n = 1; n < pieces; n++) {
+        unsigned begin = tree__node_share_position(count, n, pieces);
+        prefix_take(made[n - 1], begin < count_left ? left : right);
+        append_shared(made[n - 1], left, right, begin,
+                      tree__node_share_position(count, n + 1, pieces));
+    }
+    unsigned end = tree__node_share_position(count, 1, pieces);
+    if (end < count_left)
+        store_release(&left->count, (uint16_t)end);
+    store_release(&left->high, made[0]->low);
+    append_shared(left, left, right, count_left, end);
+}

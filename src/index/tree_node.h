@@ -14,8 +14,8 @@
  * copy; the low of child i is also the separator before child i, so an inner node keeps no
  * separator of its own, only its hint. high is the low of the next node on the same level, and
  * belongs to that one: it can not dangle, because a node goes only by being merged into its left
- * neighbour, whose high becomes that of the merged. NULL is plus infinity; the empty key is minus
- * infinity.
+ * neighbour, whose high becomes that of the merged, or by being shared out, and then it becomes the low of
+ * the node that comes next instead. NULL is plus infinity; the empty key is minus infinity.
  *
  * Prefix. All keys in a node begin alike, with `skip` bytes that the fences share (whoever has come
  * down to this node need not compare them) and `more` bytes that the present keys share beyond
@@ -200,6 +200,17 @@ void tree__node_split(struct tree_node *node, unsigned position, struct tree_nod
 
 /* Takes over all entries of the next node on the level. They fit. */
 void tree__node_merge(struct tree_node *node, struct tree_node *right);
+
+/* Shares the entries of two neighbouring leaves out among the left one and new ones without entries,
+ * `pieces` in all: piece n begins at tree__node_share_position, where the low fence of made[n - 1]
+ * separates. The right one stays as it is, for those who look at it meanwhile. */
+void tree__node_share(struct tree_node *left, const struct tree_node *right,
+                      struct tree_node *const *made, unsigned pieces);
+
+static inline unsigned tree__node_share_position(unsigned count, unsigned n, unsigned pieces)
+{
+    return count * n / pieces;
+}
 
 /* What prefix and hints must be as computed from fences and keys; for tree_verify. */
 bool tree__node_prefix_valid(const struct tree_node *node);

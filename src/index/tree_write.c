@@ -11,6 +11,9 @@
  *   split   the upper half goes to a new node on the right; the shortest key that separates both
  *           halves (Bayer, Unterauer 1977: "Prefix B-trees") is the new node's low fence. Where
  *           keys are inserted in order, the node that they leave behind stays nearly full.
+ *   share   where keys come in no order and a neighbour of a full leaf has room, both are made equally
+ *           full instead; where it has none, the two become three (the B*-tree of Knuth 1973, 6.2.4). The
+ *           left one keeps its first entries, the right one becomes obsolete and new ones take its place.
  *   merge   the left one of two neighbours under one parent takes over all of the right one, which
  *           becomes obsolete and is retired. So the low fence of a node never changes.
  *   root    a split of the root puts a new root above; a root with a single child gives way to it.
@@ -32,6 +35,7 @@ enum {
     SPARSE_COUNT = TREE_NODE_CAPACITY / 5,
     MERGED_COUNT_MAX = TREE_NODE_CAPACITY * 3 / 4,
     IN_ORDER_COUNT_MAX = TREE_NODE_CAPACITY * 9 / 10,
+    ROOMY_COUNT_MAX = TREE_NODE_CAPACITY * 3 / 4,
 };
 
 /* ---- splitting ---- */
@@ -90,6 +94,105 @@ static void path_unlock(struct tree_path *path, bool changed)
         unlock(path->parent, path->parent_version);
 }
 
+/* ---- sharing ---- */
+
+/* Two neighbours under one parent: a full leaf, and the emptier one of those beside it. */
+struct pair {
+    struct tree_node *left, *right, *other;
+    unsigned right_position; /* in the parent */
+};
+
+/* The parent is latched. False: there is nobody beside it. */
+static bool pair_choose(const struct tree_path *path, struct pair *pair)
+{
+    const struct tree_node *parent = path->parent;
+    struct tree_node *before = NULL, *behind = NULL;
+    if (path->position > 0)
+        before = tree__node_child(parent, path->position - 1);
+    if (path->position + 1 < tree__node_count(parent))
+        behind = tree__node_child(parent, path->position + 1);
+    if (before == NULL && behind == NULL)
+        return false;
+    bool left =
+        behind == NULL || (before != NULL && tree__node_count(before) < tree__node_count(behind));
+    pair->other = left ? before : behind;
+    pair->left = left ? before : path->node;
+    pair->right = left ? path->node : behind;
+    pair->right_position = left ? path->position : path->position + 1;
+    return true;
+}
+
+/* Of the entry at a position counted through both. */
+static struct tree_key pair_key(const struct pair *pair, unsigned position)
+{
+    unsigned count = tree__node_count(pair->left);
+    return position < count ? tree__node_key(pair->left, position)
+                            : tree__node_key(pair->right, position - count);
+}
+
+/* The new nodes, empty, with the fences that they are to have. 0 or ERROR_MEMORY. */
+static int share_make(struct tree *tree, struct tree_thread *thread, const struct pair *pair,
+                      struct tree_node **made, unsigned pieces)
+{
+    unsigned count = tree__node_count(pair->left) + tree__node_count(pair->right);
+    const struct tree_fence *high = load_acquire(&pair->right->high);
+    for (unsigned n = pieces - 1; n > 0; n--) {
+        unsigned begin = tree__node_share_position(count, n, pieces);
+        struct tree_key low = separator_between(pair_key(pair, begin - 1), pair_key(pair, begin));
+        made[n - 1] = tree__node_new(tree, thread, 0, low, high);
+        if (made[n - 1] == NULL) {
+            if (n + 1 < pieces)
+                tree__node_delete(tree, thread, made[n]);
+            return ERROR_MEMORY;
+        }
+        high = made[n - 1]->low;
+    }
+    return 0;
+}
+
+/* All three are latched, and the parent has room. */
+static int share_latched(struct tree *tree, struct tree_thread *thread, struct tree_path *path,
+                         const struct pair *pair)
+{
+    struct tree_node *made[2];
+    unsigned pieces = tree__node_count(pair->other) <= ROOMY_COUNT_MAX ? 2 : 3;
+    int error = share_make(tree, thread, pair, made, pieces);
+    if (error != 0)
+        return error;
+    tree__node_share(pair->left, pair->right, made, pieces);
+    tree__node_remove(path->parent, pair->right_position);
+    for (unsigned n = 1; n < pieces; n++)
+        tree__node_insert(path->parent, pair->right_position + n - 1, made[n - 1]);
+    return 0;
+}
+
+enum { SHARE_NOT = 1 };
+
+/* Leaf and parent are latched, and are let go unless it returns SHARE_NOT: there is no neighbour, or
+ * somebody is at it, for whom nobody waits here. */
+static int share(struct tree *tree, struct tree_thread *thread, struct tree_path *path)
+{
+    struct pair pair;
+    if (path->parent == NULL || path->node->level > 0 || !pair_choose(path, &pair))
+        return SHARE_NOT;
+    uint64_t other_version = load_acquire(&pair.other->version);
+    if (other_version & (TREE_NODE_LOCKED | TREE_NODE_OBSOLETE) ||
+        !tree__node_lock(pair.other, other_version))
+        return SHARE_NOT;
+    int error = share_latched(tree, thread, path, &pair);
+    if (error != 0) {
+        tree__node_unlock_same(pair.other, other_version);
+        path_unlock(path, false);
+        return error;
+    }
+    bool other_left = pair.other == pair.left;
+    tree__node_unlock_obsolete(pair.right, other_left ? path->version : other_version);
+    tree__node_unlock_changed(pair.left, other_left ? other_version : path->version);
+    tree__node_unlock_changed(path->parent, path->parent_version);
+    tree__node_retire(tree, thread, pair.right);
+    return 0;
+}
+
 /*
  * Where to split: in the middle; but where the key follows the one inserted last, or precedes it,
  * keys come in order, and the split is made between what they leave behind and what they will fill.
@@ -124,7 +227,13 @@ static int make_room(struct tree *tree, struct tree_thread *thread, struct tree_
         }
         if (!path_lock(&path))
             continue;
-        int error = split_latched(tree, thread, &path, split_position(path.node, key));
+        unsigned position = split_position(path.node, key);
+        int error = SHARE_NOT;
+        if (position == TREE_NODE_CAPACITY / 2)
+            error = share(tree, thread, &path);
+        if (error != SHARE_NOT)
+            return error;
+        error = split_latched(tree, thread, &path, position);
         path_unlock(&path, error == 0);
         return error;
     }

@@ -709,6 +709,35 @@ static void keys_in_order_fill_their_leaves(void **state)
     assert_int_equal(tree_verify(f->tree), 0);
 }
 
+static void keys_in_no_order_leave_their_leaves_three_quarters_full(void **state)
+{
+    struct fixture *f = *state;
+    static unsigned numbers[20000];
+    char text[32];
+    for (unsigned i = 0; i < 20000; i++) {
+        unsigned n = (unsigned)random_below(&f->random, i + 1);
+        numbers[i] = numbers[n];
+        numbers[n] = i;
+    }
+    for (unsigned i = 0; i < 20000; i++)
+        put_text(f, number_key(text, numbers[i]));
+    /* Leaves that are 45/60 full have 22.8 bytes an entry, the nodes above and separators up to one;
+     * splitting alone gives 25.4. */
+    assert_true(tree_node_bytes(f->tree) < 20000 * 24);
+    assert_int_equal(tree_verify(f->tree), 0);
+}
+
+static void keys_at_regular_gaps_fill_the_leaves_that_they_pass(void **state)
+{
+    struct fixture *f = *state;
+    char text[32];
+    for (unsigned pass = 0; pass < 7; pass++)
+        for (unsigned i = 0; i < 3000; i++)
+            put_text(f, number_key(text, 7 * i + pass));
+    assert_true(tree_node_bytes(f->tree) < 21000 * 24);
+    assert_int_equal(tree_verify(f->tree), 0);
+}
+
 /* Separators of such keys are too large for the heap's slabs: each is a request to the system. */
 static size_t huge_key(unsigned char key[4096], unsigned number)
 {
@@ -771,6 +800,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_queue_does_not_leave_empty_leaves_behind, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(keys_in_order_fill_their_leaves, setup, teardown),
+        cmocka_unit_test_setup_teardown(keys_in_no_order_leave_their_leaves_three_quarters_full,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(keys_at_regular_gaps_fill_the_leaves_that_they_pass, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_insertion_for_which_memory_is_out_changes_nothing, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_tree_equals_a_sorted_array_whatever_its_keys_are, setup,
