@@ -25,9 +25,11 @@
  *              [ link | count | change change change ... ]  <-  system->returned
  *
  * The list of a worker stays for as long as nothing asks for a checkpoint, perhaps for all rows there
- * are, so it is kept in half of that (struct change_words) and unpacked when it is taken:
+ * are, so it is packed (struct change_words) and unpacked when it is taken: a head, then rows of it, each as
+ * the difference to the pointer before, in units of 8, in a varint of which the two lowest bits are the flag
+ * of a head and the sign. New rows lie one behind the other and take a byte, others about four.
  *
- *      head a | 1, row, row, row, head b | 1, row, ...
+ *      head a, row, row, row, head b, row, ...
  *
  * While the bit is set the row does not end, so tombstones stay until a durable run covers them, and
  * the pointers in a list stay valid; a head that goes away is taken out of all lists first
@@ -85,33 +87,60 @@ static bool rows_reserve(struct txn_changes *rows, size_t count)
     return true;
 }
 
-enum { WORD_HEAD = 1, WORDS_A_ROW_MAX = 2 };
+enum { WORD_UNIT_SHIFT = 3, WORD_BYTES_MAX = 9, WORDS_A_ROW_MAX = 2 };
 
-_Static_assert(_Alignof(struct head) > WORD_HEAD && _Alignof(struct row) > WORD_HEAD,
-               "a pointer's lowest bit tells heads and rows apart");
+_Static_assert(_Alignof(struct head) >= 1 << WORD_UNIT_SHIFT &&
+                   _Alignof(struct row) >= 1 << WORD_UNIT_SHIFT,
+               "what differences are counted in");
 
 static bool words_reserve(struct change_words *words, size_t rows)
 {
-    size_t wanted = words->count + rows * WORDS_A_ROW_MAX;
+    size_t wanted = words->count + rows * WORDS_A_ROW_MAX * WORD_BYTES_MAX;
     if (words->capacity >= wanted)
         return true;
-    size_t capacity = words->capacity == 0 ? 256 : 2 * words->capacity;
+    size_t capacity = words->capacity == 0 ? 1024 : 2 * words->capacity;
     while (capacity < wanted)
         capacity *= 2;
-    uintptr_t *items = realloc(words->items, capacity * sizeof *items);
-    if (items == NULL)
+    unsigned char *bytes = realloc(words->bytes, capacity);
+    if (bytes == NULL)
         return false;
-    words->items = items;
+    words->bytes = bytes;
     words->capacity = capacity;
     return true;
+}
+
+/* Where there is room for it. Differences have 61 bits, with sign and flag 63. */
+static void words_put(struct change_words *words, uintptr_t pointer, bool is_head)
+{
+    int64_t difference = (int64_t)(pointer - words->last) >> WORD_UNIT_SHIFT;
+    uint64_t rest = (uint64_t)difference << 1 ^ (uint64_t)(difference >> 63);
+    rest = rest << 1 | is_head;
+    words->last = pointer;
+    for (; rest >= 0x80; rest >>= 7)
+        words->bytes[words->count++] = (unsigned char)(rest | 0x80);
+    words->bytes[words->count++] = (unsigned char)rest;
+}
+
+/* The next word at *at of bytes, and whether it is a head; `last` is the one before it, at first 0. */
+static uintptr_t word_get(const unsigned char *bytes, size_t *at, uintptr_t last, bool *is_head)
+{
+    uint64_t rest = 0;
+    unsigned shift = 0;
+    do
+        rest |= (uint64_t)(bytes[*at] & 0x7f) << shift;
+    while (shift += 7, bytes[(*at)++] & 0x80);
+    *is_head = rest & 1;
+    rest >>= 1;
+    uint64_t difference = rest >> 1 ^ -(rest & 1);
+    return last + (difference << WORD_UNIT_SHIFT);
 }
 
 /* Where there is room for it. */
 static void list_add(struct change_list *list, const struct head *head, const struct row *row)
 {
     if (list->head != head)
-        list->words.items[list->words.count++] = (uintptr_t)head | WORD_HEAD;
-    list->words.items[list->words.count++] = (uintptr_t)row;
+        words_put(&list->words, (uintptr_t)head, true);
+    words_put(&list->words, (uintptr_t)row, false);
     list->head = head;
     list->rows++;
 }
@@ -120,12 +149,14 @@ static void list_add(struct change_list *list, const struct head *head, const st
 static void words_unpack(const struct change_words *words, struct txn_changes *to)
 {
     struct head *head = NULL;
-    for (size_t n = 0; n < words->count; n++) {
-        uintptr_t word = words->items[n];
-        if (word & WORD_HEAD)
-            head = (struct head *)(word & ~(uintptr_t)WORD_HEAD);
+    uintptr_t pointer = 0;
+    for (size_t at = 0; at < words->count;) {
+        bool is_head;
+        pointer = word_get(words->bytes, &at, pointer, &is_head);
+        if (is_head)
+            head = (struct head *)pointer;
         else
-            to->items[to->count++] = (struct txn_change){head, (struct row *)word};
+            to->items[to->count++] = (struct txn_change){head, (struct row *)pointer};
     }
 }
 
@@ -195,11 +226,11 @@ int txn_changes_append(struct txn_changes *to, const struct txn_changes *from)
  * memory nothing is taken. */
 static bool list_take(struct change_list *list, struct txn_changes *changes)
 {
-    struct change_words taken = {NULL, 0, 0};
+    struct change_words taken = {NULL, 0, 0, 0};
     for (bool done = false; !done;) {
         latch(list);
         size_t reserved = list->reserved, rows = list->rows;
-        done = rows == 0 || (taken.capacity >= reserved * WORDS_A_ROW_MAX &&
+        done = rows == 0 || (taken.capacity >= reserved * WORDS_A_ROW_MAX * WORD_BYTES_MAX &&
                              changes->capacity - changes->count >= rows);
         if (done && rows > 0) {
             struct change_words empty = taken;
@@ -210,12 +241,12 @@ static bool list_take(struct change_list *list, struct txn_changes *changes)
         }
         unlatch(list);
         if (!done && (!words_reserve(&taken, reserved) || !rows_reserve(changes, rows))) {
-            free(taken.items);
+            free(taken.bytes);
             return false;
         }
     }
     words_unpack(&taken, changes);
-    free(taken.items);
+    free(taken.bytes);
     return true;
 }
 
@@ -275,7 +306,7 @@ void txn_changes_return(struct txn_system *system, struct txn_changes *changes)
 void txn__changes_destroy(struct txn_system *system)
 {
     for (unsigned i = 0; i < system->worker_max; i++)
-        free(system->changes[i].words.items);
+        free(system->changes[i].words.bytes);
     while (system->returned != NULL) {
         struct changes_block *next = system->returned->next;
         free(system->returned);
@@ -308,19 +339,22 @@ static size_t items_forget(struct txn_change *items, size_t count, const struct 
     return kept;
 }
 
-/* The same of a worker's list: what is kept is written over what was there, and never ahead of it. */
+/* The same of a worker's list: what is kept is written over what was there, and never ahead of it, since
+ * a difference over several words has no more bytes than these had together. */
 static void list_forget(struct change_list *list, const struct head *gone)
 {
     struct change_words words = list->words;
     const struct head *head = NULL;
-    list->words.count = list->rows = 0;
+    uintptr_t pointer = 0;
+    list->words.count = list->words.last = list->rows = 0;
     list->head = NULL;
-    for (size_t n = 0; n < words.count; n++) {
-        uintptr_t word = words.items[n];
-        if (word & WORD_HEAD)
-            head = (const struct head *)(word & ~(uintptr_t)WORD_HEAD);
+    for (size_t at = 0; at < words.count;) {
+        bool is_head;
+        pointer = word_get(words.bytes, &at, pointer, &is_head);
+        if (is_head)
+            head = (const struct head *)pointer;
         else if (head != gone)
-            list_add(list, head, (const struct row *)word);
+            list_add(list, head, (const struct row *)pointer);
     }
 }
 

@@ -107,11 +107,12 @@ struct txn_counters {
     _Atomic uint64_t aborts[TXN_CAUSE_MAX];
 };
 
-/* Rows that a worker's commits have changed. The owner adds, a checkpoint takes. As words, since rows
- * of a head come in series: a head, with its lowest bit set, and the rows of it that follow. */
+/* Rows that a worker's commits have changed. The owner adds, a checkpoint takes. Packed as words, since
+ * rows of a head come in series: a head, and the rows of it that follow. */
 struct change_words {
-    uintptr_t *items;
+    unsigned char *bytes;
     size_t count, capacity;
+    uintptr_t last; /* the pointer that was put last, at first 0 */
 };
 struct change_list {
     CACHE_ALIGNED _Atomic uint32_t latch;

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -168,6 +169,72 @@ static void rows_of_a_head_that_goes_are_forgotten(void **state)
     assert_int_equal(txn_changes_pending(f.system), 0);
 }
 
+/* Keys of 4 to 1900 bytes, so that rows lie near each other and far apart, in either order. */
+static size_t key_of(char key[2048], unsigned n)
+{
+    return (size_t)snprintf(key, 2048, "%0*u", 4 + (int)(n * 271 % 1897), n);
+}
+
+static struct head *head_of(unsigned n)
+{
+    return n * n / 7 % 3 == 0 ? &f.other : &f.head;
+}
+
+static void put_in_its_head(unsigned n)
+{
+    char key[2048];
+    struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(txn_put(txn, head_of(n), key, key_of(key, n), "v", 1, NULL, NULL), 0);
+    assert_int_equal(txn_commit(txn), 0);
+}
+
+/* Takes all changes and returns them; they are what was written below `count`, in this order, of one
+ * head or of all (NULL). */
+static void assert_taken(unsigned count, const struct head *head)
+{
+    char key[2048];
+    size_t at = 0;
+    struct txn_changes changes;
+    take(&changes);
+    for (unsigned n = 0; n < count; n++) {
+        if (head != NULL && head_of(n) != head)
+            continue;
+        assert_true(at < changes.count);
+        assert_ptr_equal(changes.items[at].head, head_of(n));
+        assert_int_equal(changes.items[at].row->key_size, key_of(key, n));
+        assert_memory_equal(changes.items[at].row->key, key, changes.items[at].row->key_size);
+        at++;
+    }
+    assert_int_equal(at, changes.count);
+    txn_changes_free(&changes);
+}
+
+static void what_was_written_to_several_heads_is_taken_as_it_was_listed(void **state)
+{
+    (void)state;
+    f.other.tracked = true;
+    for (unsigned n = 0; n < 500; n++)
+        put_in_its_head(n);
+    assert_taken(500, NULL);
+}
+
+static void when_one_of_several_heads_goes_the_rows_of_the_others_stay_listed(void **state)
+{
+    (void)state;
+    f.other.tracked = true;
+    for (unsigned n = 0; n < 500; n++)
+        put_in_its_head(n);
+    struct txn *txn;
+    struct txn_options options = {.level = TXN_SNAPSHOT, .exclusive = true};
+    assert_int_equal(txn_begin(f.workers[0], &options, &txn), 0);
+    txn_collect_forget(txn, &f.head);
+    txn_rollback(txn);
+    for (unsigned n = 500; n < 600; n++)
+        if (head_of(n) == &f.other)
+            put_in_its_head(n);
+    assert_taken(600, &f.other);
+}
+
 /* ------------------------------------------------------------------------------------ deferred */
 
 static char heard[256];
@@ -276,6 +343,8 @@ int main(void)
         TEST(a_tombstone_stays_until_a_checkpoint_has_covered_it),
         TEST(the_version_at_k_is_kept_for_a_parked_snapshot_there),
         TEST(rows_of_a_head_that_goes_are_forgotten),
+        TEST(what_was_written_to_several_heads_is_taken_as_it_was_listed),
+        TEST(when_one_of_several_heads_goes_the_rows_of_the_others_stay_listed),
         TEST(actions_go_out_once_after_the_commit_is_durable_in_order),
         TEST(actions_of_what_was_rolled_back_never_go_out),
         TEST(actions_of_what_lost_a_conflict_never_go_out),
