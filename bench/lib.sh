@@ -99,11 +99,12 @@ pair_order() {
     if [ $(($1 % 2)) = 0 ]; then echo "theirs ours"; else echo "ours theirs"; fi
 }
 
-# table THEIRS HEAD...: the cells in the order of their first run; HEAD names a cell's words.
+# table THEIRS HEAD...: the cells in the order of their first run; HEAD names a cell's words. $ours is what
+# the other system is called.
 table() {
     local theirs=$1
     shift
-    awk -v theirs="$theirs" -v heads="$*" '
+    awk -v theirs="$theirs" -v ours="${ours:-Perigee}" -v heads="$*" '
         function median(list, n,    i, j, t) {
             for (i = 2; i <= n; i++)
                 for (j = i; j > 1 && list[j - 1] > list[j]; j--) {
@@ -126,7 +127,7 @@ table() {
         END {
             head_count = split(heads, head, " ")
             for (i = 1; i <= head_count; i++) printf "| %s ", head[i]
-            printf "| %s/s | Perigee/s | ratio | least to most | %s CPU us | Perigee CPU us | CPU ratio |\n", theirs, theirs
+            printf "| %s/s | %s/s | ratio | least to most | %s CPU us | %s CPU us | CPU ratio |\n", theirs, ours, theirs, ours
             for (i = 1; i <= head_count; i++) printf "|---"
             print "|---:|---:|---:|---:|---:|---:|---:|"
             for (c = 1; c <= cell_count; c++) {
