@@ -22,7 +22,6 @@
 
 #include "base/diag.h"
 #include "base/error.h"
-#include "codec/key.h"
 #include "db/catalog.h"
 #include "db/checkpoint.h"
 #include "mem/heap.h"
@@ -185,14 +184,10 @@ static int row_evict(struct evicting *evicting, const struct row *row)
     struct redis_key key;
     struct redis_value value;
     int64_t elements = 0;
-    char *text = arena_alloc(txn_arena(call->txn), row->key_size + 1);
-    if (!text)
-        return diag_set(ERROR_MEMORY, "out of memory");
-    int64_t size = key_decode_string(row->key, row->key + row->key_size, text);
-    if (size < 0)
-        return diag_set(ERROR_CORRUPT, "a key in the Redis space is damaged: it is not one string");
-    const struct redis_slice name = {text, (size_t)size};
-    int rc = redis_open_for_update(call, &name, REDIS_TYPE_NONE, &key, &value);
+    struct redis_slice name;
+    int rc = redis_row_name(call, row, &name);
+    if (!rc)
+        rc = redis_open_for_update(call, &name, REDIS_TYPE_NONE, &key, &value);
     if (rc || value.type == REDIS_TYPE_NONE || (is_volatile(evicting->policy) && !value.expire_ms))
         return rc;
     if (value.spread)

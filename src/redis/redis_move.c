@@ -11,7 +11,6 @@
 
 #include "base/diag.h"
 #include "base/error.h"
-#include "codec/key.h"
 #include "db/catalog.h"
 #include "redis/redis_commands.h"
 #include "redis/redis_fields.h"
@@ -243,14 +242,8 @@ static int key_swap(struct redis_call calls[2], const struct row *row)
 {
     struct redis_value values[2];
     struct redis_key key;
-    char *text = arena_alloc(txn_arena(calls->txn), row->key_size + 1);
-    if (!text)
-        return diag_set(ERROR_MEMORY, "out of memory");
-    int64_t size = key_decode_string(row->key, row->key + row->key_size, text);
-    if (size < 0)
-        return diag_set(ERROR_CORRUPT, "a key in the Redis space is damaged: it is not one string");
-    const struct redis_slice name = {text, (size_t)size};
-    int rc = 0;
+    struct redis_slice name;
+    int rc = redis_row_name(calls, row, &name);
     for (unsigned n = 0; n < 2 && !rc; n++) {
         rc = redis_open_for_update(&calls[n], &name, REDIS_TYPE_NONE, &key, &values[n]);
         if (!rc)

@@ -5,7 +5,6 @@
 
 #include "base/diag.h"
 #include "base/error.h"
-#include "codec/key.h"
 #include "redis/redis_access.h"
 #include "redis/redis_commands.h"
 #include "redis/redis_list.h"
@@ -136,15 +135,10 @@ static int row_look(struct redis_call *call, const struct row *row, struct redis
 {
     struct redis_key key;
     struct redis_value value;
-    char *text = arena_alloc(txn_arena(call->txn), row->key_size + 1);
-    if (!text)
-        return diag_set(ERROR_MEMORY, "out of memory");
-    int64_t size = key_decode_string(row->key, row->key + row->key_size, text);
-    if (size < 0)
-        return diag_set(ERROR_CORRUPT, "a key in the Redis space is damaged: it is not one string");
-    *name = (struct redis_slice){text, (size_t)size};
     call->no_touch = true;
-    int rc = redis_open(call, name, REDIS_TYPE_NONE, &key, &value);
+    int rc = redis_row_name(call, row, name);
+    if (!rc)
+        rc = redis_open(call, name, REDIS_TYPE_NONE, &key, &value);
     if (!rc && value.type == REDIS_TYPE_NONE)
         *name = (struct redis_slice){NULL, 0};
     return rc;

@@ -369,6 +369,18 @@ int redis_value_delete(struct redis_call *call, const struct redis_key *key,
     return !rc && value->spread ? redis_spread_discard(call, value->id) : rc;
 }
 
+int redis_row_name(struct redis_call *call, const struct row *row, struct redis_slice *out)
+{
+    char *text = arena_alloc(txn_arena(call->txn), row->key_size + 1);
+    if (!text)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    int64_t size = key_decode_string(row->key, row->key + row->key_size, text);
+    if (size < 0)
+        return diag_set(ERROR_CORRUPT, "a key in the Redis space is damaged: it is not one string");
+    *out = (struct redis_slice){text, (size_t)size};
+    return 0;
+}
+
 int redis_row_delete(struct redis_call *call, const struct redis_key *key)
 {
     return txn_delete(call->txn, head_of(call), key->data, key->size);

@@ -126,6 +126,9 @@ int redis_key_delete(struct redis_call *call, const struct redis_key *key);
 /* Deletes the key's row alone: what it held, elements included, lives on under another. */
 int redis_row_delete(struct redis_call *call, const struct redis_key *key);
 
+/* The name of the key whose row this is, in the transaction's arena. ERROR_CORRUPT or ERROR_MEMORY. */
+int redis_row_name(struct redis_call *call, const struct row *row, struct redis_slice *out);
+
 /* A number drawn at random: for members and keys, not for secrets. */
 uint64_t redis_random(const struct redis_call *call);
 

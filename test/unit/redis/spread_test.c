@@ -115,19 +115,28 @@ static void elements_are_found_in_order_and_counted(void **state)
     expect("!WRONGTYPE Operation against a key holding the wrong kind of value", "get key");
 }
 
+/* A hash of `count` elements; names[n] is the name of the n-th. Returns its number. */
+enum { NAMES_MAX = 3000 };
+static char names[NAMES_MAX][24];
+
+static uint64_t numbered_make(unsigned count)
+{
+    static const char *list[NAMES_MAX + 1];
+    for (unsigned n = 0; n < count; n++) {
+        snprintf(names[n], sizeof names[n], "element:%012u", n);
+        list[n] = names[n];
+    }
+    list[count] = NULL;
+    return spread_make(list, 0);
+}
+
 /* Names that end in digits lie close together: each of them is drawn about as often. */
 static void elements_are_drawn_evenly(void **state)
 {
     (void)state;
-    enum { ELEMENTS = 3000, DRAWS = 30000 };
-    static char names[ELEMENTS][24];
-    static const char *list[ELEMENTS + 1];
+    enum { ELEMENTS = NAMES_MAX, DRAWS = 30000 };
     static unsigned drawn[ELEMENTS];
-    for (unsigned n = 0; n < ELEMENTS; n++) {
-        snprintf(names[n], sizeof names[n], "element:%012u", n);
-        list[n] = names[n];
-    }
-    uint64_t id = spread_make(list, 0);
+    uint64_t id = numbered_make(ELEMENTS);
     struct redis_call call = begin();
     struct redis_element element;
     struct random random;
@@ -151,13 +160,7 @@ static void the_last_of_many_is_drawn(void **state)
 {
     (void)state;
     enum { ELEMENTS = 2000 };
-    static char names[ELEMENTS][24];
-    static const char *list[ELEMENTS + 1];
-    for (unsigned n = 0; n < ELEMENTS; n++) {
-        snprintf(names[n], sizeof names[n], "element:%012u", n);
-        list[n] = names[n];
-    }
-    uint64_t id = spread_make(list, 0);
+    uint64_t id = numbered_make(ELEMENTS);
     struct redis_call call = begin();
     struct redis_element element;
     for (unsigned n = 0; n < ELEMENTS; n++)
