@@ -264,7 +264,7 @@ test('help shows all commands, or one', async () => {
 test('version says what is in use of what can fall back', async (t) => {
     const { status, out } = await run(['version'], { env: { PERIGEE_DIR: folderFor(t) } });
     assert.equal(status, 0);
-    assert.match(out, /^perigee \d+\.\d+\.\d+\nlua +LuaJIT .*\nio +(io_uring|threads).*\nfiles +(direct|buffered).*\n$/);
+    assert.match(out, /^perigee \d+\.\d+\.\d+\nlua +LuaJIT .*\nio +(io_uring|threads).*\nfiles +(direct|buffered).*\nkernels +(scalar|sse4\.2|avx2|avx512)\n$/);
 });
 
 test('INFO says what is in use of what can fall back', async (t) => {
