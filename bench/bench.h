@@ -53,7 +53,7 @@ static inline void bench_dir_create(char *dir)
 
 static inline void bench_dir_remove(const char *dir)
 {
-    char command[256];
+    char command[1024];
     snprintf(command, sizeof command, "rm -r '%s'", dir);
     if (system(command) != 0)
         fprintf(stderr, "%s was not removed\n", dir);

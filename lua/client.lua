@@ -27,11 +27,12 @@
 -- Functions raise errors, which are tables {code, name, message} that print as their message. What
 -- the server reports has its own codes, all negative; what happens on the way has the codes below,
 -- after which it is unknown whether the server has done what it was asked. A connection that was
--- lost stays lost: connect again. After a timeout the connection goes on, and the late response is
--- dropped.
+-- lost stays lost: connect again; with the option `reconnect` the next request does so. What was under way
+-- is never sent a second time. After a timeout the connection goes on, and the late response is dropped.
 
 local msgpack = require('client.msgpack')
 local socket = require('client.socket')
+local tls = require('client.tls')
 
 local client = {
     NULL = msgpack.NULL,
@@ -73,17 +74,37 @@ local function server_error(given)
         name = given.name or 'ERROR',
         message = tostring(given.message or given.name),
         trace = type(given.trace) == 'table' and given.trace or nil,
+        details = type(given.details) == 'table' and given.details or nil,
     }, error_metatable)
+end
+
+--- Nothing of what was under way will be answered; the next connection begins anew.
+local function forget(self, message)
+    for number in pairs(self.waiting) do
+        self.responses[number] = { lost = message }
+    end
+    self.waiting, self.streams, self.epoch = {}, {}, self.epoch + 1
+    self.input, self.position, self.scanner = '', 1, nil
+    self.output, self.sent, self.queued, self.queued_bytes = '', 0, {}, 0
 end
 
 --- The connection is of no more use.
 local function lose(self, message)
     self:close()
     self.lost = self.lost or message
-    error(new_error(client.LOST, 'lost the connection to ' .. self.address .. ': ' .. message), 0)
+    message = 'lost the connection to ' .. self.address .. ': ' .. message
+    if self.reconnect then
+        forget(self, message)
+    end
+    error(new_error(client.LOST, message), 0)
 end
 
+local connect_again
+
 local function check_open(self)
+    if not self.socket and self.lost and self.reconnect and not self.connecting then
+        connect_again(self)
+    end
     if not self.socket then
         local message = self.lost and 'the connection to %s was lost' or 'the connection to %s is closed'
         error(new_error(client.LOST, message:format(self.address)), 0)
@@ -120,7 +141,8 @@ local function take_message(self)
     return message
 end
 
---- Keeps what came to a channel for `message`; the server sends no other notifications.
+--- Keeps what came to a channel for `message`, and hands out the progress of requests under way. There
+--- may be notifications that this client does not know of.
 local function take_notification(self, notification)
     local params = notification[3]
     if type(params) ~= 'table' then
@@ -129,6 +151,8 @@ local function take_notification(self, notification)
         table.insert(self.messages, { channel = params[1], payload = params[2] })
     elseif notification[2] == 'pmessage' then
         table.insert(self.messages, { pattern = params[1], channel = params[2], payload = params[3] })
+    elseif notification[2] == 'progress' and self.progress and self.waiting[params[1]] then
+        self.progress(params[1], params[2])
     end
 end
 
@@ -249,6 +273,9 @@ end
 function methods:wait(number)
     local response = self.responses[number]
     if not response then
+        if not self.waiting[number] and self.reconnect then
+            error(new_error(client.PROTOCOL, 'nothing was asked under the number ' .. tostring(number)), 0)
+        end
         check_open(self)
         if not self.waiting[number] then
             error(new_error(client.PROTOCOL, 'nothing was asked under the number ' .. tostring(number)), 0)
@@ -267,6 +294,9 @@ function methods:wait(number)
         end
     end
     self.responses[number] = nil
+    if response.lost then
+        error(new_error(client.LOST, response.lost), 0)
+    end
     if response[3] ~= nil then
         return false, server_error(response[3])
     end
@@ -288,6 +318,67 @@ function methods:receive(number)
     return result
 end
 
+-- --------------------------------------------------------------------------------------- futures
+
+local future = {}
+future.__index = future
+
+local function new_future(connection, number)
+    return setmetatable({ connection = connection, number = number }, future)
+end
+
+--- A request that goes on while this side does something else: its future.
+---@param method string
+---@return table future
+function methods:async(method, ...)
+    return new_future(self, self:send(method, ...))
+end
+
+--- Whether it has come to its end: sends what is queued, and reads what has arrived, without waiting.
+---@return boolean
+function future:ready()
+    local connection, number = self.connection, self.number
+    if self.ok == nil and connection.waiting[number] and connection.socket then
+        pcall(function()
+            flush(connection, deadline_of(connection))
+            read_available(connection)
+        end)
+    end
+    return self.ok ~= nil or not connection.waiting[number]
+end
+
+--- Waits for its end; as often as one likes. To be lost with the connection is an error, too.
+---@return boolean ok, any result or the error
+function future:wait()
+    if self.ok == nil then
+        local answered, ok, value = pcall(methods.wait, self.connection, self.number)
+        if answered then
+            self.ok, self.value = ok, value
+        else
+            self.ok, self.value = false, ok
+        end
+    end
+    return self.ok, self.value
+end
+
+--- Its result; raises its error.
+---@return any
+function future:get()
+    local ok, value = self:wait()
+    if not ok then
+        error(value, 0)
+    end
+    return value
+end
+
+--- As `cancel` of the connection.
+---@return boolean
+function future:cancel()
+    return self.connection:cancel(self.number)
+end
+
+-- ---------------------------------------------------------------------------------- one by one
+
 --- Sends a request and waits for its result.
 ---@param method string
 ---@return any
@@ -307,6 +398,13 @@ end
 ---@return any
 function methods:eval(text, ...)
     return self:request('eval', text, ...)
+end
+
+--- Ends a request of `send` where it waits for others or sleeps: its result is then ERROR_CANCELLED.
+---@param number integer
+---@return boolean false: it does not wait
+function methods:cancel(number)
+    return self:request('cancel', number)
 end
 
 ---@return string 'pong'
@@ -336,12 +434,15 @@ transaction.__index = transaction
 ---@param options table? {isolation = name of a level, readonly = boolean}
 ---@return table transaction
 function methods:begin(options)
+    check_open(self)
     local stream = 1
     while self.streams[stream] do
         stream = stream + 1
     end
     self.streams[stream] = true
-    local self_ = setmetatable({ connection = self, stream = stream, open = true }, transaction)
+    local self_ = setmetatable({
+        connection = self, stream = stream, open = true, epoch = self.epoch,
+    }, transaction)
     local ok, problem = pcall(self_.request, self_, 'begin', msgpack.map(options or {}))
     if not ok then
         self.streams[stream] = nil
@@ -354,8 +455,15 @@ end
 function transaction:send(method, ...)
     if not self.open then
         error(new_error(client.PROTOCOL, 'the transaction has ended'), 0)
+    elseif self.epoch ~= self.connection.epoch then
+        error(new_error(client.LOST, 'the transaction was lost with its connection'), 0)
     end
     return send(self.connection, self.stream, method, ...)
+end
+
+--- As of a connection.
+function transaction:async(method, ...)
+    return new_future(self.connection, self:send(method, ...))
 end
 
 function transaction:request(method, ...)
@@ -468,7 +576,73 @@ end
 ---@field timeout number? seconds for connecting, and then for each wait
 ---@field user string? for whom, the default one when there is none
 ---@field password string? what `auth` sends
+---@field tls boolean|table? TLS, and by which files: see client.tls
+---@field reconnect boolean|table? a request after a loss connects again: {first, most, seconds}
+---@field progress function? called with the number of a request and what box.session.push has told of it
 ---@field interrupted function? asked when a signal arrives during a wait; true ends the wait
+
+--- A socket to the address, and who one is, said.
+local function open(self)
+    local options, address = self.options, self.address
+    local deadline = options.timeout and socket.now() + options.timeout
+    local stream, message = socket.connect(address, deadline)
+    if stream and options.tls then
+        stream.interrupted = options.interrupted
+        stream, message = tls.wrap(stream, socket.parse(address).host or 'localhost',
+            type(options.tls) == 'table' and options.tls or {}, deadline)
+    end
+    if not stream then
+        error(new_error(client.LOST, 'cannot connect to ' .. address .. ': ' .. message), 0)
+    end
+    stream.interrupted = options.interrupted
+    self.socket = stream
+    if options.user or (options.password and options.password ~= '') then
+        local ok, problem
+        if options.user then
+            ok, problem = pcall(self.auth, self, options.user, options.password or '')
+        else
+            ok, problem = pcall(self.auth, self, options.password)
+        end
+        if not ok then
+            self:close()
+            error(problem, 0)
+        end
+    end
+end
+
+local FIRST, MOST, SECONDS = 0.05, 5, 60
+
+--- Tries again and again, each time after about twice as long, until it succeeds, its time is over, or the
+--- server refuses who one is.
+local function try_again(self)
+    local how = type(self.reconnect) == 'table' and self.reconnect or {}
+    local pause, interrupted = how.first or FIRST, self.options.interrupted
+    local deadline = socket.now() + (how.seconds or SECONDS)
+    while true do
+        local ok, problem = pcall(open, self)
+        if ok then
+            return
+        elseif type(problem) ~= 'table' or problem.code ~= client.LOST or socket.now() + pause > deadline then
+            error(problem, 0)
+        end
+        -- of many clients that a server has lost not all come back at the same moment
+        socket.pause(pause * (0.5 + math.random() / 2))
+        if interrupted and interrupted() then
+            error(new_error(client.INTERRUPTED, 'interrupted'), 0)
+        end
+        pause = math.min(2 * pause, how.most or MOST)
+    end
+end
+
+function connect_again(self)
+    self.connecting = true
+    local ok, problem = pcall(try_again, self)
+    self.connecting = false
+    if not ok then
+        error(problem, 0)
+    end
+    self.lost = nil
+end
 
 --- Connects to "host:port", ":port" or "unix:path".
 ---@param address string
@@ -476,16 +650,13 @@ end
 ---@return table connection
 function client.connect(address, options)
     options = options or {}
-    local deadline = options.timeout and socket.now() + options.timeout
-    local stream, message = socket.connect(address, deadline)
-    if not stream then
-        error(new_error(client.LOST, 'cannot connect to ' .. address .. ': ' .. message), 0)
-    end
-    stream.interrupted = options.interrupted
     local self = setmetatable({
         address = address,
-        socket = stream,
+        options = options,
         timeout = options.timeout,
+        progress = options.progress,
+        reconnect = options.reconnect,
+        epoch = 1,      -- counts connections
         last_number = 0,
         waiting = {},   -- numbers of requests whose response is missing
         responses = {}, -- those that have come and were not asked for yet
@@ -499,18 +670,7 @@ function client.connect(address, options)
         output = '',
         sent = 0, -- bytes of `output`
     }, methods)
-    if options.user or (options.password and options.password ~= '') then
-        local ok, problem
-        if options.user then
-            ok, problem = pcall(self.auth, self, options.user, options.password or '')
-        else
-            ok, problem = pcall(self.auth, self, options.password)
-        end
-        if not ok then
-            self:close()
-            error(problem, 0)
-        end
-    end
+    open(self)
     return self
 end
 

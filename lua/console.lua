@@ -2,24 +2,29 @@
 --
 -- `perigee console`: reads Lua, runs it on a server, shows what comes back.
 --
--- Each input goes to the server as one `eval`. Lines are gathered until they are a whole chunk
--- (console.chunk). Results are drawn by console.grid; when the input is one statement on a space,
--- the columns have the names of that space's format (console.catalog), which the result itself does
--- not carry. On a terminal lines are edited by libedit, through the functions of console.native;
--- without one they are read from standard input, errors go to standard error, and the exit status
--- tells whether any input failed.
+-- An input is a command of the console's (console.command), one of Redis's (console.redis), one about a
+-- transaction (console.transaction), or Lua, which goes to the server as one `eval`; its lines are gathered
+-- until they are a whole chunk (console.chunk). Results are shown by console.result. On a terminal they
+-- are edited by console.editor; without one they are read from standard input, errors go to standard
+-- error, and the exit status tells whether any input failed.
 
 local client = require('client')
 local catalog = require('console.catalog')
 local chunk = require('console.chunk')
 local command = require('console.command')
 local complete = require('console.complete')
-local grid = require('console.grid')
+local editor = require('console.editor')
+local format = require('console.format')
+local hint = require('console.hint')
+local pager = require('console.pager')
+local point = require('console.point')
+local redis = require('console.redis')
+local result = require('console.result')
 local socket = require('client.socket')
 local stepper = require('console.stepper')
 local text = require('console.text')
 local transaction = require('console.transaction')
-local value = require('console.value')
+local tutorial = require('console.tutorial')
 
 local COLUMNS_DEFAULT = 80
 local CONNECT_SECONDS = 10 -- until a server must have answered; statements may take as long as they like
@@ -38,14 +43,44 @@ function console:print_text(s)
     self:print(text.printable(s, '\n\t'))
 end
 
+--- To where results go: a file, the pager when they are longer than the screen, or the terminal.
+function console:emit(s)
+    if self.out then
+        self.out:write(s, '\n')
+    elseif not pager.show(self, s) then
+        self:print(s)
+    end
+end
+
+--- A text of the server's as a result: as it is when a program reads it.
+function console:emit_text(s)
+    self:emit(self.out and s or text.printable(s, '\n\t'))
+end
+
 function console:columns()
     return self.interactive and (self.native.columns() or COLUMNS_DEFAULT) or nil
 end
 
-function console:print_rows(rows, names)
-    if #rows > 0 then
-        self:print(grid.draw(grid.shape(rows, names), self:columns()))
+--- Text in a style of the terminal's, where colours are wanted: a number of SGR.
+function console:style(number, s)
+    return self.colored and '\27[' .. number .. 'm' .. s .. '\27[0m' or s
+end
+
+--- The head of a table stands out.
+function console:bold_first(s)
+    if not self.colored or self.out then
+        return s
     end
+    local head, rest = s:match('^([^\n]*)(.*)$')
+    return self:style(1, head) .. rest
+end
+
+function console:print_rows(rows, names)
+    result.show_rows(self, rows, names)
+end
+
+function console:show_reply(reply)
+    result.show_reply(self, reply)
 end
 
 --- Where an error came from, when that is more than what the message says: a line for each call.
@@ -59,20 +94,22 @@ local function trace_of(problem)
     return table.concat(lines)
 end
 
---- Says what went wrong, and remembers that something did.
-function console:fail(problem)
+--- Says what went wrong, and remembers that something did. `source` is what was typed.
+function console:fail(problem, source)
     self.failed = true
     local message = text.printable(tostring(problem.message), '\n\t')
     if type(problem.name) == 'string' and problem.name ~= 'ERROR_LUA' and problem.code < 0 then
         message = message .. ' (' .. problem.name .. ')'
     end
-    message = message .. trace_of(problem)
-    if not self.interactive then
-        self.write_error('error: ' .. message .. '\n')
-    elseif self.colored then
-        self:print('\27[31merror: ' .. message .. '\27[0m')
+    if self.place then
+        message = self.place .. ': ' .. message
+    end
+    local place = source and point.at(tostring(problem.message), source)
+    message = 'error: ' .. message .. (place and '\n' .. place or '') .. trace_of(problem)
+    if self.interactive then
+        self:print(self:style(31, message))
     else
-        self:print('error: ' .. message)
+        self.write_error(message .. '\n')
     end
 end
 
@@ -93,6 +130,7 @@ function console:connect_as(user, password)
     local db = client.connect(self.address, {
         user = user,
         password = password,
+        tls = self.tls,
         timeout = CONNECT_SECONDS,
         interrupted = self.interactive and self.native.interrupted or nil,
     })
@@ -114,9 +152,10 @@ end
 function console:database()
     if not self.db then
         self:connect()
-        if self.interactive then
+        if self.interactive and not self.dropped then
             self:print('connected to ' .. self.address .. ' again')
         end
+        self.dropped = false
     end
     return self.db
 end
@@ -127,17 +166,18 @@ function console:note(problem)
         and (problem.code == client.LOST or problem.code == client.PROTOCOL) then
         self.db:close()
         self.db, self.transaction, self.stopped = nil, nil, nil
+        redis.close(self)
     end
 end
 
 --- Runs a function of the client's, and raises its errors.
 function console:try(fn, ...)
-    local ok, result = pcall(fn, ...)
+    local ok, given = pcall(fn, ...)
     if not ok then
-        self:note(result)
-        error(result, 0)
+        self:note(given)
+        error(given, 0)
     end
-    return result
+    return given
 end
 
 --- Runs text on the server, outside of a transaction that is open: what the console itself asks.
@@ -148,117 +188,116 @@ end
 
 -- ----------------------------------------------------------------------------------- evaluation
 
---- Names of the columns of what a statement on a space gave, when they can be known.
-function console:names_of(space)
-    local ok = pcall(self.catalog.refresh, self.catalog)
-    return ok and self.catalog:field_names(space) or nil
-end
-
---- A value that is no list of rows.
-function console:show_value(source, result)
-    if type(result) == 'string' then
-        self:print_text(result)
-    elseif result ~= nil then
-        self:print(value.pretty(result, self:columns() or COLUMNS_DEFAULT))
-    elseif chunk.is_expression(source) and not chunk.is_silent(source) then
-        self:print('nil')
-    end
-end
-
 --- Shows a result; returns its number of rows when it is a list of rows.
-function console:show(source, result)
-    local space, method = chunk.space_of(source)
-    if space and (result == nil or (value.is_array(result) and #result == 0)) then
-        return 0
-    end
-    local names
-    if space and value.is_array(result) then
-        names = self:names_of(space)
-        result = method == 'select' and result or { result }
-    end
-    local shape = grid.shape(result, names)
-    if not shape then
-        self:show_value(source, result)
-        return nil
-    end
-    self:print(grid.draw(shape, self:columns()))
-    return #shape.rows
-end
-
-function console:show_summary(rows, seconds)
-    local parts = {}
-    if rows then
-        parts[1] = grid.row_count(rows)
-    end
-    if self.timing then
-        local scale = seconds < 1 and '%.1f ms' or '%.2f s'
-        parts[#parts + 1] = scale:format(seconds < 1 and seconds * 1000 or seconds)
-    end
-    if #parts > 0 then
-        self:print('(' .. table.concat(parts, ', ') .. ')')
-    end
+function console:show(source, v)
+    return result.show(self, source, v)
 end
 
 function console:evaluate(source)
     if stepper.wanted(self) then
-        return stepper.run(self, source, false, function(result) self:show(source, result) end)
+        return stepper.run(self, source, false, function(given) self:show(source, given) end)
     end
     local started = socket.now()
     local where = self.transaction or self:database()
-    local result = self:try(where.eval, where, source)
+    local given = self:try(where.eval, where, source)
     local seconds = socket.now() - started
-    local rows = self:show(source, result)
-    self:show_summary(rows, seconds)
+    local rows = self:show(source, given)
+    result.summary(self, rows, seconds)
 end
 
---- Runs one input: a command of the console's or Lua.
+--- Whether the text is an input as it stands; what is Lua may need more lines.
+function console:is_complete(source)
+    return command.is(source) or transaction.parse(source) ~= nil or redis.is(self, source)
+        or chunk.is_complete(source)
+end
+
+--- What runs an input, and its arguments behind the console.
+local function runner_of(self, source)
+    local wish = transaction.parse(source)
+    if command.is(source) then
+        return command.run, self, source
+    end
+    self.last = source
+    if wish then
+        return self.try, self, transaction.run, self, wish
+    elseif redis.is(self, source) then
+        return redis.run, self, source
+    end
+    return self.evaluate, self, source
+end
+
+--- A transaction that the server has ended stays until ROLLBACK, and the prompt says so.
+local lost = { ERROR_CONFLICT = true, ERROR_DEADLOCK = true, ERROR_CANCELLED = true }
+
+--- Ends what runs: a server cancels what a connection has asked for when that is closed, and the next
+--- input opens another. One with a transaction, or stopped at a line, stays: only the waiting ends.
+function console:cancel()
+    if self.db and not self.transaction and not self.stopped then
+        self.db:close()
+        self.db, self.dropped = nil, true
+    end
+end
+
+--- Runs one input: a command of the console's, of Redis's, or Lua.
 function console:run(source)
     if chunk.is_blank(source) then
         return
     end
-    local ok, problem
-    local wish = transaction.parse(source)
-    if command.is(source) then
-        ok, problem = pcall(command.run, self, source)
-    elseif wish then
-        ok, problem = pcall(self.try, self, transaction.run, self, wish)
-    else
-        ok, problem = pcall(self.evaluate, self, source)
-    end
+    local ok, problem = pcall(runner_of(self, source))
     if not ok then
-        if type(problem) == 'table' and problem.code == client.INTERRUPTED then
+        problem = type(problem) == 'table' and problem or { message = problem }
+        if problem.code == client.INTERRUPTED then
             self:print('') -- the terminal has shown ^C
+            self:cancel()
+        elseif self.transaction and lost[problem.name] then
+            self.transaction.lost = true
         end
-        self:fail(type(problem) == 'table' and problem or { message = problem })
+        self:fail(problem, source)
     end
 end
 
 -- --------------------------------------------------------------------------------------- input
 
---- Gathers lines into inputs and runs them. `read(prompt)` gives a line, nil at the end, or false
---- when what was typed so far is to be dropped.
-function console:read_all(read, remember)
+--- What the prompt says behind the address: where it has stopped, or what is open.
+function console:state()
+    local redis_state = self.redis_state or {}
+    local parts = {}
+    if (redis_state.database or 0) ~= 0 then
+        parts[#parts + 1] = ('[%d]'):format(redis_state.database)
+    end
+    if redis_state.multi then
+        parts[#parts + 1] = ' multi'
+    end
+    if self.stopped then
+        parts[#parts + 1] = (' %s:%d'):format(text.printable(self.stopped.name), self.stopped.line)
+    elseif self.transaction then
+        parts[#parts + 1] = self.transaction.lost and ' transaction lost' or ' transaction'
+    end
+    if self.private then
+        parts[#parts + 1] = ' private'
+    end
+    return table.concat(parts)
+end
+
+function console:prompt()
+    return 'perigee ' .. self.address .. self:state() .. '> '
+end
+
+--- Gathers lines into inputs and runs them. `read` gives a line, nil at the end; `done` is told that a
+--- whole input has come.
+function console:read_all(read, done)
     local lines = {}
     while not self.leaving do
-        local state = self.transaction and ' transaction' or ''
-        if self.stopped then
-            state = (' %s:%d'):format(text.printable(self.stopped.name), self.stopped.line)
-        end
-        local prompt = 'perigee ' .. self.address .. state .. '> '
-        local continuation = (' '):rep(#prompt - 3) .. '-> '
-        local line = read(#lines == 0 and prompt or continuation)
-        if line then
-            lines[#lines + 1] = line
-            local source = table.concat(lines, '\n')
-            if command.is(source) or transaction.parse(source) or chunk.is_complete(source) then
-                remember(source)
-                self:run(source)
-                lines = {}
-            end
-        elseif line == false then
-            lines = {}
-        else
+        local line = read()
+        if not line then
             break
+        end
+        lines[#lines + 1] = line
+        local source = table.concat(lines, '\n')
+        if self:is_complete(source) then
+            done()
+            self:run(source)
+            lines = {}
         end
     end
     return table.concat(lines, '\n')
@@ -272,7 +311,10 @@ function console:complete(line)
     if self.db then
         pcall(self.catalog.refresh, self.catalog)
     end
-    local list, prefix = complete.candidates(line, self.catalog)
+    local list, prefix = complete.candidates(line, self.catalog, {
+        names = function() return redis.names(self) end,
+        ask = function(...) return redis.ask(self, ...) end,
+    })
     local rest = complete.common(list):sub(#prefix + 1)
     if rest ~= '' then
         return rest
@@ -282,22 +324,90 @@ function console:complete(line)
     return nil
 end
 
+--- What may be typed behind the line, where hints are wanted.
+function console:hint(line)
+    if not self.hints or not self.db then
+        return nil
+    end
+    local ok, found
+    if redis.parse(line) and redis.is(self, line) then
+        ok, found = pcall(hint.of_redis, self, line)
+    else
+        ok, found = pcall(hint.of_lua, line, self.catalog)
+    end
+    return ok and found or nil
+end
+
+--- Whether it has a password in it, as far as one can see.
+local function secret(source)
+    local lower = source:lower()
+    return lower:find('^%s*/?%s*auth%s') or lower:find('passw') or lower:find('^%s*/?%s*hello%s.*auth')
+        or lower:find('^%s*/?%s*acl%s+setuser')
+end
+
+--- Runs what was typed; in the tutorial an empty input is the one that it shows.
+function console:enter(source)
+    local shown = self.tutorial and not source:find('%S') and tutorial.input(self)
+    if shown then
+        source = shown
+        self:print(shown)
+    end
+    self.remember(source)
+    local before = self.failed
+    self.failed = false
+    self:run(source)
+    if self.tutorial then
+        tutorial.follow(self, source, self.failed)
+    end
+    self.failed = before or self.failed
+end
+
 function console:run_interactive()
     local version = select(2, pcall(self.db.eval, self.db, 'return box.info.version'))
     local about = type(version) == 'string' and 'Perigee ' .. version or 'Perigee'
     self:print(about .. ' at ' .. self.address .. '; \\help for help')
-    local native = self.native
-    native.edit_open(self.history, function(line) return self:complete(line) end)
-    self:read_all(native.read_line, function(source)
-        if source:find('%S') then
-            native.history_add(source)
+    self.native.edit_open()
+    local edit = editor.new(self.native, {
+        folder = self.history,
+        address = self.address,
+        is_complete = function(source) return self:is_complete(source) end,
+        complete = function(line) return self:complete(line) end,
+        hint = function(line) return self:hint(line) end,
+    })
+    self.remember = function(source)
+        if source:find('%S') and not self.private and not secret(source) then
+            edit.history:add(source)
         end
-    end)
-    native.edit_close()
+    end
+    while not self.leaving do
+        if self.hints and self.colored and self.db then
+            pcall(self.catalog.refresh, self.catalog) -- hints name fields
+        end
+        local prompt = self:prompt()
+        local source = edit:read({
+            prompt = prompt,
+            continuation = (' '):rep(text.width(prompt) - 3) .. '-> ',
+            colored = self.colored,
+        })
+        if source then
+            self:enter(source)
+        elseif source == nil then
+            break
+        end
+    end
 end
 
-function console:run_lines()
-    local rest = self:read_all(function() return io.read('*l') end, function() end)
+--- Runs what a file has, or standard input; a `name` is put before errors, with the line at which the
+--- input begins.
+function console:run_lines(file, name)
+    local number, first = 0, nil
+    local function read()
+        number = number + 1
+        first = first or number
+        self.place = name and ('%s:%d'):format(name, first)
+        return file:read('*l')
+    end
+    local rest = self:read_all(read, function() first = nil end)
     if rest ~= '' then
         self:run(rest)
     end
@@ -305,21 +415,26 @@ end
 
 --- A console that is connected. Raises an error of the client's.
 ---@param options table {address, user, password, admin_key, native, interactive, colored, history, write,
---- write_error}
+--- write_error, output}
 function console.open(options)
     local self = setmetatable({
         address = options.address,
         user = options.user,
         password = options.password,
+        tls = options.tls,
         admin_key = options.admin_key,
         native = options.native,
         interactive = options.interactive,
         colored = options.colored,
         history = options.history,
         timing = options.interactive,
+        output = options.output or 'table',
+        paging = options.interactive,
+        hints = options.interactive,
         write = options.write or function(s) io.stdout:write(s) end,
         write_error = options.write_error or function(s) io.stderr:write(s) end,
         failed = false,
+        remember = function() end, -- an input, in the history
     }, console)
     self.eval = function(source, ...) return self:request(source, ...) end
     self:connect()
@@ -327,21 +442,28 @@ function console.open(options)
 end
 
 --- All of `perigee console`.
----@param options table {address, user, password, admin_key, texts}
+---@param options table {address, user, password, admin_key, texts, output}
 ---@return integer status of the process
 function console.main(options)
     local native = require('console.native')
     local term, home = os.getenv('TERM'), os.getenv('HOME')
+    if options.output and not format.is(options.output) then
+        io.stderr:write(("perigee: there is no output '%s'; there are: %s\n"):format(options.output,
+            table.concat(format.names, ', ')))
+        return 1
+    end
     local interactive = #options.texts == 0 and native.is_terminal(0) and native.is_terminal(1)
     local ok, self = pcall(console.open, {
         address = (options.address:gsub('^%*:', '127.0.0.1:')),
         user = options.user,
         password = options.password,
+        tls = options.tls,
         admin_key = options.admin_key,
         native = native,
+        output = options.output,
         interactive = interactive,
         colored = interactive and term ~= nil and term ~= 'dumb' and not os.getenv('NO_COLOR'),
-        history = home and home ~= '' and home .. '/.perigee_history' or nil,
+        history = home and home ~= '' and home .. '/.perigee' or nil,
     })
     if not ok then
         io.stderr:write('perigee: ', tostring(self), '\n')
@@ -354,9 +476,12 @@ function console.main(options)
         self:run_interactive()
         return 0
     elseif #options.texts == 0 then
-        self:run_lines()
+        self:run_lines(io.stdin)
     end
     io.stdout:flush()
+    if self.out then
+        self.out:close()
+    end
     return self.failed and 1 or 0
 end
 

@@ -113,6 +113,8 @@ end
 local box_stat = core.object({
     txn = view(native.stat_txn),
     locks = view(native.stat_locks),
+    memory = view(native.stat_memory),
+    io = view(native.stat_io),
     watch = view(watch.statistics),
     schema = view(native.stat_schema),
 }, {
@@ -259,6 +261,7 @@ package.loaded['box.hooks'] = {
     end,
     compile_eval = compile_eval,
     put_transaction_away = core.put_transaction_away,
+    schema_command = require('box.schema_command'),
     session_ended = function(id)
         user.session_ended(id)
         steps.session_ended(id)

@@ -288,6 +288,14 @@ function session.type(kind)
     return said[id] or found or 'background'
 end
 
+--- box.session.push(value): tells the client how far its request is, while that goes on; over
+--- MessagePack-RPC a notification 'progress' with the request's id. It goes out when the request lets others
+--- go on (fiber.sleep). Not within a transaction. false: nobody listens.
+---@return boolean
+function session.push(value)
+    return native.session_push(value)
+end
+
 --- box.session.fd(): the descriptor of the connection; -1: there is none.
 function session.fd()
     local _, _, fd = native.session_about()

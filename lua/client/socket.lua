@@ -235,6 +235,12 @@ function socket.connect(address, deadline)
     return connect_tcp(parts.host, parts.port, deadline)
 end
 
+--- Lets time go by; a signal may end it earlier.
+---@param seconds number
+function socket.pause(seconds)
+    C.perigee_poll(polled, 0, math.ceil(seconds * 1000))
+end
+
 socket.POLLIN, socket.POLLOUT = POLLIN, POLLOUT
 
 return socket

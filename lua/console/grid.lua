@@ -50,7 +50,7 @@ local function of_tuples(list, names)
     for n = 1, count do
         head[n] = names and names[n] or tostring(n)
     end
-    return { head = head, rows = list, count = count }
+    return { head = head, rows = list, source = list, count = count, named = names ~= nil }
 end
 
 --- Rows of a list of maps, a column for each key.
@@ -76,10 +76,11 @@ local function of_maps(list)
         end
         rows[n] = row
     end
-    return { head = head, rows = rows, count = #keys }
+    return { head = head, rows = rows, source = list, count = #keys, named = true }
 end
 
---- What can be drawn as a table: {head, rows, count}; nil for anything else.
+--- What can be drawn as a table: {head, rows, count, named, source}; nil for anything else. `source` are
+--- the rows as they came, `named` tells whether the columns have names.
 ---@param result any
 ---@param names string[]? of the columns of tuples
 ---@return table|nil
@@ -95,19 +96,31 @@ end
 
 -- ------------------------------------------------------------------------------------- drawing
 
-local function cells_of(shape)
-    local cells, right = {}, {}
+--- Which columns hold numbers and nothing else.
+---@param shape table
+---@return boolean[]
+function grid.numeric(shape)
+    local right = {}
     for column = 1, shape.count do
         right[column] = #shape.rows > 0
+        for _, row in ipairs(shape.rows) do
+            local v = row[column]
+            if v ~= nil and not value.is_number(v) then
+                right[column] = false
+                break
+            end
+        end
     end
+    return right
+end
+
+local function cells_of(shape)
+    local cells, right = {}, grid.numeric(shape)
     for n, row in ipairs(shape.rows) do
         local line = {}
         for column = 1, shape.count do
             local v = row[column]
             line[column] = type(v) == 'nil' and '' or cell(v)
-            if v ~= nil and not value.is_number(v) then
-                right[column] = false
-            end
         end
         cells[n] = line
     end
@@ -177,6 +190,28 @@ function grid.draw(shape, columns)
     local lines = { draw_line(head, widths, right), table.concat(rule, '+') }
     for _, line in ipairs(cells) do
         lines[#lines + 1] = draw_line(line, widths, right)
+    end
+    return table.concat(lines, '\n')
+end
+
+--- Each row as a block, a line for each of its fields.
+---@param shape table of grid.shape
+---@param columns integer? of the terminal; nil: nothing is cut
+---@return string
+function grid.expand(shape, columns)
+    local head, wide = {}, 1
+    for n = 1, shape.count do
+        head[n] = text.printable(shape.head[n])
+        wide = math.max(wide, text.width(head[n]))
+    end
+    local lines = {}
+    for number, row in ipairs(cells_of(shape)) do
+        local title = ('-[ %d ]'):format(number)
+        lines[#lines + 1] = title .. ('-'):rep(math.max(wide + 3 - #title, 2))
+        for n = 1, shape.count do
+            local s = columns and text.cut(row[n], math.max(columns - wide - 4, COLUMN_WIDTH_MIN)) or row[n]
+            lines[#lines + 1] = (' ' .. text.pad(head[n], wide) .. ' | ' .. s):gsub('%s+$', '')
+        end
     end
     return table.concat(lines, '\n')
 end

@@ -8,6 +8,7 @@ local ffi = require('ffi')
 local text = {}
 
 local charwidth
+local library -- held: a library that nobody refers to is unloaded
 --- Columns of a code point, by utf8proc: of the executable when it has the console, else the library.
 local function width_function()
     local ok, native = pcall(require, 'console.native')
@@ -15,7 +16,8 @@ local function width_function()
         return ffi.cast('int (*)(int32_t)', native.charwidth)
     end
     ffi.cdef('int utf8proc_charwidth(int32_t);')
-    return ffi.load('utf8proc').utf8proc_charwidth
+    library = ffi.load('utf8proc')
+    return library.utf8proc_charwidth
 end
 
 --- The code point at `position` and the position behind it; nil and the next one for bytes that are
@@ -42,6 +44,21 @@ local function decode(s, position)
         return nil, position + 1
     end
     return code, position + count + 1
+end
+
+--- Whether all of it is UTF-8.
+---@param s string
+---@return boolean
+function text.is_utf8(s)
+    local position = s:find('[\128-\255]')
+    while position do
+        local code, past = decode(s, position)
+        if not code then
+            return false
+        end
+        position = s:find('[\128-\255]', past)
+    end
+    return true
 end
 
 local names = { ['\n'] = '\\n', ['\r'] = '\\r', ['\t'] = '\\t', ['\\'] = '\\\\' }

@@ -69,6 +69,9 @@
     X(FAR_BOUND_LOST, 16, "a range ends at its last row, also when it was read to its end")        \
     X(SECONDARY_NOT_VALIDATED, 16, "ranges of secondary indexes are not validated")                \
     X(VALIDATED_EARLY, 16, "validation comes before the timestamp")                                \
+    X(LEFT_UNPUBLISHED, 17, "a row leaves the head before a picture of the body has it")           \
+    X(WALK_NOT_RENEWED, 17, "a cursor keeps the picture of the body that it began with")           \
+    X(LEFT_EARLY, 18, "a row leaves the head under a snapshot that is older")                      \
     X(TOMBSTONE_ENDS_EARLY, 19, "a tombstone ends before a run covers it")                         \
     X(NOT_LISTED_AGAIN, 19, "a row with versions above K is not listed again")                     \
     X(LISTED_LATE, 19, "changed rows are listed when a cut may have passed their commit")          \
@@ -98,7 +101,9 @@
     X(FOREIGN_CHILD_UNSEEN, 30, "who deletes a row does not look for what refers to it")           \
     X(TRIGGER_ERROR_KEEPS, 31, "what a statement has written stays when a trigger has failed")     \
     X(TRIGGER_GOES_BACK, 31, "a trigger can return to before the statement that runs it")          \
-    X(SEQUENCE_UNRESERVED, 32, "numbers of a sequence are given before they are reserved")
+    X(SEQUENCE_UNRESERVED, 32, "numbers of a sequence are given before they are reserved")         \
+    X(LOAD_UNNOTED, 33, "who loads a row from a run does not note that")                           \
+    X(LISTED_ROW_FREED, 33, "a listed row is freed when it leaves its tree")
 
 /* X(name, where it is) */
 #define MUTATION_POINT_LIST(X)                                                                    \
@@ -119,7 +124,8 @@
     X(STATEMENT_WRITES, "a statement is about to put its version, or its entry if that is first") \
     X(SCRIPT_COMMAND, "a command of a script is about to run")                                    \
     X(BUILD_SLICE, "some rows of an index that is being built are about to be filled in")         \
-    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")
+    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")                 \
+    X(WALK_MERGES, "a cursor has a row of the head and is about to look at the body")
 
 #define MUTATION_NAME(name, rule, text) MUTATION_##name,
 enum mutation { MUTATION_NONE, MUTATION_LIST(MUTATION_NAME) MUTATION_MAX };

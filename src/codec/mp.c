@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "mem/account.h"
 
 enum { BUFFER_CAPACITY_MIN = 256 };
 
@@ -157,7 +158,7 @@ void mp_buffer_create(struct mp_buffer *buffer)
 
 void mp_buffer_destroy(struct mp_buffer *buffer)
 {
-    free(buffer->data);
+    free(account_gone(ACCOUNT_BUFFER, buffer->data));
     mp_buffer_create(buffer);
 }
 
@@ -186,7 +187,7 @@ char *mp_buffer_grow(struct mp_buffer *buffer, size_t size)
     if (size < SIZE_MAX / 4 && buffer->size < SIZE_MAX / 4 && !bounded) {
         while (capacity - buffer->size < size)
             capacity *= 2;
-        char *data = realloc(buffer->data, capacity);
+        char *data = account_resize(ACCOUNT_BUFFER, buffer->data, capacity);
         if (data != NULL) {
             buffer->data = data;
             buffer->capacity = capacity;

@@ -7,7 +7,7 @@
  *                    (no file goes)   or found in the base                        (flushed) (renamed)
  *
  * Runs never change, so a second name is as good as a copy where both directories are on one file
- * system; after a copy the two are compared by checksum. What the base has counts as the same file
+ * system; files of engines that change theirs are copied, and hold still for that where they are read; after a copy the two are compared by checksum. What the base has counts as the same file
  * only if name, size and checksum are: after a restore numbers of files can be given a second time.
  * So an incremental backup reads all runs, too, and finds those that have been damaged.
  *
@@ -103,21 +103,58 @@ static int run_check(struct io *io, const char *name)
     return rc;
 }
 
-static int run_store(struct backing *backing, struct backup_entry *entry)
+/* A file that changes meanwhile is longer, perhaps, than what is wanted of it. */
+static int copy_cut(struct io *io, const char *name, uint64_t bytes, uint32_t *checksum)
+{
+    struct io_file *file;
+    int rc = io_open(io, name, IO_WRITE, &file);
+    if (rc != 0)
+        return rc;
+    rc = io_truncate(file, bytes);
+    if (rc == 0)
+        rc = io_sync(file);
+    io_close(file);
+    return rc != 0 ? rc : backup_measure(io, name, &bytes, checksum, NULL, NULL);
+}
+
+static bool changes_files(const struct manifest_tree *tree)
+{
+    const struct engine_vtab *engine = engine_find(tree->engine, strlen(tree->engine));
+    return engine != NULL && (engine->flags & ENGINE_CHANGES_FILES) != 0;
+}
+
+/* What the file has at the root that the manifest names stays while the files are held. */
+static int changing_check(struct io *io, const struct manifest_tree *tree)
+{
+    _Atomic uint64_t next_file = 1;
+    struct engine_options options = {.io = io,
+                                     .space_id = tree->space_id,
+                                     .incarnation = tree->incarnation,
+                                     .files = tree->files,
+                                     .file_count = tree->file_count,
+                                     .next_file = &next_file};
+    return engine_verify_files(engine_find(tree->engine, strlen(tree->engine)), &options);
+}
+
+static int run_store(struct backing *backing, const struct manifest_tree *tree,
+                     const struct engine_file *file, struct backup_entry *entry)
 {
     struct io *from = backing->db->io, *to = backing->options->target;
+    bool changes = changes_files(tree);
     uint32_t copied = 0;
     uint64_t bytes;
-    int rc = io_link(from, entry->name, to, entry->name);
+    int rc = changes ? ERROR_UNSUPPORTED : io_link(from, entry->name, to, entry->name);
     bool linked = rc == 0;
     if (rc == ERROR_UNSUPPORTED)
         rc = backup_copy(from, to, entry->name, &bytes, &copied, NULL, NULL);
+    if (rc == 0 && changes)
+        rc = copy_cut(to, entry->name, file->bytes, &copied);
     if (rc != 0)
         return rc;
     strcpy(entry->in, backing->backup.id);
     backing->result->stored_files++;
     backing->result->linked_files += linked;
-    rc = run_check(to, entry->name);
+    rc = changes ? changing_check(to, tree) : run_check(to, entry->name);
     if (rc == 0)
         rc = backup_measure(to, entry->name, &entry->bytes, &entry->checksum, progress, backing);
     if (rc == 0 && !linked && copied != entry->checksum)
@@ -143,7 +180,8 @@ static int base_look(struct backing *backing, const struct engine_file *file,
     return rc;
 }
 
-static int file_take(struct backing *backing, const struct engine_file *file)
+static int file_take(struct backing *backing, const struct manifest_tree *tree,
+                     const struct engine_file *file)
 {
     struct backup_entry entry = {.bytes = file->bytes};
     const struct backup_entry *known;
@@ -154,7 +192,7 @@ static int file_take(struct backing *backing, const struct engine_file *file)
     if (rc == 0 && known != NULL)
         entry = *known;
     else if (rc == 0)
-        rc = run_store(backing, &entry);
+        rc = run_store(backing, tree, file, &entry);
     if (rc == 0)
         rc = backup_add(&backing->backup, &entry);
     backing->result->files++;
@@ -171,7 +209,7 @@ static int files_take(struct backing *backing)
     int rc = 0;
     for (unsigned i = 0; rc == 0 && i < manifest->tree_count; i++)
         for (unsigned n = 0; rc == 0 && n < manifest->trees[i].file_count; n++)
-            rc = file_take(backing, &manifest->trees[i].files[n]);
+            rc = file_take(backing, &manifest->trees[i], &manifest->trees[i].files[n]);
     return rc;
 }
 

@@ -398,6 +398,7 @@ static struct index *index_new(struct catalog *catalog, struct space *space, uin
     index->name = name;
     index->space = space;
     index->scan.head = space->head;
+    index->scan.number = (unsigned char)id;
     index->scan.arg = index;
     if (id == 0) {
         index->scan.tree = space->head->tree;
@@ -425,7 +426,7 @@ static void index_settle(struct index *index)
 }
 
 /* Opens the body that the store has not got yet. */
-static int body_ensure(struct db *db, struct store *store, const char *engine_name)
+static int body_ensure(struct store *store, const char *engine_name)
 {
     if (store->body != NULL)
         return 0;
@@ -434,11 +435,7 @@ static int body_ensure(struct db *db, struct store *store, const char *engine_na
         return diag_set(ERROR_UNSUPPORTED,
                         "space %u has engine \"%s\", which this version does not know",
                         store->head.id, engine_name);
-    struct engine_options options = {.io = db->io,
-                                     .space_id = store->head.id,
-                                     .incarnation = store->head.incarnation,
-                                     .next_file = &db->next_file};
-    return body_open(engine, &options, &store->body);
+    return db__store_body_open(store, engine, NULL, 0);
 }
 
 static bool system_fields(struct catalog *catalog, const struct system_space *from,
@@ -484,7 +481,7 @@ static int system_space_add(struct db *db, struct catalog *catalog, const struct
     if (!from->unreadable)
         space->indexes[space->index_count++] = index;
     catalog->spaces[catalog->space_count++] = space;
-    return body_ensure(db, space->head->arg, space->engine);
+    return body_ensure(space->head->arg, space->engine);
 }
 
 /* Reading of system tuples, which ddl.c has written. */
@@ -592,7 +589,7 @@ static int space_add(struct db *db, struct catalog *catalog, const struct coming
     space->row = row;
     space->row_version = version;
     catalog->spaces[catalog->space_count++] = space;
-    return body_ensure(db, space->head->arg, space->engine);
+    return body_ensure(space->head->arg, space->engine);
 }
 
 /* An optional string of a map: *out stays NULL when it is absent. */

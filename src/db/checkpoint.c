@@ -8,7 +8,8 @@
  *      time has passed ────────┤            │
  *      memory is used up ──────┘            │
  *                                           ▼ runs have become more
- *      tidying in steps (checkpoint_manifest.c), as long as nothing of the above is due
+ *      tidying in steps (checkpoint_manifest.c), as long as nothing of the above is due; bodies whose
+ *      tidying is jobs have threads for it (checkpoint_jobs.c), and wait for nothing of the above
  *
  * Requests are numbered: one that runs serves those that came before it began. What is due by
  * itself is looked at a few times a second. After a failure it is tried again later and later, but
@@ -41,6 +42,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "db/checkpoint_private.h"
+#include "db/memory.h"
+#include "db/tune.h"
 
 enum {
     POLL_MS = 100,
@@ -69,15 +72,14 @@ static uint64_t log_bytes(const struct checkpoint *checkpoint)
 
 /* --------------------------------------------------------------------------------------- waiting */
 
-/* Waits on `wake` for at most ns. With the mutex. */
-static void wait_ns(struct checkpoint *checkpoint, uint64_t ns)
+void checkpoint__wait_ns(struct checkpoint *checkpoint, pthread_cond_t *condition, uint64_t ns)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     uint64_t total = (uint64_t)until.tv_nsec + ns % 1000000000;
     until.tv_sec += (time_t)(ns / 1000000000 + total / 1000000000);
     until.tv_nsec = (long)(total % 1000000000);
-    pthread_cond_timedwait(&checkpoint->wake, &checkpoint->mutex, &until);
+    pthread_cond_timedwait(condition, &checkpoint->mutex, &until);
 }
 
 static uint64_t processor_ns(void)
@@ -87,17 +89,23 @@ static uint64_t processor_ns(void)
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
-void checkpoint__breathe(struct checkpoint *checkpoint)
+void checkpoint__step_aside(uint64_t *breathed_ns)
 {
-    if (processor_ns() - checkpoint->breathed_ns < BREATH_AFTER_NS)
+    if (processor_ns() - *breathed_ns < BREATH_AFTER_NS)
         return;
     nanosleep(&(struct timespec){.tv_nsec = BREATH_NS}, NULL);
-    checkpoint->breathed_ns = processor_ns();
+    *breathed_ns = processor_ns();
+}
+
+void checkpoint__breathe(struct checkpoint *checkpoint)
+{
+    checkpoint__step_aside(&checkpoint->breathed_ns);
 }
 
 int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes)
 {
     checkpoint__breathe(checkpoint);
+    db_memory_tick(checkpoint->db);
     uint64_t rate = checkpoint->options.rate;
     checkpoint->paced_bytes += bytes;
     pthread_mutex_lock(&checkpoint->mutex);
@@ -106,7 +114,7 @@ int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes)
         double gone_ns = (double)(now_ns(checkpoint) - checkpoint->paced_ns);
         if (gone_ns >= due_ns)
             break;
-        wait_ns(checkpoint, (uint64_t)(due_ns - gone_ns) + 1);
+        checkpoint__wait_ns(checkpoint, &checkpoint->wake, (uint64_t)(due_ns - gone_ns) + 1);
     }
     pthread_mutex_unlock(&checkpoint->mutex);
     return load_relaxed(&checkpoint->stop)
@@ -235,6 +243,7 @@ static void run(struct checkpoint *checkpoint)
         checkpoint->failures = 0;
         checkpoint->retry_ns = 0;
         checkpoint->untidy = true;
+        checkpoint->tidy_at = 0; /* those that the pass under way has seen have got files since */
     } else {
         retry_later(checkpoint);
     }
@@ -292,6 +301,17 @@ static void tidy(struct checkpoint *checkpoint)
         bodies_count(checkpoint);
 }
 
+/* What has failed is tried again after a while. */
+static void tidy_again(struct checkpoint *checkpoint)
+{
+    uint64_t soonest = checkpoint->tidy_again_soonest_ns;
+    if (soonest == 0 || now_ns(checkpoint) < soonest)
+        return;
+    checkpoint->tidy_again_soonest_ns = 0;
+    checkpoint->untidy = true;
+    checkpoint->tidy_at = 0;
+}
+
 static void sweep(struct checkpoint *checkpoint)
 {
     checkpoint->dropped = false;
@@ -308,17 +328,36 @@ static void discarded_free(struct checkpoint *checkpoint)
     pthread_mutex_lock(&checkpoint->mutex);
 }
 
+/* With the mutex, which it lets go of meanwhile. */
+static void jobs_end(struct checkpoint *checkpoint)
+{
+    unsigned merged, failed;
+    pthread_mutex_unlock(&checkpoint->mutex);
+    checkpoint__jobs_end(checkpoint, &merged, &failed);
+    pthread_mutex_lock(&checkpoint->mutex);
+    checkpoint->stats.merges += merged;
+    checkpoint->stats.merges_failed += failed;
+    bodies_count(checkpoint);
+}
+
 /* Ends rows whose tombstones are in the bodies, and waits. With the mutex. */
 static void idle(struct checkpoint *checkpoint)
 {
-    checkpoint->idles++;
-    pthread_cond_broadcast(&checkpoint->ended);
+    if (checkpoint->jobs_open == 0) {
+        checkpoint->idles++;
+        pthread_cond_broadcast(&checkpoint->ended);
+    }
     pthread_mutex_unlock(&checkpoint->mutex);
+    db_memory_tick(checkpoint->db);
+    tuner_tick(db_tuner(checkpoint->db), now_ns(checkpoint));
     checkpoint__unlink_again(checkpoint);
     checkpoint__collect(checkpoint);
+    checkpoint__jobs_rank(checkpoint);
+    tidy_again(checkpoint);
     pthread_mutex_lock(&checkpoint->mutex);
-    if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !due(checkpoint))
-        wait_ns(checkpoint, POLL_MS * NS_PER_MS);
+    if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !checkpoint->jobs_through &&
+        !due(checkpoint))
+        checkpoint__wait_ns(checkpoint, &checkpoint->wake, POLL_MS * NS_PER_MS);
 }
 
 static void *thread_main(void *arg)
@@ -337,6 +376,8 @@ static void *thread_main(void *arg)
             sweep(checkpoint);
         else if (due(checkpoint))
             run(checkpoint);
+        else if (checkpoint->jobs_through)
+            jobs_end(checkpoint);
         else if (checkpoint->untidy && !wal_failed(checkpoint->db->wal) &&
                  now_ns(checkpoint) >= checkpoint->tidy_again_ns)
             tidy(checkpoint);
@@ -364,6 +405,7 @@ static struct checkpoint *checkpoint_new(struct db *db, const struct db_options 
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&checkpoint->wake, &attributes);
+    pthread_cond_init(&checkpoint->work, &attributes);
     pthread_cond_init(&checkpoint->ended, NULL);
     pthread_condattr_destroy(&attributes);
     manifest_create(&checkpoint->manifest);
@@ -428,6 +470,7 @@ void db__checkpoint_stop(struct db *db)
     pthread_mutex_unlock(&checkpoint->mutex);
     if (checkpoint->started)
         pthread_join(checkpoint->thread, NULL);
+    checkpoint__jobs_stop(checkpoint);
     struct db_worker *worker = checkpoint->worker;
     for (size_t i = 0; i < checkpoint->store_count; i++)
         db__store_release(checkpoint->stores[i], txn_worker_thread(worker->txn));
@@ -439,6 +482,7 @@ void db__checkpoint_stop(struct db *db)
     checkpoint__names_free(&checkpoint->unlinked);
     pthread_cond_destroy(&checkpoint->wake);
     pthread_cond_destroy(&checkpoint->ended);
+    pthread_cond_destroy(&checkpoint->work);
     pthread_mutex_destroy(&checkpoint->mutex);
     pthread_mutex_destroy(&checkpoint->files_mutex);
     free(checkpoint);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What the last checkpoint has left, put into the heads again: before the log, whose records above
- * each tree's K then come on top.
+ * What the last checkpoint has left, put into the heads again, of those engines that have all rows
+ * there: before the log, whose records above each tree's K then come on top.
  *
  * Files that the manifest does not name are left over from a checkpoint or a merge that was
  * interrupted, or were replaced, and go. Trees are loaded by several threads, large ones in pieces;
@@ -35,17 +35,19 @@ struct left_over {
     uint64_t next_file;             /* above all numbers seen */
 };
 
-/* Whether a checkpoint may have named a file so: SPACE-INCARNATION-NUMBER.run. Other files are
- * somebody else's. */
+/* Whether a checkpoint may have named a file so: SPACE-INCARNATION-NUMBER and .run or .btree. Other
+ * files are somebody else's. */
 static bool is_run(const char *name, uint64_t *number)
 {
     unsigned long long space, incarnation, read;
     char again[ENGINE_FILE_NAME_MAX + 1];
     if (sscanf(name, "%llu-%llu-%llu", &space, &incarnation, &read) != 3)
         return false;
-    snprintf(again, sizeof again, "%llu-%llu-%llu.run", space, incarnation, read);
+    snprintf(again, sizeof again, "%llu-%llu-%llu.", space, incarnation, read);
+    size_t size = strlen(again);
     *number = read;
-    return strcmp(name, again) == 0;
+    return strncmp(name, again, size) == 0 &&
+           (strcmp(name + size, "run") == 0 || strcmp(name + size, "btree") == 0);
 }
 
 static int left_over_remove(const char *name, uint64_t size, void *arg)
@@ -128,8 +130,8 @@ static int rows_load(struct loader *loader, struct store *store, struct body_cur
     uint64_t rows = 0;
     int rc;
     while ((rc = body_cursor_next(cursor, &row)) == 0) {
-        rc = txn_replay(&loader->thread, &store->head, row.ts, row.key, row.key_size, row.data,
-                        row.size, false);
+        rc = txn_replay_run(&loader->thread, &store->head, row.ts, row.key, row.key_size, row.data,
+                            row.size);
         if (rc != 0)
             return diag_set(rc, "no memory to load space %" PRIu32 "; memory in use: %zu bytes",
                             store->head.id, heap_used_bytes(loader->load->db->heap));
@@ -286,8 +288,10 @@ static int pieces_make(struct load *load, struct db_open_stats *stats)
         struct store *store = load->stores[i];
         struct engine_stats body;
         body_stats(store->body, &body);
-        load->rows_all += body.rows;
         stats->run_bytes += body.bytes;
+        if (db__store_leaves(store))
+            continue; /* its rows stay where they are */
+        load->rows_all += body.rows;
         unsigned parts = parts_useful(load, body.bytes);
         rc = parts > 1 ? store_split(load, store, parts)
                        : piece_add(load, &(struct piece){.store = store});
@@ -297,21 +301,15 @@ static int pieces_make(struct load *load, struct db_open_stats *stats)
 
 /* ----------------------------------------------------------------------------------- the manifest */
 
-static int body_of_tree(struct db *db, const struct manifest_tree *tree, struct store *store)
+static int body_of_tree(const struct manifest_tree *tree, struct store *store)
 {
     const struct engine_vtab *engine = engine_find(tree->engine, strlen(tree->engine));
     if (engine == NULL)
         return diag_set(ERROR_UNSUPPORTED,
                         "space %" PRIu32 " has engine \"%s\", which this version does not know",
                         tree->space_id, tree->engine);
-    struct engine_options options = {.io = db->io,
-                                     .space_id = tree->space_id,
-                                     .incarnation = tree->incarnation,
-                                     .files = tree->files,
-                                     .file_count = tree->file_count,
-                                     .next_file = &db->next_file};
     store->k = tree->k;
-    return body_open(engine, &options, &store->body);
+    return db__store_body_open(store, engine, tree->files, tree->file_count);
 }
 
 static int stores_make(struct load *load, const struct manifest *manifest)
@@ -327,7 +325,7 @@ static int stores_make(struct load *load, const struct manifest *manifest)
         if (store == NULL)
             rc = db__store_make(db, &db->boot, tree->space_id, tree->incarnation, &store);
         if (rc == 0)
-            rc = body_of_tree(db, tree, store);
+            rc = body_of_tree(tree, store);
         load->stores[i] = store;
     }
     return rc;

@@ -10,6 +10,7 @@
  *
  * Tidying is here, too, since each merge that ends puts a manifest in force.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,15 +238,26 @@ void db__files_release(struct db *db)
     pthread_mutex_unlock(&checkpoint->files_mutex);
 }
 
+/* To readers, when it is durable and before rows leave. */
+static void store_show(struct checkpoint *checkpoint, struct store *store)
+{
+    if (db__store_publish(store, txn_worker_thread(checkpoint->worker->txn), store->k) != 0)
+        log_warn("space %" PRIu32 " keeps rows in memory: %s", store->head.id, diag_message());
+}
+
 static void manifest_in_force(struct checkpoint *checkpoint, struct manifest *manifest, uint64_t k)
 {
+    /* Who wants the files of a manifest has either this one, or has held those of the old one. */
+    pthread_mutex_lock(&checkpoint->files_mutex);
     for (size_t i = 0; i < checkpoint->store_count; i++) {
         struct store *store = checkpoint->stores[i];
+        body_hold(store->body, checkpoint->holds > 0);
         body_settle(store->body);
         if (k != 0)
             store->k = k;
+        if (db__store_leaves(store))
+            store_show(checkpoint, store);
     }
-    pthread_mutex_lock(&checkpoint->files_mutex);
     struct manifest old = checkpoint->manifest;
     checkpoint->manifest = *manifest;
     checkpoint->stale = false;
@@ -288,8 +300,14 @@ int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64
 static int store_tidy(struct checkpoint *checkpoint, struct store *store,
                       struct engine_tidied *done)
 {
-    static const struct engine_snapshots none = {NULL, 0}; /* nobody reads a resident body */
-    int rc = body_tidy(store->body, &none, TIDY_STEP_BYTES, done);
+    struct engine_snapshots held = {NULL, 0}; /* nobody reads a resident body */
+    int rc = 0;
+    if (db__store_leaves(store))
+        rc = txn_body_snapshots(checkpoint->worker->txn, store->k, &held);
+    if (rc == 0)
+        rc = store->body->vtab->flags & ENGINE_JOBS
+                 ? checkpoint__job_begin(checkpoint, store, &held, done)
+                 : body_tidy(store->body, &held, TIDY_STEP_BYTES, done);
     if (rc == 0 && done->what == ENGINE_TIDY_CHANGED)
         rc = checkpoint__manifest_store(checkpoint, 0, 0);
     return rc;
@@ -304,7 +322,10 @@ int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done)
         return 0;
     }
     struct store *store = checkpoint->stores[checkpoint->tidy_at];
-    int rc = load_relaxed(&store->dropped) ? 0 : store_tidy(checkpoint, store, done);
+    bool passed_over =
+        load_relaxed(&store->dropped) ||
+        clock_monotonic_ns(checkpoint->db->clock) < store->tidy_again_ns; /* after a failure */
+    int rc = passed_over ? 0 : store_tidy(checkpoint, store, done);
     if (rc != 0 || done->what == ENGINE_TIDY)
         checkpoint->tidy_at++;
     return rc;

@@ -5,6 +5,7 @@
 /* What the files of the checkpoint share, and what they offer to the rest of db. */
 #include <pthread.h>
 
+#include "base/diag.h"
 #include "db/checkpoint.h"
 #include "db/db_private.h"
 #include "storage/manifest.h"
@@ -18,11 +19,30 @@ enum checkpoint_mutation {
     CHECKPOINT_MUTATION_CUT_EARLY = 16,    /* the log is cut before the manifest is durable */
     CHECKPOINT_MUTATION_CUT_HIGH = 32,     /* ... and to where it is now, not to K */
     CHECKPOINT_MUTATION_UNLINK_EARLY = 64, /* replaced runs go before the manifest is durable */
+    CHECKPOINT_MUTATION_UNNOTED = 128,     /* of a row that is written it is not noted (33) */
 };
 
 struct checkpoint_names {
     char (*names)[ENGINE_FILE_NAME_MAX + 1];
     size_t count, capacity;
+};
+
+/* Something of a body that job threads work on (checkpoint_jobs.c). */
+enum { CHECKPOINT_JOBS = 16, CHECKPOINT_THREADS = DB_COMPACTION_THREADS_MAX };
+enum checkpoint_job_state {
+    CHECKPOINT_JOB_NONE, /* the place is free */
+    CHECKPOINT_JOB_WAITS,
+    CHECKPOINT_JOB_RUNS, /* a thread is at a step of it */
+    CHECKPOINT_JOB_THROUGH
+};
+struct checkpoint_job {
+    enum checkpoint_job_state state;
+    struct store *store; /* with a reference; NULL: the place is free */
+    struct body_job *job;
+    enum engine_urgency urgency;
+    uint64_t number; /* in order of their beginning */
+    int rc;          /* 0, or why it has failed, and the message */
+    char failure[DIAG_MESSAGE_MAX];
 };
 
 struct checkpoint {
@@ -45,6 +65,17 @@ struct checkpoint {
     struct db_checkpoint_stats stats;
     uint64_t began_ns; /* of the present one */
 
+    /* Jobs; under the mutex. Only the thread itself fills places and frees them. */
+    pthread_cond_t work; /* some job waits, or has become more urgent */
+    struct checkpoint_job jobs[CHECKPOINT_JOBS];
+    unsigned jobs_open;
+    uint64_t jobs_begun;
+    bool jobs_through;            /* some are */
+    uint64_t jobs_bytes, jobs_ns; /* how much they have written since when */
+    pthread_t threads[CHECKPOINT_THREADS];
+    unsigned thread_count;
+    void (*_Atomic before_step)(uint32_t space_id); /* of a test: what happens before each step */
+
     /* Orders replacing the manifest and removing files against somebody who wants to read the files
      * of a manifest. Before `mutex`. */
     pthread_mutex_t files_mutex;
@@ -61,6 +92,7 @@ struct checkpoint {
     bool untidy;                      /* body_tidy may have something to do */
     size_t tidy_at;                   /* the store whose turn it is */
     uint64_t tidy_again_ns;           /* not before, after a failure */
+    uint64_t tidy_again_soonest_ns;   /* when a body whose job has failed is tried again; 0: none */
     uint64_t log_bytes_replayed;      /* of the log, when the database was opened */
     uint64_t log_bytes_seen;          /* of the log, when the last one began */
     uint64_t next_ns;                 /* when time demands one; UINT64_MAX: never */
@@ -69,6 +101,24 @@ struct checkpoint {
     unsigned failures;                /* in a row */
     uint64_t breathed_ns;             /* processor time at which it stood back last */
     uint64_t paced_bytes, paced_ns;   /* how much has been written since when */
+};
+
+/* A changed row; the first eight bytes of its key, so that sorting seldom has to fetch the row. */
+struct changed {
+    struct store *store;
+    uint64_t prefix;
+    struct row *row;
+};
+
+struct round {
+    struct checkpoint *checkpoint;
+    uint64_t k;
+    struct txn_changes changes;
+    struct changed *items;
+    struct engine_snapshots snapshots; /* that are held, below K; an array of our own */
+    struct store **stores;             /* with a reference each */
+    size_t store_count, store_capacity;
+    uint64_t rows, bytes;
 };
 
 /*
@@ -102,9 +152,24 @@ void db__files_release(struct db *db);
 /* One checkpoint; on the checkpoint's thread. *rows and *bytes: what it has written. */
 int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *bytes);
 
+/* checkpoint_source.c: gives the body of a store the rows items[first..behind) as they were at K, and
+ * counts them. */
+int checkpoint__store_absorb(struct round *round, struct store *store, size_t first, size_t behind);
+
 /* Ends the rows whose tombstones are in the bodies, as far as it goes now; a few at a time, since
  * nobody else's memory is handed back meanwhile. */
 void checkpoint__collect(struct checkpoint *checkpoint);
+
+/*
+ * checkpoint_jobs.c: begins a job of the store's body if there is something to do, and a place for it;
+ * then threads work on it, and nothing is left to do here. `done` as of body_job_begin. Ending those
+ * that are through puts them in force; stopping joins the threads and gives up what they were at.
+ */
+int checkpoint__job_begin(struct checkpoint *checkpoint, struct store *store,
+                          const struct engine_snapshots *snapshots, struct engine_tidied *done);
+void checkpoint__jobs_end(struct checkpoint *checkpoint, unsigned *merged, unsigned *failed);
+void checkpoint__jobs_rank(struct checkpoint *checkpoint);
+void checkpoint__jobs_stop(struct checkpoint *checkpoint);
 
 /* One step of tidying; clears `untidy` when there is nothing to do. */
 int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done);
@@ -119,8 +184,13 @@ int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64
 /* Removes what could not be removed while somebody held the files. */
 void checkpoint__unlink_again(struct checkpoint *checkpoint);
 
-/* Steps aside for a moment, now and then: called in the course of all that computes for long. */
+/* Steps aside for a moment, now and then: called in the course of all that computes for long. The other
+ * is for any thread, which keeps the processor time at which it did last. */
 void checkpoint__breathe(struct checkpoint *checkpoint);
+void checkpoint__step_aside(uint64_t *breathed_ns);
+
+/* Waits on a condition for at most ns. With the mutex. */
+void checkpoint__wait_ns(struct checkpoint *checkpoint, pthread_cond_t *condition, uint64_t ns);
 
 /* Waits as long as the rate demands after so many bytes. ERROR_CANCELLED when it is to stop. */
 int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes);

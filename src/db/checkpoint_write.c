@@ -10,10 +10,13 @@
  * K comes first and the list second: whatever committed up to K has been listed before it became
  * durable. What is listed may be newer than K, or not committed at all: then there is nothing, or
  * an older version, to write, and txn_change_done lists the row again. A version that was there at
- * the last K already is not written again.
+ * the last K already is not written again, and of a row that no run has no tombstone is (invariant 33).
+ * A row of which a version is written is marked before, under the snapshot: a deletion above K then
+ * leaves a tombstone for the next run.
  *
  * Rows on the list are not freed, so their keys can be compared without an epoch; versions are
- * followed, and their bytes copied, inside of one, a few hundred rows at a time.
+ * followed, and their bytes copied, inside of one, a few hundred rows at a time. A row may have ended
+ * and another one have its key: only that has something to write.
  *
  * A store can be dropped meanwhile. The list is taken and the references to its stores under the
  * mutex under which a store is marked as dropped, so a reference keeps rows and trees until the
@@ -32,23 +35,6 @@
 #include "db/checkpoint_private.h"
 
 enum { BATCH_ROWS = 256, BATCH_BYTES = 1 << 20, BREATH_COMPARISONS = 4096 };
-
-/* A changed row; the first eight bytes of its key, so that sorting seldom has to fetch the row. */
-struct changed {
-    struct store *store;
-    uint64_t prefix;
-    struct row *row;
-};
-
-struct round {
-    struct checkpoint *checkpoint;
-    uint64_t k;
-    struct txn_changes changes;
-    struct changed *items;
-    struct store **stores; /* with a reference each */
-    size_t store_count, store_capacity;
-    uint64_t rows, bytes;
-};
 
 bool checkpoint__mutated(const struct checkpoint *checkpoint, enum checkpoint_mutation mutation)
 {
@@ -112,14 +98,31 @@ static void changes_return(struct round *round)
 {
     struct db *db = round->checkpoint->db;
     struct txn_changes *changes = &round->changes;
+    struct txn_worker *worker = round->checkpoint->worker->txn;
     size_t alive = 0;
     pthread_mutex_lock(&db->stores_mutex);
     for (size_t i = 0; i < changes->count; i++)
         if (!load_relaxed(&change_store(&changes->items[i])->dropped))
             changes->items[alive++] = changes->items[i];
+        else
+            txn_change_forget(worker, &changes->items[i]);
     changes->count = alive;
     txn_changes_return(db->txn, changes);
     pthread_mutex_unlock(&db->stores_mutex);
+}
+
+/* False: it stays on the list, since it has changed, or its readers do not see the body that has it. */
+static bool change_done(struct round *round, const struct txn_change *change)
+{
+    struct txn_worker *worker = round->checkpoint->worker->txn;
+    const struct store *store = change_store(change);
+    if (load_relaxed(&store->dropped)) {
+        txn_change_forget(worker, change);
+        return true;
+    }
+    if (db__store_leaves(store) && load_relaxed(&store->published.k) < round->k)
+        return false;
+    return txn_change_done(worker, change, round->k);
 }
 
 /* The rows' state up to K is durable. */
@@ -133,8 +136,7 @@ static void changes_done(struct round *round)
         pthread_mutex_lock(&round->checkpoint->db->stores_mutex);
         txn_worker_enter(worker);
         for (size_t i = first; i < behind; i++)
-            if (!load_relaxed(&change_store(&changes->items[i])->dropped) &&
-                !txn_change_done(worker, &changes->items[i], round->k))
+            if (!change_done(round, &changes->items[i]))
                 changes->items[kept++] = changes->items[i];
         txn_worker_leave(worker);
         pthread_mutex_unlock(&round->checkpoint->db->stores_mutex);
@@ -191,112 +193,6 @@ static int items_sort(struct round *round)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------- rows of a store */
-
-/* The versions at K of the rows items[next..behind), in order. */
-struct source {
-    struct engine_source base;
-    struct round *round;
-    struct store *store;
-    bool tombstones; /* what was deleted may be in the body */
-    size_t next, behind;
-    struct arena arena; /* bytes of the batch */
-    unsigned at, count;
-    struct engine_row rows[BATCH_ROWS];
-    uint64_t bytes; /* of the batch */
-};
-
-/* Copies what a row has to write, if anything. */
-static int row_copy(struct source *source, const struct row *row)
-{
-    uint64_t ts = 0;
-    const struct version *version = txn_row_at(row, source->round->k, &ts);
-    if (version == NULL || ts <= source->store->k)
-        return 0;
-    bool tombstone = (version_flags(version) & VERSION_TOMBSTONE) != 0;
-    if (tombstone && !source->tombstones)
-        return 0;
-    struct engine_row *out = &source->rows[source->count];
-    *out = (struct engine_row){.key = row->key, .key_size = row->key_size, .ts = ts};
-    if (!tombstone) {
-        out->data = arena_copy(&source->arena, version->bytes, version->size);
-        if (out->data == NULL)
-            return diag_set(ERROR_MEMORY, "no memory for the rows of a checkpoint");
-        out->size = version->size;
-    }
-    source->bytes += out->key_size + out->size;
-    source->count++;
-    return 0;
-}
-
-static int batch_fill(struct source *source)
-{
-    struct txn_worker *worker = source->round->checkpoint->worker->txn;
-    int rc = 0;
-    arena_reset(&source->arena);
-    source->at = source->count = 0;
-    source->bytes = 0;
-    txn_worker_enter(worker);
-    while (rc == 0 && source->next < source->behind && source->count < BATCH_ROWS &&
-           source->bytes < BATCH_BYTES)
-        rc = row_copy(source, source->round->items[source->next++].row);
-    txn_worker_leave(worker);
-    source->round->rows += source->count;
-    return rc;
-}
-
-static int source_next(struct engine_source *base, struct engine_row *out)
-{
-    struct source *source = (struct source *)base;
-    while (source->at == source->count) {
-        if (source->next == source->behind)
-            return ERROR_END;
-        if (load_relaxed(&source->store->dropped))
-            return diag_set(ERROR_CANCELLED, "the space was dropped");
-        int rc = checkpoint__pace(source->round->checkpoint, source->bytes);
-        if (rc == 0)
-            rc = batch_fill(source);
-        if (rc != 0)
-            return rc;
-    }
-    *out = source->rows[source->at++];
-    return 0;
-}
-
-static uint64_t body_bytes(struct body *body)
-{
-    struct engine_stats stats;
-    body_stats(body, &stats);
-    return stats.bytes;
-}
-
-static int store_absorb(struct round *round, struct store *store, size_t first, size_t behind)
-{
-    static const struct engine_snapshots none = {NULL, 0}; /* nobody reads a resident body */
-    struct engine_stats before;
-    body_stats(store->body, &before);
-    struct source *source = malloc(sizeof *source);
-    if (source == NULL)
-        return diag_set(ERROR_MEMORY, "no memory for the rows of a checkpoint");
-    *source = (struct source){
-        .base.next = source_next,
-        .round = round,
-        .store = store,
-        .tombstones = before.files > 0 &&
-                      !checkpoint__mutated(round->checkpoint, CHECKPOINT_MUTATION_NO_TOMBSTONE),
-        .next = first,
-        .behind = behind};
-    arena_create(&source->arena, 2 * BATCH_BYTES);
-    int rc = body_absorb(store->body, &source->base, round->k, &none);
-    arena_destroy(&source->arena);
-    free(source);
-    if (rc == ERROR_CANCELLED && load_relaxed(&store->dropped))
-        return 0;
-    if (rc == 0)
-        round->bytes += body_bytes(store->body) - before.bytes;
-    return rc;
-}
-
 static int stores_absorb(struct round *round)
 {
     size_t count = round->changes.count;
@@ -308,7 +204,7 @@ static int stores_absorb(struct round *round)
         if (load_relaxed(&round->checkpoint->stop))
             return diag_set(ERROR_CANCELLED, "the database is being closed");
         if (!load_relaxed(&store->dropped))
-            rc = store_absorb(round, store, first, behind);
+            rc = checkpoint__store_absorb(round, store, first, behind);
     }
     return rc;
 }
@@ -347,6 +243,21 @@ static int snapshot_begin(struct round *round, struct txn **out)
     return rc;
 }
 
+/* Those who begin from now on read at K or above it. */
+static int snapshots_take(struct round *round)
+{
+    struct engine_snapshots held;
+    int rc = txn_body_snapshots(round->checkpoint->worker->txn, round->k, &held);
+    if (rc != 0)
+        return rc;
+    uint64_t *copy = malloc((held.count + 1) * sizeof *copy);
+    if (copy == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a checkpoint");
+    memcpy(copy, held.ts, held.count * sizeof *copy);
+    round->snapshots = (struct engine_snapshots){copy, held.count};
+    return 0;
+}
+
 /* The rows are in files then, which no manifest names. */
 static int runs_write(struct round *round)
 {
@@ -354,7 +265,9 @@ static int runs_write(struct round *round)
     int rc = snapshot_begin(round, &txn);
     if (rc != 0)
         return rc;
-    rc = items_sort(round);
+    rc = snapshots_take(round);
+    if (rc == 0)
+        rc = items_sort(round);
     if (rc == 0)
         rc = stores_absorb(round);
     if (rc != 0) {
@@ -414,6 +327,7 @@ static void round_end(struct round *round)
     }
     free(round->stores);
     free(round->items);
+    free((uint64_t *)round->snapshots.ts);
 }
 
 /* Everything that was taken is as it was before; the diagnostics stay. */

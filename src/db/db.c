@@ -18,6 +18,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/list.h"
 #include "base/mutation.h"
 #include "codec/mp.h"
 #include "db/access_private.h"
@@ -77,9 +78,51 @@ void db__store_delete(struct store *store, struct tree_thread *thread)
         if (store->trees[i] != NULL)
             txn_entries_delete(thread, store->trees[i]);
     txn_rows_delete(thread, store->head.tree);
+    if (load_relaxed(&store->published.view) != NULL)
+        body_view_close(load_relaxed(&store->published.view));
     if (store->body != NULL)
         body_close(store->body);
     free(store);
+}
+
+static uint64_t room_left(const struct lsm_space *room)
+{
+    return io_room(list_entry(room, struct db, room)->io);
+}
+
+int db__store_body_open(struct store *store, const struct engine_vtab *engine,
+                        const struct engine_file *files, unsigned file_count)
+{
+    struct db *db = store->db;
+    struct engine_options options = {.io = db->io,
+                                     .space_id = store->head.id,
+                                     .incarnation = store->head.incarnation,
+                                     .files = files,
+                                     .file_count = file_count,
+                                     .next_file = &db->next_file};
+    struct lsm_options lsm;
+    lsm_options_default(&lsm);
+    lsm.space = &db->room;
+    lsm.clock = db->clock;
+    options.lsm = &lsm;
+    int rc = engine->flags & ENGINE_RESIDENT ? 0 : db__cache(db, &options.cache);
+    if (rc == 0)
+        rc = body_open(engine, &options, &store->body);
+    if (rc != 0 || (engine->flags & ENGINE_RESIDENT))
+        return rc;
+    rc = db__store_publish(store, &db->boot, store->k);
+    if (rc == 0)
+        store->head.body = &store->published;
+    return rc;
+}
+
+int db__store_publish(struct store *store, struct tree_thread *thread, uint64_t k)
+{
+    struct body_view *view;
+    int rc = body_view_open(store->body, &view);
+    if (rc == 0)
+        txn_body_publish(thread, &store->published, view, k);
+    return rc;
 }
 
 void db__store_release(struct store *store, struct tree_thread *thread)
@@ -161,6 +204,7 @@ static int indexes_make(struct db *db, struct space *space)
 /* After the log: tombstones out, the catalog in force, indexes filled. */
 static int recover(struct db *db, struct db_open_stats *stats)
 {
+    txn_replay_settle(&db->replayed);
     for (unsigned i = 0; i < STORE_BUCKETS; i++)
         for (struct store *store = db->stores[i]; store != NULL; store = store->next)
             txn_replay_end(&db->boot, &store->head);
@@ -222,8 +266,10 @@ static void db_free(struct db *db)
         epoch_domain_delete(db->epochs);
     if (db->boot.heap != NULL)
         heap_cache_close(db->boot.heap);
-    if (db->heap != NULL)
+    if (db->heap != NULL) {
+        db__memory_destroy(db);
         heap_delete(db->heap);
+    }
     txn_changes_free(&db->replayed);
     manifest_destroy(&db->loaded);
     pthread_mutex_destroy(&db->catalog_mutex);
@@ -251,8 +297,10 @@ static int log_replay(struct db *db, const struct wal_options *options,
 static int open_parts(struct db *db, const struct db_options *options, struct db_open_stats *stats)
 {
     int rc = heap_new(options->memory_max, &db->heap);
-    if (rc == 0)
+    if (rc == 0) {
+        db__memory_create(db, options);
         rc = heap_cache_open(db->heap, &db->boot.heap);
+    }
     if (rc == 0)
         rc = epoch_domain_new(options->worker_max + 4, &db->epochs);
     if (rc == 0)
@@ -290,9 +338,11 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
                                         .clock = options->clock};
     if ((rc = txn_system_new(&system, &db->txn)) != 0)
         return rc;
+    db__tuning_start(db, options);
     if ((rc = recover(db, stats)) != 0 || (rc = db__sequences_open(db)) != 0 ||
         (rc = db__checkpoint_start(db, options, stats)) != 0)
         return rc;
+    db__memory_start(db);
     return db->builds_stale && source == NULL ? db__builds_forget(db) : 0;
 }
 
@@ -307,6 +357,7 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
         return diag_set(ERROR_MEMORY, "no memory to open the database");
     memset(db, 0, sizeof *db);
     db->io = options->io;
+    db->room.left = room_left;
     db->clock = options->clock;
     db->expressions = options->expressions;
     db->online_rows_min = ONLINE_ROWS_MIN;
@@ -316,7 +367,9 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
     manifest_create(&db->loaded);
     int rc = open_parts(db, options, stats);
     if (rc != 0) {
+        db__memory_stop(db);
         db__checkpoint_stop(db);
+        db__tuning_stop(db);
         db__sequences_close(db);
         if (db->wal != NULL)
             wal_close(db->wal);
@@ -330,7 +383,9 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
 int db_close(struct db *db)
 {
     db__sequences_close(db);
+    db__memory_stop(db);
     db__checkpoint_stop(db);
+    db__tuning_stop(db);
     int rc = wal_close(db->wal);
     db_free(db);
     return rc;
@@ -413,6 +468,11 @@ struct txn_worker *db_worker_txn(struct db_worker *worker)
 struct wal *db_wal(struct db *db)
 {
     return db->wal;
+}
+
+struct io *db_io(struct db *db)
+{
+    return db->io;
 }
 
 struct heap *db_heap(struct db *db)

@@ -22,11 +22,14 @@ struct db;
 struct db_worker;
 struct catalog;
 
+enum { DB_COMPACTION_THREADS_MAX = 16 };
+
 /* When checkpoints are made by themselves, and at what pace (db/checkpoint.h). */
 struct db_checkpoint_options {
     uint64_t log_bytes;   /* when the log has grown by so much since the last one; 0: never */
     uint64_t interval_ms; /* after so much time, if something has changed; 0: never */
-    uint64_t rate;        /* bytes a second that it writes at most; 0: no limit */
+    uint64_t rate;    /* bytes a second that it writes at most, and what compacts; 0: no limit */
+    unsigned threads; /* that compact, made as there is work; at most 16; 0: one */
 };
 
 /*
@@ -48,7 +51,10 @@ struct db_options {
     struct clock *clock;
     enum wal_durability durability;
     unsigned worker_max;
-    uint64_t memory_max;           /* bytes of the head; 0: no limit */
+    uint64_t memory_max;   /* bytes of the head and what it shares them with; 0: no limit */
+    unsigned memory_cache; /* percent of that for caches, once there are some */
+    bool tuned;            /* knobs are adjusted (db/tune.h) */
+    unsigned memory_lua;   /* percent of that for Lua, by whoever has it; 0: it counts apart */
     void (*on_advance)(void *arg); /* see wal.h; also called when a checkpoint has ended */
     void *arg;
     struct db_checkpoint_options checkpoint;
@@ -84,6 +90,7 @@ struct db *db_worker_db(struct db_worker *worker);
 struct txn_worker *db_worker_txn(struct db_worker *worker);
 struct wal *db_wal(struct db *db);
 struct heap *db_heap(struct db *db);
+struct io *db_io(struct db *db);
 struct clock *db_clock(struct db *db);
 struct txn_system *db_txn_system(struct db *db);
 

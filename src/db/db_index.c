@@ -65,7 +65,8 @@ int db__directory_make(struct tree_thread *thread, const struct index *index, st
 static int entry_insert(struct tree_thread *thread, struct index *index,
                         const struct key_bytes *key, struct row *row)
 {
-    struct entry *entry = heap_alloc(thread->heap, item_alloc_size((uint32_t)key->size));
+    struct entry *entry =
+        heap_alloc_as(thread->heap, item_alloc_size((uint32_t)key->size), HEAP_ENTRY);
     if (entry == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&entry->row, row);
@@ -78,7 +79,7 @@ static int entry_insert(struct tree_thread *thread, struct index *index,
     int rc = tree_insert(index->scan.tree, thread, (struct item *)entry, NULL, NULL, &present);
     if (rc != 0) {
         row_entry_uncount(entry);
-        heap_free(thread->heap, entry, item_alloc_size(entry->key_size));
+        heap_free_as(thread->heap, entry, item_alloc_size(entry->key_size), HEAP_ENTRY);
     }
     if (rc == ERROR_TOO_LARGE)
         return diag_set(rc, "a key of index \"%s\" of space \"%s\" exceeds %d bytes", index->name,

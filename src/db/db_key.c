@@ -385,6 +385,16 @@ int db__keys_of_tuple(struct arena *arena, const struct index *index, const char
     return keys_of_tuple(arena, index, tuple, true, out);
 }
 
+int db__keys_quietly(struct arena *arena, const struct index *index, const char *tuple,
+                     struct key_list *out)
+{
+    int rc = keys_of_tuple(arena, index, tuple, false, out);
+    if (rc == 0 || rc == ERROR_MEMORY)
+        return rc;
+    out->count = 0;
+    return 0;
+}
+
 bool db__key_listed(const struct key_list *list, const void *key, size_t size, bool parts_only)
 {
     for (uint32_t i = 0; i < list->count; i++) {
@@ -467,8 +477,10 @@ static int match_value(const struct index *index, const char *const *values, voi
     if (data == NULL)
         return ERROR_MEMORY;
     unsigned char *end = values_encode(index, values, data, &has_nil, false);
-    match->found = end != NULL && (size_t)(end - data) <= match->entry->key_size &&
-                   memcmp(data, match->entry->key, (size_t)(end - data)) == 0;
+    match->found =
+        end != NULL &&
+        (size_t)(end - data) == (load_relaxed(&match->entry->state) & ENTRY_PARTS_MASK) &&
+        memcmp(data, match->entry->key, (size_t)(end - data)) == 0;
     if (data != small)
         free(data);
     return match->found ? ERROR_END : 0;

@@ -14,10 +14,13 @@
  */
 #include <pthread.h>
 
+#include "base/tuner.h"
 #include "db/catalog.h"
 #include "db/db.h"
 #include "db/space.h"
+#include "mem/budget.h"
 #include "storage/engine.h"
+#include "storage/lsm/lsm.h"
 #include "storage/manifest.h"
 
 enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 2, ONLINE_ROWS_MIN = 1000 };
@@ -27,11 +30,13 @@ struct store {
     struct db *db;
     struct store *next; /* of the same bucket */
     _Atomic uint32_t
-        references;       /* of the database, as long as it is not dropped; of a checkpoint */
-    _Atomic bool dropped; /* set under stores_mutex: what it has is of no use to anybody */
-    bool taken;           /* of the checkpoint's thread: among the stores that it works on */
+        references;         /* of the database, as long as it is not dropped; of a checkpoint */
+    _Atomic bool dropped;   /* set under stores_mutex: what it has is of no use to anybody */
+    bool taken;             /* of the checkpoint's thread: among the stores that it works on */
+    uint64_t tidy_again_ns; /* of the checkpoint's thread: after a failure not before */
     uint64_t k;        /* rows up to this timestamp are in the body, and replay passes over them */
     struct body *body; /* where cold rows live; opened when the catalog names the engine */
+    struct head_body published;    /* what readers have of it, if rows leave the head */
     struct tree *trees[INDEX_MAX]; /* of secondary indexes, by index id; [0] is unused */
     _Atomic uint64_t build_rows,
         build_total; /* of the change that looks at rows while others write */
@@ -52,12 +57,34 @@ struct catalog {
     struct name_table *space_names, *func_names;
 };
 
+/* The budget, and what the database is asked for by it (memory.c). */
+struct db_memory {
+    struct budget budget;
+    struct budget_client checkpoint;
+    bool joined;
+    struct cache *cache; /* of what bodies have read; NULL until the first reads while it runs */
+    struct budget_client blocks;
+    uint64_t ticket; /* of the checkpoint that was asked for last; under the budget's mutex */
+};
+
+/* Knobs, and what was measured at the last look (tune.c). */
+enum { DB_KNOBS = 2 };
+struct db_tuning {
+    struct tuner tuner;
+    struct tuner_knob knobs[DB_KNOBS];
+    bool started;
+    uint64_t flushes, flush_ns;
+};
+
 struct db {
     struct io *io;
+    struct lsm_space room; /* on the disk of `io` */
     struct clock *clock;
     struct wal *wal;
     const struct db_expressions *expressions; /* or NULL */
     struct heap *heap;
+    struct db_memory memory;
+    struct db_tuning tuning;
     struct epoch_domain *epochs;
     struct txn_system *txn;
     struct tree_thread boot; /* of the thread that opens and closes */
@@ -100,6 +127,16 @@ struct db_worker {
     struct access *access; /* made of the newest catalog when somebody asked; or NULL */
 };
 
+/* The knobs are there from start to stop: while there is a log, and nobody calls after it. */
+void db__tuning_start(struct db *db, const struct db_options *options);
+void db__tuning_stop(struct db *db);
+
+/* The budget is there as soon as the heap is; checkpoints belong to it between start and stop. */
+void db__memory_create(struct db *db, const struct db_options *options);
+void db__memory_start(struct db *db);
+void db__memory_stop(struct db *db);
+void db__memory_destroy(struct db *db);
+
 /* Stores. `find` gives NULL when there is none; `make` adds one with an empty head. */
 struct store *db__store_find(struct db *db, uint32_t id, uint32_t incarnation);
 int db__store_make(struct db *db, struct tree_thread *thread, uint32_t id, uint32_t incarnation,
@@ -108,6 +145,23 @@ void db__store_unlink(struct db *db, struct store *store);
 
 /* Drops a reference; with the last one the store goes. No thread may find it any more. */
 void db__store_release(struct store *store, struct tree_thread *thread);
+
+/* memory.c: the cache that bodies share, made at the first call. With the gate, or before workers run. */
+int db__cache(struct db *db, struct cache **out);
+
+/* Opens the body of a store: files NULL, or those of the manifest. `engine` is one that there is. */
+int db__store_body_open(struct store *store, const struct engine_vtab *engine,
+                        const struct engine_file *files, unsigned file_count);
+
+/* Whether the rows of a store leave its head. */
+static inline bool db__store_leaves(const struct store *store)
+{
+    return store->head.body != NULL;
+}
+
+/* Shows readers the body as it is: it has all rows up to k. On failure they keep what they have, and
+ * no more rows leave. */
+int db__store_publish(struct store *store, struct tree_thread *thread, uint64_t k);
 
 /* What nobody can reach any more, a store or a tree of entries, is freed by a thread that has time:
  * at once for the caller. `_free` is that thread's, and of closing. */
@@ -179,6 +233,11 @@ struct key_list {
 };
 int db__keys_of_tuple(struct arena *arena, const struct index *index, const char *tuple,
                       struct key_list *out);
+
+/* The same without diagnostics, and none for a tuple that the index cannot have, from before a change of
+ * format. ERROR_MEMORY. */
+int db__keys_quietly(struct arena *arena, const struct index *index, const char *tuple,
+                     struct key_list *out);
 
 /* Whether a key is among them; `parts_only`: without the primary key behind. */
 bool db__key_listed(const struct key_list *list, const void *key, size_t size, bool parts_only);

@@ -260,7 +260,7 @@ static int entry_new(struct db *db, struct row *row, size_t size, uint32_t parts
     if (size > TREE_KEY_SIZE_MAX)
         return diag_set(ERROR_CORRUPT, "a row of Redis's data has a key of %u bytes",
                         (unsigned)row->key_size);
-    struct entry *entry = heap_alloc(db->boot.heap, item_alloc_size((uint32_t)size));
+    struct entry *entry = heap_alloc_as(db->boot.heap, item_alloc_size((uint32_t)size), HEAP_ENTRY);
     if (entry == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an order of Redis's rows");
     atomic_init(&entry->row, row);
@@ -276,7 +276,7 @@ static int entry_insert(struct db *db, struct txn_index *index, struct entry *en
     struct item *present;
     int rc = tree_insert(index->tree, &db->boot, (struct item *)entry, NULL, NULL, &present);
     if (rc != 0)
-        heap_free(db->boot.heap, entry, item_alloc_size(entry->key_size));
+        heap_free_as(db->boot.heap, entry, item_alloc_size(entry->key_size), HEAP_ENTRY);
     return rc == 0 || rc == ERROR_EXISTS ? 0
                                          : diag_set(rc, "no memory for an order of Redis's rows");
 }

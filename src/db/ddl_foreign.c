@@ -37,6 +37,18 @@ static int wrong(const struct giving *giving, const char *what)
                     what);
 }
 
+/* What is asked at each write has to be in memory. */
+static int resident_check(const struct giving *giving, const struct space *space)
+{
+    if (ddl__resident(space))
+        return 0;
+    return diag_set(
+        ERROR_UNSUPPORTED,
+        "foreign key \"%.*s\": space \"%s\" has engine '%s', of which no foreign keys go "
+        "out or come in: use 'memory'",
+        (int)giving->name_size, giving->name, space->name, space->engine);
+}
+
 /* Whether the space has a key of that name to the other one already: then nobody is asked again. */
 static bool is_known(const struct giving *giving, uint64_t parent_id)
 {
@@ -68,7 +80,7 @@ static int parent_find(struct giving *giving, const char *value)
     giving->key.parent_id = (uint32_t)id;
     giving->parent = giving->draft;
     if (id == giving->draft->id)
-        return 0;
+        return resident_check(giving, giving->draft);
     struct space *space = catalog_space_by_id(before, (uint32_t)id);
     int rc = space != NULL && is_known(giving, id)
                  ? 0
@@ -79,7 +91,9 @@ static int parent_find(struct giving *giving, const char *value)
                       "foreign key \"%.*s\": rows of temporary space \"%s\" do not last as long as "
                       "those that would refer to them",
                       (int)giving->name_size, giving->name, space->name);
-    return rc;
+    if (rc == 0)
+        rc = resident_check(giving, giving->draft);
+    return rc == 0 ? resident_check(giving, space) : rc;
 }
 
 /* A field by name, or by number from `base`. */

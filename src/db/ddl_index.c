@@ -256,6 +256,41 @@ static int primary_check(const struct space *space, const struct index_definitio
                : diag_set(ERROR_SCHEMA, "the primary index of space \"%s\" %s", space->name, wrong);
 }
 
+static int rows_refuse(struct ddl *ddl, const struct space *space)
+{
+    struct space_cursor cursor;
+    struct tuple_ref tuple;
+    if (space->index_count == 0)
+        return 0;
+    int rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
+    if (rc == 0)
+        rc = space_cursor_next(&cursor, &tuple);
+    if (rc == 0)
+        rc = diag_set(ERROR_UNSUPPORTED,
+                      "an index of a space of engine '%s' is made before the space has rows",
+                      space->engine);
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* Where rows leave the head, only what is in order of keys can be merged with what has left. */
+static int engine_check(struct ddl *ddl, const struct space *space, const struct index_args *args,
+                        const struct index_definition *def)
+{
+    if (ddl__resident(space))
+        return 0;
+    if (def->type == INDEX_HASH)
+        return diag_set(ERROR_UNSUPPORTED,
+                        "an index of a space of engine '%s' has type 'tree', not 'hash'",
+                        space->engine);
+    if (def->func != NULL || (def->condition != NULL && mp_typeof(*def->condition) == MP_STR))
+        return diag_set(
+            ERROR_UNSUPPORTED,
+            "an index of a space of engine '%s' has fields for its parts, and a condition "
+            "{field, operator, value}: Lua code is for engine 'memory'",
+            space->engine);
+    return args->id == 0 ? 0 : rows_refuse(ddl, space);
+}
+
 /* The field of a sequence is one of the primary key's, a number; from 1 as it is given, 0: the first
  * part. */
 static int sequence_check(struct ddl *ddl, const struct index_args *args,
@@ -336,10 +371,12 @@ static int index_create(struct ddl *ddl, void *arg)
         return rc;
     if (args->id == 0 && (rc = primary_check(space, &def)) != 0)
         return rc;
+    if ((rc = engine_check(ddl, space, args, &def)) != 0)
+        return rc;
     /* A space with many rows gets its index while others write; not within a schema transaction,
      * which is alone in the gate anyhow. */
     args->online =
-        args->id != 0 && args->standalone && txn_head_rows(space->head) >= ddl->db->online_rows_min;
+        args->id != 0 && args->standalone && space_len(space) >= ddl->db->online_rows_min;
     if ((rc = definition_put(ddl, space, args, &def, false)) != 0)
         return rc;
     if (args->online) {

@@ -34,7 +34,7 @@ void ddl__job_begin(struct ddl_job *job, const struct ddl_job_vtab *vtab, struct
     job->worker = worker;
     job->space_id = space->id;
     job->store = vtab->reads_only ? NULL : space->head->arg;
-    job->total = txn_head_rows(space->head);
+    job->total = space_len(space);
     job->began_ns = job->told_ns = clock_monotonic_ns(worker->db->clock);
     va_start(args, name);
     vsnprintf(job->name, sizeof job->name, name, args);

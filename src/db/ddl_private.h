@@ -167,6 +167,9 @@ int ddl__watches_drop(struct ddl *ddl, uint32_t space_id);
 
 int ddl__name_check(const char *what, const char *name, size_t size);
 
+/* Whether all rows of a space stay in the head. */
+bool ddl__resident(const struct space *space);
+
 /* A space that is no system space, and that the worker's user may alter; or do something else with. */
 int ddl__space_find(struct ddl *ddl, uint32_t id, struct space **out);
 int ddl__space_find_for(struct ddl *ddl, uint32_t id, unsigned privileges, struct space **out);

@@ -3,6 +3,7 @@
 /* Changes of the catalog: spaces. */
 #include "db/format_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,12 @@ enum {
     ALTER_OPTIONS
 };
 
+bool ddl__resident(const struct space *space)
+{
+    const struct engine_vtab *engine = engine_find(space->engine, strlen(space->engine));
+    return engine == NULL || (engine->flags & ENGINE_RESIDENT) != 0;
+}
+
 static uint32_t space_id_next(const struct catalog *catalog)
 {
     uint32_t last = catalog_space_at(catalog, catalog_space_count(catalog) - 1)->id;
@@ -57,6 +64,22 @@ static uint32_t incarnation_next(struct ddl *ddl)
     return (uint32_t)(wal_clock(ddl->db->wal) + 1);
 }
 
+static bool engine_offered(const struct engine_vtab *engine)
+{
+    return (engine->flags & (ENGINE_DURABLE | ENGINE_NOT_OFFERED)) == ENGINE_DURABLE;
+}
+
+/* Those that a space can have: 'a' or 'b'. */
+static void engines_name(char *out, size_t size)
+{
+    const struct engine_vtab *engine;
+    size_t used = 0;
+    for (unsigned i = 0; used < size && (engine = engine_at(i)) != NULL; i++)
+        if (engine_offered(engine))
+            used += (size_t)snprintf(out + used, size - used, "%s'%s'", used > 0 ? " or " : "",
+                                     engine->name);
+}
+
 static int engine_choose(const struct ddl_option *option, const struct engine_vtab **out)
 {
     const char *value = option->value, *name = "memory";
@@ -64,10 +87,21 @@ static int engine_choose(const struct ddl_option *option, const struct engine_vt
     if (value != NULL)
         name = mp_decode_str(&value, &size);
     *out = engine_find(name, size);
-    if (*out == NULL || !((*out)->flags & ENGINE_RESIDENT))
-        return diag_set(ERROR_UNSUPPORTED, "a space cannot have engine \"%.*s\": use 'memory'",
-                        (int)size, name);
-    return 0;
+    if (*out != NULL && engine_offered(*out))
+        return 0;
+    char names[128];
+    engines_name(names, sizeof names);
+    return diag_set(ERROR_UNSUPPORTED, "a space cannot have engine \"%.*s\": use %s", (int)size,
+                    name, names);
+}
+
+/* What lasts only until the end has no use for a body. */
+static int engine_check(const struct engine_vtab *engine, const struct space_def *def)
+{
+    if ((engine->flags & ENGINE_RESIDENT) || !def->temporary)
+        return 0;
+    return diag_set(ERROR_UNSUPPORTED, "a space of engine '%s' cannot be temporary: use 'memory'",
+                    engine->name);
 }
 
 static int exact_read(const struct ddl_option *option, uint32_t *out)
@@ -160,7 +194,8 @@ static int space_create(struct ddl *ddl, void *arg)
                             .view = options[SPACE_VIEW].value,
                             .temporary = ddl__option_bool(&options[SPACE_TEMPORARY], false),
                             .local = ddl__option_bool(&options[SPACE_IS_LOCAL], false)};
-    if ((rc = owner_read(ddl, options[SPACE_OWNER].value, &def.owner)) != 0 ||
+    if ((rc = engine_check(engine, &def)) != 0 ||
+        (rc = owner_read(ddl, options[SPACE_OWNER].value, &def.owner)) != 0 ||
         (rc = exact_read(&options[SPACE_FIELD_COUNT], &def.exact_count)) != 0 ||
         (rc = ddl__space_put(ddl, &def)) != 0)
         return rc;
@@ -215,7 +250,7 @@ static int definition_put(struct ddl *ddl, struct space_args *args, const struct
                           const struct space_def *def)
 {
     args->online = args->standalone && !args->rows_stay && space->index_count > 0 &&
-                   txn_head_rows(space->head) >= ddl->db->online_rows_min;
+                   space_len(space) >= ddl->db->online_rows_min;
     if (!args->online)
         return ddl__space_put(ddl, def);
     int rc = ddl__space_encode(ddl, def);

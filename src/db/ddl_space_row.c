@@ -74,7 +74,7 @@ static int draft_make(struct ddl *ddl, const struct space_def *def, struct space
 {
     struct mp_buffer names;
     mp_buffer_create(&names);
-    *draft = (struct space){.id = def->id, .temporary = def->temporary};
+    *draft = (struct space){.id = def->id, .temporary = def->temporary, .engine = def->engine};
     int rc = ddl__format_put(ddl, NULL, &names, def->format);
     char *name = arena_alloc(&ddl->arena, def->name_size + 1);
     char *format = rc == 0 ? arena_copy(&ddl->arena, names.data, names.size) : NULL;

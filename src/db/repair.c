@@ -31,6 +31,7 @@
 #include "db/checkpoint.h"
 #include "db/db_private.h"
 #include "io/io_readonly.h"
+#include "storage/btree/btree_salvage.h"
 #include "storage/manifest.h"
 #include "storage/memory/memory.h"
 #include "storage/run/run_salvage.h"
@@ -44,6 +45,7 @@ struct definition {
     bool index;
     uint64_t ts;
     bool exists;
+    bool leaves; /* the rows of this space leave the head */
     uint32_t incarnation;
 };
 
@@ -70,8 +72,10 @@ struct repairing {
 
     const char *file; /* that is being read */
     const struct run_info *info;
+    bool leaves;         /* this run is of a body that has entries of indexes as well */
     uint64_t gaps, rows; /* of this run */
-    uint64_t *told;      /* places that were told */
+    uint64_t entries;
+    uint64_t *told; /* places that were told */
     size_t told_count, told_capacity;
     bool telling; /* the first time */
 
@@ -131,8 +135,14 @@ static void progress(struct repairing *repairing, const char *what, size_t done)
 /* ------------------------------------------------------------------------------------ definitions
  */
 
-/* The first two numbers of a row of _space or _index, and for _space the incarnation; false when it
- * is not as expected. */
+static bool engine_leaves(const char *name, size_t size)
+{
+    const struct engine_vtab *engine = engine_find(name, size);
+    return engine != NULL && !(engine->flags & ENGINE_RESIDENT);
+}
+
+/* The first two numbers of a row of _space or _index, and for _space the engine and the incarnation;
+ * false when it is not as expected. */
 static bool definition_read(const char *data, size_t size, bool index, struct definition *out)
 {
     const char *end = data;
@@ -145,8 +155,13 @@ static bool definition_read(const char *data, size_t size, bool index, struct de
     out->index_id = index ? (uint32_t)second : 0;
     if (index)
         return true;
-    for (unsigned i = 2; i < 5; i++)
-        mp_next(&data);
+    mp_next(&data);
+    if (mp_typeof(*data) != MP_STR)
+        return false;
+    uint32_t engine_size;
+    const char *engine = mp_decode_str(&data, &engine_size);
+    out->leaves = engine_leaves(engine, engine_size);
+    mp_next(&data);
     if (mp_typeof(*data) != MP_MAP)
         return false;
     for (uint32_t count = mp_decode_map(&data); count > 0; count--) {
@@ -338,6 +353,19 @@ static int row_use(struct repairing *repairing, uint64_t ts, const struct txn_re
 /* ------------------------------------------------------------------------------------------- runs
  */
 
+/*
+ * The keys of a body whose rows leave the head are behind the number of their index, 0 for rows. Where
+ * a gap has an entry at one end, that is the end of the rows.
+ */
+static void bound_strip(const struct repairing *repairing, const unsigned char **key, size_t *size)
+{
+    if (!repairing->leaves || *key == NULL || *size == 0)
+        return;
+    bool row = **key == 0;
+    *key = row ? *key + 1 : NULL;
+    *size = row ? *size - 1 : 0;
+}
+
 static void on_gap(const struct run_gap *gap, void *arg)
 {
     struct repairing *repairing = arg;
@@ -354,6 +382,8 @@ static void on_gap(const struct run_gap *gap, void *arg)
                                .before_size = gap->before_size,
                                .rows = repairing->info->rows == UINT64_MAX ? UINT64_MAX : 0};
     repairing->gaps++;
+    bound_strip(repairing, &loss.after, &loss.after_size);
+    bound_strip(repairing, &loss.before, &loss.before_size);
     tell(repairing, &loss);
 }
 
@@ -404,6 +434,78 @@ static const struct manifest_tree *tree_of(const struct repairing *repairing, co
     return NULL;
 }
 
+/* Whether rows lie behind the number of their index. Without a manifest the definition of the space
+ * tells, which is known the second time. */
+static bool rows_leave(const struct repairing *repairing, const struct manifest_tree *tree,
+                       uint32_t space_id)
+{
+    if (tree != NULL)
+        return engine_leaves(tree->engine, strlen(tree->engine));
+    const struct definition *space = definition_find(repairing, false, space_id, 0);
+    return space != NULL && space->leaves;
+}
+
+/* Indexes are made anew of the rows. */
+static int body_row_use(struct repairing *repairing, uint32_t space_id, uint32_t incarnation,
+                        const struct engine_row *row)
+{
+    bool behind = repairing->leaves && row->key_size > 0;
+    const struct txn_redo redo = {.head_id = space_id,
+                                  .head_incarnation = incarnation,
+                                  .key = row->key + behind,
+                                  .key_size = row->key_size - behind,
+                                  .data = row->data,
+                                  .size = row->size};
+    repairing->rows++;
+    if (!behind || row->key[0] == 0)
+        return row_use(repairing, row->ts, &redo);
+    repairing->entries++;
+    return 0;
+}
+
+static int salvaged_row(const struct engine_row *row, void *arg)
+{
+    struct repairing *repairing = arg;
+    return body_row_use(repairing, repairing->info->space_id, repairing->info->incarnation, row);
+}
+
+/* A file whose rows lie in pages that are written again. */
+static int pages_read(struct repairing *repairing, const struct manifest_tree *tree,
+                      const struct engine_file *file)
+{
+    struct btree_salvage_info info;
+    struct btree_salvage_calls calls = {salvaged_row, on_gap, repairing};
+    int rc = btree_salvage_look(repairing->io, repairing->file, file, &info);
+    if (rc == ERROR_NOT_FOUND || rc == ERROR_IO || rc == ERROR_INVALID)
+        return run_lose(repairing, tree, file,
+                        rc == ERROR_NOT_FOUND ? "the file is missing" : "the file cannot be read");
+    if (rc != 0)
+        return rc;
+    const struct run_info said = {.space_id = info.space_id,
+                                  .incarnation = info.incarnation,
+                                  .rows = file != NULL ? file->rows : info.rows,
+                                  .file_bytes = info.bytes};
+    repairing->info = &said;
+    repairing->leaves = true;
+    if (info.timestamp > repairing->clock)
+        repairing->clock = info.timestamp;
+    rc = btree_salvage(repairing->io, repairing->file, file, &calls);
+    if (rc == ERROR_CORRUPT)
+        return run_lose(repairing, tree, file, "nothing of the file can be read");
+    if (repairing->telling)
+        repairing->report->run_rows += repairing->rows - repairing->entries;
+    if (rc == 0)
+        run_count_check(repairing);
+    repairing->info = NULL;
+    return rc;
+}
+
+static bool changes_files(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 6 && length <= ENGINE_FILE_NAME_MAX && strcmp(name + length - 6, ".btree") == 0;
+}
+
 static int run_read(struct repairing *repairing, const char *name)
 {
     const struct engine_file *file;
@@ -411,7 +513,9 @@ static int run_read(struct repairing *repairing, const char *name)
     struct run_salvage *salvage;
     struct engine_row row;
     repairing->file = name;
-    repairing->gaps = repairing->rows = 0;
+    repairing->gaps = repairing->rows = repairing->entries = 0;
+    if (changes_files(name))
+        return pages_read(repairing, tree, file);
     int rc = run_salvage_open(repairing->io, name, on_gap, repairing, &salvage);
     if (rc == ERROR_CORRUPT || rc == ERROR_NOT_FOUND || rc == ERROR_IO)
         return run_lose(repairing, tree, file,
@@ -419,24 +523,17 @@ static int run_read(struct repairing *repairing, const char *name)
     if (rc != 0)
         return rc;
     const struct run_info *info = repairing->info = run_salvage_info(salvage);
+    repairing->leaves = rows_leave(repairing, tree, info->space_id);
     if (!memory_run_has_name(info, name)) {
         run_salvage_close(salvage);
         return run_lose(repairing, tree, file, "it is another run than its name says");
     }
     if (info->up_to_ts != UINT64_MAX && info->up_to_ts > repairing->clock)
         repairing->clock = info->up_to_ts;
-    while (rc == 0 && (rc = run_salvage_next(salvage, &row)) == 0) {
-        const struct txn_redo redo = {.head_id = info->space_id,
-                                      .head_incarnation = info->incarnation,
-                                      .key = row.key,
-                                      .key_size = row.key_size,
-                                      .data = row.data,
-                                      .size = row.size};
-        repairing->rows++;
-        rc = row_use(repairing, row.ts, &redo);
-    }
+    while (rc == 0 && (rc = run_salvage_next(salvage, &row)) == 0)
+        rc = body_row_use(repairing, info->space_id, info->incarnation, &row);
     if (repairing->telling)
-        repairing->report->run_rows += repairing->rows;
+        repairing->report->run_rows += repairing->rows - repairing->entries;
     run_count_check(repairing);
     run_salvage_close(salvage);
     return rc == ERROR_END ? 0 : rc;
@@ -455,7 +552,8 @@ static int run_find(const char *name, uint64_t size, void *arg)
 {
     size_t length = strlen(name);
     (void)size;
-    if (length <= 4 || length > ENGINE_FILE_NAME_MAX || strcmp(name + length - 4, ".run") != 0)
+    if ((length <= 4 || length > ENGINE_FILE_NAME_MAX || strcmp(name + length - 4, ".run") != 0) &&
+        !changes_files(name))
         return 0;
     return run_note(arg, name);
 }
@@ -573,7 +671,8 @@ static void spaces_count(struct db *db, struct repair_report *report)
     for (uint32_t i = 0; i < catalog_space_count(catalog); i++) {
         const struct space *space = catalog_space_at(catalog, i);
         if (!space->system || space_id_is_redis(space->id))
-            report->rows += txn_head_rows(space->head);
+            report->rows +=
+                txn_head_rows(space->head); /* it has all of them until the checkpoint */
         report->spaces += !space->system;
     }
 }

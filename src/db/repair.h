@@ -22,7 +22,8 @@ struct repair_loss {
     bool run; /* the next line, else the one behind it, says more */
     /* Rows of the space between two keys, these included; NULL: from its first, to its last. What was
      * deleted there may be back, and older versions of rows may be. `rows` of all gaps of the run
-     * together, 0 but for the last one; UINT64_MAX: not known. */
+     * together, with the entries of indexes where rows leave the head, 0 but for the last one;
+     * UINT64_MAX: not known. */
     uint32_t space_id, incarnation;
     const unsigned char *after, *before;
     size_t after_size, before_size;

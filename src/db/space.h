@@ -76,6 +76,10 @@ struct space_cursor {
 int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index *index,
                       enum space_iterator iterator, const char *key);
 
+/* Right after it was opened: what it gives is valid until the call behind the next one only, which keeps a walk
+ * over more than fits into memory small (txn_cursor_brief). */
+void space_cursor_brief(struct space_cursor *cursor);
+
 /* 0, or ERROR_END. */
 int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out);
 

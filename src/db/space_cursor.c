@@ -154,8 +154,7 @@ int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index
 
 struct space_position space_cursor_position(const struct space_cursor *cursor)
 {
-    const struct tree_cursor *tree = &cursor->cursor.tree;
-    const struct item *item = tree->items[tree->position - 1];
+    const struct item *item = cursor->cursor.item;
     return (struct space_position){item->key, item->key_size};
 }
 
@@ -171,6 +170,11 @@ int space_position_of(struct txn *txn, struct index *index, const char *tuple,
     if (rc == 0)
         *out = (struct space_position){key.data, key.size};
     return rc;
+}
+
+void space_cursor_brief(struct space_cursor *cursor)
+{
+    txn_cursor_brief(&cursor->cursor);
 }
 
 int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out)
@@ -190,6 +194,8 @@ int space_count(struct txn *txn, struct index *index, enum space_iterator iterat
     struct tuple_ref tuple;
     *out = 0;
     int rc = space_cursor_open(&cursor, txn, index, iterator, key);
+    if (rc == 0)
+        space_cursor_brief(&cursor);
     while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0)
         ++*out;
     return rc == ERROR_END ? 0 : rc;

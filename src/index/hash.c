@@ -140,7 +140,7 @@ static size_t root_size(unsigned r)
 
 static void *zeroed(struct hash *hash, struct tree_thread *thread, size_t size)
 {
-    void *memory = heap_alloc(thread->heap, size);
+    void *memory = heap_alloc_as(thread->heap, size, HEAP_DIRECTORY);
     if (memory == NULL)
         return NULL;
     memset(memory, 0, size);
@@ -173,15 +173,15 @@ static bool place_make(struct hash *hash, struct tree_thread *thread, uint64_t n
 int hash_new(struct tree_thread *thread, uint32_t (*size_of)(const struct item *item),
              struct hash **out)
 {
-    struct hash *hash = heap_alloc(thread->heap, sizeof *hash);
+    struct hash *hash = heap_alloc_as(thread->heap, sizeof *hash, HEAP_DIRECTORY);
     if (hash == NULL)
         return ERROR_MEMORY;
     memset(hash, 0, sizeof *hash);
     hash->size_of = size_of;
     hash->seed = (uintptr_t)hash * UINT64_C(0x9e3779b97f4a7c15);
     if (!place_make(hash, thread, 0)) {
-        heap_free(thread->heap, load_relaxed(&hash->roots[0]), root_size(0));
-        heap_free(thread->heap, hash, sizeof *hash);
+        heap_free_as(thread->heap, load_relaxed(&hash->roots[0]), root_size(0), HEAP_DIRECTORY);
+        heap_free_as(thread->heap, hash, sizeof *hash, HEAP_DIRECTORY);
         return ERROR_MEMORY;
     }
     store_release(&hash->count, 1);
@@ -195,9 +195,9 @@ static void chunk_delete(struct chunk *chunk, struct tree_thread *thread)
         for (struct bucket *next, *bucket = load_relaxed(&chunk->buckets[i].overflow);
              bucket != NULL; bucket = next) {
             next = load_relaxed(&bucket->overflow);
-            heap_free(thread->heap, bucket, sizeof *bucket);
+            heap_free_as(thread->heap, bucket, sizeof *bucket, HEAP_DIRECTORY);
         }
-    heap_free(thread->heap, chunk, sizeof *chunk);
+    heap_free_as(thread->heap, chunk, sizeof *chunk, HEAP_DIRECTORY);
 }
 
 void hash_delete(struct hash *hash, struct tree_thread *thread)
@@ -207,9 +207,9 @@ void hash_delete(struct hash *hash, struct tree_thread *thread)
         for (uint64_t i = 0; root != NULL && i < UINT64_C(1) << r; i++)
             if (load_acquire(&root->chunks[i]) != NULL)
                 chunk_delete(load_acquire(&root->chunks[i]), thread);
-        heap_free(thread->heap, root, root_size(r));
+        heap_free_as(thread->heap, root, root_size(r), HEAP_DIRECTORY);
     }
-    heap_free(thread->heap, hash, sizeof *hash);
+    heap_free_as(thread->heap, hash, sizeof *hash, HEAP_DIRECTORY);
 }
 
 /* ---- one bucket ---- */
@@ -361,7 +361,7 @@ static bool bucket_empty(const struct bucket *bucket)
 
 static void bucket_free(void *object, void *arg)
 {
-    heap_free(arg, object, sizeof(struct bucket));
+    heap_free_as(arg, object, sizeof(struct bucket), HEAP_DIRECTORY);
 }
 
 /* Moves what stands in the chain behind `first` into free places of earlier buckets, and retires the

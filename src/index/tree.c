@@ -91,7 +91,7 @@ static const struct tree_fence *fence_new(struct tree_thread *thread, struct tre
 {
     if (key.size == 0)
         return &fence_empty;
-    struct tree_fence *fence = heap_alloc(thread->heap, sizeof(*fence) + key.size);
+    struct tree_fence *fence = heap_alloc_as(thread->heap, sizeof(*fence) + key.size, HEAP_NODE);
     if (fence == NULL)
         return NULL;
     fence->size = (uint32_t)key.size;
@@ -104,19 +104,19 @@ static void node_free(void *object, void *arg)
     struct tree_node *node = object;
     struct heap_cache *heap = arg;
     if (node->low->size > 0)
-        heap_free(heap, (void *)(uintptr_t)node->low, fence_alloc_size(node->low));
-    heap_free(heap, node, sizeof(*node));
+        heap_free_as(heap, (void *)(uintptr_t)node->low, fence_alloc_size(node->low), HEAP_NODE);
+    heap_free_as(heap, node, sizeof(*node), HEAP_NODE);
 }
 
 struct tree_node *tree__node_new(struct tree *tree, struct tree_thread *thread, unsigned level,
                                  struct tree_key low, const struct tree_fence *high)
 {
-    struct tree_node *node = heap_alloc(thread->heap, sizeof(*node));
+    struct tree_node *node = heap_alloc_as(thread->heap, sizeof(*node), HEAP_NODE);
     if (node == NULL)
         return NULL;
     const struct tree_fence *fence = fence_new(thread, low);
     if (fence == NULL) {
-        heap_free(thread->heap, node, sizeof(*node));
+        heap_free_as(thread->heap, node, sizeof(*node), HEAP_NODE);
         return NULL;
     }
     tree__node_create(node, level, fence, high);
@@ -140,13 +140,13 @@ void tree__node_retire(struct tree *tree, struct tree_thread *thread, struct tre
 
 int tree_new(struct tree_thread *thread, struct tree **out)
 {
-    struct tree *tree = heap_alloc(thread->heap, sizeof(*tree));
+    struct tree *tree = heap_alloc_as(thread->heap, sizeof(*tree), HEAP_NODE);
     if (tree == NULL)
         return ERROR_MEMORY;
     memset(tree, 0, sizeof(*tree));
     struct tree_node *root = tree__node_new(tree, thread, 0, tree__key(NULL, 0), NULL);
     if (root == NULL) {
-        heap_free(thread->heap, tree, sizeof(*tree));
+        heap_free_as(thread->heap, tree, sizeof(*tree), HEAP_NODE);
         return ERROR_MEMORY;
     }
     store_release(&tree->root, root);
@@ -174,7 +174,7 @@ void tree_delete(struct tree *tree, struct tree_thread *thread,
     if (directory != NULL)
         hash_delete(directory, thread);
     subtree_delete(tree, thread, load_acquire(&tree->root), free_item, arg);
-    heap_free(thread->heap, tree, sizeof(*tree));
+    heap_free_as(thread->heap, tree, sizeof(*tree), HEAP_NODE);
 }
 
 /* ---- the way down ---- */
@@ -327,15 +327,14 @@ struct random_range {
     bool bounded_below, bounded_above;
 };
 
-/* Any of a leaf's places in the range; -1: there is none. */
-static int place_in_leaf(const struct tree_node *leaf, const struct random_range *range,
-                         uint64_t seed)
+/* The places of a leaf that are in the range: from *first on, below *end. */
+static void places_in_leaf(const struct tree_node *leaf, const struct random_range *range,
+                           unsigned *first, unsigned *end)
 {
     bool found;
-    unsigned first = range->bounded_below ? tree__node_search(leaf, range->lower, &found) : 0;
-    unsigned end = range->bounded_above ? tree__node_search(leaf, range->upper, &found)
-                                        : tree__node_count(leaf);
-    return first < end ? (int)(first + (seed >> 33) % (end - first)) : -1;
+    *first = range->bounded_below ? tree__node_search(leaf, range->lower, &found) : 0;
+    *end = range->bounded_above ? tree__node_search(leaf, range->upper, &found)
+                                : tree__node_count(leaf);
 }
 
 /* Any of an inner node's children that may have keys of the range, to which the range is narrowed. -1:
@@ -355,16 +354,17 @@ static int place_in_node(const struct tree_node *node, struct random_range *rang
     return (int)place;
 }
 
-/* One try; false: begin again. *item is NULL when the leaf has none. */
-static bool random_once(const struct tree *tree, struct random_range range, uint64_t seed,
-                        struct item **item)
+/* One try; false: begin again. What is copied counts when the version is checked. */
+static bool random_once(const struct tree *tree, struct random_range range, uint64_t *seed,
+                        struct item **items, unsigned *count)
 {
     struct tree_node *node, *child;
     uint64_t version, child_version;
+    unsigned first, end;
     if (!tree__root_begin(tree, &node, &version))
         return false;
     for (; node->level > 0; node = child, version = child_version) {
-        int place = place_in_node(node, &range, seed = seed_next(seed));
+        int place = place_in_node(node, &range, *seed = seed_next(*seed));
         if (place < 0)
             return false;
         child = tree__node_child(node, (unsigned)place);
@@ -372,33 +372,37 @@ static bool random_once(const struct tree *tree, struct random_range range, uint
             !tree__node_check(node, version))
             return false;
     }
-    int place = place_in_leaf(node, &range, seed_next(seed));
-    *item = place < 0 ? NULL : tree__node_item(node, (unsigned)place);
+    *count = 0;
+    for (places_in_leaf(node, &range, &first, &end); first < end; first++)
+        items[(*count)++] = tree__node_item(node, first);
     return tree__node_check(node, version);
 }
 
-static struct item *random_in(const struct tree *tree, const struct random_range *range,
-                              uint64_t seed)
+static unsigned random_leaf(const struct tree *tree, const struct random_range *range,
+                            uint64_t *seed, struct item **items)
 {
-    struct item *item;
-    while (!random_once(tree, *range, seed, &item))
+    unsigned count;
+    for (uint64_t from = *seed; !random_once(tree, *range, seed, items, &count); *seed = from)
         cpu_relax();
-    return item;
+    return count;
 }
 
 struct item *tree_random(const struct tree *tree, uint64_t seed)
 {
-    return random_in(tree, &(struct random_range){.bounded_below = false}, seed);
+    struct item *items[TREE_LEAF_CAPACITY_MAX];
+    unsigned count =
+        random_leaf(tree, &(struct random_range){.bounded_below = false}, &seed, items);
+    return count == 0 ? NULL : items[(seed_next(seed) >> 33) % count];
 }
 
-struct item *tree_random_between(const struct tree *tree, const void *lower, size_t lower_size,
-                                 const void *upper, size_t upper_size, uint64_t seed)
+unsigned tree_random_leaf(const struct tree *tree, const void *lower, size_t lower_size,
+                          const void *upper, size_t upper_size, uint64_t seed, struct item **items)
 {
     const struct random_range range = {.lower = tree__key(lower, lower_size),
                                        .upper = tree__key(upper, upper_size),
-                                       .bounded_below = true,
-                                       .bounded_above = true};
-    return random_in(tree, &range, seed);
+                                       .bounded_below = lower != NULL,
+                                       .bounded_above = upper != NULL};
+    return random_leaf(tree, &range, &seed, items);
 }
 
 enum { BATCH_LANES = 16 };

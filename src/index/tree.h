@@ -97,6 +97,12 @@ int tree_insert(struct tree *tree, struct tree_thread *thread, struct item *item
 bool tree_remove(struct tree *tree, struct tree_thread *thread, struct item *item,
                  bool (*allowed)(struct item *item, void *arg), void *arg);
 
+/* The same of the item with this key, whichever that is; NULL: there is none, or `allowed` did not agree. The
+ * caller retires what was unlinked. */
+struct item *tree_remove_key(struct tree *tree, struct tree_thread *thread, const void *key,
+                             size_t key_size, bool (*allowed)(struct item *item, void *arg),
+                             void *arg);
+
 /* Entries in the tree: a sum of striped counters, exact when nobody writes. */
 size_t tree_count(const struct tree *tree);
 
@@ -111,10 +117,12 @@ size_t tree_item_bytes(const struct tree *tree);
  * that was come to is empty. */
 struct item *tree_random(const struct tree *tree, uint64_t seed);
 
-/* The same among the keys from `lower` on and below `upper`; NULL also when the leaf that was come to
- * has none of them. */
-struct item *tree_random_between(const struct tree *tree, const void *lower, size_t lower_size,
-                                 const void *upper, size_t upper_size, uint64_t seed);
+/* All items of a leaf that is picked so, of the keys from `lower` on and below `upper`, in order: for
+ * who has to look at some of them to find one. NULL: there is no bound. `items` has room for
+ * TREE_LEAF_CAPACITY_MAX. How many; 0 also when that leaf has none of them. */
+enum { TREE_LEAF_CAPACITY_MAX = 64 };
+unsigned tree_random_leaf(const struct tree *tree, const void *lower, size_t lower_size,
+                          const void *upper, size_t upper_size, uint64_t seed, struct item **items);
 
 /*
  * A cursor walks in key order in either direction while others insert, remove and split, and
@@ -129,8 +137,6 @@ struct item *tree_random_between(const struct tree *tree, const void *lower, siz
  * code.
  */
 struct tree_leaf;
-
-enum { TREE_LEAF_CAPACITY_MAX = 64 };
 
 typedef int (*tree_leaf_fn)(const struct tree_leaf *leaf, uint64_t version, void *arg);
 

@@ -436,34 +436,50 @@ static bool worth_merging(unsigned count)
     return count <= SPARSE_COUNT && count % 4 == 0;
 }
 
-bool tree_remove(struct tree *tree, struct tree_thread *thread, struct item *item,
-                 bool (*allowed)(struct item *item, void *arg), void *arg)
+/* Unlinks the item with this key, if it is `item` (NULL: whichever it is) and `allowed` agrees. */
+static struct item *remove_found(struct tree *tree, struct tree_thread *thread, struct tree_key key,
+                                 struct item *item, bool (*allowed)(struct item *item, void *arg),
+                                 void *arg)
 {
-    struct tree_key key = tree__item_key(item);
     struct tree_path path;
+    struct item *there;
     unsigned position;
     bool found;
     do {
         tree__descend(tree, key, TREE_TARGET_COVER, 0, &path);
         position = tree__node_search(path.node, key, &found);
-        found = found && tree__node_item(path.node, position) == item;
+        there = found ? tree__node_item(path.node, position) : NULL;
+        found = found && (item == NULL || there == item);
         if (!found && tree__node_check(path.node, path.version))
-            return false;
+            return NULL;
     } while (!found || !tree__node_lock(path.node, path.version));
-    if (allowed != NULL && !allowed(item, arg)) {
+    if (allowed != NULL && !allowed(there, arg)) {
         tree__node_unlock_same(path.node, path.version);
-        return false;
+        return NULL;
     }
     struct hash *directory = load_acquire(&tree->directory);
     if (directory != NULL)
-        atomic_fetch_or(&item->state, ITEM_UNLINKED);
+        atomic_fetch_or(&there->state, ITEM_UNLINKED);
     tree__node_remove(path.node, position);
     unsigned count = tree__node_count(path.node);
     tree__node_unlock_changed(path.node, path.version);
-    tree__count_item(tree, thread, item, -1);
+    tree__count_item(tree, thread, there, -1);
     if (directory != NULL)
-        hash_remove(directory, item);
+        hash_remove(directory, there);
     if (worth_merging(count))
         consolidate(tree, thread, key, 0);
-    return true;
+    return there;
+}
+
+bool tree_remove(struct tree *tree, struct tree_thread *thread, struct item *item,
+                 bool (*allowed)(struct item *item, void *arg), void *arg)
+{
+    return remove_found(tree, thread, tree__item_key(item), item, allowed, arg) != NULL;
+}
+
+struct item *tree_remove_key(struct tree *tree, struct tree_thread *thread, const void *key,
+                             size_t key_size, bool (*allowed)(struct item *item, void *arg),
+                             void *arg)
+{
+    return remove_found(tree, thread, tree__key(key, key_size), NULL, allowed, arg);
 }

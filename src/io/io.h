@@ -27,6 +27,7 @@
 struct io;
 struct io_file;
 struct io_queue;
+struct io_scheduler;
 
 enum io_open_flags {
     IO_READ = 0, /* reading is always possible */
@@ -37,7 +38,10 @@ enum io_open_flags {
      * io_file_direct tells. Offsets, sizes and memory of reads and writes on such a file are
      * multiples of IO_ALIGN, whatever the request became: this is asserted. */
     IO_DIRECT = 8,
-    IO_TRUNCATE = 16
+    IO_TRUNCATE = 16,
+    /* Bypass the page cache where the file system takes that (file->uncached tells), with the same
+     * alignment; writes become durable by io_sync as ever. Not with IO_DIRECT. */
+    IO_UNCACHED = 32
 };
 
 enum { IO_ALIGN = 4096 };
@@ -48,6 +52,7 @@ struct io_completion {
     uint64_t cookie;
     int result;
     int system_error;
+    uint64_t bytes, took_ns; /* of the write; 0: not measured */
 };
 
 /* What a long call does after each of its pieces: `call` may wait, so that others get at the disk. */
@@ -73,9 +78,14 @@ struct io_vtab {
     int (*sync_dir)(struct io *io);
     int (*list)(struct io *io, int (*each)(const char *name, uint64_t size, void *arg), void *arg);
     int (*lock)(struct io *io, const char *path);
-    /* Optional. */
+    /* Optional: the number by which the system knows the file, and what messages call it. */
+    int (*descriptor)(const struct io_file *file);
+    const char *(*path)(const struct io_file *file);
+    /* Optional, these two. */
+    int (*reserve)(struct io_file *file, uint64_t offset, uint64_t size);
     int (*write_back)(struct io_file *file, uint64_t offset, size_t size);
     int (*remove)(struct io *io, const char *path);
+    uint64_t (*room)(struct io *io); /* optional */
     /* Optional. Both are of this table. */
     int (*link)(struct io *from, const char *path, struct io *to, const char *as);
     int (*queue_new)(struct io *io, unsigned depth, struct io_queue **out);
@@ -95,16 +105,22 @@ struct io {
     /* "io_uring" or "threads": what the last queue is made of. */
     _Atomic(const char *) queue_variant;
     _Atomic bool dir_busy, dir_failed; /* of io_sync_dir; false at first */
+    struct io_scheduler *scheduler;    /* io_schedule.h; NULL at first */
 };
 
 struct io_file {
     const struct io_vtab *vtab;
-    bool direct;  /* writes bypass the cache and are durable on completion */
-    bool aligned; /* opened with IO_DIRECT: the caller promised aligned accesses */
+    bool direct;   /* writes bypass the cache and are durable on completion */
+    bool aligned;  /* opened with IO_DIRECT or IO_UNCACHED: the caller promised aligned accesses */
+    bool uncached; /* writes bypass the cache and are not durable on completion */
+    /* The io's when the file was opened, set by io_open as is what follows. */
+    struct io_scheduler *scheduler;
+    int slot; /* the scheduler's: among the files that its ring knows; 0: not yet, -1: not */
 };
 
 struct io_queue {
     const struct io_vtab *vtab;
+    struct io_scheduler *scheduler; /* set by io_queue_new */
 };
 
 /* The real one, on directory `dir`, made with mode 0700 if absent (parents must exist).
@@ -123,13 +139,29 @@ static inline void io_delete(struct io *io)
 /* The caller owns *out and closes it. ERROR_NOT_FOUND when absent and not to be made. */
 static inline int io_open(struct io *io, const char *path, int flags, struct io_file **out)
 {
-    return io->vtab->open(io, path, flags, out);
+    int rc = io->vtab->open(io, path, flags, out);
+    if (rc == 0) {
+        (*out)->scheduler = io->scheduler;
+        (*out)->slot = 0;
+    }
+    return rc;
 }
+
+/* Cancels what the scheduler has not begun of it, and waits for what it has. */
+void io__scheduler_forget(struct io_scheduler *scheduler, struct io_file *file);
 
 /* Frees; makes nothing durable. */
 static inline void io_close(struct io_file *file)
 {
+    if (file->scheduler != NULL)
+        io__scheduler_forget(file->scheduler, file);
     file->vtab->close(file);
+}
+
+/* What messages call the file. */
+static inline const char *io_file_path(const struct io_file *file)
+{
+    return file->vtab->path == NULL ? "a file" : file->vtab->path(file);
 }
 
 /* True when a completed write of this file is durable without io_sync. */
@@ -195,6 +227,14 @@ static inline int io_allocate_zeros(struct io_file *file, uint64_t size,
     return file->vtab->allocate_zeros(file, size, between);
 }
 
+/* Takes room for [offset, offset + size) and makes the file as long, with zeros where nothing was
+ * written; nothing is durable. ERROR_UNSUPPORTED where that is not possible. */
+static inline int io_reserve(struct io_file *file, uint64_t offset, uint64_t size)
+{
+    return file->vtab->reserve == NULL ? ERROR_UNSUPPORTED
+                                       : file->vtab->reserve(file, offset, size);
+}
+
 /* Waits until the disk has what was written to [offset, offset + size), which makes nothing durable:
  * the flush that does then has little left to do, and does not keep the disk from others at one
  * stretch. Does nothing where that is not possible. After a failure the file is as after a failed
@@ -222,6 +262,13 @@ static inline int io_unlink(struct io *io, const char *path)
 static inline int io_remove(struct io *io, const char *path)
 {
     return io->vtab->remove == NULL ? io_unlink(io, path) : io->vtab->remove(io, path);
+}
+
+/* The bytes that files of the directory may still grow by, as the file system sees it now; UINT64_MAX
+ * where nobody knows. */
+static inline uint64_t io_room(struct io *io)
+{
+    return io->vtab->room == NULL ? UINT64_MAX : io->vtab->room(io);
 }
 
 /* Gives a file a second name, in another directory: what is written to one is in the other. The
@@ -265,7 +312,10 @@ static inline int io_lock(struct io *io, const char *path)
  */
 static inline int io_queue_new(struct io *io, unsigned depth, struct io_queue **out)
 {
-    return io->vtab->queue_new(io, depth, out);
+    int rc = io->vtab->queue_new(io, depth, out);
+    if (rc == 0)
+        (*out)->scheduler = io->scheduler;
+    return rc;
 }
 
 /* Waits for what is in flight, drops completions that were not taken, and frees. */
@@ -284,6 +334,10 @@ static inline int io_queue_write(struct io_queue *queue, struct io_file *file, c
     return queue->vtab->queue_write(queue, file, data, size, offset, durable, cookie);
 }
 
+/* Lets the scheduler count what a queue has written. */
+void io__queue_note(struct io_scheduler *scheduler, const struct io_completion *completions,
+                    unsigned count);
+
 /* Completions taken, at most `max` (> 0); with `block` at least one if any is in flight. Negative:
  * the queue itself is broken, what is in flight has an unknown outcome and may never complete;
  * delete it. */
@@ -291,7 +345,10 @@ static inline int io_queue_wait(struct io_queue *queue, bool block, struct io_co
                                 unsigned max)
 {
     ASSERT(max > 0);
-    return queue->vtab->queue_wait(queue, block, out, max);
+    int count = queue->vtab->queue_wait(queue, block, out, max);
+    if (count > 0 && queue->scheduler != NULL)
+        io__queue_note(queue->scheduler, out, (unsigned)count);
+    return count;
 }
 
 #endif

@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -120,10 +121,10 @@ static bool alignment_suffices(int fd)
     return true;
 }
 
-/* Opens with O_DIRECT and O_DSYNC; -1 with errno EINVAL when the file system does not take that. */
+/* Opens with O_DIRECT; -1 with errno EINVAL when the file system does not take that. */
 static int open_direct(struct posix_io *io, const char *path, int flags)
 {
-    int fd = open_retry(io->dir_fd, path, flags | O_DIRECT | O_DSYNC);
+    int fd = open_retry(io->dir_fd, path, flags | O_DIRECT);
     if (fd >= 0 && (atomic_load(&io->refuse_direct) || !alignment_suffices(fd))) {
         close(fd);
         errno = EINVAL;
@@ -139,18 +140,19 @@ static int open_buffered(struct posix_io *io, const char *path, int flags, bool 
     return open_retry(io->dir_fd, path, existed ? flags : flags & ~O_EXCL);
 }
 
-static int open_fd(struct posix_io *io, const char *path, int flags, bool want_direct, bool *direct)
+/* `want` is IO_DIRECT, IO_UNCACHED or 0; *got becomes whether that was granted. */
+static int open_fd(struct posix_io *io, const char *path, int flags, int want, bool *got)
 {
-    *direct = false;
-    if (!want_direct)
+    *got = false;
+    if (want == 0)
         return open_buffered(io, path, flags, true);
     bool existed = faccessat(io->dir_fd, path, F_OK, 0) == 0;
-    int fd = open_direct(io, path, flags);
-    *direct = fd >= 0;
+    int fd = open_direct(io, path, want == IO_DIRECT ? flags | O_DSYNC : flags);
+    *got = fd >= 0;
     if (fd < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
         fd = open_buffered(io, path, flags, existed);
-    if (fd >= 0)
-        atomic_store(&io->base.direct_variant, *direct ? "direct" : "buffered");
+    if (fd >= 0 && want == IO_DIRECT)
+        atomic_store(&io->base.direct_variant, *got ? "direct" : "buffered");
     return fd;
 }
 
@@ -170,8 +172,12 @@ static int posix_open(struct io *base, const char *path, int flags, struct io_fi
         return diag_set(ERROR_MEMORY, "open %s/%s: out of memory", io->dir, path);
     snprintf(file->path, path_size, "%s/%s", io->dir, path);
     file->base.vtab = &posix_vtab;
-    file->base.aligned = (flags & IO_DIRECT) != 0;
-    file->fd = open_fd(io, path, system_flags, file->base.aligned, &file->base.direct);
+    int want = flags & (IO_DIRECT | IO_UNCACHED);
+    bool got;
+    file->base.aligned = want != 0;
+    file->fd = open_fd(io, path, system_flags, want, &got);
+    file->base.direct = got && want == IO_DIRECT;
+    file->base.uncached = got && want == IO_UNCACHED;
     if (file->fd < 0) {
         int code = io__fail(errno, "open", file->path);
         free(file);
@@ -228,6 +234,16 @@ static int posix_named(struct io_file *base)
                : diag_set(ERROR_NOT_FOUND, "%s has been removed while it was in use", file->path);
 }
 
+static int posix_descriptor(const struct io_file *file)
+{
+    return ((const struct io__posix_file *)(const void *)file)->fd;
+}
+
+static const char *posix_path(const struct io_file *file)
+{
+    return ((const struct io__posix_file *)(const void *)file)->path;
+}
+
 static int posix_truncate(struct io_file *base, uint64_t size)
 {
     struct io__posix_file *file = io__posix_file(base);
@@ -248,6 +264,19 @@ static int reserve(struct io__posix_file *file, uint64_t size)
     if (result == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
         return 0;
     return io__fail(errno, "fallocate", file->path);
+}
+
+static int posix_reserve(struct io_file *base, uint64_t offset, uint64_t size)
+{
+    struct io__posix_file *file = io__posix_file(base);
+    int result;
+    do
+        result = fallocate(file->fd, 0, (off_t)offset, (off_t)size);
+    while (result < 0 && errno == EINTR);
+    if (result == 0)
+        return 0;
+    return errno == EOPNOTSUPP || errno == ENOSYS ? ERROR_UNSUPPORTED
+                                                  : io__fail(errno, "fallocate", file->path);
 }
 
 static int posix_write_back(struct io_file *base, uint64_t offset, size_t size)
@@ -288,6 +317,14 @@ static int posix_rename(struct io *base, const char *from, const char *to)
 {
     struct posix_io *io = posix_io(base);
     return renameat(io->dir_fd, from, io->dir_fd, to) < 0 ? fail(io, errno, "rename", from) : 0;
+}
+
+static uint64_t posix_room(struct io *base)
+{
+    struct statvfs about;
+    if (fstatvfs(posix_io(base)->dir_fd, &about) != 0)
+        return UINT64_MAX;
+    return (uint64_t)about.f_bavail * about.f_frsize;
 }
 
 /* What the file system does not do for these two is no failure: the caller copies. */
@@ -521,8 +558,11 @@ static const struct io_vtab posix_vtab = {
     .sync = posix_sync,
     .size = posix_size,
     .named = posix_named,
+    .descriptor = posix_descriptor,
+    .path = posix_path,
     .truncate = posix_truncate,
     .allocate_zeros = posix_allocate_zeros,
+    .reserve = posix_reserve,
     .write_back = posix_write_back,
     .rename = posix_rename,
     .unlink = posix_unlink,
@@ -531,6 +571,7 @@ static const struct io_vtab posix_vtab = {
     .lock = posix_lock,
     .remove = posix_remove,
     .link = posix_link,
+    .room = posix_room,
     .queue_new = posix_queue_new,
     .delete = posix_delete,
 };

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/list.h"
@@ -31,6 +32,7 @@ struct slot {
     size_t size;
     uint64_t offset;
     uint64_t cookie;
+    uint64_t began_ns, took_ns;
     int error;
 };
 
@@ -64,6 +66,7 @@ static void slot_run(struct slot *slot)
     slot->error = io__write_all(slot->fd, slot->data, slot->size, slot->offset);
     if (slot->error == 0 && slot->flush && fdatasync(slot->fd) < 0)
         slot->error = errno;
+    slot->took_ns = clock_monotonic_ns(clock_system()) - slot->began_ns;
 }
 
 static void *threads_main(void *arg)
@@ -101,6 +104,7 @@ static int threads_queue_write(struct io_queue *base, struct io_file *file, cons
         slot->size = size;
         slot->offset = offset;
         slot->cookie = cookie;
+        slot->began_ns = clock_monotonic_ns(clock_system());
         queue->in_flight++;
         list_add_tail(&queue->waiting, &slot->link);
         pthread_cond_signal(&queue->work);
@@ -122,6 +126,8 @@ static int threads_queue_wait(struct io_queue *base, bool block, struct io_compl
         out[n].cookie = slot->cookie;
         out[n].result = slot->error ? ERROR_IO : 0;
         out[n].system_error = slot->error;
+        out[n].bytes = slot->size;
+        out[n].took_ns = slot->took_ns;
         n++;
         queue->in_flight--;
         list_add_tail(&queue->free, &slot->link);

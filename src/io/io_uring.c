@@ -29,6 +29,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "io/io_internal.h"
@@ -47,6 +48,7 @@ struct slot {
     size_t size;
     uint64_t offset;
     uint64_t cookie;
+    uint64_t bytes, began_ns; /* of all of it */
 };
 
 struct uring_queue {
@@ -155,6 +157,8 @@ static int uring_queue_write(struct io_queue *base, struct io_file *file, const 
         .size = size,
         .offset = offset,
         .cookie = cookie,
+        .bytes = size,
+        .began_ns = clock_monotonic_ns(clock_system()),
     };
     queue->in_flight++;
     if (!durable && !file->direct && write_at_once(slot)) {
@@ -195,6 +199,8 @@ static void slot_finish(struct uring_queue *queue, struct slot *slot, struct io_
     out->cookie = slot->cookie;
     out->result = slot->error ? ERROR_IO : 0;
     out->system_error = slot->error;
+    out->bytes = slot->bytes;
+    out->took_ns = clock_monotonic_ns(clock_system()) - slot->began_ns;
     slot->used = false;
     queue->in_flight--;
 }

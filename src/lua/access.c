@@ -196,6 +196,34 @@ static int native_session_id(lua_State *L)
     return 1;
 }
 
+/* session_push(value): tells it to the client whose request this is; false: it does not listen. */
+static int native_session_push(lua_State *L)
+{
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct lua_request *request = runtime->request;
+    struct mp_buffer *out = &runtime->scratch;
+    if (runtime->txn != NULL)
+        return lua__raise(L, runtime,
+                          diag_set(ERROR_INVALID,
+                                   "a transaction has no progress to tell of: it may "
+                                   "be run again, or come to nothing"));
+    luaL_checkany(L, 1);
+    lua_settop(L, 1);
+    if (request->progress == NULL) {
+        lua_pushboolean(L, false);
+        return 1;
+    }
+    mp_buffer_reset(out, 65536);
+    lua__encode(L, runtime, 1, out, LUA__STRICT);
+    lua__encode_check(L, runtime, out);
+    int code = request->progress(request->progress_arg, request->progress_id, out->data, out->size,
+                                 runtime->seen_ts);
+    if (code != 0)
+        return lua__raise(L, runtime, code);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
 /* session_about([id]): the address, type and descriptor of a connection, nothing when there is none. Of
  * those of others who administers is told, and everybody that they are there. */
 static int native_session_about(lua_State *L)
@@ -421,6 +449,7 @@ void lua__open_access(struct lua_runtime *runtime)
         {"uid", native_uid},
         {"euid", native_euid},
         {"session_id", native_session_id},
+        {"session_push", native_session_push},
         {"session_about", native_session_about},
         {"session_kept", native_session_kept},
         {"user_name", native_user_name},

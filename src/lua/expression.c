@@ -26,6 +26,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "lua/internal.h"
+#include "mem/account.h"
 
 enum { COMPILED_SLOTS = 512 };
 
@@ -245,6 +246,7 @@ static void evaluator_delete(void *arg)
     struct evaluator *evaluator = arg;
     if (evaluator->runtime.L != NULL)
         lua_close(evaluator->runtime.L);
+    account_add(ACCOUNT_LUA, -(int64_t)evaluator->runtime.memory_told);
     for (unsigned i = 0; i < COMPILED_SLOTS; i++)
         free(evaluator->compiled[i].text);
     lua__buffers_free(&evaluator->runtime);

@@ -325,6 +325,7 @@ static void fiber_delete(struct lua_fiber *fiber)
     for (int i = 0; i < 2; i++)
         mp_buffer_destroy(&fiber->kept[i]);
     mp_buffer_destroy(&fiber->result);
+    mp_buffer_destroy(&fiber->details);
     free(fiber);
 }
 
@@ -348,6 +349,7 @@ static int fiber_new(struct lua_runtime *runtime, struct lua_fiber **out)
     for (int i = 0; i < 2; i++)
         mp_buffer_create(&fiber->kept[i]);
     mp_buffer_create(&fiber->result);
+    mp_buffer_create(&fiber->details);
     fiber->id = ++fibers->last_id;
     fiber->context = (struct lua__context){.request = &fiber->request,
                                            .fiber = fiber,
@@ -487,6 +489,8 @@ static void request_keep(struct lua_runtime *runtime, struct lua_fiber *fiber, i
     if (code == 0)
         code = lua__deliver(runtime, &fiber->result);
     fiber->code = code;
+    if (code != 0)
+        mp_put_raw(&fiber->details, runtime->details.data, runtime->details.size);
     snprintf(fiber->message, sizeof fiber->message, "%s", code == 0 ? "" : diag_message_for(code));
     luaL_unref(runtime->L, LUA_REGISTRYINDEX, fiber->ref);
     fiber->L = NULL;
@@ -791,6 +795,9 @@ int lua_fiber_take(struct lua_fiber *fiber, struct mp_buffer *result, uint64_t *
         mp_put_raw(result, fiber->result.data, fiber->result.size);
         code = result->failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
     } else {
+        struct mp_buffer *details = &fiber->runtime->details;
+        mp_buffer_reset(details, 4096);
+        mp_put_raw(details, fiber->details.data, fiber->details.size);
         diag_set(code, "%s", fiber->message);
     }
     *reply_ts = fiber->reply_ts;
@@ -805,6 +812,7 @@ void lua_fiber_abandon(struct lua_fiber *fiber)
         return;
     }
     fiber->wake = NULL;
+    fiber->request.progress = NULL;
     fiber->abandoned = true;
     cancel(fiber->runtime, fiber);
 }

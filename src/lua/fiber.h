@@ -93,6 +93,7 @@ struct lua_fiber {
     char message[512];
     char name[64]; /* of the procedure */
     struct mp_buffer result;
+    struct mp_buffer details; /* of its error, once it has ended */
     uint64_t reply_ts;
 };
 

@@ -150,6 +150,7 @@ struct lua_runtime {
     struct lua_runtime_options options;
     struct lua__deadline deadline;
     size_t memory_bytes, memory_bytes_max;
+    size_t memory_told;       /* of memory_bytes, to the account of the process */
     size_t memory_bytes_kept; /* by the last full collection */
     struct random random;
 
@@ -204,6 +205,7 @@ struct lua_runtime {
     struct lua__script_json script_json;
 
     struct mp_buffer frames;   /* of the last error (trace.c) */
+    struct mp_buffer details;  /* of the last error: what it has as `details` (run.c) */
     struct lua__limits limits; /* of procedures that run (limit.c) */
     uint64_t rows_left;
     int limit_code; /* a limit has been exceeded: the request ends with this, and with the message */
@@ -437,6 +439,8 @@ int lua__api_get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_
                  struct lua__row *row);
 int lua__api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
                     const struct lua__scan *how, struct lua__row *rows);
+int lua__api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                   const struct lua__scan *how, double *count);
 
 /* trigger.c. Of a statement that is a transaction of its own: it has begun, and it has ended, before it
  * is run again. */
@@ -502,6 +506,8 @@ void lua__open_redis(struct lua_runtime *runtime);
 void lua__open_pattern(struct lua_runtime *runtime);
 void lua__open_transaction(struct lua_runtime *runtime);
 void lua__open_statistics(struct lua_runtime *runtime);
+void lua__open_statistics_memory(struct lua_runtime *runtime);
+void lua__open_statistics_io(struct lua_runtime *runtime);
 void lua__open_fiber(struct lua_runtime *runtime);
 void lua__open_socket(struct lua_runtime *runtime);
 void lua__open_http(struct lua_runtime *runtime);

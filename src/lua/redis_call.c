@@ -431,6 +431,7 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
                               .interest = runtime->options.callbacks.interest,
                               .client_id = runtime->request->session_id,
                               .granted = runtime->request->granted,
+                              .scripted = true,
                               .no_touch = runtime->request->no_touch};
     if (!runtime->script.runs && !runtime->script.reads)
         call.database = runtime->request->database;

@@ -17,6 +17,8 @@
 #include "lua/internal.h"
 #include "lua/reply.h"
 
+enum { DETAILS_BYTES_MAX = 65536 };
+
 /* ------------------------------------------------------------------------------------ errors */
 
 /* The code that has this prefix, but for ERR, which many have; 0 when none does. */
@@ -80,6 +82,8 @@ static void read_error(lua_State *L, struct lua_runtime *runtime, int index)
         snprintf(out, room, "error object is a %s", luaL_typename(L, index));
 }
 
+static void note_details(lua_State *L, struct lua_runtime *runtime, int index);
+
 /* The message handler: takes code and text where the error was raised, with the stack still there.
  */
 static int on_error(lua_State *L)
@@ -92,6 +96,7 @@ static int on_error(lua_State *L)
     }
     lua_settop(L, 1);
     lua__note_frames(L, runtime, 1);
+    note_details(L, runtime, 1);
     if (runtime->script.runs && runtime->trigger_depth == 0)
         lua__script_error(L, runtime, 1);
     else
@@ -102,6 +107,49 @@ static int on_error(lua_State *L)
     }
     lua_settop(L, 1);
     return 1;
+}
+
+static int encode_details(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    lua_pushlightuserdata(L, arg);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua__encode(L, runtime, 1, &runtime->details, LUA__LENIENT);
+    return 0;
+}
+
+/* Keeps the field `details` of the error at index, a table, for those who answer the request. An error
+ * meanwhile, or too much, and there are none. */
+static void note_details(lua_State *L, struct lua_runtime *runtime, int index)
+{
+    static char key;
+    if (lua_type(L, index) != LUA_TTABLE)
+        return;
+    lua_getfield(L, index, "details");
+    if (lua_type(L, -1) == LUA_TTABLE) {
+        lua_pushlightuserdata(L, &key);
+        lua_insert(L, -2);
+        lua_rawset(L, LUA_REGISTRYINDEX);
+        mp_buffer_reset(&runtime->details, 4096);
+        if (lua__protect_on(runtime, L, encode_details, &key) != 0 ||
+            runtime->details.size > DETAILS_BYTES_MAX)
+            runtime->details.size = 0;
+        lua_pushlightuserdata(L, &key);
+        lua_pushnil(L);
+        lua_rawset(L, LUA_REGISTRYINDEX);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+const char *lua_runtime_details(const struct lua_runtime *runtime, size_t *size)
+{
+    const struct mp_buffer *details = &runtime->details;
+    const char *at = details->data;
+    *size = details->failed || details->size == 0 ||
+                    !mp_check_limited(&at, details->data + details->size)
+                ? 0
+                : details->size;
+    return *size == 0 ? NULL : details->data;
 }
 
 struct protected_call {
@@ -245,6 +293,7 @@ static int read_dead(lua_State *L, struct lua_runtime *runtime, void *arg)
         return 0;
     }
     lua__note_dead(L, runtime, 1, dead->co);
+    note_details(L, runtime, 1);
     read_error(L, runtime, 1);
     if (runtime->tracing) {
         luaL_traceback(L, dead->co, runtime->message, 0);
@@ -279,6 +328,7 @@ void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *r
     runtime->seen_ts = 0;
     runtime->trace[0] = 0;
     lua__forget_frames(runtime);
+    runtime->details.size = 0;
     runtime->last_error = 0; /* one of somebody else's is in his context */
     runtime->committed = false;
     runtime->script.resp = 2;

@@ -28,8 +28,19 @@
 #include "lua/builtin.h"
 #include "lua/fiber.h"
 #include "lua/internal.h"
+#include "mem/account.h"
 
 /* ------------------------------------------------------------------------------------ making */
+
+/* Tells the process's account of a change that is large enough. */
+static inline void memory_tell(struct lua_runtime *runtime)
+{
+    int64_t untold = (int64_t)runtime->memory_bytes - (int64_t)runtime->memory_told;
+    if (untold < ACCOUNT_LUA_STEP && untold > -ACCOUNT_LUA_STEP)
+        return;
+    account_add(ACCOUNT_LUA, untold);
+    runtime->memory_told = runtime->memory_bytes;
+}
 
 void *lua__allocate(void *arg, void *memory, size_t old_bytes, size_t new_bytes)
 {
@@ -38,6 +49,7 @@ void *lua__allocate(void *arg, void *memory, size_t old_bytes, size_t new_bytes)
     if (new_bytes == 0) {
         free(memory);
         runtime->memory_bytes = others;
+        memory_tell(runtime);
         return NULL;
     }
     if (runtime->memory_bytes_max != 0 && new_bytes > old_bytes &&
@@ -47,8 +59,10 @@ void *lua__allocate(void *arg, void *memory, size_t old_bytes, size_t new_bytes)
     }
     /* What realloc does for no memory takes three times as long as malloc. */
     void *result = memory == NULL ? malloc(new_bytes) : realloc(memory, new_bytes);
-    if (result != NULL)
-        runtime->memory_bytes = others + new_bytes;
+    if (result == NULL)
+        return NULL;
+    runtime->memory_bytes = others + new_bytes;
+    memory_tell(runtime);
     return result;
 }
 
@@ -148,6 +162,8 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_pattern(runtime);
     lua__open_transaction(runtime);
     lua__open_statistics(runtime);
+    lua__open_statistics_memory(runtime);
+    lua__open_statistics_io(runtime);
     lua__open_fiber(runtime);
     lua__open_socket(runtime);
     lua__open_http(runtime);
@@ -230,6 +246,7 @@ void lua__buffers_create(struct lua_runtime *runtime)
     mp_buffer_create(&runtime->result);
     mp_buffer_create(&runtime->reply);
     mp_buffer_create(&runtime->frames);
+    mp_buffer_create(&runtime->details);
 }
 
 void lua__buffers_free(struct lua_runtime *runtime)
@@ -244,6 +261,7 @@ void lua__buffers_free(struct lua_runtime *runtime)
     mp_buffer_destroy(&runtime->result);
     mp_buffer_destroy(&runtime->reply);
     mp_buffer_destroy(&runtime->frames);
+    mp_buffer_destroy(&runtime->details);
 }
 
 /* Values on their way out of the state, or into it, take as much memory as the state may. */
@@ -313,6 +331,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
     sem_destroy(&runtime->woken);
     pthread_mutex_destroy(&runtime->running.mutex);
     lua__buffers_free(runtime);
+    account_add(ACCOUNT_LUA, -(int64_t)runtime->memory_told);
     free(runtime);
 }
 
@@ -529,6 +548,36 @@ int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *requ
         return lua__fiber_request(runtime, request, prepare_text, &call, "", 0, result, reply_ts);
     lua__request_begin(runtime, request);
     int code = lua__protect(runtime, eval_text, &call);
+    if (code == 0 && lua__expired(runtime))
+        code = ERROR_TIMEOUT; /* the error was caught on the way out */
+    code = lua__request_end(runtime, code, reply_ts);
+    return code == 0 ? lua__deliver(runtime, result) : code;
+}
+
+static int prepare_schema(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct call *call = arg;
+    lua__push_hook(L, runtime, "schema_command");
+    lua__push_array(L, runtime, call->args);
+    return 0;
+}
+
+static int call_schema(lua_State *L, struct lua_runtime *runtime, void *arg)
+{
+    const struct call *call = arg;
+    lua__push_hook(L, runtime, "schema_command");
+    call_and_encode(L, runtime, call->args, LUA__STRICT);
+    return 0;
+}
+
+int lua_runtime_schema(struct lua_runtime *runtime, const struct lua_request *request,
+                       const char *args, struct mp_buffer *result, uint64_t *reply_ts)
+{
+    struct call call = {.name = "", .args = args};
+    if (may_sleep(request))
+        return lua__fiber_request(runtime, request, prepare_schema, &call, "", 0, result, reply_ts);
+    lua__request_begin(runtime, request);
+    int code = lua__protect(runtime, call_schema, &call);
     if (code == 0 && lua__expired(runtime))
         code = ERROR_TIMEOUT; /* the error was caught on the way out */
     code = lua__request_end(runtime, code, reply_ts);

@@ -151,8 +151,13 @@ struct lua_request {
     uint32_t user_id; /* for whom it runs (db/access.h); 0 is the guest. A trusted runtime works for
                          the admin. */
     unsigned database; /* of Redis's, for redis.call */
-    bool granted;      /* its redis.call is not refused for want of memory (redis_call.granted) */
-    bool no_touch;     /* its redis.call looks at keys without using them (CLIENT NO-TOUCH) */
+    /* Takes what box.session.push tells of a request on its way, while that goes on, one value; what it
+     * rests on is durable when the log has reached `ts`. NULL: nobody listens. On the runtime's thread. */
+    int (*progress)(void *arg, uint64_t id, const char *value, size_t size, uint64_t ts);
+    void *progress_arg;
+    uint64_t progress_id;
+    bool granted;  /* its redis.call is not refused for want of memory (redis_call.granted) */
+    bool no_touch; /* its redis.call looks at keys without using them (CLIENT NO-TOUCH) */
 };
 
 /*
@@ -227,6 +232,44 @@ int lua_runtime_call(struct lua_runtime *runtime, const struct lua_request *requ
 int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *request,
                      const char *text, size_t size, const char *args, struct mp_buffer *result,
                      uint64_t *reply_ts);
+
+/*
+ * A statement on a space, as box.space has it, for the request's user: in its transaction, or a
+ * transaction of its own. Values are checked MessagePack, keys and tuples arrays. Appends an array of
+ * one result: the tuple or nil, an array of tuples, a number; after an error nothing. What fails is
+ * what the statement raises in Lua.
+ */
+enum lua_space_operation { /* those that write as statement.c numbers them */
+                           LUA_SPACE_INSERT,
+                           LUA_SPACE_REPLACE,
+                           LUA_SPACE_DELETE,
+                           LUA_SPACE_UPDATE,
+                           LUA_SPACE_UPSERT,
+                           LUA_SPACE_GET,
+                           LUA_SPACE_SELECT,
+                           LUA_SPACE_COUNT
+};
+struct lua_space_call {
+    enum lua_space_operation operation;
+    const char *space, *index; /* names; index NULL: the primary one */
+    size_t space_size, index_size;
+    const char *subject; /* the tuple or the key; of a select or count size 0: none */
+    size_t subject_size;
+    const char *operations; /* of an update or upsert; fields are counted from 1 */
+    size_t operations_size;
+    const char *after; /* of a select: a tuple to go on behind; size 0: none */
+    size_t after_size;
+    int iterator; /* enum space_iterator; -1: EQ with a key, else ALL */
+    uint64_t limit, offset;
+};
+int lua_runtime_space(struct lua_runtime *runtime, const struct lua_request *request,
+                      const struct lua_space_call *call, struct mp_buffer *result,
+                      uint64_t *reply_ts);
+
+/* A change of the schema, or what there is in it: `args` is an array of the function's name
+ * (lua/box/schema_command.lua) and its arguments. Results as for a call. */
+int lua_runtime_schema(struct lua_runtime *runtime, const struct lua_request *request,
+                       const char *args, struct mp_buffer *result, uint64_t *reply_ts);
 
 /*
  * Runs the triggers of an event that belongs to no space, in order, with the elements of the
@@ -322,6 +365,10 @@ const char *lua_runtime_trace(const struct lua_runtime *runtime);
 /* Where the last request's error was raised: a MessagePack array of maps {file, line, name}, the
  * innermost first; NULL when it was not raised by Lua code. Valid until the next request. */
 const char *lua_runtime_frames(const struct lua_runtime *runtime, size_t *size);
+
+/* What the last request's error has as its field `details`, a table: MessagePack, or NULL. Valid until
+ * the next request. */
+const char *lua_runtime_details(const struct lua_runtime *runtime, size_t *size);
 
 /* The state, for those who start something of their own in a trusted one (console, busted). Whoever
  * runs code on it directly calls lua_runtime_settle afterwards: rolls back what is open

@@ -65,11 +65,11 @@ int lua__index(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id
 /* -------------------------------------------------------------------------------- statements */
 
 enum operation {
-    OP_INSERT,
-    OP_REPLACE,
-    OP_DELETE,
-    OP_UPDATE,
-    OP_UPSERT,
+    OP_INSERT = LUA_SPACE_INSERT,
+    OP_REPLACE = LUA_SPACE_REPLACE,
+    OP_DELETE = LUA_SPACE_DELETE,
+    OP_UPDATE = LUA_SPACE_UPDATE,
+    OP_UPSERT = LUA_SPACE_UPSERT,
     OP_GET,
     OP_SELECT,
     OP_COUNT,
@@ -182,6 +182,8 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
     if (how->fetch == 2)
         return position_of_tuple(runtime, txn, index);
     int code = lua__scan_open(runtime, txn, index, how, &cursor);
+    if (code == 0 && statement->lock == LUA__LOCK_NONE)
+        space_cursor_brief(&cursor);
     if (rows)
         mp_buffer_reset(&runtime->rows, 1 << 20);
     while (code == 0 && taken < limit) {
@@ -510,8 +512,8 @@ int lua__api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t ind
     return code;
 }
 
-static int api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
-                     const struct lua__scan *how, double *count)
+int lua__api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                   const struct lua__scan *how, double *count)
 {
     struct statement statement = {
         .operation = OP_COUNT, .space_id = space_id, .index_id = index_id, .scan = *how};
@@ -812,7 +814,7 @@ const struct lua__api lua__api = {
     .get_locked = api_get_locked,
     .lock_space = api_lock_space,
     .select = lua__api_select,
-    .count = api_count,
+    .count = lua__api_count,
     .pick = api_pick,
     .len = api_len,
     .rows_bytes = api_rows_bytes,

@@ -25,10 +25,11 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "db/ddl.h"
+#include "db/memory.h"
 #include "lua/fiber.h"
 #include "lua/internal.h"
 
-enum { LOOK_NS = 20000000 };
+enum { LOOK_NS = 20000000, ROOM_LOOK_NS = 2000000 };
 #define EXPRESSION_MAX_NS UINT64_C(1000000000)
 #define SLEEP_MS_MAX      UINT64_C(1000000000000) /* some thirty years: for ever */
 
@@ -74,12 +75,43 @@ bool lua__expired(struct lua_runtime *runtime)
 
 /* ---------------------------------------------------------------------------- begin and end */
 
+/* How long the thread may sleep now. */
+static uint64_t sleep_max_ns(struct lua_runtime *runtime)
+{
+    uint64_t timeout_ms = runtime->options.lock_timeout_ms;
+    if (timeout_ms == 0)
+        timeout_ms = LUA_LOCK_TIMEOUT_MS_DEFAULT;
+    uint64_t left = timeout_ms > SLEEP_MS_MAX ? SLEEP_MS_MAX * 1000000 : timeout_ms * 1000000;
+    uint64_t ends[2] = {load_relaxed(&runtime->deadline.at_ns), runtime->txn_deadline_ns};
+    uint64_t nows[2] = {clock_monotonic_ns(clock_system()), clock_monotonic_ns(runtime->clock)};
+    for (int i = 0; i < 2; i++)
+        if (ends[i] != 0) {
+            uint64_t until = ends[i] > nows[i] ? ends[i] - nows[i] : 0;
+            left = until < left ? until : left;
+        }
+    return left;
+}
+
+/* A script's thread, which has nothing else to do: while rows leave memory that it needs. Others have waited
+ * before they were run. */
+static void room_wait(struct lua_runtime *runtime)
+{
+    struct db *db = db_worker_db(runtime->worker);
+    if (runtime->request->may_wait || !runtime->fibers->alone)
+        return;
+    uint64_t end = clock_monotonic_ns(clock_system()) + sleep_max_ns(runtime);
+    while (db_memory_frees(db) && clock_monotonic_ns(clock_system()) < end)
+        nanosleep(&(struct timespec){.tv_nsec = ROOM_LOOK_NS}, NULL);
+}
+
 enum begin_kind { BEGIN_PLAIN, BEGIN_OPEN, BEGIN_SCHEMA };
 
 static int begin(struct lua_runtime *runtime, struct txn_options *options, enum begin_kind kind)
 {
     if (runtime->stop != 0)
         return lua__stopped(runtime);
+    if (!options->readonly && kind != BEGIN_SCHEMA)
+        room_wait(runtime);
     /* One that only reads takes no locks, and must not give back, at its end, those that this request
      * has waited for and is about to use. */
     options->owner = options->readonly ? NULL : runtime->owner;
@@ -208,23 +240,6 @@ int lua__check(struct lua_runtime *runtime, bool writes)
 }
 
 /* ----------------------------------------------------------------------------------- waiting */
-
-/* How long the thread may sleep now. */
-static uint64_t sleep_max_ns(struct lua_runtime *runtime)
-{
-    uint64_t timeout_ms = runtime->options.lock_timeout_ms;
-    if (timeout_ms == 0)
-        timeout_ms = LUA_LOCK_TIMEOUT_MS_DEFAULT;
-    uint64_t left = timeout_ms > SLEEP_MS_MAX ? SLEEP_MS_MAX * 1000000 : timeout_ms * 1000000;
-    uint64_t ends[2] = {load_relaxed(&runtime->deadline.at_ns), runtime->txn_deadline_ns};
-    uint64_t nows[2] = {clock_monotonic_ns(clock_system()), clock_monotonic_ns(runtime->clock)};
-    for (int i = 0; i < 2; i++)
-        if (ends[i] != 0) {
-            uint64_t until = ends[i] > nows[i] ? ends[i] - nows[i] : 0;
-            left = until < left ? until : left;
-        }
-    return left;
-}
 
 /* The request is going to end, to be run again by its caller. */
 static int wait_outside(struct lua_runtime *runtime)

@@ -6,11 +6,29 @@
  * A region for everything that one request or one transaction allocates: allocation moves a
  * pointer, and all of it goes at once by arena_reset, which keeps up to `keep_bytes_max` of chunks
  * for the next use. One thread at a time.
+ *
+ * An arena may have a profile, which learns from each reset how much is used: then its first chunk is so
+ * large that nearly all uses fit into it, and what is kept is what they need, not what the largest ever
+ * needed. A use that fits into the first chunk costs two moves of a pointer, and its reset one.
  */
 #include <stddef.h>
 #include <stdint.h>
 
 struct arena_chunk;
+
+enum { ARENA_CLASSES = 16, ARENA_PROFILE_EVERY = 256 };
+
+/*
+ * What arenas of one purpose were used for: how many uses took up to 4 KB, 8 KB, .. 128 MB. Shared by
+ * arenas of one thread, outlives them; all zeros has learnt nothing. Each ARENA_PROFILE_EVERY uses it
+ * draws its conclusions and halves what it has counted, so that it follows when uses change.
+ */
+struct arena_profile {
+    uint32_t counts[ARENA_CLASSES];
+    uint32_t uses;      /* since the last conclusions */
+    size_t first_bytes; /* of a first chunk: 15 uses of 16 fit into it; 0: as without a profile */
+    size_t keep_bytes;  /* 255 of 256 need no more */
+};
 
 /* Fields are the arena's own; they are here so that arena_alloc can be inline. */
 struct arena {
@@ -18,7 +36,8 @@ struct arena {
     char *next, *end;          /* free part of the newest chunk */
     size_t used_bytes;         /* handed out since the last reset, rounded up */
     size_t keep_bytes_max;
-    struct arena_chunk *spare; /* empty chunks kept for later */
+    struct arena_profile *profile; /* or NULL */
+    struct arena_chunk *spare;     /* empty chunks kept for later */
     size_t spare_bytes;
 };
 
@@ -33,7 +52,11 @@ struct arena_mark {
 /* An empty arena, which allocates nothing until it is used. */
 void arena_create(struct arena *arena, size_t keep_bytes_max);
 
-/* Frees everything, also what was kept. */
+/* The same with a profile, which never makes it keep more than keep_bytes_max. */
+void arena_create_profiled(struct arena *arena, size_t keep_bytes_max,
+                           struct arena_profile *profile);
+
+/* Frees everything, also what was kept. What was used of it counts for the profile. */
 void arena_destroy(struct arena *arena);
 
 /* Memory aligned to 16 bytes, undefined content, valid until reset (or a rewind behind it). NULL
@@ -45,6 +68,9 @@ void *arena_copy(struct arena *arena, const void *data, size_t size);
 
 /* Takes back everything that was allocated. */
 void arena_reset(struct arena *arena);
+
+/* Bytes of chunks that it has, in use or kept. */
+size_t arena_held_bytes(const struct arena *arena);
 
 /* The present position, valid until a reset or a rewind to an older one. */
 struct arena_mark arena_mark(const struct arena *arena);

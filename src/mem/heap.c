@@ -20,7 +20,7 @@
  * evenly half of that. A size that is a multiple of 16 or of 64 falls into a class that is one too, and
  * spans begin at a multiple of 64, which gives the alignment.
  *
- * Latches: a class's mutex and the slab mutex are never held together.
+ * Latches: a class's mutex, the slab mutex and that of the list of caches are never held together.
  */
 #include "mem/heap.h"
 
@@ -32,6 +32,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/error.h"
+#include "base/list.h"
 #include "mem/system.h"
 
 /* 1: every object is an allocation of the system's, which AddressSanitizer watches. */
@@ -76,6 +77,13 @@ struct heap_depot {
     struct heap_object *loose;   /* single objects, left by caches that were closed */
 };
 
+/* Bytes in use by kind, as one cache has made and freed them: of one alone it may be negative. Its
+ * thread writes, any reads. */
+struct heap_counts {
+    _Atomic int64_t kinds[HEAP_KIND_MAX];
+    _Atomic int64_t large, huge;
+};
+
 struct heap {
     CACHE_ALIGNED _Atomic int64_t
         used_bytes; /* may be negative for a moment: caches report apart */
@@ -85,6 +93,9 @@ struct heap {
     char *slab_next, *slab_end; /* part of the newest slab that is not yet given out as spans */
     _Atomic size_t mapped_bytes;
     _Atomic unsigned cache_count;
+    pthread_mutex_t caches_mutex; /* of what follows; nothing is locked inside */
+    struct list caches;
+    struct heap_counts closed; /* of caches that are no more */
     struct heap_depot depots[HEAP_CLASS_COUNT];
 };
 
@@ -101,6 +112,8 @@ struct heap_bin {
 struct heap_cache {
     CACHE_ALIGNED struct heap *heap;
     int64_t unreported_bytes;
+    struct heap_counts counts;
+    struct list link;
     struct heap_bin bins[HEAP_CLASS_COUNT];
 };
 
@@ -143,6 +156,8 @@ size_t heap_good_size(size_t size)
 static void heap_mutexes_create(struct heap *heap)
 {
     pthread_mutex_init(&heap->slab_mutex, NULL);
+    pthread_mutex_init(&heap->caches_mutex, NULL);
+    list_create(&heap->caches);
     for (unsigned kind = 0; kind < HEAP_CLASS_COUNT; kind++)
         pthread_mutex_init(&heap->depots[kind].mutex, NULL);
 }
@@ -173,6 +188,7 @@ void heap_delete(struct heap *heap)
         heap->slabs = next;
     }
     pthread_mutex_destroy(&heap->slab_mutex);
+    pthread_mutex_destroy(&heap->caches_mutex);
     for (unsigned kind = 0; kind < HEAP_CLASS_COUNT; kind++)
         pthread_mutex_destroy(&heap->depots[kind].mutex);
     system_free(heap);
@@ -258,8 +274,14 @@ static void cache_report(struct heap_cache *cache)
     cache->unreported_bytes = 0;
 }
 
-static inline void cache_count(struct heap_cache *cache, int64_t bytes)
+static inline void counter_add(_Atomic int64_t *counter, int64_t bytes)
 {
+    store_relaxed(counter, load_relaxed(counter) + bytes);
+}
+
+static inline void cache_count(struct heap_cache *cache, enum heap_kind kind, int64_t bytes)
+{
+    counter_add(&cache->counts.kinds[kind], bytes);
     cache->unreported_bytes += bytes;
     if (__builtin_expect(cache->unreported_bytes > HEAP_ACCOUNT_BYTES ||
                              cache->unreported_bytes < -HEAP_ACCOUNT_BYTES,
@@ -281,6 +303,9 @@ int heap_cache_open(struct heap *heap, struct heap_cache **out)
         cache->bins[kind].batch_count = class_batch_count(kind);
     }
     atomic_fetch_add_explicit(&heap->cache_count, 1, memory_order_relaxed);
+    pthread_mutex_lock(&heap->caches_mutex);
+    list_add_tail(&heap->caches, &cache->link);
+    pthread_mutex_unlock(&heap->caches_mutex);
     *out = cache;
     return 0;
 }
@@ -297,10 +322,22 @@ static void bin_span_empty(struct heap_bin *bin)
     }
 }
 
+static void counts_add(struct heap_counts *sum, const struct heap_counts *counts)
+{
+    for (unsigned kind = 0; kind < HEAP_KIND_MAX; kind++)
+        counter_add(&sum->kinds[kind], load_relaxed(&counts->kinds[kind]));
+    counter_add(&sum->large, load_relaxed(&counts->large));
+    counter_add(&sum->huge, load_relaxed(&counts->huge));
+}
+
 void heap_cache_close(struct heap_cache *cache)
 {
     struct heap *heap = cache->heap;
     cache_report(cache);
+    pthread_mutex_lock(&heap->caches_mutex);
+    list_remove(&cache->link);
+    counts_add(&heap->closed, &cache->counts);
+    pthread_mutex_unlock(&heap->caches_mutex);
     for (unsigned kind = 0; kind < HEAP_CLASS_COUNT; kind++) {
         struct heap_bin *bin = &cache->bins[kind];
         bin_span_empty(bin);
@@ -336,18 +373,28 @@ static void *bin_alloc_slow(struct heap_cache *cache, struct heap_bin *bin, unsi
     return object;
 }
 
-static void *large_alloc(struct heap_cache *cache, size_t size)
+static inline bool is_huge(size_t size)
 {
-    void *object = system_alloc(size, size % 64 == 0 ? 64 : 16);
-    if (object != NULL)
-        cache_count(cache, (int64_t)size);
+    return !HEAP_PLAIN && size >= HEAP_HUGE_MIN;
+}
+
+static void *large_alloc(struct heap_cache *cache, size_t size, enum heap_kind use)
+{
+    bool huge = is_huge(size);
+    void *object = huge ? system_map_large(size) : system_alloc(size, size % 64 == 0 ? 64 : 16);
+    if (object == NULL)
+        return NULL;
+    counter_add(&cache->counts.large, (int64_t)size);
+    if (huge)
+        counter_add(&cache->counts.huge, (int64_t)size);
+    cache_count(cache, use, (int64_t)size);
     return object;
 }
 
-void *heap_alloc(struct heap_cache *cache, size_t size)
+void *heap_alloc_as(struct heap_cache *cache, size_t size, enum heap_kind use)
 {
     if (HEAP_PLAIN || size > HEAP_SMALL_MAX)
-        return large_alloc(cache, size == 0 ? 1 : size);
+        return large_alloc(cache, size == 0 ? 1 : size, use);
     unsigned kind = class_of(size);
     struct heap_bin *bin = &cache->bins[kind];
     void *object = bin->loaded;
@@ -359,16 +406,22 @@ void *heap_alloc(struct heap_cache *cache, size_t size)
         if (object == NULL)
             return NULL;
     }
-    cache_count(cache, (int64_t)bin->size);
+    cache_count(cache, use, (int64_t)bin->size);
     return object;
 }
 
-static void large_free(struct heap_cache *cache, void *object, size_t size)
+static void large_free(struct heap_cache *cache, void *object, size_t size, enum heap_kind use)
 {
     /* AddressSanitizer knows what was asked for: a wrong size is found where it is given. */
     ASSERT(!HEAP_PLAIN || malloc_usable_size(object) == size);
-    system_free(object);
-    cache_count(cache, -(int64_t)size);
+    if (is_huge(size)) {
+        system_unmap_large(object, size);
+        counter_add(&cache->counts.huge, -(int64_t)size);
+    } else {
+        system_free(object);
+    }
+    counter_add(&cache->counts.large, -(int64_t)size);
+    cache_count(cache, use, -(int64_t)size);
 }
 
 /* Makes room in a bin whose loaded list is a full batch. */
@@ -381,12 +434,12 @@ static void bin_hand_over(struct heap_cache *cache, struct heap_bin *bin, unsign
     bin->loaded_count = 0;
 }
 
-void heap_free(struct heap_cache *cache, void *object, size_t size)
+void heap_free_as(struct heap_cache *cache, void *object, size_t size, enum heap_kind use)
 {
     if (object == NULL)
         return;
     if (HEAP_PLAIN || size > HEAP_SMALL_MAX) {
-        large_free(cache, object, size == 0 ? 1 : size);
+        large_free(cache, object, size == 0 ? 1 : size, use);
         return;
     }
     unsigned kind = class_of(size);
@@ -397,7 +450,7 @@ void heap_free(struct heap_cache *cache, void *object, size_t size)
     freed->next = bin->loaded;
     bin->loaded = freed;
     bin->loaded_count++;
-    cache_count(cache, -(int64_t)bin->size);
+    cache_count(cache, use, -(int64_t)bin->size);
 }
 
 /* ---- what the heap says of itself */
@@ -411,6 +464,38 @@ size_t heap_used_bytes(const struct heap *heap)
 size_t heap_mapped_bytes(const struct heap *heap)
 {
     return load_relaxed(&heap->mapped_bytes);
+}
+
+const char *heap_kind_name(enum heap_kind kind)
+{
+    static const char *const NAMES[] = {"other", "rows",        "versions",   "entries",
+                                        "nodes", "directories", "descriptors"};
+    _Static_assert(sizeof NAMES / sizeof *NAMES == HEAP_KIND_MAX, "each kind has a name");
+    return NAMES[kind];
+}
+
+void heap_stats_get(struct heap *heap, struct heap_stats *out)
+{
+    struct heap_counts sum;
+    memset(&sum, 0, sizeof sum);
+    pthread_mutex_lock(&heap->caches_mutex);
+    counts_add(&sum, &heap->closed);
+    for (struct list *at = heap->caches.next; at != &heap->caches; at = at->next)
+        counts_add(&sum, &list_entry(at, struct heap_cache, link)->counts);
+    pthread_mutex_unlock(&heap->caches_mutex);
+    memset(out, 0, sizeof *out);
+    for (unsigned kind = 0; kind < HEAP_KIND_MAX; kind++) {
+        int64_t bytes = load_relaxed(&sum.kinds[kind]);
+        out->kinds[kind] = bytes > 0 ? (uint64_t)bytes : 0;
+        out->used += out->kinds[kind];
+    }
+    int64_t large = load_relaxed(&sum.large);
+    out->large = large > 0 ? (uint64_t)large : 0;
+    out->mapped = heap_mapped_bytes(heap);
+    int64_t huge = load_relaxed(&sum.huge);
+    out->huge = huge > 0 ? (uint64_t)huge : 0;
+    uint64_t small = out->used > out->large ? out->used - out->large : 0;
+    out->free = out->mapped > small ? out->mapped - small : 0;
 }
 
 size_t heap_limit_bytes(const struct heap *heap)

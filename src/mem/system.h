@@ -20,6 +20,21 @@ void system_free(void *memory);
 void *system_map(size_t size);
 void system_unmap(void *memory, size_t size);
 
+/* A mapping for one large object: at least `size` bytes, zeroed, aligned to SYSTEM_HUGE_BYTES and advised to
+ * be huge pages as far as they fit; its end takes small ones. NULL when memory is out. Back by
+ * system_unmap_large with the same size. */
+enum { SYSTEM_HUGE_BYTES = 2 << 20 };
+void *system_map_large(size_t size);
+void system_unmap_large(void *memory, size_t size);
+
+/* What the process has from its allocator (jemalloc's where that is linked, else the C library's):
+ * mappings of its own, as system_map makes them, are not in it. 0: it does not tell. */
+uint64_t system_allocated_bytes(void);
+
+/* What of the process is in memory now, and the most that ever was; 0: unknown. */
+uint64_t system_resident_bytes(void);
+uint64_t system_peak_bytes(void);
+
 /* The nth request (1: the next) of the calling thread fails, those after it succeed; 0 takes back.
  * For tests, which fail the nth request, then the n+1st, until nothing fails any more. */
 void system_fail_nth(uint64_t nth);

@@ -24,47 +24,27 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "mem/account.h"
 #include "net/net_internal.h"
 
 enum { KEEP_ALIVE_SECONDS = 300 };
-
-struct net_connection {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    };
-    struct net_worker *worker;
-    struct session *session;
-    struct list link, dirty;
-    struct list waiting; /* or lingering */
-    uv_write_t write;
-    size_t write_bytes; /* of the write that is going on */
-    bool writing, reading;
-    bool ended;      /* nothing more is taken: close when everything has been answered */
-    bool peer_ended; /* nothing more comes */
-    bool lingering;
-    uint64_t linger_until_ms; /* by the loop's time */
-    bool closing;
-};
-
-static const char DENIED[] =
-    "-DENIED Perigee has no password, so it serves only its own machine. Set the option 'password' "
-    "(--password, PERIGEE_PASSWORD) to serve others.\r\n";
 
 static void on_closed(uv_handle_t *handle)
 {
     struct net_connection *connection = handle->data;
     struct net_worker *worker = connection->worker;
-    session_delete(connection->session);
+    if (connection->session)
+        session_delete(connection->session);
+    net__greeting_end(connection);
+    tls_delete(connection->tls);
+    mp_buffer_destroy(&connection->encrypted);
     list_remove(&connection->link);
-    free(connection);
+    free(account_gone(ACCOUNT_NETWORK, connection));
     atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
     net__worker_busy(worker); /* it may have been the last one that a stop waits for */
 }
 
-static void connection_close(struct net_connection *connection)
+void net__connection_close(struct net_connection *connection)
 {
     if (connection->closing)
         return;
@@ -91,26 +71,66 @@ static void on_alloc(uv_handle_t *handle, size_t wish, uv_buf_t *out)
 
 static void reading_set(struct net_connection *connection, bool reading);
 
+/* The client has said its last. */
+static void input_end(struct net_connection *connection)
+{
+    connection->ended = connection->peer_ended = true;
+    session_hurry(connection->session); /* who waits is told in this turn */
+    reading_set(connection, false);
+}
+
+void net__decrypt(struct net_connection *connection)
+{
+    struct net_worker *worker = connection->worker;
+    bool ended = false;
+    int size = 1;
+    while (size > 0 && !connection->ended && session_wants_read(connection->session)) {
+        size = tls_read(connection->tls, worker->decrypted, NET_READ_BYTES, &ended);
+        if (size > 0)
+            session_on_bytes(connection->session, worker->decrypted, (size_t)size);
+    }
+    bool sent = net__encrypted_send(connection, 0); /* an alert, or an answer to new keys */
+    if (connection->closing)
+        return;
+    if (size < 0 || tls_keep(connection->tls))
+        net__connection_close(connection);
+    else if (ended)
+        input_end(connection);
+    else if (!sent)
+        reading_set(connection, false);
+}
+
+static void input_take(struct net_connection *connection, const char *data, size_t size)
+{
+    if (!connection->session && !net__greet(connection, &data, &size))
+        return;
+    connection->worker->worked = true;
+    if (connection->tls) {
+        tls_feed(connection->tls, data, size);
+        net__decrypt(connection);
+    } else if (size > 0) {
+        session_on_bytes(connection->session, data, size);
+    }
+    if (connection->closing)
+        return;
+    if (!connection->writing && !session_wants_read(connection->session))
+        reading_set(connection, false);
+    connection_dirty(connection);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
 {
     struct net_connection *connection = stream->data;
     if (size == 0 || (connection->lingering && size > 0))
         return;
-    if (size < 0 && (size != UV_EOF || connection->lingering)) {
-        connection_close(connection);
-        return;
-    }
-    if (size == UV_EOF) {
-        connection->ended = connection->peer_ended = true;
-        session_hurry(connection->session); /* who waits is told in this turn */
-        reading_set(connection, false);
+    if (size < 0 && (size != UV_EOF || connection->lingering || !connection->session)) {
+        net__connection_close(connection);
+    } else if (size == UV_EOF) {
+        input_end(connection);
+        connection_dirty(connection);
     } else {
-        connection->worker->worked = true;
-        session_on_bytes(connection->session, buffer->base, (size_t)size);
-        if (!session_wants_read(connection->session))
-            reading_set(connection, false);
+        input_take(connection, buffer->base, (size_t)size);
     }
-    connection_dirty(connection);
 }
 
 static void reading_set(struct net_connection *connection, bool reading)
@@ -126,51 +146,98 @@ static void reading_set(struct net_connection *connection, bool reading)
 
 /* ------------------------------------------------------------------------------- lingering */
 
-static void on_linger_time(uv_timer_t *timer)
+/* Those at the front whose time is over; the timer is set for the one that is next. */
+static void deadlines_look(uv_timer_t *timer, struct list *connections, uv_timer_cb again)
 {
     struct net_worker *worker = timer->data;
     uint64_t now = uv_now(&worker->loop);
     struct list *first;
-    while ((first = list_first(&worker->lingering)) != NULL) {
+    while ((first = list_first(connections)) != NULL) {
         struct net_connection *connection = list_entry(first, struct net_connection, waiting);
-        if (connection->linger_until_ms > now) {
-            uv_timer_start(timer, on_linger_time, connection->linger_until_ms - now, 0);
+        if (connection->deadline_ms > now) {
+            uv_timer_start(timer, again, connection->deadline_ms - now, 0);
             return;
         }
-        connection_close(connection);
+        net__connection_close(connection);
     }
 }
 
-/* Everything has been sent. */
-static void connection_finish(struct net_connection *connection)
+static void on_linger_time(uv_timer_t *timer)
+{
+    deadlines_look(timer, &((struct net_worker *)timer->data)->lingering, on_linger_time);
+}
+
+static void on_greeting_time(uv_timer_t *timer)
+{
+    deadlines_look(timer, &((struct net_worker *)timer->data)->greeting, on_greeting_time);
+}
+
+static void deadline_set(struct net_connection *connection, struct list *connections,
+                         uv_timer_t *timer, uv_timer_cb look, unsigned ms)
+{
+    connection->deadline_ms = uv_now(&connection->worker->loop) + ms;
+    list_remove(&connection->waiting);
+    list_add_tail(connections, &connection->waiting);
+    if (!uv_is_active((uv_handle_t *)timer))
+        uv_timer_start(timer, look, ms, 0);
+}
+
+/* The client is told that nothing more comes; if the socket takes it, for it is a courtesy. */
+static void tls_end(struct net_connection *connection)
+{
+    struct mp_buffer *out = &connection->worker->encrypted;
+    tls_close(connection->tls);
+    uv_buf_t buffer = uv_buf_init(out->data, (unsigned)out->size);
+    if (out->size > 0)
+        uv_try_write(&connection->stream, &buffer, 1);
+    mp_buffer_reset(out, NET_READ_BYTES * 2);
+}
+
+void net__connection_finish(struct net_connection *connection)
 {
     struct net_worker *worker = connection->worker;
     uv_os_fd_t fd;
-    session_end(connection->session);
+    if (connection->session)
+        session_end(connection->session);
+    if (connection->tls)
+        tls_end(connection);
     if (connection->peer_ended || uv_fileno(&connection->handle, &fd) || shutdown(fd, SHUT_WR)) {
-        connection_close(connection);
+        net__connection_close(connection);
         return;
     }
     connection->lingering = true;
-    connection->linger_until_ms = uv_now(&worker->loop) + NET_LINGER_MS;
     list_remove(&connection->dirty);
-    list_remove(&connection->waiting);
-    list_add_tail(&worker->lingering, &connection->waiting);
-    if (!uv_is_active((uv_handle_t *)&worker->linger_timer))
-        uv_timer_start(&worker->linger_timer, on_linger_time, NET_LINGER_MS, 0);
+    deadline_set(connection, &worker->lingering, &worker->linger_timer, on_linger_time,
+                 NET_LINGER_MS);
     reading_set(connection, true);
 }
 
 /* ---------------------------------------------------------------------------------- output */
 
+/* What the greeting had to say has been sent. */
+static void greeting_go_on(struct net_connection *connection)
+{
+    if (!connection->greeting) {
+        net__connection_finish(connection);
+        return;
+    }
+    reading_set(connection, true);
+    input_take(connection, "", 0);
+}
+
 static void on_written(uv_write_t *write, int status)
 {
     struct net_connection *connection = write->data;
     connection->writing = false;
+    mp_buffer_reset(&connection->encrypted, 0);
     if (connection->closing)
         return;
     if (status < 0) {
-        connection_close(connection);
+        net__connection_close(connection);
+        return;
+    }
+    if (!connection->session) {
+        greeting_go_on(connection);
         return;
     }
     session_sent(connection->session, connection->write_bytes);
@@ -178,18 +245,75 @@ static void on_written(uv_write_t *write, int status)
     connection_dirty(connection);
 }
 
-/* What the socket did not take now is written when it can. */
-static void write_later(struct net_connection *connection, struct session_output rest)
+/* What the socket did not take now is written when it can; `bytes` of the session's are in it. */
+static void write_later(struct net_connection *connection, const char *data, size_t size,
+                        size_t bytes)
 {
-    uv_buf_t buffer = uv_buf_init((char *)rest.data, (unsigned)rest.size);
+    uv_buf_t buffer = uv_buf_init((char *)data, (unsigned)size);
     connection->writing = true;
-    connection->write_bytes = rest.size;
+    connection->write_bytes = bytes;
     connection->write.data = connection;
     reading_set(connection, false);
     if (uv_write(&connection->write, &connection->stream, &buffer, 1, on_written)) {
         connection->writing = false;
-        connection_close(connection);
+        net__connection_close(connection);
     }
+}
+
+bool net__encrypted_send(struct net_connection *connection, size_t bytes)
+{
+    struct mp_buffer *out = &connection->worker->encrypted;
+    if (out->size == 0 || connection->closing)
+        return !connection->closing;
+    uv_buf_t buffer = uv_buf_init(out->data, (unsigned)out->size);
+    int sent = uv_try_write(&connection->stream, &buffer, 1);
+    if (out->failed || (sent < 0 && sent != UV_EAGAIN)) {
+        mp_buffer_reset(out, 0);
+        net__connection_close(connection);
+        return false;
+    }
+    size_t done = sent > 0 ? (size_t)sent : 0;
+    if (done < out->size) { /* these bytes go with the connection */
+        connection->encrypted = *out;
+        mp_buffer_create(out);
+        write_later(connection, connection->encrypted.data + done,
+                    connection->encrypted.size - done, bytes);
+        return false;
+    }
+    mp_buffer_reset(out, NET_READ_BYTES * 2);
+    return true;
+}
+
+/* How many bytes of the output have been sent, SIZE_MAX: those that have not are on their way, or the
+ * connection is closing. */
+static size_t write_encrypted(struct net_connection *connection, struct session_output output)
+{
+    size_t size = output.size < NET_ENCRYPT_BYTES ? output.size : NET_ENCRYPT_BYTES;
+    if (tls_write(connection->tls, output.data, size)) {
+        mp_buffer_reset(&connection->worker->encrypted, 0);
+        net__connection_close(connection);
+        return SIZE_MAX;
+    }
+    return net__encrypted_send(connection, size) ? size : SIZE_MAX;
+}
+
+static size_t write_plain(struct net_connection *connection, struct session_output output)
+{
+    if (output.size > INT32_MAX)
+        output.size = INT32_MAX;
+    uv_buf_t buffer = uv_buf_init((char *)output.data, (unsigned)output.size);
+    int sent = uv_try_write(&connection->stream, &buffer, 1);
+    if (sent < 0 && sent != UV_EAGAIN) {
+        net__connection_close(connection);
+        return SIZE_MAX;
+    }
+    size_t done = sent > 0 ? (size_t)sent : 0;
+    if (done == output.size)
+        return done;
+    if (done > 0)
+        session_sent(connection->session, done);
+    write_later(connection, output.data + done, output.size - done, output.size - done);
+    return SIZE_MAX;
 }
 
 /* Writes what may be sent. False when the connection is writing, closing, or has had its share of
@@ -200,22 +324,11 @@ static bool output_write(struct net_connection *connection)
         struct session_output output = session_output(connection->session);
         if (output.size == 0)
             return true;
-        if (output.size > INT32_MAX)
-            output.size = INT32_MAX;
-        uv_buf_t buffer = uv_buf_init((char *)output.data, (unsigned)output.size);
-        int sent = uv_try_write(&connection->stream, &buffer, 1);
-        if (sent < 0 && sent != UV_EAGAIN) {
-            connection_close(connection);
+        size_t sent =
+            connection->tls ? write_encrypted(connection, output) : write_plain(connection, output);
+        if (sent == SIZE_MAX)
             return false;
-        }
-        if (sent > 0)
-            session_sent(connection->session, (size_t)sent);
-        size_t done = sent > 0 ? (size_t)sent : 0;
-        if (done < output.size) {
-            write_later(connection,
-                        (struct session_output){output.data + done, output.size - done});
-            return false;
-        }
+        session_sent(connection->session, sent);
         session_resume(connection->session);
     }
     connection_dirty(connection);
@@ -223,23 +336,38 @@ static bool output_write(struct net_connection *connection)
     return false;
 }
 
+/* What was held back of the decrypted input, now that the session wants it. */
+static void input_go_on(struct net_connection *connection)
+{
+    if (!connection->tls || connection->ended || !session_wants_read(connection->session) ||
+        !tls_has_input(connection->tls))
+        return;
+    net__decrypt(connection);
+    if (!connection->closing) {
+        connection_dirty(connection);
+        net__worker_busy(connection->worker);
+    }
+}
+
 static void connection_flush(struct net_connection *connection)
 {
     if (connection->writing || connection->closing || connection->lingering ||
-        !output_write(connection))
+        !connection->session || !output_write(connection))
         return;
     struct session *session = connection->session;
     bool waiting = session_waiting(session);
     if (session_wants_close(session) ||
         (connection->ended && !waiting && !session_suspended(session))) {
-        connection_finish(connection);
+        net__connection_finish(connection);
         return;
     }
     if (!waiting)
         list_remove(&connection->waiting);
     else if (list_empty(&connection->waiting))
         list_add_tail(&connection->worker->waiting, &connection->waiting);
-    reading_set(connection, !connection->ended && session_wants_read(session));
+    input_go_on(connection);
+    if (!connection->closing && !connection->writing)
+        reading_set(connection, !connection->ended && session_wants_read(session));
 }
 
 /* Has something to do or to send, though nothing has come from its client. */
@@ -254,7 +382,7 @@ void net__session_ready(struct session *session, void *worker)
     else /* it is resumed when the write has ended, whenever its client reads */
         session_postpone(session);
     if (connection->writing && session_wants_close(session))
-        connection_close(connection);
+        net__connection_close(connection);
     else
         connection_dirty(connection);
 }
@@ -322,60 +450,113 @@ static int stream_open(struct net_connection *connection, bool path, int fd)
     return uv_tcp_open(&connection->tcp, fd);
 }
 
-static int session_for(struct net_worker *worker, int fd, const struct address *peer,
-                       struct session **out)
+static int session_for(struct net_connection *connection, const struct address *peer,
+                       const struct address *local, const char *user)
 {
-    char text[ADDRESS_TEXT_MAX + 1], whole[ADDRESS_TEXT_MAX + 1];
+    char text[ADDRESS_TEXT_MAX + 1], own[ADDRESS_TEXT_MAX + 1], whole[ADDRESS_TEXT_MAX + 1];
+    uv_os_fd_t fd = -1;
     address_format(peer, text);
+    snprintf(own, sizeof own, "%s", connection->listener->text);
+    if (local->size > 0)
+        address_format(local, own);
     const char *shown = text;
     if (address_is_path(peer)) { /* clients of a unix socket have no name of their own */
-        snprintf(whole, sizeof whole, "%.*s:0", ADDRESS_TEXT_MAX - 2, worker->net->address_text);
+        snprintf(whole, sizeof whole, "%.*s:0", ADDRESS_TEXT_MAX - 2, own);
         shown = whole;
     }
-    struct session_peer who = {
-        .address = shown, .local_address = worker->net->address_text, .fd = fd};
-    return session_new(worker->session_worker, &who, out);
+    uv_fileno(&connection->handle, &fd);
+    struct session_peer who = {.address = shown, .local_address = own, .fd = fd, .user = user};
+    return session_new(connection->worker->session_worker, &who, &connection->session);
 }
 
-void net__connection_open(struct net_worker *worker, int fd)
+bool net__connection_serve(struct net_connection *connection, const struct address *peer,
+                           const struct address *local, const char *user)
 {
-    struct address peer = {.size = sizeof peer.storage};
-    if (getpeername(fd, &peer.any, &peer.size)) {
-        refuse(worker, fd, "");
-        return;
-    }
-    if (!worker->net->password && !address_is_local(&peer)) {
-        refuse(worker, fd, DENIED);
-        return;
-    }
-    struct net_connection *connection = calloc(1, sizeof *connection);
-    int rc = connection ? session_for(worker, fd, &peer, &connection->session) : ERROR_MEMORY;
+    list_remove(&connection->waiting);
+    int rc = session_for(connection, peer, local, user);
     if (rc) {
-        free(connection);
-        refuse(worker, fd, session_refusal(rc));
+        net__connection_refuse(connection, session_refusal(rc));
+        return false;
+    }
+    session_user_set(connection->session, connection);
+    return true;
+}
+
+void net__connection_refuse(struct net_connection *connection, const char *text)
+{
+    struct mp_buffer *out = &connection->worker->encrypted;
+    uv_buf_t buffer = uv_buf_init((char *)text, (unsigned)strlen(text));
+    if (connection->tls) {
+        if (tls_is_open(connection->tls))
+            tls_write(connection->tls, text, strlen(text));
+        buffer = uv_buf_init(out->data, (unsigned)out->size);
+    }
+    if (buffer.len > 0)
+        uv_try_write(&connection->stream, &buffer, 1); /* a courtesy: it is there, or it is not */
+    mp_buffer_reset(out, NET_READ_BYTES * 2);
+    net__connection_finish(connection);
+}
+
+/* One that speaks TLS or comes through a proxy is asked about at the end of its greeting. */
+static bool greets(const struct net_listener *listener)
+{
+    return listener->entry.tls || listener->entry.proxy;
+}
+
+static void connection_begin(struct net_connection *connection, const struct address *peer)
+{
+    struct net_worker *worker = connection->worker;
+    if (!greets(connection->listener)) {
+        if (net__connection_serve(connection, peer, &(struct address){.size = 0}, NULL))
+            reading_set(connection, true);
+    } else if (net__greeting_begin(connection, peer)) {
+        net__connection_refuse(connection, "-ERR too many connections are being made\r\n");
+    } else {
+        deadline_set(connection, &worker->greeting, &worker->greeting_timer, on_greeting_time,
+                     NET_GREETING_MS);
+        reading_set(connection, true);
+    }
+}
+
+void net__connection_open(struct net_worker *worker, struct net_accepted accepted)
+{
+    const struct net_listener *listener = &worker->net->listeners[accepted.listener];
+    struct address peer = {.size = sizeof peer.storage};
+    if (getpeername(accepted.fd, &peer.any, &peer.size)) {
+        refuse(worker, accepted.fd, "");
+        return;
+    }
+    if (!net__is_served(worker->net, listener, &peer)) {
+        refuse(worker, accepted.fd, listener->entry.tls ? "" : net__denied);
+        return;
+    }
+    struct net_connection *connection =
+        account_made(ACCOUNT_NETWORK, calloc(1, sizeof *connection));
+    if (!connection) {
+        refuse(worker, accepted.fd, listener->entry.tls ? "" : session_refusal(ERROR_MEMORY));
         return;
     }
     if (!address_is_path(&peer))
-        socket_set_up(fd);
+        socket_set_up(accepted.fd);
     connection->worker = worker;
-    session_user_set(connection->session, connection);
+    connection->listener = listener;
     list_create(&connection->dirty);
     list_create(&connection->waiting);
     list_add_tail(&worker->connections, &connection->link);
-    if (stream_open(connection, address_is_path(&peer), fd)) {
-        close(fd);
-        connection_close(connection);
+    if (stream_open(connection, address_is_path(&peer), accepted.fd)) {
+        close(accepted.fd);
+        net__connection_close(connection);
         return;
     }
-    reading_set(connection, true);
+    connection_begin(connection, &peer);
 }
 
 void net__connections_end(struct net_worker *worker, bool at_once)
 {
     list_for_each_safe (link, &worker->connections) {
         struct net_connection *connection = list_entry(link, struct net_connection, link);
-        if (at_once) {
-            connection_close(connection);
+        if (at_once || !connection->session) {
+            net__connection_close(connection);
         } else if (!connection->closing && !connection->lingering) {
             connection->ended = true;
             reading_set(connection, false);

@@ -10,12 +10,14 @@
 #include "net/net.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "mem/account.h"
 #include "net/net_internal.h"
 #include "session/service.h"
 
@@ -26,7 +28,7 @@ int net_new(const struct net_options *options, struct net **out)
     ASSERT(options->worker_count > 0);
     size_t size = sizeof(struct net) + options->worker_count * sizeof(struct net_worker);
     size = (size + CACHE_LINE_SIZE - 1) & ~(size_t)(CACHE_LINE_SIZE - 1);
-    struct net *net = aligned_alloc(CACHE_LINE_SIZE, size);
+    struct net *net = account_made(ACCOUNT_NETWORK, aligned_alloc(CACHE_LINE_SIZE, size));
     if (!net)
         return diag_set(ERROR_MEMORY, "out of memory");
     memset(net, 0, size);
@@ -35,10 +37,12 @@ int net_new(const struct net_options *options, struct net **out)
     net->password = options->password;
     net->on_stopped = options->on_stopped;
     net->arg = options->arg;
-    net->listener = net->spare = -1;
+    net->tls_user = options->tls_user;
+    net->spare = -1;
+    pthread_mutex_init(&net->tls_mutex, NULL);
     pthread_mutex_init(&net->mutex, NULL);
     pthread_cond_init(&net->changed, NULL);
-    int rc = net__listener_open(net, options->listen);
+    int rc = net__listeners_open(net, options);
     for (unsigned n = 0; !rc && n < options->worker_count; n++) {
         rc = net__worker_create(&net->workers[n], net, n);
         net->worker_count = n + 1;
@@ -53,12 +57,52 @@ int net_new(const struct net_options *options, struct net **out)
 
 const char *net_listen_address(const struct net *net)
 {
-    return net->address_text;
+    return net->listeners[0].text;
+}
+
+void net_listen_text(const struct net *net, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = 0;
+    for (unsigned n = 0; n < net->listener_count && at < size; n++) {
+        const struct net_listener *listener = &net->listeners[n];
+        at += (size_t)snprintf(out + at, size - at, "%s%s%s%s", n ? " and " : "", listener->text,
+                               listener->entry.tls ? " (tls)" : "",
+                               listener->entry.proxy ? " (proxy)" : "");
+    }
+}
+
+const char *net_own_address(const struct net *net)
+{
+    return net->own_listener < net->listener_count ? net->listeners[net->own_listener].text : "";
 }
 
 unsigned net_port(const struct net *net)
 {
-    return address_port(&net->address);
+    unsigned port = 0;
+    for (unsigned n = 0; n < net->listener_count; n++) {
+        const struct net_listener *listener = &net->listeners[n];
+        if (!listener->entry.tls && address_port(&listener->address))
+            return address_port(&listener->address);
+        port = port ? port : address_port(&listener->address);
+    }
+    return port;
+}
+
+int net_tls_reload(struct net *net, const struct tls_options *options)
+{
+    struct tls_context *read, *before;
+    if (!net->tls)
+        return 0;
+    int rc = tls_context_new(options, &read);
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&net->tls_mutex);
+    before = net->tls;
+    net->tls = read;
+    pthread_mutex_unlock(&net->tls_mutex);
+    tls_context_release(before);
+    return 0;
 }
 
 /* Signals to the process are for other threads: those who wait for them. */
@@ -100,7 +144,7 @@ int net_start(struct net *net, struct service *service)
 {
     net->service = service;
     service_wake_set(service, net__session_wake);
-    int rc = net__listener_start(net, &net->workers[0]);
+    int rc = net__listeners_start(net, &net->workers[0]);
     for (unsigned n = 0; !rc && n < net->worker_count; n++) {
         pthread_mutex_lock(&net->mutex);
         rc = thread_start(&net->workers[n]);
@@ -142,10 +186,30 @@ void net_delete(struct net *net)
     ASSERT(net->running == 0);
     for (unsigned n = 0; n < net->worker_count; n++)
         net__worker_destroy(&net->workers[n]);
-    net__listener_close(net);
+    net__listeners_close(net);
+    tls_context_release(net->tls);
+    pthread_mutex_destroy(&net->tls_mutex);
     pthread_cond_destroy(&net->changed);
     pthread_mutex_destroy(&net->mutex);
-    free(net);
+    free(account_gone(ACCOUNT_NETWORK, net));
+}
+
+bool net_is_alive(struct net *net)
+{
+    bool alive = true;
+    if (load_acquire(&net->stopping))
+        return true; /* workers end one after the other */
+    for (unsigned n = 0; n < net->worker_count; n++) {
+        struct net_worker *worker = &net->workers[n];
+        uint32_t asked = load_relaxed(&worker->asked);
+        if (load_relaxed(&worker->answered) != asked) {
+            alive = false;
+        } else {
+            store_relaxed(&worker->asked, asked + 1);
+            uv_async_send(&worker->async);
+        }
+    }
+    return alive;
 }
 
 unsigned net_worker_connections(const struct net *net, unsigned number)

@@ -12,34 +12,56 @@
  * net_wake.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "net/tls.h"
 
 struct net;
 struct service;
 
 struct net_options {
-    const char *listen;        /* see net/address.h */
-    unsigned worker_count;     /* threads, at least 1 */
-    bool password;             /* one is asked for; else only this machine is served */
-    unsigned stop_time_max_ms; /* how long an orderly stop waits for slow readers; 0: 10 s */
+    const char *listen; /* see net/listen.h */
+    /* A path for this machine's own programs, where a socket is opened when every listener is for TLS
+     * or a proxy; NULL: none. */
+    const char *own_path;
+    const struct tls_options *tls; /* for the listeners that have it; NULL: none may */
+    enum tls_name tls_user;        /* the name in a client's certificate that is its user's */
+    unsigned worker_count;         /* threads, at least 1 */
+    bool password;                 /* one is asked for; else only this machine is served */
+    unsigned stop_time_max_ms;     /* how long an orderly stop waits for slow readers; 0: 10 s */
     /* The last worker has ended; from that worker's thread. May be NULL. */
     void (*on_stopped)(void *arg);
     void *arg;
 };
 
 /*
- * Binds the address. The caller owns *out; the options' strings are copied. ERROR_INVALID (no such
+ * Binds the addresses. The caller owns *out; the options' strings are copied. ERROR_INVALID (no such
  * address), ERROR_ACCESS (an address that others can reach, and no password), ERROR_LOCKED (the
  * port or path is taken), ERROR_IO, ERROR_MEMORY, with diagnostics that say what to set.
  */
 int net_new(const struct net_options *options, struct net **out);
 
-/* Where it listens, as a client has to write it: with the port that the system picked. Valid as
- * long as the net. */
+/* Where it listens first, as a client has to write it: with the port that the system picked. Valid
+ * as long as the net. */
 const char *net_listen_address(const struct net *net);
 
-/* The TCP port, 0 for a unix socket. */
+/* All of them, "127.0.0.1:6379 and [::1]:6380 (tls)", into out[size]. */
+void net_listen_text(const struct net *net, char *out, size_t size);
+
+/* One where no TLS is spoken and no proxy is in between, for programs of this machine; "" when there
+ * is none. */
+const char *net_own_address(const struct net *net);
+
+/* The first TCP port of those without TLS, or else the first one; 0 when there is none. */
 unsigned net_port(const struct net *net);
+
+/*
+ * Reads the files of certificates again: they are those of connections to come. From any thread,
+ * at any time. When something is wrong with them, what diagnostics say, the old ones stay; does
+ * nothing when no listener has TLS.
+ */
+int net_tls_reload(struct net *net, const struct tls_options *options);
 
 /*
  * Starts the workers and accepts connections. The service has at least worker_count free workers
@@ -60,6 +82,12 @@ void net_wake(struct net *net);
  * thread.
  */
 void net_stop(struct net *net, bool fast);
+
+/*
+ * Whether each worker has had a turn of its loop since the last call, which has asked it for one; asks
+ * again. At the first call all are. By one thread, between net_start and net_join.
+ */
+bool net_is_alive(struct net *net);
 
 /* Waits until all workers have ended. After net_stop, or when net_start was not called or failed.
  */

@@ -14,18 +14,25 @@
 
 #include "base/atomic.h"
 #include "base/list.h"
+#include "codec/mp.h"
 #include "net/address.h"
+#include "net/listen.h"
 #include "net/net.h"
+#include "net/proxy.h"
+#include "net/tls.h"
 #include "session/session.h"
 
 enum {
     NET_READ_BYTES = 64 * 1024,
-    NET_STACK_BYTES = 16 << 20, /* of a worker's thread */
-    NET_ACCEPT_MAX = 64,        /* connections accepted in one turn */
-    NET_FLUSH_MAX = 16,         /* writes for one connection in one turn */
-    NET_LINGER_MS = 500,        /* for a peer to end its side when all has been sent */
-    NET_COLLECT_MS = 20,        /* from work done to looking after old versions */
-    NET_COLLECT_IDLE_MAX = 3,   /* looks that found nothing, after which nobody looks any more */
+    NET_STACK_BYTES = 16 << 20,    /* of a worker's thread */
+    NET_ACCEPT_MAX = 64,           /* connections accepted in one turn */
+    NET_FLUSH_MAX = 16,            /* writes for one connection in one turn */
+    NET_LINGER_MS = 500,           /* for a peer to end its side when all has been sent */
+    NET_GREETING_MS = 10000,       /* for the PROXY header and the handshake of TLS */
+    NET_GREETINGS_MAX = 4096,      /* connections that have not come so far yet */
+    NET_ENCRYPT_BYTES = 64 * 1024, /* of output at a time */
+    NET_COLLECT_MS = 20,           /* from work done to looking after old versions */
+    NET_COLLECT_IDLE_MAX = 3,      /* looks that found nothing, after which nobody looks any more */
 };
 
 /* How far the stop of a worker has come. */
@@ -33,6 +40,12 @@ enum net_stage {
     NET_SERVING,
     NET_READING_LAST, /* what the system has received is read */
     NET_FLUSHING      /* nothing is read; connections close when their replies are sent */
+};
+
+/* An accepted socket on its way to a worker. */
+struct net_accepted {
+    int fd;
+    unsigned listener;
 };
 
 struct net_worker {
@@ -46,7 +59,7 @@ struct net_worker {
     uv_prepare_t prepare; /* last thing before the loop may sleep */
     uv_check_t check;     /* after input: the turn's output */
     uv_idle_t idle;       /* while it is active the loop does not sleep */
-    uv_timer_t collect_timer, stop_timer, linger_timer, due_timer;
+    uv_timer_t collect_timer, stop_timer, linger_timer, greeting_timer, due_timer;
     uint64_t due_at_ms; /* by the loop's time: when due_timer, if active, ends */
     bool handles_open;
 
@@ -54,8 +67,10 @@ struct net_worker {
     struct list dirty;     /* may have output, or have to be closed */
     struct list turn;      /* those whose output is being written */
     struct list waiting;   /* have replies that the log has not reached */
-    struct list lingering; /* have sent everything; by linger_until_ms */
-    uint64_t passed_ts;    /* what the log had reached when `waiting` was last gone through */
+    struct list lingering; /* have sent everything; by deadline_ms */
+    struct list greeting;  /* have no session yet; by deadline_ms */
+    uint64_t refusal_logged_ms;
+    uint64_t passed_ts; /* what the log had reached when `waiting` was last gone through */
     bool passed_failed;
     bool worked; /* since the last look after old versions */
     unsigned collect_idle;
@@ -63,15 +78,30 @@ struct net_worker {
     unsigned last_turns; /* of NET_READING_LAST */
 
     pthread_mutex_t mutex;
-    int *mailbox; /* accepted sockets */
+    struct net_accepted *mailbox;
     unsigned mailbox_count, mailbox_capacity;
     int start_result; /* under net->mutex */
     char start_message[256];
 
     CACHE_ALIGNED _Atomic uint32_t
-        asleep; /* sleeps while replies wait: wake it when the log advances */
+        asleep;                       /* sleeps while replies wait: wake it when the log advances */
+    _Atomic uint32_t asked, answered; /* net_is_alive: numbers of questions */
     _Atomic uint32_t connection_count; /* handed to it and not closed yet */
+    struct mp_buffer encrypted;        /* for the network, of one connection at a time */
     char buffer[NET_READ_BYTES];       /* every read goes here */
+    char decrypted[NET_READ_BYTES];
+};
+
+/* A socket that connections come to. */
+struct net_listener {
+    struct net *net;
+    struct listen_entry entry;
+    int fd; /* -1: closed */
+    struct address address;
+    char text[ADDRESS_TEXT_MAX + 1];
+    bool bound;       /* a path is ours to remove */
+    uv_poll_t poll;   /* on the first worker's loop */
+    bool poll_opened; /* the loop has it */
 };
 
 struct net {
@@ -81,12 +111,16 @@ struct net {
     void *arg;
     struct service *service;
 
-    int listener; /* -1 once closed */
-    int spare;    /* a descriptor to give up when there are none left */
-    struct address address;
-    char address_text[ADDRESS_TEXT_MAX + 1];
-    uv_poll_t accept_poll; /* on the first worker's loop */
+    struct net_listener listeners[LISTEN_MAX + 1];
+    unsigned listener_count, own_listener; /* the latter: of those who are on this machine */
+    int spare;                             /* a descriptor to give up when there are none left */
     unsigned next_worker;
+    _Atomic uint32_t greeting_count;
+
+    enum tls_name tls_user;
+    bool certified; /* who speaks TLS has a certificate */
+    pthread_mutex_t tls_mutex;
+    struct tls_context *tls; /* of connections to come, under tls_mutex; NULL: no listener has it */
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -98,24 +132,79 @@ struct net {
 };
 
 /* listener.c */
-int net__listener_open(struct net *net, const char *listen);
-int net__listener_start(struct net *net, struct net_worker *worker);
-void net__listener_stop(struct net *net);
-void net__listener_close(struct net *net);
+int net__listeners_open(struct net *net, const struct net_options *options);
+int net__listeners_start(struct net *net, struct net_worker *worker);
+void net__listeners_stop(struct net *net);
+void net__listeners_close(struct net *net);
 
 /* worker.c: the thread's body, and a socket for the worker, which from now on is its. */
 void *net__worker_run(void *worker);
 int net__worker_create(struct net_worker *worker, struct net *net, unsigned number);
 void net__worker_destroy(struct net_worker *worker);
-void net__worker_accept(struct net_worker *worker, int fd);
+void net__worker_accept(struct net_worker *worker, struct net_accepted accepted);
 void net__worker_busy(struct net_worker *worker);
 void net__session_wake(void *worker); /* from any thread: see service_wake_set */
 
+/* What there is before there is a session. */
+struct net_greeting {
+    struct address peer;  /* the socket's; then what the proxy says */
+    struct address local; /* what the proxy says; size 0: nothing */
+    bool proxy;           /* its header is still to come */
+    size_t size;          /* of what has come of it */
+    char bytes[PROXY_BYTES_MAX];
+};
+
+struct net_connection {
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    };
+    struct net_worker *worker;
+    const struct net_listener *listener;
+    struct net_greeting *greeting; /* NULL: it is over */
+    struct tls *tls;               /* NULL: none, or its first byte has not come yet */
+    struct session *session;       /* NULL during the greeting, and for who is refused */
+    struct list link, dirty;
+    struct list waiting; /* or lingering, or greeting */
+    uv_write_t write;
+    struct mp_buffer encrypted; /* of the write that is going on */
+    size_t write_bytes;         /* of the session's, in the write that is going on */
+    bool writing, reading;
+    bool ended;      /* nothing more is taken: close when everything has been answered */
+    bool peer_ended; /* nothing more comes */
+    bool lingering;
+    uint64_t deadline_ms; /* of lingering, or of the greeting, by the loop's time */
+    bool closing;
+};
+
 /* connection.c: all on the worker's thread. */
-struct net_connection;
-void net__connection_open(struct net_worker *worker, int fd);
+void net__connection_open(struct net_worker *worker, struct net_accepted accepted);
 void net__connections_flush(struct net_worker *worker);
 void net__session_ready(struct session *session, void *worker);
 void net__connections_end(struct net_worker *worker, bool at_once);
+void net__connection_close(struct net_connection *connection);
+/* Ends the sending side, and lingers. */
+void net__connection_finish(struct net_connection *connection);
+/* Says why, and finishes; there is no session. */
+void net__connection_refuse(struct net_connection *connection, const char *text);
+/* Sends what lies in worker->encrypted, `bytes` of the session's. False: not all of it could be
+ * sent at once, or the connection is closing. */
+bool net__encrypted_send(struct net_connection *connection, size_t bytes);
+/* Gives decrypted input to the session for as long as it wants any. */
+void net__decrypt(struct net_connection *connection);
+/* A session for whoever this is; false with the connection refused. */
+bool net__connection_serve(struct net_connection *connection, const struct address *peer,
+                           const struct address *local, const char *user);
+
+/* greeting.c: what comes before the session. */
+int net__greeting_begin(struct net_connection *connection, const struct address *peer);
+/* Takes what has come. True: there is a session now, and the rest of the bytes, if any, is for it. */
+bool net__greet(struct net_connection *connection, const char **data, size_t *size);
+void net__greeting_end(struct net_connection *connection);
+bool net__is_served(const struct net *net, const struct net_listener *listener,
+                    const struct address *peer);
+extern const char net__denied[];
 
 #endif

@@ -43,14 +43,14 @@ void net__worker_busy(struct net_worker *worker)
 /* ---------------------------------------------------------------------------------- the mailbox */
 
 /* From the accepting worker's thread. */
-void net__worker_accept(struct net_worker *worker, int fd)
+void net__worker_accept(struct net_worker *worker, struct net_accepted accepted)
 {
     bool kept = true;
     atomic_fetch_add_explicit(&worker->connection_count, 1, memory_order_relaxed);
     pthread_mutex_lock(&worker->mutex);
     if (worker->mailbox_count == worker->mailbox_capacity) {
         unsigned capacity = worker->mailbox_capacity ? worker->mailbox_capacity * 2 : 64;
-        int *mailbox = realloc(worker->mailbox, capacity * sizeof *mailbox);
+        struct net_accepted *mailbox = realloc(worker->mailbox, capacity * sizeof *mailbox);
         if (mailbox) {
             worker->mailbox = mailbox;
             worker->mailbox_capacity = capacity;
@@ -59,12 +59,12 @@ void net__worker_accept(struct net_worker *worker, int fd)
         }
     }
     if (kept)
-        worker->mailbox[worker->mailbox_count++] = fd;
+        worker->mailbox[worker->mailbox_count++] = accepted;
     pthread_mutex_unlock(&worker->mutex);
     if (kept) {
         uv_async_send(&worker->async);
     } else {
-        close(fd);
+        close(accepted.fd);
         atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
     }
 }
@@ -72,20 +72,20 @@ void net__worker_accept(struct net_worker *worker, int fd)
 static void mailbox_take(struct net_worker *worker)
 {
     pthread_mutex_lock(&worker->mutex);
-    int *fds = worker->mailbox;
+    struct net_accepted *accepted = worker->mailbox;
     unsigned count = worker->mailbox_count;
     worker->mailbox = NULL;
     worker->mailbox_count = worker->mailbox_capacity = 0;
     pthread_mutex_unlock(&worker->mutex);
     for (unsigned n = 0; n < count; n++) {
         if (worker->stage != NET_FLUSHING) {
-            net__connection_open(worker, fds[n]);
+            net__connection_open(worker, accepted[n]);
         } else {
-            close(fds[n]);
+            close(accepted[n].fd);
             atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
         }
     }
-    free(fds);
+    free(accepted);
 }
 
 /* ----------------------------------------------------------------------------------------- stop */
@@ -107,7 +107,7 @@ static void stop_continue(struct net_worker *worker)
         worker->stage = NET_READING_LAST;
         worker->last_turns = 2; /* the rest of this one, and one that looks at every socket */
         if (worker->number == 0)
-            net__listener_stop(worker->net);
+            net__listeners_stop(worker->net);
         uv_timer_start(&worker->stop_timer, on_stop_time, worker->net->stop_time_max_ms, 0);
         net__worker_busy(worker);
     }
@@ -181,6 +181,7 @@ static void due_schedule(struct net_worker *worker)
 static void on_async(uv_async_t *async)
 {
     struct net_worker *worker = async->data;
+    store_relaxed(&worker->answered, load_relaxed(&worker->asked));
     mailbox_take(worker);
     stop_continue(worker);
 }
@@ -251,10 +252,11 @@ static void handles_open(struct net_worker *worker)
     uv_timer_init(&worker->loop, &worker->collect_timer);
     uv_timer_init(&worker->loop, &worker->stop_timer);
     uv_timer_init(&worker->loop, &worker->linger_timer);
+    uv_timer_init(&worker->loop, &worker->greeting_timer);
     uv_timer_init(&worker->loop, &worker->due_timer);
     worker->async.data = worker->prepare.data = worker->check.data = worker->idle.data = worker;
     worker->collect_timer.data = worker->stop_timer.data = worker->linger_timer.data =
-        worker->due_timer.data = worker;
+        worker->greeting_timer.data = worker->due_timer.data = worker;
     uv_prepare_start(&worker->prepare, on_prepare);
     uv_check_start(&worker->check, on_check);
 }
@@ -268,6 +270,8 @@ int net__worker_create(struct net_worker *worker, struct net *net, unsigned numb
     list_create(&worker->turn);
     list_create(&worker->waiting);
     list_create(&worker->lingering);
+    list_create(&worker->greeting);
+    mp_buffer_create(&worker->encrypted);
     pthread_mutex_init(&worker->mutex, NULL);
     int rc = uv_loop_init(&worker->loop);
     if (!rc) {
@@ -291,7 +295,7 @@ static void handle_close(uv_handle_t *handle, void *arg)
 void net__worker_destroy(struct net_worker *worker)
 {
     for (unsigned n = 0; n < worker->mailbox_count; n++)
-        close(worker->mailbox[n]);
+        close(worker->mailbox[n].fd);
     free(worker->mailbox);
     if (worker->handles_open) {
         uv_walk(&worker->loop, handle_close, NULL);
@@ -299,6 +303,7 @@ void net__worker_destroy(struct net_worker *worker)
         int rc = uv_loop_close(&worker->loop);
         ASSERT(rc == 0);
     }
+    mp_buffer_destroy(&worker->encrypted);
     pthread_mutex_destroy(&worker->mutex);
 }
 

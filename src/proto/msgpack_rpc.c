@@ -99,26 +99,32 @@ static void put_text(struct mp_buffer *out, const char *text)
 void rpc_put_error(struct mp_buffer *out, uint64_t id, int code, const char *name,
                    const char *message)
 {
-    rpc_put_error_at(out, id, code, name, message, NULL, 0);
+    rpc_put_error_more(out, id,
+                       &(struct rpc_error){.code = code, .name = name, .message = message});
 }
 
-void rpc_put_error_at(struct mp_buffer *out, uint64_t id, int code, const char *name,
-                      const char *message, const char *trace, size_t trace_size)
+static void put_value(struct mp_buffer *out, const char *key, const char *value, size_t size)
+{
+    if (value == NULL)
+        return;
+    put_text(out, key);
+    mp_put_raw(out, value, size);
+}
+
+void rpc_put_error_more(struct mp_buffer *out, uint64_t id, const struct rpc_error *error)
 {
     mp_put_array(out, 4);
     mp_put_uint(out, KIND_RESPONSE);
     mp_put_uint(out, id);
-    mp_put_map(out, trace == NULL ? 3 : 4);
+    mp_put_map(out, 3 + (error->trace != NULL) + (error->details != NULL));
     put_text(out, "code");
-    mp_put_int(out, code);
+    mp_put_int(out, error->code);
     put_text(out, "name");
-    put_text(out, name);
+    put_text(out, error->name);
     put_text(out, "message");
-    put_text(out, message);
-    if (trace != NULL) {
-        put_text(out, "trace");
-        mp_put_raw(out, trace, trace_size);
-    }
+    put_text(out, error->message);
+    put_value(out, "trace", error->trace, error->trace_size);
+    put_value(out, "details", error->details, error->details_size);
     mp_put_nil(out);
 }
 

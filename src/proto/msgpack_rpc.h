@@ -61,9 +61,13 @@ void rpc_put_result_begin(struct mp_buffer *out, uint64_t id);
 void rpc_put_error(struct mp_buffer *out, uint64_t id, int code, const char *name,
                    const char *message);
 
-/* The same, and in the map also `trace`: one value of MessagePack, or NULL: none. */
-void rpc_put_error_at(struct mp_buffer *out, uint64_t id, int code, const char *name,
-                      const char *message, const char *trace, size_t trace_size);
+/* The same, and in the map also `trace` and `details`: each one value of MessagePack, or NULL: none. */
+struct rpc_error {
+    int code;
+    const char *name, *message, *trace, *details;
+    size_t trace_size, details_size;
+};
+void rpc_put_error_more(struct mp_buffer *out, uint64_t id, const struct rpc_error *error);
 
 /* The client's half: [0, id, method, .. and [2, method, ..: an array of parameters must follow. */
 void rpc_put_request_begin(struct mp_buffer *out, uint64_t id, const char *method);

@@ -26,6 +26,7 @@
 
 #include "base/assert.h"
 #include "codec/number.h"
+#include "mem/account.h"
 
 enum { ARG_CAPACITY_MIN = 64, ARG_CAPACITY_KEPT = 64 * 1024 };
 
@@ -70,7 +71,7 @@ static void scratch_free(struct resp_parser *parser)
 {
     while (parser->scratch != NULL) {
         struct resp_scratch *next = parser->scratch->next;
-        free(parser->scratch);
+        free(account_gone(ACCOUNT_NETWORK, parser->scratch));
         parser->scratch = next;
     }
 }
@@ -78,7 +79,7 @@ static void scratch_free(struct resp_parser *parser)
 void resp_parser_destroy(struct resp_parser *parser)
 {
     scratch_free(parser);
-    free(parser->args);
+    free(account_gone(ACCOUNT_NETWORK, parser->args));
     parser->args = NULL;
     parser->arg_count = parser->arg_capacity = 0;
 }
@@ -98,7 +99,7 @@ void resp_parser_recycle(struct resp_parser *parser)
     parser->first = 0;
     scratch_free(parser);
     if (begun == 0 && parser->arg_capacity > ARG_CAPACITY_KEPT) {
-        free(parser->args);
+        free(account_gone(ACCOUNT_NETWORK, parser->args));
         parser->args = NULL;
         parser->arg_capacity = 0;
     }
@@ -113,7 +114,8 @@ static enum resp_parse_result fail(struct resp_parser *parser, const char *what)
 static bool args_grow(struct resp_parser *parser)
 {
     size_t capacity = parser->arg_capacity == 0 ? ARG_CAPACITY_MIN : 2 * parser->arg_capacity;
-    struct redis_slice *args = realloc(parser->args, capacity * sizeof(args[0]));
+    struct redis_slice *args =
+        account_resize(ACCOUNT_NETWORK, parser->args, capacity * sizeof(args[0]));
 
     if (args == NULL)
         return false;
@@ -247,7 +249,7 @@ static int split_line(struct resp_parser *parser, const char *at, const char *en
 
 static char *scratch_alloc(struct resp_parser *parser, size_t size)
 {
-    struct resp_scratch *scratch = malloc(sizeof(*scratch) + size);
+    struct resp_scratch *scratch = account_made(ACCOUNT_NETWORK, malloc(sizeof(*scratch) + size));
 
     if (scratch == NULL)
         return NULL;

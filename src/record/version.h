@@ -53,9 +53,9 @@ struct item {
     unsigned char key[];
 };
 
-/* States of a row, bits of `state`. A dead row is being unlinked from its tree and takes no
- * versions: search again (invariant 14). A queued row stands in some worker's garbage queue, once.
- * A pruned one is having its chain shortened by somebody. */
+/* States of a row, bits of `state`. A dead row has been unlinked from its tree; its memory may still
+ * stand in a list. A queued row stands in some worker's garbage queue, once. A pruned one is having
+ * its chain shortened by somebody. */
 enum { ROW_DEAD = 1, ROW_QUEUED = 2, ROW_PRUNING = 4 };
 
 struct row {

@@ -96,6 +96,7 @@ struct redis_call {
     uint64_t client_id;                    /* of the connection, 0: nobody's */
     struct redis_block *block; /* redis/redis_block.h; NULL: the command must not wait for keys */
     bool granted;              /* it is not refused for want of memory (redis_housekeeping_room) */
+    bool scripted;             /* redis.call: an option that waits is refused */
     bool no_touch;   /* looking at a key is not using it (redis_access.h): CLIENT NO-TOUCH */
     uint32_t access; /* the note that keys get which are written; 0: as their use says */
     const struct version *opened; /* what was looked at last: for redis_value.c */
@@ -128,6 +129,7 @@ enum redis_flags {
                               own words */
     REDIS_DANGEROUS = 256, /* of the category of that name */
     REDIS_NOSCRIPT = 512,
+    REDIS_SHORT = 1024, /* of the time of those that are fast, if what it is given is short */
 };
 
 struct redis_command {

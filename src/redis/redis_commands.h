@@ -8,6 +8,8 @@
  */
 #include "redis/redis.h"
 
+struct redis_value;
+
 /* redis_string.c */
 int redis__get(struct redis_call *call);
 int redis__set(struct redis_call *call);
@@ -74,11 +76,15 @@ int redis__copy(struct redis_call *call);
 
 /* redis_object.c */
 int redis__object(struct redis_call *call);
+/* OBJECT ENCODING's word; NULL: an error, which is in the diagnostics. */
+const char *redis__object_encoding(struct redis_call *call, const struct redis_value *value);
 int redis__touch(struct redis_call *call);
 int redis__randomkey(struct redis_call *call);
 
 /* redis_restore.c */
 int redis__dump(struct redis_call *call);
+/* How many bytes DUMP makes of argv[n]; 0: it is not there. */
+int redis__dump_size(struct redis_call *call, unsigned n, size_t *size);
 int redis__restore(struct redis_call *call);
 
 /* redis_sort.c */
@@ -131,7 +137,6 @@ int redis__sscan(struct redis_call *call);
 int redis__sunion(struct redis_call *call);
 int redis__sunionstore(struct redis_call *call);
 /* The word of OBJECT ENCODING. */
-struct redis_value;
 const char *redis__set_encoding(const struct redis_value *value);
 /* redis_stream_entry.c */
 int redis__xadd(struct redis_call *call);

@@ -3,10 +3,13 @@
 /*
  * What maxmemory-policy does: keys are deleted when memory is short.
  *
- * It begins at fifteen sixteenths of maxmemory, since what was deleted is in use for some time yet. So
- * that this delay does not cost more keys than it must, it counts as free at once:
+ * It begins at fifteen sixteenths of maxmemory, since what was deleted is in use for some time yet; at
+ * seven eighths for a second after somebody had to wait for memory nevertheless: in a flood of writes more
+ * is on its way out when a checkpoint ends. So that this delay does not cost more keys than it must, it
+ * counts as free at once:
  *   evicting  values: until the log has what was deleted, and nobody reads it any more. How long that
- *             takes is not known; EVICTING_NS after the first of them it is no longer counted with.
+ *             takes is not known; EVICTING_NS after the first of them it is no longer counted with. The
+ *             log is asked for a flush when they are a sixty-fourth of maxmemory, or somebody waits;
  *   buried    rows and tombstones: those stay until a checkpoint has them (invariant 19). When they are
  *             a thirty-second of maxmemory, or somebody waits for memory, a checkpoint is asked for;
  *   burying   until that has been made, and then they are among what is `evicting`.
@@ -15,8 +18,10 @@
  *
  * Which key. For volatile-ttl the one that expires first, of a database picked at random; at random,
  * a row picked among all, or among those that expire, until one is there. For lru and lfu, as in
- * Redis: maxmemory-samples keys picked like that are looked at, the best sixteen of those seen so far
- * are kept, and the best of these goes, if it has not been used since it was looked at.
+ * Redis: maxmemory-samples keys are looked at, the best sixteen of those seen so far are kept, and the
+ * best of these goes, if it has not been used since it was looked at. What costs is the memory that a
+ * look waits for, so a leaf of the tree that has been come to gives a few, as Redis takes a few from
+ * neighbouring buckets; far apart in it, since keys next to each other are often used together.
  */
 #include <string.h>
 
@@ -28,14 +33,18 @@
 #include "redis/redis_access.h"
 #include "redis/redis_housekeeping.h"
 #include "redis/redis_spread.h"
+#include "wal/wal.h"
 
 enum {
     EVICTING_NS = 100 * 1000 * 1000,
+    PRESSED_NS = 1000 * 1000 * 1000,
     COLLECT_ROWS = 256,
     TRIES = 16,
     SAMPLES_MAX = 64,
+    SAMPLES_A_LEAF = 3,
     RESERVE_FRACTION = 16,
     BURIED_FRACTION = 32,
+    UNLOGGED_FRACTION = 64,
     KEYS_A_COMMAND = 8,
     ROW_BYTES = 88,      /* what a row takes beside its bytes */
     ELEMENT_BYTES = 128, /* about what an element of a spread collection takes */
@@ -46,8 +55,9 @@ struct evicting {
     struct redis_call call; /* to which nothing has expired */
     uint64_t now_ms;
     unsigned policy;
-    struct redis_candidates *candidates; /* NULL: the policy has none */
-    uint64_t bytes, buried;              /* out: about how much was deleted; 0: nothing */
+    struct redis_candidates *candidates;     /* NULL: the policy has none */
+    uint64_t counts[REDIS_DATABASES], count; /* of rows of which one may go, and all of them */
+    uint64_t bytes, buried;                  /* out: about how much was deleted; 0: nothing */
 };
 
 static bool is_volatile(unsigned policy)
@@ -62,7 +72,8 @@ static uint64_t short_by(const struct redis_housekeeping *keeping, struct db *db
     uint64_t limit = heap_limit_bytes(db_heap(db));
     if (limit == 0 || load_relaxed(&keeping->config->maxmemory_policy) == REDIS_POLICY_NOEVICTION)
         return 0;
-    uint64_t used = heap_used_bytes(db_heap(db)), start = limit - limit / RESERVE_FRACTION;
+    unsigned part = load_relaxed(&keeping->pressed) ? RESERVE_FRACTION / 2 : RESERVE_FRACTION;
+    uint64_t used = heap_used_bytes(db_heap(db)), start = limit - limit / part;
     return used > start ? used - start : 0;
 }
 
@@ -107,6 +118,22 @@ static void bury(struct redis_housekeeping *keeping, struct db *db, bool wanted)
     atomic_store(&keeping->burial, db_checkpoint_request(db));
 }
 
+/* Asks for a flush of the log, one after the other: when much was evicted since the last one, or what
+ * little there is is wanted. */
+static void flush(struct redis_housekeeping *keeping, struct db *db, bool wanted)
+{
+    struct wal *wal = db_wal(db);
+    uint64_t bytes = load_relaxed(&keeping->unlogged_bytes);
+    uint64_t much = heap_limit_bytes(db_heap(db)) / UNLOGGED_FRACTION;
+    if (bytes == 0 || !(wanted || bytes > much) ||
+        load_relaxed(&keeping->flush_ts) > wal_durable_ts(wal))
+        return;
+    uint64_t ts = wal_clock(wal);
+    store_relaxed(&keeping->unlogged_bytes, 0);
+    store_relaxed(&keeping->flush_ts, ts);
+    wal_want_durable(wal, ts);
+}
+
 /* ------------------------------------------------------------------------------------------ picking */
 
 static struct tree *tree_of(const struct evicting *evicting, unsigned database)
@@ -116,18 +143,23 @@ static struct tree *tree_of(const struct evicting *evicting, unsigned database)
                                          : db_redis_head(db, database)->tree;
 }
 
+/* Counts what a run picks from: keys that come meanwhile can be of the next one. */
+static void databases_count(struct evicting *evicting)
+{
+    evicting->count = 0;
+    for (unsigned n = 0; n < REDIS_DATABASES; n++)
+        evicting->count += evicting->counts[n] = tree_count(tree_of(evicting, n));
+}
+
 /* A database, each as likely as it has keys that may go; false when there are none. */
 static bool database_pick(struct evicting *evicting)
 {
-    uint64_t counts[REDIS_DATABASES], sum = 0;
-    for (unsigned n = 0; n < REDIS_DATABASES; n++)
-        sum += counts[n] = tree_count(tree_of(evicting, n));
-    if (sum == 0)
+    if (evicting->count == 0)
         return false;
-    uint64_t at = redis_random(&evicting->call) % sum;
+    uint64_t at = redis_random(&evicting->call) % evicting->count;
     evicting->call.database = 0;
-    while (at >= counts[evicting->call.database])
-        at -= counts[evicting->call.database++];
+    while (at >= evicting->counts[evicting->call.database])
+        at -= evicting->counts[evicting->call.database++];
     return true;
 }
 
@@ -238,18 +270,57 @@ static void candidate_add(struct redis_candidates *candidates, unsigned database
     memcpy(items[place].key, row->key, items[place].key_size);
 }
 
-static int candidates_sample(struct evicting *evicting)
+/* Rows of a leaf of the call's database, far apart in it, so many at most; how many. They are asked for
+ * before the first is looked at. */
+static unsigned rows_pick(struct evicting *evicting, struct row *rows[SAMPLES_A_LEAF], unsigned max)
 {
-    unsigned samples = load_relaxed(&evicting->call.config->maxmemory_samples);
+    struct item *items[TREE_LEAF_CAPACITY_MAX];
+    struct redis_call *call = &evicting->call;
+    unsigned count = tree_random_leaf(tree_of(evicting, call->database), NULL, 0, NULL, 0,
+                                      redis_random(call), items);
+    unsigned picked = count < max ? count : max;
+    unsigned place = count > 0 ? (unsigned)(redis_random(call) % count) : 0;
+    for (unsigned n = 0; n < picked; n++) {
+        struct item *item = items[(place + n * count / picked) % count];
+        rows[n] = is_volatile(evicting->policy) ? load_acquire(&((struct entry *)item)->row)
+                                                : (struct row *)item;
+        __builtin_prefetch(rows[n]);
+    }
+    return picked;
+}
+
+/* Looks at rows of the call's database, so many at most. *seen: how many, at least one. */
+static int database_sample(struct evicting *evicting, unsigned max, unsigned *seen)
+{
+    struct redis_call *call = &evicting->call;
+    const struct head *head = db_redis_head(db_worker_db(call->worker), call->database);
+    const struct version *version;
+    struct row *rows[SAMPLES_A_LEAF], *row;
+    unsigned count = rows_pick(evicting, rows, max), present = 0;
     int rc = 0;
-    for (unsigned n = 0; n < samples && n < SAMPLES_MAX && !rc && database_pick(evicting); n++) {
-        const struct version *version;
-        struct row *row;
-        rc = row_pick(evicting, &row, &version);
-        if (!rc && row)
-            candidate_add(evicting->candidates, evicting->call.database, row,
+    for (unsigned n = 0; n < count; n++) {
+        txn_peek_row(call->txn, head, rows[n], &version);
+        present += version != NULL;
+        if (version)
+            candidate_add(evicting->candidates, call->database, rows[n],
                           score_of(evicting, version));
     }
+    *seen = present > 0 ? present : 1;
+    if (present == 0)
+        rc = row_pick(evicting, &row, &version); /* nothing but what was deleted */
+    if (!rc && present == 0 && row)
+        candidate_add(evicting->candidates, call->database, row, score_of(evicting, version));
+    return rc;
+}
+
+static int candidates_sample(struct evicting *evicting)
+{
+    unsigned samples = load_relaxed(&evicting->call.config->maxmemory_samples), seen;
+    int rc = 0;
+    if (samples > SAMPLES_MAX)
+        samples = SAMPLES_MAX;
+    for (unsigned left = samples; left > 0 && !rc && database_pick(evicting); left -= seen)
+        rc = database_sample(evicting, left < SAMPLES_A_LEAF ? left : SAMPLES_A_LEAF, &seen);
     return rc;
 }
 
@@ -320,6 +391,7 @@ static int keys_evict(struct redis_housekeeping *keeping, struct evicting *evict
         if (rc || !evicting->bytes)
             break;
         evicting_add(keeping, db, evicting->bytes - evicting->buried);
+        atomic_fetch_add_explicit(&keeping->unlogged_bytes, evicting->bytes, memory_order_relaxed);
         atomic_fetch_add_explicit(&keeping->buried_bytes, evicting->buried, memory_order_relaxed);
         atomic_fetch_add_explicit(&keeping->evicted_keys, 1, memory_order_relaxed);
     }
@@ -353,13 +425,19 @@ int redis_housekeeping_evict(struct redis_housekeeping *keeping, struct db_worke
                                          .no_touch = true},
                                 .now_ms = clock_realtime_ms(db_clock(db)),
                                 .policy = load_relaxed(&keeping->config->maxmemory_policy)};
-    if (clock_monotonic_ns(db_clock(db)) >= load_relaxed(&keeping->evicting_until_ns))
+    uint64_t now_ns = clock_monotonic_ns(db_clock(db));
+    if (now_ns >= load_relaxed(&keeping->evicting_until_ns))
         store_relaxed(&keeping->evicting_bytes, 0);
+    if (now_ns >= load_relaxed(&keeping->pressed_until_ns))
+        store_relaxed(&keeping->pressed, false);
+    databases_count(&evicting);
     bury(keeping, db, false);
     txn_collect(db_worker_txn(worker), COLLECT_ROWS);
     bool noted = redis_policy_is_lfu(evicting.policy) || redis_policy_is_lru(evicting.policy);
-    return noted ? keys_evict_best(keeping, &evicting, keys_max)
-                 : keys_evict(keeping, &evicting, keys_max);
+    int rc = noted ? keys_evict_best(keeping, &evicting, keys_max)
+                   : keys_evict(keeping, &evicting, keys_max);
+    flush(keeping, db, false);
+    return rc;
 }
 
 enum redis_room redis_housekeeping_room(struct redis_housekeeping *keeping,
@@ -375,6 +453,9 @@ enum redis_room redis_housekeeping_room(struct redis_housekeeping *keeping,
     int rc = redis_housekeeping_evict(keeping, worker, KEYS_A_COMMAND);
     if (!heap_over_limit(heap))
         return REDIS_ROOM_GRANTED;
+    store_relaxed(&keeping->pressed_until_ns, clock_monotonic_ns(db_clock(db)) + PRESSED_NS);
+    store_relaxed(&keeping->pressed, true);
+    flush(keeping, db, true);
     bury(keeping, db, true);
     struct txn_stats stats;
     txn_stats_get(db_txn_system(db), &stats);

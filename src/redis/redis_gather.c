@@ -165,7 +165,7 @@ int redis_spread_sample(struct redis_call *call, uint64_t id, int kind, uint64_t
         bool added;
         if (count > length / 4 || tries > 4 * count + 16)
             return sample_walk(call, id, kind, length, count, wanted, out, found);
-        int rc = redis_element_random(call, id, kind, redis_random(call), &element);
+        int rc = redis_element_random(call, id, kind, redis_random(call), &element, NULL);
         if (!rc && wanted && !wanted(call, &element))
             continue;
         if (!rc)

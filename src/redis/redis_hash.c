@@ -369,7 +369,8 @@ static int draw_one(struct redis_fields *hash, struct redis_element *out)
     struct redis_call *call = hash->call;
     uint64_t found;
     for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
-        int rc = redis_element_random(call, hash->value.id, REDIS_ELEMENT, redis_random(call), out);
+        int rc = redis_element_random(call, hash->value.id, REDIS_ELEMENT, redis_random(call), out,
+                                      NULL);
         if (rc || row_is_live(call, out))
             return rc;
     }

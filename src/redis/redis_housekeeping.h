@@ -50,6 +50,9 @@ struct redis_housekeeping {
     _Atomic uint64_t evicted_keys;    /* deleted because memory was short */
     _Atomic uint64_t evicting_bytes, evicting_until_ns; /* redis_evict.c */
     _Atomic uint64_t buried_bytes, burying_bytes;       /* the same */
+    _Atomic uint64_t unlogged_bytes, flush_ts;          /* the same */
+    _Atomic uint64_t pressed_until_ns;                  /* the same */
+    _Atomic bool pressed;
     _Atomic uint64_t burial;      /* ticket of a checkpoint, 0: none is asked for */
     _Atomic uint64_t evict_at_ns; /* monotonic: the earliest next try */
     struct redis_candidates candidates;

@@ -21,7 +21,7 @@ static const char *string_encoding(const struct redis_value *value)
     return value->size <= EMBSTR_MAX ? "embstr" : "raw";
 }
 
-static const char *encoding(struct redis_call *call, const struct redis_value *value)
+const char *redis__object_encoding(struct redis_call *call, const struct redis_value *value)
 {
     switch (value->type) {
     case REDIS_TYPE_STRING:
@@ -105,7 +105,7 @@ int redis__object(struct redis_call *call)
     else if (wants_count || wants_idle)
         return access_reply(call, &value, wants_count);
     else if (wants_encoding) {
-        const char *name = encoding(call, &value);
+        const char *name = redis__object_encoding(call, &value);
         if (!name)
             return diag_code();
         call->sink->vtab->bulk(call->sink, name, strlen(name));

@@ -162,23 +162,43 @@ static int value_write(struct dumping *dumping, struct mp_buffer *out)
     return rc;
 }
 
+/* What argv[n] is to `out`; *type: REDIS_TYPE_NONE when there is nothing. */
+static int dump(struct redis_call *call, unsigned n, struct mp_buffer *out, int *type)
+{
+    struct mp_buffer elements;
+    struct dumping dumping = {.call = call, .out = &elements};
+    int rc = redis_value_get(call, n, &dumping.key, &dumping.value);
+    *type = REDIS_TYPE_NONE;
+    if (rc || dumping.value.type == REDIS_TYPE_NONE)
+        return rc;
+    *type = (int)dumping.value.type;
+    mp_buffer_create(&elements);
+    rc = value_write(&dumping, out);
+    mp_buffer_destroy(&elements);
+    return rc;
+}
+
 int redis__dump(struct redis_call *call)
 {
-    struct mp_buffer elements, out;
-    struct dumping dumping = {.call = call, .out = &elements};
-    int rc = redis_value_get(call, 1, &dumping.key, &dumping.value);
-    if (rc)
-        return rc;
-    if (dumping.value.type == REDIS_TYPE_NONE) {
-        call->sink->vtab->null(call->sink);
-        return 0;
-    }
-    mp_buffer_create(&elements);
+    struct mp_buffer out;
+    int type;
     mp_buffer_create(&out);
-    rc = value_write(&dumping, &out);
-    if (!rc)
+    int rc = dump(call, 1, &out, &type);
+    if (!rc && type == REDIS_TYPE_NONE)
+        call->sink->vtab->null(call->sink);
+    else if (!rc)
         call->sink->vtab->bulk(call->sink, out.data, out.size);
-    mp_buffer_destroy(&elements);
+    mp_buffer_destroy(&out);
+    return rc;
+}
+
+int redis__dump_size(struct redis_call *call, unsigned n, size_t *size)
+{
+    struct mp_buffer out;
+    int type;
+    mp_buffer_create(&out);
+    int rc = dump(call, n, &out, &type);
+    *size = out.size;
     mp_buffer_destroy(&out);
     return rc;
 }

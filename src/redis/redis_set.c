@@ -230,7 +230,8 @@ static int draw_spread(struct redis_fields *set, int64_t length, int64_t count, 
     uint64_t found = 0;
     int rc = 0;
     for (int64_t n = 0; n < count && !different && !rc; n++) {
-        rc = redis_element_random(call, set->value.id, REDIS_ELEMENT, redis_random(call), &one);
+        rc = redis_element_random(call, set->value.id, REDIS_ELEMENT, redis_random(call), &one,
+                                  NULL);
         if (!rc)
             rc = redis_gather_add(drawn, (struct redis_slice){one.key, one.key_size});
     }
@@ -327,8 +328,21 @@ int redis__srandmember(struct redis_call *call)
     return 0;
 }
 
-/* Takes what was drawn out of the set. */
-static int drawn_remove(struct redis_fields *set, const struct redis_gather *drawn)
+/* The same of a spread one, to take it out; *others: there is at least one more. */
+static int draw_one_spread(struct redis_fields *set, struct redis_gather *drawn, bool *others)
+{
+    struct redis_call *call = set->call;
+    struct redis_element one;
+    redis_gather_create(drawn, call);
+    int rc =
+        redis_element_random(call, set->value.id, REDIS_ELEMENT, redis_random(call), &one, others);
+    if (rc)
+        return rc == ERROR_END ? 0 : rc;
+    return redis_gather_add(drawn, (struct redis_slice){one.key, one.key_size});
+}
+
+/* Takes what was drawn out of the set. `others`: what was read shows that more are left. */
+static int drawn_remove(struct redis_fields *set, const struct redis_gather *drawn, bool others)
 {
     bool ended;
     int rc = 0;
@@ -336,6 +350,8 @@ static int drawn_remove(struct redis_fields *set, const struct redis_gather *dra
         return 0;
     for (size_t n = 0; n < drawn->count && !rc; n++)
         rc = redis_fields_remove(set, &drawn->items[n], NULL);
+    if (others)
+        set->shrunk = false;
     if (!rc)
         rc = redis_fields_close(set, &ended);
     return rc ? rc : set_changed(set->call, set->name, "spop", ended);
@@ -369,7 +385,7 @@ static int pop_some(struct redis_call *call)
     if (!rc)
         rc = draw(&set, length, length ? count : 0, true, &drawn);
     if (!rc)
-        rc = drawn_remove(&set, &drawn);
+        rc = drawn_remove(&set, &drawn, false);
     if (rc)
         return rc;
     call->sink->vtab->set(call->sink, drawn.count);
@@ -385,11 +401,12 @@ int redis__spop(struct redis_call *call)
         return redis_syntax_error();
     if (call->argc == 3)
         return pop_some(call);
+    bool others = false;
     int rc = set_open_for_update(&set, call);
     if (!rc)
-        rc = draw_one(&set, &drawn);
+        rc = set.value.spread ? draw_one_spread(&set, &drawn, &others) : draw_one(&set, &drawn);
     if (!rc)
-        rc = drawn_remove(&set, &drawn);
+        rc = drawn_remove(&set, &drawn, others);
     if (!rc)
         reply_one(&drawn);
     return rc;

@@ -114,6 +114,21 @@ int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void
     return rc;
 }
 
+int redis_element_count_put(struct redis_call *call, uint64_t id, int kind, const void *key,
+                            size_t size, int64_t count)
+{
+    char value[9];
+    char *end = count < 0 ? mp_encode_int(value, count) : mp_encode_uint(value, (uint64_t)count);
+    unsigned char *at = row_key(call, id, kind, key, size);
+    if (!at)
+        return diag_code();
+    int rc = txn_put_over(call->txn, head_of(call), at, PREFIX_BYTES + size, value,
+                          (uint32_t)(end - value));
+    if (rc == ERROR_MEMORY)
+        return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'maxmemory'.");
+    return rc;
+}
+
 int redis_element_delete(struct redis_call *call, uint64_t id, int kind, const void *key,
                          size_t size)
 {
@@ -200,60 +215,126 @@ static int first_of(struct redis_call *call, uint64_t id, int kind,
     return rc ? rc : redis_elements_next(&elements, out);
 }
 
+/*
+ * The first one there, for who only wants to know one: those that have been deleted stay in the tree for
+ * a while, and who changes what was passed on the way is no conflict. ERROR_END: perhaps there is one.
+ */
+static int first_loosely(struct redis_call *call, uint64_t id, int kind,
+                         const struct redis_element_range *range, struct redis_element *out)
+{
+    struct redis_elements elements;
+    int rc = redis_elements_open_loose(&elements, call, id, kind, range);
+    if (!rc)
+        rc = redis_elements_next(&elements, out);
+    if (!rc)
+        rc = redis_element_get(call, id, kind, out->key, out->key_size, &out->value);
+    return rc || out->value.data ? rc : ERROR_END;
+}
+
+/* The first one behind this key, or else the first of all. */
+static int next_of(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
+                   struct redis_element *out)
+{
+    struct redis_element_range behind = {.lower = {key, size}, .lower_exclusive = true};
+    int rc = key ? first_loosely(call, id, kind, &behind, out) : ERROR_END;
+    if (rc == ERROR_END)
+        rc = first_loosely(call, id, kind, NULL, out);
+    return rc == ERROR_END ? first_of(call, id, kind, NULL, out) : rc;
+}
+
 int redis_spread_shrunk(struct redis_call *call, const struct redis_key *key,
                         const struct redis_value *value, int kind, const void *element, size_t size,
                         bool *ended)
 {
     struct redis_element other;
-    struct redis_element_range behind = {.lower = {element, size}, .lower_exclusive = true};
-    int rc = first_of(call, value->id, kind, &behind, &other);
-    if (rc == ERROR_END)
-        rc = first_of(call, value->id, kind, NULL, &other);
+    int rc = next_of(call, value->id, kind, element, size, &other);
     if (ended)
         *ended = rc == ERROR_END;
     return rc == ERROR_END ? redis_value_delete(call, key, value) : rc;
 }
 
-/* A row of the kind, whichever a descent to a random leaf comes to, if it is there. ERROR_END: not
- * this time. */
-static int element_draw(struct redis_call *call, uint64_t id, int kind, uint64_t random,
-                        struct redis_element *out)
+/* The element of a row that was come to, if it is there: else its value has no data. */
+static int element_of(struct redis_call *call, struct row *row, struct redis_element *out)
 {
+    const struct version *version;
+    *out = (struct redis_element){.key = (const char *)row->key + PREFIX_BYTES,
+                                  .key_size = row->key_size - PREFIX_BYTES};
+    txn_peek_row(call->txn, head_of(call), row, &version);
+    int rc = version ? txn_get_row(call->txn, head_of(call), row, &version) : 0;
+    if (!rc && version)
+        out->value = (struct redis_slice){version->bytes, version->size};
+    return rc;
+}
+
+/* The next number, which has nothing to do with those by which the leaf was picked (Stafford's variant of
+ * the finalizer of MurmurHash3). */
+static uint64_t mix(uint64_t number)
+{
+    number += UINT64_C(0x9e3779b97f4a7c15);
+    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
+    return number ^ number >> 31;
+}
+
+/* Has the rows and their versions fetched side by side: each is elsewhere, and to wait for one after the
+ * other takes longer than all the rest. */
+static void rows_fetch(struct item *const *items, unsigned count)
+{
+    for (unsigned n = 0; n < count; n++)
+        __builtin_prefetch(items[n]);
+    for (unsigned n = 0; n < count; n++)
+        __builtin_prefetch(load_relaxed(&items[n]->pointer));
+}
+
+/*
+ * Of the rows of a leaf that is picked at random any that is there, as likely as the others: some have
+ * been deleted, and who looks for one that is there is no reader of these. ERROR_END: not in this leaf;
+ * out->key is one of its keys, if it has any.
+ */
+static int element_draw(struct redis_call *call, uint64_t id, int kind, uint64_t random,
+                        struct redis_element *out, bool *others)
+{
+    enum { FEW = 4 };
+    struct item *items[TREE_LEAF_CAPACITY_MAX];
     const unsigned char *from = row_key(call, id, kind, NULL, 0);
     const unsigned char *to = row_key(call, id, kind + 1, NULL, 0);
     if (!from || !to)
         return diag_code();
-    const struct item *item =
-        tree_random_between(head_of(call)->tree, from, PREFIX_BYTES, to, PREFIX_BYTES, random);
-    if (!item)
-        return ERROR_END;
-    *out = (struct redis_element){.key = (const char *)item->key + PREFIX_BYTES,
-                                  .key_size = item->key_size - PREFIX_BYTES};
-    int rc = redis_element_peek(call, id, kind, out->key, out->key_size, &out->value);
-    if (!rc &&
-        out->value.data) /* who only looks for one that is there is no reader of the others */
-        rc = redis_element_get(call, id, kind, out->key, out->key_size, &out->value);
-    return rc || out->value.data ? rc : ERROR_END;
+    unsigned left =
+        tree_random_leaf(head_of(call)->tree, from, PREFIX_BYTES, to, PREFIX_BYTES, random, items);
+    unsigned wanted = others ? 2 : 1, found = 0;
+    for (unsigned seen = 0; left > 0 && found < wanted; seen++) {
+        struct redis_element one;
+        if (seen == FEW)
+            rows_fetch(items, left);
+        random = mix(random);
+        unsigned at = (unsigned)((random >> 33) % left);
+        int rc = element_of(call, (struct row *)items[at], &one);
+        if (rc)
+            return rc;
+        items[at] = items[--left];
+        if (found == 0)
+            *out = one;
+        found += one.value.data != NULL;
+    }
+    if (others)
+        *others = found == 2;
+    return found ? 0 : ERROR_END;
 }
 
 /*
- * Rows that have been deleted stay in the tree for a while. When one after the other is drawn, few
- * are left: the next one behind the last that was drawn is taken, or else the first.
+ * When few are left in many leaves: the next one behind the last that was drawn is taken, or else the
+ * first.
  */
 int redis_element_random(struct redis_call *call, uint64_t id, int kind, uint64_t random,
-                         struct redis_element *out)
+                         struct redis_element *out, bool *others)
 {
     enum { TRIES = 32 };
     int rc = ERROR_END;
     *out = (struct redis_element){.key = NULL};
     for (unsigned n = 0; n < TRIES && rc == ERROR_END; n++)
-        rc = element_draw(call, id, kind, random + n * UINT64_C(0x9e3779b97f4a7c15), out);
-    if (rc != ERROR_END)
-        return rc;
-    struct redis_element_range behind = {.lower = {out->key, out->key_size}};
-    if (out->key)
-        rc = first_of(call, id, kind, &behind, out);
-    return rc == ERROR_END ? first_of(call, id, kind, NULL, out) : rc;
+        rc = element_draw(call, id, kind, random + n * UINT64_C(0x9e3779b97f4a7c15), out, others);
+    return rc == ERROR_END ? next_of(call, id, kind, out->key, out->key_size, out) : rc;
 }
 
 /* --------------------------------------------------------------------------------------- counts */
@@ -277,7 +358,6 @@ static int count_read(struct redis_slice value, int64_t *out)
 int redis_count_add(struct redis_call *call, uint64_t id, uint32_t number, int64_t delta)
 {
     unsigned char key[5];
-    char value[9];
     struct redis_slice old;
     int64_t count;
     if (delta == 0)
@@ -288,10 +368,7 @@ int redis_count_add(struct redis_call *call, uint64_t id, uint32_t number, int64
         rc = count_read(old, &count);
     if (rc)
         return rc;
-    count += delta;
-    char *end = count < 0 ? mp_encode_int(value, count) : mp_encode_uint(value, (uint64_t)count);
-    return redis_element_put(call, id, REDIS_COUNT, key, sizeof key,
-                             (struct redis_slice){value, (size_t)(end - value)}, 0);
+    return redis_element_count_put(call, id, REDIS_COUNT, key, sizeof key, count + delta);
 }
 
 static int count_sum(struct redis_call *call, uint64_t id, uint32_t number, bool loose,

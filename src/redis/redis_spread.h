@@ -78,6 +78,11 @@ int redis_element_peek(struct redis_call *call, uint64_t id, int kind, const voi
 /* Writes `value`, MessagePack. `expire_ms`: what it says of its expiry, 0 when nothing. */
 int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
                       struct redis_slice value, uint64_t expire_ms);
+
+/* Writes a number that is read, and written, by those who count alone: its bytes may be written over, so
+ * nobody keeps them (txn_put_over). Of no kind that has entries in an order. */
+int redis_element_count_put(struct redis_call *call, uint64_t id, int kind, const void *key,
+                            size_t size, int64_t count);
 int redis_element_delete(struct redis_call *call, uint64_t id, int kind, const void *key,
                          size_t size);
 
@@ -109,10 +114,11 @@ int redis_elements_open_loose(struct redis_elements *elements, struct redis_call
 /* 0, ERROR_END, or what the transaction says. */
 int redis_elements_next(struct redis_elements *elements, struct redis_element *out);
 
-/* An element of the kind, drawn at random as tree_random_between does it, so that those in fuller
- * leaves come a little less often. ERROR_END: there is none. */
+/* An element of the kind, drawn at random: any of a leaf of the tree that is picked as tree_random_leaf
+ * does it, so that those in fuller leaves come a little less often. *others (may be NULL): there is
+ * another one too; false tells nothing. ERROR_END: there is none. */
 int redis_element_random(struct redis_call *call, uint64_t id, int kind, uint64_t random,
-                         struct redis_element *out);
+                         struct redis_element *out, bool *others);
 
 /* Adds to count `number` of the collection (of its elements: 0); sums one. Each is the sum of rows of
  * different workers. */

@@ -52,6 +52,16 @@ static int group_option(struct redis_call *call, unsigned *n, bool group,
     return 0;
 }
 
+static int block_option(struct redis_call *call, unsigned n, bool group,
+                        struct read_options *options)
+{
+    if (call->scripted)
+        return diag_set(ERROR_INVALID, "%s command is not allowed with BLOCK option from scripts",
+                        group ? "xreadgroup" : "xread");
+    options->blocks = true;
+    return redis_timeout_arg(call, n, false, &options->timeout_ms);
+}
+
 static int options_parse(struct redis_call *call, bool group, struct read_options *options)
 {
     *options = (struct read_options){.count = 0};
@@ -60,8 +70,7 @@ static int options_parse(struct redis_call *call, bool group, struct read_option
         unsigned more = call->argc - n - 1;
         int64_t number;
         if (more > 0 && redis_word(call, n, "block")) {
-            options->blocks = true;
-            rc = redis_timeout_arg(call, ++n, false, &options->timeout_ms);
+            rc = block_option(call, ++n, group, options);
         } else if (more > 0 && redis_word(call, n, "count")) {
             rc = redis_integer_arg(call, ++n, &number);
             options->count = rc || number < 0 ? 0 : (uint64_t)number;

@@ -15,6 +15,7 @@
 #define M        REDIS_DENY_OOM
 #define B        REDIS_BLOCKING
 #define MOVABLE  REDIS_MOVABLE
+#define SHORT    REDIS_SHORT
 #define ONE      REDIS_ONE_ROW
 #define KEY      1, 1, 1, 0
 #define KEYS     1, -1, 1, 0

@@ -9,7 +9,7 @@ const struct redis_command redis__key_commands[] = {
      redis__copy},
     {"dbsize", 1, R | F, NO_KEYS, "Returns the number of keys in the database.", "1.0.0", "server",
      redis__dbsize},
-    {"del", -2, W, KEYS, "Deletes one or more keys.", "1.0.0", "generic", redis__del},
+    {"del", -2, W | SHORT, KEYS, "Deletes one or more keys.", "1.0.0", "generic", redis__del},
     {"dump", 2, R, KEY, "Returns a serialized representation of the value stored at a key.",
      "2.6.0", "generic", redis__dump},
     {"exists", -2, R | F, KEYS, "Determines whether one or more keys exist.", "1.0.0", "generic",

@@ -4,7 +4,7 @@
 #include "redis/redis_table.h"
 
 const struct redis_command redis__list_commands[] = {
-    {"blmove", 6, W | M | B, TWO_KEYS,
+    {"blmove", 6, W | M | B | REDIS_NOSCRIPT, TWO_KEYS,
      "Pops an element from a list, pushes it to another list and returns it. Blocks until an "
      "element is available otherwise. Deletes the list if the last element was moved.",
      "6.2.0", "list", redis__blmove},

@@ -255,6 +255,7 @@ void redis_zset_floor_raise(struct redis_zset *zset, const struct redis_slice *p
  * the other would write the key's row. */
 static void floor_heed(struct redis_zset *zset, const struct redis_slice *place)
 {
+    redis_zset_rank_come(zset, place);
     if (txn_level(zset->call->txn) != TXN_SERIALIZABLE ||
         redis_zset_place_compare(place, &zset->floor) < 0)
         floor_set(zset, NOTHING);

@@ -6,6 +6,7 @@
 #include "redis/redis_block.h"
 #include "redis/redis_commands.h"
 #include "redis/redis_zset_range.h"
+#include "redis/redis_zset_rank.h"
 
 /* Takes these out, and says so. `others`: what was read shows that more are left. */
 static int take_out(struct redis_zset *zset, const struct redis_zset_entries *taken, bool others,
@@ -64,18 +65,27 @@ int redis__zremrangebylex(struct redis_call *call)
 
 /* -------------------------------------------------------------------------------------- from an end */
 
-/* After all up to this one were read from the beginning, and taken: raises the floor when many that
- * have been deleted were in front. Raising costs as much as passing some. */
-static int floor_look(struct redis_zset *zset, const struct redis_zset_entry *last)
+/* All up to this place were read from the beginning, and are taken: raises the floor when many that have
+ * been deleted were in front. Raising costs as much as passing some. */
+static void floor_look(struct redis_zset *zset, const struct redis_slice *place)
 {
     enum { PASSED_MANY = 16 };
-    if (zset->passed < PASSED_MANY)
-        return 0;
+    if (zset->passed >= PASSED_MANY)
+        redis_zset_floor_raise(zset, place);
+}
+
+/* Takes out what was read from the beginning. */
+static int take_first(struct redis_zset *zset, const struct redis_zset_entries *taken, bool others)
+{
+    const struct redis_zset_entry *last = &taken->items[taken->count - 1];
     const struct redis_slice place = redis_zset_place(zset->call, last->score, &last->member);
     if (!place.data)
         return diag_code();
-    redis_zset_floor_raise(zset, &place);
-    return 0;
+    floor_look(zset, &place);
+    int rc = take_out(zset, taken, others, "zpopmin");
+    if (!rc && zset->value.spread)
+        redis_zset_rank_take(zset, &place);
+    return rc;
 }
 
 /* At most `count` from one end. One more is read, which shows that these are not the last. */
@@ -92,9 +102,9 @@ static int pop(struct redis_zset *zset, bool max, int64_t count, struct redis_zs
     bool others = !rc && taken->count > (uint64_t)count;
     if (others)
         taken->count = (size_t)count;
-    if (!rc && !max && taken->count > 0)
-        rc = floor_look(zset, &taken->items[taken->count - 1]);
-    return rc ? rc : take_out(zset, taken, others, max ? "zpopmax" : "zpopmin");
+    if (rc || taken->count == 0)
+        return rc;
+    return max ? take_out(zset, taken, others, "zpopmax") : take_first(zset, taken, others);
 }
 
 /* The first of the keys that has members; *found NULL: none has. Of one that has waited a key of

@@ -250,14 +250,21 @@ static int places(struct redis_zset *zset, const struct redis_zset_range *range,
 
 /* ----------------------------------------------------------------------------------------- reading */
 
-/* Nothing stands before the floor: a range begins there, or ends there. */
+/* Nothing stands before the floor, nor up to what the transaction has taken: a range begins there, or ends
+ * there. */
 static void floor_heed(const struct redis_zset *zset, struct redis_element_range *range)
 {
-    const struct redis_slice *lower = &range->lower, *floor = &zset->floor;
-    if (floor->size == 0 || (lower->data && redis_zset_place_compare(lower, floor) >= 0))
-        return;
-    range->lower = *floor;
-    range->lower_exclusive = false;
+    const struct redis_slice taken = redis_zset_rank_taken(zset), *floor = &zset->floor;
+    if (floor->size > 0 &&
+        (!range->lower.data || redis_zset_place_compare(&range->lower, floor) < 0)) {
+        range->lower = *floor;
+        range->lower_exclusive = false;
+    }
+    if (taken.data &&
+        (!range->lower.data || redis_zset_place_compare(&range->lower, &taken) <= 0)) {
+        range->lower = taken;
+        range->lower_exclusive = true;
+    }
 }
 
 /* The first element of a range. When many are passed that have been deleted, the buckets tell where

@@ -6,6 +6,13 @@
  * What changes the bounds of buckets (cut, clear) has read all their counts as validated reads, and
  * who adds has read which buckets its place is in: so of a member that is added and a cut that does not
  * count it one runs again. Who cuts or clears does so by chance, so the next run does something else.
+ *
+ * Commands that share a transaction (a pipeline's, EXEC's, a script's) look for places in one set again
+ * and again. What they have read holds until the commit, so the transaction notes where the coarse
+ * buckets begin, which are few, once it has asked three times, and of the fine ones the last if it was
+ * asked for twice: who takes from one end, or adds at it, is in that one. And it notes up to which
+ * place it has taken all members, with its reads of those who were there before them: the next one to take
+ * begins behind that.
  */
 #include "redis/redis_zset_rank.h"
 
@@ -107,6 +114,85 @@ static int begin_before(struct redis_zset *zset, int level, struct redis_slice p
     return rc == ERROR_END ? 0 : rc;
 }
 
+/* The first bucket behind this one: where it begins, `data` NULL when this is the last. */
+static int begin_behind(struct redis_zset *zset, int level, struct redis_slice begin,
+                        struct redis_slice *next)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    struct redis_element_range range = {.lower = key_make(zset, level, -1, begin),
+                                        .upper = key_make(zset, level + 1, -1, BEGINNING),
+                                        .lower_exclusive = true,
+                                        .upper_exclusive = true};
+    if (!range.lower.data || !range.upper.data)
+        return diag_code();
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
+    if (!rc)
+        rc = redis_elements_next(&elements, &element);
+    *next = rc ? END : (struct redis_slice){element.key + 1, element.key_size - 1};
+    return rc == ERROR_END ? 0 : rc;
+}
+
+static int order_of(struct redis_slice left, struct redis_slice right)
+{
+    return redis_zset_place_compare(&left, &right);
+}
+
+/* What a transaction has noted of one set; the slices are of rows, or static. */
+struct notes {
+    uint64_t id;
+    unsigned asked;                 /* for coarse buckets, up to ASKED_NEVER */
+    struct buckets coarse;          /* all of them, or none */
+    struct redis_slice begin, next; /* of the last fine one */
+    bool fine, bounded;             /* `begin` is known; `next` is */
+    struct redis_slice taken;       /* the place of the last that was taken from the beginning */
+};
+
+enum { ASKED_ENOUGH = 3, ASKED_NEVER = 4, NOTED_MAX = 256 };
+
+/* NULL: nothing may be noted. */
+static struct notes *notes_of(struct redis_zset *zset)
+{
+    struct txn *txn = zset->call->txn;
+    struct notes *notes = txn_notes(txn);
+    if (notes && notes->id == zset->value.id)
+        return notes;
+    if (txn_level(txn) != TXN_SERIALIZABLE && txn_level(txn) != TXN_SNAPSHOT)
+        return NULL;
+    if (!notes && !(notes = arena_alloc(arena_of(zset), sizeof *notes)))
+        return NULL;
+    *notes = (struct notes){.id = zset->value.id};
+    txn_notes_set(txn, notes);
+    return notes;
+}
+
+/* Before the bounds of buckets are changed. */
+static void notes_forget(struct redis_zset *zset)
+{
+    txn_notes_set(zset->call->txn, NULL);
+}
+
+struct redis_slice redis_zset_rank_taken(const struct redis_zset *zset)
+{
+    const struct notes *notes = txn_notes(zset->call->txn);
+    return notes && notes->id == zset->value.id ? notes->taken : END;
+}
+
+void redis_zset_rank_take(struct redis_zset *zset, const struct redis_slice *place)
+{
+    struct notes *notes = notes_of(zset);
+    if (notes)
+        notes->taken = *place;
+}
+
+void redis_zset_rank_come(struct redis_zset *zset, const struct redis_slice *place)
+{
+    struct notes *notes = txn_notes(zset->call->txn);
+    if (notes && notes->id == zset->value.id && notes->taken.data &&
+        order_of(*place, notes->taken) <= 0)
+        notes->taken = END;
+}
+
 static int buckets_add(struct redis_zset *zset, struct buckets *buckets, struct redis_slice begin)
 {
     if (buckets->count == buckets->capacity) {
@@ -143,9 +229,47 @@ static int begins_read(struct redis_zset *zset, int level, struct redis_slice fr
     return rc == ERROR_END ? 0 : rc;
 }
 
-static int order_of(struct redis_slice left, struct redis_slice right)
+static int coarse_of(struct redis_zset *zset, struct redis_slice place, struct redis_slice *begin)
 {
-    return redis_zset_place_compare(&left, &right);
+    struct notes *notes = notes_of(zset);
+    if (!notes || notes->asked >= ASKED_NEVER)
+        return begin_of(zset, 1, place, begin);
+    if (notes->coarse.count == 0 && ++notes->asked < ASKED_ENOUGH)
+        return begin_of(zset, 1, place, begin);
+    int rc = notes->coarse.count ? 0 : begins_read(zset, 1, BEGINNING, END, &notes->coarse);
+    const struct bucket *items = notes->coarse.items;
+    size_t low = 0, high = notes->coarse.count; /* the last that does not begin behind the place */
+    while (!rc && high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (order_of(items[middle].begin, place) <= 0)
+            low = middle;
+        else
+            high = middle;
+    }
+    if (!rc)
+        *begin = items[low].begin;
+    if (rc || notes->coarse.count > NOTED_MAX) {
+        notes->coarse = (struct buckets){.count = 0};
+        notes->asked = ASKED_NEVER;
+    }
+    return rc;
+}
+
+static int fine_of(struct redis_zset *zset, struct redis_slice place, struct redis_slice *begin)
+{
+    struct notes *notes = notes_of(zset);
+    if (notes && notes->bounded && order_of(notes->begin, place) <= 0 &&
+        (!notes->next.data || order_of(place, notes->next) < 0)) {
+        *begin = notes->begin;
+        return 0;
+    }
+    int rc = begin_of(zset, 0, place, begin);
+    if (rc || !notes)
+        return rc;
+    notes->bounded = notes->fine && order_of(notes->begin, *begin) == 0;
+    notes->fine = true;
+    notes->begin = *begin;
+    return notes->bounded ? begin_behind(zset, 0, *begin, &notes->next) : 0;
 }
 
 /* Adds what a stripe has counted, from the first of the buckets on, up to `to`. */
@@ -211,14 +335,6 @@ static int buckets_read(struct redis_zset *zset, int level, struct redis_slice f
 
 /* ---------------------------------------------------------------------------------------- changing */
 
-static int count_put(struct redis_zset *zset, struct redis_slice key, int64_t count)
-{
-    char value[9];
-    char *end = count < 0 ? mp_encode_int(value, count) : mp_encode_uint(value, (uint64_t)count);
-    return redis_element_put(zset->call, zset->value.id, KIND_COUNT, key.data, key.size,
-                             (struct redis_slice){value, (size_t)(end - value)}, 0);
-}
-
 /* *count: what this stripe has of it then. */
 static int count_add(struct redis_zset *zset, int level, struct redis_slice begin, int64_t delta,
                      int64_t *count)
@@ -234,12 +350,15 @@ static int count_add(struct redis_zset *zset, int level, struct redis_slice begi
     if (!rc && old.data && !mp_read_int(&old.data, count))
         return diag_set(ERROR_CORRUPT, "a count in the Redis space is damaged");
     *count += delta;
-    return rc ? rc : count_put(zset, key, *count);
+    return rc ? rc
+              : redis_element_count_put(zset->call, zset->value.id, KIND_COUNT, key.data, key.size,
+                                        *count);
 }
 
 static int begin_put(struct redis_zset *zset, int level, struct redis_slice begin)
 {
     const struct redis_slice key = key_make(zset, level, -1, begin);
+    notes_forget(zset);
     return key.data ? redis_element_put(zset->call, zset->value.id, KIND_BEGIN, key.data, key.size,
                                         (struct redis_slice){"\xc0", 1}, 0)
                     : diag_code();
@@ -254,25 +373,6 @@ static int cut(struct redis_zset *zset, int level, struct redis_slice begin,
     if (!rc)
         rc = count_add(zset, level, begin, -moved, &count);
     return rc ? rc : count_add(zset, level, middle, moved, &count);
-}
-
-/* The first bucket behind this one: where it begins, `data` NULL when this is the last. */
-static int begin_behind(struct redis_zset *zset, int level, struct redis_slice begin,
-                        struct redis_slice *next)
-{
-    struct redis_elements elements;
-    struct redis_element element;
-    struct redis_element_range range = {.lower = key_make(zset, level, -1, begin),
-                                        .upper = key_make(zset, level + 1, -1, BEGINNING),
-                                        .lower_exclusive = true,
-                                        .upper_exclusive = true};
-    if (!range.lower.data || !range.upper.data)
-        return diag_code();
-    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
-    if (!rc)
-        rc = redis_elements_next(&elements, &element);
-    *next = rc ? END : (struct redis_slice){element.key + 1, element.key_size - 1};
-    return rc == ERROR_END ? 0 : rc;
 }
 
 /* The place that is `skip` behind the first in [from, to); ERROR_END: there are fewer. */
@@ -336,6 +436,7 @@ static int bucket_delete(struct redis_zset *zset, int level, struct redis_slice 
 {
     struct redis_slice row;
     struct redis_slice key = key_make(zset, level, -1, begin);
+    notes_forget(zset);
     int rc = key.data
                  ? redis_element_delete(zset->call, zset->value.id, KIND_BEGIN, key.data, key.size)
                  : diag_code();
@@ -390,7 +491,7 @@ int redis_zset_rank_add(struct redis_zset *zset, const struct redis_slice *place
     int64_t counts[LEVELS];
     int rc = 0;
     for (int level = 0; level < LEVELS && !rc; level++) {
-        rc = begin_of(zset, level, *place, &begins[level]);
+        rc = (level ? coarse_of : fine_of)(zset, *place, &begins[level]);
         if (!rc)
             rc = count_add(zset, level, begins[level], delta, &counts[level]);
     }

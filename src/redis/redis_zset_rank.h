@@ -37,4 +37,13 @@ int redis_zset_rank_find(struct redis_zset *zset, int64_t rank, struct redis_sli
  * are deleted stay in the tree for a while, and where a queue is taken from there are many. */
 int redis_zset_rank_skip(struct redis_zset *zset, struct redis_element_range *range);
 
+/*
+ * Up to which place, with it, no member stands, since the transaction has read and taken all of them; data
+ * NULL when it has noted none. _take notes that, the place staying valid until the transaction ends; _come
+ * is for who gives a place to a member.
+ */
+struct redis_slice redis_zset_rank_taken(const struct redis_zset *zset);
+void redis_zset_rank_take(struct redis_zset *zset, const struct redis_slice *place);
+void redis_zset_rank_come(struct redis_zset *zset, const struct redis_slice *place);
+
 #endif

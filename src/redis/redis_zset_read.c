@@ -290,7 +290,8 @@ static int draw_spread(struct redis_zset *zset, int64_t length, int64_t count, b
     uint64_t found = 0;
     int rc = 0;
     for (int64_t n = 0; n < count && !different && !rc; n++) {
-        rc = redis_element_random(call, zset->value.id, REDIS_NUMBERED, redis_random(call), &one);
+        rc = redis_element_random(call, zset->value.id, REDIS_NUMBERED, redis_random(call), &one,
+                                  NULL);
         if (!rc)
             rc = draw_add(zset, &one, drawn);
     }

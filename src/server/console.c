@@ -2,50 +2,41 @@
 
 /*
  * `perigee console`: a LuaJIT state of its own, without a database, that runs lua/console.lua, and
- * what that asks of C (the module "console.native"): lines edited by libedit, and facts about the
- * terminal.
+ * what that asks of C (the module "console.native"): the terminal, and files that only their owner
+ * can read.
  *
- * While a line is edited the terminal sends no signals for keys: Ctrl-C arrives as a character and
- * is bound to a function that drops the input. While a statement runs it is SIGINT, whose handler
- * sets a flag that ends the client's poll.
- *
- * Each input is one entry of the history, however many lines it has. The entry is appended to the
- * file as soon as it is entered, so that several consoles do not overwrite each other's.
+ * While a line is edited (lua/console/editor.lua) the terminal gives keys as bytes and sends no
+ * signals for them: Ctrl-C is one of them. Otherwise it is as it was found: while a statement runs
+ * Ctrl-C is SIGINT, whose handler sets a flag that ends the client's poll. A signal that ends the
+ * process puts the terminal in order first.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <histedit.h>
-#include <langinfo.h>
 #include <lauxlib.h>
-#include <locale.h>
 #include <lualib.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 #include <utf8proc.h>
 
 #include "base/diag.h"
 #include "base/error.h"
 #include "lua/builtin.h"
+#include "net/listen.h"
 #include "server/admin_key.h"
 #include "server/command.h"
 #include "server/options.h"
 
-enum { HISTORY_ENTRIES_MAX = 1000, TEXTS_MAX = 64 };
+enum { TEXTS_MAX = 64, KEYS_SIZE_MAX = 4096 };
 
-struct console {
-    lua_State *L;
-    EditLine *edit; /* NULL: no terminal */
-    History *history;
-    char *history_path; /* NULL: nothing is kept */
-    char prompt[512];
-    int complete; /* reference to the function that completes, in the registry */
-    bool interrupted;
-};
-
+/* Of the process: the terminal as it was found, and whether it gives bytes now. */
+static struct termios terminal_before;
+static volatile sig_atomic_t terminal_raw;
 static volatile sig_atomic_t signalled;
 
 static void on_interrupt(int number)
@@ -54,186 +45,101 @@ static void on_interrupt(int number)
     signalled = 1;
 }
 
+/* A signal that ends the process. */
+static void on_end(int number)
+{
+    if (terminal_raw)
+        tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 /* ---------------------------------------------------------------------------------- editing */
 
-static struct console *console_of(EditLine *edit)
-{
-    void *data = NULL;
-    el_get(edit, EL_CLIENTDATA, &data);
-    return data;
-}
-
-static char *edit_prompt(EditLine *edit)
-{
-    return console_of(edit)->prompt;
-}
-
-static unsigned char edit_interrupt(EditLine *edit, wint_t key)
-{
-    (void)key;
-    console_of(edit)->interrupted = true;
-    fputs("^C\n", stdout);
-    return CC_NEWLINE;
-}
-
-/* Ctrl-Z, which is a character as well: libedit's handler puts the terminal in order first. */
-static unsigned char edit_suspend(EditLine *edit, wint_t key)
-{
-    (void)edit, (void)key;
-    kill(getpid(), SIGTSTP);
-    return CC_REDISPLAY;
-}
-
-/* Tab: asks Lua what to insert before the cursor or, when there are several ways to go on, to list.
- */
-static unsigned char edit_complete(EditLine *edit, wint_t key)
-{
-    (void)key;
-    struct console *console = console_of(edit);
-    lua_State *L = console->L;
-    const LineInfo *line = el_line(edit);
-    unsigned char result = CC_REFRESH_BEEP;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, console->complete);
-    lua_pushlstring(L, line->buffer, (size_t)(line->cursor - line->buffer));
-    if (lua_pcall(L, 1, 2, 0) != 0) {
-        lua_pop(L, 1);
-        return result;
-    }
-    if (lua_isstring(L, -2) && el_insertstr(edit, lua_tostring(L, -2)) == 0) {
-        result = CC_REFRESH;
-    } else if (lua_isstring(L, -1)) {
-        printf("\n%s\n", lua_tostring(L, -1));
-        result = CC_REDISPLAY;
-    }
-    lua_pop(L, 2);
-    return result;
-}
-
-static struct console *console_self(lua_State *L)
-{
-    return lua_touserdata(L, lua_upvalueindex(1));
-}
-
-static void history_open(struct console *console, const char *path)
-{
-    HistEvent event;
-    console->history = history_init();
-    if (console->history == NULL)
-        return;
-    history(console->history, &event, H_SETSIZE, HISTORY_ENTRIES_MAX);
-    if (path == NULL || (console->history_path = strdup(path)) == NULL)
-        return;
-    if (history(console->history, &event, H_LOAD, path) >= HISTORY_ENTRIES_MAX) {
-        mode_t mask = umask(S_IRWXG | S_IRWXO);
-        history(console->history, &event, H_SAVE, path);
-        umask(mask);
-    }
-}
-
-/* edit_open(history path or nil, function to complete with) */
+/* edit_open(): before anything else here; signals are set. */
 static int native_edit_open(lua_State *L)
 {
-    struct console *console = console_self(L);
-    struct sigaction action = {.sa_handler = on_interrupt};
-    const char *path = luaL_optstring(L, 1, NULL);
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_settop(L, 2);
-    console->complete = luaL_ref(L, LUA_REGISTRYINDEX);
-    console->edit = el_init("perigee", stdin, stdout, stderr);
-    if (console->edit == NULL)
+    struct sigaction interrupt = {.sa_handler = on_interrupt}, end = {.sa_handler = on_end};
+    if (tcgetattr(STDIN_FILENO, &terminal_before) != 0)
         return luaL_error(L, "the terminal cannot be used");
-    history_open(console, path);
-    el_set(console->edit, EL_CLIENTDATA, console);
-    el_set(console->edit, EL_SIGNAL, 1);
-    el_set(console->edit, EL_EDITOR, "emacs");
-    el_set(console->edit, EL_PROMPT, edit_prompt);
-    if (console->history != NULL)
-        el_set(console->edit, EL_HIST, history, console->history);
-    /* el_set would copy the names and never free them. */
-    el_wset(console->edit, EL_ADDFN, L"perigee-complete", L"complete", edit_complete);
-    el_wset(console->edit, EL_ADDFN, L"perigee-interrupt", L"drop the input", edit_interrupt);
-    el_wset(console->edit, EL_ADDFN, L"perigee-suspend", L"suspend", edit_suspend);
-    el_source(console->edit, NULL); /* the user's ~/.editrc; our keys come last */
-    el_set(console->edit, EL_SETTY, "-d", "-isig", NULL);
-    el_set(console->edit, EL_BIND, "^I", "perigee-complete", NULL);
-    el_set(console->edit, EL_BIND, "^C", "perigee-interrupt", NULL);
-    el_set(console->edit, EL_BIND, "^Z", "perigee-suspend", NULL);
-    el_set(console->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
-    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGINT, &interrupt, NULL);
+    sigaction(SIGTERM, &end, NULL);
+    sigaction(SIGHUP, &end, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a pager that is left early */
     return 0;
 }
 
-static void console_close(struct console *console)
+/* raw(on): whether keys are bytes. What was typed before stays. */
+static int native_raw(lua_State *L)
 {
-    if (console->history != NULL)
-        history_end(console->history);
-    if (console->edit != NULL)
-        el_end(console->edit);
-    free(console->history_path);
-    console->history = NULL, console->edit = NULL, console->history_path = NULL;
-}
-
-static int native_edit_close(lua_State *L)
-{
-    console_close(console_self(L));
+    struct termios wish = terminal_before;
+    bool on = lua_toboolean(L, 1);
+    if (on) {
+        wish.c_lflag &= ~(tcflag_t)(ICANON | ECHO | ISIG | IEXTEN);
+        wish.c_iflag &= ~(tcflag_t)(IXON | ICRNL | INLCR);
+        wish.c_cc[VMIN] = 1;
+        wish.c_cc[VTIME] = 0;
+    }
+    terminal_raw = on;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &wish);
+    if (on)
+        signalled = 0; /* one that came for what has ended */
     return 0;
 }
 
-/* read_line(prompt): a line, nil at the end, false when it was dropped */
-static int native_read_line(lua_State *L)
+/* read(): what was typed, at least a byte; '' at the end */
+static int native_read(lua_State *L)
 {
-    struct console *console = console_self(L);
-    int size = 0;
-    snprintf(console->prompt, sizeof console->prompt, "%s", luaL_checkstring(L, 1));
-    console->interrupted = false;
-    signalled = 0;
-    el_set(console->edit, EL_PREP_TERM, 1); /* before the prompt: keys typed at it are no signals */
-    const char *line = el_gets(console->edit, &size);
-    if (console->interrupted || (line == NULL && signalled)) {
-        lua_pushboolean(L, 0);
-        return 1;
-    }
-    if (line == NULL || size <= 0) {
-        fputs("\n", stdout);
-        return 0;
-    }
-    if (line[size - 1] == '\n')
-        size--;
-    lua_pushlstring(L, line, (size_t)size);
+    char keys[KEYS_SIZE_MAX];
+    ssize_t size;
+    do
+        size = read(STDIN_FILENO, keys, sizeof keys);
+    while (size < 0 && errno == EINTR);
+    lua_pushlstring(L, keys, size > 0 ? (size_t)size : 0);
     return 1;
 }
 
-/* The newest entry, at the end of the file; a file that cannot be written is none. */
-static void history_append(struct console *console)
+/* has_input(): whether `read` would give something at once */
+static int native_has_input(lua_State *L)
 {
-    HistEvent event;
-    int fd =
-        open(console->history_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, S_IRUSR | S_IWUSR);
-    FILE *file = fd >= 0 ? fdopen(fd, "a") : NULL;
-    if (file == NULL) {
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    fseek(file, 0, SEEK_END); /* libedit writes the file's first line where the position is 0 */
-    history(console->history, &event, H_NSAVE_FP, (size_t)0, file);
-    fclose(file);
+    struct pollfd polled = {.fd = STDIN_FILENO, .events = POLLIN};
+    lua_pushboolean(L, poll(&polled, 1, 0) > 0);
+    return 1;
 }
 
-/* history_add(text) */
-static int native_history_add(lua_State *L)
+/* suspend(): until the shell lets it go on */
+static int native_suspend(lua_State *L)
 {
-    struct console *console = console_self(L);
-    const char *text = luaL_checkstring(L, 1);
-    HistEvent event;
-    if (console->history == NULL)
-        return 0;
-    if (history(console->history, &event, H_FIRST) == 0 && strcmp(event.str, text) == 0)
-        return 0;
-    history(console->history, &event, H_ENTER, text);
-    if (console->history_path != NULL)
-        history_append(console);
+    (void)L;
+    kill(0, SIGTSTP);
     return 0;
+}
+
+/* ------------------------------------------------------------------------------------ files */
+
+/* make_private(folder): whether there is one now; only its owner can use one that is made. */
+static int native_make_private(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    lua_pushboolean(L, mkdir(path, S_IRWXU) == 0 || errno == EEXIST);
+    return 1;
+}
+
+/*
+ * write_private(path, text, append): a file that only its owner can read, in one write. Whether that
+ * has worked.
+ */
+static int native_write_private(lua_State *L)
+{
+    size_t size;
+    const char *path = luaL_checkstring(L, 1), *text = luaL_checklstring(L, 2, &size);
+    int flags = O_WRONLY | O_CREAT | O_CLOEXEC | (lua_toboolean(L, 3) ? O_APPEND : O_TRUNC);
+    int fd = open(path, flags, S_IRUSR | S_IWUSR);
+    bool done = fd >= 0 && write(fd, text, size) == (ssize_t)size;
+    if (fd >= 0)
+        done = close(fd) == 0 && done;
+    lua_pushboolean(L, done);
+    return 1;
 }
 
 /* --------------------------------------------------------------------------------- terminal */
@@ -252,6 +158,37 @@ static int native_columns(lua_State *L)
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
         return 0;
     lua_pushinteger(L, size.ws_col);
+    return 1;
+}
+
+/* rows(): of the terminal, or nothing */
+static int native_rows(lua_State *L)
+{
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0)
+        return 0;
+    lua_pushinteger(L, size.ws_row);
+    return 1;
+}
+
+/*
+ * sleep(seconds): whether the time has passed without SIGINT. The signal is blocked but for the wait
+ * itself, so that one that comes just before it is not lost.
+ */
+static int native_sleep(lua_State *L)
+{
+    double seconds = luaL_checknumber(L, 1);
+    struct timespec rest = {.tv_sec = (time_t)seconds,
+                            .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    sigset_t block, before;
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    sigprocmask(SIG_BLOCK, &block, &before);
+    if (!signalled)
+        ppoll(NULL, 0, &rest, &before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    lua_pushboolean(L, !signalled);
+    signalled = 0;
     return 1;
 }
 
@@ -295,13 +232,22 @@ static void loaders_set(lua_State *L)
     lua_pop(L, 1);
 }
 
-static void native_open(lua_State *L, struct console *console)
+static void native_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"edit_open", native_edit_open},     {"edit_close", native_edit_close},
-        {"read_line", native_read_line},     {"history_add", native_history_add},
-        {"is_terminal", native_is_terminal}, {"columns", native_columns},
-        {"interrupted", native_interrupted}, {NULL, NULL},
+        {"edit_open", native_edit_open},
+        {"raw", native_raw},
+        {"read", native_read},
+        {"has_input", native_has_input},
+        {"suspend", native_suspend},
+        {"make_private", native_make_private},
+        {"write_private", native_write_private},
+        {"is_terminal", native_is_terminal},
+        {"columns", native_columns},
+        {"rows", native_rows},
+        {"sleep", native_sleep},
+        {"interrupted", native_interrupted},
+        {NULL, NULL},
     };
     union {
         int (*function)(utf8proc_int32_t);
@@ -310,8 +256,7 @@ static void native_open(lua_State *L, struct console *console)
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "loaded");
     lua_newtable(L);
-    lua_pushlightuserdata(L, console);
-    luaL_setfuncs(L, functions, 1);
+    luaL_setfuncs(L, functions, 0);
     lua_pushlightuserdata(L, charwidth.pointer);
     lua_setfield(L, -2, "charwidth");
     lua_setfield(L, -2, "console.native");
@@ -322,16 +267,96 @@ static void native_open(lua_State *L, struct console *console)
 
 struct arguments {
     const char *address;
-    const char *user; /* NULL: the default one */
+    const char *user;   /* NULL: the default one */
+    const char *output; /* NULL: tables */
     const char *texts[TEXTS_MAX];
     unsigned text_count;
+    bool tls, tls_insecure;
+    const char *tls_values[4];         /* by TLS_WORDS; NULL: not given */
+    char listen[ADDRESS_TEXT_MAX + 1]; /* the address, when it is the option's */
 };
 
-/* Options, -e TEXT, -u USER, and one address, in any order. */
+/* How TLS is spoken: the fields of client.connect's `tls`, and the words for them. */
+static const struct {
+    const char *word, *field; /* field NULL: it takes no value */
+} TLS_WORDS[] = {{"--cacert", "ca"},         {"--cert", "cert"}, {"--key", "key"},
+                 {"--hostname", "hostname"}, {"--tls", NULL},    {"--insecure", NULL}};
+enum { TLS_WORD_COUNT = sizeof TLS_WORDS / sizeof *TLS_WORDS, TLS_VALUES = 4, TLS_INSECURE = 5 };
+
+static unsigned tls_word(const char *word)
+{
+    unsigned n = 0;
+    while (n < TLS_WORD_COUNT && strcmp(word, TLS_WORDS[n].word) != 0)
+        n++;
+    return n;
+}
+
+/* Takes them out of the arguments, wherever they are: they are no options of the database. */
+static int tls_arguments_take(struct arguments *arguments, int *argc, char **argv)
+{
+    int kept = 0;
+    for (int n = 0; n < *argc; n++) {
+        unsigned word = tls_word(argv[n]);
+        bool value_follows =
+            argv[n][0] == '-' && strchr("eou", argv[n][1]) && argv[n][1] && !argv[n][2];
+        if (word == TLS_WORD_COUNT) {
+            argv[kept++] = argv[n];
+            if (value_follows && n + 1 < *argc)
+                argv[kept++] = argv[++n];
+            continue;
+        }
+        arguments->tls = true;
+        arguments->tls_insecure |= word == TLS_INSECURE;
+        if (!TLS_WORDS[word].field)
+            continue;
+        if (++n == *argc)
+            return diag_set(ERROR_INVALID, "%s needs %s behind it", TLS_WORDS[word].word,
+                            word == 3 ? "a name" : "the name of a file");
+        arguments->tls_values[word] = argv[n];
+    }
+    *argc = kept;
+    return 0;
+}
+
+/* Where a server with these options listens: its first address that is plain, or else its first. */
+static int address_default(struct arguments *arguments, const struct options *options)
+{
+    struct listen_entry entries[LISTEN_MAX];
+    unsigned count, n = 0;
+    int rc = listen_parse(options->listen, entries, &count);
+    if (rc)
+        return diag_add("listen");
+    while (n < count && (entries[n].tls || entries[n].proxy))
+        n++;
+    n = n < count ? n : 0;
+    arguments->tls |= entries[n].tls;
+    memcpy(arguments->listen, entries[n].address, sizeof arguments->listen);
+    arguments->address = arguments->listen;
+    return 0;
+}
+
+static void tls_push(lua_State *L, const struct arguments *arguments)
+{
+    if (!arguments->tls) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_newtable(L);
+    for (unsigned n = 0; n < TLS_VALUES; n++) {
+        lua_pushstring(L, arguments->tls_values[n]);
+        lua_setfield(L, -2, TLS_WORDS[n].field);
+    }
+    lua_pushboolean(L, !arguments->tls_insecure);
+    lua_setfield(L, -2, "verify");
+}
+
+/* Options, -e TEXT, -o FORMAT, -u USER, how TLS is spoken, and one address, in any order. */
 static int arguments_read(struct arguments *arguments, struct options *options, int argc,
                           char **argv)
 {
-    int rc = options_load(options, &argc, &argv, environ);
+    int rc = tls_arguments_take(arguments, &argc, argv);
+    if (rc == 0)
+        rc = options_load(options, &argc, &argv, environ);
     while (rc == 0 && argc > 0) {
         if (strcmp(argv[0], "-e") == 0) {
             if (argc < 2 || arguments->text_count == TEXTS_MAX)
@@ -344,6 +369,11 @@ static int arguments_read(struct arguments *arguments, struct options *options, 
                 return diag_set(ERROR_INVALID, "-u needs the name of a user");
             arguments->user = argv[1];
             argc -= 2, argv += 2;
+        } else if (strcmp(argv[0], "-o") == 0) {
+            if (argc < 2)
+                return diag_set(ERROR_INVALID, "-o needs the name of a format, as json");
+            arguments->output = argv[1];
+            argc -= 2, argv += 2;
         } else if (arguments->address == NULL) {
             arguments->address = argv[0];
             argc--, argv++;
@@ -352,14 +382,13 @@ static int arguments_read(struct arguments *arguments, struct options *options, 
         }
         rc = options_load_arguments(options, &argc, &argv);
     }
-    if (arguments->address == NULL)
-        arguments->address = options->listen;
+    if (rc == 0 && arguments->address == NULL)
+        rc = address_default(arguments, options);
     return rc;
 }
 
 /* lua_cpcall: runs console.main and leaves its status in the registry. */
 struct console_call {
-    struct console console;
     const struct arguments *arguments;
     const char *user, *password, *admin_key; /* NULL: the default user; no key */
     int status;
@@ -370,7 +399,7 @@ static int console_call(lua_State *L)
     struct console_call *call = lua_touserdata(L, 1);
     luaL_openlibs(L);
     loaders_set(L);
-    native_open(L, &call->console);
+    native_open(L);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "console");
     lua_call(L, 1, 1);
@@ -382,8 +411,12 @@ static int console_call(lua_State *L)
     lua_setfield(L, -2, "user");
     lua_pushstring(L, call->admin_key);
     lua_setfield(L, -2, "admin_key");
+    lua_pushstring(L, call->arguments->output);
+    lua_setfield(L, -2, "output");
     lua_pushstring(L, call->password);
     lua_setfield(L, -2, "password");
+    tls_push(L, call->arguments);
+    lua_setfield(L, -2, "tls");
     lua_newtable(L);
     for (unsigned n = 0; n < call->arguments->text_count; n++) {
         lua_pushstring(L, call->arguments->texts[n]);
@@ -409,19 +442,10 @@ static int console_run(const struct arguments *arguments, const struct options *
     lua_State *L = luaL_newstate();
     if (L == NULL)
         return command_failed(diag_set(ERROR_MEMORY, "out of memory"));
-    call.console.L = L;
     if (lua_cpcall(L, console_call, &call) != 0)
         fprintf(stderr, "perigee: %s\n", lua_tostring(L, -1));
-    console_close(&call.console);
     lua_close(L);
     return call.status;
-}
-
-/* Lines are edited as UTF-8 also where the environment names no language. */
-static void locale_set(void)
-{
-    if (setlocale(LC_CTYPE, "") == NULL || strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
-        setlocale(LC_CTYPE, "C.UTF-8");
 }
 
 int command_console(int argc, char **argv)
@@ -432,7 +456,6 @@ int command_console(int argc, char **argv)
     if (rc)
         return command_failed(rc);
     rc = arguments_read(&arguments, &options, argc, argv);
-    locale_set();
     int status = rc ? command_failed(rc) : console_run(&arguments, &options);
     options_destroy(&options);
     return status;

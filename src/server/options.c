@@ -17,6 +17,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "net/tls.h"
 #include "server/nearest.h"
 #include "wal/wal.h"
 
@@ -28,6 +29,8 @@ enum option_kind {
     OPTION_TIME,
     OPTION_SWITCH,
     OPTION_DURABILITY,
+    OPTION_TLS_CLIENTS,
+    OPTION_TLS_USER,
     OPTION_LEVEL
 };
 
@@ -53,6 +56,8 @@ static const char *const KIND_FORM[] = {
     [OPTION_TIME] = "milliseconds, or a number with ms, s, min or h behind it",
     [OPTION_SWITCH] = "on or off",
     [OPTION_DURABILITY] = "commit, interval or none",
+    [OPTION_TLS_CLIENTS] = "off, optional or required",
+    [OPTION_TLS_USER] = "off, cn or san",
     [OPTION_LEVEL] = "error, warn, info or debug",
 };
 
@@ -70,6 +75,11 @@ static const char *const DURABILITIES[] = {[WAL_DURABILITY_NONE] = "none",
                                            [WAL_DURABILITY_INTERVAL] = "interval",
                                            [WAL_DURABILITY_COMMIT] = "commit"};
 static const char *const SWITCHES[] = {"off", "on"};
+static const char *const TLS_CLIENTS_WORDS[] = {[TLS_CLIENTS_OFF] = "off",
+                                                [TLS_CLIENTS_OPTIONAL] = "optional",
+                                                [TLS_CLIENTS_REQUIRED] = "required"};
+static const char *const TLS_NAMES[] = {
+    [TLS_NAME_OFF] = "off", [TLS_NAME_CN] = "cn", [TLS_NAME_SAN] = "san"};
 static const char *const LEVELS[] = {
     [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
 
@@ -169,6 +179,12 @@ static int value_set(void *out, const struct option *option, const char *text)
     case OPTION_DURABILITY:
         right = word_parse(text, DURABILITIES, LENGTH(DURABILITIES), out);
         break;
+    case OPTION_TLS_CLIENTS:
+        right = word_parse(text, TLS_CLIENTS_WORDS, LENGTH(TLS_CLIENTS_WORDS), out);
+        break;
+    case OPTION_TLS_USER:
+        right = word_parse(text, TLS_NAMES, LENGTH(TLS_NAMES), out);
+        break;
     case OPTION_LEVEL:
         right = word_parse(text, LEVELS, LENGTH(LEVELS), out);
         break;
@@ -262,6 +278,12 @@ void options_format(const struct options *options, size_t number, char *out)
         break;
     case OPTION_DURABILITY:
         snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", DURABILITIES[*(int *)value]);
+        break;
+    case OPTION_TLS_CLIENTS:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", TLS_CLIENTS_WORDS[*(int *)value]);
+        break;
+    case OPTION_TLS_USER:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", TLS_NAMES[*(int *)value]);
         break;
     case OPTION_LEVEL:
         snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", LEVELS[*(int *)value]);

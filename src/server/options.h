@@ -18,8 +18,8 @@
  * X(name, type of the field, kind, default as one writes it, what it is)
  *
  * The kinds: TEXT, a string of the options' own; SECRET, one that is not shown; COUNT, a number;
- * SIZE, bytes; TIME, milliseconds; SWITCH, 0 or 1; DURABILITY and LEVEL, one of some words (an enum
- * wal_durability and an enum log_level).
+ * SIZE, bytes; TIME, milliseconds; SWITCH, 0 or 1; DURABILITY, TLS_CLIENTS, TLS_USER and LEVEL, one of
+ * some words (an enum wal_durability, tls_clients, tls_name, log_level).
  */
 #define OPTIONS_LIST(X)                                                                            \
     X(dir, char *, TEXT, "var",                                                                    \
@@ -27,9 +27,13 @@
       "made when it is missing.")                                                                  \
     X(listen, char *, TEXT, "127.0.0.1:6379",                                                      \
       "Where clients connect: `address:port`, `[IPv6 address]:port`, `*:port` for every IPv4 "     \
-      "address of the machine, or `unix:path`. With port 0 the system picks a free one, and the "  \
-      "line that `serve` prints says which. An address that other machines can reach needs a "     \
-      "`password`.")                                                                               \
+      "address of the machine, `[::]:port` for every IPv6 address, `unix:path`, or `systemd` and " \
+      "`systemd:name` for sockets that systemd has opened (docs/service.md); several have commas " \
+      "between them. With port 0 the system picks a free one, and the line that `serve` prints "   \
+      "says which. Behind an address, with spaces: `tls` (docs/tls.md), `proxy` (each "            \
+      "connection begins with a header of the PROXY protocol, version 2), and behind a path "      \
+      "`mode=660`. An address that other machines can reach needs a `password`, or `tls` with "    \
+      "`tls_clients` required.")                                                                   \
     X(workers, unsigned, COUNT, "0",                                                               \
       "Threads that serve connections and run procedures, at most 1024; 0 makes one for each "     \
       "core.")                                                                                     \
@@ -41,8 +45,22 @@
       "How large a file of the log may become; the first ones are smaller. A file is given up as " \
       "a whole, so smaller ones follow checkpoints more closely.")                                 \
     X(memory_max, uint64_t, SIZE, "0",                                                             \
-      "Memory for rows and their indexes. When it is used up, writes that need more are refused "  \
-      "with `-OOM`, while reads and deletions go on. 0: no limit.")                                \
+      "Memory for rows and their indexes, and for caches of what lies on disk. When it gets "      \
+      "short, a checkpoint frees what can be freed, then writers are slowed; when it is used up, " \
+      "writes that need more are refused with `-OOM`, while reads and deletions go on. 0: no "     \
+      "limit.")                                                                                    \
+    X(memory_cache, unsigned, COUNT, "25",                                                         \
+      "How much of `memory_max`, in percent up to 80, is for caches, once a space has something "  \
+      "on disk to be cached. What is left is for rows and their indexes.")                         \
+    X(memory_lua, unsigned, COUNT, "0",                                                            \
+      "How much of `memory_max`, in percent up to 15, is for the Lua of all workers together, "    \
+      "each of which has an equal part and needs 8 MB. 0: Lua counts apart, by `lua_memory_max`.") \
+    X(tuner, int, SWITCH, "off",                                                                   \
+      "Whether numbers that the database goes by are adjusted to what is measured: how often the " \
+      "log is flushed (durability `interval` and `none`, each 100 ms to a second), and what part " \
+      "of `memory_max` caches have (half to twice `memory_cache`). Each change is logged with "    \
+      "its "                                                                                       \
+      "reason, and `box.stat.memory.tuner` shows them.")                                           \
     X(checkpoint_log_bytes, uint64_t, SIZE, "256mb",                                               \
       "A checkpoint is made when the log has grown by so much since the last one. It writes "      \
       "what has changed, and what it covers of the log is given up. 0: not for this reason.")      \
@@ -51,6 +69,14 @@
     X(checkpoint_rate, uint64_t, SIZE, "0",                                                        \
       "How many bytes a second checkpoints and the merging of their files write at most. 0: no "   \
       "limit.")                                                                                    \
+    X(background_rate, uint64_t, SIZE, "0",                                                        \
+      "How many bytes a second background work, which is the merging of files, reads and writes "  \
+      "at most. 0: no limit.")                                                                     \
+    X(compaction_threads, unsigned, COUNT, "2",                                                    \
+      "How many threads merge the files of spaces whose rows leave memory, from 1 to 16.")         \
+    X(io_depth, unsigned, COUNT, "64",                                                             \
+      "How many reads and writes of files are in flight at a time, at most 256. A disk that "      \
+      "works on many at once wants more; one that others wait for, less.")                         \
     X(log_compression, int, SWITCH, "off",                                                         \
       "Whether large parts of the log are compressed (zstd). It saves space in the folder and in " \
       "the archive, and costs time of a core.")                                                    \
@@ -76,6 +102,19 @@
     X(password, char *, SECRET, "",                                                                \
       "What clients have to say first (AUTH, or HELLO with AUTH). Without one, only this "         \
       "machine is served.")                                                                        \
+    X(tls_certificate, char *, TEXT, "",                                                           \
+      "A file with the server's certificate, and behind it those that lead to its authority's, "   \
+      "in PEM. It, the key and `tls_ca` are read again at SIGHUP.")                                \
+    X(tls_key, char *, TEXT, "",                                                                   \
+      "A file with the certificate's private key, in PEM, unencrypted.")                           \
+    X(tls_ca, char *, TEXT, "",                                                                    \
+      "A file with the certificates of those who are believed who a client is, in PEM.")           \
+    X(tls_clients, int, TLS_CLIENTS, "off",                                                        \
+      "Whether clients that speak TLS are asked for a certificate.")                               \
+    X(tls_user, int, TLS_USER, "off",                                                              \
+      "Whose connection one with a client's certificate is from the start: the user that its "     \
+      "common name (`cn`), or the first DNS name, e-mail address or URI of its alternative names " \
+      "(`san`), names. Where there is no such user, it has to log in.")                            \
     X(log_level, int, LEVEL, "info",                                                               \
       "Messages on standard error, up to this level: `error`, `warn`, `info` or `debug`.")         \
     X(clients_max, unsigned, COUNT, "10000",                                                       \

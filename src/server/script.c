@@ -23,6 +23,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "db/memory.h"
 #include "lua/runtime.h"
 #include "server/command.h"
 #include "server/server.h"
@@ -102,7 +103,8 @@ static bool same_folder(const char *left, const char *right)
 static bool option_is_fixed(size_t number)
 {
     return number == OPTIONS_dir || number == OPTIONS_workers || number == OPTIONS_durability ||
-           number == OPTIONS_config;
+           number == OPTIONS_config || number == OPTIONS_memory_cache || number == OPTIONS_tuner ||
+           number == OPTIONS_memory_lua;
 }
 
 static size_t option_number(const char *name)
@@ -170,7 +172,7 @@ static int on_configure(void *arg, const char *table, size_t size)
         listen = listen || strcmp(name, "listen") == 0;
     }
     log_level_set((enum log_level)script->options->log_level);
-    heap_limit_set(db_heap(server_db(script->server)), script->options->memory_max);
+    db_memory_max_set(server_db(script->server), script->options->memory_max);
     if (!listen || server_listens(script->server))
         return 0;
     lua_runtime_host(script->runtime, false); /* a worker does it from here on */

@@ -28,29 +28,36 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "io/io_schedule.h"
 #include "lua/expression.h"
 #include "lua/runtime.h"
+#include "mem/budget.h"
 #include "net/address.h"
 #include "net/net.h"
 #include "server/admin_key.h"
 #include "server/backup_job.h"
 #include "server/folder.h"
+#include "server/systemd.h"
 #include "session/service.h"
 
 enum {
     WORKERS_MAX = 1024,
     OTHER_WORKERS = 2, /* threads that work with the database and serve nobody: a script's */
-    OTHER_FILES = 64   /* descriptors for all but connections */
+    OTHER_FILES = 64,  /* descriptors for all but connections */
+    MEMORY_CACHE_PERCENT_MAX = 80,
+    MEMORY_LUA_PERCENT_MAX = 15,
+    LUA_BYTES_MIN = 8 << 20
 };
 
 static const char LOCK_FILE[] = "lock", ADDRESS_FILE[] = "address",
-                  ADDRESS_FILE_NEW[] = "address.new";
+                  ADDRESS_FILE_NEW[] = "address.new", SOCKET_FILE[] = "socket";
 
 struct server {
     const struct options *options;
     struct clock *clock;
     unsigned worker_count;
     struct io *io;
+    struct io_scheduler *scheduler;
     struct io *archive; /* NULL: none */
     struct db *db;
     struct backup_job *backups;
@@ -58,7 +65,7 @@ struct server {
     struct service *service;
     _Atomic(struct net *) net;
     int stopped; /* an eventfd: the last worker has ended */
-    struct service_fact variants[3];
+    struct service_fact variants[4];
     struct service_fact settings[OPTIONS_COUNT];
     char setting_texts[OPTIONS_COUNT][OPTIONS_TEXT_MAX + 1];
     char address[ADDRESS_TEXT_MAX + 1];
@@ -73,6 +80,7 @@ static void signals_set(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
 }
 
 void server_signals_block(void)
@@ -121,6 +129,7 @@ static void on_shutdown(void *arg)
 {
     struct server *server = arg;
     log_info("SHUTDOWN was asked for by a client");
+    systemd_notify("STOPPING=1");
     net_stop(load_acquire(&server->net), false);
 }
 
@@ -138,10 +147,38 @@ static int data_folder_open(struct server *server)
     return rc;
 }
 
+/* For the files of the data folder, which come and go from now on. */
+static int scheduler_open(struct server *server)
+{
+    const struct options *options = server->options;
+    struct io_scheduler_options scheduler = {.allow_uring = true};
+    if (options->io_depth == 0 || options->io_depth > IO_DEPTH_MAX)
+        return diag_set(ERROR_INVALID, "option 'io_depth' is from 1 to %d, not %u", IO_DEPTH_MAX,
+                        options->io_depth);
+    io_limits_default(&scheduler.limits);
+    scheduler.limits.depth = options->io_depth;
+    scheduler.limits.classes[IO_BACKGROUND].bytes_per_second = options->background_rate;
+    return io_scheduler_new(server->io, &scheduler, &server->scheduler);
+}
+
+static struct tls_options tls_options(const struct options *options)
+{
+    return (struct tls_options){.certificate = options->tls_certificate,
+                                .key = options->tls_key,
+                                .ca = options->tls_ca,
+                                .clients = (enum tls_clients)options->tls_clients};
+}
+
 static int address_bind(struct server *server)
 {
+    char path[512];
+    const struct tls_options tls = tls_options(server->options);
+    snprintf(path, sizeof path, "%s/%s", server->options->dir, SOCKET_FILE);
     const struct net_options options = {
         .listen = server->options->listen,
+        .own_path = path,
+        .tls = &tls,
+        .tls_user = (enum tls_name)server->options->tls_user,
         .worker_count = server->worker_count,
         .password = *server->options->password != 0,
         .stop_time_max_ms = (unsigned)server->options->stop_time_max,
@@ -182,19 +219,27 @@ static void backup_status(void *arg, struct service_backup *out)
 
 static int database_open(struct server *server)
 {
+    unsigned threads = server->options->compaction_threads;
+    if (threads == 0 || threads > DB_COMPACTION_THREADS_MAX)
+        return diag_set(ERROR_INVALID, "option 'compaction_threads' is from 1 to %d, not %u",
+                        DB_COMPACTION_THREADS_MAX, threads);
     const struct db_options options = {
         .io = server->io,
         .clock = server->clock,
         .durability = (enum wal_durability)server->options->durability,
         .worker_max = server->worker_count + OTHER_WORKERS,
         .memory_max = server->options->memory_max,
+        .memory_cache = server->options->memory_cache,
+        .memory_lua = server->options->memory_lua,
+        .tuned = server->options->tuner,
         .log_segment_bytes = server->options->log_segment_max,
         .log_archive = server->archive,
         .log_compression = server->options->log_compression,
         .watch_log_bytes = server->options->watch_log_max,
         .checkpoint = {.log_bytes = server->options->checkpoint_log_bytes,
                        .interval_ms = server->options->checkpoint_interval,
-                       .rate = server->options->checkpoint_rate},
+                       .rate = server->options->checkpoint_rate,
+                       .threads = threads},
         .on_advance = on_advance,
         .arg = server,
         .expressions = lua_expressions(),
@@ -203,21 +248,59 @@ static int database_open(struct server *server)
     return rc ? rc : backup_job_new(server->db, server->options->backup_dir, &server->backups);
 }
 
+static unsigned worker_count(const struct options *options)
+{
+    return options->workers ? options->workers : core_count();
+}
+
+/* What each worker's Lua may have: its own limit, or its part of the budget, if that is less. */
+static uint64_t lua_bytes_max(const struct options *options)
+{
+    uint64_t parts[BUDGET_PARTS];
+    budget_split(options->memory_max, options->memory_cache, options->memory_lua, parts);
+    uint64_t part = parts[BUDGET_LUA] / worker_count(options);
+    return parts[BUDGET_LUA] > 0 && part < options->lua_memory_max ? part : options->lua_memory_max;
+}
+
+static int memory_check(const struct options *options)
+{
+    if (options->memory_cache > MEMORY_CACHE_PERCENT_MAX)
+        return diag_set(ERROR_INVALID, "option 'memory_cache' is at most %d percent, not %u",
+                        MEMORY_CACHE_PERCENT_MAX, options->memory_cache);
+    if (options->memory_lua > MEMORY_LUA_PERCENT_MAX)
+        return diag_set(ERROR_INVALID, "option 'memory_lua' is at most %d percent, not %u",
+                        MEMORY_LUA_PERCENT_MAX, options->memory_lua);
+    if (options->memory_max > 0 && options->memory_lua > 0 &&
+        lua_bytes_max(options) < LUA_BYTES_MIN && options->lua_memory_max >= LUA_BYTES_MIN)
+        return diag_set(
+            ERROR_INVALID,
+            "option 'memory_lua': %u percent of memory_max leave %llu bytes for the Lua "
+            "of each of %u workers, which needs %d",
+            options->memory_lua, (unsigned long long)lua_bytes_max(options), worker_count(options),
+            LUA_BYTES_MIN);
+    return 0;
+}
+
 int server_open(const struct options *options, struct clock *clock, bool listen,
                 struct server **out)
 {
     if (options->workers > WORKERS_MAX)
         return diag_set(ERROR_INVALID, "option 'workers' is at most %d, not %u", WORKERS_MAX,
                         options->workers);
+    int rc = memory_check(options);
+    if (rc)
+        return rc;
     struct server *server = calloc(1, sizeof *server);
     if (!server)
         return diag_set(ERROR_MEMORY, "out of memory");
     server->options = options;
     server->clock = clock ? clock : clock_system();
-    server->worker_count = options->workers ? options->workers : core_count();
+    server->worker_count = worker_count(options);
     server->stopped = eventfd(0, EFD_CLOEXEC);
-    int rc =
+    rc =
         server->stopped < 0 ? diag_set_errno(ERROR_IO, errno, "eventfd") : data_folder_open(server);
+    if (!rc)
+        rc = scheduler_open(server);
     if (!rc && listen)
         rc = address_bind(server);
     if (!rc)
@@ -258,6 +341,8 @@ static void facts_fill(struct server *server)
         (struct service_fact){"log_writes", load_relaxed(&server->io->queue_variant)};
     server->variants[2] =
         (struct service_fact){"log_files", load_relaxed(&server->io->direct_variant)};
+    server->variants[3] =
+        (struct service_fact){"file_operations", io_scheduler_variant(server->scheduler)};
     for (size_t n = 0; n < OPTIONS_COUNT; n++) {
         options_format(server->options, n, server->setting_texts[n]);
         server->settings[n] = (struct service_fact){options_name(n), server->setting_texts[n]};
@@ -278,7 +363,7 @@ static int service_open(struct server *server)
         .limits = {.request_bytes_max = options->request_max,
                    .clients_max = options->clients_max,
                    .lua_time_max_ms = (unsigned)options->lua_time_max,
-                   .lua_memory_max_bytes = options->lua_memory_max,
+                   .lua_memory_max_bytes = lua_bytes_max(options),
                    .subscriber_bytes_max = options->subscriber_max,
                    .lock_timeout_ms = (unsigned)options->lock_timeout,
                    .transaction_idle_max_ms = (unsigned)options->transaction_idle_max,
@@ -308,7 +393,9 @@ static int address_write(struct server *server)
 {
     struct address address;
     struct io_file *file;
-    int rc = address_parse(net_listen_address(server->net), &address);
+    if (!*net_own_address(server->net))
+        return 0;
+    int rc = address_parse(net_own_address(server->net), &address);
     if (rc)
         return rc;
     address_reachable(&address);
@@ -366,16 +453,67 @@ static void bytes_format(uint64_t bytes, char out[32])
 
 void server_describe(struct server *server, char *out, size_t size)
 {
-    char log[32];
+    char log[32], listens[512];
     struct wal_stats stats;
     wal_stats_get(db_wal(server->db), &stats);
     bytes_format(stats.log_bytes, log);
-    snprintf(out, size, "listening on %s, %u worker%s, dir %s, log %s",
-             net_listen_address(server->net), server->worker_count,
-             server->worker_count == 1 ? "" : "s", server->options->dir, log);
+    net_listen_text(server->net, listens, sizeof listens);
+    snprintf(out, size, "listening on %s, %u worker%s, dir %s, log %s", listens,
+             server->worker_count, server->worker_count == 1 ? "" : "s", server->options->dir, log);
 }
 
 /* ------------------------------------------------------------------------------------- stopping */
+
+static void reload(struct server *server)
+{
+    char text[64];
+    const struct tls_options tls = tls_options(server->options);
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)clock_monotonic_ns(clock_system()) / 1000);
+    systemd_notify(text);
+    int rc = net_tls_reload(server->net, &tls);
+    if (rc)
+        log_error("signal %d: the certificates stay as they were: %s", SIGHUP,
+                  diag_message_for(rc));
+    else
+        log_info("signal %d: certificates have been read again", SIGHUP);
+    systemd_notify("READY=1");
+}
+
+static void ready_tell(struct server *server)
+{
+    char listens[512], text[600];
+    net_listen_text(server->net, listens, sizeof listens);
+    snprintf(text, sizeof text, "READY=1\nSTATUS=listening on %s", listens);
+    systemd_notify(text);
+}
+
+/* One of those that server_wait waits for has come. */
+static void signal_take(struct server *server, int signals, unsigned *count)
+{
+    struct signalfd_siginfo signal;
+    if (read(signals, &signal, sizeof signal) <= 0)
+        return;
+    if (signal.ssi_signo == SIGHUP) {
+        reload(server);
+        return;
+    }
+    ++*count;
+    log_info("signal %u: stopping%s", signal.ssi_signo, *count > 1 ? " without waiting" : "");
+    systemd_notify("STOPPING=1");
+    net_stop(server->net, *count > 1);
+}
+
+/* The time of poll: what the caller's turn says, but not beyond the watchdog's. */
+static int wait_ms(int turn_ms, uint64_t watchdog_ms)
+{
+    int quarter = watchdog_ms < 4               ? 1
+                  : watchdog_ms / 4 < INT32_MAX ? (int)(watchdog_ms / 4)
+                                                : INT32_MAX;
+    if (watchdog_ms == 0 || (turn_ms >= 0 && turn_ms < quarter))
+        return turn_ms;
+    return quarter;
+}
 
 void server_wait(struct server *server, const struct server_meanwhile *meanwhile)
 {
@@ -386,22 +524,24 @@ void server_wait(struct server *server, const struct server_meanwhile *meanwhile
     struct pollfd polls[] = {{.fd = server->stopped, .events = POLLIN},
                              {.fd = signals, .events = POLLIN},
                              {.fd = -1, .events = POLLIN}};
+    uint64_t watchdog_ms = systemd_watchdog_ms(), told_ms = 0;
     unsigned count = 0;
+    ready_tell(server);
     for (;;) {
-        struct signalfd_siginfo signal;
         int timeout_ms = meanwhile ? meanwhile->turn(meanwhile->arg) : -1;
         if (meanwhile)
             polls[2].fd = meanwhile->fd(meanwhile->arg);
-        int ready = poll(polls, 3, timeout_ms);
+        int ready = poll(polls, 3, wait_ms(timeout_ms, watchdog_ms));
+        uint64_t now_ms = clock_monotonic_ns(clock_system()) / 1000000;
         if (ready >= 0 && polls[0].revents & POLLIN)
             break;
-        if (ready <= 0)
-            continue;
-        if (!(polls[1].revents & POLLIN) || read(signals, &signal, sizeof signal) <= 0)
-            continue;
-        count++;
-        log_info("signal %u: stopping%s", signal.ssi_signo, count > 1 ? " without waiting" : "");
-        net_stop(server->net, count > 1);
+        if (watchdog_ms && now_ms - told_ms >= watchdog_ms / 4) {
+            told_ms = now_ms;
+            if (count > 0 || net_is_alive(server->net))
+                systemd_notify("WATCHDOG=1");
+        }
+        if (ready > 0 && polls[1].revents & POLLIN)
+            signal_take(server, signals, &count);
     }
     close(signals);
 }
@@ -434,6 +574,8 @@ int server_close(struct server *server)
     if (server->archive)
         io_delete(server->archive);
     net_delete(net);
+    if (server->scheduler)
+        io_scheduler_delete(server->scheduler);
     if (server->io)
         io_delete(server->io);
     if (server->stopped >= 0)

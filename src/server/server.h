@@ -24,7 +24,7 @@
 
 struct server;
 
-/* SIGINT and SIGTERM wait for server_wait from now on; a closed connection is no signal. */
+/* SIGINT, SIGTERM and SIGHUP wait for server_wait from now on; a closed connection is no signal. */
 void server_signals_block(void);
 
 /* For the time in which the thread does not get to server_wait: they end the process again. */
@@ -43,7 +43,7 @@ int server_open(const struct options *options, struct clock *clock, bool listen,
 int server_listen(struct server *server);
 bool server_listens(const struct server *server);
 
-/* Where it listens, "" when it does not. */
+/* Where programs of this machine connect, "" when it does not listen, or for others only. */
 const char *server_address(const struct server *server);
 
 struct db *server_db(struct server *server);
@@ -59,7 +59,7 @@ struct server_meanwhile {
     void *arg;
 };
 
-/* Waits for SIGINT, SIGTERM or SHUTDOWN, and until the orderly stop that it asks for is over. A
+/* Waits for SIGINT, SIGTERM or SHUTDOWN, reads certificates again at SIGHUP, and until the orderly stop that it asks for is over. A
  * second signal makes it faster. `meanwhile` may be NULL. */
 void server_wait(struct server *server, const struct server_meanwhile *meanwhile);
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/random.h"
+#include "db/memory.h"
 #include "redis/redis_scan.h"
 #include "session/session_internal.h"
 
@@ -26,6 +27,8 @@ static struct service_limits limits_or_defaults(struct service_limits limits)
         limits.output_bytes_pause = 64ul << 20;
     if (!limits.subscriber_bytes_max)
         limits.subscriber_bytes_max = 32ul << 20;
+    if (!limits.group_us_max)
+        limits.group_us_max = 200;
     if (!limits.clients_max)
         limits.clients_max = 10000;
     if (!limits.lua_time_max_ms)
@@ -64,6 +67,10 @@ int service_new(const struct service_options *options, struct service **out)
     service->audience = (struct redis_audience){receivers, service};
     redis_config_create(&service->config);
     session__slowlog_create(&service->slowlog);
+#define X(name, field, value) store_relaxed(&service->hints.field, value);
+    SERVICE_HINT_SWITCHES(X)
+    SERVICE_HINT_NUMBERS(X)
+#undef X
     store_relaxed(&service->settings.slowlog_slower_us, 10000);
     store_relaxed(&service->settings.slowlog_max, 128);
     store_relaxed(&service->settings.tracking_keys_max, 1000000);
@@ -72,7 +79,7 @@ int service_new(const struct service_options *options, struct service **out)
     snprintf(service->percentiles, sizeof service->percentiles, "50 99 99.9");
     service__slow_set(service);
     store_relaxed(&service->config.proto_max_bulk_len, service->limits.request_bytes_max);
-    store_relaxed(&service->config.maxmemory, heap_limit_bytes(db_heap(options->db)));
+    store_relaxed(&service->config.maxmemory, budget_bytes_max(db_budget(options->db)));
     redis_housekeeping_create(&service->keeping, &service->config, &service->interest);
     service->start_ms = clock_realtime_ms(options->clock);
     store_relaxed(&service->config.started_ms, service->start_ms);
@@ -222,6 +229,8 @@ int session_worker_open(struct service *service, struct session_worker **out)
         return diag_set(ERROR_MEMORY, "out of memory");
     memset(worker, 0, size);
     worker->service = service;
+    json_buffer_create(&worker->taken);
+    json_buffer_create(&worker->text);
     mp_buffer_create(&worker->args);
     mp_buffer_create(&worker->result);
     mp_buffer_create(&worker->monitored);
@@ -256,6 +265,8 @@ void session_worker_close(struct session_worker *worker)
         db_worker_close(worker->db);
     session__modules_destroy(&worker->modules);
     session__histograms_destroy(worker);
+    json_buffer_destroy(&worker->taken);
+    json_buffer_destroy(&worker->text);
     mp_buffer_destroy(&worker->args);
     mp_buffer_destroy(&worker->result);
     mp_buffer_destroy(&worker->monitored);

@@ -37,6 +37,8 @@ struct service_limits {
     size_t lua_memory_max_bytes; /* of each worker's Lua; 0: the runtime's default */
     size_t subscriber_bytes_max; /* messages not yet sent at which one who listens to channels is
                                     cut off; 0: 32 MiB */
+    unsigned
+        group_us_max; /* commands of a pipeline join a transaction that has run for less; 0: 200 */
     /* In milliseconds; of these 0 is no limit. */
     unsigned lock_timeout_ms;         /* how long a request waits for others; sessions may say */
     unsigned transaction_idle_max_ms; /* between two statements of an interactive transaction */

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 
 #include "base/mutation.h"
+#include "mem/account.h"
 
 static const char OUTCOME_UNKNOWN[] = "outcome unknown: the log failed before this was durable";
 
@@ -70,7 +71,7 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
         atomic_fetch_add_explicit(&service->refused, 1, memory_order_relaxed);
         return diag_set(ERROR_BUSY, "max number of clients reached");
     }
-    struct session *session = calloc(1, sizeof *session);
+    struct session *session = account_made(ACCOUNT_NETWORK, calloc(1, sizeof *session));
     if (!session) {
         atomic_fetch_sub_explicit(&service->client_count, 1, memory_order_relaxed);
         return diag_set(ERROR_MEMORY, "out of memory");
@@ -110,6 +111,8 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
         session_delete(session);
         return diag_set(ERROR_ACCESS, "%s", "a trigger has refused the connection");
     }
+    if (peer->user && *peer->user)
+        session__login_certified(session, peer->user);
     *out = session;
     return 0;
 }
@@ -156,7 +159,7 @@ void session_delete(struct session *session)
     free(session->about.name);
     free(session->about.library_name);
     free(session->about.library_version);
-    free(session);
+    free(account_gone(ACCOUNT_NETWORK, session));
 }
 
 uint64_t session_id(const struct session *session)
@@ -405,6 +408,7 @@ static size_t resp_batch_execute(struct session *session, const struct resp_requ
 {
     size_t done = 0;
     session->batch++;
+    session->group_pause -= session->group_pause > 0;
     struct session_prefetch_try prefetch = session__prefetch(session, requests, count);
     for (unsigned n = 0; n < count; n++) {
         if (session->closing || session->suspended || (n > 0 && out_full(session))) {
@@ -412,8 +416,16 @@ static size_t resp_batch_execute(struct session *session, const struct resp_requ
             session->held = !session->closing;
             return done;
         }
+        const struct session_command *first;
+        unsigned together = session__group(session, &requests[n], count - n, &first);
+        if (together) {
+            for (unsigned k = n; k < n + together; k++)
+                done += requests[k].size;
+            n += together - 1;
+            continue;
+        }
         if (requests[n].argc > 0)
-            session__execute(session, resp_request_argv(&session->resp, &requests[n]),
+            session__execute(session, first, resp_request_argv(&session->resp, &requests[n]),
                              requests[n].argc);
         done += requests[n].size;
     }

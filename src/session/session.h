@@ -47,6 +47,7 @@ struct session_peer {
     const char *address;       /* "127.0.0.1:51234" or "unix:/path:0" */
     const char *local_address; /* the listener's */
     int fd;                    /* for CLIENT LIST only, or -1 */
+    const char *user;          /* who it is known to be, by a certificate; NULL or "": nobody */
 };
 
 /*

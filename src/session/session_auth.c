@@ -459,6 +459,20 @@ int session__login(struct session *session, struct session_wait *wait,
     return login_user(session, wait, user, password);
 }
 
+void session__login_certified(struct session *session, const char *name)
+{
+    const struct access *access = users(session);
+    const struct access_user *user = access ? access_user(access, name, strlen(name)) : NULL;
+    bool may = user && !user->role && user->id != ACCESS_ADMIN && user->id != ACCESS_GUEST &&
+               (access_rights(access, user->id, ACCESS_UNIVERSE, 0, ACCESS_ADMIN) & ACCESS_SESSION);
+    const struct acl *acl = may ? session__acl_of(session->worker, user->id) : NULL;
+    if (!may || (acl && !acl->on))
+        log_warn("a certificate from %s is for %s, who may not log in", session->about.address,
+                 user ? user->name : "nobody who is known");
+    else
+        admit(session, user->id);
+}
+
 /* ---------------------------------------------------------------------------------- what it may */
 
 /*
@@ -571,6 +585,11 @@ static bool permitted(struct session *session, const struct session_command *com
 static bool is_stranger(const struct session *session)
 {
     return session->acl && !session->logged_in && !(session->acl->on && session->acl->nopass);
+}
+
+bool session__writes_freely(struct session *session)
+{
+    return has(session, MAY_BE_THERE | ACCESS_WRITE) && !session->acl;
 }
 
 bool session__permits(struct session *session, const struct session_command *command,

@@ -42,6 +42,10 @@ void session__auth_delete(struct session_auth *auth); /* no session is left */
 int session__login(struct session *session, struct session_wait *wait,
                    const struct redis_slice *user, const struct redis_slice *password);
 
+/* The session's user is the one with this name, as a certificate has shown. It stays a guest's when
+ * there is no such user, or it may not log in, or a trigger refuses. Nobody becomes admin so. */
+void session__login_certified(struct session *session, const char *user);
+
 /* What goes on for this wait (NULL: for any) is given up. */
 void session__login_end(struct session *session, const struct session_wait *wait);
 
@@ -55,6 +59,9 @@ bool session__permits(struct session *session, const struct session_command *com
 
 /* Whether its rules allow a channel: 0 or ERROR_ACCESS. */
 int session__permits_channel(struct session *session, const struct redis_slice *name, bool pattern);
+
+/* Whether it may write every key of the Redis spaces, so that nothing has to be asked for each. */
+bool session__writes_freely(struct session *session);
 
 /* The same for what is no command: whether it may be there, and take part in what belongs to nobody:
  * 0, ERROR_AUTH or ERROR_ACCESS with diagnostics. */

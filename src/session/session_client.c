@@ -461,6 +461,25 @@ static int client_reply(struct session *session, struct session_request *request
     return 0;
 }
 
+/* CLIENT FORMAT [NATIVE | JSON | MSGPACK] */
+static int client_format(struct session *session, struct session_request *request)
+{
+    const struct redis_slice *name = &request->argv[2];
+    if (request->argc > 3)
+        return diag_set(ERROR_INVALID, "wrong number of arguments for 'client|format' command");
+    if (request->argc == 2) {
+        const char *format = wire_format_name(session->format);
+        resp_put_bulk(&session->out, format, strlen(format));
+        return 0;
+    }
+    int format = wire_format_parse(name->data, name->size);
+    if (format < 0)
+        return diag_set(ERROR_INVALID, "a format is native, json or msgpack");
+    session->format = (enum wire_format)format;
+    resp_put_ok(&session->out);
+    return 0;
+}
+
 static int client_help(struct session *session, struct session_request *request)
 {
     (void)request;
@@ -477,6 +496,8 @@ static int client_help(struct session *session, struct session_request *request)
         "    Return information about the current client connection.",
         "KILL <ip:port>",
         "    Kill connection made from <ip:port>.",
+        "FORMAT [NATIVE|JSON|MSGPACK]",
+        "    How values travel in requests on spaces and calls, and in their results.",
         "KILL <option> <value> [<option> <value> [...]]",
         "    Kill connections. Options are:",
         "    * ADDR (<ip:port>|<unixsocket>:0)",
@@ -533,6 +554,9 @@ static int client_help(struct session *session, struct session_request *request)
 const struct session_command session__client_commands[] = {
     ROW("client|caching", 3, "Instructs the server whether to track the keys in the next request.",
         "6.0.0", session__client_caching),
+    {"client|format", -2, SESSION_NO_MULTI | SESSION_NOSCRIPT, 0, 0, 0,
+     "Chooses how values travel in requests on spaces and calls, and in their results.", "7.2.0",
+     "connection", client_format, NULL, NULL, 0},
     ROW("client|getname", 2, "Returns the name of the connection.", "2.6.9", client_getname),
     ROW("client|getredir", 2,
         "Returns the client ID to which the connection's tracking notifications are redirected.",

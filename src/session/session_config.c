@@ -6,7 +6,8 @@
  * A row is a field of the service, which is a relaxed atomic and read wherever it matters, or a text
  * that is fixed for the process's life. Setting one of those to what it is already succeeds, since
  * tools set `save` and `appendonly` to be sure of them. The options of the process that have no
- * name of Redis's follow under their own names.
+ * name of Redis's follow under their own names. What Redis has names for and this server has no use for,
+ * and what in Redis is a matter of time and space alone, is kept as it was set (service_hints).
  *
  * CONFIG SET is atomic: all values are read before the first is stored, and storing cannot fail.
  */
@@ -14,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
+#include "db/memory.h"
 #include "redis/redis_glob.h"
 #include "redis/redis_value.h"
 #include "session/session_internal.h"
@@ -60,21 +63,41 @@ static void text_appendfsync(struct service *service, char out[TEXT_MAX])
                                             : "always");
 }
 
-/* Where it listens, "unix:path" or "address:port"; the part that is wanted, or "". */
+/* The hosts of the addresses that `listen` lists, with spaces between them as Redis has it. */
 static void text_bind(struct service *service, char out[TEXT_MAX])
 {
-    const char *listen = option(service, "listen"), *colon = listen ? strrchr(listen, ':') : NULL;
+    const char *at = option(service, "listen");
+    size_t size = 0;
     out[0] = 0;
-    if (colon && strncmp(listen, "unix:", 5) != 0)
-        snprintf(out, TEXT_MAX, "%.*s", (int)(colon - listen), listen);
+    while (at && *at) {
+        at += strspn(at, " ,");
+        size_t entry = strcspn(at, ","), host = entry;
+        while (host > 0 && at[host] != ':')
+            host--;
+        if (host > 0 && strncmp(at, "unix:", 5) != 0 && strncmp(at, "systemd:", 8) != 0 &&
+            size + host + 2 < TEXT_MAX)
+            size += (size_t)snprintf(out + size, TEXT_MAX - size, "%s%.*s", size ? " " : "",
+                                     (int)host, at);
+        at += entry;
+    }
 }
 
+/* The first path that it lists, without its mode. */
 static void text_unixsocket(struct service *service, char out[TEXT_MAX])
 {
-    const char *listen = option(service, "listen");
+    const char *at = option(service, "listen");
     out[0] = 0;
-    if (listen && strncmp(listen, "unix:", 5) == 0)
-        snprintf(out, TEXT_MAX, "%s", listen + 5);
+    while (at && *at && strncmp(at, "unix:", 5) != 0) {
+        at += strcspn(at, ",");
+        at += strspn(at, " ,");
+    }
+    if (!at || !*at)
+        return;
+    size_t size = strcspn(at += 5, ",");
+    snprintf(out, TEXT_MAX, "%.*s", (int)size, at);
+    char *mode = strstr(out, " mode=");
+    if (mode)
+        *mode = 0;
 }
 
 static void text_port(struct service *service, char out[TEXT_MAX])
@@ -104,11 +127,22 @@ static void text_output_limits(struct service *service, char out[TEXT_MAX])
              service->limits.output_bytes_max, service->limits.subscriber_bytes_max);
 }
 
+/* What is the process's, in Redis's words. */
+static void text_loglevel(struct service *service, char out[TEXT_MAX])
+{
+    enum log_level level = log_level_get();
+    (void)service;
+    snprintf(out, TEXT_MAX, "%s",
+             level == LOG_DEBUG  ? "debug"
+             : level == LOG_INFO ? "notice"
+                                 : "warning");
+}
+
 /* --------------------------------------------------------------------------------- what follows */
 
 static void memory_changed(struct service *service)
 {
-    heap_limit_set(db_heap(service->options.db), load_relaxed(&service->config.maxmemory));
+    db_memory_max_set(service->options.db, load_relaxed(&service->config.maxmemory));
 }
 
 static void slow_changed(struct service *service)
@@ -152,8 +186,6 @@ static void timeout_changed(struct service *service)
 
 static const struct setting SETTINGS[] = {
     FIXED("aclfile", ""),
-    FIXED("activedefrag", "no"),
-    FIXED("activerehashing", "yes"),
     FIXED("appendfilename", "appendonly.aof"),
     MADE("appendfsync", text_appendfsync),
     FIXED("appendonly", "yes"),
@@ -169,23 +201,18 @@ static const struct setting SETTINGS[] = {
     MEMORY("hash-max-listpack-value", "hash-max-ziplist-value", config.hash_max_listpack_value, 0,
            NULL),
     MEMORY("hll-sparse-max-bytes", NULL, config.hll_sparse_max_bytes, 0, NULL),
-    FIXED("hz", "10"),
     MADE("io-threads", text_workers),
     NUMBER("latency-monitor-threshold", NULL, settings.latency_threshold_ms, 0, INT64_MAX,
            slow_changed),
     SWITCH("latency-tracking", latency_tracking),
     {"latency-tracking-info-percentiles", NULL, SETTING_PERCENTILES, 0, 0, 0, 0, NULL, NULL, NULL},
-    FIXED("lazyfree-lazy-eviction", "no"),
-    FIXED("lazyfree-lazy-expire", "no"),
-    FIXED("lazyfree-lazy-server-del", "no"),
-    FIXED("lazyfree-lazy-user-del", "no"),
-    FIXED("lazyfree-lazy-user-flush", "no"),
     NUMBER("lfu-decay-time", NULL, config.lfu_decay_time, 0, INT32_MAX, NULL),
     NUMBER("lfu-log-factor", NULL, config.lfu_log_factor, 0, INT32_MAX, NULL),
     NUMBER("list-compress-depth", NULL, config.list_compress_depth, 0, INT32_MAX, NULL),
     NUMBER("list-max-listpack-size", "list-max-ziplist-size", config.list_max_listpack_size,
            INT32_MIN, INT32_MAX, NULL),
     FIXED("logfile", ""),
+    MADE("loglevel", text_loglevel),
     MADE("lua-time-limit", text_lua_time),
     FIXED("masterauth", ""),
     NUMBER("maxclients", NULL, settings.clients_max, 1, UINT32_MAX, NULL),
@@ -214,7 +241,7 @@ static const struct setting SETTINGS[] = {
     NUMBER("stream-node-max-entries", NULL, config.stream_node_max_entries, 0, INT64_MAX, NULL),
     FIXED("supervised", "no"),
     FIXED("tcp-backlog", "511"),
-    FIXED("tcp-keepalive", "0"),
+    FIXED("tcp-keepalive", "300"),
     NUMBER("timeout", NULL, settings.timeout_s, 0, INT32_MAX, timeout_changed),
     NUMBER("tracking-table-max-keys", NULL, settings.tracking_keys_max, 0, INT64_MAX, NULL),
     MADE("unixsocket", text_unixsocket),
@@ -222,6 +249,12 @@ static const struct setting SETTINGS[] = {
            config.zset_max_listpack_entries, 0, INT64_MAX, NULL),
     MEMORY("zset-max-listpack-value", "zset-max-ziplist-value", config.zset_max_listpack_value, 0,
            NULL),
+#define X(name, field, value) SWITCH(name, hints.field),
+    SERVICE_HINT_SWITCHES(X)
+#undef X
+#define X(name, field, value) NUMBER(name, NULL, hints.field, 0, INT32_MAX, NULL),
+        SERVICE_HINT_NUMBERS(X)
+#undef X
 };
 enum { SETTING_COUNT = sizeof SETTINGS / sizeof *SETTINGS };
 

@@ -166,7 +166,9 @@ int session__reset(struct session *session, struct session_request *request)
     session__monitor_end(session);
     session->level_given = session->lock_timeout_given = false;
     session->reply_mode = REPLY_ON;
+    session->debugging = false;
     session->protocol = RESP2;
+    session->format = WIRE_NATIVE;
     session->database = 0;
     store_relaxed(&session->about.database, 0);
     store_relaxed(&session->about.no_evict, false);

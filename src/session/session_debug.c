@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "redis/redis_debug.h"
 #include "redis/redis_value.h"
 #include "session/session_internal.h"
 
@@ -58,6 +59,24 @@ static int set_active_expire(struct session *session, const struct redis_slice *
     return 0;
 }
 
+/* What goes beside a reply: an attribute before it, and a push message, after which the reply comes that a
+ * client waits for. */
+static int protocol_beside(struct session *session, bool push)
+{
+    struct mp_buffer *out = &session->out;
+    const char *attribute = "|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n";
+    const char *message = ">2\r\n$16\r\nserver-cpu-usage\r\n:42\r\n";
+    const char *before = push ? message : attribute;
+    const char *reply = push ? "Some real reply following the push reply"
+                             : "Some real reply following the attribute";
+    if (push && session->protocol < 3)
+        return diag_set(ERROR_INVALID, "RESP2 is not supported by this command");
+    if (session->protocol >= 3)
+        mp_put_raw(out, before, strlen(before));
+    resp_put_bulk(out, reply, strlen(reply));
+    return 0;
+}
+
 /* DEBUG PROTOCOL type: a reply of each, for the tests of parsers. */
 static int debug_protocol(struct session *session, const struct redis_slice *type)
 {
@@ -89,15 +108,31 @@ static int debug_protocol(struct session *session, const struct redis_slice *typ
         resp_put_verbatim(out, protocol, "txt", "This is a verbatim\nstring", 25);
     } else if (word(type, "true") || word(type, "false")) {
         resp_put_boolean(out, protocol, word(type, "true"));
+    } else if (word(type, "attrib") || word(type, "push")) {
+        return protocol_beside(session, word(type, "push"));
     } else if (word(type, "bignum")) {
         static const char DIGITS[] = "1234567999999999999999999999999999999";
         resp_put_big_number(out, protocol, DIGITS, sizeof DIGITS - 1);
     } else {
         return diag_set(ERROR_INVALID,
                         "Wrong protocol type name. Please use one of the following: "
-                        "string|integer|double|null|array|set|map|verbatim|true|false|bignum");
+                        "string|integer|double|null|array|set|map|attrib|push|verbatim|true|false|"
+                        "bignum");
     }
     return 0;
+}
+
+/* DEBUG OBJECT and POPULATE: commands on keys, which run as such. */
+static int on_keys(struct session *session, struct session_request *request,
+                   const struct redis_command *redis)
+{
+    const struct session_command command = {.name = "debug", .flags = SESSION_DATA, .redis = redis};
+    struct session_request inner = *request;
+    inner.command = &command;
+    int rc = session__run_redis(session, &inner);
+    request->reply_ts = inner.reply_ts;
+    request->now_ms = inner.now_ms;
+    return rc;
 }
 
 /* DEBUG ERROR text: the text as an error, its first word as the prefix. */
@@ -121,9 +156,17 @@ static int debug_help(struct session *session)
         "    unit tests to simulate Redis errors.",
         "LOG <message>",
         "    Write <message> to the server log.",
+        "OBJECT <key>",
+        "    Show low level info about `key` and associated value.",
+        "POPULATE <count> [<prefix>] [<size>]",
+        "    Create <count> string keys named key:<num>. If <prefix> is specified then",
+        "    it is used instead of the 'key' prefix. What is there already stays.",
         "PROTOCOL <type>",
         "    Reply with a test value of the specified type. <type> can be: string,",
-        "    integer, double, null, array, set, map, verbatim, true, false, bignum.",
+        "    integer, double, null, array, set, map, attrib, push, verbatim, true,",
+        "    false, bignum.",
+        "RELOAD [option ...]",
+        "    Save what there is, by a checkpoint. Nothing is loaded again.",
         "SET-ACTIVE-EXPIRE <0|1>",
         "    Setting it to 0 disables expiring keys in background when they are not",
         "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
@@ -149,6 +192,12 @@ int session__debug(struct session *session, struct session_request *request)
         return debug_protocol(session, arg);
     if (one && word(name, "error"))
         return debug_error(session, arg);
+    if (one && word(name, "object"))
+        return on_keys(session, request, &redis_debug_object);
+    if (request->argc >= 3 && request->argc <= 5 && word(name, "populate"))
+        return on_keys(session, request, &redis_debug_populate);
+    if (word(name, "reload"))
+        return session__save(session, request);
     if (one && word(name, "log")) {
         log_info("DEBUG LOG: %.*s", (int)(arg->size < 512 ? arg->size : 512), arg->data);
         resp_put_ok(&session->out);

@@ -110,8 +110,9 @@ static int unknown_subcommand(const struct session_command *command, const struc
                     clamp(name->size, 128), name->data, upper);
 }
 
-static bool arity_fits(int arity, unsigned argc)
+bool session__arity_fits(const struct session_command *command, unsigned argc)
 {
+    int arity = command->arity;
     return arity > 0 ? argc == (unsigned)arity : argc >= (unsigned)-arity;
 }
 
@@ -126,6 +127,23 @@ static const struct session_command *subcommand_find(const struct session_comman
     return NULL;
 }
 
+static const struct session_command *resolve(const struct session_command *command,
+                                             const struct redis_slice *argv, unsigned argc)
+{
+    if (command->subcommands && argc > 1) {
+        const struct session_command *sub = subcommand_find(command, &argv[1]);
+        if (!sub) {
+            unknown_subcommand(command, &argv[1]);
+            return NULL;
+        }
+        command = sub;
+    }
+    if (session__arity_fits(command, argc))
+        return command;
+    diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", command->name);
+    return NULL;
+}
+
 const struct session_command *session__resolve(struct session *session,
                                                const struct redis_slice *argv, unsigned argc)
 {
@@ -137,18 +155,7 @@ const struct session_command *session__resolve(struct session *session,
         unknown_command(argv, argc);
         return NULL;
     }
-    if (command->subcommands && argc > 1) {
-        const struct session_command *sub = subcommand_find(command, &argv[1]);
-        if (!sub) {
-            unknown_subcommand(command, &argv[1]);
-            return NULL;
-        }
-        command = sub;
-    }
-    if (arity_fits(command->arity, argc))
-        return command;
-    diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", command->name);
-    return NULL;
+    return resolve(command, argv, argc);
 }
 
 /* -------------------------------------------------------------------------------- data commands */
@@ -173,8 +180,8 @@ static struct txn_options redis_options(struct session *session,
     return options;
 }
 
-static struct redis_call redis_call_of(struct session *session,
-                                       const struct session_request *request)
+struct redis_call session__redis_call(struct session *session,
+                                      const struct session_request *request)
 {
     return (struct redis_call){.worker = session->worker->db,
                                .lookups = &session->worker->stats.lookups,
@@ -199,7 +206,7 @@ static int redis_try(struct session *session, const struct session_request *requ
                      uint64_t *ts)
 {
     struct session_worker *worker = session->worker;
-    struct redis_call call = redis_call_of(session, request);
+    struct redis_call call = session__redis_call(session, request);
     call.block = block;
     call.granted = granted;
     int rc = txn_begin(worker->txn, options, &call.txn);
@@ -277,7 +284,7 @@ static int run_statement(struct session *session, struct session_request *reques
     request->stream = stream;
     request->txn = stream->txn;
     if (request->command->redis) {
-        struct redis_call call = redis_call_of(session, request);
+        struct redis_call call = session__redis_call(session, request);
         txn_statement(stream->txn);
         rc = redis_command_run(request->command->redis, &call);
     } else {
@@ -456,7 +463,7 @@ void session__execute_again(struct session *session)
     if (session->paused)
         session__wait_end(wait); /* the pause; what it waits for from here on is something else */
     session->paused = false;
-    session__execute(session, session->kept_argv, session->kept_argc);
+    session__execute(session, NULL, session->kept_argv, session->kept_argc);
     if (session->suspended)
         return;
     session->suspended = wait;
@@ -469,13 +476,15 @@ static bool paused(struct session *session, const struct session_command *comman
            session__pause_holds(session, command);
 }
 
-void session__execute(struct session *session, const struct redis_slice *argv, size_t argc)
+void session__execute(struct session *session, const struct session_command *found,
+                      const struct redis_slice *argv, size_t argc)
 {
     struct session_request request = {
         .argv = argv, .argc = (unsigned)argc, .now_ms = session__now_ms(session->worker)};
     size_t start = session->out.size;
     diag_clear();
-    request.command = session__resolve(session, argv, request.argc);
+    request.command =
+        found ? resolve(found, argv, request.argc) : session__resolve(session, argv, request.argc);
     const struct session_command *command = request.command;
     if (!command && is_http(&argv[0])) {
         session->closing = true;

@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "db/checkpoint.h"
+#include "db/memory.h"
+#include "mem/system.h"
 #include "redis/redis_value.h"
 #include "session/session_internal.h"
 #include "txn/lock.h"
@@ -175,21 +177,12 @@ static uint64_t uptime_seconds(const struct service *service)
 
 uint64_t service__resident_bytes(void)
 {
-    unsigned long long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (!file)
-        return 0;
-    if (fscanf(file, "%*u %llu", &pages) != 1)
-        pages = 0;
-    fclose(file);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return system_resident_bytes();
 }
 
 uint64_t service__peak_bytes(void)
 {
-    struct rusage usage = {0};
-    getrusage(RUSAGE_SELF, &usage);
-    return (uint64_t)usage.ru_maxrss * 1024;
+    return system_peak_bytes();
 }
 
 /* ------------------------------------------------------------------------------------ sections */
@@ -351,7 +344,7 @@ static void info_memory(struct service *service, struct mp_buffer *out)
     line(out, "rss_overhead_bytes:0");
     memory_line(out, "total_system_memory",
                 (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
-    memory_line(out, "maxmemory", heap_limit_bytes(heap));
+    memory_line(out, "maxmemory", budget_bytes_max(db_budget(service->options.db)));
     line(out, "maxmemory_policy:%s",
          redis_policy_name(load_relaxed(&service->config.maxmemory_policy)));
     size_t script_bytes;

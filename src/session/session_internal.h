@@ -21,6 +21,7 @@
 #include "proto/resp_parse.h"
 #include "proto/resp_write.h"
 #include "proto/sniff.h"
+#include "proto/space_request.h"
 #include "redis/redis.h"
 #include "redis/redis_housekeeping.h"
 #include "redis/redis_spec.h"
@@ -74,7 +75,8 @@ enum session_command_flags {
     SESSION_LISTENING = 8192,  /* runs while a connection of RESP2 listens to channels */
     SESSION_STATEMENT = 4096,  /* a statement of the interactive transaction, if one is open */
     SESSION_USES_KEYS = 16384, /* for those who may use keys; others are asked about in Lua */
-    SESSION_ALTERS = 32768     /* in EXEC: makes of it a transaction that changes the schema */
+    SESSION_ALTERS = 32768,    /* in EXEC: makes of it a transaction that changes the schema */
+    SESSION_GROUPS = 65536     /* may share a transaction: session_group.c */
 };
 
 struct session_command {
@@ -158,6 +160,40 @@ struct service_settings {
     _Atomic uint64_t slowlog_max, latency_threshold_ms, timeout_s, clients_max, tracking_keys_max;
 };
 
+/* Settings of Redis for what is not there: files that are written by a child, a table of keys that grows
+ * in steps, a thread that frees. They are checked, kept and told, and change nothing, as in Redis they
+ * change no reply; X(Redis's name, field, default). */
+#define SERVICE_HINT_SWITCHES(X)                                     \
+    X("activedefrag", activedefrag, false)                           \
+    X("activerehashing", activerehashing, true)                      \
+    X("aof-use-rdb-preamble", aof_use_rdb_preamble, true)            \
+    X("dynamic-hz", dynamic_hz, true)                                \
+    X("jemalloc-bg-thread", jemalloc_bg_thread, true)                \
+    X("lazyfree-lazy-eviction", lazyfree_lazy_eviction, false)       \
+    X("lazyfree-lazy-expire", lazyfree_lazy_expire, false)           \
+    X("lazyfree-lazy-server-del", lazyfree_lazy_server_del, false)   \
+    X("lazyfree-lazy-user-del", lazyfree_lazy_user_del, false)       \
+    X("lazyfree-lazy-user-flush", lazyfree_lazy_user_flush, false)   \
+    X("no-appendfsync-on-rewrite", no_appendfsync_on_rewrite, false) \
+    X("rdbchecksum", rdbchecksum, true)                              \
+    X("rdbcompression", rdbcompression, true)                        \
+    X("replica-lazy-flush", replica_lazy_flush, true)                \
+    X("stop-writes-on-bgsave-error", stop_writes_on_bgsave_error, true)
+#define SERVICE_HINT_NUMBERS(X)                                        \
+    X("auto-aof-rewrite-percentage", auto_aof_rewrite_percentage, 100) \
+    X("hz", hz, 10)                                                    \
+    X("maxmemory-eviction-tenacity", maxmemory_eviction_tenacity, 10)  \
+    X("repl-timeout", repl_timeout, 60)
+
+struct service_hints {
+#define X(name, field, value) _Atomic bool field;
+    SERVICE_HINT_SWITCHES(X)
+#undef X
+#define X(name, field, value) _Atomic int64_t field;
+    SERVICE_HINT_NUMBERS(X)
+#undef X
+};
+
 /* Sums of the workers' statistics. */
 struct service_totals {
     uint64_t commands, input_bytes, output_bytes, connections, refused, errors[SERVICE_ERRORS];
@@ -185,6 +221,8 @@ struct session_worker {
     struct mp_buffer monitored;    /* lines for those who monitor; under wake_mutex */
     _Atomic unsigned monitors;     /* how many of its sessions do */
     struct mp_buffer args, result; /* scratch for Lua calls */
+    struct json_buffer taken;      /* scratch for values of arguments */
+    struct json_buffer text;       /* scratch for results as JSON text */
     uint64_t now_ms;               /* the time of the commands being executed */
     double batch_cost[2];          /* ticks a request, [1] with the rows prefetched */
     unsigned batches;
@@ -241,6 +279,7 @@ struct service {
     struct session_tracking *tracking; /* who keeps copies of keys */
     struct session_acl_log *acl_log;
     struct service_settings settings;
+    struct service_hints hints;
     struct session_slowlog slowlog;
     struct session_latency latency[SESSION_LATENCY_EVENTS]; /* under the slow log's mutex */
 
@@ -353,6 +392,7 @@ int session__debug(struct session *session, struct session_request *request);
 int session__wait_until(struct session *session, uint64_t until_ns);
 int session__role(struct session *session, struct session_request *request);
 int session__replicaof(struct session *session, struct session_request *request);
+int session__sync(struct session *session, struct session_request *request);
 int session__failover(struct session *session, struct session_request *request);
 int session__wait_replicas(struct session *session, struct session_request *request);
 int session__waitaof(struct session *session, struct session_request *request);
@@ -453,16 +493,18 @@ struct session {
     void *user;
 
     enum proto_kind kind;
-    int protocol;       /* RESP2 or RESP3 */
-    unsigned database;  /* that SELECT has chosen */
-    bool authenticated; /* nothing has to be said before commands are executed */
-    bool logged_in;     /* somebody has said who it is */
-    bool connected;     /* its triggers have run, so those of its end will */
-    uint32_t user_id;   /* of db/access.h */
-    unsigned rights;    /* of that user, as of this version of the schema: session_auth.c */
+    int protocol;            /* RESP2 or RESP3 */
+    enum wire_format format; /* of values in requests and results: CLIENT FORMAT */
+    unsigned database;       /* that SELECT has chosen */
+    bool authenticated;      /* nothing has to be said before commands are executed */
+    bool logged_in;          /* somebody has said who it is */
+    bool connected;          /* its triggers have run, so those of its end will */
+    uint32_t user_id;        /* of db/access.h */
+    unsigned rights;         /* of that user, as of this version of the schema: session_auth.c */
     uint64_t rights_version;
     const struct acl *acl;       /* its rules, as of that version; NULL: none */
     struct session_login *login; /* a password that is being checked, or NULL */
+    bool debugging;              /* SCRIPT DEBUG was refused, and its next script is as well */
     bool closing;                /* nothing is executed any more; closes once everything is sent */
     bool dead;                   /* nothing is sent any more either */
     enum { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP } reply_mode;
@@ -486,6 +528,7 @@ struct session {
     struct channels_listener listener;
     struct session_tracker *tracker; /* NULL: it does not track keys */
     struct mp_buffer push; /* messages that are not in `out` yet, which may be being written */
+    uint64_t push_ts;      /* what they rest on; 0: on what is durable */
 
     /* Transactions: what BEGIN, MULTI, EVAL and CALL use when nothing else is said. */
     bool level_given, lock_timeout_given;
@@ -499,8 +542,9 @@ struct session {
     struct arena kept_arena;
     struct redis_slice *kept_argv;
     unsigned kept_argc;
-    bool hurried; /* nobody waits any more */
-    bool paused;  /* `wait` is for the end of a pause */
+    unsigned group_pause, group_losses; /* batches without groups; how often one was lost lately */
+    bool hurried;                       /* nobody waits any more */
+    bool paused;                        /* `wait` is for the end of a pause */
     /* CLIENT UNBLOCK: the request that waits is run once more, and does not wait again. */
     enum { SESSION_UNBLOCK_NONE, SESSION_UNBLOCK_TIMEOUT, SESSION_UNBLOCK_ERROR } unblock;
     uint64_t checkpoint;             /* the ticket that SAVE waits for, 0: none */
@@ -521,8 +565,10 @@ struct session {
 };
 
 /* session_dispatch.c: runs one RESP request and writes exactly one reply, unless it has to wait:
- * then session->suspended is set, and session__execute_again runs it when that is READY. */
-void session__execute(struct session *session, const struct redis_slice *argv, size_t argc);
+ * then session->suspended is set, and session__execute_again runs it when that is READY. `found`: the
+ * service's command of its name; NULL: it is to be looked for. */
+void session__execute(struct session *session, const struct session_command *found,
+                      const struct redis_slice *argv, size_t argc);
 void session__execute_again(struct session *session);
 
 /* The request that waits, if there is one, has been answered or is given up. */
@@ -536,9 +582,26 @@ uint64_t session__lock_timeout_ms(const struct session *session);
  * lua_request. */
 int session__room(struct session *session, bool *granted);
 
+/* Whether a request that may write, and has not begun, is held up for a moment because memory is short
+ * (once): it is to be run again when its wait is READY. session__room does so as well. */
+bool session__slow(struct session *session, struct session_wait *wait);
+
 /* After a run, as a transaction of its own, that has failed with `rc`. 0: run it again, with
  * *options, from its start; otherwise its result, ERROR_WAIT among them. */
 int session__retry(struct session *session, int rc, unsigned *losses, struct txn_options *options);
+
+bool session__arity_fits(const struct session_command *command, unsigned argc);
+
+/* session_group.c. _group: runs requests from the first on in one transaction, and replies; how many,
+ * 0: the first is to be executed by itself. *first: what is known of it for session__execute.
+ * _groupable: whether this command may be among them. */
+unsigned session__group(struct session *session, const struct resp_request *requests,
+                        unsigned count, const struct session_command **first);
+bool session__groupable(const struct redis_command *command);
+
+/* What a data command of the request is called with. */
+struct redis_call session__redis_call(struct session *session,
+                                      const struct session_request *request);
 
 /* Whether events of keys that are not there are asked for: what is deferred wants more than a
  * read-only transaction. */
@@ -755,12 +818,43 @@ struct session_lua_run {
     size_t name_size;
     const char *args; /* a MessagePack array */
     bool text;
+    bool schema;                        /* a change of the schema that `args` say */
+    const struct lua_space_call *space; /* a statement on a space, or NULL */
     bool readonly;
+    bool tells; /* its progress, as that of this request of MessagePack-RPC */
+    uint64_t tells_id;
 };
 
-/* A procedure or text with run->args, which are NULL when memory was out; and its reply. */
+/* A procedure or text with run->args, which are NULL when memory was out; and its reply. _formatted:
+ * in the format that the connection has chosen; also a statement on a space. */
 int session__run_packed(struct session *session, struct session_request *request,
-                        struct session_lua_run *run);
+                        const struct session_lua_run *run);
+int session__run_formatted(struct session *session, struct session_request *request,
+                           const struct session_lua_run *run);
+
+/* session_space.c: statements on spaces and changes of the schema. _call: what a request that has
+ * been read asks of Lua. */
+struct lua_space_call session__space_call(const struct space_request *request);
+int session__space_insert(struct session *session, struct session_request *request);
+int session__space_replace(struct session *session, struct session_request *request);
+int session__space_upsert(struct session *session, struct session_request *request);
+int session__space_update(struct session *session, struct session_request *request);
+int session__space_delete(struct session *session, struct session_request *request);
+int session__space_get(struct session *session, struct session_request *request);
+int session__space_select(struct session *session, struct session_request *request);
+int session__space_count(struct session *session, struct session_request *request);
+int session__space_create(struct session *session, struct session_request *request);
+int session__space_alter(struct session *session, struct session_request *request);
+int session__space_truncate(struct session *session, struct session_request *request);
+int session__space_drop(struct session *session, struct session_request *request);
+int session__space_info(struct session *session, struct session_request *request);
+int session__space_list(struct session *session, struct session_request *request);
+int session__index_create(struct session *session, struct session_request *request);
+int session__index_alter(struct session *session, struct session_request *request);
+int session__index_drop(struct session *session, struct session_request *request);
+
+/* session_rpc_listen.c: lua_request.progress, with the session as argument. */
+int session__rpc_progress(void *arg, uint64_t id, const char *value, size_t size, uint64_t ts);
 
 /* session_function.c */
 extern const struct session_command session__function_commands[];
@@ -781,6 +875,9 @@ bool session__lua_session(void *arg, uint64_t session_id, struct lua_peer *out);
 /* session_value.c: a MessagePack value as a RESP reply (docs/protocol.md has the table); advances
  * *value. */
 void session__put_value(struct session *session, const char **value);
+
+/* The same in the format that the connection has chosen. 0, or ERROR_MEMORY. */
+int session__put_result(struct session *session, const char *value);
 
 /* The values that Lua returned, a MessagePack array: none is nil, one is itself, several are an
  * array. */

@@ -10,6 +10,7 @@
  */
 #include "session/session_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -136,6 +137,10 @@ static int lua_run(struct session_worker *worker, const struct lua_request *how,
         return lua_runtime_redis_eval(worker->lua, run->eval, run->sink, reply_ts);
     }
     mp_buffer_reset(&worker->result, SESSION_BUFFER_KEEP_BYTES);
+    if (run->space)
+        return lua_runtime_space(worker->lua, how, run->space, &worker->result, reply_ts);
+    if (run->schema)
+        return lua_runtime_schema(worker->lua, how, run->args, &worker->result, reply_ts);
     return (run->text ? lua_runtime_eval : lua_runtime_call)(
         worker->lua, how, run->name, run->name_size, run->args, &worker->result, reply_ts);
 }
@@ -144,7 +149,7 @@ static int lua_run(struct session_worker *worker, const struct lua_request *how,
 static int lua_take(struct session_worker *worker, struct session_wait *wait, uint64_t *reply_ts)
 {
     struct lua_fiber *fiber = wait->fiber;
-    if (wait->session->hurried)
+    if (wait->session->hurried || wait->cancelled)
         return session__wait_sleep(wait, fiber);
     mp_buffer_reset(&worker->result, SESSION_BUFFER_KEEP_BYTES);
     int rc = lua_fiber_take(fiber, &worker->result, reply_ts);
@@ -164,6 +169,8 @@ int session__lua_run(struct session *session, struct session_stream *stream,
     bool granted = false;
     if (!stream && !run->readonly && wait == &session->wait && session__room(session, &granted))
         return ERROR_WAIT;
+    if (!stream && !run->readonly && wait != &session->wait && session__slow(session, wait))
+        return ERROR_WAIT;
     for (;;) {
         struct lock_owner *waiting = NULL;
         struct lua_fiber *fiber = NULL;
@@ -180,6 +187,9 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                                   .user_id = session->user_id,
                                   .database = session->database,
                                   .no_touch = load_relaxed(&session->about.no_touch),
+                                  .progress = run->tells ? session__rpc_progress : NULL,
+                                  .progress_arg = session,
+                                  .progress_id = run->tells_id,
                                   .granted = granted};
         int rc = lua_run(worker, &how, run, reply_ts);
         session__now_forget(worker);
@@ -246,9 +256,25 @@ int session__script_run(struct session *session, struct session_request *request
     return session__lua_run(session, request->stream, &session->wait, &run, &request->reply_ts);
 }
 
+#define NOT_DEBUGGED                                                                           \
+    "scripts are not debugged in Redis's protocol: perigee console runs procedures and other " \
+    "Lua line by line, with \\break and \\step"
+
+/* Of redis-cli's debugger the whole session, which ends at once: that one does not look at what SCRIPT DEBUG
+ * was answered. Were the script run it would write, and who debugs thinks that nothing stays. */
+static int debugging_end(struct session *session)
+{
+    resp_put_array(&session->out, 1);
+    resp_put_status(&session->out, "<endsession>");
+    session->closing = true;
+    return session__error(session, "ERR", NOT_DEBUGGED);
+}
+
 static int eval(struct session *session, struct session_request *request, bool readonly)
 {
     const struct redis_slice *source = &request->argv[1];
+    if (session->debugging && !request->txn)
+        return debugging_end(session);
     scripts_sync(session->worker);
     int rc = session__script_run(session, request, source, false, readonly);
     if (rc == 0)
@@ -285,6 +311,8 @@ static int evalsha(struct session *session, struct session_request *request, boo
     char sha1[LUA_SHA1_SIZE] = {0};
     size_t size;
     unsigned keys;
+    if (session->debugging && !request->txn)
+        return debugging_end(session);
     if (request->argv[1].size != LUA_SHA1_SIZE - 1)
         return session__error(session, "NOSCRIPT", NO_SCRIPT);
     int rc = session__numkeys_parse(request, NO_NUMBER, &keys);
@@ -358,10 +386,13 @@ static int script_debug(struct session *session, struct session_request *request
     if (request->txn)
         return diag_set(ERROR_INVALID, "SCRIPT DEBUG must be called outside a pipeline");
     if ((mode->size == 3 && !strncasecmp(mode->data, "yes", 3)) ||
-        (mode->size == 4 && !strncasecmp(mode->data, "sync", 4)))
-        return diag_set(ERROR_UNSUPPORTED, "scripts are not debugged over this protocol");
+        (mode->size == 4 && !strncasecmp(mode->data, "sync", 4))) {
+        session->debugging = true;
+        return diag_set(ERROR_UNSUPPORTED, NOT_DEBUGGED);
+    }
     if (mode->size != 2 || strncasecmp(mode->data, "no", 2) != 0)
         return diag_set(ERROR_INVALID, "Use SCRIPT DEBUG YES/SYNC/NO");
+    session->debugging = false;
     resp_put_ok(&session->out);
     return 0;
 }
@@ -458,6 +489,30 @@ static const char *args_pack(struct session_worker *worker, const struct session
     return worker->args.failed ? NULL : worker->args.data;
 }
 
+/* The same as values, if the connection has chosen a format for them. */
+static int args_take(struct session *session, const struct session_request *request, unsigned first,
+                     const char **out)
+{
+    struct session_worker *worker = session->worker;
+    if (session->format == WIRE_NATIVE) {
+        *out = args_pack(worker, request, first);
+        return 0;
+    }
+    mp_buffer_reset(&worker->args, SESSION_BUFFER_KEEP_BYTES);
+    mp_put_array(&worker->args, request->argc - first);
+    int rc = 0;
+    for (unsigned n = first; n < request->argc && !rc; n++) {
+        char what[32];
+        snprintf(what, sizeof what, "argument %u", n);
+        worker->taken.size = 0;
+        rc = wire_take_value(session->format, &request->argv[n], what, &worker->taken);
+        if (!rc)
+            mp_put_raw(&worker->args, worker->taken.data, worker->taken.size);
+    }
+    *out = worker->args.failed ? NULL : worker->args.data;
+    return rc;
+}
+
 /* As a part of EXEC's transaction, which EXEC runs again when that is lost. */
 static int run_in(struct session *session, const struct session_request *request,
                   const struct session_lua_run *run)
@@ -480,15 +535,22 @@ static int run_in(struct session *session, const struct session_request *request
     return !rc && worker->result.failed ? diag_set(ERROR_MEMORY, "out of memory") : rc;
 }
 
-int session__run_packed(struct session *session, struct session_request *request,
-                        struct session_lua_run *run)
+/* Its results are left in the worker's `result`. */
+static int run_only(struct session *session, struct session_request *request,
+                    const struct session_lua_run *run)
 {
-    if (!run->args)
+    if (!run->args && !run->space)
         return diag_set(ERROR_MEMORY, "out of memory");
-    int rc =
-        request->txn && !request->stream
-            ? run_in(session, request, run)
-            : session__lua_run(session, request->stream, &session->wait, run, &request->reply_ts);
+    return request->txn && !request->stream
+               ? run_in(session, request, run)
+               : session__lua_run(session, request->stream, &session->wait, run,
+                                  &request->reply_ts);
+}
+
+int session__run_packed(struct session *session, struct session_request *request,
+                        const struct session_lua_run *run)
+{
+    int rc = run_only(session, request, run);
     if (rc)
         return rc;
     const char *value = session__results_value(session->worker->result.data);
@@ -496,32 +558,47 @@ int session__run_packed(struct session *session, struct session_request *request
     return 0;
 }
 
-static int run_and_reply(struct session *session, struct session_request *request,
-                         struct session_lua_run *run, unsigned first)
+int session__run_formatted(struct session *session, struct session_request *request,
+                           const struct session_lua_run *run)
 {
-    run->args = args_pack(session->worker, request, first);
-    return session__run_packed(session, request, run);
+    int rc = run_only(session, request, run);
+    return rc ? rc
+              : session__put_result(session, session__results_value(session->worker->result.data));
+}
+
+/* argv[1] is the procedure's name, or text. */
+static int run_and_reply(struct session *session, struct session_request *request, bool text)
+{
+    struct redis_slice name;
+    struct session_lua_run run = {.text = text};
+    int rc = wire_take_text(session->format, &request->argv[1],
+                            text ? "the text" : "the procedure's name", &name);
+    if (!rc)
+        rc = args_take(session, request, 2, &run.args);
+    if (rc)
+        return rc;
+    run.name = name.data;
+    run.name_size = name.size;
+    return session__run_formatted(session, request, &run);
 }
 
 int session__call(struct session *session, struct session_request *request)
 {
-    struct session_lua_run run = {.name = request->argv[1].data,
-                                  .name_size = request->argv[1].size};
-    return run_and_reply(session, request, &run, 2);
+    return run_and_reply(session, request, false);
 }
 
 int session__lua(struct session *session, struct session_request *request)
 {
-    struct session_lua_run run = {
-        .name = request->argv[1].data, .name_size = request->argv[1].size, .text = true};
-    return run_and_reply(session, request, &run, 2);
+    return run_and_reply(session, request, true);
 }
 
 int session__procedure_run(struct session *session, struct session_request *request,
                            const char *procedure, unsigned first)
 {
-    struct session_lua_run run = {.name = procedure, .name_size = strlen(procedure)};
-    return run_and_reply(session, request, &run, first);
+    struct session_lua_run run = {.name = procedure,
+                                  .name_size = strlen(procedure),
+                                  .args = args_pack(session->worker, request, first)};
+    return session__run_packed(session, request, &run);
 }
 
 static struct session_worker *worker_of(struct service *service, const struct db_worker *db)

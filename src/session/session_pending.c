@@ -254,6 +254,49 @@ bool session__pending_again(struct session *session)
     return done;
 }
 
+/* One behind the first of its stream's queue has not begun. */
+static void pending_drop(struct session *session, struct session_pending *pending)
+{
+    struct rpc_call call = {.request = &pending->request};
+    session__rpc_answer(session, &call,
+                        diag_set(ERROR_CANCELLED, "cancelled before it began: by the client"));
+    pending_delete(pending);
+}
+
+static bool queue_cancel(struct session *session, struct session_stream *stream, uint64_t id)
+{
+    bool found = false;
+    list_for_each_safe (link, &stream->queue) {
+        struct session_pending *pending = list_entry(link, struct session_pending, link);
+        if (pending->request.notification || pending->request.id != id)
+            continue;
+        found = true;
+        if (link != list_first(&stream->queue)) {
+            pending_drop(session, pending);
+        } else {
+            stream->wait.cancelled = true;
+            session__wait_ready(&stream->wait);
+        }
+    }
+    return found;
+}
+
+bool session__pending_cancel(struct session *session, uint64_t id)
+{
+    bool found = false;
+    list_for_each (link, &session->pendings) {
+        struct session_pending *pending = list_entry(link, struct session_pending, link);
+        if (pending->request.notification || pending->request.id != id)
+            continue;
+        found = true;
+        pending->wait.cancelled = true;
+        session__wait_ready(&pending->wait);
+    }
+    list_for_each (link, &session->rpc_streams)
+        found |= queue_cancel(session, list_entry(link, struct session_stream, sibling), id);
+    return found;
+}
+
 void session__pending_hurry(struct session *session)
 {
     list_for_each (link, &session->pendings)

@@ -283,7 +283,8 @@ bool session__push_take(struct session *session)
         return false;
     mp_put_raw(&session->out, session->push.data, session->push.size);
     mp_buffer_reset(&session->push, SESSION_BUFFER_KEEP_BYTES);
-    session__reply_end(session, 0, 0, true);
+    session__reply_end(session, session->push_ts, 0, true);
+    session->push_ts = 0;
     return true;
 }
 

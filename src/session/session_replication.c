@@ -36,6 +36,18 @@ int session__replicaof(struct session *session, struct session_request *request)
     return 0;
 }
 
+/* What replicas send, and redis-cli when it is to save a dump or to listen. */
+int session__sync(struct session *session, struct session_request *request)
+{
+    (void)session;
+    const struct redis_slice *name = &request->argv[0];
+    return diag_set(ERROR_UNSUPPORTED,
+                    "%.*s: there is no replication in Redis's protocol. For a copy of all data use "
+                    "BACKUP TO, for single keys DUMP and RESTORE, for what changes keyspace "
+                    "notifications or MONITOR",
+                    (int)name->size, name->data);
+}
+
 int session__failover(struct session *session, struct session_request *request)
 {
     (void)session;

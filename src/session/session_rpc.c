@@ -11,9 +11,11 @@
  */
 #include "session/session_rpc.h"
 
+#include <stdlib.h>
+
 enum { OPTIONS_EXTENSION = 1 };
 
-static const char PONG[] = "\xa4pong", TRUE[] = "\xc3";
+static const char PONG[] = "\xa4pong", TRUE[] = "\xc3", FALSE[] = "\xc2";
 
 /* ------------------------------------------------------------------------------------- options */
 
@@ -95,13 +97,12 @@ static const char *rest_array(struct session_worker *worker, const struct rpc_ca
 
 /* ---------------------------------------------------------------------------------- Lua's methods */
 
-static int run_lua(struct session *session, struct rpc_call *call, struct session_lua_run *run)
+int session__rpc_lua(struct session *session, struct rpc_call *call, struct session_lua_run *run)
 {
     struct session_stream *stream = call->stream;
     struct txn_savepoint savepoint;
-    run->args = rest_array(session->worker, call);
-    if (!run->args)
-        return diag_set(ERROR_MEMORY, "out of memory");
+    run->tells = !call->request->notification;
+    run->tells_id = call->request->id;
     if (load_relaxed(&session->service->loading))
         return diag_set(ERROR_BUSY, "Perigee is loading the dataset in memory");
     int rc = call->stream_given ? session__stream_enter(stream, &savepoint) : 0;
@@ -109,9 +110,18 @@ static int run_lua(struct session *session, struct rpc_call *call, struct sessio
         return rc;
     rc = session__lua_run(session, call->stream_given ? stream : NULL,
                           call->stream_given ? NULL : call->wait, run, &call->reply_ts);
-    if (rc)
+    if (rc) {
         call->trace = lua_runtime_frames(session->worker->lua, &call->trace_size);
+        call->details = lua_runtime_details(session->worker->lua, &call->details_size);
+    }
     return call->stream_given ? session__stream_leave(stream, &savepoint, rc, &call->reply_ts) : rc;
+}
+
+static int run_lua(struct session *session, struct rpc_call *call, struct session_lua_run *run)
+{
+    run->args = rest_array(session->worker, call);
+    return run->args ? session__rpc_lua(session, call, run)
+                     : diag_set(ERROR_MEMORY, "out of memory");
 }
 
 static int method_call(struct session *session, struct rpc_call *call)
@@ -268,6 +278,16 @@ static int method_ping(struct session *session, struct rpc_call *call)
     return 0;
 }
 
+/* [id]: whether that request waited, and is ending now. */
+static int method_cancel(struct session *session, struct rpc_call *call)
+{
+    uint64_t id;
+    if (call->arg_count != 1 || !mp_read_uint(&call->args, &id))
+        return diag_set(ERROR_INVALID, "cancel takes the id of a request");
+    call->value = session__pending_cancel(session, id) ? TRUE : FALSE;
+    return 0;
+}
+
 /* [password] or [user, password] */
 static int method_auth(struct session *session, struct rpc_call *call)
 {
@@ -282,61 +302,128 @@ static int method_auth(struct session *session, struct rpc_call *call)
 
 /* ------------------------------------------------------------------------------------- dispatch */
 
-enum method_flags {
-    BEFORE_AUTH = 1,
-    WANTS_STREAM = 2, /* one that has been begun */
-    MAKES_STREAM = 4,
-    RETURNS = 8, /* something of its own; others return true */
-    FOR_ALL = 16 /* who may is asked in Lua, or need not be */
+static const struct rpc_method METHODS[] = {
+    {"auth", RPC_BEFORE_AUTH, method_auth, 0, "user:string? password:string", "boolean",
+     "Says who the connection speaks for."},
+    {"begin", RPC_MAKES_STREAM, method_begin, 0, "options:map?", "boolean",
+     "Opens the interactive transaction of a stream; options: isolation, readonly."},
+    {"box.alter_index", RPC_RETURNS | RPC_FOR_ALL | RPC_NO_STREAM, session__rpc_alter,
+     RPC_INDEX_ALTER, "space:string index:string options:map", "boolean",
+     "Changes the name or options of an index."},
+    {"box.alter_space", RPC_RETURNS | RPC_FOR_ALL | RPC_NO_STREAM, session__rpc_alter,
+     RPC_SPACE_ALTER, "space:string options:map", "boolean",
+     "Changes the name, format or options of a space."},
+    {"box.count", RPC_RETURNS | RPC_FOR_ALL, session__rpc_statement, SPACE_COUNT,
+     "space:string key:any? options:map?", "unsigned",
+     "Counts the tuples of a space or of a key; options: index, iterator."},
+    {"box.create_index", RPC_RETURNS | RPC_FOR_ALL | RPC_NO_STREAM, session__rpc_alter,
+     RPC_INDEX_CREATE, "space:string index:string options:map?", "unsigned",
+     "Creates an index of a space: its id."},
+    {"box.create_space", RPC_RETURNS | RPC_FOR_ALL | RPC_NO_STREAM, session__rpc_alter,
+     RPC_SPACE_CREATE, "space:string options:map?", "unsigned", "Creates a space: its id."},
+    {"box.delete", RPC_RETURNS | RPC_FOR_ALL, session__rpc_statement, SPACE_DELETE,
+     "space:string key:any options:map?", "array?", "Deletes a tuple by its key; options: index."},
+    {"box.drop_index", RPC_RETURNS | RPC_FOR_ALL | RPC_NO_STREAM, session__rpc_alter,
+     RPC_INDEX_DROP, "space:string index:string", "boolean", "Deletes an index of a space."},
+    {"box.drop_space", RPC_RETURNS | RPC_FOR_ALL | RPC_NO_STREAM, session__rpc_alter,
+     RPC_SPACE_DROP, "space:string", "boolean", "Deletes a space and its tuples."},
+    {"box.get", RPC_RETURNS | RPC_FOR_ALL, session__rpc_statement, SPACE_GET,
+     "space:string key:any options:map?", "array?", "A tuple by its key; options: index."},
+    {"box.insert", RPC_RETURNS | RPC_FOR_ALL, session__rpc_statement, SPACE_INSERT,
+     "space:string tuple:array", "array", "Inserts a tuple whose key is not taken."},
+    {"box.replace", RPC_RETURNS | RPC_FOR_ALL, session__rpc_statement, SPACE_REPLACE,
+     "space:string tuple:array", "array",
+     "Inserts a tuple, or puts it in the place of the one with its key."},
+    {"box.select", RPC_RETURNS | RPC_FOR_ALL, session__rpc_statement, SPACE_SELECT,
+     "space:string key:any options:map?", "array",
+     "The tuples of a key, or a range; options: index, iterator, limit, offset, after."},
+    {"box.space", RPC_RETURNS | RPC_FOR_ALL, session__rpc_alter, RPC_SPACE_INFO, "space:string",
+     "map", "What a space and its indexes are."},
+    {"box.spaces", RPC_RETURNS | RPC_FOR_ALL, session__rpc_alter, RPC_SPACE_LIST, "", "array",
+     "The names of the spaces that may be read."},
+    {"box.truncate_space", RPC_RETURNS | RPC_FOR_ALL | RPC_NO_STREAM, session__rpc_alter,
+     RPC_SPACE_TRUNCATE, "space:string", "boolean", "Deletes all tuples of a space."},
+    {"box.update", RPC_RETURNS | RPC_FOR_ALL, session__rpc_statement, SPACE_UPDATE,
+     "space:string key:any operations:array options:map?", "array?",
+     "Changes fields of a tuple by operations; options: index."},
+    {"box.upsert", RPC_RETURNS | RPC_FOR_ALL, session__rpc_statement, SPACE_UPSERT,
+     "space:string tuple:array operations:array", "nil",
+     "Inserts a tuple, or changes the one with its key by operations."},
+    {"call", RPC_RETURNS | RPC_FOR_ALL, method_call, 0, "procedure:string argument:any*", "any",
+     "Calls a stored procedure."},
+    {"cancel", RPC_RETURNS | RPC_FOR_ALL, method_cancel, 0, "id:unsigned", "boolean",
+     "Ends a request of this connection where it waits or sleeps."},
+    {"commit", RPC_WANTS_STREAM, method_commit, 0, "", "boolean",
+     "Commits the interactive transaction of a stream."},
+    {"eval", RPC_RETURNS | RPC_FOR_ALL, method_eval, 0, "text:string argument:any*", "any",
+     "Runs Lua text."},
+    {"isolation", 0, method_isolation, 0, "level:string?", "boolean",
+     "Sets the isolation level of what names none."},
+    {"lock_timeout", 0, method_lock_timeout, 0, "milliseconds:unsigned?", "boolean",
+     "Sets how long requests of this connection wait for others."},
+    {"ping", RPC_RETURNS | RPC_FOR_ALL, method_ping, 0, "", "string", "Answers pong."},
+    {"psubscribe", 0, session__rpc_psubscribe, 0, "pattern:string*", "boolean",
+     "Listens to channels that match a pattern."},
+    {"publish", RPC_RETURNS, session__rpc_publish, 0, "channel:string payload:any", "unsigned",
+     "Sends a message: how many receive it."},
+    {"punsubscribe", 0, session__rpc_punsubscribe, 0, "pattern:string*", "boolean",
+     "Stops listening to patterns."},
+    {"release", RPC_WANTS_STREAM, method_release, 0, "savepoint:string", "boolean",
+     "Forgets a savepoint and those after it."},
+    {"rollback", RPC_WANTS_STREAM, method_rollback, 0, "savepoint:string?", "boolean",
+     "Rolls back the interactive transaction, or what came after a savepoint."},
+    {"savepoint", RPC_WANTS_STREAM, method_savepoint, 0, "savepoint:string", "boolean",
+     "Names a point to roll back to."},
+    {"schema", RPC_RETURNS | RPC_FOR_ALL, session__rpc_schema, 0, "", "map",
+     "All methods, and the procedures that may be called."},
+    {"subscribe", 0, session__rpc_subscribe, 0, "channel:string*", "boolean",
+     "Listens to channels."},
+    {"unsubscribe", 0, session__rpc_unsubscribe, 0, "channel:string*", "boolean",
+     "Stops listening to channels."},
 };
+static const struct rpc_method PROCEDURE = {
+    .name = "", .flags = RPC_RETURNS | RPC_FOR_ALL, .run = procedure};
 
-struct method {
-    const char *name;
-    unsigned flags;
-    int (*run)(struct session *session, struct rpc_call *call);
-};
-
-static const struct method METHODS[] = {
-    {"auth", BEFORE_AUTH, method_auth},
-    {"begin", MAKES_STREAM, method_begin},
-    {"call", RETURNS | FOR_ALL, method_call},
-    {"commit", WANTS_STREAM, method_commit},
-    {"eval", RETURNS | FOR_ALL, method_eval},
-    {"isolation", 0, method_isolation},
-    {"lock_timeout", 0, method_lock_timeout},
-    {"ping", RETURNS | FOR_ALL, method_ping},
-    {"psubscribe", 0, session__rpc_psubscribe},
-    {"publish", RETURNS, session__rpc_publish},
-    {"punsubscribe", 0, session__rpc_punsubscribe},
-    {"release", WANTS_STREAM, method_release},
-    {"rollback", WANTS_STREAM, method_rollback},
-    {"savepoint", WANTS_STREAM, method_savepoint},
-    {"subscribe", 0, session__rpc_subscribe},
-    {"unsubscribe", 0, session__rpc_unsubscribe},
-};
-static const struct method PROCEDURE = {"", RETURNS | FOR_ALL, procedure};
-
-static const struct method *method_of(const struct rpc_request *request)
+const struct rpc_method *session__rpc_method(unsigned n)
 {
-    for (size_t n = 0; n < sizeof METHODS / sizeof *METHODS; n++)
-        if (text_is(request->method, (uint32_t)request->method_size, METHODS[n].name))
-            return &METHODS[n];
-    return &PROCEDURE;
+    return n < sizeof METHODS / sizeof *METHODS ? &METHODS[n] : NULL;
+}
+
+static int by_name(const void *key, const void *method)
+{
+    const struct rpc_request *request = key;
+    const char *name = ((const struct rpc_method *)method)->name;
+    size_t size = strlen(name), least = size < request->method_size ? size : request->method_size;
+    int order = memcmp(request->method, name, least);
+    return order ? order : request->method_size < size ? -1 : request->method_size > size;
+}
+
+static const struct rpc_method *method_of(const struct rpc_request *request)
+{
+    const struct rpc_method *method =
+        bsearch(request, METHODS, sizeof METHODS / sizeof *METHODS, sizeof *METHODS, by_name);
+    return method ? method : &PROCEDURE;
 }
 
 int session__rpc_run(struct session *session, struct rpc_call *call)
 {
-    const struct method *method = method_of(call->request);
-    int rc = method->flags & BEFORE_AUTH ? 0 : session__check(session, !(method->flags & FOR_ALL));
+    const struct rpc_method *method = call->method = method_of(call->request);
+    int rc = method->flags & RPC_BEFORE_AUTH
+                 ? 0
+                 : session__check(session, !(method->flags & RPC_FOR_ALL));
     if (rc)
         return rc;
-    if (!call->stream_given && (method->flags & (WANTS_STREAM | MAKES_STREAM)))
+    if (!call->stream_given && (method->flags & (RPC_WANTS_STREAM | RPC_MAKES_STREAM)))
         return diag_set(ERROR_INVALID,
                         "%s needs a stream: the option {stream = n} at the head of the params",
                         method->name);
-    if (call->stream_given && !call->stream && !(method->flags & MAKES_STREAM))
+    if (call->stream_given && !call->stream && !(method->flags & RPC_MAKES_STREAM))
         return diag_set(ERROR_INVALID, "no transaction is open in this stream: begin opens one");
-    if (!(method->flags & RETURNS))
+    if (call->stream_given && (method->flags & RPC_NO_STREAM))
+        return diag_set(ERROR_INVALID,
+                        "%s is not allowed in a stream: it is a transaction by itself",
+                        method->name);
+    if (!(method->flags & RPC_RETURNS))
         call->value = TRUE;
     return method->run(session, call);
 }
@@ -353,13 +440,20 @@ void session__rpc_answer(struct session *session, const struct rpc_call *call, i
     service__count(&session->worker->stats.commands, 1);
     if (rc)
         error_count(session, rc);
+    session__push_take(session); /* its progress comes before its response */
     if (request->notification) {
         session__reply_end(session, call->reply_ts, 0, true);
         return;
     }
     if (rc) {
-        rpc_put_error_at(&session->out, request->id, rc, error_name(rc), diag_message_for(rc),
-                         call->trace, call->trace_size);
+        rpc_put_error_more(&session->out, request->id,
+                           &(struct rpc_error){.code = rc,
+                                               .name = error_name(rc),
+                                               .message = diag_message_for(rc),
+                                               .trace = call->trace,
+                                               .trace_size = call->trace_size,
+                                               .details = call->details,
+                                               .details_size = call->details_size});
     } else {
         const char *value =
             call->value ? call->value : session__results_value(session->worker->result.data);

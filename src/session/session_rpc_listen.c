@@ -3,6 +3,8 @@
 /*
  * MessagePack-RPC: channels. What comes is sent as notifications, [2, "message", [channel,
  * payload]], and [2, "pmessage", [pattern, channel, payload]] for patterns. A payload is any value.
+ *
+ * And the progress of requests, [2, "progress", [id, value]].
  */
 #include "session/session_rpc.h"
 
@@ -102,4 +104,23 @@ int session__rpc_publish(struct session *session, struct rpc_call *call)
     mp_put_array(result, 1);
     mp_put_uint(result, session__receivers(session->service, channel.data, channel.size, false));
     return result->failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+}
+
+int session__rpc_progress(void *arg, uint64_t id, const char *value, size_t size, uint64_t ts)
+{
+    struct session *session = arg;
+    struct mp_buffer *out = &session->push;
+    if (session->closing)
+        return 0;
+    if (out->size + session->out.size - session->out_sent + size >
+        session->service->limits.subscriber_bytes_max)
+        return diag_set(ERROR_LIMIT, "the client has left too much unread to be told of progress");
+    rpc_put_notification_begin(out, "progress");
+    mp_put_array(out, 2);
+    mp_put_uint(out, id);
+    mp_put_raw(out, value, size);
+    if (ts > session->push_ts)
+        session->push_ts = ts;
+    session__ready(session);
+    return out->failed ? diag_set(ERROR_MEMORY, "out of memory") : 0;
 }

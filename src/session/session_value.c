@@ -93,6 +93,30 @@ void session__put_value(struct session *session, const char **value)
     }
 }
 
+int session__put_result(struct session *session, const char *value)
+{
+    struct json_buffer *text = &session->worker->text;
+    const char *end = value;
+    switch (session->format) {
+    case WIRE_NATIVE:
+        session__put_value(session, &value);
+        return 0;
+    case WIRE_MSGPACK:
+        mp_next(&end);
+        resp_put_bulk(&session->out, value, (size_t)(end - value));
+        return 0;
+    case WIRE_JSON:
+        break;
+    }
+    text->size = 0;
+    int rc = json_from_msgpack(text, &value);
+    if (!rc)
+        resp_put_bulk(&session->out, text->data, text->size);
+    if (text->capacity > SESSION_BUFFER_KEEP_BYTES)
+        json_buffer_destroy(text);
+    return rc ? diag_set(ERROR_MEMORY, "out of memory") : 0;
+}
+
 const char *session__results_value(const char *results)
 {
     static const char NIL[] = "\xc0";

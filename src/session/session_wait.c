@@ -65,10 +65,10 @@ int session__wait_begin(struct session_wait *wait, struct lock_owner *owner)
     uint64_t now_ns = clock_monotonic_ns(session->service->options.clock);
     if (!wait->deadline_ns)
         wait->deadline_ns = timeout_ms ? now_ns + timeout_ms * 1000000 : UINT64_MAX;
-    if (session->hurried) {
+    if (session->hurried || wait->cancelled) {
         lock_wait_cancel(wait->owner, false);
-        return diag_set(ERROR_CANCELLED,
-                        "cancelled while waiting for a lock: the connection is being closed");
+        return diag_set(ERROR_CANCELLED, "cancelled while waiting for a lock: %s",
+                        wait->cancelled ? "by the client" : "the connection is being closed");
     }
     if (session->unblock == SESSION_UNBLOCK_ERROR) {
         lock_wait_cancel(wait->owner, false);
@@ -97,13 +97,13 @@ static void fiber_ended(void *arg)
 int session__wait_sleep(struct session_wait *wait, struct lua_fiber *fiber)
 {
     struct session *session = wait->session;
-    if (session->hurried || session->unblock) {
+    if (session->hurried || session->unblock || wait->cancelled) {
         wait->fiber = NULL;
         lua_fiber_abandon(fiber);
         if (session->unblock)
             return diag_set(ERROR_UNBLOCKED, "client unblocked via CLIENT UNBLOCK");
-        return diag_set(ERROR_CANCELLED,
-                        "cancelled while it was sleeping: the connection is being closed");
+        return diag_set(ERROR_CANCELLED, "cancelled while it was sleeping: %s",
+                        wait->cancelled ? "by the client" : "the connection is being closed");
     }
     wait->fiber = fiber;
     lua_fiber_wake_set(fiber, fiber_ended, wait);
@@ -120,6 +120,7 @@ void session__wait_end(struct session_wait *wait)
     if (wait->fiber)
         lua_fiber_abandon(wait->fiber);
     wait->fiber = NULL;
+    wait->cancelled = false;
     if (!wait->owner && !wait->block && wait->state == SESSION_WAIT_NONE)
         return;
     session__block_end(wait);
@@ -131,7 +132,7 @@ void session__wait_end(struct session_wait *wait)
     pthread_mutex_lock(&worker->wake_mutex);
     list_remove(&wait->woken);
     pthread_mutex_unlock(&worker->wake_mutex);
-    wait->deadline_ns = wait->room_since_ns = 0;
+    wait->deadline_ns = wait->room_since_ns = wait->slowed_since_ns = 0;
     wait->state = SESSION_WAIT_NONE;
     list_remove(&wait->link);
 }

@@ -49,10 +49,13 @@ struct session_wait {
     enum session_wait_state state;
     struct lock_owner *owner;    /* whose locks are kept while it waits; NULL at first */
     bool owned;                  /* the owner goes with the request */
+    bool cancelled;              /* the client wants it to end where it waits */
     struct lua_fiber *fiber;     /* in which the request sleeps, or NULL */
     struct session_block *block; /* the keys that it waits for, or NULL: session_block.h */
     uint64_t deadline_ns;        /* of all its waiting together; 0 until the first */
-    uint64_t room_since_ns;      /* when it began to wait for memory (session_room.c), or 0 */
+    uint64_t
+        slowed_since_ns;    /* when it was held up because memory is short (session_room.c), or 0 */
+    uint64_t room_since_ns; /* when it began to wait for memory (session_room.c), or 0 */
 };
 
 void session__wait_create(struct session_wait *wait, struct session *session);

@@ -3,14 +3,19 @@
 /* The list of engines, and what those that absorb nothing have in common. */
 #include "storage/engine.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "storage/btree/btree.h"
+#include "storage/lsm/lsm.h"
 #include "storage/memory/memory.h"
 #include "storage/null/null.h"
 
-static const struct engine_vtab *const engines[] = {&engine_memory, &engine_null};
+static const struct engine_vtab *const engines[] = {&engine_memory, &engine_null, &engine_lsm,
+                                                    &engine_btree};
 
 const struct engine_vtab *engine_at(unsigned n)
 {
@@ -25,6 +30,13 @@ const struct engine_vtab *engine_find(const char *name, size_t size)
         if (strlen(engines[i]->name) == size && memcmp(engines[i]->name, name, size) == 0)
             return engines[i];
     return NULL;
+}
+
+void engine_file_name(char out[ENGINE_FILE_NAME_MAX + 1], uint32_t space_id, uint32_t incarnation,
+                      uint64_t number)
+{
+    snprintf(out, ENGINE_FILE_NAME_MAX + 1, "%" PRIu32 "-%" PRIu32 "-%" PRIu64 ".run", space_id,
+             incarnation, number);
 }
 
 static int nothing_absorbed(const struct engine_vtab *engine)
@@ -115,6 +127,36 @@ int engine_generic_tidy(struct body *body, const struct engine_snapshots *snapsh
     return 0;
 }
 
+int engine_generic_job_begin(struct body *body, const struct engine_snapshots *snapshots,
+                             struct engine_tidied *done, struct body_job **out)
+{
+    (void)body;
+    (void)snapshots;
+    *done = (struct engine_tidied){ENGINE_TIDY, 0};
+    *out = NULL;
+    return 0;
+}
+
+int engine_generic_job_step(struct body_job *job, bool urgent, uint64_t bytes_max,
+                            struct engine_tidied *out)
+{
+    (void)job;
+    (void)urgent;
+    (void)bytes_max;
+    *out = (struct engine_tidied){ENGINE_TIDY, 0};
+    return 0;
+}
+
+int engine_generic_job_end(struct body *body, struct body_job *job, bool keep,
+                           struct engine_tidied *out)
+{
+    (void)body;
+    (void)job;
+    (void)keep;
+    *out = (struct engine_tidied){ENGINE_TIDY, 0};
+    return 0;
+}
+
 int engine_generic_files(struct body *body, int (*each)(const struct engine_file *file, void *arg),
                          void *arg)
 {
@@ -129,8 +171,25 @@ void engine_generic_settle(struct body *body)
     (void)body;
 }
 
+void engine_generic_hold(struct body *body, bool held)
+{
+    (void)body;
+    (void)held;
+}
+
 void engine_generic_revert(struct body *body, bool keep_files)
 {
     (void)body;
     (void)keep_files;
+}
+
+int engine_verify_files(const struct engine_vtab *engine, const struct engine_options *options)
+{
+    struct body *body;
+    int rc = body_open(engine, options, &body);
+    if (rc != 0)
+        return rc;
+    rc = body_verify(body);
+    body_close(body);
+    return rc;
 }

@@ -14,8 +14,9 @@
  * 17). Readers name a view, a picture of the body that stays as it is while they hold it, and a
  * timestamp.
  *
- * Threads: absorb, compact, tidy, files, settle, revert and verify of one body are called by one
- * thread at a time; views, gets and cursors by any, at the same time.
+ * Threads: absorb, compact, tidy, files, settle, revert, verify, and where jobs begin and end, of one
+ * body are called by one thread at a time; views, gets, cursors and the steps of jobs by any, at the
+ * same time.
  *
  * Functions return 0 or a negative code with diagnostics. Optional functions have an
  * engine_generic_ version, so that no caller looks for NULL.
@@ -31,6 +32,9 @@
 struct body;
 struct body_view;
 struct body_cursor;
+struct body_job;
+struct cache;       /* storage/cache/cache.h */
+struct lsm_options; /* storage/lsm/lsm.h */
 
 enum engine_flags {
     /* Every row is in the head all the time: what is not in the head does not exist, and nobody
@@ -40,7 +44,13 @@ enum engine_flags {
        durable. */
     ENGINE_ABSORBS = 2,
     /* What it has absorbed is there after close and open. */
-    ENGINE_DURABLE = 4
+    ENGINE_DURABLE = 4,
+    /* Its files change, where nobody reads: one that is to stay as it is has to be copied. */
+    ENGINE_CHANGES_FILES = 8,
+    /* No space can have it. */
+    ENGINE_NOT_OFFERED = 16,
+    /* What keeps its bodies tidy are jobs, which other threads can work on. */
+    ENGINE_JOBS = 32
 };
 
 /* One version of a row. `data` NULL is a tombstone. */
@@ -78,12 +88,21 @@ struct engine_range {
 
 enum { ENGINE_NAME_MAX = 15, ENGINE_FILE_NAME_MAX = 63 };
 
-/* A file of a body, as the manifest names it. */
+/* A file of a body, as the manifest names it. The last three are of engines that have levels, or
+ * write into their file where nobody reads, and zero for others: there `level` is where in the file
+ * the root is, in units of 4096 bytes, and `group` its sequence. */
 struct engine_file {
     char name[ENGINE_FILE_NAME_MAX + 1];
     uint64_t bytes;
     uint64_t rows, tombstones; /* versions, and those of them that are tombstones */
+    uint32_t level;
+    uint64_t group; /* files one behind the other with the same level and group are one sequence */
+    uint64_t time_ms; /* wall-clock time at which the newest of its rows was absorbed */
 };
+
+/* SPACE-INCARNATION-NUMBER.run, the name of a file with that number. */
+void engine_file_name(char out[ENGINE_FILE_NAME_MAX + 1], uint32_t space_id, uint32_t incarnation,
+                      uint64_t number);
 
 struct engine_options {
     struct io *io; /* the data directory */
@@ -93,6 +112,19 @@ struct engine_options {
     unsigned file_count;
     /* Where numbers for the names of new files come from; outlives the body. */
     _Atomic uint64_t *next_file;
+    /* Of what is read from files; outlives the body. NULL: none. */
+    struct cache *cache;
+    /* How an engine with levels works; copied. NULL: as lsm_options_default says. */
+    const struct lsm_options *lsm;
+    uint32_t page_bytes; /* of new files that have pages: 4096 (or 0) to 65536, a power of two */
+};
+
+/* How much the work of body_tidy, or of jobs, is wanted. */
+enum engine_urgency {
+    ENGINE_IDLE,    /* there is nothing to do */
+    ENGINE_NORMAL,  /* reads and space profit */
+    ENGINE_HIGH,    /* it is behind */
+    ENGINE_CRITICAL /* writers should wait for it (debt 1), or the disk is nearly full */
 };
 
 struct engine_stats {
@@ -100,6 +132,13 @@ struct engine_stats {
     uint64_t bytes;      /* of keys and data; of files, if it has any */
     uint64_t live_bytes; /* an estimate of what of that is not superseded or deleted */
     uint64_t files;
+    /* Bytes that were written since the body was opened, where files change (ENGINE_CHANGES_FILES); 0 for
+     * others, whose files are what was written. */
+    uint64_t written;
+    /* How far the work of body_tidy is behind: 0 not at all; at 1 writers should be as slow as it is,
+     * and in between the slower the nearer, so that they never have to stop. */
+    double debt;
+    enum engine_urgency urgency; /* idle, of those that don't say */
 };
 
 /* What a step of body_tidy has done. */
@@ -133,15 +172,21 @@ struct engine_vtab {
     int (*compact)(struct body *body, const struct engine_snapshots *snapshots);
     int (*tidy)(struct body *body, const struct engine_snapshots *snapshots, uint64_t bytes_max,
                 struct engine_tidied *out);
+    int (*job_begin)(struct body *body, const struct engine_snapshots *snapshots,
+                     struct engine_tidied *done, struct body_job **out);
+    int (*job_step)(struct body_job *job, bool urgent, uint64_t bytes_max,
+                    struct engine_tidied *out);
+    int (*job_end)(struct body *body, struct body_job *job, bool keep, struct engine_tidied *out);
     int (*files)(struct body *body, int (*each)(const struct engine_file *file, void *arg),
                  void *arg);
     void (*settle)(struct body *body);
+    void (*hold)(struct body *body, bool held);
     void (*revert)(struct body *body, bool keep_files);
     int (*verify)(struct body *body);
     void (*stats)(struct body *body, struct engine_stats *out);
 };
 
-/* The beginning of every body, view and cursor. */
+/* The beginning of every body, view, cursor and job. */
 struct body {
     const struct engine_vtab *vtab;
 };
@@ -151,11 +196,17 @@ struct body_view {
 struct body_cursor {
     const struct engine_vtab *vtab;
 };
+struct body_job {
+    const struct engine_vtab *vtab;
+};
 
 /* The engine called so ("memory", or "memtx" as an alias of it), or NULL; and all of them, NULL
  * behind the last. */
 const struct engine_vtab *engine_find(const char *name, size_t size);
 const struct engine_vtab *engine_at(unsigned n);
+
+/* Opens a body, checks it as body_verify does, and closes it. */
+int engine_verify_files(const struct engine_vtab *engine, const struct engine_options *options);
 
 /* For engines without ENGINE_ABSORBS: ERROR_UNSUPPORTED, nothing found, nothing to do. */
 int engine_generic_absorb(struct body *body, struct engine_source *rows, uint64_t up_to_ts,
@@ -175,9 +226,17 @@ int engine_generic_compact(struct body *body, const struct engine_snapshots *sna
 /* For engines without ENGINE_DURABLE: nothing to do, no files. */
 int engine_generic_tidy(struct body *body, const struct engine_snapshots *snapshots,
                         uint64_t bytes_max, struct engine_tidied *out);
+int engine_generic_job_begin(struct body *body, const struct engine_snapshots *snapshots,
+                             struct engine_tidied *done,
+                             struct body_job **out); /* also without ENGINE_JOBS */
+int engine_generic_job_step(struct body_job *job, bool urgent, uint64_t bytes_max,
+                            struct engine_tidied *out);
+int engine_generic_job_end(struct body *body, struct body_job *job, bool keep,
+                           struct engine_tidied *out);
 int engine_generic_files(struct body *body, int (*each)(const struct engine_file *file, void *arg),
                          void *arg);
 void engine_generic_settle(struct body *body);
+void engine_generic_hold(struct body *body, bool held); /* also where files never change */
 void engine_generic_revert(struct body *body, bool keep_files);
 
 /* Opens the body of a space. The caller closes it. */
@@ -266,7 +325,42 @@ static inline int body_tidy(struct body *body, const struct engine_snapshots *sn
 }
 
 /*
- * Durable bodies are made of files that never change. What absorb, compact and tidy have made is
+ * The same work as a job, of which a body has one at a time, and does not tidy itself meanwhile:
+ *
+ *      thread that changes the body     job_begin ──────────────────────────────► job_end
+ *      any one thread at a time                     job_step, job_step, .. END
+ *
+ * job_begin gives NULL in *out when no job is there: `done` says whether there is nothing to do
+ * (ENGINE_TIDY) or it has been done at once (ENGINE_TIDY_CHANGED). The snapshots are as for tidying.
+ *
+ * job_step writes about bytes_max bytes and says ENGINE_TIDY_WORKING as long as more is to come. It
+ * changes nothing of the body. `urgent`: its reads and writes are not in the background. After an
+ * error the job can only be ended.
+ *
+ * job_end puts into the body what the steps have made, if they are through, and `keep`; else that
+ * goes. What has been reverted meanwhile it may be made of: then it goes, too (ENGINE_TIDY instead of
+ * ENGINE_TIDY_CHANGED). Ends the job in any case. Before the body is closed.
+ */
+static inline int body_job_begin(struct body *body, const struct engine_snapshots *snapshots,
+                                 struct engine_tidied *done, struct body_job **out)
+{
+    return body->vtab->job_begin(body, snapshots, done, out);
+}
+
+static inline int body_job_step(struct body_job *job, bool urgent, uint64_t bytes_max,
+                                struct engine_tidied *out)
+{
+    return job->vtab->job_step(job, urgent, bytes_max, out);
+}
+
+static inline int body_job_end(struct body *body, struct body_job *job, bool keep,
+                               struct engine_tidied *out)
+{
+    return body->vtab->job_end(body, job, keep, out);
+}
+
+/*
+ * Durable bodies are made of files that never change, or where nobody reads (body_hold). What absorb, compact and tidy have made is
  * durable (but for its names: io_sync_dir), and counts after a restart when a manifest says so.
  *
  * body_files tells which files the body is made of now, oldest first. After a manifest with them is
@@ -283,6 +377,13 @@ static inline int body_files(struct body *body,
 static inline void body_settle(struct body *body)
 {
     body->vtab->settle(body);
+}
+
+/* While `held`, what has been settled stays in the files when something else is settled: somebody
+ * copies them by an older manifest. It goes with the first that is settled when it is not. */
+static inline void body_hold(struct body *body, bool held)
+{
+    body->vtab->hold(body, held);
 }
 
 static inline void body_revert(struct body *body, bool keep_files)

@@ -13,11 +13,15 @@
  *      file 512-1-3.run 40960 812 0      name, bytes, rows, tombstones; oldest first
  *      file 512-1-9.run 4096 12 3
  *      tree 280 0 0 memory 81270 0
+ *      tree 513 1 0 lsm 81270 1
+ *      file 513-1-4.run 81920 1700 0 6 4 1764000000000     ... level, group, time
  *      end 9c0fe137                      CRC-32C of all bytes before this line, in hexadecimal
  *
  * The order of bytes is that of the machine, and of the other files beside it: those are binary.
  * The checksum is looked at first, but for the first line, since a newer format may have another
- * one. There is one way only to write each manifest: whatever decodes encodes to the same bytes.
+ * one. There is one way only to write each manifest: whatever decodes encodes to the same bytes. So
+ * the last three words of a file are there when one of them is not zero, and the version is 2 when
+ * some file has them, else 1, which older programs read.
  */
 #include "storage/manifest.h"
 
@@ -36,7 +40,7 @@
 #define ORDER       "little-endian"
 #define ORDER_OTHER "big-endian"
 
-enum { FORMAT_VERSION = 1, END_LINE_SIZE = 4 + 8 + 1, TREES_MAX = 1 << 24, FILES_MAX = 1 << 20 };
+enum { FORMAT_VERSION = 2, END_LINE_SIZE = 4 + 8 + 1, TREES_MAX = 1 << 24, FILES_MAX = 1 << 20 };
 
 STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
@@ -103,23 +107,44 @@ bool manifest_names(const struct manifest *manifest, const char *name)
 
 /* ------------------------------------------------------------------------------------- encoding */
 
+static bool has_level(const struct engine_file *file)
+{
+    return file->level != 0 || file->group != 0 || file->time_ms != 0;
+}
+
+/* The oldest version that has words for all of it. */
+static unsigned version_needed(const struct manifest *manifest)
+{
+    for (unsigned i = 0; i < manifest->tree_count; i++)
+        for (unsigned n = 0; n < manifest->trees[i].file_count; n++)
+            if (has_level(&manifest->trees[i].files[n]))
+                return 2;
+    return 1;
+}
+
+static void file_print(FILE *out, const struct engine_file *file)
+{
+    fprintf(out, "file %s %" PRIu64 " %" PRIu64 " %" PRIu64, file->name, file->bytes, file->rows,
+            file->tombstones);
+    if (has_level(file))
+        fprintf(out, " %" PRIu32 " %" PRIu64 " %" PRIu64, file->level, file->group, file->time_ms);
+    fputc('\n', out);
+}
+
 int manifest_encode(const struct manifest *manifest, char **data, size_t *size)
 {
     FILE *out = open_memstream(data, size);
     if (out == NULL)
         return no_memory();
-    fprintf(out, MAGIC "%d " ORDER "\n", FORMAT_VERSION);
+    fprintf(out, MAGIC "%u " ORDER "\n", version_needed(manifest));
     fprintf(out, "clock %" PRIu64 "\nlog %" PRIu64 "\nnext-file %" PRIu64 "\ntrees %u\n",
             manifest->clock, manifest->first_segment, manifest->next_file, manifest->tree_count);
     for (unsigned i = 0; i < manifest->tree_count; i++) {
         const struct manifest_tree *tree = &manifest->trees[i];
         fprintf(out, "tree %" PRIu32 " %" PRIu32 " %" PRIu32 " %s %" PRIu64 " %u\n", tree->space_id,
                 tree->incarnation, tree->index_id, tree->engine, tree->k, tree->file_count);
-        for (unsigned n = 0; n < tree->file_count; n++) {
-            const struct engine_file *file = &tree->files[n];
-            fprintf(out, "file %s %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", file->name, file->bytes,
-                    file->rows, file->tombstones);
-        }
+        for (unsigned n = 0; n < tree->file_count; n++)
+            file_print(out, &tree->files[n]);
     }
     bool whole = fflush(out) == 0;
     if (whole)
@@ -200,17 +225,18 @@ static bool read_next(struct reader *reader, uint64_t max, uint64_t *out)
 }
 
 /* The first line tells versions and machines apart, whatever the rest looks like. */
-static int read_first_line(struct reader *reader)
+static int read_first_line(struct reader *reader, uint64_t *out)
 {
     uint64_t version;
     if (!read_text(reader, MAGIC) || !read_number(reader, UINT32_MAX, &version))
         return damaged(reader, "first line");
+    *out = version;
     if (version > FORMAT_VERSION)
         return diag_set(ERROR_VERSION,
                         "file " MANIFEST_NAME " has format version %" PRIu64
                         ", which a newer perigee has written; this one reads up to %d",
                         version, FORMAT_VERSION);
-    if (version != FORMAT_VERSION)
+    if (version == 0)
         return damaged(reader, "format version");
     if (read_text(reader, " " ORDER_OTHER "\n"))
         return diag_set(ERROR_VERSION, "file " MANIFEST_NAME
@@ -237,12 +263,26 @@ static int read_checksum(struct reader *reader)
     return 0;
 }
 
+/* Level, group and time, if they come next. */
+static bool read_level(struct reader *reader, struct engine_file *file)
+{
+    uint64_t level;
+    if (reader->at < reader->end && *reader->at == '\n')
+        return true;
+    if (!read_next(reader, UINT32_MAX, &level) || !read_next(reader, UINT64_MAX, &file->group) ||
+        !read_next(reader, UINT64_MAX, &file->time_ms))
+        return false;
+    file->level = (uint32_t)level;
+    return has_level(file);
+}
+
 static int read_file(struct reader *reader, struct manifest_tree *tree)
 {
-    struct engine_file file;
+    struct engine_file file = {.level = 0};
     if (!read_text(reader, "file ") || !read_word(reader, file.name, ENGINE_FILE_NAME_MAX) ||
         !read_next(reader, UINT64_MAX, &file.bytes) || !read_next(reader, UINT64_MAX, &file.rows) ||
-        !read_next(reader, file.rows, &file.tombstones) || !read_text(reader, "\n"))
+        !read_next(reader, file.rows, &file.tombstones) || !read_level(reader, &file) ||
+        !read_text(reader, "\n"))
         return damaged(reader, "line of a file");
     return manifest_file_add(tree, &file);
 }
@@ -267,8 +307,8 @@ static int read_tree(struct reader *reader, struct manifest *manifest)
 
 static int read_all(struct reader *reader, struct manifest *manifest)
 {
-    uint64_t trees;
-    int rc = read_first_line(reader);
+    uint64_t trees, version = 0;
+    int rc = read_first_line(reader, &version);
     if (rc == 0)
         rc = read_checksum(reader);
     if (rc != 0)
@@ -282,6 +322,8 @@ static int read_all(struct reader *reader, struct manifest *manifest)
         rc = read_tree(reader, manifest);
     if (rc == 0 && reader->at != reader->end)
         rc = damaged(reader, "more lines than expected");
+    if (rc == 0 && version != version_needed(manifest))
+        rc = damaged(reader, "format version for what it says");
     return rc;
 }
 

@@ -38,6 +38,7 @@
 #include "mem/arena.h"
 #include "mem/heap.h"
 #include "record/version.h"
+#include "storage/engine.h"
 #include "wal/wal.h"
 
 struct txn_system;
@@ -71,19 +72,45 @@ struct head {
     void (*version_dropped)(struct head *head, struct txn_worker *worker, struct row *row,
                             const struct version *dropped);
     void *arg;
+    struct head_body *body; /* where rows are that have left; NULL: all are here */
+    bool tracked;  /* changed rows are listed for checkpoints (txn_changes_take), and tombstones of
+                     what a run has stay until one has taken them (invariants 19 and 33) */
+    bool unlogged; /* what is written is in no record of the log: it lasts until the end */
+    /* All of the above is only read, what follows is written by every commit (28). */
+    char apart[CACHE_LINE_SIZE];
     /* How many rows exist and the bytes of their tuples, as changes by commits; the sums count, each
      * worker adds to one of them. */
     struct {
         _Atomic int64_t change, bytes;
         char apart[CACHE_LINE_SIZE - 2 * sizeof(int64_t)];
     } live[HEAD_STRIPES];
-    bool tracked; /* changed rows are listed for checkpoints (txn_changes_take), and tombstones stay
-                     until one has taken them (invariant 19) */
-    bool unlogged; /* what is written is in no record of the log: it lasts until the end */
 };
 
+/*
+ * The body of a head whose rows leave it once they are there (txn_body.c). A row that is not in the
+ * head is what the newest picture of the body says, at the reader's snapshot (invariants 17 and 18).
+ */
+struct head_body {
+    struct body_view *_Atomic view; /* replaced by txn_body_publish, held by epochs */
+    _Atomic uint64_t k;             /* rows up to this timestamp may leave */
+};
+
+/*
+ * All indexes of a head lie in one body: a byte with the number of the index, and the key behind it.
+ * What is under the key of an entry is how many bytes of it are the index's own parts, in big-endian
+ * order; the rest is the primary key.
+ */
+enum { BODY_KEY_SIZE_MAX = 1024, BODY_ENTRY_SIZE = 4 };
+
+static inline size_t txn_body_entry_put(char *out, size_t parts_size)
+{
+    for (unsigned i = 0; i < BODY_ENTRY_SIZE; i++)
+        out[i] = (char)(parts_size >> 8 * (BODY_ENTRY_SIZE - 1 - i));
+    return BODY_ENTRY_SIZE;
+}
+
 /* Rows that exist, as of the commits that have ended: neither uncommitted ones nor tombstones, which
- * the tree has as well. Any thread. */
+ * the tree has as well, nor those that have left for the body. Any thread. */
 uint64_t txn_head_rows(const struct head *head);
 
 /* Bytes of the tuples of these rows. */
@@ -100,7 +127,8 @@ struct txn_index {
     int (*matches)(const struct txn_index *index, const struct entry *entry,
                    const struct version *version);
     void *arg;
-    bool counted; /* keys are computed by code that nobody can vouch for */
+    unsigned char number; /* of the index: its place in the head's body; 0 for the primary */
+    bool counted;         /* keys are computed by code that nobody can vouch for */
     bool filling; /* entries are being added for versions that were there before it: sweeps fence */
 };
 
@@ -162,6 +190,7 @@ struct txn_options {
                        parked ones in its way are rolled back (invariant 24) */
     bool durable;   /* with readonly: read at D whatever the level of durability, for checkpoints;
                        txn_cancel_older leaves it alone */
+    bool whole;     /* it has no savepoints: all of it happens or nothing */
     struct lock_owner *owner; /* whose locks and age it has: the caller's, from txn_owner_detach or
                                  lock_owner_new. NULL: the worker's own, which lets go at the end */
     uint64_t session_id;      /* who it is for, for those who look; 0: nobody */
@@ -251,6 +280,15 @@ void txn_doom(struct txn *txn);
 /* Memory of the transaction: gone when it ends. */
 struct arena *txn_arena(struct txn *txn);
 
+/*
+ * Something of the caller's in the transaction's arena: what it remembers of what it has read. NULL at
+ * the beginning, and again when the transaction has been parked (rows that were found may go) or has
+ * returned to a savepoint (what it remembers may have been written since). Under SNAPSHOT and
+ * SERIALIZABLE alone what was read once is what would be read again.
+ */
+void *txn_notes(const struct txn *txn);
+void txn_notes_set(struct txn *txn, void *notes);
+
 /* The transaction that runs on this worker, or NULL. */
 struct txn *txn_current(struct txn_worker *worker);
 
@@ -277,10 +315,19 @@ unsigned txn_worker_number(const struct txn_worker *worker);
 int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size,
             const struct version **out);
 
+/* The same of a row that the caller has come to in the tree of a head, since the transaction began or went
+ * on. */
+int txn_get_row(struct txn *txn, struct head *head, struct row *row, const struct version **out);
+
 /* The same, but nothing joins the read set: what was seen may be otherwise by the time of the commit.
  * For answers that may be those of a moment ago. */
 int txn_peek(struct txn *txn, struct head *head, const void *key, size_t key_size,
              const struct version **out);
+
+/* The same of a row that the caller has come to in the tree of a head that has all its rows, since the
+ * transaction began or went on. Nothing to see says nothing of a later row of the key. */
+void txn_peek_row(struct txn *txn, const struct head *head, const struct row *row,
+                  const struct version **out);
 
 /*
  * Tags the row for this transaction first and then reads it (invariant 11): for a command that
@@ -301,6 +348,14 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
  */
 int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size, const void *data,
             uint32_t size, struct row **row, struct version **out);
+
+/*
+ * As txn_put, of a row that has no entries in secondary indexes, and of whose earlier versions the caller
+ * keeps no bytes: in a transaction that is `whole`, what it has written by this before is written anew in
+ * place where the size is the same. For numbers that count.
+ */
+int txn_put_over(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                 const void *data, uint32_t size);
 
 /* Whether what is written from now on serves to free memory: then the heap's limit does not refuse it
  * (a pop writes what is left, a delete what has to be cleared up). */
@@ -397,8 +452,10 @@ struct txn_cursor {
     struct txn_range range;
     struct tree_cursor tree;
     const struct item *item;     /* at which txn_cursor_next has stopped: the row's, or its entry */
+    struct item *ahead;          /* of the tree, taken from it and not given out, with a walk */
     struct txn_range_read *read; /* what validation needs, NULL when nothing is recorded */
-    bool loose;                  /* nothing of it is */
+    struct txn_body_walk *walk;  /* of a head whose rows leave it: the same range of the body */
+    bool loose;                  /* nothing of it is recorded */
     /* How many items it has passed that are not there for the transaction, since the last row that it
      * gave out; at `passed_max` (0: never) txn_cursor_next says so once and can be asked again. */
     unsigned passed, passed_max;
@@ -411,6 +468,12 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
  * time of the commit. For hints, and for answers that may be those of a moment ago. */
 void txn_cursor_open_loose(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
                            const struct txn_range *range);
+
+/* From here on, right after it was opened, the cursor may use again what a row took: row and version are
+ * valid until the call behind the next one. So going over more than fits into memory takes a bounded part of
+ * it. Where rows stay in the head, by a secondary index, and where the range is validated at commit it is
+ * as ever. */
+void txn_cursor_brief(struct txn_cursor *cursor);
 
 /* The row with these parts of a unique index: as a cursor over the entries that begin with them, or
  * without one where a hash directory has it. 0, ERROR_END and so on. The key stays valid until the
@@ -466,8 +529,10 @@ void txn_deferred_run(struct txn_system *system, txn_deferred_fn fn, void *arg);
 /*
  * Rows of tracked heads that commits have changed (invariant 19), each listed once. A checkpoint
  * takes the list, writes for each row the version that was committed at its K, makes it durable,
- * and says so row by row; a row that has changed since is listed again. Until then the row is not
- * freed, and neither are versions that a snapshot at K sees.
+ * and says so row by row; a row that has changed since is listed again. Until then the row's memory
+ * is not freed, nor are versions that a snapshot at K sees. A row that no run has may leave its tree
+ * meanwhile, when it was deleted (invariant 33): then it has no version at K, and another row may have
+ * its key.
  */
 struct txn_change {
     struct head *head;
@@ -496,6 +561,33 @@ uint64_t txn_changes_pending(const struct txn_system *system);
  * timestamp; NULL when there is none. Inside of the worker's epoch (txn_worker_enter). */
 const struct version *txn_row_at(const struct row *row, uint64_t ts, uint64_t *ts_out);
 
+/*
+ * A version of the row is about to be written into a run, or has come from one: from now on its
+ * tombstones stay until a run has them. While the snapshot at K, where the version is from, is
+ * registered. txn_row_in_run tells; of a row that is in no run a tombstone need not be written.
+ */
+void txn_row_enters_run(struct row *row);
+bool txn_row_in_run(const struct row *row);
+
+/* The row is on no list any more, because its head goes. */
+void txn_change_forget(struct txn_worker *worker, const struct txn_change *change);
+
+/*
+ * Bodies whose rows leave the head.
+ *
+ * txn_body_publish puts a new picture in place of the one that readers have, which is closed when the
+ * last of them has gone; from then on rows of which nobody needs what is older than k leave the head:
+ * those that txn_change_done is called for, by txn_collect. The body has all that was committed up to
+ * k. NULL for `view`, which is for the end: nobody reads any more.
+ *
+ * txn_body_snapshots gives what an absorbing or tidying of rows up to k has to keep versions for, in
+ * ascending order, valid until the worker's next transaction or collection. Of those who begin later
+ * none reads below k. ERROR_MEMORY.
+ */
+void txn_body_publish(struct tree_thread *thread, struct head_body *body, struct body_view *view,
+                      uint64_t k);
+int txn_body_snapshots(struct txn_worker *worker, uint64_t k, struct engine_snapshots *out);
+
 /* The row's state up to K is durable in a body. Inside of the worker's epoch. After a checkpoint at
  * K, for each row taken for it, also those for which there was nothing to write. False when the row
  * has changed since: the caller keeps it in *changes for txn_changes_return. */
@@ -505,18 +597,21 @@ bool txn_change_done(struct txn_worker *worker, const struct txn_change *change,
 void txn_worker_enter(struct txn_worker *worker);
 void txn_worker_leave(struct txn_worker *worker);
 
-/* Recovery: puts what the log says into a head unless a newer timestamp is there. No transaction
- * runs. 0 or ERROR_MEMORY. */
-int txn_replay(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
-               size_t key_size, const void *data, uint32_t size, bool tombstone);
+/* Recovery: puts what a run says into a head, and notes that one has the row (invariant 33). Before
+ * the log. No transaction runs. 0 or ERROR_MEMORY. */
+int txn_replay_run(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
+                   size_t key_size, const void *data, uint32_t size);
 
-/* The row that txn_replay put something into, or NULL when a newer one was there: for
- * txn_changes_add. */
+/* Puts what the log says into a head unless a newer timestamp is there. *out is the row, for
+ * txn_changes_add, or NULL when a newer one was there. */
 int txn_replay_row(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
                    size_t key_size, const void *data, uint32_t size, bool tombstone,
                    struct row **out);
 
-/* After replay: unlinks the rows that are tombstones, but for listed ones. */
+/* After replay: takes rows off the list that the log has made and deleted again, and no run has. */
+void txn_replay_settle(struct txn_changes *changes);
+
+/* After that: unlinks the rows that are tombstones, but for listed ones. */
 void txn_replay_end(struct tree_thread *thread, struct head *head);
 
 /* Frees a tree of rows with all their versions, or a tree of entries, whose rows are still there.

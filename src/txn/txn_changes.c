@@ -31,9 +31,36 @@
  *
  *      head a, row, row, row, head b, row, ...
  *
- * While the bit is set the row does not end, so tombstones stay until a durable run covers them, and
- * the pointers in a list stay valid; a head that goes away is taken out of all lists first
- * (txn_collect_forget).
+ * A row that a run has does not end while the bit is set, so its tombstone stays until a durable run
+ * covers it. One that no run has, made and deleted since the last checkpoint, needs no tombstone in any
+ * run, and leaves its tree as soon as it is not needed otherwise (invariant 33). Which of the two it is
+ * says ROW_IN_RUN. A checkpoint at K sets it, with its snapshot at K still registered, before it writes a
+ * version of the row; whoever loads a row from a run sets it as well.
+ *
+ *      A row ends when its tombstone's timestamp T is at most D and all registered snapshots. A
+ *      checkpoint whose K is below T has its snapshot registered, or begins later and then has a K of at
+ *      least D >= T. So when a row ends, no checkpoint can still write an older version of it, and
+ *      when ROW_IN_RUN is seen clear with all snapshots passed, none has.
+ *      The log is cut by blocks in order of timestamps, and T is at most D: so what is left of it never
+ *      has a version of the row without the tombstone behind it. Recovery finds both, or the tombstone
+ *      alone, or nothing.
+ *
+ * The pointers in a list stay valid: the memory of a listed row that has left its tree stays until the
+ * list lets go of it. Two bits of one word decide who frees it.
+ *
+ *      who ends the row:  unlinks it -> sets ROW_DEAD     -> was ROW_CHANGED clear? frees it
+ *      the list:                        clears ROW_CHANGED -> was ROW_DEAD set? frees it
+ *
+ * So that such rows do not fill the memory until the next checkpoint, a worker whose list has many of
+ * them takes them out, a few with each collection of garbage: it reads the words and writes those
+ * of rows that are left over what it has read, in two streams that become one at the end. What is kept
+ * never gets ahead of what is read, since a difference over several words has no more bytes than these
+ * had together.
+ *
+ *      [ kept words ...... | read already | words still to read ... new ones ]
+ *                       kept           read                                count
+ *
+ * A head that goes away is taken out of all lists first (txn_collect_forget).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +122,7 @@ _Static_assert(_Alignof(struct head) >= 1 << WORD_UNIT_SHIFT &&
 
 static bool words_reserve(struct change_words *words, size_t rows)
 {
-    size_t wanted = words->count + rows * WORDS_A_ROW_MAX * WORD_BYTES_MAX;
+    size_t wanted = words->end.at + rows * WORDS_A_ROW_MAX * WORD_BYTES_MAX;
     if (words->capacity >= wanted)
         return true;
     size_t capacity = words->capacity == 0 ? 1024 : 2 * words->capacity;
@@ -110,54 +137,95 @@ static bool words_reserve(struct change_words *words, size_t rows)
 }
 
 /* Where there is room for it. Differences have 61 bits, with sign and flag 63. */
-static void words_put(struct change_words *words, uintptr_t pointer, bool is_head)
+static void word_put(unsigned char *bytes, struct change_end *end, uintptr_t pointer, bool is_head)
 {
-    int64_t difference = (int64_t)(pointer - words->last) >> WORD_UNIT_SHIFT;
+    int64_t difference = (int64_t)(pointer - end->last) >> WORD_UNIT_SHIFT;
     uint64_t rest = (uint64_t)difference << 1 ^ (uint64_t)(difference >> 63);
     rest = rest << 1 | is_head;
-    words->last = pointer;
+    end->last = pointer;
     for (; rest >= 0x80; rest >>= 7)
-        words->bytes[words->count++] = (unsigned char)(rest | 0x80);
-    words->bytes[words->count++] = (unsigned char)rest;
+        bytes[end->at++] = (unsigned char)(rest | 0x80);
+    bytes[end->at++] = (unsigned char)rest;
 }
 
-/* The next word at *at of bytes, and whether it is a head; `last` is the one before it, at first 0. */
-static uintptr_t word_get(const unsigned char *bytes, size_t *at, uintptr_t last, bool *is_head)
+static void row_put(unsigned char *bytes, struct change_end *end, const struct head *head,
+                    const struct row *row)
+{
+    if (end->head != head)
+        word_put(bytes, end, (uintptr_t)head, true);
+    word_put(bytes, end, (uintptr_t)row, false);
+    end->head = head;
+}
+
+/* Moves *end over the next word, and says whether it is a head. */
+static bool word_get(const unsigned char *bytes, struct change_end *end)
 {
     uint64_t rest = 0;
     unsigned shift = 0;
     do
-        rest |= (uint64_t)(bytes[*at] & 0x7f) << shift;
-    while (shift += 7, bytes[(*at)++] & 0x80);
-    *is_head = rest & 1;
+        rest |= (uint64_t)(bytes[end->at] & 0x7f) << shift;
+    while (shift += 7, bytes[end->at++] & 0x80);
+    bool is_head = rest & 1;
     rest >>= 1;
     uint64_t difference = rest >> 1 ^ -(rest & 1);
-    return last + (difference << WORD_UNIT_SHIFT);
+    end->last += difference << WORD_UNIT_SHIFT;
+    return is_head;
+}
+
+/* The next row of words that end at `limit`, and its head in end->head; NULL at their end. */
+static struct row *row_get(const unsigned char *bytes, struct change_end *end, size_t limit)
+{
+    while (end->at < limit) {
+        if (!word_get(bytes, end))
+            return (struct row *)end->last;
+        end->head = (const struct head *)end->last;
+    }
+    return NULL;
 }
 
 /* Where there is room for it. */
 static void list_add(struct change_list *list, const struct head *head, const struct row *row)
 {
-    if (list->head != head)
-        words_put(&list->words, (uintptr_t)head, true);
-    words_put(&list->words, (uintptr_t)row, false);
-    list->head = head;
+    row_put(list->words.bytes, &list->words.end, head, row);
     list->rows++;
+}
+
+static void stream_unpack(const struct change_words *words, struct change_end end, size_t limit,
+                          struct txn_changes *to)
+{
+    struct row *row;
+    while ((row = row_get(words->bytes, &end, limit)) != NULL)
+        to->items[to->count++] = (struct txn_change){(struct head *)end.head, row};
 }
 
 /* Appends what the words say, where there is room for it. */
 static void words_unpack(const struct change_words *words, struct txn_changes *to)
 {
-    struct head *head = NULL;
-    uintptr_t pointer = 0;
-    for (size_t at = 0; at < words->count;) {
-        bool is_head;
-        pointer = word_get(words->bytes, &at, pointer, &is_head);
-        if (is_head)
-            head = (struct head *)pointer;
+    stream_unpack(words, (struct change_end){.at = 0}, words->kept.at, to);
+    stream_unpack(words, words->read, words->end.at, to);
+}
+
+/*
+ * Keeps those of the next `rows` rows for which `keep` says so, and true when that was all: then the
+ * words are one stream again.
+ */
+static bool list_filter(struct change_list *list, size_t rows,
+                        bool (*keep)(const struct head *head, struct row *row, void *arg),
+                        void *arg)
+{
+    struct change_words *words = &list->words;
+    struct row *row = NULL;
+    while (rows-- > 0 && (row = row_get(words->bytes, &words->read, words->end.at)) != NULL) {
+        if (keep(words->read.head, row, arg))
+            row_put(words->bytes, &words->kept, words->read.head, row);
         else
-            to->items[to->count++] = (struct txn_change){head, (struct row *)pointer};
+            list->rows--;
     }
+    if (words->read.at < words->end.at)
+        return false;
+    words->end = words->kept;
+    words->kept = words->read = (struct change_end){.at = 0};
+    return true;
 }
 
 bool txn__changes_reserve(struct txn_worker *worker, size_t count)
@@ -226,7 +294,7 @@ int txn_changes_append(struct txn_changes *to, const struct txn_changes *from)
  * memory nothing is taken. */
 static bool list_take(struct change_list *list, struct txn_changes *changes)
 {
-    struct change_words taken = {NULL, 0, 0, 0};
+    struct change_words taken = {.bytes = NULL};
     for (bool done = false; !done;) {
         latch(list);
         size_t reserved = list->reserved, rows = list->rows;
@@ -236,8 +304,8 @@ static bool list_take(struct change_list *list, struct txn_changes *changes)
             struct change_words empty = taken;
             taken = list->words;
             list->words = empty;
-            list->head = NULL;
             list->rows = 0;
+            list->sweep_from = 0;
         }
         unlatch(list);
         if (!done && (!words_reserve(&taken, reserved) || !rows_reserve(changes, rows))) {
@@ -303,8 +371,25 @@ void txn_changes_return(struct txn_system *system, struct txn_changes *changes)
     *changes = (struct txn_changes){NULL, 0, 0};
 }
 
+/* Rows that have left their trees are in no other hands. */
+static void ended_free(struct txn_changes *changes, struct heap_cache *cache)
+{
+    for (size_t i = 0; i < changes->count; i++)
+        if (load_relaxed(&changes->items[i].row->state) & ROW_DEAD)
+            txn__row_free(changes->items[i].row, cache);
+}
+
+/* When memory is out, rows that have ended go with the heap. */
 void txn__changes_destroy(struct txn_system *system)
 {
+    struct txn_changes changes = {NULL, 0, 0};
+    struct heap_cache *cache;
+    if (load_relaxed(&system->changes_ended) > 0 && heap_cache_open(system->heap, &cache) == 0) {
+        if (txn_changes_take(system, &changes) == 0)
+            ended_free(&changes, cache);
+        txn_changes_free(&changes);
+        heap_cache_close(cache);
+    }
     for (unsigned i = 0; i < system->worker_max; i++)
         free(system->changes[i].words.bytes);
     while (system->returned != NULL) {
@@ -329,44 +414,86 @@ uint64_t txn_changes_pending(const struct txn_system *system)
     return count;
 }
 
+/* The list lets go of the row: frees it if it has ended, and says whether it had. */
+static bool row_drop(struct txn_system *system, struct tree_thread *thread, const struct head *head,
+                     struct row *row)
+{
+    if (!(atomic_fetch_and(&row->state, ~(uint32_t)ROW_CHANGED) & ROW_DEAD))
+        return false;
+    atomic_fetch_sub_explicit(&system->changes_ended, 1, memory_order_relaxed);
+    txn__row_retire(thread, head, row);
+    return true;
+}
+
+static bool row_is_there(const struct head *head, struct row *row, void *arg)
+{
+    struct txn_worker *worker = arg;
+    if (!(load_acquire(&row->state) & ROW_DEAD))
+        return true;
+    row_drop(worker->system, &worker->thread, head, row);
+    return false;
+}
+
+enum { SWEEP_FROM = 1024, SWEEP_ROWS = 256 };
+
+/*
+ * A pass over the list begins when so many rows have ended, of whichever list, that it is worth it:
+ * half as many again as the list had rows at the end of the pass before. So a row that ends costs each
+ * worker two looks at most.
+ */
+void txn__changes_sweep(struct txn_worker *worker)
+{
+    struct txn_system *system = worker->system;
+    struct change_list *list = &system->changes[worker->number];
+    uint64_t ended = load_relaxed(&system->changes_ended);
+    if (ended < SWEEP_FROM)
+        return;
+    latch(list);
+    if ((list->words.read.at > 0 || ended >= list->sweep_from) &&
+        list_filter(list, SWEEP_ROWS, row_is_there, worker))
+        list->sweep_from = load_relaxed(&system->changes_ended) + SWEEP_FROM + list->rows / 2;
+    unlatch(list);
+}
+
 /* Keeps those of other heads, and returns how many these are. */
-static size_t items_forget(struct txn_change *items, size_t count, const struct head *head)
+static size_t items_forget(struct txn_worker *worker, struct txn_change *items, size_t count,
+                           const struct head *head)
 {
     size_t kept = 0;
     for (size_t n = 0; n < count; n++)
         if (items[n].head != head)
             items[kept++] = items[n];
+        else
+            row_drop(worker->system, &worker->thread, head, items[n].row);
     return kept;
 }
 
-/* The same of a worker's list: what is kept is written over what was there, and never ahead of it, since
- * a difference over several words has no more bytes than these had together. */
-static void list_forget(struct change_list *list, const struct head *gone)
+struct forget {
+    struct txn_worker *worker;
+    const struct head *head;
+};
+
+static bool stays_without(const struct head *head, struct row *row, void *arg)
 {
-    struct change_words words = list->words;
-    const struct head *head = NULL;
-    uintptr_t pointer = 0;
-    list->words.count = list->words.last = list->rows = 0;
-    list->head = NULL;
-    for (size_t at = 0; at < words.count;) {
-        bool is_head;
-        pointer = word_get(words.bytes, &at, pointer, &is_head);
-        if (is_head)
-            head = (const struct head *)pointer;
-        else if (head != gone)
-            list_add(list, head, (const struct row *)pointer);
-    }
+    const struct forget *forget = arg;
+    if (head != forget->head)
+        return true;
+    row_drop(forget->worker->system, &forget->worker->thread, head, row);
+    return false;
 }
 
-void txn__changes_forget(struct txn_system *system, const struct head *head)
+void txn__changes_forget(struct txn_worker *worker, const struct head *head)
 {
+    struct txn_system *system = worker->system;
+    struct forget forget = {worker, head};
     for (unsigned i = 0; i < system->worker_max; i++) {
         struct change_list *list = &system->changes[i];
         latch(list);
-        list_forget(list, head);
+        list_filter(list, SIZE_MAX, row_is_there, worker); /* one stream again */
+        list_filter(list, SIZE_MAX, stays_without, &forget);
         for (struct changes_block *block = i == 0 ? system->returned : NULL; block != NULL;
              block = block->next)
-            block->count = items_forget(block_items(block), block->count, head);
+            block->count = items_forget(worker, block_items(block), block->count, head);
         unlatch(list);
     }
 }
@@ -399,12 +526,29 @@ static bool changed_since(const struct row *row, uint64_t k)
 bool txn_change_done(struct txn_worker *worker, const struct txn_change *change, uint64_t k)
 {
     struct row *row = change->row;
-    atomic_fetch_and(&row->state, ~(uint32_t)ROW_CHANGED);
+    if (row_drop(worker->system, &worker->thread, change->head, row))
+        return true;
     if (changed_since(row, k) && !MUTATION(NOT_LISTED_AGAIN) &&
         !(atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED))
         return false;
     txn__changes_adopt(worker, change->head, row);
     return true;
+}
+
+void txn_change_forget(struct txn_worker *worker, const struct txn_change *change)
+{
+    row_drop(worker->system, &worker->thread, change->head, change->row);
+}
+
+void txn_row_enters_run(struct row *row)
+{
+    if (!(load_relaxed(&row->state) & ROW_IN_RUN))
+        atomic_fetch_or(&row->state, ROW_IN_RUN);
+}
+
+bool txn_row_in_run(const struct row *row)
+{
+    return (load_acquire(&row->state) & ROW_IN_RUN) != 0;
 }
 
 void txn_worker_enter(struct txn_worker *worker)

@@ -42,7 +42,8 @@ static struct txn_descriptor *descriptor_new(struct txn_worker *worker)
     struct txn_descriptor *descriptor = worker->free_descriptors;
     if (descriptor != NULL)
         worker->free_descriptors = descriptor->next_free;
-    else if ((descriptor = heap_alloc(worker->thread.heap, sizeof *descriptor)) == NULL)
+    else if ((descriptor =
+                  heap_alloc_as(worker->thread.heap, sizeof *descriptor, HEAP_DESCRIPTOR)) == NULL)
         return NULL;
     atomic_init(&descriptor->state, STATE_ACTIVE);
     atomic_init(&descriptor->lock.stamp, txn__tag(descriptor));
@@ -120,6 +121,7 @@ int txn__begin_at(struct txn_worker *worker, struct txn *txn, struct txn_slot *s
     txn->level = options->level;
     txn->readonly = options->readonly;
     txn->spares = false;
+    txn->whole = options->whole;
     txn->at_durable = options->readonly && options->durable;
     txn->at_visible = options->readonly && !options->latest;
     txn->owner = options->owner;
@@ -166,6 +168,7 @@ static void txn_end(struct txn *txn)
     worker->current = NULL;
     txn__snapshot_drop(txn->slot);
     leave_gate(txn);
+    txn__walks_close(txn);
     epoch_leave(worker->thread.epoch);
     if (txn->owner != NULL)
         txn__locks_end(txn);
@@ -382,8 +385,9 @@ int txn_commit(struct txn *txn)
     descriptor_done(txn);
     txn__count(&txn->worker->counters->commits);
     struct txn_worker *worker = txn->worker;
+    size_t writes = txn->writes.count;
     txn_end(txn);
-    txn__garbage_after_commit(worker);
+    txn__garbage_after_commit(worker, writes);
     return 0;
 }
 
@@ -442,6 +446,16 @@ void txn_doom(struct txn *txn)
 struct arena *txn_arena(struct txn *txn)
 {
     return &txn->arena;
+}
+
+void *txn_notes(const struct txn *txn)
+{
+    return txn->notes;
+}
+
+void txn_notes_set(struct txn *txn, void *notes)
+{
+    txn->notes = notes;
 }
 
 uint64_t txn_worker_begun(const struct txn_worker *worker)

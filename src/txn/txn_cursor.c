@@ -11,9 +11,14 @@
  *
  * The far bound of a range is where the cursor stopped: a select with a limit does not depend on
  * what lies behind its last row.
+ *
+ * Where rows leave the head the cursor merges what is there with what the body has (txn_body.c). Of
+ * the range only what has come into the head since the snapshot can have changed: so when a leaf has
+ * changed, each row that is in it has to be as old as the snapshot.
  */
 #include "txn/txn_private.h"
 
+#include "base/diag.h"
 #include "base/error.h"
 
 /* Mixes an address, so that sums of different sets of rows differ (splitmix64's finisher). */
@@ -81,6 +86,15 @@ static struct txn_range_read *range_read_new(struct txn *txn, const struct txn_i
     return read;
 }
 
+/* Rows that have left the head are looked for in its body. */
+static void walk_start(struct txn_cursor *cursor)
+{
+    struct txn *txn = cursor->txn;
+    if (cursor->index->head->body != NULL &&
+        txn__walk_open(txn, cursor->index, &cursor->range, 0, &cursor->walk) != 0)
+        txn->stop = ERROR_CONFLICT; /* as above */
+}
+
 void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
                      const struct txn_range *range)
 {
@@ -88,7 +102,9 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
     cursor->index = index;
     cursor->range = *range;
     cursor->item = NULL;
+    cursor->ahead = NULL;
     cursor->read = NULL;
+    cursor->walk = NULL;
     cursor->loose = false;
     cursor->passed = cursor->passed_max = 0;
     txn->looked = true;
@@ -100,6 +116,7 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
         else
             cursor->range = cursor->read->range;
     }
+    walk_start(cursor);
     tree_start(&cursor->tree, index->tree, &cursor->range);
     if (cursor->read != NULL) {
         cursor->tree.on_leaf = leaf_read;
@@ -112,7 +129,14 @@ void txn_cursor_open_loose(struct txn_cursor *cursor, struct txn *txn, struct tx
 {
     *cursor = (struct txn_cursor){.txn = txn, .index = index, .range = *range, .loose = true};
     txn->looked = true;
+    walk_start(cursor);
     tree_start(&cursor->tree, index->tree, &cursor->range);
+}
+
+void txn_cursor_brief(struct txn_cursor *cursor)
+{
+    if (cursor->walk != NULL && cursor->read == NULL && cursor->index->matches == NULL)
+        txn__walk_brief(cursor->walk);
 }
 
 /* While the cursor stands at `item`, the range that was read ends there. At the end it is the whole
@@ -144,15 +168,19 @@ static int shown(const struct txn_index *index, struct item *item, const struct 
     return index->matches == NULL ? 1 : index->matches(index, (struct entry *)item, version);
 }
 
-/* Takes one item into account; *version is NULL when the transaction does not see it there. */
+/* Takes one item into account; *version is NULL when the transaction does not see it there. Where rows
+ * leave the head: ERROR_AGAIN if this one has; *silent: what the body has is to be taken. */
 static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
-                 const struct version **version)
+                 const struct version **version, bool *silent)
 {
     struct txn *txn = cursor->txn;
     uint64_t stamp;
     const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
     const struct version *committed = seen;
     uint64_t committed_stamp = stamp;
+    *silent = txn__silent(cursor->index->head, seen);
+    if (*silent && seen != NULL)
+        return ERROR_AGAIN;
     if (seen != NULL && stamp == 0 && seen != &txn__version_dead)
         committed = txn__visible(row, txn->snapshot, txn->descriptor, false, &committed_stamp);
     if (committed != NULL && !MUTATION(REPLY_FORGETS_SCANNED))
@@ -164,15 +192,108 @@ static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
     *version = seen_shown > 0 ? seen : NULL;
     if (seen_shown < 0 || committed_shown < 0)
         return seen_shown < 0 ? seen_shown : committed_shown;
-    if (cursor->read != NULL && committed_shown) {
+    if (cursor->read != NULL && committed_shown && cursor->walk == NULL) {
         cursor->read->visible_sum += row_hash(row);
         cursor->read->visible_count++;
     }
     if (cursor->loose || (!txn__exists(committed) && MUTATION(INVISIBLE_NOT_READ)))
         return 0;
     return txn__read_row(txn, cursor->index->head, row,
-                         txn__exists(committed) ? committed_stamp : 0);
+                         txn__noted(cursor->index->head, committed, committed_stamp));
 }
+
+/* ---------------------------------------------------------------------- merged with a body's rows */
+
+/* Of the primary index: what the body has of a row is what there is of it. */
+static int body_row(struct txn_cursor *cursor, const struct engine_row *there, struct row **row,
+                    const struct version **version)
+{
+    struct arena *arena = txn__walk_arena(cursor->walk);
+    int rc = *row != NULL ? 0 : txn__body_row(arena, there->key, there->key_size, row);
+    if (rc == 0)
+        rc = txn__body_version(arena, there, version);
+    cursor->item = (struct item *)*row;
+    return rc;
+}
+
+/* Of a secondary index: the row that an entry of the body leads to, in the head or the body. *version
+ * NULL: it does not belong under it at the snapshot. */
+static int body_entry(struct txn_cursor *cursor, const struct engine_row *there, struct row **row,
+                      const struct version **version)
+{
+    struct txn *txn = cursor->txn;
+    struct head *head = cursor->index->head;
+    struct entry *entry;
+    int rc = txn__body_entry(txn, there, &entry);
+    if (rc != 0)
+        return rc;
+    cursor->item = (struct item *)entry;
+    size_t parts = load_relaxed(&entry->state) & ENTRY_PARTS_MASK;
+    const unsigned char *key = entry->key + parts;
+    size_t key_size = entry->key_size - parts;
+    rc = (cursor->loose ? txn_peek : txn_get)(txn, head, key, key_size, version);
+    if (rc == 0 && *version != NULL &&
+        (rc = txn__entry_belongs(cursor->index, entry, *version)) == 0)
+        *version = NULL;
+    if (rc < 0 || *version == NULL)
+        return rc;
+    *row = txn__row_find(txn, head, key, key_size);
+    return *row != NULL ? 0 : txn__body_row(&txn->arena, key, key_size, row);
+}
+
+/* One step: the next row of both, NULL for what is not seen. ERROR_END; ERROR_AGAIN: nothing yet. */
+static int merged_step(struct txn_cursor *cursor, struct row **row, const struct version **version)
+{
+    struct txn_body_walk *walk = cursor->walk;
+    const struct engine_row *there;
+    bool silent = false;
+    int rc = 0;
+    if (cursor->ahead == NULL && (cursor->ahead = tree_cursor_next(&cursor->tree, &rc)) == NULL &&
+        rc != 0)
+        return rc;
+    struct item *item = cursor->ahead;
+    MUTATION_POINT(WALK_MERGES);
+    if ((rc = txn__walk_peek(walk, &there)) != 0)
+        return rc;
+    int order = txn__walk_order(walk, item, there);
+    *row = NULL;
+    *version = NULL;
+    if (item == NULL && there == NULL)
+        return ERROR_END;
+    if (order <= 0) {
+        *row = item_row(cursor->index, item);
+        cursor->ahead = NULL;
+        if ((rc = visit(cursor, item, *row, version, &silent)) != 0)
+            return rc; /* of a row that has left: the body has it by now */
+    }
+    cursor->item = item;
+    if (order > 0 || (order == 0 && silent))
+        rc = cursor->index->matches == NULL ? body_row(cursor, there, row, version)
+                                            : body_entry(cursor, there, row, version);
+    if (rc != 0)
+        return rc;
+    txn__walk_pass(walk, cursor->item->key, cursor->item->key_size);
+    range_ends_at(cursor, cursor->item);
+    return 0;
+}
+
+static int merged_next(struct txn_cursor *cursor, struct row **row, const struct version **version)
+{
+    for (;;) {
+        int rc = merged_step(cursor, row, version);
+        if (rc == ERROR_END)
+            range_ends_at(cursor, NULL);
+        if (rc == ERROR_AGAIN)
+            continue;
+        if (rc != 0 || *version != NULL)
+            return rc;
+        cursor->item = NULL;
+        if (++cursor->passed == cursor->passed_max)
+            return ERROR_AGAIN;
+    }
+}
+
+/* --------------------------------------------------------------------------------------- the head's */
 
 int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct version **version)
 {
@@ -181,6 +302,8 @@ int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct ve
         return rc;
     if (cursor->item != NULL)
         cursor->passed = 0;
+    if (cursor->walk != NULL)
+        return merged_next(cursor, row, version);
     for (;;) {
         struct item *item = tree_cursor_next(&cursor->tree, &rc);
         if (rc != 0)
@@ -190,7 +313,8 @@ int txn_cursor_next(struct txn_cursor *cursor, struct row **row, const struct ve
             return ERROR_END;
         }
         struct row *found = item_row(cursor->index, item);
-        if ((rc = visit(cursor, item, found, version)) != 0)
+        bool silent;
+        if ((rc = visit(cursor, item, found, version, &silent)) != 0)
             return rc;
         range_ends_at(cursor, item);
         if (*version != NULL) {
@@ -216,7 +340,8 @@ static bool candidate_seen(struct item *item, void *arg)
 {
     struct candidate *candidate = arg;
     candidate->row = item_row(candidate->cursor.index, item);
-    candidate->rc = visit(&candidate->cursor, item, candidate->row, &candidate->version);
+    bool silent; /* there are no directories in front of heads that rows leave */
+    candidate->rc = visit(&candidate->cursor, item, candidate->row, &candidate->version, &silent);
     return candidate->rc != 0 || candidate->version != NULL;
 }
 
@@ -264,11 +389,29 @@ static bool leaves_unchanged(const struct txn_range_read *range)
     return true;
 }
 
+/* The same where rows leave the head: what has left is as it was. */
+static bool head_unchanged(struct txn *txn, struct txn_range_read *range, uint64_t ts)
+{
+    struct tree_cursor cursor;
+    struct item *item;
+    tree_start(&cursor, range->index.tree, &range->range);
+    while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
+        uint64_t stamp;
+        const struct version *version =
+            txn__visible(item_row(&range->index, item), ts, txn->descriptor, false, &stamp);
+        if (!txn__silent(range->index.head, version) && stamp > txn->snapshot)
+            return false;
+    }
+    return true;
+}
+
 bool txn__range_unchanged(struct txn *txn, struct txn_range_read *range, uint64_t ts)
 {
     if (leaves_unchanged(range) || MUTATION(LEAF_NOT_SCANNED_AGAIN) ||
         (range->index.matches != NULL && MUTATION(SECONDARY_NOT_VALIDATED)))
         return true;
+    if (range->index.head->body != NULL)
+        return head_unchanged(txn, range, ts);
     struct tree_cursor cursor;
     tree_start(&cursor, range->index.tree, &range->range);
     uint64_t sum = 0, count = 0;

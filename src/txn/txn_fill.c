@@ -83,7 +83,8 @@ int txn_entry_fill(struct txn_worker *worker, struct txn_index *index, const voi
     if (key_size > TREE_KEY_SIZE_MAX)
         return diag_set(ERROR_TOO_LARGE, "an index key of %zu bytes is above the limit of %d",
                         key_size, TREE_KEY_SIZE_MAX);
-    struct entry *made = heap_alloc(thread->heap, item_alloc_size((uint32_t)key_size));
+    struct entry *made =
+        heap_alloc_as(thread->heap, item_alloc_size((uint32_t)key_size), HEAP_ENTRY);
     if (made == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&made->row, row);
@@ -96,7 +97,7 @@ int txn_entry_fill(struct txn_worker *worker, struct txn_index *index, const voi
     int rc = tree_insert(index->tree, thread, (struct item *)made, fill_replace, NULL, &present);
     if (rc != 0) {
         row_entry_uncount(made);
-        heap_free(thread->heap, made, item_alloc_size((uint32_t)key_size));
+        heap_free_as(thread->heap, made, item_alloc_size((uint32_t)key_size), HEAP_ENTRY);
         return rc == ERROR_EXISTS ? 0 : rc;
     }
     if (present != NULL) {

@@ -23,18 +23,27 @@
  *
  * A row that is updated very often is also shortened in between, above the last cut, where its
  * writers would otherwise pile up versions for as long as a flush takes. ROW_PRUNING keeps two from
- * shortening the same chain. A tombstone that a checkpoint has not covered (ROW_CHANGED, invariant
- * 19) leaves the queue; txn_change_done puts it there again.
+ * shortening the same chain. A tombstone that a checkpoint has to cover (ROW_CHANGED and ROW_IN_RUN,
+ * invariant 19) leaves the queue; txn_change_done puts it there again. One of a row that no run has
+ * stays in the queue, and the row ends like any other (invariant 33, txn_changes.c).
+ *
+ * Where rows leave the head for a body, one that the body has is garbage like a tombstone: it goes
+ * when every snapshot has passed its newest version. Who reads later finds it in the body, and who
+ * writes it has a snapshot above it (invariant 18).
  */
 #include "txn/txn_private.h"
 
 #include <stdlib.h>
 
+#include "base/diag.h"
 #include "base/error.h"
 
 enum {
-    COLLECT_EVERY = 32,
-    COLLECT_BUDGET = 96,
+    COLLECT_EVERY = 32,   /* commits, */
+    COLLECT_WRITES = 256, /* or so many writes of theirs */
+    COLLECT_BUDGET = 96,  /* rows that are looked at then, at least */
+    COLLECT_A_WRITE = 3,  /* for each write: more than come */
+    COLLECT_BUDGET_MAX = 1 << 10,
     HOT_EVERY = 16,
     HELD_AFTER = 1024 /* timestamps that a row waits for a snapshot to go before it is shortened */
 };
@@ -93,6 +102,18 @@ static bool points_take(struct txn_worker *worker)
     snapshots_sort(points->snapshots, points->count);
     points->horizon = lowest < points->now ? lowest : points->now;
     return true;
+}
+
+/* One that is being taken, or a commit that validates, may need what is below k for a few instructions
+ * more. */
+int txn_body_snapshots(struct txn_worker *worker, uint64_t k, struct engine_snapshots *out)
+{
+    if (!snapshots_reserve(&worker->points, worker->system->slot_max))
+        return diag_set(ERROR_MEMORY, "no memory for a list of snapshots");
+    for (unsigned turn = 0; !points_take(worker) || worker->points.now < k;)
+        spin_wait(&turn);
+    *out = (struct engine_snapshots){worker->points.snapshots, worker->points.count};
+    return 0;
 }
 
 /* The first snapshot that is not below ts. */
@@ -177,7 +198,20 @@ static void chain_prune(struct txn_worker *worker, struct head *head, struct row
     atomic_fetch_and_explicit(&row->state, ~(uint32_t)ROW_PRUNING, memory_order_release);
 }
 
-static bool row_has_garbage(struct row *row, uint64_t *ts);
+static bool row_has_garbage(const struct head *head, struct row *row, uint64_t *ts);
+
+/* Whether readers find this version in the body, so that its row can leave the head (invariants 17
+ * and 18). */
+static bool in_body(const struct head *head, uint64_t ts)
+{
+    return head->body != NULL && (ts <= load_acquire(&head->body->k) || MUTATION(LEFT_UNPUBLISHED));
+}
+
+/* A tombstone of a head that has all its rows is the end of the row. */
+static bool ends_here(const struct head *head, const struct version *version)
+{
+    return head->body == NULL && (version_flags(version) & VERSION_TOMBSTONE) != 0;
+}
 
 static bool queue_push(struct garbage_queue *queue, struct garbage_entry entry)
 {
@@ -216,7 +250,7 @@ void txn__garbage_add(struct txn_worker *worker, struct head *head, struct row *
 void txn__changes_adopt(struct txn_worker *worker, struct head *head, struct row *row)
 {
     uint64_t ts;
-    if (row_has_garbage(row, &ts))
+    if (row_has_garbage(head, row, &ts))
         txn__garbage_add(worker, head, row, ts);
 }
 
@@ -247,13 +281,24 @@ static void row_retire_again(void *row, void *arg)
     epoch_retire(thread->epoch, row, txn__row_free, thread->heap);
 }
 
-static void row_retire(struct txn_worker *worker, const struct head *head, struct row *row)
+void txn__row_retire(struct tree_thread *thread, const struct head *head, struct row *row)
 {
-    struct tree_thread *thread = &worker->thread;
     if (head->version_dropped != NULL && !MUTATION(ROW_FREED_EARLY))
         epoch_retire(thread->epoch, row, row_retire_again, thread);
     else
         epoch_retire(thread->epoch, row, txn__row_free, thread->heap);
+}
+
+/* Two look after the memory of a row that is listed: who gives it up last frees it. The bits are of
+ * one word, so one of the two finds the other's (txn_changes.c). */
+static void row_let_go(struct txn_worker *worker, const struct head *head, struct row *row)
+{
+    /* Counted first: the list may take it back at once. */
+    atomic_fetch_add_explicit(&worker->system->changes_ended, 1, memory_order_relaxed);
+    if ((atomic_fetch_or(&row->state, ROW_DEAD) & ROW_CHANGED) && !MUTATION(LISTED_ROW_FREED))
+        return;
+    atomic_fetch_sub_explicit(&worker->system->changes_ended, 1, memory_order_relaxed);
+    txn__row_retire(&worker->thread, head, row);
 }
 
 /* True when the row has ended and is gone. */
@@ -261,28 +306,33 @@ static bool row_try_end(struct txn_worker *worker, struct head *head, struct row
                         const struct garbage_points *points)
 {
     struct row_end end = {load_acquire(&row->newest)};
-    if (load_seq_cst(&row->state) &
-        (MUTATION(TOMBSTONE_ENDS_EARLY) ? ROW_HELD : ROW_CHANGED | ROW_HELD | ROW_ENTRIES_MASK))
+    uint32_t state = load_seq_cst(&row->state);
+    if ((state & (ROW_HELD | ROW_ENTRIES_MASK)) ||
+        (txn__awaits_run(state) && !MUTATION(TOMBSTONE_ENDS_EARLY)))
         return false;
     if (end.last != NULL) {
         uint64_t ts = committed_ts(end.last);
-        bool ended = ts != 0 && (version_flags(end.last) & VERSION_TOMBSTONE) &&
-                     ts <= points->horizon && load_acquire(&end.last->older) == NULL;
+        bool ended = ts != 0 && (in_body(head, ts) || ends_here(head, end.last)) &&
+                     (ts <= points->horizon || (head->body != NULL && MUTATION(LEFT_EARLY))) &&
+                     load_acquire(&end.last->older) == NULL;
         if (!ended)
             return false;
     }
     MUTATION_POINT(ROW_ENDING);
     if (!tree_remove(head->tree, &worker->thread, (struct item *)row, row_end, &end))
         return false;
-    if (end.last != NULL)
+    if (end.last != NULL) {
+        if (txn__exists(end.last)) /* it is in the body from now on */
+            txn__rows_count(head, worker->number, -1, -(int64_t)end.last->size);
         version_drop(worker, head, row, end.last);
-    row_retire(worker, head, row);
+    }
+    row_let_go(worker, head, row);
     return true;
 }
 
 /* Whether something of the row will have to be freed later; *ts is then what snapshots have to
  * pass. */
-static bool row_has_garbage(struct row *row, uint64_t *ts)
+static bool row_has_garbage(const struct head *head, struct row *row, uint64_t *ts)
 {
     *ts = 0;
     struct version *top = load_acquire(&row->newest);
@@ -291,8 +341,8 @@ static bool row_has_garbage(struct row *row, uint64_t *ts)
     if (top == &txn__version_dead)
         return false;
     struct version *version = newest_committed(row, ts);
-    return version != NULL &&
-           (load_acquire(&version->older) != NULL || (version_flags(version) & VERSION_TOMBSTONE));
+    return version != NULL && (load_acquire(&version->older) != NULL || in_body(head, *ts) ||
+                               (version_flags(version) & VERSION_TOMBSTONE));
 }
 
 /* Whether the queue is the place for the row, or somebody else looks after what it has. */
@@ -302,7 +352,7 @@ static bool row_is_left(const struct row *row)
     if (state & ROW_HELD)
         return true;
     struct version *top = load_acquire(&row->newest);
-    return (state & ROW_CHANGED) && top != NULL && load_acquire(&top->older) == NULL;
+    return txn__awaits_run(state) && top != NULL && load_acquire(&top->older) == NULL;
 }
 
 /* Gives up the place in the queue of changed rows. A commit that came in between has seen the row
@@ -312,7 +362,7 @@ static void row_leave(struct txn_worker *worker, struct head *head, struct row *
 {
     uint64_t ts;
     atomic_fetch_and(&row->state, ~(uint32_t)ROW_QUEUED);
-    if (row_has_garbage(row, &ts) && ts != held_ts && !row_is_left(row))
+    if (row_has_garbage(head, row, &ts) && ts != held_ts && !row_is_left(row))
         txn__garbage_add(worker, head, row, ts);
 }
 
@@ -333,7 +383,7 @@ static void row_collect(struct txn_worker *worker, struct head *head, struct row
     chain_prune(worker, head, row, points, false);
     if (row_try_end(worker, head, row, points))
         return;
-    if (!row_has_garbage(row, &ts) || row_is_left(row))
+    if (!row_has_garbage(head, row, &ts) || row_is_left(row))
         row_leave(worker, head, row, 0);
     else if (ts > points->durable || ts <= points->horizon)
         row_requeue(worker, head, row, ts);
@@ -376,7 +426,7 @@ static void collect_changed(struct txn_worker *worker, size_t budget)
     for (size_t seen = queue->count; budget-- > 0 && seen > 0 && queue->count > 0; seen--) {
         uint64_t ts = queue->entries[queue->head].ts;
         bool late = ts <= points->durable && points->now - ts > HELD_AFTER;
-        if (ts > points->horizon && !late)
+        if (ts > points->horizon && !late && !MUTATION(LEFT_EARLY))
             break;
         struct garbage_entry entry = queue_pop(queue);
         row_collect(worker, entry.head, entry.row);
@@ -401,6 +451,7 @@ size_t txn_collect(struct txn_worker *worker, size_t budget)
         atomic_exchange(&slot->writing, 1);
         if (load_seq_cst(&worker->system->gate) == 0) {
             collect(worker, budget);
+            txn__changes_sweep(worker);
             store_relaxed(&worker->counters->rows_queued,
                           worker->garbage.count + worker->held.count);
         }
@@ -415,12 +466,20 @@ void txn_worker_rest(struct txn_worker *worker)
     wal_buffer_trim(worker->log);
 }
 
-void txn__garbage_after_commit(struct txn_worker *worker)
+/* So many rows at a time as have been written, a few times over: a commit may have many writes, and rows
+ * that wait longer than they must are in the way of those who read. */
+void txn__garbage_after_commit(struct txn_worker *worker, size_t writes)
 {
-    if (++worker->commits_since_collect < COLLECT_EVERY)
+    worker->writes_since_collect += writes;
+    if (++worker->commits_since_collect < COLLECT_EVERY &&
+        worker->writes_since_collect < COLLECT_WRITES)
         return;
+    size_t budget = COLLECT_A_WRITE * worker->writes_since_collect;
     worker->commits_since_collect = 0;
-    txn_collect(worker, COLLECT_BUDGET);
+    worker->writes_since_collect = 0;
+    txn_collect(worker, budget < COLLECT_BUDGET       ? COLLECT_BUDGET
+                        : budget < COLLECT_BUDGET_MAX ? budget
+                                                      : COLLECT_BUDGET_MAX);
 }
 
 static void queue_forget(struct garbage_queue *queue, const struct head *head)
@@ -444,7 +503,7 @@ void txn_collect_forget(struct txn *txn, const struct head *head)
             queue_forget(&system->workers[i]->garbage, head);
             queue_forget(&system->workers[i]->held, head);
         }
-    txn__changes_forget(system, head);
+    txn__changes_forget(txn->worker, head);
 }
 
 static void queue_destroy(struct garbage_queue *queue, uint32_t place)

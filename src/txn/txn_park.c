@@ -38,7 +38,7 @@ int txn_open(struct txn_worker *worker, const struct txn_options *options, struc
     txn->worker = txn->home = worker;
     txn->slot = slot;
     txn->opened = true;
-    arena_create(&txn->arena, 1 << 12);
+    arena_create_profiled(&txn->arena, 1 << 12, &worker->open_arenas);
     slot->parked = txn;
     store_relaxed(&slot->began_ns, clock_monotonic_ns(system->clock));
     store_relaxed(&slot->phase, PHASE_RUNNING);
@@ -84,6 +84,8 @@ void txn_park(struct txn *txn)
     txn__unlock_row(txn);
     if (!txn__reads_park(txn))
         txn__conflict(txn, TXN_CAUSE_READ); /* could not be validated any more */
+    txn__walks_close(txn);
+    txn->notes = NULL;
     if (txn__latest_level(txn) && !txn->readonly)
         txn__snapshot_drop(slot); /* the next statement takes another */
     txn->worker->current = NULL;

@@ -39,10 +39,17 @@ enum { OWNER_WAIT_TURNS = 256 };
  */
 enum { VERSION_LOCK = 2, VERSION_OPEN = 4 };
 
-/* Further states of a row. ROW_CHANGED: listed for the next checkpoint, or being written by one: it
- * does not end (invariant 19). ROW_HELD: stands in the list of some worker's rows that wait for a
- * snapshot to go. */
-enum { ROW_CHANGED = 8, ROW_HELD = 16 };
+/* Further states of a row. ROW_CHANGED: listed for the next checkpoint, or being written by one: its
+ * memory stays. ROW_HELD: stands in the list of some worker's rows that wait for a snapshot to go.
+ * ROW_IN_RUN: a run may have a version of it, so that it does not end while it is listed (invariant
+ * 33). Never cleared. */
+enum { ROW_CHANGED = 8, ROW_HELD = 16, ROW_IN_RUN = 32 };
+
+/* Whether a tombstone of the row is still needed for a run. */
+static inline bool txn__awaits_run(uint32_t state)
+{
+    return (state & ROW_CHANGED) && (state & ROW_IN_RUN);
+}
 
 /* A tag points to one of these. Retired through epochs, since readers may hold the tag longer than
  * the transaction runs. */
@@ -109,17 +116,23 @@ struct txn_counters {
 
 /* Rows that a worker's commits have changed. The owner adds, a checkpoint takes. Packed as words, since
  * rows of a head come in series: a head, and the rows of it that follow. */
+struct change_end {
+    size_t at;               /* behind the word */
+    uintptr_t last;          /* the pointer that it says, at first 0 */
+    const struct head *head; /* whose rows come here; NULL at the beginning */
+};
 struct change_words {
     unsigned char *bytes;
-    size_t count, capacity;
-    uintptr_t last; /* the pointer that was put last, at first 0 */
+    size_t capacity;
+    struct change_end end;        /* where the next word is put */
+    struct change_end kept, read; /* while rows that have ended are taken out; else both at 0 */
 };
 struct change_list {
     CACHE_ALIGNED _Atomic uint32_t latch;
     struct change_words words; /* with room for `reserved` rows more, from the reservation on */
-    const struct head *head;   /* whose rows the last words are; NULL at the beginning */
     size_t rows;               /* of the words those that are rows */
     size_t reserved;
+    uint64_t sweep_from; /* how many rows have to have ended for the next pass */
 };
 
 /* A deferred action. Those of one worker are queued in order of their timestamps. */
@@ -155,6 +168,7 @@ struct txn_system {
     struct conflict_table *conflicts; /* one a worker, as the following */
     struct change_list *changes;
     struct changes_block *returned; /* by txn_changes_return; under the latch of the first list */
+    _Atomic uint64_t changes_ended; /* rows that have left their tree and that some list has */
     struct deferred_queue *deferred;
     struct txn_worker **workers; /* by number; NULL where none is open. Changed by writers, read by
                                     the owner of the gate. */
@@ -202,14 +216,16 @@ struct txn_keyed {
     uint64_t ts; /* 0: none was visible */
 };
 
-/* A row that was found under its key: commands look at a row before they write it. A row that is not
- * dead is the one in the tree (invariant 14), so the tree need not be asked again. Held by the epoch:
- * forgotten when the transaction is parked. */
+/* A row that was found under its key: commands look at a row before they write it, and those of a
+ * pipeline meet the same ones. A row that is not dead is the one in the tree (invariant 14), so the tree
+ * need not be asked again. By the hash of the key, the last one of each. Held by the epoch, so they count
+ * until the transaction ends or is parked: `begun` is the worker's then. */
 struct txn_found {
-    const struct head *head; /* NULL: none */
+    uint64_t begun;
+    const struct head *head;
     struct row *row;
 };
-enum { TXN_FOUND = 4 };
+enum { TXN_FOUND_BITS = 6, TXN_FOUND = 1 << TXN_FOUND_BITS };
 
 struct txn_leaf_read {
     const struct tree_leaf *leaf;
@@ -248,6 +264,7 @@ struct txn {
                  ERROR_CANCELLED */
     bool active, readonly, exclusive;
     bool spares;                 /* txn_spare */
+    bool whole;                  /* without savepoints */
     bool opened;                 /* by txn_open */
     bool at_visible, at_durable; /* where its snapshot was taken */
     bool published;              /* others may have seen a tag of this transaction */
@@ -266,18 +283,18 @@ struct txn {
     TXN_VECTOR(struct deferred *) deferred; /* malloc'ed: they outlive it */
     size_t deferred_bytes;
     struct txn_range_read *ranges;
+    struct txn_body_walk *walks; /* cursors of bodies that are open */
     void (*on_commit)(struct txn *txn, void *arg);
     void *on_commit_arg;
     struct row *locked_row; /* tagged by the placeholder */
     bool
         lock_used; /* readers may still stand on the placeholder: it serves one row a transaction */
     struct head *locked_head;
-    struct txn_found found[TXN_FOUND]; /* the last ones, in a ring */
-    unsigned found_next;
     struct lock_owner *owner; /* NULL: none was needed yet */
     bool owner_given;         /* by the caller, who lets go of its locks */
     uint64_t session_id;
     const char *reason; /* why another has cancelled it: a static string */
+    void *notes;        /* of the caller's: txn_notes */
 };
 
 struct garbage_entry {
@@ -319,9 +336,12 @@ struct txn_worker {
     struct garbage_points points;
     struct txn_descriptor *free_descriptors;
     uint64_t seen_ts;
-    uint64_t begun; /* transactions so far */
+    uint64_t begun; /* transactions so far; of those that were parked each time they went on, too */
+    struct txn_found found[TXN_FOUND];
     unsigned commits_since_collect;
+    size_t writes_since_collect;
     struct random random;
+    struct arena_profile arenas, open_arenas; /* of its own transaction; of those of txn_open */
 };
 
 static inline uint64_t txn__tag(struct txn_descriptor *descriptor)
@@ -404,9 +424,8 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
  * given: it is dead. */
 struct row *txn__row_find(struct txn *txn, struct head *head, const void *key, size_t key_size);
 
-/* Takes note of a row that was found or made; forgets all of them. */
+/* Takes note of a row that was found or made. */
 void txn__row_found(struct txn *txn, struct head *head, struct row *row);
-void txn__rows_forget(struct txn *txn);
 
 /* Whether the last that was looked for and not found is this key. It may have come since. */
 bool txn__was_absent(const struct txn *txn, const struct head *head, const void *key,
@@ -420,6 +439,69 @@ int txn__read_row(struct txn *txn, struct head *head, struct row *row, uint64_t 
  * have not committed under TXN_READ_UNCOMMITTED. *stamp as for txn__visible. */
 const struct version *txn__see(const struct txn *txn, const struct row *row, uint64_t ts,
                                uint64_t *stamp);
+
+/*
+ * What is recorded of a version that was seen, or not seen: of a head that has all rows its timestamp
+ * if the row exists, else 0. A row that is in its body may come back as a tombstone: there tombstones
+ * have their timestamps, and 0 says that the head has nothing.
+ */
+static inline uint64_t txn__noted(const struct head *head, const struct version *version,
+                                  uint64_t stamp)
+{
+    if (head->body != NULL)
+        return version == NULL || version == &txn__version_dead ? 0 : stamp;
+    return txn__exists(version) ? stamp : 0;
+}
+
+/* Whether the head has nothing to say about a row, so that its body is asked. */
+static inline bool txn__silent(const struct head *head, const struct version *version)
+{
+    return head->body != NULL && (version == NULL || version == &txn__version_dead);
+}
+
+/* What the body of a head has of a primary key at ts: a version in the transaction's arena, or NULL.
+ * After the head was looked at (invariant 17). Errors are those of the body. */
+int txn__body_get(struct txn *txn, const struct head *head, const void *key, size_t key_size,
+                  uint64_t ts, const struct version **out);
+
+/*
+ * The items of an index in a body in a range, for a cursor that merges them with those of the head. _peek gives the
+ * next one, NULL behind the last, as the picture that is newest now says; _pass takes a position from
+ * which it goes on: the key, which stays valid, and whatever comes before it are done.
+ */
+int txn__walk_open(struct txn *txn, const struct txn_index *index, const struct txn_range *range,
+                   uint64_t ts, struct txn_body_walk **out);
+int txn__walk_peek(struct txn_body_walk *walk, const struct engine_row **out);
+void txn__walk_pass(struct txn_body_walk *walk, const void *key, size_t key_size);
+int txn__walk_order(const struct txn_body_walk *walk, const struct item *item,
+                    const struct engine_row *row);
+void txn__walks_close(struct txn *txn);
+
+void txn__walk_close(struct txn_body_walk *walk);
+
+/* Where what a body gives to this walk is copied to: the transaction's arena; or, after _brief, one of two
+ * that are used in turn, so that what the one before was given stays. */
+struct arena *txn__walk_arena(struct txn_body_walk *walk);
+void txn__walk_brief(struct txn_body_walk *walk);
+
+/* What a body has given, in an arena: a version; a row that stands for one that is not in the head; an
+ * entry of a secondary index, in the transaction's, ERROR_CORRUPT when it is none. Errors with diagnostics. */
+int txn__body_version(struct arena *arena, const struct engine_row *row,
+                      const struct version **out);
+int txn__body_row(struct arena *arena, const void *key, size_t key_size, struct row **out);
+int txn__body_entry(struct txn *txn, const struct engine_row *row, struct entry **out);
+
+/* Whether the body's version of a row, at ts, belongs under the entry; *version is it, or NULL. */
+int txn__body_belongs(struct txn *txn, const struct txn_index *index, const struct entry *entry,
+                      uint64_t ts, const struct version **version);
+
+/* Whether a version belongs under an entry that a body has, perhaps of an earlier time: 1, 0, or an
+ * error of the index. */
+int txn__entry_belongs(const struct txn_index *index, const struct entry *entry,
+                       const struct version *version);
+
+/* Records the reading of a key by itself. */
+int txn__read_key(struct txn *txn, struct head *head, const void *key, size_t key_size);
 
 /* Copies a bound into the transaction's arena; false when memory is out. */
 bool txn__bound_keep(struct txn *txn, const void **key, size_t size);
@@ -497,8 +579,11 @@ void txn__open_end(struct txn *txn);
 /* txn_changes.c. `reserve` before the commit, so that listing can't fail. */
 bool txn__changes_reserve(struct txn_worker *worker, size_t count);
 void txn__changes_list(struct txn_worker *worker, const struct txn_write *writes, size_t count);
-void txn__changes_forget(struct txn_system *system, const struct head *head);
+void txn__changes_forget(struct txn_worker *worker, const struct head *head);
 void txn__changes_destroy(struct txn_system *system);
+
+/* Takes rows that have ended out of the worker's list, a few at a time, when there are many. */
+void txn__changes_sweep(struct txn_worker *worker);
 void txn__changes_adopt(struct txn_worker *worker, struct head *head, struct row *row);
 
 /* txn_deferred.c */
@@ -523,8 +608,11 @@ static inline void txn__rows_count(struct head *head, unsigned stripe, int64_t c
 
 /* Notes that a row may have something to free once timestamp ts is in no snapshot's future. */
 void txn__garbage_add(struct txn_worker *worker, struct head *head, struct row *row, uint64_t ts);
-void txn__garbage_after_commit(struct txn_worker *worker);
+void txn__garbage_after_commit(struct txn_worker *worker, size_t writes);
 void txn__garbage_destroy(struct txn_worker *worker);
+
+/* A row that nobody can find any more, and no list has. */
+void txn__row_retire(struct tree_thread *thread, const struct head *head, struct row *row);
 
 void txn__version_free(void *version, void *heap_cache);
 void txn__row_free(void *row, void *heap_cache);

@@ -150,6 +150,16 @@ static int keyed_record(struct txn *txn, struct head *head, const void *key, siz
     return 0;
 }
 
+static bool reads_are_recorded(const struct txn *txn)
+{
+    return txn->level == TXN_SERIALIZABLE && !txn->readonly;
+}
+
+int txn__read_key(struct txn *txn, struct head *head, const void *key, size_t key_size)
+{
+    return reads_are_recorded(txn) ? keyed_record(txn, head, key, key_size, 0) : 0;
+}
+
 static bool vector_park(struct txn *txn, const struct txn_read *items, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -167,7 +177,6 @@ bool txn__reads_park(struct txn *txn)
     txn->reads.count = 0;
     txn->depends.count = 0;
     txn->parks++;
-    txn__rows_forget(txn);
     /* The newest come first: those behind one that was parked before were parked as well. */
     for (struct txn_range_read *range = txn->ranges; range != NULL && !range->parked;
          range = range->next) {
@@ -180,19 +189,15 @@ bool txn__reads_park(struct txn *txn)
     return true;
 }
 
-static bool reads_are_recorded(const struct txn *txn)
-{
-    return txn->level == TXN_SERIALIZABLE && !txn->readonly;
-}
-
 int txn__read_row(struct txn *txn, struct head *head, struct row *row, uint64_t ts)
 {
     return reads_are_recorded(txn) ? row_record(txn, head, row, ts) : 0;
 }
 
 /* Takes note of what was seen of a row at `ts`; *committed_ts is the timestamp of what is visible
- * there without own writes, 0 when that does not exist: it belongs into the read set. */
-static const struct version *row_seen(struct txn *txn, const struct row *row, uint64_t ts,
+ * there without own writes, as txn__noted says: it belongs into the read set. */
+static const struct version *row_seen(struct txn *txn, const struct head *head,
+                                      const struct row *row, uint64_t ts,
                                       const struct version *seen, uint64_t stamp,
                                       uint64_t *committed_ts)
 {
@@ -202,7 +207,7 @@ static const struct version *row_seen(struct txn *txn, const struct row *row, ui
     if (seen != NULL && !(MUTATION(REPLY_FORGETS_ROW) && txn__exists(seen)) &&
         !(MUTATION(REPLY_FORGETS_TOMBSTONE) && !txn__exists(seen)))
         txn__saw(txn, stamp);
-    *committed_ts = txn__exists(committed) ? stamp : 0;
+    *committed_ts = txn__noted(head, committed, stamp);
     return txn__exists(seen) ? seen : NULL;
 }
 
@@ -214,14 +219,27 @@ static bool is_own(const struct txn *txn, const struct version *version)
            load_relaxed(&version->stamp) == txn__tag(txn->descriptor);
 }
 
-void txn__row_found(struct txn *txn, struct head *head, struct row *row)
+/* Mixes eight bytes at a time (Fibonacci hashing at the end); a short key is read with zeros behind it. */
+static struct txn_found *found_place(struct txn *txn, const struct head *head, const void *key,
+                                     size_t key_size)
 {
-    txn->found[txn->found_next++ % TXN_FOUND] = (struct txn_found){head, row};
+    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
+    const unsigned char *at = key;
+    uint64_t hash = (uintptr_t)head ^ key_size, word;
+    for (; key_size >= sizeof word; at += sizeof word, key_size -= sizeof word) {
+        memcpy(&word, at, sizeof word);
+        hash = (hash ^ word) * odd;
+        hash ^= hash >> 32;
+    }
+    word = 0;
+    memcpy(&word, at, key_size);
+    return &txn->worker->found[(hash ^ word) * odd >> (64 - TXN_FOUND_BITS)];
 }
 
-void txn__rows_forget(struct txn *txn)
+void txn__row_found(struct txn *txn, struct head *head, struct row *row)
 {
-    memset(txn->found, 0, sizeof txn->found);
+    *found_place(txn, head, row->key, row->key_size) =
+        (struct txn_found){txn->worker->begun, head, row};
 }
 
 static bool key_is(const void *left, size_t left_size, const void *right, size_t right_size)
@@ -233,12 +251,11 @@ static bool key_is(const void *left, size_t left_size, const void *right, size_t
  * key, as if the tree had been asked then; nobody else can have made another of it before. */
 struct row *txn__row_find(struct txn *txn, struct head *head, const void *key, size_t key_size)
 {
-    for (unsigned i = 0; i < TXN_FOUND; i++) {
-        const struct txn_found *found = &txn->found[i];
-        if (found->head == head && key_is(found->row->key, found->row->key_size, key, key_size) &&
-            (load_acquire(&found->row->newest) != &txn__version_dead || MUTATION(DEAD_ROW_FOUND)))
-            return found->row;
-    }
+    const struct txn_found *found = found_place(txn, head, key, key_size);
+    if (found->begun == txn->worker->begun && found->head == head &&
+        key_is(found->row->key, found->row->key_size, key, key_size) &&
+        (load_acquire(&found->row->newest) != &txn__version_dead || MUTATION(DEAD_ROW_FOUND)))
+        return found->row;
     struct row *row = (struct row *)tree_get(head->tree, key, key_size);
     if (row != NULL)
         txn__row_found(txn, head, row);
@@ -261,6 +278,30 @@ static struct row *row_get(struct txn *txn, struct head *head, const void *key, 
     return row != NULL && load_acquire(&row->newest) != &txn__version_dead ? row : NULL;
 }
 
+/* What is read of a key of which the head has nothing. */
+static int silent_get(struct txn *txn, const struct head *head, const void *key, size_t key_size,
+                      uint64_t ts, const struct version **out)
+{
+    return head->body == NULL ? 0 : txn__body_get(txn, head, key, key_size, ts, out);
+}
+
+/* What is seen of a row, which was not dead when it was found. */
+static int found_get(struct txn *txn, struct head *head, struct row *row,
+                     const struct version **out)
+{
+    uint64_t stamp, committed;
+    const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
+    if (is_own(txn, seen)) {
+        *out = txn__exists(seen) ? seen : NULL;
+        return 0;
+    }
+    *out = row_seen(txn, head, row, txn->snapshot, seen, stamp, &committed);
+    int rc = txn__read_row(txn, head, row, committed);
+    return rc == 0 && txn__silent(head, seen)
+               ? silent_get(txn, head, row->key, row->key_size, txn->snapshot, out)
+               : rc;
+}
+
 int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size,
             const struct version **out)
 {
@@ -270,16 +311,24 @@ int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size
         return rc;
     struct row *row = row_get(txn, head, key, key_size);
     txn->looked = true;
-    if (row == NULL)
-        return reads_are_recorded(txn) ? keyed_record(txn, head, key, key_size, 0) : 0;
-    uint64_t stamp, committed;
-    const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
-    if (is_own(txn, seen)) {
-        *out = txn__exists(seen) ? seen : NULL;
-        return 0;
-    }
-    *out = row_seen(txn, row, txn->snapshot, seen, stamp, &committed);
-    return txn__read_row(txn, head, row, committed);
+    if (row != NULL)
+        return found_get(txn, head, row, out);
+    rc = reads_are_recorded(txn) ? keyed_record(txn, head, key, key_size, 0) : 0;
+    return rc != 0 ? rc : silent_get(txn, head, key, key_size, txn->snapshot, out);
+}
+
+/* One that is not dead is the one in the tree, as in txn__row_find. */
+int txn_get_row(struct txn *txn, struct head *head, struct row *row, const struct version **out)
+{
+    *out = NULL;
+    int rc = txn__stopped(txn);
+    if (rc != 0)
+        return rc;
+    if (load_acquire(&row->newest) == &txn__version_dead)
+        return txn_get(txn, head, row->key, row->key_size, out);
+    txn__row_found(txn, head, row);
+    txn->looked = true;
+    return found_get(txn, head, row, out);
 }
 
 int txn_peek(struct txn *txn, struct head *head, const void *key, size_t key_size,
@@ -293,10 +342,22 @@ int txn_peek(struct txn *txn, struct head *head, const void *key, size_t key_siz
     struct row *row = row_get(txn, head, key, key_size);
     txn->looked = true;
     if (row == NULL)
-        return 0;
+        return silent_get(txn, head, key, key_size, txn->snapshot, out);
     const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
-    *out = row_seen(txn, row, txn->snapshot, seen, stamp, &committed);
-    return 0;
+    *out = row_seen(txn, head, row, txn->snapshot, seen, stamp, &committed);
+    return txn__silent(head, seen) ? silent_get(txn, head, key, key_size, txn->snapshot, out) : 0;
+}
+
+void txn_peek_row(struct txn *txn, const struct head *head, const struct row *row,
+                  const struct version **out)
+{
+    uint64_t stamp, committed;
+    *out = NULL;
+    txn->looked = true;
+    if (load_acquire(&row->newest) == &txn__version_dead)
+        return;
+    const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
+    *out = row_seen(txn, head, row, txn->snapshot, seen, stamp, &committed);
 }
 
 int txn__get_validated(struct txn *txn, struct head *head, const void *key, size_t key_size,
@@ -305,8 +366,10 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
     const struct txn_descriptor *own = txn->descriptor;
     struct row *row = row_get(txn, head, key, key_size);
     txn->looked = true;
-    if (row == NULL)
-        return keyed_record(txn, head, key, key_size, 0);
+    if (row == NULL) {
+        int rc = keyed_record(txn, head, key, key_size, 0);
+        return rc != 0 ? rc : silent_get(txn, head, key, key_size, UINT64_MAX, out);
+    }
     /* At read uncommitted as well: what is written on top must not rest on what may be undone. Twice
      * the same: of one that commits in between, the last version is passed over as uncommitted and
      * an earlier one taken, under the same timestamp. */
@@ -320,29 +383,35 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
         *out = txn__exists(seen) ? seen : NULL;
         return 0;
     }
-    *out = row_seen(txn, row, STAMP_TAG - 1, seen, stamp, &committed);
-    return row_record(txn, head, row, committed);
+    *out = row_seen(txn, head, row, STAMP_TAG - 1, seen, stamp, &committed);
+    int rc = row_record(txn, head, row, committed);
+    return rc == 0 && txn__silent(head, seen)
+               ? silent_get(txn, head, key, key_size, UINT64_MAX, out)
+               : rc;
 }
 
-/* The timestamp of what exists of the row at ts without own writes, or 0. */
-static uint64_t existing_ts(const struct txn *txn, const struct row *row, uint64_t ts)
+/* Whether what there is of the row at ts without own writes is what was noted. What is not in the head
+ * but in its body is as it was at the snapshot, whatever was noted then (invariant 18). */
+static bool is_as_noted(const struct txn *txn, const struct head *head, const struct row *row,
+                        uint64_t ts, uint64_t noted)
 {
-    uint64_t stamp;
-    const struct version *version = txn__visible(row, ts, txn->descriptor, false, &stamp);
-    return txn__exists(version) ? stamp : 0;
+    uint64_t stamp = 0;
+    const struct version *version =
+        row == NULL ? NULL : txn__visible(row, ts, txn->descriptor, false, &stamp);
+    return txn__silent(head, version) || txn__noted(head, version, stamp) == noted;
 }
 
 static bool keyed_unchanged(struct txn *txn, const struct txn_keyed *keyed, uint64_t ts)
 {
     struct row *row = txn__row_find(txn, keyed->head, keyed->key, keyed->key_size);
-    return (row == NULL ? 0 : existing_ts(txn, row, ts)) == keyed->ts;
+    return is_as_noted(txn, keyed->head, row, ts, keyed->ts);
 }
 
 static bool row_unchanged(struct txn *txn, const struct txn_read *read, uint64_t ts)
 {
     if (load_acquire(&read->row->newest) != &txn__version_dead || MUTATION(REBORN_NOT_LOOKED_UP))
-        return existing_ts(txn, read->row, ts) == read->ts;
-    /* The row was read as absent and has ended since: another of the same key may be in its place. */
+        return is_as_noted(txn, read->head, read->row, ts, read->ts);
+    /* The row was read as absent, or is in a body by now, and has ended since: another of the same key may be in its place. */
     struct txn_keyed keyed = {read->head, read->row->key, read->row->key_size, read->ts};
     return keyed_unchanged(txn, &keyed, ts);
 }

@@ -3,6 +3,9 @@
 /*
  * Recovery: the newest timestamp of a key wins, tombstones stay until replay ends (invariant 3), so
  * records may come in any order and more than once.
+ *
+ * What the runs have comes first. So a row that only the log knows is in no run, and when its newest
+ * record is a tombstone it goes at once (invariant 33).
  */
 #include "txn/txn_private.h"
 
@@ -13,7 +16,7 @@
 static struct version *replay_version(struct tree_thread *thread, uint64_t ts, const void *data,
                                       uint32_t size, bool tombstone)
 {
-    struct version *version = heap_alloc(thread->heap, version_alloc_size(size));
+    struct version *version = heap_alloc_as(thread->heap, version_alloc_size(size), HEAP_VERSION);
     if (version == NULL)
         return NULL;
     atomic_init(&version->stamp, ts);
@@ -28,26 +31,29 @@ static struct version *replay_version(struct tree_thread *thread, uint64_t ts, c
 static int replay_row(struct tree_thread *thread, struct head *head, const void *key,
                       size_t key_size, struct row **out)
 {
-    struct row *row = heap_alloc(thread->heap, item_alloc_size((uint32_t)key_size));
+    struct row *row = heap_alloc_as(thread->heap, item_alloc_size((uint32_t)key_size), HEAP_ROW);
     if (row == NULL)
         return ERROR_MEMORY;
     atomic_init(&row->newest, NULL);
-    atomic_init(&row->state, 0);
+    atomic_init(&row->state, head->body == NULL ? 0 : ROW_IN_RUN);
     row->key_size = (uint32_t)key_size;
     memcpy(row->key, key, key_size);
     struct item *present = NULL;
     int rc = tree_insert(head->tree, thread, (struct item *)row, NULL, NULL, &present);
     if (rc != 0)
-        heap_free(thread->heap, row, item_alloc_size((uint32_t)key_size));
+        heap_free_as(thread->heap, row, item_alloc_size((uint32_t)key_size), HEAP_ROW);
     *out = row;
     return rc;
 }
 
-int txn_replay(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
-               size_t key_size, const void *data, uint32_t size, bool tombstone)
+int txn_replay_run(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
+                   size_t key_size, const void *data, uint32_t size)
 {
     struct row *row;
-    return txn_replay_row(thread, head, ts, key, key_size, data, size, tombstone, &row);
+    int rc = txn_replay_row(thread, head, ts, key, key_size, data, size, false, &row);
+    if (rc == 0 && row != NULL && !MUTATION(LOAD_UNNOTED))
+        txn_row_enters_run(row);
+    return rc;
 }
 
 int txn_replay_row(struct tree_thread *thread, struct head *head, uint64_t ts, const void *key,
@@ -77,6 +83,19 @@ int txn_replay_row(struct tree_thread *thread, struct head *head, uint64_t ts, c
 out:
     epoch_leave(thread->epoch);
     return rc;
+}
+
+void txn_replay_settle(struct txn_changes *changes)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < changes->count; i++) {
+        struct row *row = changes->items[i].row;
+        if (txn_row_in_run(row) || txn__exists(load_relaxed(&row->newest)))
+            changes->items[kept++] = changes->items[i];
+        else
+            atomic_fetch_and(&row->state, ~(uint32_t)ROW_CHANGED);
+    }
+    changes->count = kept;
 }
 
 void txn_replay_end(struct tree_thread *thread, struct head *head)

@@ -149,7 +149,7 @@ int txn_worker_open(struct txn_system *system, struct txn_worker **out)
     worker->txn.worker = worker;
     worker->txn.slot = worker->slot;
     random_create(&worker->random, random_seed());
-    arena_create(&worker->txn.arena, 1 << 20);
+    arena_create_profiled(&worker->txn.arena, 1 << 20, &worker->arenas);
     if ((rc = heap_cache_open(system->heap, &worker->thread.heap)) != 0)
         goto fail_arena;
     if ((rc = epoch_slot_open(system->epochs, &worker->thread.epoch)) != 0)
@@ -196,7 +196,7 @@ void txn_worker_close(struct txn_worker *worker)
     while (worker->free_descriptors != NULL) {
         struct txn_descriptor *descriptor = worker->free_descriptors;
         worker->free_descriptors = descriptor->next_free;
-        heap_free(worker->thread.heap, descriptor, sizeof *descriptor);
+        heap_free_as(worker->thread.heap, descriptor, sizeof *descriptor, HEAP_DESCRIPTOR);
     }
     heap_cache_close(worker->thread.heap);
     arena_destroy(&worker->txn.arena);
@@ -237,19 +237,19 @@ uint64_t txn_worker_seen_ts(const struct txn_worker *worker)
 void txn__version_free(void *object, void *heap_cache)
 {
     struct version *version = object;
-    heap_free(heap_cache, version, version_alloc_size(version->size));
+    heap_free_as(heap_cache, version, version_alloc_size(version->size), HEAP_VERSION);
 }
 
 void txn__row_free(void *object, void *heap_cache)
 {
     struct row *row = object;
-    heap_free(heap_cache, row, item_alloc_size(row->key_size));
+    heap_free_as(heap_cache, row, item_alloc_size(row->key_size), HEAP_ROW);
 }
 
 void txn__entry_free(void *object, void *heap_cache)
 {
     struct entry *entry = object;
-    heap_free(heap_cache, entry, item_alloc_size(entry->key_size));
+    heap_free_as(heap_cache, entry, item_alloc_size(entry->key_size), HEAP_ENTRY);
 }
 
 void txn__version_retire(struct txn_worker *worker, struct version *version)

@@ -128,11 +128,11 @@ static int row_create(struct txn *txn, struct head *head, const void *key, size_
                       struct version *version, struct row **out)
 {
     struct tree_thread *thread = &txn->worker->thread;
-    struct row *row = heap_alloc(thread->heap, item_alloc_size((uint32_t)key_size));
+    struct row *row = heap_alloc_as(thread->heap, item_alloc_size((uint32_t)key_size), HEAP_ROW);
     if (row == NULL)
         return ERROR_MEMORY;
     atomic_init(&row->newest, version);
-    atomic_init(&row->state, 0);
+    atomic_init(&row->state, head->body == NULL ? 0 : ROW_IN_RUN); /* its body may have the key */
     row->key_size = (uint32_t)key_size;
     memcpy(row->key, key, key_size);
     store_relaxed(&version->older, NULL);
@@ -140,7 +140,7 @@ static int row_create(struct txn *txn, struct head *head, const void *key, size_
     int rc = tree_insert(head->tree, thread, (struct item *)row,
                          MUTATION(SECOND_ANCHOR) ? replace_always : NULL, NULL, &present);
     if (rc != 0) {
-        heap_free(thread->heap, row, item_alloc_size((uint32_t)key_size));
+        heap_free_as(thread->heap, row, item_alloc_size((uint32_t)key_size), HEAP_ROW);
         return rc;
     }
     *out = row;
@@ -230,7 +230,8 @@ int txn__write_version(struct txn *txn, struct head *head, const void *key, size
 
 struct version *txn__version_new(struct txn *txn, uint32_t size, uint32_t flags)
 {
-    struct version *version = heap_alloc(txn->worker->thread.heap, version_alloc_size(size));
+    struct version *version =
+        heap_alloc_as(txn->worker->thread.heap, version_alloc_size(size), HEAP_VERSION);
     if (version == NULL)
         return NULL;
     atomic_init(&version->stamp, txn__tag(txn->descriptor));
@@ -240,15 +241,20 @@ struct version *txn__version_new(struct txn *txn, uint32_t size, uint32_t flags)
     return version;
 }
 
+static size_t key_size_max(const struct head *head)
+{
+    return head->body == NULL ? TREE_KEY_SIZE_MAX : BODY_KEY_SIZE_MAX;
+}
+
 int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size, const void *data,
             uint32_t size, struct row **row, struct version **out)
 {
     int rc = write_allowed(txn);
     if (rc != 0)
         return rc;
-    if (key_size > TREE_KEY_SIZE_MAX)
-        return diag_set(ERROR_TOO_LARGE, "a key of %zu bytes is above the limit of %d", key_size,
-                        TREE_KEY_SIZE_MAX);
+    if (key_size > key_size_max(head))
+        return diag_set(ERROR_TOO_LARGE, "a key of %zu bytes is above the limit of %zu", key_size,
+                        key_size_max(head));
     if (!txn->spares && heap_over_limit(txn->worker->system->heap))
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'memory_max'");
     struct version *version = txn__version_new(txn, size, data == NULL ? VERSION_OPEN : 0);
@@ -261,6 +267,31 @@ int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size
         return rc;
     if (out != NULL)
         *out = version;
+    return 0;
+}
+
+/* Whether the bytes of what stands on top of a row may become others: it is ours, and nobody else looks
+ * at it before the commit. */
+static bool may_rewrite(const struct txn *txn, const struct version *version, uint32_t size)
+{
+    return version != NULL && load_relaxed(&version->stamp) == txn__tag(txn->descriptor) &&
+           version_flags(version) == VERSION_OPEN && version->size == size;
+}
+
+int txn_put_over(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                 const void *data, uint32_t size)
+{
+    if (!txn->whole)
+        return txn_put(txn, head, key, key_size, data, size, NULL, NULL);
+    int rc = write_allowed(txn);
+    if (rc != 0)
+        return rc;
+    struct row *row = txn__row_find(txn, head, key, key_size);
+    struct version *version = row == NULL ? NULL : load_acquire(&row->newest);
+    if (!may_rewrite(txn, version, size) &&
+        (rc = txn_put(txn, head, key, key_size, NULL, size, NULL, &version)) != 0)
+        return rc;
+    memcpy(version->bytes, data, size);
     return 0;
 }
 
@@ -315,7 +346,7 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
     if (MUTATION(FOR_UPDATE_READS_FIRST))
         seen = early;
     *out = txn__exists(seen) ? seen : NULL;
-    return 0;
+    return txn__silent(head, seen) ? txn__body_get(txn, head, key, key_size, UINT64_MAX, out) : 0;
 }
 
 void txn__unlock_row(struct txn *txn)
@@ -385,6 +416,7 @@ void txn__unlock_versions(struct txn *txn, bool covered)
 
 struct txn_savepoint txn_savepoint(const struct txn *txn)
 {
+    ASSERT(!txn->whole);
     size_t locks = txn->owner == NULL ? 0 : lock_mark(txn->owner);
     return (struct txn_savepoint){txn->writes.count, txn->deferred.count, locks,
                                   txn->reads.count,  txn->keyed.count,    txn->parks};
@@ -394,6 +426,7 @@ void txn_rollback_to(struct txn *txn, struct txn_savepoint savepoint)
 {
     ASSERT(savepoint.writes <= txn->writes.count);
     txn__undo(txn, savepoint.writes);
+    txn->notes = NULL;
     if (!MUTATION(DEFERRED_PAST_SAVEPOINT))
         txn__deferred_drop(txn, savepoint.deferred);
     /* Below snapshots, reads are validated only for the sake of what is written on top of them. A
@@ -426,10 +459,11 @@ int txn_entry_add(struct txn *txn, struct txn_index *index, const void *key, siz
                   size_t parts_size, struct row *row)
 {
     struct tree_thread *thread = &txn->worker->thread;
-    if (key_size > TREE_KEY_SIZE_MAX)
-        return diag_set(ERROR_TOO_LARGE, "an index key of %zu bytes is above the limit of %d",
-                        key_size, TREE_KEY_SIZE_MAX);
-    struct entry *made = heap_alloc(thread->heap, item_alloc_size((uint32_t)key_size));
+    if (key_size > key_size_max(index->head))
+        return diag_set(ERROR_TOO_LARGE, "an index key of %zu bytes is above the limit of %zu",
+                        key_size, key_size_max(index->head));
+    struct entry *made =
+        heap_alloc_as(thread->heap, item_alloc_size((uint32_t)key_size), HEAP_ENTRY);
     if (made == NULL)
         return diag_set(ERROR_MEMORY, "no memory for an index entry");
     atomic_init(&made->row, row);
@@ -441,7 +475,7 @@ int txn_entry_add(struct txn *txn, struct txn_index *index, const void *key, siz
     int rc = tree_insert(index->tree, thread, (struct item *)made, entry_replace, NULL, &present);
     if (rc != 0) {
         row_entry_uncount(made);
-        heap_free(thread->heap, made, item_alloc_size((uint32_t)key_size));
+        heap_free_as(thread->heap, made, item_alloc_size((uint32_t)key_size), HEAP_ENTRY);
     } else if (present != NULL) {
         row_entry_uncount((struct entry *)present);
         epoch_retire(thread->epoch, present, txn__entry_free, thread->heap);
@@ -476,8 +510,9 @@ void txn_entry_sweep(struct txn_worker *worker, struct txn_index *index, const v
     struct sweep sweep = {index, row};
     if (index->filling) /* the version is unlinked first, and then its entry looked for (29) */
         fence_seq_cst(&worker->slot->snapshot);
-    struct item *item = tree_get(index->tree, key, key_size);
-    if (item == NULL || !tree_remove(index->tree, &worker->thread, item, entry_unneeded, &sweep))
+    struct item *item =
+        tree_remove_key(index->tree, &worker->thread, key, key_size, entry_unneeded, &sweep);
+    if (item == NULL)
         return;
     row_entry_uncount((struct entry *)item);
     epoch_retire(worker->thread.epoch, item, txn__entry_free, worker->thread.heap);
@@ -516,15 +551,18 @@ static bool any_has(const struct txn *txn, const struct txn_index *index, const 
 }
 
 /* One other row under the key: 0 it does not hold it, ERROR_DUPLICATE, ERROR_CONFLICT, ERROR_AGAIN
- * while an older transaction waits for a younger one. */
+ * while an older transaction waits for a younger one. `below`: what its body has of it, under the
+ * versions of the head, holds it. */
 static int holder_check(struct txn *txn, struct txn_index *index, const struct entry *entry,
-                        struct row *row)
+                        struct row *row, bool below)
 {
     struct version *top = load_acquire(&row->newest);
     while (top != NULL && (version_flags(top) & VERSION_LOCK))
         top = load_acquire(&top->older);
     if (top == NULL || top == &txn__version_dead)
-        return 0;
+        return !below                                         ? 0
+               : txn__read_row(txn, index->head, row, 0) == 0 ? ERROR_DUPLICATE
+                                                              : ERROR_CONFLICT;
     uint64_t stamp = load_acquire(&top->stamp);
     bool top_has = txn__exists(top) && belongs(index, entry, top);
     if (stamp & STAMP_TAG) {
@@ -535,7 +573,8 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
         if ((state & STATE_MASK) == STATE_ABORTED)
             return ERROR_AGAIN;
         if ((state & STATE_MASK) == STATE_ACTIVE) {
-            if (!(MUTATION(UNIQUE_TOPMOST) ? top_has : any_has(txn, index, entry, top)) ||
+            bool has = MUTATION(UNIQUE_TOPMOST) ? top_has : any_has(txn, index, entry, top);
+            if ((!has && !(below && committed_under(txn, top, &stamp) == NULL)) ||
                 MUTATION(UNIQUE_BOTH_WIN))
                 return 0;
             if (owner->slot != NULL)
@@ -554,11 +593,79 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
     return txn__read_row(txn, index->head, row, stamp) == 0 ? ERROR_DUPLICATE : ERROR_CONFLICT;
 }
 
+/* Asks until the other, if he is younger, has ended. */
+static int holder_ask(struct txn *txn, struct txn_index *index, const struct entry *entry,
+                      struct row *row, bool below)
+{
+    unsigned turn = 0;
+    int rc;
+    while ((rc = holder_check(txn, index, entry, row, below)) == ERROR_AGAIN &&
+           turn < OWNER_WAIT_TURNS) {
+        MUTATION_POINT(UNIQUE_WAIT);
+        spin_wait(&turn);
+    }
+    return rc;
+}
+
+/* The same of a row that an entry of the body leads to. Of one that is in the head as well the newest
+ * versions are there; under these, or if it is not, it is as the body has it. */
+static int holder_below(struct txn *txn, struct txn_index *index, const struct engine_row *there,
+                        const struct row *own, struct row **holder)
+{
+    struct entry *entry;
+    const struct version *version;
+    int rc = txn__body_entry(txn, there, &entry);
+    if (rc != 0)
+        return rc;
+    size_t parts = load_relaxed(&entry->state) & ENTRY_PARTS_MASK;
+    const unsigned char *key = entry->key + parts;
+    size_t key_size = entry->key_size - parts;
+    if (own != NULL && own->key_size == key_size && memcmp(own->key, key, key_size) == 0)
+        return 0;
+    struct row *row = txn__row_find(txn, index->head, key, key_size);
+    if ((rc = txn__body_belongs(txn, index, entry, UINT64_MAX, &version)) < 0)
+        return rc;
+    bool below = rc > 0;
+    *holder = row;
+    if (row != NULL && load_acquire(&row->newest) != &txn__version_dead)
+        return holder_ask(txn, index, entry, row, below);
+    if (!below)
+        return 0;
+    rc = txn__body_row(&txn->arena, key, key_size, holder);
+    if (rc == 0)
+        rc = txn__read_key(txn, index->head, key, key_size);
+    return rc != 0 ? rc : ERROR_DUPLICATE;
+}
+
+/* Behind the look at the head (invariant 17): whoever has left that is in the body by now. */
+static int unique_below(struct txn *txn, struct txn_index *index, const void *prefix,
+                        size_t prefix_size, const struct row *own, struct row **holder)
+{
+    struct txn_range range = {.lower = prefix, .lower_size = prefix_size, .lower_inclusive = true};
+    struct txn_body_walk *walk = NULL;
+    const struct engine_row *there;
+    int rc = txn__walk_open(txn, index, &range, UINT64_MAX, &walk);
+    while (rc == 0 && (rc = txn__walk_peek(walk, &there)) == 0 && there != NULL &&
+           there->key_size >= prefix_size && memcmp(there->key, prefix, prefix_size) == 0) {
+        unsigned char *key = arena_copy(&txn->arena, there->key, there->key_size);
+        size_t key_size = there->key_size;
+        rc = key == NULL ? diag_set(ERROR_MEMORY, "no memory for a key")
+                         : holder_below(txn, index, there, own, holder);
+        txn__walk_pass(walk, key, key_size);
+    }
+    if (walk != NULL)
+        txn__walk_close(walk);
+    if (rc != ERROR_DUPLICATE)
+        *holder = NULL;
+    return rc != ERROR_CONFLICT && rc != ERROR_AGAIN
+               ? rc
+               : txn__conflict_at(txn, TXN_CAUSE_UNIQUE, index->head, prefix, prefix_size);
+}
+
 int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefix,
                      size_t prefix_size, struct row *own, struct row **holder)
 {
     struct tree_cursor cursor;
-    unsigned turn = 0;
     *holder = NULL;
     /* Of two that race, each has stored its version and entry and now looks for the other's,
      * perhaps in another leaf: without a fence both might look before either store is seen. */
@@ -571,12 +678,7 @@ int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefi
         struct row *row = index->matches == NULL ? (struct row *)item : load_acquire(&entry->row);
         if (row == own)
             continue;
-        int rc;
-        while ((rc = holder_check(txn, index, entry, row)) == ERROR_AGAIN &&
-               turn < OWNER_WAIT_TURNS) {
-            MUTATION_POINT(UNIQUE_WAIT);
-            spin_wait(&turn);
-        }
+        int rc = holder_ask(txn, index, entry, row, false);
         if (rc == ERROR_DUPLICATE)
             *holder = row;
         if (rc == ERROR_CONFLICT || rc == ERROR_AGAIN)
@@ -584,5 +686,6 @@ int txn_unique_check(struct txn *txn, struct txn_index *index, const void *prefi
         if (rc != 0)
             return rc;
     }
-    return 0;
+    return index->head->body == NULL ? 0
+                                     : unique_below(txn, index, prefix, prefix_size, own, holder);
 }

@@ -59,7 +59,7 @@ static int options_take(struct wal *wal, const struct wal_options *options)
         own->flush_interval_ms = WAL_FLUSH_INTERVAL_MS_DEFAULT;
     if (own->archive_retry_ms == 0)
         own->archive_retry_ms = WAL_ARCHIVE_RETRY_MS_DEFAULT;
-    wal->flush_interval_ns = own->flush_interval_ms * UINT64_C(1000000);
+    atomic_init(&wal->flush_interval_ns, own->flush_interval_ms * UINT64_C(1000000));
     wal->buffers = calloc(own->buffer_max, sizeof(*wal->buffers));
     wal->takes = calloc(own->buffer_max, sizeof(*wal->takes));
     if (wal->buffers == NULL || wal->takes == NULL)
@@ -323,13 +323,26 @@ int wal_wait(struct wal *wal, uint64_t ts)
     return wal_reply_ts(wal) >= ts ? 0 : wait_for(wal, wal_reply_ts, ts);
 }
 
+static void flush_want(struct wal *wal, uint64_t ts)
+{
+    uint64_t wanted = load_seq_cst(&wal->flush_wanted);
+    while (wanted < ts && !atomic_compare_exchange_weak(&wal->flush_wanted, &wanted, ts))
+        ;
+}
+
+void wal_want_durable(struct wal *wal, uint64_t ts)
+{
+    if (reached_durable(wal) >= ts)
+        return;
+    flush_want(wal, ts);
+    wal_kick(wal);
+}
+
 int wal_wait_durable(struct wal *wal, uint64_t ts)
 {
     if (reached_durable(wal) >= ts)
         return 0;
-    uint64_t wanted = load_seq_cst(&wal->flush_wanted);
-    while (wanted < ts && !atomic_compare_exchange_weak(&wal->flush_wanted, &wanted, ts))
-        ;
+    flush_want(wal, ts);
     return wait_for(wal, reached_durable, ts);
 }
 
@@ -352,6 +365,7 @@ void wal_stats_get(const struct wal *wal, struct wal_stats *out)
     out->log_bytes = load_relaxed(&wal->stats.log_bytes);
     out->used_bytes = load_relaxed(&wal->stats.used_bytes);
     out->flushes = load_relaxed(&wal->stats.flushes);
+    out->flush_ns = load_relaxed(&wal->stats.flush_ns);
     out->released = load_relaxed(&wal->stats.released);
     out->recycled = load_relaxed(&wal->stats.recycled);
     out->archived = load_relaxed(&wal->stats.archived);
@@ -359,4 +373,10 @@ void wal_stats_get(const struct wal *wal, struct wal_stats *out)
     out->compressed_from = load_relaxed(&wal->stats.compressed_from);
     out->compressed_to = load_relaxed(&wal->stats.compressed_to);
     out->followers_cut = load_relaxed(&wal->stats.followers_cut);
+}
+
+void wal_flush_interval_set(struct wal *wal, unsigned ms)
+{
+    store_relaxed(&wal->flush_interval_ns, ms * UINT64_C(1000000));
+    wal_kick(wal); /* it may sleep for as long as the one before */
 }

@@ -153,6 +153,9 @@ bool wal_cut_state(const struct wal *wal, uint64_t *last_cut);
  * after wal_end when a reply is going to wait; under none the log writer also wakes by itself. */
 void wal_kick(struct wal *wal);
 
+/* Another flush_interval_ms, from the last flush on. Any thread. */
+void wal_flush_interval_set(struct wal *wal, unsigned ms);
+
 /* The same for a caller that has more to execute and calls wal_kick when that is done. Under commit
  * it kicks, because the disk works meanwhile and what comes later gathers behind; else it does
  * nothing, because then a block costs CPU rather than time, and one serves the whole turn. */
@@ -161,6 +164,10 @@ void wal_kick_early(struct wal *wal);
 /* Blocks until wal_reply_ts >= ts (for threads that have nothing else to do); kicks by itself. `ts`
  * has been handed out, with or without a record. 0 or ERROR_UNKNOWN_OUTCOME. */
 int wal_wait(struct wal *wal, uint64_t ts);
+
+/* Asks that everything up to ts, which has been handed out, be on stable storage soon, whatever the level,
+ * for who waits for memory that is free from then on. Any thread; does not block. */
+void wal_want_durable(struct wal *wal, uint64_t ts);
 
 /* Blocks until everything up to ts is on stable storage, whatever the level; asks for a flush at
  * once. 0 or ERROR_UNKNOWN_OUTCOME. */
@@ -213,6 +220,7 @@ struct wal_stats {
     uint64_t bytes; /* of blocks, with their padding */
     uint64_t segments, log_bytes, used_bytes;
     uint64_t flushes;            /* under commit one for each block */
+    uint64_t flush_ns;           /* under interval and none: how long they took together */
     uint64_t released, recycled; /* segments given up; those of them made into new ones */
     uint64_t archived, archive_failures;
     uint64_t compressed_from, compressed_to; /* bytes of records before and after compression */

@@ -30,6 +30,7 @@
 #include "base/error.h"
 #include "base/mutation.h"
 #include "codec/crc32c.h"
+#include "mem/account.h"
 #include "wal/wal_internal.h"
 
 enum { EXTERNAL_ENTRY_BYTES = WAL_RECORD_HEADER_SIZE + 8, PAGE_BYTES = 4096 };
@@ -42,7 +43,7 @@ int wal__buffer_new(struct wal *wal, unsigned number, struct wal_buffer **out)
     if (buffer == NULL)
         return diag_set(ERROR_MEMORY, "out of memory for a log buffer");
     memset(buffer, 0, sizeof(*buffer));
-    buffer->ring = malloc(wal->options.buffer_bytes);
+    buffer->ring = account_made(ACCOUNT_LOG, malloc(wal->options.buffer_bytes));
     if (buffer->ring == NULL) {
         free(buffer);
         return diag_set(ERROR_MEMORY, "out of memory for a log buffer of %zu bytes",
@@ -90,12 +91,12 @@ void wal__buffer_delete(struct wal_buffer *buffer)
         struct wal_record_header record;
         ring_read(buffer, at, &record, sizeof(record));
         if (record.size & WAL_RECORD_EXTERNAL)
-            free(external_at(buffer, at));
+            free(account_gone(ACCOUNT_LOG, external_at(buffer, at)));
         at += record.size & WAL_RECORD_EXTERNAL ? EXTERNAL_ENTRY_BYTES
                                                 : wal_record_bytes(record.size);
     }
-    free(buffer->external);
-    free(buffer->ring);
+    free(account_gone(ACCOUNT_LOG, buffer->external));
+    free(account_gone(ACCOUNT_LOG, buffer->ring));
     free(buffer);
 }
 
@@ -142,9 +143,9 @@ static int reserve_external(struct wal_buffer *buffer, size_t bytes)
 {
     if (buffer->external_bytes >= bytes)
         return 0;
-    free(buffer->external);
+    free(account_gone(ACCOUNT_LOG, buffer->external));
     buffer->external_bytes = 0;
-    buffer->external = malloc(bytes);
+    buffer->external = account_made(ACCOUNT_LOG, malloc(bytes));
     if (buffer->external == NULL)
         return diag_set(ERROR_MEMORY, "out of memory for a log record of %zu bytes", bytes);
     buffer->external_bytes = bytes;
@@ -169,7 +170,7 @@ int wal_reserve(struct wal_buffer *buffer, size_t size)
         if (rc != 0)
             return rc;
     } else if (buffer->external != NULL) {
-        free(buffer->external);
+        free(account_gone(ACCOUNT_LOG, buffer->external));
         buffer->external = NULL;
         buffer->external_bytes = 0;
     }
@@ -331,7 +332,7 @@ static void copy_external(const struct wal_take *take, unsigned char *out)
         if (external) {
             void *whole = external_at(buffer, at);
             memcpy(out, whole, bytes);
-            free(whole);
+            free(account_gone(ACCOUNT_LOG, whole));
         } else {
             ring_read(buffer, at, out, bytes);
         }

@@ -221,7 +221,7 @@ struct wal {
     unsigned mutations;
     void (*clock_read)(
         struct wal *wal); /* of a test: the log writer has C and not yet recorded it */
-    uint64_t flush_interval_ns;
+    _Atomic uint64_t flush_interval_ns;
 
     pthread_mutex_t mutex;   /* innermost: nothing else is taken inside */
     pthread_cond_t wake;     /* for the log writer */
@@ -248,7 +248,8 @@ struct wal {
     uint64_t written_sequence, written_block; /* of the last block written: sequence, C */
     uint32_t previous_checksum;               /* at first that of the first segment's header */
     uint64_t previous_c;
-    uint64_t cut_next_ns, flush_next_ns;
+    uint64_t cut_next_ns;
+    uint64_t flush_from_ns; /* from when on the interval until the next flush counts */
     struct wal_segment *segments, *current;
 
     /* The next segment, made ready by a thread of its own. Under `mutex`. */
@@ -286,7 +287,7 @@ struct wal {
     char failure[512]; /* written once, before `failed` */
 
     struct {
-        _Atomic uint64_t blocks, records, bytes, segments, log_bytes, used_bytes, flushes;
+        _Atomic uint64_t blocks, records, bytes, segments, log_bytes, used_bytes, flushes, flush_ns;
         _Atomic uint64_t released, recycled, archived, archive_failures;
         _Atomic uint64_t compressed_from, compressed_to;
         _Atomic uint64_t followers_cut;

@@ -44,6 +44,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "codec/crc32c.h"
+#include "mem/account.h"
 #include "wal/wal_internal.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -97,7 +98,7 @@ static void notify_advance(struct wal *wal)
 static void block_release(struct wal_epoch *epoch, size_t keep_bytes)
 {
     if (epoch->block_bytes > keep_bytes) {
-        free(epoch->block);
+        free(account_gone(ACCOUNT_LOG, epoch->block));
         epoch->block = NULL;
         epoch->block_bytes = 0;
     }
@@ -150,7 +151,7 @@ static void publish(struct wal *wal)
     if (!advanced)
         return;
     if (load_relaxed(&wal->written) == load_relaxed(&wal->durable))
-        wal->flush_next_ns = now_ns() + wal->flush_interval_ns;
+        wal->flush_from_ns = now_ns();
     advance(wal, c, has_level(wal, WAL_DURABILITY_COMMIT));
 }
 
@@ -249,9 +250,9 @@ static int block_memory(struct wal *wal, struct wal_epoch *epoch, uint64_t bytes
     block_choose(wal, epoch);
     if (epoch->block_bytes >= bytes)
         return 0;
-    free(epoch->block);
+    free(account_gone(ACCOUNT_LOG, epoch->block));
     epoch->block_bytes = 0;
-    epoch->block = aligned_alloc(IO_ALIGN, bytes);
+    epoch->block = account_made(ACCOUNT_LOG, aligned_alloc(IO_ALIGN, bytes));
     if (epoch->block == NULL)
         return diag_set(ERROR_MEMORY, "out of memory for a log block of %" PRIu64 " bytes", bytes);
     epoch->block_bytes = bytes;
@@ -263,8 +264,8 @@ static unsigned char *scratch_reserve(struct wal *wal, uint64_t bytes)
 {
     if (wal->scratch_bytes >= bytes)
         return wal->scratch;
-    free(wal->scratch);
-    wal->scratch = malloc(bytes);
+    free(account_gone(ACCOUNT_LOG, wal->scratch));
+    wal->scratch = account_made(ACCOUNT_LOG, malloc(bytes));
     wal->scratch_bytes = wal->scratch == NULL ? 0 : bytes;
     return wal->scratch;
 }
@@ -273,7 +274,7 @@ static void scratch_release(struct wal *wal)
 {
     if (wal->scratch_bytes <= WAL_BLOCK_KEEP_BYTES)
         return;
-    free(wal->scratch);
+    free(account_gone(ACCOUNT_LOG, wal->scratch));
     wal->scratch = NULL;
     wal->scratch_bytes = 0;
 }
@@ -452,6 +453,11 @@ static bool cut_is_due(struct wal *wal)
 
 /* ------------------------------------------------------------------------------------ flushing */
 
+static uint64_t flush_next_ns(const struct wal *wal)
+{
+    return wal->flush_from_ns + load_relaxed(&wal->flush_interval_ns);
+}
+
 /* Under interval and none: whether what has been written is to be flushed now. */
 static bool flush_is_due(struct wal *wal)
 {
@@ -459,11 +465,12 @@ static bool flush_is_due(struct wal *wal)
     if (load_relaxed(&wal->written) == durable)
         return false;
     return load_seq_cst(&wal->flush_wanted) > durable || load_seq_cst(&wal->closing) ||
-           now_ns() >= wal->flush_next_ns;
+           now_ns() >= flush_next_ns(wal);
 }
 
 static void flush(struct wal *wal)
 {
+    uint64_t began_ns = now_ns();
     for (struct wal_segment *segment = wal->segments; segment != NULL; segment = segment->next) {
         if (!segment->dirty)
             continue;
@@ -477,6 +484,7 @@ static void flush(struct wal *wal)
             return;
         atomic_fetch_add_explicit(&wal->stats.flushes, 1, memory_order_relaxed);
     }
+    atomic_fetch_add_explicit(&wal->stats.flush_ns, now_ns() - began_ns, memory_order_relaxed);
     advance(wal, load_relaxed(&wal->written), true);
 }
 
@@ -502,7 +510,7 @@ static void sleep_a_while(struct wal *wal)
     bool pending = none && load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut);
     uint64_t deadline = UINT64_MAX;
     if (load_relaxed(&wal->written) != load_relaxed(&wal->durable))
-        deadline = wal->flush_next_ns;
+        deadline = flush_next_ns(wal);
     if (pending && wal->cut_next_ns < deadline)
         deadline = wal->cut_next_ns;
     for (unsigned i = 0; deadline == UINT64_MAX && i < WAL_INFLIGHT_MAX; i++)
@@ -574,6 +582,6 @@ void wal__writer_stop(struct wal *wal)
     if (wal->queue != NULL)
         io_queue_delete(wal->queue);
     for (unsigned i = 0; i < WAL_INFLIGHT_MAX; i++)
-        free(wal->epochs[i].block);
-    free(wal->scratch);
+        free(account_gone(ACCOUNT_LOG, wal->epochs[i].block));
+    free(account_gone(ACCOUNT_LOG, wal->scratch));
 }

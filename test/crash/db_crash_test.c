@@ -7,6 +7,8 @@
  * among them. So none is there in part, none without those before it, and nothing that was
  * acknowledged is lost.
  *
+ * All of it for spaces of each engine.
+ *
  * The same against a log writer that skips its flush must lose something: that shows that this test
  * would notice.
  */
@@ -29,6 +31,7 @@
 #include "base/test_seed.h"
 #include "db/checkpoint.h"
 #include "db/db_fixture.h"
+#include "storage/engines.h"
 
 enum { SPACES = 2, KEYS = 12, TRANSACTIONS = 60, OPS_MAX = 8, RUNS = 150, CALLS_MAX = 400 };
 
@@ -146,6 +149,10 @@ static void work(struct run *run)
                 return;
             if (random_below(&run->random, 3) == 0)
                 wal_kick(db_wal(run->f.db));
+            if (random_below(&run->random, 2) == 0) /* what was deleted leaves the trees */
+                txn_collect(
+                    db_worker_txn(run->f.workers[random_below(&run->random, DB_FIXTURE_WORKERS)]),
+                    SIZE_MAX);
         }
         if (wal_wait(db_wal(run->f.db), ts) != 0)
             return;
@@ -211,10 +218,11 @@ static bool recover(struct run *run)
 }
 
 /* One life of a database, and what is found after its end. False: it is not right. */
-static bool run_once(uint64_t seed, bool skip_flush)
+static bool run_once(const char *engine, uint64_t seed, bool skip_flush)
 {
     struct run *run = calloc(1, sizeof *run);
     run->skip_flush = skip_flush;
+    run->f.engine = engine;
     random_create(&run->random, seed);
     run->f.disk = disk_new(seed);
     disk_tear(run->f.disk, random_below(&run->random, 2) ? 512 : 4096);
@@ -239,13 +247,12 @@ static bool run_once(uint64_t seed, bool skip_flush)
 
 static void what_was_acknowledged_survives_and_nothing_is_there_in_part(void **state)
 {
-    (void)state;
-    const char *text = getenv("PERIGEE_STRESS_SECONDS");
+    const char *engine = *state, *text = getenv("PERIGEE_STRESS_SECONDS");
     uint64_t seed = test_seed(), runs = 0;
     uint64_t stop_ns = clock_monotonic_ns(clock_system()) +
                        (text == NULL ? 0 : strtoull(text, NULL, 10) * UINT64_C(1000000000));
     for (; runs < RUNS || clock_monotonic_ns(clock_system()) < stop_ns; runs++)
-        if (!run_once(seed + runs, false))
+        if (!run_once(engine, seed + runs, false))
             fail_msg("run %llu (PERIGEE_SEED=%llu): an acknowledged transaction is lost, or one is "
                      "there in part",
                      (unsigned long long)runs, (unsigned long long)(seed + runs));
@@ -254,10 +261,9 @@ static void what_was_acknowledged_survives_and_nothing_is_there_in_part(void **s
 
 static void a_log_that_skips_its_flush_is_found_out(void **state)
 {
-    (void)state;
     uint64_t seed = test_seed(), lost = 0;
     for (uint64_t run = 0; run < RUNS / 3; run++)
-        lost += !run_once(seed + run, true);
+        lost += !run_once(*state, seed + run, true);
     printf("%llu of %d lives lost what was acknowledged\n", (unsigned long long)lost, RUNS / 3);
     assert_true(lost > 0);
 }
@@ -265,9 +271,11 @@ static void a_log_that_skips_its_flush_is_found_out(void **state)
 int main(void)
 {
     log_level_set(LOG_ERROR);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_acknowledged_survives_and_nothing_is_there_in_part),
-        cmocka_unit_test(a_log_that_skips_its_flush_is_found_out),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct CMUnitTest tests[2 * ENGINES_MAX];
+    unsigned count =
+        engines_tests(tests, "what_was_acknowledged_survives_and_nothing_is_there_in_part",
+                      what_was_acknowledged_survives_and_nothing_is_there_in_part, NULL, NULL);
+    count += engines_tests(tests + count, "a_log_that_skips_its_flush_is_found_out",
+                           a_log_that_skips_its_flush_is_found_out, NULL, NULL);
+    return engines_run("power cuts", tests, count);
 }

@@ -39,7 +39,7 @@ enum {
     STEPS = 16,
     LIVES_MAX = 20000,
     ROOMS = 40,
-    ROOM_BYTES = 100,
+    ROOM_BYTES = 211, /* in all twice a page, in which runs are written */
     FILES_MAX = 64,
     FLIPS = 40
 };

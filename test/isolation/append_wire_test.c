@@ -5,7 +5,9 @@
  * (history/append.h): by single commands, MULTI, EVAL, CALL of a stored procedure, and interactive
  * transactions of every level, all beside each other, with durability commit, while the server is
  * killed and started again. A list is a Redis string, or a tuple of a space; the text "3,7," is the
- * list [3 7]. Procedures also read ranges of lists, in which some are absent.
+ * list [3 7]. Procedures also read ranges of lists, in which some are absent. All of it once for each
+ * engine that the space can have; where rows leave memory behind checkpoints, another client asks for
+ * one after the other.
  *
  * Whoever had an answer before another began came before it, also across a kill. What has no answer
  * because the server died may have been committed or not; an interactive transaction that had not
@@ -31,6 +33,7 @@
 #include "base/test_seed.h"
 #include "history/append.h"
 #include "server/resp_client.h"
+#include "storage/engines.h"
 
 enum {
     CLIENTS = 8,
@@ -87,8 +90,8 @@ static bool in_space(uint32_t list)
 }
 
 static const char PROCEDURE_MAKE[] =
-    "box.schema.space.create('lists', {format = {{'id', 'unsigned'}, {'text', 'string'}}}):"
-    "create_index('pk') "
+    "box.schema.space.create('lists', {engine = ENGINE, format = {{'id', 'unsigned'}, "
+    "{'text', 'string'}}}):create_index('pk') "
     "box.schema.func.create('lists', {body = [[function(...) "
     "  local out, steps = {}, {...} "
     "  for i = 1, #steps, 3 do "
@@ -410,13 +413,47 @@ static void *client_run(void *arg)
 
 /* ------------------------------------------------------------------------------------- lives */
 
-static void life_run(struct client *clients, struct server_process *server)
+/* Asks for checkpoints until the server is gone. */
+struct keeper {
+    const struct server_process *server;
+    unsigned saved;
+    char wrong[128];
+};
+
+static void *keeper_run(void *arg)
+{
+    struct keeper *keeper = arg;
+    struct server_client to;
+    char line[128] = "";
+    if (!server_client_open(&to, keeper->server))
+        return NULL;
+    while (server_client_send(&to, "SAVE\r\n", 6) && server_client_line(&to, line, sizeof line) &&
+           strcmp(line, "+OK") == 0) {
+        keeper->saved++;
+        line[0] = '\0';
+    }
+    if (line[0] == '-')
+        snprintf(keeper->wrong, sizeof keeper->wrong, "%s", line);
+    server_client_close(&to);
+    return NULL;
+}
+
+/* The rounds of engines that are not the first are shorter. */
+static uint64_t life_ns_max(const char *engine)
 {
     const char *text = getenv("PERIGEE_STRESS_SECONDS");
     uint64_t seconds = text == NULL ? 5 : strtoull(text, NULL, 10);
-    pthread_t threads[CLIENTS];
-    store_relaxed(&stop_ns,
-                  now() + random_below(&clients[0].random, seconds * UINT64_C(400000000)));
+    return seconds * UINT64_C(400000000) / (engines_resident(engine) ? 1 : 2);
+}
+
+static void life_run(struct client *clients, struct server_process *server, const char *engine,
+                     struct keeper *keeper)
+{
+    pthread_t threads[CLIENTS], keeper_thread;
+    keeper->server = server;
+    store_relaxed(&stop_ns, now() + random_below(&clients[0].random, life_ns_max(engine)));
+    if (!engines_resident(engine))
+        assert_int_equal(pthread_create(&keeper_thread, NULL, keeper_run, keeper), 0);
     for (unsigned i = 0; i < CLIENTS; i++) {
         clients[i].server = server;
         assert_int_equal(pthread_create(&threads[i], NULL, client_run, &clients[i]), 0);
@@ -425,6 +462,10 @@ static void life_run(struct client *clients, struct server_process *server)
         pthread_join(threads[i], NULL);
     server_process_signal(server, SIGKILL);
     assert_int_equal(server_process_wait(server), -SIGKILL);
+    if (!engines_resident(engine))
+        pthread_join(keeper_thread, NULL);
+    if (keeper->wrong[0] != '\0')
+        fail_msg("SAVE was told: %s", keeper->wrong);
     for (unsigned i = 0; i < CLIENTS; i++)
         if (clients[i].wrong[0] != '\0')
             fail_msg("a client was told: %s", clients[i].wrong);
@@ -443,9 +484,12 @@ static void clients_start(struct client *clients, struct random *random)
     }
 }
 
-static void lists_make(struct client *client, const struct server_process *server)
+static void lists_make(struct client *client, const struct server_process *server,
+                       const char *engine)
 {
-    const char *const arguments[] = {"LUA", PROCEDURE_MAKE};
+    char text[sizeof PROCEDURE_MAKE + 64];
+    const char *const arguments[] = {"LUA", text};
+    snprintf(text, sizeof text, "local ENGINE = '%s' %s", engine, PROCEDURE_MAKE);
     server_client_open(client->to, server);
     assert_true(resp_send(client->to, 2, arguments) && resp_read(client->to, &client->reply));
     if (client->reply.items[0].type == '-')
@@ -501,8 +545,9 @@ static void histories_check(struct client *clients)
 
 static void what_clients_see_is_what_their_levels_promise_also_across_kills(void **state)
 {
-    (void)state;
+    const char *engine = *state;
     static struct client clients[CLIENTS];
+    struct keeper keeper = {.saved = 0};
     static const char *const options[] = {"--durability", "commit", "--workers", "2",
                                           "--log_level",  "warn",   NULL};
     struct server_process server;
@@ -514,22 +559,24 @@ static void what_clients_see_is_what_their_levels_promise_also_across_kills(void
     for (unsigned life = 0; life < LIVES; life++) {
         server_process_start(&server, folder, options);
         if (life == 0)
-            lists_make(&clients[0], &server);
+            lists_make(&clients[0], &server, engine);
         store_relaxed(&at_once_min, life == LIVES - 1 ? 2 * CLIENTS : 0);
-        life_run(clients, &server);
+        life_run(clients, &server, engine, &keeper);
     }
     server_process_start(&server, folder, options);
     read_all(&clients[0], &server);
     server_process_signal(&server, SIGTERM);
     assert_int_equal(server_process_wait(&server), 0);
     server_folder_remove(folder);
+    printf("%s: %u checkpoints on request\n", engine, keeper.saved);
     histories_check(clients);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_clients_see_is_what_their_levels_promise_also_across_kills),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct CMUnitTest tests[ENGINES_MAX];
+    unsigned count =
+        engines_tests(tests, "what_clients_see_is_what_their_levels_promise_also_across_kills",
+                      what_clients_see_is_what_their_levels_promise_also_across_kills, NULL, NULL);
+    return engines_run("lists over the wire", tests, count);
 }

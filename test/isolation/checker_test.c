@@ -361,7 +361,7 @@ static uint32_t later_value(const struct append_history *history, const struct a
     return 0;
 }
 
-/* Changes one read, if it is one that can be changed so. */
+/* Changes one read, if it is one that can be changed so; else it stays as it is. */
 static bool change_read(struct append_history *history, uint32_t t, struct append_op *op,
                         enum change change)
 {
@@ -390,9 +390,13 @@ static bool change_read(struct append_history *history, uint32_t t, struct appen
     case ROLL_BACK:
         history->txns[writer].status = APPEND_ABORTED;
         return true;
-    default:
-        values[op->count - 1] = later_value(history, &history->txns[t], op->key);
-        return values[op->count - 1] != 0;
+    default: {
+        uint32_t later = later_value(history, &history->txns[t], op->key);
+        if (later == 0)
+            return false;
+        values[op->count - 1] = later;
+        return true;
+    }
     }
 }
 

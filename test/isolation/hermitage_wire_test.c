@@ -3,8 +3,9 @@
 /*
  * What each isolation level allows and prevents, as clients meet it: the Hermitage list
  * (history/hermitage.h) by BEGIN, statements and COMMIT on several connections of a real server,
- * once on the rows of a space with a secondary index and, where no ranges are read, once on Redis
- * strings.
+ * on the rows of a space of each engine, with a secondary index, and, where no ranges are read, once
+ * on Redis strings. Where rows leave memory, each script begins with rows that have, and a checkpoint
+ * is made before the first of its transactions ends.
  *
  * A statement that waits for another transaction has no reply yet. That it waits is known by asking
  * the server on one more connection how many wait; no time is involved.
@@ -26,6 +27,7 @@
 
 #include "history/hermitage.h"
 #include "server/resp_client.h"
+#include "storage/engines.h"
 
 enum { ROWS_MAX = 32 };
 
@@ -34,8 +36,8 @@ static const char *const BEGINS[HERMITAGE_LEVELS] = {
     "BEGIN ISOLATION LEVEL SERIALIZABLE"};
 
 static const char MAKE[] =
-    "local s = box.schema.space.create('rows', {format = {{'key', 'string'}, {'value', "
-    "'string'}}}) "
+    "local s = box.schema.space.create('rows', {engine = ENGINE, format = {{'key', 'string'}, "
+    "{'value', 'string'}}}) "
     "s:create_index('pk') "
     "s:create_index('value', {parts = {'value'}, unique = false}) "
     "box.schema.func.create('step', {body = [[function(verb, key, value) "
@@ -64,6 +66,8 @@ struct stage {
     bool waits[HERMITAGE_SESSIONS]; /* a statement was sent and has no reply */
     unsigned level;
     bool by_space;
+    bool rows_leave; /* memory, behind a checkpoint */
+    bool ended;      /* a transaction of the script has */
     struct resp_reply reply;
 };
 
@@ -81,6 +85,15 @@ static void command(struct server_client *client, const char *text)
 {
     assert_true(resp_sendf(client, "%s", text));
     assert_true(resp_read(client, &stage.reply));
+}
+
+/* What has changed, and nobody reads as it was, leaves memory. */
+static void rows_leave(void)
+{
+    if (!stage.rows_leave)
+        return;
+    command(&stage.control, "SAVE");
+    assert_string_equal(stage.reply.items[0].text, "OK");
 }
 
 /* ---------------------------------------------------------------------------------- the player */
@@ -154,6 +167,9 @@ static enum hermitage_done play_run(void *arg, const struct hermitage_step *step
 static enum hermitage_done play_end(void *arg, unsigned session, bool commit)
 {
     (void)arg;
+    if (!stage.ended)
+        rows_leave();
+    stage.ended = true;
     command(&stage.clients[session], commit ? "COMMIT" : "ROLLBACK");
     return stage.reply.items[0].type == '-' ? lost(session) : HERMITAGE_DONE;
 }
@@ -176,6 +192,8 @@ static void row_play(const struct hermitage_row *row, struct hermitage_outcome *
             continue;
         ask(&stage.control, "LUA", RESET);
         assert_int_not_equal(stage.reply.items[0].type, '-');
+        rows_leave();
+        stage.ended = false;
         hermitage_play(row->scripts[i], &player, &outcome);
         if (outcome.happened == (level_given() >= row->prevented_from))
             fail_msg("%s, script %u, at %s: %s %s", row->name, i,
@@ -189,18 +207,26 @@ static void row_play(const struct hermitage_row *row, struct hermitage_outcome *
 
 /* ------------------------------------------------------------------------------------ tests */
 
+static void space_make(const char *engine)
+{
+    char text[sizeof MAKE + 64];
+    snprintf(text, sizeof text, "local ENGINE = '%s' %s", engine, MAKE);
+    ask(&stage.control, "LUA", text);
+    assert_int_not_equal(stage.reply.items[0].type, '-');
+}
+
+/* The state is the name of an engine. */
 static int stage_open(void **state)
 {
-    (void)state;
     static const char *const options[] = {"--workers", "2", "--log_level", "warn", NULL};
     memset(&stage, 0, sizeof stage);
+    stage.rows_leave = !engines_resident(*state);
     server_folder_make(stage.folder);
     server_process_start(&stage.server, stage.folder, options);
     for (unsigned i = 0; i < HERMITAGE_SESSIONS; i++)
         server_client_open(&stage.clients[i], &stage.server);
     server_client_open(&stage.control, &stage.server);
-    ask(&stage.control, "LUA", MAKE);
-    assert_int_not_equal(stage.reply.items[0].type, '-');
+    space_make(*state);
     return 0;
 }
 
@@ -239,22 +265,29 @@ static void levels_keep_their_promises_on_redis_strings(void **state)
     all_play(false, outcomes);
 }
 
+static void table_print(void)
+{
+    static char text[8192];
+    void *state = (void *)(uintptr_t)engines_name(0);
+    stage_open(&state);
+    all_play(true, outcomes);
+    stage_close(NULL);
+    hermitage_table(text, sizeof text, outcomes);
+    fputs(text, stdout);
+}
+
 int main(int count, char **arguments)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(levels_keep_their_promises_on_the_rows_of_a_space,
-                                        stage_open, stage_close),
-        cmocka_unit_test_setup_teardown(levels_keep_their_promises_on_redis_strings, stage_open,
-                                        stage_close),
-    };
+    struct CMUnitTest tests[ENGINES_MAX + 1];
     if (count > 1 && strcmp(arguments[1], "--print") == 0) {
-        static char text[8192];
-        stage_open(NULL);
-        all_play(true, outcomes);
-        stage_close(NULL);
-        hermitage_table(text, sizeof text, outcomes);
-        fputs(text, stdout);
+        table_print();
         return 0;
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    unsigned made =
+        engines_tests(tests, "levels_keep_their_promises_on_the_rows_of_a_space",
+                      levels_keep_their_promises_on_the_rows_of_a_space, stage_open, stage_close);
+    tests[made] = (struct CMUnitTest)cmocka_unit_test_prestate_setup_teardown(
+        levels_keep_their_promises_on_redis_strings, stage_open, stage_close,
+        (void *)(uintptr_t)engines_name(0));
+    return engines_run("levels over the wire", tests, made + 1);
 }

@@ -213,6 +213,137 @@ describe('the console without a terminal', function()
         end)
     end)
 
+    it('shows results as the program that reads them wants them', function()
+        with_server(function(server)
+            piped(server, SETUP)
+            local output, status = piped(server, '', '-o', 'json', '-e', 'box.space.people:select()',
+                '-e', '\\d', '-e', "{1, 'a'}", '-e', '/get nothing')
+            assert.equal('{"id":1,"name":"Ada"}\n{"id":2,"name":"Grace"}\n{"space":"people",'
+                .. '"engine":"memory","rows":2,"fields":"id, name","indexes":"primary, name"}\n'
+                .. '[1,"a"]\nnull\n', output)
+            assert.equal(0, status)
+            output = piped(server, '\\set output csv\nbox.space.people:get(1)\n\\set output markdown\n'
+                .. 'box.space.people:get(1)\n\\set output lua\nbox.space.people:get(1)\n\\set output yaml\n'
+                .. 'box.space.people:get(1)\n\\set output table\n\\x on\nbox.space.people:get(1)\n')
+            assert.equal('id,name\n1,Ada\n| id | name |\n| ---: | --- |\n| 1 | Ada |\n{{1, \'Ada\'}}\n'
+                .. '- id: 1\n  name: Ada\nexpanded output is on\n-[ 1 ]--\n id   | 1\n name | Ada\n(1 row)\n',
+                output)
+            output, status = piped(server, '', '-o', 'xml')
+            assert.equal(1, status)
+            assert.is_truthy(output:find("there is no output 'xml'; there are: table, lua, json", 1, true))
+            output, status = piped(server, '\\set output xml\n\\set nothing\n\\x maybe\n')
+            assert.equal(1, status)
+            assert.is_truthy(output:find("there is no setting 'nothing'", 1, true), output)
+            assert.is_truthy(output:find("is on or off, not 'maybe'", 1, true), output)
+        end)
+    end)
+
+    it('runs commands of Redis beside Lua, and in the same transaction', function()
+        with_server(function(server)
+            piped(server, SETUP)
+            local output, status = piped(server, [[
+                SET greeting "hello\x21\n"
+                GET greeting
+                /get greeting
+                redis.call('GET', 'greeting')
+                HSET h f 1
+                HGETALL h
+                BEGIN
+                box.space.people:insert{3, 'Barbara'}
+                INCR people
+                HGETALL h
+                ROLLBACK
+                GET people
+                GET = 5
+                GET
+            ]])
+            assert.equal('OK\n"hello!\\n"\n"hello!\\n"\nhello!\n\n(integer) 1\n1# "f" => "1"\n id | name\n'
+                .. '----+--------\n  3 | Barbara\n(1 row)\n(integer) 1\n1# "f" => "1"\n(nil)\n',
+                (output:gsub("error: ERR wrong number of arguments for 'get' command\n", '')))
+            assert.equal(1, status)
+            output, status = piped(server, 'SUBSCRIBE\n/nothing\nGET "a\n')
+            assert.equal(1, status)
+            assert.is_truthy(output:find('unknown command', 1, true))
+            assert.is_truthy(output:find('the quotes do not end', 1, true))
+        end)
+    end)
+
+    it('points at the place of an error in what was typed', function()
+        with_server(function(server)
+            local output = piped(server, 'local a = = 3\nnothing.at.all = 1\n'
+                .. 'for n = 1, 2 do\n  nobody(n)\nend\n')
+            assert.equal("error: eval:1: unexpected symbol near '='\n  local a = = 3\n            ^\n"
+                .. "error: eval:1: attempt to index global 'nothing' (a nil value)\n"
+                .. '  nothing.at.all = 1\n  ^\n'
+                .. "error: eval:2: attempt to call global 'nobody' (a nil value)\n"
+                .. '    nobody(n)\n    ^\n', output)
+        end)
+    end)
+
+    it('runs files, writes results into files, and opens the editor', function()
+        with_server(function(server, folder)
+            local path = folder .. '/inputs.lua'
+            local out = assert(io.open(path, 'w'))
+            out:write('-- a file\n1 +\n1\nerror("in it")\n\\i ' .. folder .. '/nowhere\n')
+            out:close()
+            local output, status = piped(server, '\\i ' .. path .. '\n2\n')
+            assert.equal('error: ' .. path .. ':4: eval:1: in it\nerror: ' .. path .. ':5: ' .. folder
+                .. '/nowhere: No such file or directory\n', output:match('error.*directory\n'))
+            assert.equal('2\n2\n', (output:gsub('error[^\n]*\n', '')))
+            assert.equal(1, status)
+            local result = folder .. '/result'
+            output = piped(server, '\\set output json\n\\o ' .. result .. "\n{1, 'a'}\n\\o\n3\n")
+            assert.equal('3\n', output)
+            local input = assert(io.open(result))
+            assert.equal('[1,"a"]\n', input:read('*a'))
+            input:close()
+            local console = process.spawn({ process.perigee, 'console', server.address },
+                { EDITOR = "sed -i 's/6/7/'" })
+            console:write('6 * 6\n\\e\n')
+            console:close_input()
+            assert.equal('36\n7 * 6\n42\n', (console:finish()))
+            console = process.spawn({ process.perigee, 'console', server.address }, { EDITOR = 'false' })
+            console:write('\\e\n')
+            console:close_input()
+            output, status = console:finish()
+            assert.equal('error: the editor has failed; nothing is run\n', output)
+            assert.equal(1, status)
+        end)
+    end)
+
+    it('repeats an input, and tells about triggers, modules, sessions, figures and functions', function()
+        with_server(function(server)
+            piped(server, SETUP .. "box.space.people:on_replace('return new', 'same')\n")
+            local output, status = piped(server, [[
+                \dt
+                \dt people
+                \dm
+                \l
+                \stat 0 2
+                \help
+                \help transactions
+                \help insert
+                \help GETDEL
+                total = (total or 0) + 1 return total
+                \watch 0 3
+            ]])
+            assert.equal(0, status, output)
+            for _, text in ipairs({
+                ' trigger | space  | event      | body\n', ' same    | people | on_replace | return new\n',
+                ' csv ', ' session | user ', 'client|list', 'rows locked, 0 requests wait for them\n',
+                ' commits/s ', '\\watch 2 ', 'SAVEPOINT name', 'insert(tuple)\n', 'GETDEL key\n  Returns',
+            }) do
+                assert.is_truthy(output:find(text, 1, true), 'not there: ' .. text .. '\nin:\n' .. output)
+            end
+            assert.equal('1\n2\n3\n4\n', output:match('\n(1\n2\n3\n4\n)$'))
+            output, status = piped(server, '\\watch\n\\help nonsense\n\\dt nobody\n')
+            assert.equal(1, status)
+            assert.is_truthy(output:find('no input yet', 1, true))
+            assert.is_truthy(output:find("there is no help about 'nonsense'", 1, true))
+            assert.is_truthy(output:find("there is no trigger 'nobody'", 1, true))
+        end)
+    end)
+
     it('names the columns as the format says now', function()
         with_server(function(server)
             piped(server, SETUP)
@@ -251,7 +382,7 @@ end)
 describe('the console in a terminal', function()
     local function open(server, home, columns)
         local console = process.terminal({ process.perigee, 'console', server.address },
-            { TERM = 'xterm', HOME = home, NO_COLOR = '', LC_ALL = 'C' }, columns)
+            { TERM = 'xterm', HOME = home, NO_COLOR = '', LC_ALL = 'C', PAGER = 'cat' }, columns)
         console:expect('help for help\n')
         console:expect('> ')
         return console
@@ -368,6 +499,28 @@ describe('the console in a terminal', function()
         end, { '--lua-time-max', '20s' })
     end)
 
+    it('cancels what waits at Ctrl-C, and goes on with the next input', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = open(server, folder)
+            local db = client.connect(server.address)
+            console:write("box.space.people:insert{3, 'x'} require('fiber').sleep(1000)\r")
+            local seen = "box.space.people:replace{4, 'y'} return box.space.people:get(3) ~= nil"
+            repeat until db:eval(seen) == true
+            console:write('\3')
+            console:expect('\nerror: interrupted\n')
+            console:expect('socket> ')
+            enter(console, 'box.space.people:count()', 'count%(%)\n4\n')
+            -- Its session has gone, and with it what it was waiting for.
+            repeat
+                local _, sessions = piped(server, '/client list\n'):gsub('id=%d+ addr=', '')
+            until sessions == 4 -- this console, the client, and two of the one that asks
+            db:close()
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
     it('remembers each input as one entry, in a file for its owner only', function()
         with_server(function(server, folder)
             local console = open(server, folder)
@@ -378,7 +531,7 @@ describe('the console in a terminal', function()
             enter(console, 'end return total * 10', '\n60\n')
             console:write('\4')
             console:finish()
-            local mode = io.popen('stat -c %a ' .. folder .. '/.perigee_history')
+            local mode = io.popen('stat -c %a ' .. folder .. '/.perigee/history-*')
             assert.equal('600', mode:read('*l'))
             mode:close()
             console = open(server, folder)
@@ -404,6 +557,148 @@ describe('the console in a terminal', function()
             console:write('\4')
             assert.equal(0, select(2, console:finish()))
             assert.equal(0, again:stop())
+        end)
+    end)
+
+    it('says in the prompt what is open, of its own and of Redis', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = open(server, folder)
+            enter(console, 'BEGIN', '\n')
+            assert.is_truthy(console.text:find('transaction> $'))
+            enter(console, 'box.space.people:insert{3, "Barbara"}', 'Barbara\n')
+            enter(console, 'ROLLBACK', '\n')
+            enter(console, 'SELECT 3', '\nOK\n')
+            enter(console, 'MULTI', '\nOK\n')
+            assert.is_truthy(console.text:find('socket%[3%] multi> $'))
+            enter(console, 'DISCARD', '\nOK\n')
+            enter(console, '/select 0', '\nOK\n')
+            assert.is_truthy(console.text:find('socket> $'))
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
+    it('listens and repeats until Ctrl-C', function()
+        with_server(function(server, folder)
+            local console = open(server, folder)
+            console:write('SUBSCRIBE news\r')
+            console:expect('1%) "subscribe"\n2%) "news"\n3%) %(integer%) 1\n%(listening; Ctrl%-C ends it%)\n')
+            assert.equal('(integer) 1\n', (piped(server, 'PUBLISH news hello\n')))
+            console:expect('1%) "message"\n2%) "news"\n3%) "hello"\n')
+            console:write('\3')
+            console:expect('socket> ')
+            enter(console, '6 * 7', '\n42\n')
+            console:write('\\watch 1000\r')
+            console:expect('each 1000 s: 6 %* 7\n42\n%([%d.]+ ms%)\n')
+            console:write('\3')
+            console:expect('socket> ')
+            console:write('\\stat 1000\r')
+            console:expect(' resident [^\n]*\n')
+            console:write('\3')
+            console:expect('socket> ')
+            console:write('\4')
+            assert.equal(0, select(2, console:finish()))
+        end)
+    end)
+
+    it('shows what is longer than the screen in a pager', function()
+        with_server(function(server, folder)
+            local console = process.terminal({ process.perigee, 'console', server.address },
+                { TERM = 'xterm', HOME = folder, NO_COLOR = '', PAGER = 'sed s/^/paged:/' })
+            console:expect('> ')
+            enter(console, "('x\\n'):rep(100)", '\npaged:x\n')
+            enter(console, '\\set paging off', '\npaging is off\n')
+            enter(console, "('y\\n'):rep(100)", '\ny\ny\n')
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
+    it('keeps no password, and nothing in private mode', function()
+        with_server(function(server, folder)
+            local console = open(server, folder)
+            enter(console, "'first'", '\nfirst\n')
+            enter(console, "'password'", '\npassword\n')
+            enter(console, '\\private', '\nprivate mode is on\n')
+            enter(console, "'second'", '\nsecond\n')
+            enter(console, '\\private', '\nprivate mode is off\n')
+            enter(console, '\16\16', '\nfirst\n')
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
+    it('shows what may follow while one types, where there are colours', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = process.terminal({ process.perigee, 'console', server.address },
+                { TERM = 'xterm', HOME = folder, PAGER = 'cat' }, 100)
+            console:see('socket> *$')
+            console:write('box.space.people:insert(')
+            console:see('insert%({id, name}%)$')
+            console:write('{3, "x"}')
+            console:see('insert%({3, "x"}%)$')
+            console:write(')\r')
+            console:see('%(1 row, [%d.]+ ms%)\n[^\n]*socket> *$')
+            console:write('SET k ')
+            console:see('SET k value %[NX | XX%]')
+            console:write('v\r')
+            console:see('SET k v\nOK\n[^\n]*socket> *$')
+            console:write('\\set hints off\r')
+            console:see('hints are off\n[^\n]*socket> *$')
+            console:write('box.space.people:get(')
+            console:see('people:get%($')
+            console:write('1)\r')
+            console:see('1 | Ada\n[^\n]*\n[^\n]*socket> *$')
+            console:write('\4')
+            assert.equal(0, select(2, console:finish()))
+        end)
+    end)
+
+    it('takes what is pasted as one input, and finds it again', function()
+        with_server(function(server, folder)
+            piped(server, SETUP)
+            local console = open(server, folder)
+            console:write('\27[200~local n = 5\n\treturn n\n+ 1\27[201~')
+            console:see('local n = 5\n *%-> *return n\n *%-> %+ 1$')
+            console:write('\r')
+            console:see('%+ 1\n6\n[^\n]*\n[^\n]*socket> *$')
+            console:expect('%(%d[^\n]*\n[^\n]*socket> ')
+            enter(console, '7', '\n7\n')
+            console:write('\18local')
+            console:see("search 'local': local n = 5")
+            console:write('\r')
+            console:see('%+ 1\n6\n.*%+ 1\n6\n[^\n]*\n[^\n]*socket> *$')
+            console:write('\4')
+            console:finish()
+            console = open(server, folder)
+            console:write('\27[A\27[A\27[A\27[A')
+            console:see('socket> 7$')
+            console:write('\3')
+            console:see('socket> 7^C\n[^\n]*socket> *$')
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
+    it('teaches, step by step, and leaves nothing behind', function()
+        with_server(function(server, folder)
+            local console = open(server, folder)
+            console:write('\\tutorial\r')
+            console:expect('\n1 of 11  [^\n]*\n    box.schema.space.create[^\n]*\n')
+            console:expect('socket> ')
+            enter(console, "'something else'", '\nsomething else\n')
+            for step = 2, 11 do
+                enter(console, '', ('\n%d of 11  '):format(step))
+            end
+            enter(console, '', '\n%(integer%) 1\n\nThat is all')
+            assert.is_truthy(console.text:find('  3 | Earth   |     1', 1, true))
+            enter(console, '\\d', '\nthere are no spaces\n')
+            enter(console, '\\df', '\nthere are no procedures\n')
+            enter(console, 'DBSIZE', '\n%(integer%) 0\n')
+            console:write('\4')
+            console:finish()
         end)
     end)
 

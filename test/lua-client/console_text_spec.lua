@@ -128,7 +128,8 @@ end)
 
 describe('completion', function()
     local catalog = {
-        spaces = { { name = 'accounts', indexes = { { name = 'primary' }, { name = 'owner' } } },
+        spaces = { { name = 'accounts', format = { { name = 'balance' } },
+            indexes = { { name = 'primary' }, { name = 'owner' } } },
             { name = 'acme', indexes = {} }, { name = 'with blank', indexes = {} } },
         functions = { { name = 'transfer' } },
         by_name = {},
@@ -154,11 +155,44 @@ describe('completion', function()
 
     it('knows words of Lua, members and commands', function()
         assert.equal('repeat require( return', (words('x() re'):gsub('redis ', '')))
-        assert.equal('schema space stat(', words('box.s'))
-        assert.equal('\\d \\df', words('\\d'))
+        assert.equal('savepoint( schema sequence session space stat', words('box.s'))
+        assert.equal('\\d \\delete \\df \\dm \\down \\dt', words('\\d'))
         assert.equal('accounts acme', words('\\d '))
         assert.equal('transfer', words('\\df t'))
         assert.equal('', words('x = '))
+    end)
+
+    it('knows what commands, functions and statements take', function()
+        assert.equal('output', words('\\set o'))
+        assert.equal('json', words('\\set output j'))
+        assert.equal('redis', words('\\help re'))
+        assert.equal('off on', words('\\x '))
+        assert.equal('engine=', words("box.schema.space.create('a', {en"))
+        assert.equal('limit=', words('box.space.accounts:select(1, {iterator = "GE", l'))
+        assert.equal('balance', words('box.space.accounts:update(1, {{"+", "ba'))
+        assert.equal('print(', words('f({pri'))
+    end)
+
+    it('knows commands and keys of Redis', function()
+        local asked
+        local server = {
+            names = function() return { get = true, getdel = true, set = true, ['client|list'] = true } end,
+            ask = function(...)
+                asked = table.concat({ ... }, ' ')
+                return { '0', { 'user:1', 'user:2', 'with blank' } }
+            end,
+        }
+        local function for_redis(line)
+            return (table.concat(complete.candidates(line, catalog, server), ' '))
+        end
+        assert.equal('GET GETDEL', for_redis('GE'))
+        assert.equal('get getdel', for_redis('/ge'))
+        assert.equal('BEGIN', for_redis('BE'))
+        assert.equal('user:1 user:2', for_redis('GET us'))
+        assert.equal('SCAN 0 MATCH us* COUNT 1000', asked)
+        assert.equal('user:1', for_redis('/get user:1'))
+        assert.equal('', for_redis('GET a*'))
+        assert.equal('SCAN 0 MATCH a\\** COUNT 1000', asked)
     end)
 
     it('inserts what all have in common and lists them in columns', function()

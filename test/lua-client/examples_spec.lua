@@ -54,8 +54,26 @@ describe('examples/unicode.lua', function()
     end)
 end)
 
+local LUAJIT = '/usr/bin/env'
+
+describe('examples/spaces.lua', function()
+    it('fills, reads and changes a space over RESP', function()
+        local folder = process.folder()
+        local server = process.server(folder)
+        local output, status =
+            process.spawn({ LUAJIT, 'luajit', 'examples/spaces.lua', server.address }):finish()
+        assert.equal(0, status, output)
+        assert.equal('1000 readings, 250 of s1\n' ..
+            'the newest of s1: 997 and 993\n' ..
+            'deleted the one of 997; deleted so far: 1\n' ..
+            'refused: ERR field 2 (time) of space "example_readings" must be unsigned, not string: ' ..
+            'row {"s1", "noon"}\n', output)
+        assert.equal(0, server:stop())
+        process.remove(folder)
+    end)
+end)
+
 describe('examples/bank.lua', function()
-    local LUAJIT = '/usr/bin/env'
 
     it('finds the sum unchanged and nothing acknowledged lost, also when the server is killed', function()
         local folder = process.folder()

@@ -81,8 +81,10 @@ static void replay(const char *value, uint64_t ts)
 {
     while (wal_clock(f.wal) < ts)
         wal_clock_next(f.wal);
-    assert_int_equal(
-        txn_replay(&f.boot, &f.head, ts, "a", 1, value, value == NULL ? 0 : 3, value == NULL), 0);
+    struct row *row;
+    assert_int_equal(txn_replay_row(&f.boot, &f.head, ts, "a", 1, value, value == NULL ? 0 : 3,
+                                    value == NULL, &row),
+                     0);
 }
 
 static const char *the_newest_record_of_a_key_wins_wherever_it_stands(void)

@@ -275,6 +275,7 @@ test('INFO says what is in use of what can fall back', async (t) => {
     assert.match(text, /luajit:LuaJIT/);
     assert.match(text, /log_writes:(io_uring|threads)/);
     assert.match(text, /log_files:(direct|buffered)/);
+    assert.match(text, /file_operations:(io_uring|threads)/);
 });
 
 test('a file runs with box at hand and keeps what it has done', async (t) => {

@@ -129,6 +129,24 @@ class RedisCli(unittest.TestCase):
         process.wait()
         return lines
 
+    def test_modes_that_need_replication_say_what_to_use_instead(self):
+        for mode in (['--rdb', os.path.join(self.perigee.folder, 'dump.rdb')],
+                     ['--functions-rdb', os.path.join(self.perigee.folder, 'dump.rdb')], ['--replica']):
+            ended, out, errors = clients.run(['redis-cli', '-s', self.perigee.path, *mode])
+            self.assertEqual(ended, 1, (mode, out, errors))
+            self.assertIn('there is no replication in Redis\'s protocol. For a copy of all data use BACKUP TO', out + errors)
+        self.assertEqual(self.cli(self.perigee, 'PING'), 'PONG\n')
+
+    def test_a_script_that_is_to_be_debugged_is_not_run(self):
+        path = os.path.join(self.perigee.folder, 'script.lua')
+        with open(path, 'w') as script:
+            script.write("redis.call('SET', 'debugged', 'x')\nreturn 1\n")
+        for mode in ('--ldb', '--ldb-sync-mode'):
+            _, out, _ = clients.run(['redis-cli', '-s', self.perigee.path, mode, '--eval', path], 'step\nquit\n')
+            self.assertIn("Eval debugging session can't start:\n", out)
+            self.assertIn("ERR scripts are not debugged in Redis's protocol: perigee console runs procedures", out)
+        self.assertEqual(self.cli(self.perigee, 'EXISTS', 'debugged'), '0\n')
+
     def test_stat_shows_keys_clients_and_requests(self):
         self.fill()
         lines = self.lines_of('--stat', '-i', '0.01', wanted=r'^\d+ +[0-9.]+[KMG] +\d+ +\d+ +\d+ \(\+[1-9]\d*\) +\d+')

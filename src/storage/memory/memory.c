@@ -17,8 +17,6 @@
  */
 #include "storage/memory/memory.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,35 +119,29 @@ static void memory_close(struct body *base)
 
 /* --------------------------------------------------------------------------------------- writing */
 
-static void name_make(char out[ENGINE_FILE_NAME_MAX + 1], uint32_t space_id, uint32_t incarnation,
-                      uint64_t number)
-{
-    snprintf(out, ENGINE_FILE_NAME_MAX + 1, "%" PRIu32 "-%" PRIu32 "-%" PRIu64 ".run", space_id,
-             incarnation, number);
-}
-
 bool memory_run_has_name(const struct run_info *info, const char *name)
 {
     char own[ENGINE_FILE_NAME_MAX + 1];
-    name_make(own, info->space_id, info->incarnation, info->sequence);
+    engine_file_name(own, info->space_id, info->incarnation, info->sequence);
     return strcmp(own, name) == 0;
 }
 
-int memory__writer_new(struct memory_body *body, uint64_t up_to_ts, struct engine_file *file,
-                       struct run_writer **out)
+int memory__writer_new(struct memory_body *body, uint64_t up_to_ts, bool background,
+                       struct engine_file *file, struct run_writer **out)
 {
     int rc = ERROR_EXISTS;
     /* A file that was left over, and could not be removed, keeps its name. */
     for (unsigned tried = 0; rc == ERROR_EXISTS && tried < NAMES_TRIED_MAX; tried++) {
         uint64_t number = atomic_fetch_add(body->next_file, 1);
-        name_make(file->name, body->space_id, body->incarnation, number);
+        engine_file_name(file->name, body->space_id, body->incarnation, number);
         struct run_options options = {.io = body->io,
                                       .name = file->name,
                                       .space_id = body->space_id,
                                       .incarnation = body->incarnation,
                                       .sequence = number,
                                       .up_to_ts = up_to_ts,
-                                      .compression = COMPRESS_ZSTD};
+                                      .compression = COMPRESS_ZSTD,
+                                      .background = background};
         rc = run_writer_new(&options, out);
     }
     return rc;
@@ -201,9 +193,9 @@ static int memory_absorb(struct body *base, struct engine_source *rows, uint64_t
 {
     (void)snapshots; /* keeps every version it is given */
     struct memory_body *body = (struct memory_body *)base;
-    struct engine_file file;
+    struct engine_file file = {.level = 0};
     struct run_writer *writer;
-    int rc = memory__writer_new(body, up_to_ts, &file, &writer);
+    int rc = memory__writer_new(body, up_to_ts, false, &file, &writer);
     if (rc != 0)
         return rc;
     rc = rows_write(writer, rows);
@@ -370,8 +362,12 @@ const struct engine_vtab engine_memory = {
     .split = memory__split,
     .compact = memory__compact,
     .tidy = memory__tidy,
+    .job_begin = engine_generic_job_begin,
+    .job_step = engine_generic_job_step,
+    .job_end = engine_generic_job_end,
     .files = memory_files,
     .settle = memory_settle,
+    .hold = engine_generic_hold,
     .revert = memory_revert,
     .verify = memory_verify,
     .stats = memory_stats,

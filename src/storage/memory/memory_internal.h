@@ -53,9 +53,10 @@ bool memory__list_has(const struct memory_list *list, const char *name);
 /* Puts a list in place of the present one; takes over the reference. */
 void memory__list_publish(struct memory_body *body, struct memory_list *list);
 
-/* Begins a file under a number that is new; *file gets its name. */
-int memory__writer_new(struct memory_body *body, uint64_t up_to_ts, struct engine_file *file,
-                       struct run_writer **out);
+/* Begins a file under a number that is new; *file gets its name. In the background: its writes give
+ * way to others. */
+int memory__writer_new(struct memory_body *body, uint64_t up_to_ts, bool background,
+                       struct engine_file *file, struct run_writer **out);
 
 /* Ends it and fills in what the file has become. A run without rows is removed: then file->rows is
  * 0. */

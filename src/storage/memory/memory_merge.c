@@ -144,7 +144,7 @@ static int merge_begin(struct memory_body *body, unsigned from,
         if (run_info(merge->runs[i])->up_to_ts > up_to_ts)
             up_to_ts = run_info(merge->runs[i])->up_to_ts;
     if (rc == 0)
-        rc = memory__writer_new(body, up_to_ts, &merge->file, &merge->writer);
+        rc = memory__writer_new(body, up_to_ts, true, &merge->file, &merge->writer);
     if (rc != 0) {
         merge_free(merge);
         return rc;

@@ -15,7 +15,15 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/compress.h"
+#include "io/io_schedule.h"
 #include "storage/run/run_internal.h"
+
+enum {
+    BLOCK_STORED_SMALL = 20 << 10,
+    BLOCK_CACHED_MAX = 4 << 20,
+    AHEAD_BYTES_MIN = 32 << 10, /* of several blocks read at once */
+    AHEAD_BYTES_MAX = 256 << 10
+};
 
 int run__corrupt(const struct run *run, uint64_t offset, const char *check)
 {
@@ -39,6 +47,8 @@ static int no_memory(const struct run *run)
 
 void run__buffers_destroy(struct run_buffers *buffers)
 {
+    cache_guard_release(&buffers->guard);
+    run_memory_destroy(&buffers->ahead.memory);
     run_memory_destroy(&buffers->stored);
     run_memory_destroy(&buffers->contents);
 }
@@ -50,9 +60,10 @@ static void *buffer_take(struct run_buffers *buffers, struct run_memory *memory,
     return run_memory_reserve(memory, size > 0 ? size : 1) == 0 ? memory->data : NULL;
 }
 
-static int read_exactly(const struct run *run, const struct run_extent *extent, void *out)
+static int read_exactly(const struct run *run, const struct run_extent *extent, enum io_class class,
+                        void *out)
 {
-    int64_t n = io_read(run->file, out, extent->bytes, extent->offset);
+    int64_t n = io_schedule_read(class, run->file, out, extent->bytes, extent->offset);
     if (n < 0)
         return (int)n;
     if ((uint64_t)n < extent->bytes)
@@ -60,37 +71,120 @@ static int read_exactly(const struct run *run, const struct run_extent *extent, 
     return 0;
 }
 
+static enum io_class class_of(const struct run_buffers *buffers)
+{
+    return buffers->background ? IO_BACKGROUND : IO_USER;
+}
+
+/* Where a read of `bytes` begins that has the extent and what will be wanted next. */
+static uint64_t ahead_offset(const struct run *run, const struct run_extent *extent, bool backward,
+                             size_t bytes)
+{
+    if (!backward)
+        return extent->offset;
+    uint64_t end = extent->offset + extent->bytes;
+    return end - run->rows_begin < bytes ? run->rows_begin : end - bytes;
+}
+
+/* Reads a frame of rows together with those that come next. */
+static int ahead_read(const struct run *run, const struct run_extent *extent,
+                      struct run_buffers *buffers, const unsigned char **stored)
+{
+    struct run_ahead *ahead = &buffers->ahead;
+    if (extent->offset < ahead->offset ||
+        extent->offset + extent->bytes > ahead->offset + ahead->memory.size) {
+        size_t bytes =
+            ahead->bytes_wanted < AHEAD_BYTES_MIN ? AHEAD_BYTES_MIN : ahead->bytes_wanted;
+        ahead->bytes_wanted = 2 * bytes < AHEAD_BYTES_MAX ? 2 * bytes : AHEAD_BYTES_MAX;
+        if (bytes < extent->bytes)
+            bytes = extent->bytes;
+        uint64_t offset = ahead_offset(run, extent, buffers->backward, bytes);
+        if (bytes > run->footer.rows_end - offset)
+            bytes = run->footer.rows_end - offset;
+        ahead->memory.size = 0;
+        if (run_memory_reserve(&ahead->memory, bytes) != 0)
+            return no_memory(run);
+        int rc = read_exactly(run, &(struct run_extent){offset, bytes}, class_of(buffers),
+                              ahead->memory.data);
+        if (rc != 0)
+            return rc;
+        ahead->offset = offset;
+        ahead->memory.size = bytes;
+    }
+    *stored = ahead->memory.data + (extent->offset - ahead->offset);
+    return 0;
+}
+
+/* Reads a frame as it is stored, into `stored`, and checks it. */
+static int frame_load_stored(const struct run *run, const struct run_extent *extent,
+                             enum run_frame_kind kind, enum io_class class, unsigned char *stored,
+                             struct run_frame *frame)
+{
+    int rc = read_exactly(run, extent, class, stored);
+    if (rc != 0)
+        return rc;
+    const char *check = run_frame_decode(stored, extent, run->header.checksum, kind, frame);
+    return check != NULL ? run__corrupt(run, extent->offset, check) : 0;
+}
+
+/* The same into the buffers. */
+static int frame_take(const struct run *run, const struct run_extent *extent,
+                      enum run_frame_kind kind, struct run_buffers *buffers,
+                      const unsigned char **stored, struct run_frame *frame)
+{
+    unsigned char *memory = buffer_take(buffers, &buffers->stored, extent->bytes);
+    *stored = memory;
+    return memory == NULL ? no_memory(run)
+                          : frame_load_stored(run, extent, kind, class_of(buffers), memory, frame);
+}
+
+/* The same with what comes next. */
+static int ahead_frame(const struct run *run, const struct run_extent *extent,
+                       enum run_frame_kind kind, struct run_buffers *buffers,
+                       const unsigned char **stored, struct run_frame *frame)
+{
+    int rc = ahead_read(run, extent, buffers, stored);
+    if (rc != 0)
+        return rc;
+    const char *check = run_frame_decode(*stored, extent, run->header.checksum, kind, frame);
+    return check != NULL ? run__corrupt(run, extent->offset, check) : 0;
+}
+
+/* The contents of a compressed frame, into as many bytes as it says. */
+static int frame_unpack(const struct run *run, const struct run_extent *extent,
+                        const struct run_frame *frame, const unsigned char *stored, void *contents)
+{
+    bool by_dictionary = frame->flags & RUN_DICTIONARY;
+    if (by_dictionary && run->dictionary == NULL)
+        return run__corrupt(run, extent->offset, "block for a dictionary that is not there");
+    int rc =
+        decompress_block(run_flags_method(frame->flags), by_dictionary ? run->dictionary : NULL,
+                         contents, frame->bytes, stored + RUN_FRAME_BYTES, frame->stored_bytes);
+    if (rc == 0)
+        return 0;
+    return rc == ERROR_MEMORY ? no_memory(run)
+                              : run__corrupt(run, extent->offset, "block does not decompress");
+}
+
 int run__frame_read(const struct run *run, const struct run_extent *extent,
                     enum run_frame_kind kind, struct run_buffers *buffers, const void **out,
                     size_t *size)
 {
     struct run_frame frame;
-    unsigned char *stored = buffer_take(buffers, &buffers->stored, extent->bytes);
-    if (stored == NULL)
-        return no_memory(run);
-    int rc = read_exactly(run, extent, stored);
+    const unsigned char *stored = NULL;
+    int rc = buffers->scan ? ahead_frame(run, extent, kind, buffers, &stored, &frame)
+                           : frame_take(run, extent, kind, buffers, &stored, &frame);
     if (rc != 0)
         return rc;
-    const char *check = run_frame_decode(stored, extent, run->header.checksum, kind, &frame);
-    if (check != NULL)
-        return run__corrupt(run, extent->offset, check);
     *out = stored + RUN_FRAME_BYTES;
     *size = frame.bytes;
     if (frame.flags == 0)
         return 0;
-    bool by_dictionary = frame.flags & RUN_DICTIONARY;
-    if (by_dictionary && run->dictionary == NULL)
-        return run__corrupt(run, extent->offset, "block for a dictionary that is not there");
     void *contents = buffer_take(buffers, &buffers->contents, frame.bytes);
     if (contents == NULL)
         return no_memory(run);
-    rc = decompress_block(run_flags_method(frame.flags), by_dictionary ? run->dictionary : NULL,
-                          contents, frame.bytes, *out, frame.stored_bytes);
-    if (rc != 0)
-        return rc == ERROR_MEMORY ? no_memory(run)
-                                  : run__corrupt(run, extent->offset, "block does not decompress");
     *out = contents;
-    return 0;
+    return frame_unpack(run, extent, &frame, stored, contents);
 }
 
 int run__index_open(const struct run *run, unsigned char *key, struct run_block_iter *out)
@@ -116,12 +210,69 @@ int run__index_extent(const struct run *run, const struct run_block_iter *index,
     return 0;
 }
 
+struct block_load {
+    const struct run *run;
+    struct run_extent extent;
+};
+
+static int block_unpack(const struct run *run, const struct run_extent *extent,
+                        const struct run_frame *frame, const unsigned char *stored,
+                        struct cache_fill *fill)
+{
+    if (frame->bytes == 0)
+        return run__corrupt(run, extent->offset, "block without rows");
+    void *room = cache_fill_room(fill, frame->bytes);
+    if (room == NULL)
+        return no_memory(run);
+    if (frame->flags != 0)
+        return frame_unpack(run, extent, frame, stored, room);
+    memcpy(room, stored + RUN_FRAME_BYTES, frame->bytes);
+    return 0;
+}
+
+/* Fills an entry of the cache. */
+static int block_load(struct cache_fill *fill, void *arg)
+{
+    const struct block_load *load = arg;
+    unsigned char small[BLOCK_STORED_SMALL];
+    struct run_frame frame;
+    unsigned char *stored = load->extent.bytes <= sizeof small ? small : malloc(load->extent.bytes);
+    if (stored == NULL)
+        return no_memory(load->run);
+    int rc = frame_load_stored(load->run, &load->extent, RUN_FRAME_ROWS, IO_USER, stored, &frame);
+    if (rc == 0)
+        rc = block_unpack(load->run, &load->extent, &frame, stored, fill);
+    if (stored != small)
+        free(stored);
+    return rc;
+}
+
+/* From the cache, or into it: buffers->guard pins it. ERROR_NOT_FOUND: neither is wanted. */
+static int block_pin(const struct run *run, const struct run_extent *extent,
+                     struct run_buffers *buffers)
+{
+    cache_guard_release(&buffers->guard);
+    if (run->cache == NULL || extent->bytes > BLOCK_CACHED_MAX)
+        return ERROR_NOT_FOUND;
+    if (buffers->scan)
+        return cache_try(run->cache, run->cache_file, extent->offset, CACHE_SCAN, &buffers->guard);
+    struct block_load load = {run, *extent};
+    return cache_get(run->cache, run->cache_file, extent->offset, 0, block_load, &load,
+                     &buffers->guard);
+}
+
 int run__block_read(const struct run *run, const struct run_extent *extent,
                     struct run_buffers *buffers, unsigned char *key, struct run_block_iter *out)
 {
-    const void *contents;
-    size_t size;
-    int rc = run__frame_read(run, extent, RUN_FRAME_ROWS, buffers, &contents, &size);
+    const void *contents = NULL;
+    size_t size = 0;
+    int rc = block_pin(run, extent, buffers);
+    if (rc == 0) {
+        contents = buffers->guard.data;
+        size = buffers->guard.size;
+    } else if (rc == ERROR_NOT_FOUND) {
+        rc = run__frame_read(run, extent, RUN_FRAME_ROWS, buffers, &contents, &size);
+    }
     if (rc != 0)
         return rc;
     rc = run_block_open(out, contents, size, run->header.up_to_ts, key, run->footer.key_bytes_max);
@@ -141,7 +292,7 @@ static int header_load(struct run *run)
     run->info.file_bytes = (uint64_t)size;
     if (size < RUN_HEADER_BYTES)
         return run__corrupt(run, 0, "the file is shorter than a run's header");
-    int rc = read_exactly(run, &(struct run_extent){0, sizeof bytes}, bytes);
+    int rc = read_exactly(run, &(struct run_extent){0, sizeof bytes}, IO_USER, bytes);
     if (rc != 0)
         return rc;
     rc = run_header_decode(bytes, &run->header, &check);
@@ -161,7 +312,7 @@ static int trailer_load(struct run *run)
     if (size < RUN_HEADER_BYTES + RUN_TRAILER_BYTES)
         return run__corrupt(run, size, "the file has been cut, or was never finished");
     uint64_t offset = size - sizeof bytes;
-    int rc = read_exactly(run, &(struct run_extent){offset, sizeof bytes}, bytes);
+    int rc = read_exactly(run, &(struct run_extent){offset, sizeof bytes}, IO_USER, bytes);
     if (rc != 0)
         return rc;
     const char *check = run_trailer_decode(bytes, size, run->header.checksum, &run->trailer);
@@ -192,7 +343,7 @@ static int dictionary_extent(const struct run *run, struct run_extent *out)
     unsigned char bytes[RUN_FRAME_BYTES];
     struct run_frame frame;
     *out = (struct run_extent){RUN_HEADER_BYTES, sizeof bytes};
-    int rc = read_exactly(run, out, bytes);
+    int rc = read_exactly(run, out, IO_USER, bytes);
     if (rc != 0)
         return rc;
     memcpy(&frame, bytes, sizeof frame);
@@ -315,6 +466,11 @@ static void info_fill(struct run *run)
 
 int run_open(struct io *io, const char *name, struct run **out)
 {
+    return run_open_cached(io, name, NULL, out);
+}
+
+int run_open_cached(struct io *io, const char *name, struct cache *cache, struct run **out)
+{
     struct run *run = calloc(1, sizeof *run + strlen(name) + 1);
     if (run == NULL)
         return diag_set(ERROR_MEMORY, "no memory to open the run %s", name);
@@ -337,12 +493,31 @@ int run_open(struct io *io, const char *name, struct run **out)
         return rc;
     }
     info_fill(run);
+    run->cache = cache;
+    run->cache_file = cache != NULL ? cache_file_new(cache) : 0;
     *out = run;
     return 0;
 }
 
+/* Nobody will ask for its blocks any more. */
+static void blocks_forget(const struct run *run)
+{
+    struct run_block_iter index;
+    struct run_extent extent;
+    unsigned char *key = malloc(run__key_room(run));
+    if (key == NULL)
+        return; /* the policy will find them cold */
+    int rc = run__index_open(run, key, &index);
+    while (rc == 0 && (rc = run_block_next(&index)) == 0)
+        if ((rc = run__index_extent(run, &index, &extent)) == 0)
+            cache_forget(run->cache, run->cache_file, extent.offset);
+    free(key);
+}
+
 void run_close(struct run *run)
 {
+    if (run->cache != NULL)
+        blocks_forget(run);
     if (run->file != NULL)
         io_close(run->file);
     free(run->footer_contents);
@@ -374,6 +549,23 @@ bool run_may_contain(const struct run *run, const void *key, size_t key_size)
            run_filter_may_contain(&run->filter, key, key_size);
 }
 
+/* Seeks in the block that was read; what `out` points to is in the arena. */
+static int get_in_block(const struct run *run, const struct run_extent *extent,
+                        struct run_block_iter *iter, const void *key, size_t key_size, uint64_t ts,
+                        struct arena *arena, bool pinned, struct engine_row *out)
+{
+    int rc = run_block_seek(iter, key, key_size, ts);
+    if (rc == ERROR_CORRUPT)
+        return run__corrupt(run, extent->offset, iter->check);
+    if (rc != 0 || run_key_compare(iter->key, iter->row.key_size, key, key_size) != 0)
+        return ERROR_NOT_FOUND;
+    *out = iter->row;
+    if (pinned && out->data != NULL &&
+        (out->data = arena_copy(arena, out->data, out->size)) == NULL)
+        return no_memory(run);
+    return 0;
+}
+
 /* The index names the only block in which it can be. */
 static int get(struct run *run, const void *key, size_t key_size, uint64_t ts, struct arena *arena,
                struct engine_row *out)
@@ -394,27 +586,31 @@ static int get(struct run *run, const void *key, size_t key_size, uint64_t ts, s
     rc = run__index_extent(run, &iter, &extent);
     if (rc == 0)
         rc = run__block_read(run, &extent, &buffers, memory, &iter);
-    if (rc != 0)
-        return rc;
-    rc = run_block_seek(&iter, key, key_size, ts);
-    if (rc == ERROR_CORRUPT)
-        return run__corrupt(run, extent.offset, iter.check);
-    if (rc != 0 || run_key_compare(iter.key, iter.row.key_size, key, key_size) != 0)
-        return ERROR_NOT_FOUND;
-    *out = iter.row;
-    return 0;
+    if (rc == 0)
+        rc = get_in_block(run, &extent, &iter, key, key_size, ts, arena,
+                          buffers.guard.frame != NULL, out);
+    cache_guard_release(&buffers.guard);
+    return rc;
 }
 
-int run_get(struct run *run, const void *key, size_t key_size, uint64_t ts, struct arena *arena,
-            struct engine_row *out)
+int run_get_probable(struct run *run, const void *key, size_t key_size, uint64_t ts,
+                     struct arena *arena, struct engine_row *out)
 {
-    if (ts < run->info.min_ts || !run_may_contain(run, key, key_size))
+    if (ts < run->info.min_ts)
         return ERROR_NOT_FOUND;
     struct arena_mark mark = arena_mark(arena);
     int rc = get(run, key, key_size, ts, arena, out);
     if (rc != 0)
         arena_rewind(arena, mark);
     return rc;
+}
+
+int run_get(struct run *run, const void *key, size_t key_size, uint64_t ts, struct arena *arena,
+            struct engine_row *out)
+{
+    return run_may_contain(run, key, key_size)
+               ? run_get_probable(run, key, key_size, ts, arena, out)
+               : ERROR_NOT_FOUND;
 }
 
 int run_section_read(struct run *run, uint32_t type, struct arena *arena, const void **data,

@@ -15,14 +15,14 @@
  *
  * Functions return 0 or a negative code with diagnostics. ERROR_CORRUPT names file, offset and the
  * check that failed; ERROR_VERSION says that the file is of a newer format or of another byte
- * order. Every block is checked against its checksum each time it is read.
+ * order. Every block is checked against its checksum each time it is read from the file.
  *
  * Threads: an open run does not change; any number of threads may read it at once, each through a
  * cursor or merge of its own. A writer, a cursor, a merge belong to one thread at a time. The io
  * outlives them all.
  *
  * Memory: an open run holds its index (about a key for each block), its filter and its dictionary; a cursor and a get one block;
- * a writer one block, the index so far and a buffer of RUN_BUFFER_BYTES.
+ * a writer one block, the index so far and a few buffers of IO_BUFFER_BYTES.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,7 +43,6 @@ enum {
     RUN_BLOCK_BYTES_MIN = 64,
     RUN_BLOCK_BYTES_MAX = 16 << 20,
     RUN_DICTIONARY_BYTES_MAX = 1 << 20,
-    RUN_BUFFER_BYTES = 256 << 10, /* what a writer collects before it writes */
 };
 
 struct run_options {
@@ -62,6 +61,8 @@ struct run_options {
     size_t dictionary_size;
     unsigned
         filter_bits; /* a key, of a filter that spares looks for keys that are elsewhere; 0: none */
+    /* The writes compete for the disk as background work, as merging is; else as a checkpoint's. */
+    bool background;
 };
 
 /* What a run says about itself. */
@@ -119,6 +120,11 @@ void run_writer_delete(struct run_writer *writer);
 /* Opens and checks header, footer and index. The caller owns *out. ERROR_NOT_FOUND when absent. */
 int run_open(struct io *io, const char *name, struct run **out);
 
+/* The same; blocks of rows that gets and cursors read are kept in the cache, which outlives the run
+ * and may be NULL. They are checked when they are put there. */
+struct cache;
+int run_open_cached(struct io *io, const char *name, struct cache *cache, struct run **out);
+
 /* Cursors and merges must have been closed. The file may have been unlinked meanwhile. */
 void run_close(struct run *run);
 
@@ -135,6 +141,10 @@ bool run_may_contain(const struct run *run, const void *key, size_t key_size);
 int run_get(struct run *run, const void *key, size_t key_size, uint64_t ts, struct arena *arena,
             struct engine_row *out);
 
+/* The same for a key that the run may contain: run_may_contain has been asked. */
+int run_get_probable(struct run *run, const void *key, size_t key_size, uint64_t ts,
+                     struct arena *arena, struct engine_row *out);
+
 /* The contents of a section, in the arena; ERROR_NOT_FOUND when the run has none of that type. */
 int run_section_read(struct run *run, uint32_t type, struct arena *arena, const void **data,
                      size_t *size);
@@ -143,6 +153,11 @@ int run_section_read(struct run *run, uint32_t type, struct arena *arena, const 
  * exactly the reverse one: the oldest version of the last key first. NULL is the range of all. The
  * range's bounds stay valid while the cursor is open. The caller owns *out. */
 int run_cursor_open(struct run *run, const struct engine_range *range, struct run_cursor **out);
+
+/* Says that it is to read much, and once, in the background: what is not in a cache is not put there,
+ * blocks are read several at a time, and give way to others at the disk. A cursor that has read many
+ * blocks goes over to the first two. */
+void run_cursor_scan(struct run_cursor *cursor);
 
 /* 0, or ERROR_END. The row is valid until the next call. */
 int run_cursor_next(struct run_cursor *cursor, struct engine_row *out);
@@ -173,6 +188,18 @@ int run_verify(struct run *run, void (*progress)(void *arg, uint64_t done, uint6
  */
 int run_merge_new(struct run *const *runs, unsigned count, const struct engine_snapshots *snapshots,
                   bool drop_tombstones, struct run_merge **out);
+
+/* Who knows what is older than all that is merged: whether a version of the key may be there. */
+struct run_merge_below {
+    bool (*has)(const struct run_merge_below *below, const void *key, size_t size);
+};
+
+/* The same for sources that are in a run's order, newest first; a source's row is valid until its
+ * next call. Tombstones go where `below`, which lives as long as the merge, has nothing; NULL: there
+ * is nothing below. */
+int run_merge_sources(struct engine_source *const *sources, unsigned count,
+                      const struct engine_snapshots *snapshots, const struct run_merge_below *below,
+                      struct run_merge **out);
 
 /* 0, or ERROR_END. The row is valid until the next call. */
 int run_merge_next(struct run_merge *merge, struct engine_row *out);

@@ -14,12 +14,16 @@
 #include "storage/run/run.h"
 #include "storage/run/run_internal.h"
 
+/* Who has read so many blocks is looking at much, once: no place for that in a cache. */
+enum { SCAN_BLOCKS = 16 };
+
 struct run_cursor {
     const struct run *run;
     struct engine_range range;
     struct run_buffers buffers;
     struct run_block_iter index, block;
     struct run_extent extent; /* of the block */
+    unsigned blocks;          /* read so far */
     bool begun;
     int ended;            /* what every further call gives */
     unsigned char keys[]; /* of index and block */
@@ -34,6 +38,7 @@ int run_cursor_open(struct run *run, const struct engine_range *range, struct ru
     *cursor = (struct run_cursor){.run = run};
     if (range != NULL)
         cursor->range = *range;
+    cursor->buffers.backward = cursor->range.backward;
     int rc = run__index_open(run, cursor->keys, &cursor->index);
     if (rc != 0) {
         free(cursor);
@@ -41,6 +46,11 @@ int run_cursor_open(struct run *run, const struct engine_range *range, struct ru
     }
     *out = cursor;
     return 0;
+}
+
+void run_cursor_scan(struct run_cursor *cursor)
+{
+    cursor->buffers.scan = cursor->buffers.background = true;
 }
 
 void run_cursor_close(struct run_cursor *cursor)
@@ -59,6 +69,8 @@ static int index_moved(struct run_cursor *cursor, int rc)
         rc = run__index_extent(run, &cursor->index, &cursor->extent);
     if (rc != 0)
         return rc;
+    if (++cursor->blocks > SCAN_BLOCKS)
+        cursor->buffers.scan = true;
     return run__block_read(run, &cursor->extent, &cursor->buffers,
                            cursor->keys + run__key_room(run), &cursor->block);
 }

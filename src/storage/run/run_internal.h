@@ -3,6 +3,7 @@
 #define STORAGE_RUN_RUN_INTERNAL_H
 
 /* What the files that read runs share: the open run, and reading one frame of it. */
+#include "storage/cache/cache.h"
 #include "storage/run/run.h"
 #include "storage/run/run_block.h"
 #include "storage/run/run_filter.h"
@@ -10,6 +11,8 @@
 
 struct run {
     struct io_file *file;
+    struct cache *cache; /* of blocks of rows, by the next and their offsets; or NULL */
+    uint64_t cache_file; /* what the cache knows the run by */
     struct run_header header;
     struct run_footer footer;
     struct run_trailer trailer;
@@ -25,10 +28,24 @@ struct run {
     char name[];
 };
 
-/* Memory for one frame at a time: of an arena, or (NULL) its own. Zero-initialised it is empty. */
+/* Bytes [offset, offset + memory.size) of the file, read at once. */
+struct run_ahead {
+    struct run_memory memory;
+    uint64_t offset;
+    size_t bytes_wanted; /* by the next read: grows */
+};
+
+/* Memory for one frame at a time: of an arena, or (NULL) its own; or an entry of the cache, pinned.
+ * Zero-initialised it is empty. */
 struct run_buffers {
     struct arena *arena;
     struct run_memory stored, contents;
+    struct cache_guard guard;
+    bool
+        scan; /* what is not in the cache is not put there, and blocks are read several at a time */
+    bool backward;   /* the next ones are those before */
+    bool background; /* reading gives way to others */
+    struct run_ahead ahead;
 };
 
 void run__buffers_destroy(struct run_buffers *buffers);
@@ -52,7 +69,7 @@ int run__index_open(const struct run *run, unsigned char *key, struct run_block_
 int run__index_extent(const struct run *run, const struct run_block_iter *index,
                       struct run_extent *out);
 
-/* Reads the block and puts `block` before its first row. */
+/* Reads the block, through the cache if there is one, and puts `block` before its first row. */
 int run__block_read(const struct run *run, const struct run_extent *extent,
                     struct run_buffers *buffers, unsigned char *key, struct run_block_iter *out);
 

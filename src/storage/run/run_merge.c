@@ -20,15 +20,17 @@
 #include "storage/run/run_block.h"
 
 struct input {
-    struct run_cursor *cursor;
-    struct engine_row row; /* the cursor's present one */
+    struct run_cursor *cursor; /* of its own, or */
+    struct engine_source *source;
+    struct engine_row row; /* the present one */
 };
 
 struct run_merge {
     struct engine_source base; /* first: run_merge_source gives its address */
     const struct engine_snapshots *snapshots;
     bool drop_tombstones;
-    unsigned count; /* of inputs that were opened */
+    const struct run_merge_below *below; /* NULL: nothing is */
+    unsigned count;                      /* of inputs that were opened */
     struct input *inputs;
     unsigned *heap; /* numbers of inputs that have a row, the smallest row first */
     unsigned heap_size;
@@ -69,11 +71,16 @@ static void sift_down(struct run_merge *merge, unsigned at)
     }
 }
 
+static int input_next(struct input *input)
+{
+    return input->cursor != NULL ? run_cursor_next(input->cursor, &input->row)
+                                 : input->source->next(input->source, &input->row);
+}
+
 /* Moves the input on top to its next row. */
 static int top_advance(struct run_merge *merge)
 {
-    struct input *input = &merge->inputs[merge->heap[0]];
-    int rc = run_cursor_next(input->cursor, &input->row);
+    int rc = input_next(&merge->inputs[merge->heap[0]]);
     if (rc != 0 && rc != ERROR_END)
         return rc;
     if (rc == ERROR_END)
@@ -126,6 +133,13 @@ static bool needed(const struct engine_snapshots *snapshots, uint64_t ts, uint64
     return false;
 }
 
+/* Of a tombstone: whether nothing older than what is merged can have its key. */
+static bool at_the_bottom(const struct run_merge *merge, const struct engine_row *row)
+{
+    return merge->drop_tombstones &&
+           (merge->below == NULL || !merge->below->has(merge->below, row->key, row->key_size));
+}
+
 static int keep_back(struct run_merge *merge, uint64_t ts)
 {
     struct run_memory *back = &merge->back;
@@ -162,7 +176,7 @@ static int sieved_next(struct run_merge *merge, struct engine_row *out)
             merge->back.size = 0; /* nothing older was needed */
         if (!needed(merge->snapshots, out->ts, newer_ts))
             continue;
-        if (out->data == NULL && merge->drop_tombstones) {
+        if (out->data == NULL && at_the_bottom(merge, out)) {
             rc = keep_back(merge, out->ts);
             if (rc != 0)
                 return rc;
@@ -196,44 +210,85 @@ struct engine_source *run_merge_source(struct run_merge *merge)
     return &merge->base;
 }
 
-/* Opens a cursor on each run and makes the heap. */
-static int inputs_open(struct run_merge *merge, struct run *const *runs, unsigned count)
+/* Takes the first row of input number `i`, which has been filled in. */
+static int input_begin(struct run_merge *merge, unsigned i)
 {
-    for (unsigned i = 0; i < count; i++) {
-        struct input *input = &merge->inputs[i];
-        int rc = run_cursor_open(runs[i], NULL, &input->cursor);
-        if (rc != 0)
-            return rc;
-        merge->count++;
-        rc = run_cursor_next(input->cursor, &input->row);
-        if (rc == 0)
-            merge->heap[merge->heap_size++] = i;
-        else if (rc != ERROR_END)
-            return rc;
-    }
-    for (unsigned i = merge->heap_size / 2; i > 0; i--)
-        sift_down(merge, i - 1);
-    return 0;
+    merge->count++;
+    int rc = input_next(&merge->inputs[i]);
+    if (rc == 0)
+        merge->heap[merge->heap_size++] = i;
+    return rc == ERROR_END ? 0 : rc;
 }
 
-int run_merge_new(struct run *const *runs, unsigned count, const struct engine_snapshots *snapshots,
-                  bool drop_tombstones, struct run_merge **out)
+static void heap_make(struct run_merge *merge)
+{
+    for (unsigned i = merge->heap_size / 2; i > 0; i--)
+        sift_down(merge, i - 1);
+}
+
+static int no_memory(void)
+{
+    return diag_set(ERROR_MEMORY, "no memory to merge runs");
+}
+
+static struct run_merge *merge_new(unsigned count, const struct engine_snapshots *snapshots,
+                                   bool drop_tombstones)
 {
     struct run_merge *merge = calloc(1, sizeof *merge);
     if (merge == NULL)
-        return diag_set(ERROR_MEMORY, "no memory to merge runs");
+        return NULL;
     merge->base.next = source_next;
     merge->snapshots = snapshots;
     merge->drop_tombstones = drop_tombstones;
     merge->inputs = calloc(count + 1u, sizeof *merge->inputs);
     merge->heap = calloc(count + 1u, sizeof *merge->heap);
-    int rc = merge->inputs == NULL || merge->heap == NULL
-                 ? diag_set(ERROR_MEMORY, "no memory to merge runs")
-                 : inputs_open(merge, runs, count);
+    if (merge->inputs != NULL && merge->heap != NULL)
+        return merge;
+    run_merge_delete(merge);
+    return NULL;
+}
+
+int run_merge_new(struct run *const *runs, unsigned count, const struct engine_snapshots *snapshots,
+                  bool drop_tombstones, struct run_merge **out)
+{
+    struct run_merge *merge = merge_new(count, snapshots, drop_tombstones);
+    if (merge == NULL)
+        return no_memory();
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        rc = run_cursor_open(runs[i], NULL, &merge->inputs[i].cursor);
+        if (rc == 0) {
+            run_cursor_scan(merge->inputs[i].cursor);
+            rc = input_begin(merge, i);
+        }
+    }
     if (rc != 0) {
         run_merge_delete(merge);
         return rc;
     }
+    heap_make(merge);
+    *out = merge;
+    return 0;
+}
+
+int run_merge_sources(struct engine_source *const *sources, unsigned count,
+                      const struct engine_snapshots *snapshots, const struct run_merge_below *below,
+                      struct run_merge **out)
+{
+    struct run_merge *merge = merge_new(count, snapshots, true);
+    if (merge == NULL)
+        return no_memory();
+    merge->below = below;
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        merge->inputs[i].source = sources[i];
+        rc = input_begin(merge, i);
+    }
+    if (rc != 0) {
+        run_merge_delete(merge);
+        return rc;
+    }
+    heap_make(merge);
     *out = merge;
     return 0;
 }
@@ -241,7 +296,8 @@ int run_merge_new(struct run *const *runs, unsigned count, const struct engine_s
 void run_merge_delete(struct run_merge *merge)
 {
     for (unsigned i = 0; i < merge->count; i++)
-        run_cursor_close(merge->inputs[i].cursor);
+        if (merge->inputs[i].cursor != NULL)
+            run_cursor_close(merge->inputs[i].cursor);
     free(merge->inputs);
     free(merge->heap);
     run_memory_destroy(&merge->key);

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing a run: rows collect in a block, blocks in a buffer, and the buffer is written in large
- * pieces.
+ * Writing a run: rows collect in a block, and blocks are appended to a file.
  *
- *   add ──► block builder ──full──► frame ──► buffer ──full──► file
+ *   add ──► block builder ──full──► frame ──► io_appender: large pieces, past the page cache
  *                              └──► index builder
  *
  * A block ends when it has reached its size and the next row is known, because the index's key for
  * it is the shortest that lies between its last key and that row's.
  *
- * Each piece is on the disk before the next one is made, and the file is flushed at its end: all
- * at one stretch would keep the disk from those who wait for the log, and a flush of each piece
- * would have the file system write about the file each time.
+ * The file is flushed once, at its end, when the disk has all of it already: all at one stretch
+ * would keep the disk from those who wait for the log, and a flush of each piece would have the file
+ * system write about the file each time.
  *
  * The first error stays: what follows it fails with the same code and message, and the file is
  * unlinked at the end. A flush that failed is not tried again.
@@ -25,6 +24,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/compress.h"
+#include "io/io_append.h"
 #include "storage/run/run.h"
 #include "storage/run/run_block.h"
 #include "storage/run/run_filter.h"
@@ -32,7 +32,7 @@
 
 struct run_writer {
     struct io *io;
-    struct io_file *file;
+    struct io_appender *file;
     struct run_header header;
     struct run_footer footer;
     struct run_section sections[RUN_SECTIONS_MAX];
@@ -43,9 +43,6 @@ struct run_writer {
     struct run_memory first_key;
     unsigned filter_bits; /* a key; 0: no filter */
     struct run_filter_builder filter;
-    unsigned char *buffer;
-    size_t buffered;
-    uint64_t written; /* bytes in the file */
     uint64_t dictionary_bytes, filter_bytes;
     bool rows_ended;
     int failed;
@@ -74,41 +71,16 @@ static int failed_before(const struct run_writer *writer)
 /* ---------------------------------------------------------------------------------------- the file
  */
 
-static int buffer_write(struct run_writer *writer)
-{
-    if (writer->buffered == 0)
-        return 0;
-    int rc = io_write(writer->file, writer->buffer, writer->buffered, writer->written);
-    if (rc != 0)
-        return fail(writer, rc);
-    rc = io_write_back(writer->file, writer->written, writer->buffered);
-    if (rc != 0)
-        return fail(writer, rc);
-    writer->written += writer->buffered;
-    writer->buffered = 0;
-    return 0;
-}
-
 /* Appends to the file. */
 static int put(struct run_writer *writer, const void *data, size_t size)
 {
-    const unsigned char *from = data;
-    while (size > 0) {
-        size_t room = RUN_BUFFER_BYTES - writer->buffered, n = size < room ? size : room;
-        memcpy(writer->buffer + writer->buffered, from, n);
-        writer->buffered += n;
-        from += n;
-        size -= n;
-        int rc = writer->buffered == RUN_BUFFER_BYTES ? buffer_write(writer) : 0;
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
+    int rc = io_appender_put(writer->file, data, size);
+    return rc != 0 ? fail(writer, rc) : 0;
 }
 
 static uint64_t offset_of_next(const struct run_writer *writer)
 {
-    return writer->written + writer->buffered;
+    return io_appender_offset(writer->file);
 }
 
 /* Contents ready to be a frame: the first RUN_FRAME_BYTES of `memory` are for its header. */
@@ -202,10 +174,11 @@ static int block_flush(struct run_writer *writer, const struct engine_row *next)
 /* -------------------------------------------------------------------------------------- the caller
  */
 
-static int file_begin(struct run_writer *writer)
+static int file_begin(struct run_writer *writer, bool background)
 {
     unsigned char bytes[RUN_HEADER_BYTES];
-    int rc = io_open(writer->io, writer->name, IO_WRITE | IO_CREATE | IO_EXCLUSIVE, &writer->file);
+    int rc = io_appender_new(writer->io, writer->name, background ? IO_BACKGROUND : IO_CHECKPOINT,
+                             &writer->file);
     if (rc != 0)
         return rc;
     run_header_encode(&writer->header, bytes);
@@ -243,14 +216,13 @@ static int dictionary_put(struct run_writer *writer, const struct run_options *o
 static void writer_free(struct run_writer *writer)
 {
     if (writer->file != NULL)
-        io_close(writer->file);
+        io_appender_delete(writer->file);
     run_block_builder_destroy(&writer->rows);
     run_block_builder_destroy(&writer->index);
     run_memory_destroy(&writer->packed);
     run_memory_destroy(&writer->first_key);
     run_filter_builder_destroy(&writer->filter);
     compress_dictionary_delete(writer->dictionary);
-    free(writer->buffer);
     free(writer);
 }
 
@@ -275,10 +247,9 @@ int run_writer_new(const struct run_options *options, struct run_writer **out)
         .flags = run_flags_of(options->compression),
     };
     writer->rows.up_to_ts = writer->index.up_to_ts = options->up_to_ts;
-    writer->buffer = malloc(RUN_BUFFER_BYTES);
-    int rc = writer->buffer == NULL ? no_memory(writer) : dictionary_make(writer, options);
+    int rc = dictionary_make(writer, options);
     if (rc == 0)
-        rc = file_begin(writer);
+        rc = file_begin(writer, options->background);
     if (rc == 0)
         rc = dictionary_put(writer, options);
     if (rc != 0) {
@@ -458,11 +429,9 @@ static int file_end(struct run_writer *writer)
         return rc;
     run_trailer_encode(&trailer, writer->header.checksum, bytes);
     rc = put(writer, bytes, sizeof bytes);
-    if (rc == 0)
-        rc = buffer_write(writer);
     if (rc != 0)
         return rc;
-    rc = io_sync(writer->file);
+    rc = io_appender_finish(writer->file);
     return rc != 0 ? fail(writer, rc) : 0;
 }
 
@@ -481,7 +450,7 @@ static void info_fill(const struct run_writer *writer, struct run_info *info)
         .tombstones = footer->tombstones,
         .blocks = footer->blocks,
         .data_bytes = footer->data_bytes,
-        .file_bytes = writer->written,
+        .file_bytes = offset_of_next(writer),
         .min_ts = footer->min_ts,
         .max_ts = footer->max_ts,
         .key_bytes_max = footer->key_bytes_max,

@@ -4,6 +4,7 @@
 -- what they print, and ended. Nothing here waits for a time: a limit only ends a test that hangs.
 
 local ffi = require('ffi')
+local screen = require('screen')
 
 if not pcall(ffi.typeof, 'struct test_pollfd') then
     ffi.cdef([[
@@ -86,7 +87,9 @@ function process.terminal(argv, environment, columns)
         end
         exec(argv, environment)
     end
-    return new(pid, fd[0], fd[0])
+    local self = new(pid, fd[0], fd[0])
+    self.screen = screen.new(columns or 80, 40)
+    return self
 end
 
 --- Without what moves the cursor and sets colours, the beginning of such a sequence at the end included.
@@ -96,6 +99,9 @@ end
 
 --- Reads once; false at the end of the output. `what` is said when nothing comes.
 function methods:read(what)
+    if not self.output then
+        return false
+    end
     local polled = ffi.new('struct test_pollfd[1]', { { fd = self.output, events = POLLIN } })
     local count
     repeat
@@ -111,8 +117,25 @@ function methods:read(what)
     if size <= 0 then
         return false
     end
-    self.text = self.text .. ffi.string(buffer, size)
+    local bytes = ffi.string(buffer, size)
+    self.text = self.text .. bytes
+    if self.screen then
+        self.screen:feed(bytes)
+    end
     return true
+end
+
+--- Waits until the screen of a terminal matches `what`, a pattern; gives the match.
+function methods:see(what)
+    while true do
+        local text = self.screen:text()
+        local match = text:match(what)
+        if match then
+            return match
+        elseif not self:read(what) then
+            error(('the output ended without %q on the screen:\n%s'):format(what, text), 2)
+        end
+    end
 end
 
 --- Waits until the output behind what was expected last contains `what`, a pattern; gives the match.
@@ -133,6 +156,11 @@ end
 --- All the output, after the program has ended, and its exit status (128 + signal when killed).
 function methods:finish()
     while self:read() do end -- luacheck: ignore 542
+    if self.output ~= self.input then
+        C.test_close(self.output)
+        self.output = nil
+    end
+    self:close_input()
     return plain(self.text), self:wait()
 end
 
@@ -141,7 +169,10 @@ function methods:write(text)
 end
 
 function methods:close_input()
-    C.test_close(self.input)
+    if self.input then
+        C.test_close(self.input)
+        self.input = nil
+    end
 end
 
 function methods:kill(signal)

@@ -67,6 +67,12 @@ static int hook_list(struct io *io, int (*each)(const char *name, uint64_t size,
     return io_list(under(io), each, arg);
 }
 
+static uint64_t hook_room(struct io *io)
+{
+    uint64_t room = atomic_load(&hook.room);
+    return room != 0 ? room : io_room(under(io));
+}
+
 static int hook_lock(struct io *io, const char *path)
 {
     return io_lock(under(io), path);
@@ -88,6 +94,7 @@ static const struct io_vtab hook_vtab = {.open = hook_open,
                                          .unlink = hook_unlink,
                                          .sync_dir = hook_sync_dir,
                                          .list = hook_list,
+                                         .room = hook_room,
                                          .lock = hook_lock,
                                          .queue_new = hook_queue_new,
                                          .delete = hook_delete};
@@ -117,9 +124,10 @@ void hook_set(hook_fn fn)
 
 int checkpoint_setup(void **state)
 {
-    (void)state;
     hook_set(NULL);
+    atomic_store(&hook.room, 0);
     db_fixture_open(&f);
+    f.engine = *state;
     f.wrap = hook_wrap;
     db_fixture_reopen(&f);
     return 0;

@@ -16,7 +16,7 @@
 /* The database of the program; its name is short since each line of a test has it. */
 extern struct db_fixture f;
 
-/* For each test. */
+/* For each test. Its state, unless it is NULL, is the name of the engine that spaces get. */
 int checkpoint_setup(void **state);
 int checkpoint_teardown(void **state);
 #define WITH_CHECKPOINT_FIXTURE(test) \
@@ -31,7 +31,8 @@ enum hook_call { HOOK_OPEN, HOOK_RENAME, HOOK_UNLINK };
 typedef int (*hook_fn)(enum hook_call call, const char *path);
 struct hook {
     _Atomic(hook_fn) fn;
-    unsigned calls; /* that the function has acted on, as it counts them */
+    unsigned calls;        /* that the function has acted on, as it counts them */
+    _Atomic uint64_t room; /* what the disk is said to have left; 0: what it has */
 };
 extern struct hook hook;
 

@@ -45,7 +45,9 @@ int db_fixture_start(struct db_fixture *f, bool skip_flush)
         f->io = f->wrap(f->io);
     struct db_options options = {.io = f->io,
                                  .clock = f->clock != NULL ? f->clock : clock_system(),
-                                 .durability = WAL_DURABILITY_COMMIT,
+                                 .durability =
+                                     f->interval ? WAL_DURABILITY_INTERVAL : WAL_DURABILITY_COMMIT,
+                                 .memory_cache = f->memory_cache,
                                  .worker_max = DB_FIXTURE_WORKERS,
                                  .replay_threads = f->replay_threads,
                                  .checkpoint = f->checkpoint,
@@ -128,9 +130,23 @@ static uint32_t space_id(struct db_fixture *f, const char *name)
     return space == NULL ? 0 : space->id;
 }
 
+/* The options with the engine of the fixture, unless they have one. */
+static const char *with_engine(const struct db_fixture *f, const char *options, char *text,
+                               size_t size)
+{
+    if (f->engine == NULL || (options != NULL && strstr(options, "\"engine\"") != NULL))
+        return options;
+    const char *others = options == NULL ? "}" : options + 1;
+    snprintf(text, size, "{\"engine\": \"%s\"%s%s", f->engine,
+             others[strspn(others, " ")] == '}' ? "" : ", ", others);
+    return text;
+}
+
 int make_space(struct db_fixture *f, const char *name, const char *options)
 {
     uint32_t id;
+    char text[4096];
+    options = with_engine(f, options, text, sizeof text);
     return ddl_space_create(f->workers[0], name, strlen(name), mp_of(options, NULL), &id);
 }
 

@@ -30,6 +30,9 @@ struct db_fixture {
     struct io *log_archive;
     uint64_t watch_log_bytes;                 /* as in db.h */
     const struct db_expressions *expressions; /* of the next opening; as in db.h */
+    bool interval;                            /* durability interval instead of commit */
+    unsigned memory_cache;                    /* as in db.h */
+    const char *engine; /* of spaces that are made without one; NULL: the default */
 };
 
 /* An empty database; ended by _close. Both assert. */

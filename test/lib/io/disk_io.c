@@ -44,14 +44,15 @@ static int disk_open(struct io *base, const char *path, int flags, struct io_fil
     if (result == 0) {
         struct disk_file *file = disk__allocate(sizeof(*file));
         file->base.vtab = &disk__vtab;
-        file->base.aligned = (flags & IO_DIRECT) != 0;
-        file->base.direct = file->base.aligned && disk->offer_direct;
+        file->base.aligned = (flags & (IO_DIRECT | IO_UNCACHED)) != 0;
+        file->base.direct = (flags & IO_DIRECT) && disk->offer_direct;
+        file->base.uncached = (flags & IO_UNCACHED) && disk->offer_direct;
         file->disk = disk;
         file->generation = io->generation;
         file->writable = (flags & IO_WRITE) != 0;
         file->inode = inode;
         snprintf(file->name, sizeof(file->name), "%s", path);
-        if (file->base.aligned)
+        if (flags & IO_DIRECT)
             atomic_store(&base->direct_variant, file->base.direct ? "direct" : "buffered");
         *out = &file->base;
     }
@@ -304,6 +305,15 @@ static int lock_take(struct disk_io *io, const char *path)
     return 0;
 }
 
+static uint64_t disk_room(struct io *base)
+{
+    struct disk *disk = disk__io(base)->disk;
+    pthread_mutex_lock(&disk->mutex);
+    uint64_t used = disk__used(disk), capacity = disk->capacity;
+    pthread_mutex_unlock(&disk->mutex);
+    return capacity == 0 ? UINT64_MAX : used < capacity ? capacity - used : 0;
+}
+
 static int disk_lock(struct io *base, const char *path)
 {
     struct disk_io *io = disk__io(base);
@@ -342,6 +352,7 @@ const struct io_vtab disk__vtab = {
     .unlink = disk_unlink,
     .sync_dir = disk_sync_dir,
     .list = disk_list,
+    .room = disk_room,
     .lock = disk_lock,
     .queue_new = disk__queue_new,
     .queue_delete = disk__queue_delete,

@@ -86,13 +86,15 @@ static void complete_one(struct disk_queue *queue, int error, struct io_completi
     unsigned i = (unsigned)random_below(&queue->disk->random, queue->in_flight);
     struct pending *pending = &queue->pending[i];
     struct change *change = pending->change;
-    if (error == 0 &&
-        disk__room(queue->disk, pending->file->inode, change->size, change->offset) < change->size)
+    size_t size = change->size;
+    if (error == 0 && disk__room(queue->disk, pending->file->inode, size, change->offset) < size)
         error = ENOSPC;
     pending_complete(queue->disk, pending, error);
     out->cookie = pending->cookie;
     out->result = error ? ERROR_IO : 0;
     out->system_error = error;
+    out->bytes = size;
+    out->took_ns = 0;
     queue->pending[i] = queue->pending[--queue->in_flight];
 }
 

@@ -146,11 +146,28 @@ static void open_database(struct redis_fixture *fixture)
     if (code)
         fail_msg("db_open: %s", diag_message_for(code));
     assert_int_equal(db_worker_open(fixture->db, &fixture->worker), 0);
+    fixture->own = fixture->worker;
 }
 
+static void transaction_end(struct db_worker *worker)
+{
+    struct txn *txn = txn_current(db_worker_txn(worker));
+    if (txn)
+        txn_rollback(txn);
+}
+
+/* All transactions first: who closes waits for those that others have open. */
 static void close_database(struct redis_fixture *fixture)
 {
-    db_worker_close(fixture->worker);
+    transaction_end(fixture->own);
+    for (unsigned n = 0; n < REDIS_FIXTURE_OTHERS_MAX; n++)
+        if (fixture->others[n])
+            transaction_end(fixture->others[n]);
+    db_worker_close(fixture->own);
+    for (unsigned n = 0; n < REDIS_FIXTURE_OTHERS_MAX; n++)
+        if (fixture->others[n])
+            db_worker_close(fixture->others[n]);
+    memset(fixture->others, 0, sizeof fixture->others);
     assert_int_equal(db_close(fixture->db), 0);
 }
 
@@ -175,6 +192,26 @@ void redis_fixture_delete(struct redis_fixture *fixture)
     disk_delete(fixture->disk);
     free(fixture->text);
     free(fixture);
+}
+
+int redis_fixture_open(struct redis_fixture *fixture, struct db_worker **out)
+{
+    unsigned n = 0;
+    while (n < REDIS_FIXTURE_OTHERS_MAX && fixture->others[n])
+        n++;
+    assert_true(n < REDIS_FIXTURE_OTHERS_MAX);
+    int rc = db_worker_open(fixture->db, out);
+    if (rc == 0)
+        fixture->others[n] = *out;
+    return rc;
+}
+
+void redis_fixture_close(struct redis_fixture *fixture, struct db_worker *worker)
+{
+    for (unsigned n = 0; n < REDIS_FIXTURE_OTHERS_MAX; n++)
+        if (fixture->others[n] == worker)
+            fixture->others[n] = NULL;
+    db_worker_close(worker);
 }
 
 void redis_fixture_restart(struct redis_fixture *fixture)

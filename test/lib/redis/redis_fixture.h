@@ -14,14 +14,16 @@
 #include "redis/redis.h"
 #include "redis/redis_scan.h"
 
-enum { REDIS_FIXTURE_NOW_MS = 1000000 };
+enum { REDIS_FIXTURE_NOW_MS = 1000000, REDIS_FIXTURE_OTHERS_MAX = 4 };
 
 struct redis_fixture {
     struct disk *disk;
     struct io *io;
     struct clock_manual clock;
     struct db *db;
-    struct db_worker *worker;
+    struct db_worker *worker, *own;
+    struct db_worker
+        *others[REDIS_FIXTURE_OTHERS_MAX]; /* of redis_fixture_open; NULL: a free place */
     struct redis_scans *scans;
     struct redis_config config; /* of the commands; Redis's defaults at first */
     unsigned database;
@@ -29,7 +31,13 @@ struct redis_fixture {
 };
 
 struct redis_fixture *redis_fixture_new(void);
+/* Rolls back what a test that has failed has left open, on any of the workers: else the database would wait
+ * for that when it is closed. */
 void redis_fixture_delete(struct redis_fixture *fixture);
+
+/* Another worker, as db_worker_open and db_worker_close. */
+int redis_fixture_open(struct redis_fixture *fixture, struct db_worker **out);
+void redis_fixture_close(struct redis_fixture *fixture, struct db_worker *worker);
 
 /* Closes the database and opens it again from its log. */
 void redis_fixture_restart(struct redis_fixture *fixture);

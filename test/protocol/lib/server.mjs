@@ -84,7 +84,9 @@ export class Server {
                 const before = server.out.includes('\n');
                 server.out += data;
                 if (before || !server.out.includes('\n')) return;
-                server.address = / listening on ([^,]+),/.exec(server.out)[1];
+                server.addresses = / listening on ([^,]+),/.exec(server.out)[1]
+                    .split(' and ').map((text) => text.replace(/ .*/, ''));
+                server.address = server.addresses[0];
                 server.port = Number(/:(\d+)$/.exec(server.address)?.[1]);
                 resolve(server);
             });
@@ -117,7 +119,7 @@ export class Wire {
         wire.received = Buffer.alloc(0);
         wire.closed = false;
         wire.waiters = [];
-        wire.socket = unix ? net.connect(server.address.slice(5)) : net.connect(server.port, '127.0.0.1');
+        wire.socket = unix ? net.connect(server.address.slice(5)) : net.connect(server.port, server.host ?? '127.0.0.1');
         wire.socket.setNoDelay(true);
         const wake = () => { for (const waiter of wire.waiters.splice(0)) waiter(); };
         wire.socket.on('data', (data) => {

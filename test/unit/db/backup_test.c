@@ -27,6 +27,7 @@
 #include "db/db_fixture.h"
 #include "db/restore.h"
 #include "io/io_readonly.h"
+#include "storage/engines.h"
 #include "wal/wal_tools.h"
 
 enum { EIO_NUMBER = 5, ROWS = 60, DISKS = 12, SEGMENT_BYTES = 32 << 10, MOMENTS = 12, LIVES = 20 };
@@ -63,10 +64,10 @@ enum { ARCHIVE, TARGET, FULL, SECOND, THIRD };
 
 static int setup(void **state)
 {
-    (void)state;
     log_level_set(LOG_ERROR);
     random_create(&rng, test_seed());
     memset(&f, 0, sizeof f);
+    f.engine = *state;
     clock_manual_create(&clock_of_test, UINT64_C(1700000000000));
     f.disk = disk_new(99);
     f.clock = &clock_of_test.base;
@@ -244,7 +245,11 @@ static void an_incremental_backup_stores_only_what_its_chain_has_not(void **stat
     struct backup_result full = back_up_to(FULL, NULL);
     change(10);
     struct backup_result second = back_up_to(SECOND, dir(FULL));
-    assert_true(second.stored_bytes < full.stored_bytes / 10);
+    /* A file that is written again where nobody reads is another file as a whole; nothing else is. */
+    if (engines_changes_files(f.engine))
+        assert_true(second.stored_files < full.stored_files);
+    else
+        assert_true(second.stored_bytes < full.stored_bytes / 10);
     assert_true(second.bytes >= full.bytes);
     change(10);
     char *then = picture(&f);
@@ -280,7 +285,7 @@ static unsigned files_in_data_max;
 static int run_count(const char *name, uint64_t size, void *arg)
 {
     (void)size;
-    *(unsigned *)arg += strstr(name, ".run") != NULL;
+    *(unsigned *)arg += strstr(name, ".run") != NULL || strstr(name, ".btree") != NULL;
     return 0;
 }
 
@@ -314,8 +319,11 @@ static void what_a_merge_replaces_goes_only_after_the_backup(void **state)
     struct db_checkpoint_stats stats;
     must(io_list(f.io, run_count, &left));
     db_checkpoint_stats_get(f.db, &stats);
-    assert_true(stats.merges > 0);
-    assert_true(left < files_in_data_max);
+    /* An engine with one file writes it anew around what the backup reads. */
+    if (!engines_changes_files(f.engine)) {
+        assert_true(stats.merges > 0);
+        assert_true(left < files_in_data_max);
+    }
     assert_int_equal(left, stats.files);
     must(restore_to((unsigned[]){FULL}, 1, false, 0, 0));
     assert_restored(then);
@@ -739,7 +747,8 @@ static void damage_in_any_file_is_found_before_anything_is_written(void **state)
         struct names names = {.count = 0};
         must(io_list(dir(in), name_note, &names));
         for (unsigned i = 0; i < names.count; i++) {
-            bool unused = in == FULL && strcmp(names.names[i], "manifest") == 0;
+            bool unused = in == FULL && (strcmp(names.names[i], "manifest") == 0 ||
+                                         strstr(names.names[i], ".btree") != NULL);
             for (unsigned round = 0; round < 12 && !unused; round++, tried++) {
                 uint64_t offset, seed = random_next(&rng);
                 assert_true(disk_flip_random(disks[in], names.names[i], seed, &offset));
@@ -985,5 +994,5 @@ int main(void)
         cmocka_unit_test(the_description_of_a_newer_format_is_refused_in_words),
         cmocka_unit_test(a_name_that_leads_out_of_its_folder_is_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return engines_run_all("backups", tests, sizeof tests / sizeof *tests);
 }

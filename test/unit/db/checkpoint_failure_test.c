@@ -21,6 +21,7 @@
 #include "base/test_seed.h"
 #include "db/checkpoint_fixture.h"
 #include "db/checkpoint_private.h"
+#include "storage/engines.h"
 
 enum { EIO_NUMBER = 5, ENOSPC_NUMBER = 28, CHECKPOINTS = 11 };
 
@@ -287,5 +288,5 @@ int main(void)
         WITH_CHECKPOINT_FIXTURE(a_damaged_manifest_is_named),
         WITH_CHECKPOINT_FIXTURE(left_over_files_are_removed_and_others_are_not),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return engines_run_all("failing checkpoints", tests, sizeof tests / sizeof *tests);
 }

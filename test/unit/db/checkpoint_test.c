@@ -95,6 +95,51 @@ static void the_cost_is_that_of_the_changes(void **state)
     assert_true(stats().last_bytes < first / 20);
 }
 
+/* The file of an engine that writes into it gets shorter: less than nothing was never written. */
+static void what_was_written_is_told_when_a_file_gets_shorter(void **state)
+{
+    (void)state;
+    schema_make();
+    big_rows(NULL, 0, 100);
+    checkpoint();
+    uint64_t whole = stats().file_bytes, shortest = whole;
+    assert_true(stats().last_bytes > 100 * 30000);
+    for (unsigned key = 1; key < 100; key++)
+        unset(key);
+    for (unsigned round = 0; round < 4; round++) {
+        set(0, round);
+        checkpoint();
+        assert_true(stats().last_bytes > 0 && stats().last_bytes < whole / 10);
+        shortest = stats().file_bytes < shortest ? stats().file_bytes : shortest;
+    }
+    assert_true(shortest < whole / 10);
+    assert_true(stats().bytes < 2 * whole);
+}
+
+/* A few rows of each page cost the page, and the pace is that of what is written. */
+static void the_pace_is_that_of_the_pages_that_are_written(void **state)
+{
+    (void)state;
+    enum { ROWS = 4000, EVERY = 20 };
+    schema_make();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    for (unsigned key = 0; key < ROWS; key++) {
+        char text[512];
+        snprintf(text, sizeof text, "[%u, %u, \"%0400u\"]", key, key, key);
+        assert_int_equal(replace(&f, txn, "s", text), 0);
+    }
+    assert_int_equal(txn_commit(txn), 0);
+    checkpoint();
+    db__checkpoint_wait_idle(f.db);
+    for (unsigned key = 0; key < ROWS; key += EVERY)
+        set(key, 1);
+    checkpoint();
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().last_rows, ROWS / EVERY);
+    assert_true(stats().last_bytes > ROWS / EVERY * 2000);
+    assert_int_equal(f.db->checkpoint->paced_bytes, stats().last_bytes);
+}
+
 static void nothing_is_written_when_nothing_has_changed(void **state)
 {
     (void)state;
@@ -127,21 +172,203 @@ static void a_row_that_did_not_change_since_is_not_written_again(void **state)
     assert_int_equal(stats().last_rows, 1);
 }
 
+static struct tree *tree_of_s(void)
+{
+    return space_of(&f, NULL, "s")->head->tree;
+}
+
+static void collect(void)
+{
+    durable();
+    for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
+        txn_collect(db_worker_txn(f.workers[i]), SIZE_MAX);
+}
+
 static void tombstones_go_from_the_head_when_a_run_has_them(void **state)
 {
     (void)state;
     schema_make();
     set(1, 1);
     set(2, 1);
+    checkpoint();
     unset(1);
-    struct tree *tree = space_of(&f, NULL, "s")->head->tree;
-    durable();
-    for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
-        txn_collect(db_worker_txn(f.workers[i]), SIZE_MAX);
+    struct tree *tree = tree_of_s();
+    collect();
     assert_int_equal(tree_count(tree), 2);
     assert_int_equal(space_len(space_of(&f, NULL, "s")), 1);
     db_settle(&f);
     assert_int_equal(tree_count(tree), 1);
+}
+
+/* ------------------------------------------------------------------ rows that no run has (rule 33) */
+
+static void what_is_made_and_deleted_between_two_checkpoints_leaves_at_once_and_is_in_no_run(
+    void **state)
+{
+    (void)state;
+    schema_make();
+    set(100, 1);
+    checkpoint(); /* so that there is a run */
+    for (unsigned key = 0; key < 50; key++)
+        set(key, key);
+    for (unsigned key = 0; key < 50; key++)
+        unset(key);
+    collect();
+    assert_int_equal(tree_count(tree_of_s()), 1);
+    checkpoint();
+    assert_int_equal(stats().last_rows, 0);
+    assert_int_equal(stats().changes, 0);
+    cut(1);
+    assert_int_equal(f.stats.rows, 0);
+    assert_int_equal(space_len(space_of(&f, NULL, "s")), 1);
+}
+
+static void a_tombstone_of_what_no_run_has_is_not_written_when_it_is_still_there(void **state)
+{
+    (void)state;
+    schema_make();
+    set(100, 1);
+    checkpoint();
+    set(1, 1);
+    unset(1);
+    checkpoint();
+    assert_int_equal(stats().last_rows, 0);
+    collect();
+    assert_int_equal(tree_count(tree_of_s()), 1);
+}
+
+static void a_row_of_the_key_of_one_that_has_left_is_another_one(void **state)
+{
+    (void)state;
+    schema_make();
+    checkpoint();
+    for (unsigned turn = 1; turn <= 3; turn++) { /* the list has three rows of one key */
+        set(1, turn);
+        if (turn < 3)
+            unset(1);
+        collect();
+    }
+    checkpoint();
+    assert_int_equal(stats().last_rows, 1);
+    collect();
+    cut(1);
+    assert_one(1, "[1,3]");
+    unset(1);
+    collect();
+    assert_int_equal(tree_count(tree_of_s()), 1);
+    checkpoint();
+    assert_int_equal(stats().last_rows, 1);
+    cut(1);
+    assert_null(get_by(&f, NULL, "s", "pk", "[1]"));
+}
+
+static void what_the_log_has_made_and_deleted_is_not_there_after_a_start(void **state)
+{
+    (void)state;
+    schema_make();
+    set(1, 1);
+    set(2, 2);
+    checkpoint();
+    for (unsigned key = 1; key < 50; key++)
+        set(key, 7);
+    for (unsigned key = 1; key < 50; key++)
+        unset(key);
+    durable();
+    uint64_t changes = stats().changes;
+    cut(1);
+    assert_int_equal(tree_count(tree_of_s()), 2);
+    assert_int_equal(stats().changes, changes - 47);
+    assert_int_equal(space_len(space_of(&f, NULL, "s")), 0);
+    checkpoint();
+    assert_int_equal(stats().last_rows, 2);
+    cut(1);
+    assert_int_equal(space_len(space_of(&f, NULL, "s")), 0);
+}
+
+static void what_a_start_has_loaded_leaves_a_tombstone(void **state)
+{
+    (void)state;
+    schema_make();
+    set(1, 1);
+    set(2, 2);
+    checkpoint();
+    cut(1);
+    unset(1);
+    collect();
+    assert_int_equal(tree_count(tree_of_s()), 2);
+    checkpoint();
+    collect();
+    assert_int_equal(tree_count(tree_of_s()), 1);
+    cut(1);
+    assert_null(get_by(&f, NULL, "s", "pk", "[1]"));
+}
+
+/* Deletes a row above K, after the checkpoint has read it, makes that durable and collects. */
+static int hook_unset(enum hook_call call, const char *path)
+{
+    if (call != HOOK_RENAME || strcmp(path, "manifest") != 0 || hook.calls > 0)
+        return 0;
+    hook.calls++;
+    struct txn *txn = begin(&f, 1, TXN_SNAPSHOT);
+    assert_int_equal(delete_by(&f, txn, "s", "pk", "[1]"), 0);
+    assert_int_equal(txn_commit(txn), 0);
+    assert_int_equal(wal_wait_durable(db_wal(f.db), wal_clock(db_wal(f.db))), 0);
+    for (unsigned round = 0; round < 3; round++)
+        txn_collect(db_worker_txn(f.workers[1]), SIZE_MAX);
+    return 0;
+}
+
+static bool row_deleted_during_its_first_checkpoint_stays_away(bool mutated)
+{
+    schema_make();
+    set(1, 1);
+    set(2, 2);
+    hook_set(hook_unset);
+    mutate(mutated ? CHECKPOINT_MUTATION_UNNOTED : 0);
+    checkpoint();
+    assert_int_equal(hook.calls, 1);
+    set(3, 3);
+    checkpoint(); /* the log counts from here on */
+    cut(1);
+    return get_by(&f, NULL, "s", "pk", "[1]") == NULL;
+}
+
+static void a_row_that_is_deleted_during_its_first_checkpoint_leaves_a_tombstone(void **state)
+{
+    (void)state;
+    assert_true(row_deleted_during_its_first_checkpoint_stays_away(false));
+}
+
+static void without_a_note_a_row_that_was_deleted_during_its_first_checkpoint_comes_back(
+    void **state)
+{
+    (void)state;
+    assert_false(row_deleted_during_its_first_checkpoint_stays_away(true));
+}
+
+static void a_space_goes_with_the_rows_that_have_left_its_tree(void **state)
+{
+    (void)state;
+    schema_make();
+    assert_int_equal(make_space(&f, "gone", NULL), 0);
+    assert_int_equal(make_index(&f, "gone", "pk", NULL), 0);
+    db_settle(&f);
+    for (unsigned turn = 0; turn < 2; turn++) {
+        for (unsigned key = 0; key < 20; key++) {
+            char text[64];
+            snprintf(text, sizeof text, "[%u]", key);
+            assert_int_equal(insert(&f, NULL, "gone", text), 0);
+            assert_int_equal(delete_by(&f, NULL, "gone", "pk", text), 0);
+        }
+        collect();
+        if (turn == 0)
+            assert_int_equal(truncate_space(&f, "gone"), 0);
+        else
+            assert_int_equal(drop_space(&f, "gone"), 0);
+    }
+    checkpoint();
+    db_settle(&f);
+    assert_int_equal(stats().changes, 0);
 }
 
 /* ---------------------------------------------------------------------------------- the rule's
@@ -663,13 +890,30 @@ static void files_of_a_dropped_space_go_with_the_next_manifest(void **state)
 int main(void)
 {
     log_level_set(LOG_ERROR);
+    static char btree[] = "btree";
     const struct CMUnitTest tests[] = {
         WITH_CHECKPOINT_FIXTURE(what_a_checkpoint_has_written_need_not_be_replayed),
         WITH_CHECKPOINT_FIXTURE(checkpoint_after_checkpoint_and_a_start_in_between_lose_nothing),
         WITH_CHECKPOINT_FIXTURE(the_cost_is_that_of_the_changes),
+        cmocka_unit_test_prestate_setup_teardown(what_was_written_is_told_when_a_file_gets_shorter,
+                                                 checkpoint_setup, checkpoint_teardown, btree),
+        cmocka_unit_test_prestate_setup_teardown(the_pace_is_that_of_the_pages_that_are_written,
+                                                 checkpoint_setup, checkpoint_teardown, btree),
         WITH_CHECKPOINT_FIXTURE(nothing_is_written_when_nothing_has_changed),
         WITH_CHECKPOINT_FIXTURE(a_row_that_did_not_change_since_is_not_written_again),
         WITH_CHECKPOINT_FIXTURE(tombstones_go_from_the_head_when_a_run_has_them),
+        WITH_CHECKPOINT_FIXTURE(
+            what_is_made_and_deleted_between_two_checkpoints_leaves_at_once_and_is_in_no_run),
+        WITH_CHECKPOINT_FIXTURE(
+            a_tombstone_of_what_no_run_has_is_not_written_when_it_is_still_there),
+        WITH_CHECKPOINT_FIXTURE(a_row_of_the_key_of_one_that_has_left_is_another_one),
+        WITH_CHECKPOINT_FIXTURE(what_the_log_has_made_and_deleted_is_not_there_after_a_start),
+        WITH_CHECKPOINT_FIXTURE(what_a_start_has_loaded_leaves_a_tombstone),
+        WITH_CHECKPOINT_FIXTURE(
+            a_row_that_is_deleted_during_its_first_checkpoint_leaves_a_tombstone),
+        WITH_CHECKPOINT_FIXTURE(
+            without_a_note_a_row_that_was_deleted_during_its_first_checkpoint_comes_back),
+        WITH_CHECKPOINT_FIXTURE(a_space_goes_with_the_rows_that_have_left_its_tree),
         WITH_CHECKPOINT_FIXTURE(a_tombstone_is_in_a_run_before_it_is_forgotten),
         WITH_CHECKPOINT_FIXTURE(without_tombstones_in_runs_deleted_rows_come_back),
         WITH_CHECKPOINT_FIXTURE(a_row_written_during_a_checkpoint_is_listed_again),

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "db/checkpoint_fixture.h"
 #include "db/checkpoint_private.h"
+#include "db/memory.h"
 
 static void a_checkpoint_comes_when_the_log_has_grown(void **state)
 {
@@ -117,6 +118,66 @@ static void a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows(void **sta
     assert_int_equal(insert(&f, NULL, "s", "[1, 1]"), 0);
 }
 
+/* At four fifths of the limit, when enough of what is in use is rows that were deleted. */
+static void a_checkpoint_comes_when_memory_is_going_to_be_used_up_by_deleted_rows(void **state)
+{
+    (void)state;
+    struct heap *heap = db_heap(f.db);
+    schema_make();
+    for (unsigned round = 0; round < 2; round++) {
+        struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+        for (unsigned key = 0; key < 20000; key++) {
+            char text[64];
+            snprintf(text, sizeof text, round == 0 ? "[%u, 1]" : "[%u]", key);
+            assert_int_equal(
+                round == 0 ? replace(&f, txn, "s", text) : delete_by(&f, txn, "s", "pk", text), 0);
+        }
+        assert_int_equal(txn_commit(txn), 0);
+        durable();
+        for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
+            txn_collect(db_worker_txn(f.workers[i]), SIZE_MAX);
+        if (round == 0) /* of rows that no checkpoint has seen nothing is left */
+            assert_int_equal(db_checkpoint(f.db), 0);
+    }
+    uint64_t made = stats().count;
+    size_t before; /* it falls by itself at first, as old versions go */
+    do {
+        before = heap_used_bytes(heap);
+        db_memory_max_set(f.db, before + before / 8);
+        db__checkpoint_wait_idle(f.db);
+    } while (stats().count == made);
+    while (heap_used_bytes(heap) > before - 20000 * 32) {
+        db__checkpoint_wait_idle(f.db);
+        for (unsigned i = 0; i < DB_FIXTURE_WORKERS; i++)
+            txn_collect(db_worker_txn(f.workers[i]), SIZE_MAX);
+    }
+    struct budget_view view;
+    db_memory_view(f.db, &view);
+    assert_true(view.flushes > 0);
+    assert_true(view.entered[BUDGET_FLUSH] > 0);
+    assert_int_equal(view.entered[BUDGET_FULL], 0);
+}
+
+static void rows_that_only_came_are_no_reason_for_a_checkpoint(void **state)
+{
+    (void)state;
+    struct heap *heap = db_heap(f.db);
+    schema_make();
+    struct txn *txn = begin(&f, 0, TXN_SNAPSHOT);
+    big_rows(txn, 100, 50);
+    assert_int_equal(txn_commit(txn), 0);
+    durable();
+    db_memory_max_set(f.db, heap_used_bytes(heap) + heap_used_bytes(heap) / 8);
+    struct budget_view view;
+    do {
+        db__checkpoint_wait_idle(f.db);
+        db_memory_view(f.db, &view);
+    } while (view.stage == BUDGET_EASY);
+    for (unsigned i = 0; i < 5; i++)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 0);
+}
+
 static void one_that_fails_is_tried_again_after_a_while(void **state)
 {
     (void)state;
@@ -175,6 +236,9 @@ int main(void)
         WITH_CHECKPOINT_FIXTURE(the_log_of_the_lives_before_counts),
         WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_time_has_passed_and_something_has_changed),
         WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows),
+        WITH_CHECKPOINT_FIXTURE(
+            a_checkpoint_comes_when_memory_is_going_to_be_used_up_by_deleted_rows),
+        WITH_CHECKPOINT_FIXTURE(rows_that_only_came_are_no_reason_for_a_checkpoint),
         WITH_CHECKPOINT_FIXTURE(one_that_fails_is_tried_again_after_a_while),
         WITH_CHECKPOINT_FIXTURE(closing_ends_a_checkpoint_that_waits_for_its_pace),
     };

@@ -13,13 +13,14 @@
 #include "db/access.h"
 #include "db/db_fixture.h"
 #include "db/expression_fixture.h"
+#include "storage/engines.h"
 
 static struct db_fixture f;
 
 static int setup(void **state)
 {
-    (void)state;
     db_fixture_open(&f);
+    f.engine = *state;
     f.expressions = expression_fixture();
     db_fixture_reopen(&f);
     return 0;
@@ -246,5 +247,5 @@ int main(void)
         TEST(a_field_that_gets_another_name_stays_indexed),
         TEST(a_space_belongs_to_whom_its_maker_says),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return engines_run_all("constraints", tests, sizeof tests / sizeof *tests);
 }

@@ -13,13 +13,14 @@
 #include "codec/ext.h"
 #include "db/db_fixture.h"
 #include "db/expression_fixture.h"
+#include "storage/engines.h"
 
 static struct db_fixture f;
 
 static int setup(void **state)
 {
-    (void)state;
     db_fixture_open(&f);
+    f.engine = *state;
     f.expressions = expression_fixture();
     db_fixture_reopen(&f);
     return 0;
@@ -308,5 +309,5 @@ int main(void)
         TEST(a_generated_field_must_be_of_its_type),
         TEST(field_count_is_the_number_of_fields),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return engines_run_all("formats", tests, sizeof tests / sizeof *tests);
 }

@@ -14,13 +14,14 @@
 #include "base/random.h"
 #include "db/db_fixture.h"
 #include "db/sequence.h"
+#include "storage/engines.h"
 
 static struct db_fixture f;
 
 static int setup(void **state)
 {
-    (void)state;
     db_fixture_open(&f);
+    f.engine = *state;
     return 0;
 }
 
@@ -293,5 +294,5 @@ int main(void)
         TEST(no_number_is_given_twice_over_power_cuts),
         TEST(threads_get_each_number_once),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return engines_run_all("sequences", tests, sizeof tests / sizeof *tests);
 }

@@ -10,6 +10,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "db/db_fixture.h"
+#include "storage/engines.h"
 
 /* Decimals: scale, digits, sign. */
 #define D_0_1     "{\"$ext\":1,\"data\":\"ARw=\"}"
@@ -20,8 +21,8 @@ static struct db_fixture f;
 
 static int setup(void **state)
 {
-    (void)state;
     db_fixture_open(&f);
+    f.engine = *state;
     assert_int_equal(0, make_space(&f, "s", "{}"));
     assert_int_equal(0, make_index(&f, "s", "pk", "{\"parts\": [[1, \"unsigned\"]]}"));
     return 0;
@@ -90,5 +91,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             integers_that_do_not_fit_are_refused_and_doubles_are_not_exact, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return engines_run_all("updates", tests, sizeof tests / sizeof *tests);
 }

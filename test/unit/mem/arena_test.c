@@ -14,6 +14,7 @@
 
 #include "base/random.h"
 #include "base/test_seed.h"
+#include "mem/account.h"
 #include "mem/arena.h"
 #include "mem/system.h"
 
@@ -152,6 +153,109 @@ static void an_arena_keeps_no_more_than_it_may(void **state)
     assert_int_equal(arena.spare_bytes, 0);
 }
 
+static void use_and_reset(struct arena *arena, size_t bytes, unsigned times)
+{
+    for (unsigned n = 0; n < times; n++) {
+        use_some(arena, bytes);
+        arena_reset(arena);
+    }
+}
+
+static void a_profile_makes_the_first_chunk_large_enough(void **state)
+{
+    (void)state;
+    struct arena_profile profile = {.uses = 0};
+    struct arena arena;
+    arena_create_profiled(&arena, 1 << 20, &profile);
+    use_and_reset(&arena, 60000, ARENA_PROFILE_EVERY);
+    assert_int_equal(profile.first_bytes, 65536);
+    /* One that has just been made asks the system once. */
+    struct arena other;
+    arena_create_profiled(&other, 1 << 20, &profile);
+    use_some(&other, 500);
+    system_fail_nth(1);
+    use_some(&other, 59000);
+    assert_int_equal(system_fail_pending(), 1);
+    system_fail_nth(0);
+    arena_destroy(&other);
+    arena_destroy(&arena);
+}
+
+static void rare_large_uses_do_not_make_it_larger(void **state)
+{
+    (void)state;
+    struct arena_profile profile = {.uses = 0};
+    struct arena arena;
+    arena_create_profiled(&arena, 1 << 20, &profile);
+    for (unsigned n = 0; n < 4 * ARENA_PROFILE_EVERY; n++) {
+        use_some(&arena, n % 300 == 0 ? 300000 : 1000);
+        arena_reset(&arena);
+    }
+    assert_int_equal(profile.first_bytes, 4096);
+    assert_true(arena_held_bytes(&arena) <= 16384);
+    arena_destroy(&arena);
+}
+
+static void when_uses_become_small_what_was_kept_goes_back(void **state)
+{
+    (void)state;
+    struct arena_profile profile = {.uses = 0};
+    struct arena arena;
+    uint64_t before = account_bytes(ACCOUNT_ARENA);
+    arena_create_profiled(&arena, 1 << 20, &profile);
+    use_and_reset(&arena, 200000, 2 * ARENA_PROFILE_EVERY);
+    size_t large = arena_held_bytes(&arena);
+    assert_true(large >= 200000);
+    assert_true(account_bytes(ACCOUNT_ARENA) - before >= large);
+    use_and_reset(&arena, 1000, 20 * ARENA_PROFILE_EVERY);
+    assert_true(arena_held_bytes(&arena) <= 16384);
+    assert_true(account_bytes(ACCOUNT_ARENA) - before <= 20000);
+    use_and_reset(&arena, 200000, 20 * ARENA_PROFILE_EVERY); /* and comes again */
+    assert_true(arena_held_bytes(&arena) >= 200000);
+    system_fail_nth(1);
+    use_and_reset(&arena, 200000, 100);
+    assert_int_equal(system_fail_pending(), 1);
+    system_fail_nth(0);
+    arena_destroy(&arena);
+    assert_int_equal(account_bytes(ACCOUNT_ARENA), before);
+}
+
+static void a_profile_never_keeps_more_than_the_arena_may(void **state)
+{
+    (void)state;
+    struct arena_profile profile = {.uses = 0};
+    struct arena arena;
+    arena_create_profiled(&arena, 10000, &profile);
+    use_and_reset(&arena, 100000, 3 * ARENA_PROFILE_EVERY);
+    assert_true(arena_held_bytes(&arena) <= 10000);
+    arena_destroy(&arena);
+}
+
+/* Sizes that change all the time: memory keeps its bytes, and what is held stays within bounds. */
+static void uses_of_any_sizes_are_served_while_the_profile_learns(void **state)
+{
+    (void)state;
+    enum { PIECES = 50 };
+    struct random random;
+    random_create(&random, test_seed());
+    struct arena_profile profile = {.uses = 0};
+    struct arena arena;
+    arena_create_profiled(&arena, 1 << 18, &profile);
+    for (unsigned use = 0; use < 12 * ARENA_PROFILE_EVERY; use++) {
+        struct piece pieces[PIECES];
+        unsigned count =
+            (unsigned)random_below(&random, use / ARENA_PROFILE_EVERY % 3 == 0 ? PIECES : 3);
+        for (unsigned i = 0; i < count; i++)
+            pieces[i] = piece_make(&arena, &random);
+        for (unsigned i = 0; i < count; i++)
+            piece_check(&pieces[i]);
+        arena_reset(&arena);
+        assert_int_equal(arena.used_bytes, 0);
+        assert_true(arena_held_bytes(&arena) <= 1 << 18);
+    }
+    arena_destroy(&arena);
+}
+
 static void without_memory_the_arena_is_as_it_was(void **state)
 {
     (void)state;
@@ -186,6 +290,11 @@ int main(void)
         cmocka_unit_test(what_was_before_the_mark_survives_the_rewind),
         cmocka_unit_test(an_arena_used_again_asks_the_system_for_nothing),
         cmocka_unit_test(an_arena_keeps_no_more_than_it_may),
+        cmocka_unit_test(a_profile_makes_the_first_chunk_large_enough),
+        cmocka_unit_test(rare_large_uses_do_not_make_it_larger),
+        cmocka_unit_test(when_uses_become_small_what_was_kept_goes_back),
+        cmocka_unit_test(a_profile_never_keeps_more_than_the_arena_may),
+        cmocka_unit_test(uses_of_any_sizes_are_served_while_the_profile_learns),
         cmocka_unit_test(without_memory_the_arena_is_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 /* cmocka.h needs those above. */
 #include <cmocka.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,6 +227,109 @@ static void without_memory_an_allocation_fails_and_nothing_is_counted(void **sta
     heap_delete(heap);
 }
 
+/* What kinds and sizes were given out, kept beside. */
+static void stats_check(struct heap *heap, const size_t expected[HEAP_KIND_MAX], size_t large)
+{
+    struct heap_stats stats;
+    size_t sum = 0;
+    heap_stats_get(heap, &stats);
+    for (int kind = 0; kind < HEAP_KIND_MAX; kind++) {
+        assert_int_equal(stats.kinds[kind], expected[kind]);
+        sum += expected[kind];
+    }
+    assert_int_equal(stats.used, sum);
+    assert_int_equal(stats.large, large);
+    assert_int_equal(stats.mapped, heap_mapped_bytes(heap));
+    assert_true(stats.mapped == 0 || stats.free + stats.used - stats.large == stats.mapped);
+}
+
+static bool is_large(size_t size)
+{
+    return heap_good_size(9) == 9 || size > HEAP_SMALL_MAX;
+}
+
+static void each_kind_is_counted_whoever_frees_it(void **state)
+{
+    (void)state;
+    struct random random;
+    random_create(&random, test_seed());
+    struct heap *heap = heap_make(0);
+    struct heap_cache *caches[3] = {cache_make(heap), cache_make(heap), cache_make(heap)};
+    size_t expected[HEAP_KIND_MAX] = {0}, large = 0;
+    struct {
+        void *memory;
+        size_t size;
+        enum heap_kind kind;
+    } kept[500] = {{0}};
+    for (int step = 0; step < 50000; step++) {
+        unsigned n = (unsigned)random_below(&random, 500), c = (unsigned)random_below(&random, 3);
+        size_t size = kept[n].size, sign = kept[n].memory != NULL ? (size_t)-1 : 1;
+        if (kept[n].memory != NULL) {
+            heap_free_as(caches[c], kept[n].memory, size, kept[n].kind);
+            kept[n].memory = NULL;
+        } else {
+            kept[n].size = size = random_size(&random);
+            kept[n].kind = (enum heap_kind)random_below(&random, HEAP_KIND_MAX);
+            kept[n].memory = heap_alloc_as(caches[c], size, kept[n].kind);
+            assert_non_null(kept[n].memory);
+        }
+        expected[kept[n].kind] += sign * heap_good_size(size);
+        large += sign * (is_large(size) ? heap_good_size(size) : 0);
+        if (step % 1000 == 0)
+            stats_check(heap, expected, large);
+        if (step == 25000) { /* what a cache has counted stays when it is closed */
+            heap_cache_close(caches[0]);
+            caches[0] = cache_make(heap);
+            stats_check(heap, expected, large);
+        }
+    }
+    for (unsigned n = 0; n < 500; n++)
+        if (kept[n].memory != NULL)
+            heap_free_as(caches[0], kept[n].memory, kept[n].size, kept[n].kind);
+    memset(expected, 0, sizeof expected);
+    stats_check(heap, expected, 0);
+    for (int i = 0; i < 3; i++)
+        heap_cache_close(caches[i]);
+    stats_check(heap, expected, 0);
+    assert_int_equal(heap_used_bytes(heap), 0);
+    for (int kind = 0; kind < HEAP_KIND_MAX; kind++)
+        assert_true(heap_kind_name((enum heap_kind)kind)[0] != '\0');
+    heap_delete(heap);
+}
+
+static void huge_objects_are_mappings_of_their_own_and_go_back_at_once(void **state)
+{
+    (void)state;
+    bool mapped = heap_good_size(9) != 9; /* else AddressSanitizer has all of them */
+    struct heap *heap = heap_make(0);
+    struct heap_cache *cache = cache_make(heap);
+    struct heap_stats stats;
+    uint64_t allocated = system_allocated_bytes();
+    for (size_t size = HEAP_HUGE_MIN; size < 40u << 20; size += size / 3 + 1) {
+        unsigned char *object = heap_alloc_as(cache, size, HEAP_VERSION);
+        assert_non_null(object);
+        assert_true(!mapped || (uintptr_t)object % SYSTEM_HUGE_BYTES == 0);
+        assert_true(!mapped || object[0] + object[size / 2] + object[size - 1] == 0);
+        object[0] = object[size - 1] = 7;
+        heap_stats_get(heap, &stats);
+        assert_int_equal(stats.huge, mapped ? size : 0);
+        assert_int_equal(stats.large, size);
+        assert_int_equal(stats.kinds[HEAP_VERSION], size);
+        assert_true(!mapped || system_allocated_bytes() < allocated + HEAP_HUGE_MIN);
+        heap_free_as(cache, object, size, HEAP_VERSION);
+        heap_stats_get(heap, &stats);
+        assert_int_equal(stats.huge, 0);
+    }
+    void *below = heap_alloc(cache, HEAP_HUGE_MIN - 1);
+    heap_stats_get(heap, &stats);
+    assert_int_equal(stats.huge, 0);
+    assert_int_equal(stats.large, HEAP_HUGE_MIN - 1);
+    heap_free(cache, below, HEAP_HUGE_MIN - 1);
+    heap_cache_close(cache);
+    assert_int_equal(heap_used_bytes(heap), 0);
+    heap_delete(heap);
+}
+
 /* ---- threads: each allocates, marks and sends objects to all; whoever takes one checks and frees
  * it */
 
@@ -309,6 +413,7 @@ static void threads_free_what_others_allocated(void **state)
         assert_int_equal(clerks[i].damaged, 0);
     }
     assert_int_equal(heap_used_bytes(office.heap), 0);
+    stats_check(office.heap, (size_t[HEAP_KIND_MAX]){0}, 0);
     ring_destroy(&office.ring);
     heap_delete(office.heap);
 }
@@ -323,6 +428,8 @@ int main(void)
         cmocka_unit_test(what_closed_caches_left_is_used_again),
         cmocka_unit_test(what_a_closed_cache_did_not_cut_is_used_by_others),
         cmocka_unit_test(without_memory_an_allocation_fails_and_nothing_is_counted),
+        cmocka_unit_test(each_kind_is_counted_whoever_frees_it),
+        cmocka_unit_test(huge_objects_are_mappings_of_their_own_and_go_back_at_once),
         cmocka_unit_test(threads_free_what_others_allocated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 /* cmocka.h needs those above. */
 #include <cmocka.h>
+#include <string.h>
 
 #include "mem/system.h"
 
@@ -52,9 +53,26 @@ static void the_planted_request_fails_and_the_next_succeeds(void **state)
     assert_null(system_map(4096));
 }
 
+static void a_large_mapping_may_have_any_size(void **state)
+{
+    (void)state;
+    for (size_t size = 1; size < 20u << 20; size += size + 12345) {
+        unsigned char *memory = system_map_large(size);
+        assert_non_null(memory);
+        assert_int_equal((uintptr_t)memory % SYSTEM_HUGE_BYTES, 0);
+        assert_int_equal(memory[0] + memory[size - 1], 0);
+        memset(memory, 1, size);
+        system_unmap_large(memory, size);
+    }
+    system_fail_nth(1);
+    assert_null(system_map_large(1));
+    assert_null(system_map_large(SIZE_MAX));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_large_mapping_may_have_any_size),
         cmocka_unit_test(memory_is_aligned_as_asked),
         cmocka_unit_test(a_mapping_is_zeroed_and_aligned_to_its_size),
         cmocka_unit_test(the_planted_request_fails_and_the_next_succeeds),

@@ -13,6 +13,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -203,9 +204,25 @@ static void a_start_that_fails_leaves_nothing_running(void **state)
 
 #define with_net(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+static void a_worker_that_has_had_no_turn_since_it_was_asked_is_told(void **state)
+{
+    (void)state;
+    struct net *idle;
+    const struct net_options listen = {.listen = "127.0.0.1:0", .worker_count = 2};
+    assert_int_equal(net_new(&listen, &idle), 0);
+    assert_true(net_is_alive(idle)); /* nobody has been asked yet */
+    assert_false(net_is_alive(idle));
+    assert_false(net_is_alive(idle));
+    net_delete(idle);
+    for (unsigned times = 0; times < 3; times++)
+        while (!net_is_alive(net)) /* those that run answer */
+            sched_yield();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        with_net(a_worker_that_has_had_no_turn_since_it_was_asked_is_told),
         with_net(connections_spread_evenly_over_the_workers),
         with_net(a_worker_that_sleeps_is_woken_when_its_replies_may_go),
         with_net(replies_that_wait_when_the_log_fails_say_that_the_outcome_is_unknown),

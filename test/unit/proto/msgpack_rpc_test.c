@@ -151,6 +151,22 @@ static void responses_hold_a_result_or_an_error(void **state)
                         "code\xfc\xa4name\xa1"
                         "E\xa7message\xa2no\xc0",
                         buffer.size);
+    mp_buffer_reset(&buffer, SIZE_MAX);
+    rpc_put_error_more(&buffer, 1,
+                       &(struct rpc_error){.code = -4,
+                                           .name = "E",
+                                           .message = "no",
+                                           .trace = "\x90",
+                                           .trace_size = 1,
+                                           .details = "\x81\x01\x02",
+                                           .details_size = 3});
+    assert_memory_equal(buffer.data,
+                        "\x94\x01\x01\x85\xa4"
+                        "code\xfc\xa4name\xa1"
+                        "E\xa7message\xa2no\xa5trace\x90\xa7"
+                        "details\x81\x01\x02\xc0",
+                        buffer.size);
+    assert_int_equal(buffer.size, 4 + 6 + 7 + 11 + 7 + 11 + 1);
 }
 
 int main(void)

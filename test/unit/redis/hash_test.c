@@ -504,14 +504,14 @@ static const char *run_on(struct db_worker *worker, struct txn *txn, const char 
 static void two_at_once(const char *first, const char *second, int outcome)
 {
     struct db_worker *other;
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     struct txn *one = begin_on(fixture->worker), *two = begin_on(other);
     run_on(fixture->worker, one, first);
     run_on(other, two, second);
     assert_int_equal(txn_commit(one), 0);
     assert_int_equal(txn_commit(two), outcome);
     wait_durable();
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
 }
 
 static void those_who_work_on_different_fields_of_a_large_hash_do_not_meet(void **state)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* What is done for keys without a client asking: expiry and the end of discarded collections. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -116,7 +117,7 @@ static void a_key_that_is_locked_is_left_for_later(void **state)
     struct txn *txn;
     static const unsigned char KEY[] = {0x20, 'a', 0, 1};
     expect("OK", "set a v px 100");
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     assert_int_equal(
         txn_open(db_worker_txn(other), &(struct txn_options){.level = TXN_SNAPSHOT}, &txn), 0);
     assert_int_equal(
@@ -130,7 +131,7 @@ static void a_key_that_is_locked_is_left_for_later(void **state)
     clock_manual_advance_ms(&fixture->clock, 1);
     keep_house();
     assert_int_equal(rows(), 0);
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
 }
 
 static void nothing_is_deleted_while_that_is_switched_off(void **state)
@@ -235,6 +236,44 @@ static void no_more_keys_go_than_must(void **state)
         fail_msg("%llu keys of 1000 have gone to make room for 200", (unsigned long long)evicted);
 }
 
+/* What was evicted is free when the log has it; nobody else asks for that, whatever the durability. */
+static void who_waits_for_memory_has_the_log_flushed(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 100; n++)
+        expect("OK", "set k%u v", n);
+    fixture->config.maxmemory_policy = REDIS_POLICY_ALLKEYS_RANDOM;
+    heap_limit_set(db_heap(fixture->db), 1);
+    assert_int_equal(redis_housekeeping_room(&keeping, fixture->worker), REDIS_ROOM_LATER);
+    uint64_t ts = keeping.flush_ts;
+    assert_true(keeping.evicted_keys > 0 && ts > 0);
+    while (wal_durable_ts(db_wal(fixture->db)) < ts)
+        sched_yield();
+    assert_int_equal(redis_housekeeping_room(&keeping, fixture->worker), REDIS_ROOM_LATER);
+    assert_true(keeping.flush_ts > ts);
+}
+
+/* In a flood more is on its way out than the usual reserve has room for. */
+static void more_is_held_free_for_a_while_after_somebody_had_to_wait(void **state)
+{
+    (void)state;
+    struct heap *heap = db_heap(fixture->db);
+    expect("OK", "set k v");
+    fixture->config.maxmemory_policy = REDIS_POLICY_ALLKEYS_RANDOM;
+    size_t used = heap_used_bytes(heap);
+    heap_limit_set(heap,
+                   used + used / 10); /* more than seven eighths, less than fifteen sixteenths */
+    assert_false(redis_housekeeping_must_evict(&keeping, fixture->db));
+    heap_limit_set(heap, 1);
+    assert_int_equal(redis_housekeeping_room(&keeping, fixture->worker), REDIS_ROOM_LATER);
+    used = heap_used_bytes(heap);
+    heap_limit_set(heap, used + used / 10);
+    assert_true(redis_housekeeping_must_evict(&keeping, fixture->db));
+    clock_manual_advance_ms(&fixture->clock, 1001);
+    assert_int_equal(redis_housekeeping_room(&keeping, fixture->worker), REDIS_ROOM_GRANTED);
+    assert_false(redis_housekeeping_must_evict(&keeping, fixture->db));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +287,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(keys_that_may_go_do_when_memory_is_short, setup,
                                         redis_teardown),
         cmocka_unit_test_setup_teardown(no_more_keys_go_than_must, setup, redis_teardown),
+        cmocka_unit_test_setup_teardown(who_waits_for_memory_has_the_log_flushed, setup,
+                                        redis_teardown),
+        cmocka_unit_test_setup_teardown(more_is_held_free_for_a_while_after_somebody_had_to_wait,
+                                        setup, redis_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -427,7 +427,7 @@ static void clients_at_different_ends_do_not_conflict(void **state)
     struct db_worker *other;
     struct wal *wal = db_wal(fixture->db);
     (void)state;
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     for (int n = 0; n < 200; n++)
         redis_fixture_run(fixture, "rpush k %d", n);
     for (unsigned n = 0; n < sizeof PAIRS / sizeof *PAIRS; n++) {
@@ -439,7 +439,7 @@ static void clients_at_different_ends_do_not_conflict(void **state)
         assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
     }
     expect("198", "llen k");
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
 }
 
 int main(void)

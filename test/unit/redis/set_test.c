@@ -390,14 +390,14 @@ static void two_at_once(const char *first, const char *second, int outcome)
     struct txn *one, *two;
     struct wal *wal = db_wal(fixture->db);
     struct txn_options options = {.level = TXN_READ_COMMITTED};
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     assert_int_equal(txn_begin(db_worker_txn(fixture->worker), &options, &one), 0);
     assert_int_equal(txn_begin(db_worker_txn(other), &options, &two), 0);
     run_on(fixture->worker, one, first);
     run_on(other, two, second);
     assert_int_equal(txn_commit(one), 0);
     assert_int_equal(txn_commit(two), outcome);
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
     assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
 }
 
@@ -413,6 +413,42 @@ static void those_who_work_on_different_members_of_a_large_set_do_not_meet(void 
     expect("8", "scard s");
     two_at_once("sadd s x", "sadd s x", ERROR_CONFLICT);
     expect("9", "scard s");
+}
+
+/* Each of them has read that the other's member is there, or wants the same one. */
+static void of_two_that_take_the_last_two_members_one_has_to_see_that_it_takes_the_last(
+    void **state)
+{
+    (void)state;
+    small_thresholds();
+    for (unsigned turn = 0; turn < 20; turn++) {
+        expect("8", "sadd s a b c d e f g h");
+        assert_true(redis_fixture_run(fixture, "srem s a b c d e f")[0] == '6');
+        two_at_once("spop s", "spop s", ERROR_CONFLICT);
+        expect("1", "scard s");
+        assert_true(redis_fixture_run(fixture, "spop s")[0] == '"');
+        expect("0", "exists s");
+    }
+}
+
+/* Whatever of them has been deleted and not yet left. */
+static void a_large_set_is_popped_to_its_end(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 700 };
+    bool gone[MEMBERS] = {false};
+    small_thresholds();
+    for (unsigned n = 0; n < MEMBERS; n++)
+        expect("1", "sadd s member:%u", n);
+    for (unsigned n = 0; n < MEMBERS; n++) {
+        unsigned member = MEMBERS;
+        expect("1", "exists s");
+        assert_int_equal(sscanf(redis_fixture_run(fixture, "spop s"), "\"member:%u\"", &member), 1);
+        assert_true(member < MEMBERS && !gone[member]);
+        gone[member] = true;
+    }
+    expect("0", "exists s");
+    expect("nil", "spop s");
 }
 
 /* Rows among the elements, of whatever kind. */
@@ -465,6 +501,8 @@ int main(void)
         WITH_FIXTURE(a_scan_returns_every_member_once),
         WITH_FIXTURE(random_commands_do_what_plain_sets_do),
         WITH_FIXTURE(those_who_work_on_different_members_of_a_large_set_do_not_meet),
+        WITH_FIXTURE(of_two_that_take_the_last_two_members_one_has_to_see_that_it_takes_the_last),
+        WITH_FIXTURE(a_large_set_is_popped_to_its_end),
         WITH_FIXTURE(what_one_transaction_makes_and_writes_over_is_cleared_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,7 +109,8 @@ static void elements_are_found_in_order_and_counted(void **state)
     assert_int_equal(redis_count_get(&call, id, 0, &count), 0);
     assert_int_equal(count, 3);
     for (unsigned n = 0; n < 20; n++)
-        assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, n * 7919, &element), 0);
+        assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, n * 7919, &element, NULL),
+                         0);
     txn_rollback(call.txn);
     expect("hash", "type key");
     expect("!WRONGTYPE Operation against a key holding the wrong kind of value", "get key");
@@ -144,7 +145,7 @@ static void elements_are_drawn_evenly(void **state)
     for (unsigned n = 0; n < DRAWS; n++) {
         char name[24] = "";
         uint64_t seed = random_next(&random);
-        assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, seed, &element), 0);
+        assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, seed, &element, NULL), 0);
         assert_int_equal(element.key_size, strlen(names[0]));
         memcpy(name, element.key, element.key_size);
         drawn[strtoul(name + 8, NULL, 10)]++;
@@ -168,12 +169,13 @@ static void the_last_of_many_is_drawn(void **state)
             assert_int_equal(
                 redis_element_delete(&call, id, REDIS_ELEMENT, names[n], strlen(names[n])), 0);
     for (unsigned n = 0; n < 100; n++) {
-        assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, n * 7919, &element), 0);
+        assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, n * 7919, &element, NULL),
+                         0);
         assert_memory_equal(element.key, names[1234], element.key_size);
     }
     assert_int_equal(
         redis_element_delete(&call, id, REDIS_ELEMENT, names[1234], strlen(names[1234])), 0);
-    assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, 1, &element), ERROR_END);
+    assert_int_equal(redis_element_random(&call, id, REDIS_ELEMENT, 1, &element, NULL), ERROR_END);
     txn_rollback(call.txn);
 }
 
@@ -214,7 +216,7 @@ static void of_two_that_take_the_last_two_away_one_runs_again(void **state)
     struct db_worker *other;
     bool ended;
     spread_make(AB, 0);
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     struct redis_call first = shrink(fixture->worker, "a", &ended);
     assert_false(ended);
     struct redis_call second = shrink(other, "b", &ended);
@@ -224,7 +226,7 @@ static void of_two_that_take_the_last_two_away_one_runs_again(void **state)
     second = shrink(other, "b", &ended);
     assert_true(ended);
     commit(&second);
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
     expect("0", "exists key");
 }
 
@@ -234,7 +236,7 @@ static void those_who_add_and_take_away_different_elements_do_not_meet(void **st
     struct db_worker *other;
     bool ended;
     uint64_t id = spread_make((const char *const[]){"a", "b", "c", "d", NULL}, 0);
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     struct redis_call first = shrink(fixture->worker, "a", &ended);
     struct redis_call second = begin_on(other, TXN_READ_COMMITTED);
     struct redis_key key;
@@ -243,7 +245,7 @@ static void those_who_add_and_take_away_different_elements_do_not_meet(void **st
     element_add(&second, id, "e");
     commit(&first);
     commit(&second);
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
     struct redis_call call = begin();
     int64_t count;
     assert_int_equal(redis_count_get(&call, id, 0, &count), 0);
@@ -257,7 +259,7 @@ static void who_adds_to_a_key_that_goes_runs_again(void **state)
     (void)state;
     struct db_worker *other;
     uint64_t id = spread_make(AB, 0);
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     struct redis_call adds = begin_on(other, TXN_READ_COMMITTED);
     struct redis_key key;
     struct redis_value value;
@@ -265,7 +267,7 @@ static void who_adds_to_a_key_that_goes_runs_again(void **state)
     element_add(&adds, id, "c");
     expect("1", "del key");
     assert_int_equal(txn_commit(adds.txn), ERROR_CONFLICT);
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
 }
 
 static void what_is_written_over_goes_with_its_elements(void **state)

@@ -102,7 +102,7 @@ static void a_writer_sees_what_was_added_before_it_had_the_stream(void **state)
     struct stream stream;
     struct stream_id last;
     expect("\"1-0\"", "xadd s 1 a 1");
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     struct redis_call call = begin_on(other);
     expect("\"2-0\"", "xadd s 2 a 1");
     assert_int_equal(redis__stream_open(&call, &NAME, true, &stream), 0);
@@ -110,7 +110,7 @@ static void a_writer_sees_what_was_added_before_it_had_the_stream(void **state)
     assert_int_equal(redis__stream_entry_near(&stream, STREAM_ID_MAX, true, &last), 0);
     assert_int_equal(last.ms, 2);
     txn_rollback(call.txn);
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
 }
 
 /* What was deleted before the first entry stays in the tree until a checkpoint: nobody walks over

@@ -508,7 +508,7 @@ static void run_on(struct db_worker *worker, struct txn *txn, const char *comman
 static void two_at_once(const char *first, const char *second, int outcome)
 {
     struct db_worker *other;
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     struct txn *one = begin_on(fixture->worker), *two = begin_on(other);
     run_on(fixture->worker, one, first);
     run_on(other, two, second);
@@ -516,7 +516,7 @@ static void two_at_once(const char *first, const char *second, int outcome)
     assert_int_equal(txn_commit(two), outcome);
     struct wal *wal = db_wal(fixture->db);
     assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
 }
 
 static void those_who_work_on_different_members_of_a_large_set_do_not_meet(void **state)
@@ -578,7 +578,7 @@ static void a_floor_holds_for_those_who_add_at_snapshot_isolation(void **state)
     for (unsigned round = 0; round < 2; round++) {
         struct txn *one, *two;
         int first, second;
-        assert_int_equal(db_worker_open(fixture->db, &other), 0);
+        assert_int_equal(redis_fixture_open(fixture, &other), 0);
         assert_int_equal(txn_begin(db_worker_txn(other), &options, &one), 0);
         two = begin_on(fixture->worker);
         if (round == 0)
@@ -590,7 +590,7 @@ static void a_floor_holds_for_those_who_add_at_snapshot_isolation(void **state)
         first = txn_commit(one);
         struct wal *wal = db_wal(fixture->db);
         assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
-        db_worker_close(other);
+        redis_fixture_close(fixture, other);
         assert_int_equal(first, round == 0 ? 0 : ERROR_CONFLICT);
         assert_int_equal(second, round == 0 ? ERROR_CONFLICT : 0);
         if (round == 0)
@@ -611,7 +611,7 @@ static void a_reader_of_before_finds_the_order_of_before(void **state)
     struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true};
     small_thresholds();
     expect("5", "zadd z 1 a 2 b 3 c 4 d 5 e");
-    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
     assert_int_equal(txn_begin(db_worker_txn(other), &options, &txn), 0);
     expect("0", "zadd z 9 a 0 e 3.5 b");
     expect("0", "zadd z 8 a");
@@ -626,7 +626,7 @@ static void a_reader_of_before_finds_the_order_of_before(void **state)
     assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zcount z 2 3"), "2");
     fixture->worker = own;
     txn_rollback(txn);
-    db_worker_close(other);
+    redis_fixture_close(fixture, other);
 }
 
 static void an_order_is_undone_with_its_transaction(void **state)
@@ -644,6 +644,135 @@ static void an_order_is_undone_with_its_transaction(void **state)
     txn_rollback(txn);
     expect("[\"a\" 1 \"b\" 2 \"c\" 3 \"d\" 4 \"e\" 5]", "zrange z 0 -1 withscores");
     expect("5", "zcard z");
+}
+
+/* One command on the model and in the transaction. `at_end`: as a queue has them. */
+static void model_step_in(struct txn *txn, struct model *model, struct random *random, bool at_end)
+{
+    char command[64];
+    int member = (int)random_below(random, MODEL_MEMBERS);
+    int score = at_end ? 1000 : (int)random_below(random, 1000);
+    if (random_below(random, 4) > 0) {
+        snprintf(command, sizeof command, "zadd z %d m%05d", score, member);
+        model->count += !model->there[member];
+        model->there[member] = true;
+        model->score[member] = score;
+    } else if (at_end) {
+        for (int n = 0; n < MODEL_MEMBERS; n++)
+            if (model->there[n] && (!model->there[member] || before(model, n, member)))
+                member = n;
+        snprintf(command, sizeof command, "zpopmin z");
+        model_remove(model, member);
+    } else {
+        snprintf(command, sizeof command, "zrem z m%05d", member);
+        model_remove(model, member);
+    }
+    run_on(fixture->worker, txn, command);
+}
+
+/* What a transaction has noted of buckets goes when they change, and when it takes back what it did. */
+static void ranks_hold_where_commands_share_a_transaction(void **state)
+{
+    (void)state;
+    struct random random;
+    static struct model model, kept;
+    memset(&model, 0, sizeof model);
+    random_create(&random, test_seed());
+    small_thresholds();
+    struct wal *wal = db_wal(fixture->db);
+    for (unsigned round = 0; round < 120; round++) {
+        struct txn *txn = begin_on(fixture->worker);
+        for (unsigned step = 0; step < 40; step++) {
+            struct txn_savepoint savepoint = txn_savepoint(txn);
+            kept = model;
+            model_step_in(txn, &model, &random, round % 3 == 2);
+            if (random_below(&random, 6) == 0) {
+                txn_rollback_to(txn, savepoint);
+                model = kept;
+            }
+        }
+        assert_int_equal(txn_commit(txn), 0);
+        assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+        model_check(&model, &random);
+    }
+    for (int n = 0; n < MODEL_MEMBERS; n++)
+        if (model.there[n])
+            expect_integer(model_rank(&model, n), "zrank z m%05u", (unsigned)n, 0, 0);
+}
+
+/* As a pipeline's are: their counts are written over in place. */
+static void counts_hold_where_commands_happen_all_or_none(void **state)
+{
+    (void)state;
+    const struct txn_options options = {.level = TXN_SERIALIZABLE, .whole = true};
+    struct random random;
+    static struct model model, kept;
+    memset(&model, 0, sizeof model);
+    random_create(&random, test_seed());
+    small_thresholds();
+    struct wal *wal = db_wal(fixture->db);
+    for (unsigned round = 0; round < 120; round++) {
+        struct txn *txn;
+        assert_int_equal(txn_begin(db_worker_txn(fixture->worker), &options, &txn), 0);
+        kept = model;
+        for (unsigned step = 0; step < 16; step++)
+            model_step_in(txn, &model, &random, round % 2 == 1);
+        if (random_below(&random, 6) == 0) {
+            txn_rollback(txn);
+            model = kept;
+        } else {
+            assert_int_equal(txn_commit(txn), 0);
+            assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+        }
+        model_check(&model, &random);
+    }
+}
+
+static void who_pops_again_in_a_transaction_meets_what_it_has_put_in_front(void **state)
+{
+    (void)state;
+    small_thresholds();
+    for (unsigned n = 10; n < 50; n++)
+        redis_fixture_run(fixture, "zadd z %u m%02u", n, n);
+    struct txn *txn = begin_on(fixture->worker);
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zpopmin z"), "[\"m10\" 10]");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zpopmin z"), "[\"m11\" 11]");
+    run_on(fixture->worker, txn, "zadd z 11 m11"); /* where the last one stood */
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zpopmin z 2"),
+                        "[\"m11\" 11 \"m12\" 12]");
+    run_on(fixture->worker, txn, "zadd z 1 front");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zpopmin z"), "[\"front\" 1]");
+    run_on(fixture->worker, txn, "zincrby z -40 m40");
+    run_on(fixture->worker, txn, "zadd z 60 behind");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zrange z 0 1"),
+                        "[\"m40\" \"m13\"]");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zpopmin z"), "[\"m40\" 0]");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zpopmax z"), "[\"behind\" 60]");
+    run_on(fixture->worker, txn, "del z");
+    run_on(fixture->worker, txn, "zadd z 1 new");
+    assert_string_equal(redis_fixture_run_in(fixture, txn, NULL, "zpopmin z"), "[\"new\" 1]");
+    txn_rollback(txn);
+    expect("[\"m10\" 10]", "zpopmin z");
+}
+
+/* Invariant 16: what was passed by the first pop belongs to what was read by the second. */
+static void who_adds_behind_what_a_transaction_has_taken_makes_it_run_again(void **state)
+{
+    (void)state;
+    struct db_worker *other;
+    queue_make();
+    assert_int_equal(db_worker_open(fixture->db, &other), 0);
+    struct txn *txn = begin_on(fixture->worker);
+    run_on(fixture->worker, txn, "zpopmin z");
+    run_on(fixture->worker, txn, "zpopmin z");
+    struct txn *adds = begin_on(other);
+    run_on(other, adds, "zadd z 20.5 between");
+    assert_int_equal(txn_commit(adds), 0);
+    assert_int_equal(txn_commit(txn), ERROR_CONFLICT);
+    struct wal *wal = db_wal(fixture->db);
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    db_worker_close(other);
+    expect("[\"m20\" 20 \"between\" 20.5]", "zpopmin z 2");
 }
 
 /* Collects until the order has this many entries; a minute at most. */
@@ -705,6 +834,10 @@ int main(void)
         WITH_FIXTURE(those_who_work_on_different_members_of_a_large_set_do_not_meet),
         WITH_FIXTURE(a_reader_of_before_finds_the_order_of_before),
         WITH_FIXTURE(an_order_is_undone_with_its_transaction),
+        WITH_FIXTURE(ranks_hold_where_commands_share_a_transaction),
+        WITH_FIXTURE(counts_hold_where_commands_happen_all_or_none),
+        WITH_FIXTURE(who_pops_again_in_a_transaction_meets_what_it_has_put_in_front),
+        WITH_FIXTURE(who_adds_behind_what_a_transaction_has_taken_makes_it_run_again),
         WITH_FIXTURE(what_a_score_was_leaves_nothing_in_the_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

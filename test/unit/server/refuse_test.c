@@ -284,11 +284,39 @@ static void a_backup_is_not_served(void **state)
     server_folder_remove(backup);
 }
 
+/* Each of these alone would do; together they leave too little for the Lua of two workers. */
+static void parts_of_memory_that_leave_too_little_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *value, *message;
+    } steps[] = {{"memory_cache", "81", "'memory_cache' is at most 80 percent, not 81"},
+                 {"memory_cache", "80", NULL},
+                 {"memory_lua", "16", "'memory_lua' is at most 15 percent, not 16"},
+                 {"memory_lua", "15", NULL}, /* there is no limit of which it would be a part */
+                 {"workers", "2", NULL},
+                 {"memory_max", "100mb",
+                  "15 percent of memory_max leave 7864320 bytes for the Lua "
+                  "of each of 2 workers, which needs 8388608"},
+                 {"memory_max", "120mb", NULL}};
+    for (size_t n = 0; n < sizeof steps / sizeof *steps; n++) {
+        struct server *server;
+        assert_int_equal(options_set(&options, steps[n].name, steps[n].value, OPTIONS_ARGUMENT), 0);
+        int rc = server_open(&options, NULL, false, &server);
+        assert_int_equal(rc, steps[n].message == NULL ? 0 : ERROR_INVALID);
+        if (rc != 0)
+            assert_non_null(strstr(diag_message(), steps[n].message));
+        else
+            assert_int_equal(server_close(server), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_second_server_is_told_that_the_folder_is_in_use),
         TEST(a_backup_is_not_served),
+        TEST(parts_of_memory_that_leave_too_little_are_refused),
         TEST(a_log_of_a_newer_format_is_refused),
         TEST(a_log_of_the_other_order_of_bytes_is_refused),
         TEST(a_run_of_a_newer_format_is_refused),

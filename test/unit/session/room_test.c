@@ -2,6 +2,7 @@
 
 /* Writes beyond maxmemory: they wait until what was evicted is free, and are refused if nothing can
  * go. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,10 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "db/checkpoint_private.h"
+#include "db/memory.h"
 #include "mem/heap.h"
 #include "session/sessions.h"
 
@@ -28,12 +30,13 @@ static int setup(void **state)
     return 0;
 }
 
-/* What a request is answered, at last. The clock goes slower than time, so that those who free memory
- * in the background have time enough. */
+/* What a request is answered, at last. Before time goes on, those who free memory in the background have done
+ * what they can: else more and more keys would go, and none would be left in the end. */
 static const char *answer(struct session *session, const char *reply)
 {
     while (*reply == '\0') {
-        usleep(1000);
+        assert_int_equal(wal_wait_durable(db_wal(fixture->db), wal_clock(db_wal(fixture->db))), 0);
+        db__checkpoint_wait_idle(fixture->db);
         clock_manual_advance_ms(&fixture->clock, 1);
         reply = session_fixture_take(fixture, session);
     }
@@ -139,6 +142,91 @@ static void a_writer_waits_no_longer_than_lock_timeout(void **state)
     expect_at_last("+OK\r\n", one, "set more %s", value);
 }
 
+/* Somebody who frees memory, or does not. */
+static bool busy;
+
+static bool on_busy(void *arg)
+{
+    (void)arg;
+    return busy;
+}
+
+static struct budget_client freeing = {.name = "freeing", .busy = on_busy};
+
+static struct budget_view seen(void)
+{
+    struct budget_view view;
+    clock_manual_advance_ms(&fixture->clock, 1000);
+    db_memory_view(fixture->db, &view);
+    return view;
+}
+
+/* So much that what threads count apart is little beside it. */
+static void fill_much(void)
+{
+    for (unsigned n = 0; n < 10; n++)
+        expect_at_last("$-1\r\n", one,
+                       "eval \"for i = 1, 1000 do redis.call('set', ARGV[1] .. i, ARGV[2]) end\" 0 "
+                       "much%u %s",
+                       n, value);
+}
+
+/* So that what is in use is so much of a hundred parts of the limit. */
+static void press(uint64_t percent)
+{
+    limit("noeviction", (int64_t)(used() * 100 / percent - used()));
+    while (seen().stage != BUDGET_SLOW || (seen().delay_ns > 0) != busy)
+        sched_yield(); /* the checkpoint's thread may be looking */
+}
+
+#define expect_slowed(reply, session, ...)                                            \
+    do {                                                                              \
+        uint64_t before = seen().slowed;                                              \
+        assert_string_equal(session_fixture_text(fixture, session, __VA_ARGS__), ""); \
+        assert_int_equal(seen().slowed, before + 1);                                  \
+        assert_string_equal(answer(session, ""), reply);                              \
+        assert_int_equal(seen().slowed, before + 1);                                  \
+    } while (0)
+
+static void writers_are_slowed_before_memory_is_used_up(void **state)
+{
+    (void)state;
+    fill_much();
+    busy = true;
+    budget_join(db_budget(fixture->db), &freeing);
+    press(97);
+    expect_slowed("+OK\r\n", one, "set small v");
+    expect_slowed("+OK\r\n", one, "set small w");
+    expect_slowed("$1\r\nw\r\n", one, "eval \"return redis.call('get', KEYS[1])\" 1 small");
+    expect_at_last("+OK\r\n", one, "multi");
+    expect_at_last("+QUEUED\r\n", one, "set small x");
+    expect_slowed("*1\r\n+OK\r\n", one, "exec");
+    uint64_t pipeline = seen().slowed; /* each of a pipeline, one behind the other */
+    assert_string_equal(session_fixture_text(fixture, one, "set a 1\r\nset b 2\r\nset c 3"), "");
+    for (size_t size = 0; size < strlen("+OK\r\n+OK\r\n+OK\r\n"); size += strlen(answer(one, "")))
+        assert_int_equal(size % strlen("+OK\r\n"), 0);
+    assert_int_equal(seen().slowed, pipeline + 3);
+    uint64_t before = seen().slowed; /* who reads or deletes is not */
+    assert_string_equal(session_fixture_text(fixture, two, "get small"), "$1\r\nx\r\n");
+    assert_string_equal(session_fixture_text(fixture, two, "del small"), ":1\r\n");
+    assert_int_equal(seen().slowed, before);
+    expect_at_last("+OK\r\n", one, "config set maxmemory 0");
+    assert_string_equal(session_fixture_text(fixture, one, "set small v"), "+OK\r\n");
+    budget_leave(db_budget(fixture->db), &freeing);
+}
+
+static void writers_are_not_slowed_when_nobody_frees_memory(void **state)
+{
+    (void)state;
+    fill_much();
+    busy = false;
+    budget_join(db_budget(fixture->db), &freeing);
+    press(97);
+    assert_string_equal(session_fixture_text(fixture, one, "set small v"), "+OK\r\n");
+    assert_int_equal(seen().slowed, 0);
+    budget_leave(db_budget(fixture->db), &freeing);
+}
+
 int main(void)
 {
 #define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, sessions_teardown)
@@ -148,6 +236,8 @@ int main(void)
         WITH_SESSIONS(transactions_and_scripts_wait_before_they_begin),
         WITH_SESSIONS(a_writer_is_refused_when_nothing_can_go),
         WITH_SESSIONS(a_writer_waits_no_longer_than_lock_timeout),
+        WITH_SESSIONS(writers_are_slowed_before_memory_is_used_up),
+        WITH_SESSIONS(writers_are_not_slowed_when_nobody_frees_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -435,6 +435,25 @@ static void waitaof_waits_for_the_log(void **state)
     expect(one, "-ERR value is out of range, must be positive\r\n", "waitaof 0 -1 0");
 }
 
+static void settings_for_what_is_not_there_are_kept(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n",
+           "config set stop-writes-on-bgsave-error no activerehashing no hz 50 "
+           "lazyfree-lazy-expire YES");
+    expect(two, "*2\r\n$2\r\nhz\r\n$2\r\n50\r\n", "config get hz");
+    expect(two, "*2\r\n$27\r\nstop-writes-on-bgsave-error\r\n$2\r\nno\r\n",
+           "config get stop-writes-*");
+    expect(two, "*2\r\n$20\r\nlazyfree-lazy-expire\r\n$3\r\nyes\r\n",
+           "config get lazyfree-lazy-expire");
+    expect(two, "*2\r\n$22\r\nlazyfree-lazy-eviction\r\n$2\r\nno\r\n",
+           "config get lazyfree-lazy-eviction");
+    expect_in(one, "- argument must be 'yes' or 'no'\r\n", "config set rdbcompression maybe");
+    expect_in(one, "- argument couldn't be parsed into an integer\r\n",
+              "config set repl-timeout x");
+    expect_in(one, "$8\r\nloglevel\r\n$", "config get loglevel");
+}
+
 static void debug_helps_the_tests_of_clients(void **state)
 {
     (void)state;
@@ -448,6 +467,47 @@ static void debug_helps_the_tests_of_clients(void **state)
     expect(one, "-ERR text\r\n", "debug error \"ERR text\"");
     expect_in(one, "Try DEBUG HELP.", "debug nosuch");
     expect_in(one, "+DEBUG <subcommand>", "debug help");
+    expect(one, "-ERR no such key\r\n", "debug object none");
+    expect(one, "+OK\r\n", "set k abcdef");
+    expect_in(one, "+Value at:0x", "debug object k");
+    expect_in(one, " refcount:1 encoding:embstr serializedlength:7 lru:", "debug object k");
+    expect_in(one, " lru_seconds_idle:0\r\n", "debug object k");
+    expect(one, "$39\r\nSome real reply following the attribute\r\n", "debug protocol attrib");
+    expect(one, "-ERR RESP2 is not supported by this command\r\n", "debug protocol push");
+}
+
+static void debug_populate_makes_the_keys_that_are_not_there(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "set p:1 mine");
+    expect(one, "+OK\r\n", "debug populate 12 p");
+    expect(one, ":12\r\n", "dbsize");
+    expect(one, "*3\r\n$7\r\nvalue:0\r\n$4\r\nmine\r\n$8\r\nvalue:11\r\n", "mget p:0 p:1 p:11");
+    expect(one, "+OK\r\n", "debug populate 11 q 4");
+    expect(one, "*2\r\n$4\r\nvalu\r\n$4\r\nvalu\r\n", "mget q:0 q:10");
+    expect(one, "+OK\r\n", "debug populate 11 r 10");
+    expect(one, ":10\r\n", "strlen r:10");
+    expect(one, "$8\r\nvalue:10\r\n", "getrange r:10 0 7");
+    expect(one, "+OK\r\n", "debug populate 2");
+    expect(one, "$7\r\nvalue:1\r\n", "get key:1");
+    expect(one, "-ERR value is not an integer or out of range\r\n", "debug populate x");
+    expect(one, "-ERR value is out of range, must be positive\r\n", "debug populate 1 p -1");
+}
+
+/* Nobody may believe that it is only tried. */
+static void a_script_that_is_to_be_debugged_is_refused_with_the_connection(void **state)
+{
+    (void)state;
+    const char *refused = "-ERR scripts are not debugged in Redis's protocol: perigee console runs "
+                          "procedures and other Lua line by line, with \\break and \\step\r\n";
+    char ended[256];
+    expect(two, refused, "script debug yes");
+    expect(two, "+OK\r\n", "script debug no");
+    expect(two, ":1\r\n", "eval \"return 1\" 0");
+    expect(two, refused, "script debug sync");
+    snprintf(ended, sizeof ended, "*1\r\n+<endsession>\r\n%s", refused);
+    expect(two, ended, "eval \"return redis.call('set', 'k', 'v')\" 0");
+    expect(one, ":0\r\n", "exists k");
 }
 
 static void lookups_and_keys_that_expire_are_counted(void **state)
@@ -519,7 +579,10 @@ int main(void)
         WITH_SESSIONS(memory_tells_what_a_key_takes),
         WITH_SESSIONS(a_server_without_replicas_says_so),
         WITH_SESSIONS(waitaof_waits_for_the_log),
+        WITH_SESSIONS(settings_for_what_is_not_there_are_kept),
         WITH_SESSIONS(debug_helps_the_tests_of_clients),
+        WITH_SESSIONS(debug_populate_makes_the_keys_that_are_not_there),
+        WITH_SESSIONS(a_script_that_is_to_be_debugged_is_refused_with_the_connection),
         WITH_SESSIONS(lookups_and_keys_that_expire_are_counted),
         WITH_SESSIONS(what_a_connection_holds_is_listed),
     };

@@ -17,6 +17,8 @@
 #include "base/test_seed.h"
 #include "codec/json.h"
 #include "codec/mp.h"
+#include "db/memory.h"
+#include "mem/heap.h"
 #include "proto/msgpack_rpc.h"
 #include "session/sessions.h"
 #include "txn/lock.h"
@@ -273,6 +275,43 @@ static void a_connection_that_ends_leaves_nothing(void **state)
     answered("[1,8,null,1]\n", two, 8, NO_STREAM, "eval", LOOK("1"));
 }
 
+static bool is_busy(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+/* Memory is short, and somebody frees some: a request that may write waits, the others do not. */
+static void a_request_that_may_write_is_slowed_while_memory_is_short(void **state)
+{
+    (void)state;
+    struct budget_client freeing = {.name = "freeing", .busy = is_busy};
+    struct budget *budget = db_budget(fixture->db);
+    struct budget_view view;
+    space_make();
+    for (unsigned n = 0; n < 10; n++) { /* so much that what threads count apart is little */
+        char params[128];
+        snprintf(params, sizeof params,
+                 "\"for i = %u, %u do box.space.s:replace{i, ('v'):rep(1000)} end\"", 1000 * n + 1,
+                 1000 * n + 1000);
+        answered(NIL(1), one, 1, NO_STREAM, "eval", params);
+    }
+    budget_join(budget, &freeing);
+    db_memory_max_set(fixture->db, heap_used_bytes(db_heap(fixture->db)) * 100 / 97);
+    do { /* the checkpoint's thread may be looking */
+        clock_manual_advance_ms(&fixture->clock, 1000);
+        db_memory_view(fixture->db, &view);
+    } while (view.delay_ns == 0);
+    answered("", one, 2, NO_STREAM, "eval", PUT("1", "1"));
+    answered("", one, 3, NO_STREAM, "eval", PUT("2", "2"));
+    clock_manual_advance_ms(&fixture->clock, BUDGET_DELAY_MS_MAX);
+    assert_string_equal(take(one), NIL(2) NIL(3));
+    db_memory_view(fixture->db, &view);
+    assert_int_equal(view.slowed, 2);
+    budget_leave(budget, &freeing);
+    db_memory_max_set(fixture->db, 0);
+}
+
 static void more_than_can_be_kept_is_held_back(void **state)
 {
     (void)state;
@@ -377,6 +416,7 @@ int main(void)
         TEST(the_lock_timeout_ends_a_request_not_its_stream),
         TEST(a_notification_waits_and_is_not_answered),
         TEST(a_connection_that_ends_leaves_nothing),
+        TEST(a_request_that_may_write_is_slowed_while_memory_is_short),
         TEST(more_than_can_be_kept_is_held_back),
         TEST(no_bytes_break_a_session),
     };

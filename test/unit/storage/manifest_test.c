@@ -30,9 +30,9 @@ static void fill(struct manifest *manifest, uint64_t clock)
     manifest->first_segment = 7;
     manifest->next_file = 12;
     assert_int_equal(manifest_tree_add(manifest, 512, 1, 0, "memory", clock - 1, &tree), 0);
-    struct engine_file file = {"512-1-3.run", 40960, 812, 0};
+    struct engine_file file = {.name = "512-1-3.run", .bytes = 40960, .rows = 812};
     assert_int_equal(manifest_file_add(tree, &file), 0);
-    struct engine_file newer = {"512-1-9.run", 4096, 12, 3};
+    struct engine_file newer = {.name = "512-1-9.run", .bytes = 4096, .rows = 12, .tombstones = 3};
     assert_int_equal(manifest_file_add(tree, &newer), 0);
     assert_int_equal(manifest_tree_add(manifest, 280, 0, 0, "memory", clock, &tree), 0);
 }
@@ -97,8 +97,14 @@ static void what_is_written_is_read_back(void **state)
                                                manifest.clock >> random_below(&random, 8), &tree),
                              0);
             for (uint64_t i = random_below(&random, 6); i > 0; i--) {
-                struct engine_file file = {"", random_next(&random), random_next(&random), 0};
+                struct engine_file file = {.bytes = random_next(&random),
+                                           .rows = random_next(&random)};
                 file.tombstones = file.rows >> random_below(&random, 64);
+                if (random_below(&random, 2) == 0) {
+                    file.level = (uint32_t)random_below(&random, 7);
+                    file.group = random_next(&random) >> random_below(&random, 64);
+                    file.time_ms = random_next(&random) >> random_below(&random, 64);
+                }
                 snprintf(file.name, sizeof file.name, "f-%llu.run", (unsigned long long)i);
                 assert_int_equal(manifest_file_add(tree, &file), 0);
             }
@@ -150,11 +156,33 @@ static int decode_sealed(const char *text)
 static void a_newer_format_and_another_order_of_bytes_are_refused_in_words(void **state)
 {
     (void)state;
-    assert_int_equal(decode_sealed("perigee-manifest 2 little-endian\nunknown\n"), ERROR_VERSION);
+    assert_int_equal(decode_sealed("perigee-manifest 3 little-endian\nunknown\n"), ERROR_VERSION);
     assert_non_null(strstr(diag_message(), "newer perigee"));
     assert_int_equal(decode_sealed("perigee-manifest 1 big-endian\nclock 1\n"), ERROR_VERSION);
     assert_non_null(strstr(diag_message(), "order of bytes"));
     assert_int_equal(decode_sealed("perigee-manifest 0 little-endian\n"), ERROR_CORRUPT);
+}
+
+/* Levels are words of version 2, which is written only when there are some. */
+static void files_of_levels_say_so_and_others_are_as_older_programs_read_them(void **state)
+{
+    (void)state;
+    static const char expected[] = "perigee-manifest 2 little-endian\n"
+                                   "clock 9\nlog 1\nnext-file 1\ntrees 1\n"
+                                   "tree 512 1 0 lsm 9 2\n"
+                                   "file 512-1-3.run 40960 812 0 6 3 1764000000000\n"
+                                   "file 512-1-9.run 4096 12 3\n";
+    struct manifest manifest;
+    char whole[1024];
+    manifest_create(&manifest);
+    snprintf(whole, sizeof whole, "%send %08x\n", expected, crc32c(0, expected, strlen(expected)));
+    assert_int_equal(manifest_decode(&manifest, whole, strlen(whole)), 0);
+    const struct engine_file *files = manifest.trees[0].files;
+    assert_int_equal(files[0].level, 6);
+    assert_int_equal(files[0].group, 3);
+    assert_int_equal(files[0].time_ms, 1764000000000);
+    assert_int_equal(files[1].level + files[1].group + files[1].time_ms, 0);
+    manifest_destroy(&manifest);
 }
 
 #define FIRST_LINES "perigee-manifest 1 little-endian\nclock 9\nlog 1\nnext-file 1\n"
@@ -172,6 +200,10 @@ static void what_has_a_right_checksum_and_makes_no_sense_is_damage(void **state)
         FIRST_LINES "trees 1\ntree 1 0 0 memory 1 1\nfile ../a 1 1 0\n",
         FIRST_LINES "trees 1\ntree 1 0 0 memory 1 1\nfile .. 1 1 0\n",
         FIRST_LINES "trees 1\ntree 1 0 0 memory 1 1\nfile a.run 1 1 2\n",
+        FIRST_LINES "trees 1\ntree 1 0 0 lsm 1 1\nfile a.run 1 1 0 0 0 0\n",
+        FIRST_LINES "trees 1\ntree 1 0 0 lsm 1 1\nfile a.run 1 1 0 1\n",
+        FIRST_LINES "trees 1\ntree 1 0 0 lsm 1 1\nfile a.run 1 1 0 1 1 1\n", /* version 1 */
+        "perigee-manifest 2 little-endian\nclock 9\nlog 1\nnext-file 1\ntrees 0\n",
         FIRST_LINES "trees 1\ntree 1 0 0 a-much-longer-name-than-any-engine-has 1 0\n",
     };
     assert_int_equal(decode_sealed(FIRST_LINES "trees 0\n"), 0);
@@ -277,6 +309,7 @@ int main(void)
         cmocka_unit_test(what_is_written_is_read_back),
         cmocka_unit_test(every_byte_that_is_changed_or_missing_is_told),
         cmocka_unit_test(a_newer_format_and_another_order_of_bytes_are_refused_in_words),
+        cmocka_unit_test(files_of_levels_say_so_and_others_are_as_older_programs_read_them),
         cmocka_unit_test(what_has_a_right_checksum_and_makes_no_sense_is_damage),
         cmocka_unit_test(a_directory_without_a_manifest_says_so),
         cmocka_unit_test(a_cut_leaves_the_old_one_or_the_new_one),

@@ -13,6 +13,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "io/disk.h"
+#include "storage/cache/cache.h"
 #include "storage/run/run_filter.h"
 #include "storage/run/run_format.h"
 #include "storage/run/run_salvage.h"
@@ -227,6 +228,34 @@ static void get_finds_the_newest_version_not_above_a_timestamp(void **state)
     assert_int_equal(run_get(run, "c", 1, 10, &arena, &row), ERROR_NOT_FOUND);
     arena_destroy(&arena);
     run_close(run);
+}
+
+static void runs_of_one_number_may_share_a_cache(void **state)
+{
+    (void)state;
+    static const struct run_text one[] = {{"k", 5, "of the first"}},
+                                 other[] = {{"k", 5, "another"}};
+    struct run_options options[] = {options_of("a"), options_of("b")};
+    struct run *runs[2];
+    struct cache *cache;
+    struct engine_row row;
+    struct arena arena;
+    arena_create(&arena, 0);
+    assert_int_equal(cache_new(&(struct cache_options){.budget_bytes = 1 << 20}, &cache), 0);
+    assert_int_equal(run_text_write(&options[0], one, 1, NULL), 0);
+    assert_int_equal(run_text_write(&options[1], other, 1, NULL), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(run_open_cached(io, options[i].name, cache, &runs[i]), 0);
+    for (unsigned round = 0; round < 2; round++) {
+        assert_int_equal(run_get(runs[0], "k", 1, 9, &arena, &row), 0);
+        assert_memory_equal(row.data, "of the first", row.size);
+        assert_int_equal(run_get(runs[1], "k", 1, 9, &arena, &row), 0);
+        assert_memory_equal(row.data, "another", row.size);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        run_close(runs[i]);
+    cache_delete(cache);
+    arena_destroy(&arena);
 }
 
 static void get_leaves_nothing_in_the_arena_when_it_finds_nothing(void **state)
@@ -727,6 +756,7 @@ int main(void)
         TEST(a_run_without_rows_is_a_run),
         TEST(ranges_begin_and_end_where_they_say),
         TEST(get_finds_the_newest_version_not_above_a_timestamp),
+        TEST(runs_of_one_number_may_share_a_cache),
         TEST(get_leaves_nothing_in_the_arena_when_it_finds_nothing),
         TEST(the_versions_of_one_key_may_fill_many_blocks),
         TEST(a_row_may_be_larger_than_everything),

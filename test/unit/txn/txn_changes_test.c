@@ -107,10 +107,21 @@ static void a_write_that_commits_after_the_checkpoint_looked_lists_itself(void *
     assert_int_equal(txn_changes_pending(f.system), 1);
 }
 
+/* A checkpoint writes all that is listed. */
+static void run_written(void)
+{
+    struct txn_changes changes;
+    take(&changes);
+    for (size_t n = 0; n < changes.count; n++)
+        txn_row_enters_run(changes.items[n].row);
+    done(&changes, wal_clock(f.wal));
+}
+
 static void a_tombstone_stays_until_a_checkpoint_has_covered_it(void **state)
 {
     (void)state;
     fixture_set(&f, 0, "a", "1");
+    run_written();
     uint64_t k = fixture_set(&f, 0, "a", NULL);
     fixture_settle(&f);
     assert_int_equal(fixture_chain(&f, "a"), 1);
@@ -125,6 +136,63 @@ static void a_tombstone_stays_until_a_checkpoint_has_covered_it(void **state)
     fixture_settle(&f);
     assert_int_equal(fixture_chain(&f, "a"), 1);
     done(&changes, k);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), -1);
+}
+
+static void a_row_that_no_run_has_leaves_its_tree_and_its_memory_stays_with_the_list(void **state)
+{
+    (void)state;
+    struct txn_changes changes;
+    size_t before = heap_used_bytes(f.heap);
+    fixture_set(&f, 0, "a|", "1");
+    uint64_t k = fixture_set(&f, 1, "a|", NULL);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a|"), -1);
+    assert_int_equal(take(&changes), 1);
+    struct row *row = changes.items[0].row;
+    assert_memory_equal(row->key, "a|", 2);
+    uint64_t ts;
+    txn_worker_enter(f.workers[2]);
+    assert_null(txn_row_at(row, k, &ts));
+    txn_worker_leave(f.workers[2]);
+    fixture_set(&f, 0, "a|", "2"); /* another row, listed by itself */
+    assert_int_equal(txn_changes_pending(f.system), 1);
+    done(&changes, k);
+    assert_int_equal(take(&changes), 1);
+    assert_ptr_not_equal(changes.items[0].row, row);
+    done(&changes, wal_clock(f.wal));
+    fixture_set(&f, 1, "a|", NULL);
+    fixture_settle(&f);
+    run_written();
+    fixture_settle(&f);
+    assert_int_equal(heap_used_bytes(f.heap), before);
+}
+
+static void a_row_with_a_version_at_k_stays_for_the_snapshot_there(void **state)
+{
+    (void)state;
+    fixture_set(&f, 0, "a", "at k");
+    struct txn *snapshot;
+    struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .durable = true};
+    assert_int_equal(wal_wait_durable(f.wal, wal_clock(f.wal)), 0);
+    assert_int_equal(txn_open(f.workers[2], &options, &snapshot), 0);
+    uint64_t k = txn_snapshot_ts(snapshot);
+    txn_park(snapshot);
+    fixture_set(&f, 0, "a", NULL);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), 2);
+    struct txn_changes changes;
+    assert_int_equal(take(&changes), 1);
+    txn_row_enters_run(changes.items[0].row);
+    assert_int_equal(txn_resume(snapshot), 0);
+    assert_int_equal(txn_commit(snapshot), 0);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), 1);
+    done(&changes, k);
+    fixture_settle(&f);
+    assert_int_equal(fixture_chain(&f, "a"), 1);
+    run_written();
     fixture_settle(&f);
     assert_int_equal(fixture_chain(&f, "a"), -1);
 }
@@ -235,6 +303,75 @@ static void when_one_of_several_heads_goes_the_rows_of_the_others_stay_listed(vo
     assert_taken(600, &f.other);
 }
 
+static void unput_in_its_head(unsigned n)
+{
+    char key[2048];
+    struct txn *txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    assert_int_equal(txn_delete(txn, head_of(n), key, key_of(key, n)), 0);
+    assert_int_equal(txn_commit(txn), 0);
+}
+
+/* Rows of two heads: of ten in a series seven go. What is left is listed in its order, once, and the
+ * list has not more of the others than it may. */
+static void what_has_left_is_taken_out_of_the_list_when_it_is_much(void **state)
+{
+    (void)state;
+    enum { ROWS = 12000, LEFT_MAX = 3 * ROWS / 10 * 3 / 2 + 2 * 1024 };
+    f.other.tracked = true;
+    for (unsigned n = 0; n < ROWS; n++)
+        put_in_its_head(n);
+    for (unsigned n = 0; n < ROWS; n++)
+        if (n % 10 < 7)
+            unput_in_its_head(n);
+    for (unsigned round = 0; round < ROWS / 50; round++)
+        fixture_settle(&f);
+    assert_true(txn_changes_pending(f.system) <= LEFT_MAX);
+    for (unsigned n = ROWS; n < ROWS + 100; n++) /* beside a pass that may not be over */
+        put_in_its_head(n);
+    struct txn_changes changes;
+    take(&changes);
+    char key[2048];
+    size_t at = 0;
+    for (unsigned n = 0; n < ROWS + 100; n++) {
+        if (n < ROWS && n % 10 < 7)
+            continue;
+        uint64_t ts;
+        while (at < changes.count && txn_row_at(changes.items[at].row, UINT64_MAX / 4, &ts) == NULL)
+            at++;
+        assert_true(at < changes.count);
+        assert_ptr_equal(changes.items[at].head, head_of(n));
+        assert_int_equal(changes.items[at].row->key_size, key_of(key, n));
+        assert_memory_equal(changes.items[at].row->key, key, changes.items[at].row->key_size);
+        at++;
+    }
+    done(&changes, wal_clock(f.wal));
+    for (unsigned n = 0; n < ROWS + 100; n++)
+        if (n >= ROWS || n % 10 >= 7)
+            unput_in_its_head(n);
+    fixture_settle(&f);
+    run_written();
+    fixture_settle(&f);
+}
+
+static void a_head_goes_with_rows_that_have_left_its_tree(void **state)
+{
+    (void)state;
+    f.other.tracked = true;
+    for (unsigned n = 0; n < 3000; n++) {
+        put_in_its_head(n);
+        unput_in_its_head(n);
+    }
+    fixture_settle(&f);
+    struct txn *txn;
+    struct txn_options options = {.level = TXN_SNAPSHOT, .exclusive = true};
+    assert_int_equal(txn_begin(f.workers[0], &options, &txn), 0);
+    txn_collect_forget(txn, &f.head);
+    txn_collect_forget(txn, &f.other);
+    txn_rollback(txn);
+    assert_int_equal(txn_changes_pending(f.system), 0);
+    fixture_settle(&f);
+}
+
 /* ------------------------------------------------------------------------------------ deferred */
 
 static char heard[256];
@@ -341,10 +478,14 @@ int main(void)
         TEST(a_row_that_changed_above_k_is_listed_again),
         TEST(a_write_that_commits_after_the_checkpoint_looked_lists_itself),
         TEST(a_tombstone_stays_until_a_checkpoint_has_covered_it),
+        TEST(a_row_that_no_run_has_leaves_its_tree_and_its_memory_stays_with_the_list),
+        TEST(a_row_with_a_version_at_k_stays_for_the_snapshot_there),
         TEST(the_version_at_k_is_kept_for_a_parked_snapshot_there),
         TEST(rows_of_a_head_that_goes_are_forgotten),
         TEST(what_was_written_to_several_heads_is_taken_as_it_was_listed),
         TEST(when_one_of_several_heads_goes_the_rows_of_the_others_stay_listed),
+        TEST(what_has_left_is_taken_out_of_the_list_when_it_is_much),
+        TEST(a_head_goes_with_rows_that_have_left_its_tree),
         TEST(actions_go_out_once_after_the_commit_is_durable_in_order),
         TEST(actions_of_what_was_rolled_back_never_go_out),
         TEST(actions_of_what_lost_a_conflict_never_go_out),

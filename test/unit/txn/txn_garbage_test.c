@@ -388,6 +388,34 @@ static void statistics_count_what_happened(void **state)
     assert_int_equal(stats.rows_queued, 0);
 }
 
+/* Makes rows in one commit and deletes them in the next. */
+static void come_and_go(unsigned round)
+{
+    enum { ROWS = 16 };
+    for (unsigned deletes = 0; deletes < 2; deletes++) {
+        struct txn *txn = fixture_begin(&f, 0, TXN_SERIALIZABLE);
+        for (unsigned n = 0; n < ROWS; n++) {
+            const unsigned key[] = {round, n};
+            assert_int_equal(deletes ? txn_delete(txn, &f.other, key, sizeof key)
+                                     : txn_put(txn, &f.other, key, sizeof key, "v", 1, NULL, NULL),
+                             0);
+        }
+        assert_int_equal(txn_commit(txn), 0);
+    }
+    assert_int_equal(wal_wait_durable(f.wal, wal_clock(f.wal)), 0);
+}
+
+/* While a cut is being taken nothing is collected: so the rows that are left become few, sooner or later. */
+static void commits_of_many_writes_leave_no_more_behind_than_those_of_one(void **state)
+{
+    (void)state;
+    unsigned round = 0;
+    do {
+        come_and_go(round);
+    } while (++round < 400 || (tree_count(f.other.tree) >= 1000 && round < 100 * 1000));
+    assert_true(tree_count(f.other.tree) < 1000);
+}
+
 #define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, open, close)
 
 int main(void)
@@ -411,6 +439,7 @@ int main(void)
         WITH_FIXTURE(a_row_that_an_entry_still_leads_to_is_not_freed),
         WITH_FIXTURE(undo_after_pruning_restores_the_newest_committed),
         WITH_FIXTURE(a_head_that_goes_is_forgotten_by_all_queues),
+        WITH_FIXTURE(commits_of_many_writes_leave_no_more_behind_than_those_of_one),
         WITH_FIXTURE(statistics_count_what_happened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,9 +153,11 @@ static void record_replay(const struct records *records, size_t n)
 {
     const char *body = records->items[n].body, *end = body + records->items[n].size;
     struct txn_redo redo;
+    struct row *row;
     while (txn_redo_next(&body, end, &redo) == 0)
-        assert_int_equal(txn_replay(&f.boot, &f.other, records->items[n].ts, redo.key,
-                                    redo.key_size, redo.data, redo.size, redo.data == NULL),
+        assert_int_equal(txn_replay_row(&f.boot, &f.other, records->items[n].ts, redo.key,
+                                        redo.key_size, redo.data, redo.size, redo.data == NULL,
+                                        &row),
                          0);
 }
 

@@ -98,6 +98,122 @@ static void a_savepoint_takes_back_what_came_after_it(void **state)
     assert_int_equal(fixture_entries(&f), 1);
 }
 
+static struct txn *begin_whole(unsigned worker)
+{
+    struct txn *txn;
+    const struct txn_options options = {.level = TXN_SERIALIZABLE, .whole = true};
+    assert_int_equal(txn_begin(f.workers[worker], &options, &txn), 0);
+    return txn;
+}
+
+static void put_over(struct txn *txn, const char *value)
+{
+    assert_int_equal(txn_put_over(txn, &f.other, "n", 1, value, (uint32_t)strlen(value)), 0);
+}
+
+static const char *number_seen(struct txn *txn)
+{
+    static char text[16];
+    const struct version *version;
+    assert_int_equal(txn_get(txn, &f.other, "n", 1, &version), 0);
+    if (version == NULL)
+        return NULL;
+    memcpy(text, version->bytes, version->size);
+    text[version->size] = 0;
+    return text;
+}
+
+static const struct version *number_top(void)
+{
+    return load_relaxed(&((struct row *)tree_get(f.other.tree, "n", 1))->newest);
+}
+
+static void a_whole_transaction_writes_a_number_over_in_place(void **state)
+{
+    (void)state;
+    struct txn *txn = begin_whole(0);
+    put_over(txn, "1");
+    const struct version *first = number_top();
+    put_over(txn, "2");
+    assert_ptr_equal(number_top(), first);
+    assert_string_equal(number_seen(txn), "2");
+    put_over(txn, "10"); /* of another size */
+    assert_ptr_not_equal(number_top(), first);
+    put_over(txn, "11");
+    assert_string_equal(number_seen(txn), "11");
+    assert_int_equal(txn_commit(txn), 0);
+    txn = begin_whole(0);
+    const struct version *committed = number_top();
+    put_over(txn, "12");
+    assert_ptr_not_equal(number_top(), committed);
+    put_over(txn, "13");
+    struct txn *other = fixture_begin(&f, 1, TXN_READ_UNCOMMITTED);
+    assert_string_equal(number_seen(other), "11"); /* its bytes may still change */
+    txn_rollback(other);
+    txn_rollback(txn);
+    txn = fixture_begin(&f, 1, TXN_SNAPSHOT);
+    assert_string_equal(number_seen(txn), "11");
+    txn_rollback(txn);
+}
+
+static void what_is_not_a_number_of_its_own_is_not_written_over_in_place(void **state)
+{
+    (void)state;
+    struct txn *txn = begin_whole(0);
+    assert_int_equal(txn_put(txn, &f.other, "n", 1, "1", 1, NULL, NULL), 0);
+    const struct version *plain = number_top();
+    put_over(txn, "2");
+    assert_ptr_not_equal(number_top(), plain);
+    assert_int_equal(txn_delete(txn, &f.other, "n", 1), 0);
+    put_over(txn, "3");
+    assert_string_equal(number_seen(txn), "3");
+    assert_int_equal(txn_delete(txn, &f.other, "n", 1), 0);
+    assert_int_equal(txn_put_over(txn, &f.other, "n", 1, "", 0), 0);
+    assert_string_equal(number_seen(txn), "");
+    assert_int_equal(txn_commit(txn), 0);
+    txn = fixture_begin(&f, 0, TXN_SNAPSHOT); /* that has savepoints */
+    put_over(txn, "4");
+    struct txn_savepoint savepoint = txn_savepoint(txn);
+    put_over(txn, "5");
+    txn_rollback_to(txn, savepoint);
+    assert_string_equal(number_seen(txn), "4");
+    assert_int_equal(txn_commit(txn), 0);
+}
+
+/* Invariant 11: in place is only what is on top already. */
+static void a_number_of_another_is_a_conflict_in_a_whole_transaction_as_well(void **state)
+{
+    (void)state;
+    struct txn *first = begin_whole(0), *second = begin_whole(1);
+    put_over(first, "1");
+    assert_int_equal(txn_put_over(second, &f.other, "n", 1, "2", 1), ERROR_CONFLICT);
+    txn_rollback(second);
+    put_over(first, "3");
+    assert_int_equal(txn_commit(first), 0);
+    second = fixture_begin(&f, 1, TXN_SNAPSHOT);
+    assert_string_equal(number_seen(second), "3");
+    txn_rollback(second);
+}
+
+static void a_row_that_was_come_to_is_read_as_under_its_key(void **state)
+{
+    (void)state;
+    const struct version *version;
+    fixture_set(&f, 0, "a", "1");
+    struct txn *txn = fixture_begin(&f, 0, TXN_SERIALIZABLE);
+    struct row *row = (struct row *)tree_get(f.head.tree, "a", 1);
+    assert_int_equal(txn_get_row(txn, &f.head, row, &version), 0);
+    assert_memory_equal(version->bytes, "1", 1);
+    assert_int_equal(fixture_put(&f, txn, "b", "1"), 0);
+    fixture_set(&f, 1, "a", "2");
+    assert_int_equal(txn_commit(txn), ERROR_CONFLICT); /* it was read */
+    txn = fixture_begin(&f, 0, TXN_SERIALIZABLE);
+    assert_int_equal(fixture_delete(&f, txn, "a"), 0);
+    assert_int_equal(txn_get_row(txn, &f.head, row, &version), 0);
+    assert_null(version);
+    assert_int_equal(txn_commit(txn), 0);
+}
+
 static void a_read_only_transaction_cannot_write(void **state)
 {
     (void)state;
@@ -417,6 +533,10 @@ int main(void)
         WITH_FIXTURE(others_see_nothing_of_it_before_the_commit_and_all_after),
         WITH_FIXTURE(rollback_leaves_nothing),
         WITH_FIXTURE(a_savepoint_takes_back_what_came_after_it),
+        WITH_FIXTURE(a_whole_transaction_writes_a_number_over_in_place),
+        WITH_FIXTURE(what_is_not_a_number_of_its_own_is_not_written_over_in_place),
+        WITH_FIXTURE(a_number_of_another_is_a_conflict_in_a_whole_transaction_as_well),
+        WITH_FIXTURE(a_row_that_was_come_to_is_read_as_under_its_key),
         WITH_FIXTURE(a_read_only_transaction_cannot_write),
         WITH_FIXTURE(a_key_beyond_the_limit_is_refused),
         WITH_FIXTURE(beyond_the_memory_limit_puts_fail_and_deletes_go_on),

@@ -292,6 +292,42 @@ static void under_interval_a_reply_waits_until_the_record_is_with_the_system(voi
     stop(f);
 }
 
+/* What waits for the interval before does not wait for it any more. */
+static void a_shorter_interval_counts_at_once(void **state)
+{
+    (void)state;
+    struct fixture *f = *state;
+    struct wal_stats stats;
+    f->options.durability = WAL_DURABILITY_INTERVAL;
+    f->options.flush_interval_ms = 1000000;
+    start(f);
+    uint64_t ts = commit(f, 1, 50);
+    assert_int_equal(wal_wait(f->wal, ts), 0);
+    assert_true(wal_durable_ts(f->wal) < ts);
+    wal_stats_get(f->wal, &stats);
+    assert_int_equal(stats.flush_ns, 0);
+    wal_flush_interval_set(f->wal, 1);
+    while (wal_durable_ts(f->wal) < ts)
+        sched_yield();
+    wal_stats_get(f->wal, &stats);
+    assert_true(stats.flush_ns > 0 && stats.flushes > 0);
+    stop(f);
+}
+
+static void what_is_wanted_on_stable_storage_gets_there_with_nobody_waiting(void **state)
+{
+    struct fixture *f = *state;
+    f->options.durability = WAL_DURABILITY_INTERVAL;
+    f->options.flush_interval_ms = 1000000;
+    start(f);
+    uint64_t ts = commit(f, 1, 50);
+    wal_want_durable(f->wal, ts);
+    while (wal_durable_ts(f->wal) < ts)
+        sched_yield();
+    wal_want_durable(f->wal, ts); /* it is there */
+    stop(f);
+}
+
 static void under_none_a_reply_does_not_wait_and_the_record_still_gets_written(void **state)
 {
     struct fixture *f = *state;
@@ -455,6 +491,8 @@ int main(void)
         TEST(there_are_as_many_buffers_as_asked_for),
         TEST(under_commit_a_reply_waits_until_the_record_is_durable),
         TEST(under_interval_a_reply_waits_until_the_record_is_with_the_system),
+        TEST(a_shorter_interval_counts_at_once),
+        TEST(what_is_wanted_on_stable_storage_gets_there_with_nobody_waiting),
         TEST(under_none_a_reply_does_not_wait_and_the_record_still_gets_written),
         TEST(reading_a_running_log_gives_what_is_durable),
         TEST(what_replay_answers_ends_the_opening),

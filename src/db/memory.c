@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The budget's hands in the database, and sums of what trees and heads count anyway.
+ *
+ * A checkpoint frees memory by what it has of deleted rows, which stay until then (invariant 19), and by all
+ * rows of engines whose rows leave the head. So it is asked for when these take a noticeable part of the limit,
+ * or anything at all once writers are slowed; for rows that only came, and stay, it would free nothing.
+ */
+#include "db/memory.h"
+
+#include <string.h>
+
+#include "db/checkpoint_private.h"
+#include "db/db_private.h"
+#include "mem/heap.h"
+#include "storage/cache/cache.h"
+
+enum {
+    CACHE_BYTES = 64 << 20, /* without a memory_max */
+    DEAD_BYTES = 64,        /* about what a deleted row takes beside its key */
+    DEAD_FRACTION = 32      /* of the limit: so much of them is worth a checkpoint */
+};
+
+static uint64_t head_used(void *arg)
+{
+    return heap_used_bytes(((struct db *)arg)->heap);
+}
+
+static uint64_t head_limit(void *arg)
+{
+    return heap_limit_bytes(((struct db *)arg)->heap);
+}
+
+static void head_limit_set(void *arg, uint64_t bytes)
+{
+    heap_limit_set(((struct db *)arg)->heap, bytes);
+}
+
+/* About what the rows of a head take all together, of which a checkpoint lets all go. */
+static uint64_t head_leaving_bytes(const struct head *head)
+{
+    return head->body == NULL ? 0
+                              : tree_count(head->tree) * DEAD_BYTES + tree_item_bytes(head->tree) +
+                                    tree_node_bytes(head->tree) + txn_head_bytes(head);
+}
+
+/* About what rows take that are in the tree and exist no more. */
+static uint64_t head_dead_bytes(const struct head *head)
+{
+    uint64_t items = tree_count(head->tree), rows = txn_head_rows(head);
+    if (head->body != NULL)
+        return head_leaving_bytes(head);
+    if (!head->tracked || items <= rows)
+        return 0;
+    return (items - rows) * (DEAD_BYTES + tree_item_bytes(head->tree) / items);
+}
+
+static uint64_t heads_bytes(struct db *db, uint64_t (*of)(const struct head *head))
+{
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&db->stores_mutex);
+    for (unsigned i = 0; i < STORE_BUCKETS; i++)
+        for (const struct store *store = db->stores[i]; store != NULL; store = store->next)
+            bytes += of(&store->head);
+    pthread_mutex_unlock(&db->stores_mutex);
+    return bytes;
+}
+
+bool db_memory_frees(struct db *db)
+{
+    uint64_t limit = heap_limit_bytes(db->heap);
+    if (limit == 0 || heap_used_bytes(db->heap) < limit / 100 * BUDGET_SLOW_PERCENT)
+        return false;
+    db_memory_tick(db);
+    return heads_bytes(db, head_leaving_bytes) > limit / DEAD_FRACTION;
+}
+
+static bool checkpoint_runs(struct db *db)
+{
+    int rc;
+    return db->memory.ticket != 0 && !db_checkpoint_done(db, db->memory.ticket, &rc);
+}
+
+static bool checkpoint_flush(void *arg, enum budget_stage stage)
+{
+    struct db *db = arg;
+    if (checkpoint_runs(db))
+        return false;
+    uint64_t dead = heads_bytes(db, head_dead_bytes);
+    if (dead == 0 || (stage < BUDGET_SLOW && dead < heap_limit_bytes(db->heap) / DEAD_FRACTION))
+        return false;
+    db->memory.ticket = db_checkpoint_request(db);
+    return true;
+}
+
+static bool checkpoint_busy(void *arg)
+{
+    return checkpoint_runs(arg);
+}
+
+void db__memory_create(struct db *db, const struct db_options *options)
+{
+    budget_create(&db->memory.budget,
+                  &(struct budget_options){.bytes_max = options->memory_max,
+                                           .cache_percent = options->memory_cache,
+                                           .lua_percent = options->memory_lua,
+                                           .head_used = head_used,
+                                           .head_limit = head_limit,
+                                           .head_limit_set = head_limit_set,
+                                           .arg = db});
+}
+
+void db__memory_start(struct db *db)
+{
+    db->memory.checkpoint = (struct budget_client){.name = "checkpoint",
+                                                   .part = BUDGET_HEAD,
+                                                   .flush = checkpoint_flush,
+                                                   .busy = checkpoint_busy,
+                                                   .arg = db};
+    budget_join(&db->memory.budget, &db->memory.checkpoint);
+    db->memory.joined = true;
+}
+
+void db__memory_stop(struct db *db)
+{
+    if (db->memory.joined)
+        budget_leave(&db->memory.budget, &db->memory.checkpoint);
+    db->memory.joined = false;
+}
+
+static uint64_t cache_used(void *arg)
+{
+    struct cache_stats stats;
+    cache_stats_get(arg, &stats);
+    return stats.used_bytes + stats.tables_bytes;
+}
+
+static void cache_set(void *arg, uint64_t bytes)
+{
+    cache_resize(arg, bytes);
+}
+
+int db__cache(struct db *db, struct cache **out)
+{
+    struct db_memory *memory = &db->memory;
+    int rc = 0;
+    if (memory->cache == NULL &&
+        (rc = cache_new(&(struct cache_options){.budget_bytes = CACHE_BYTES}, &memory->cache)) ==
+            0) {
+        memory->blocks = (struct budget_client){.name = "blocks",
+                                                .part = BUDGET_CACHES,
+                                                .used = cache_used,
+                                                .resize = cache_set,
+                                                .bytes = CACHE_BYTES,
+                                                .arg = memory->cache};
+        budget_join(&memory->budget, &memory->blocks);
+    }
+    *out = memory->cache;
+    return rc;
+}
+
+/* Nobody reads any more. */
+void db__memory_destroy(struct db *db)
+{
+    if (db->memory.cache != NULL)
+        budget_leave(&db->memory.budget, &db->memory.blocks);
+    cache_delete(db->memory.cache);
+    budget_destroy(&db->memory.budget);
+}
+
+struct budget *db_budget(struct db *db)
+{
+    return &db->memory.budget;
+}
+
+void db_memory_tick(struct db *db)
+{
+    budget_tick(&db->memory.budget, clock_monotonic_ns(db->clock));
+}
+
+void db_memory_max_set(struct db *db, uint64_t bytes)
+{
+    budget_bytes_max_set(&db->memory.budget, bytes);
+}
+
+void db_memory_view(struct db *db, struct budget_view *out)
+{
+    budget_view(&db->memory.budget, clock_monotonic_ns(db->clock), out);
+}
+
+bool db_memory_is_easy(struct db *db)
+{
+    return budget_is_easy(&db->memory.budget, heap_used_bytes(db->heap));
+}
+
+uint64_t db_memory_slow_ns(struct db *db)
+{
+    if (db_memory_is_easy(db))
+        return 0;
+    db_memory_tick(db);
+    return budget_slow(&db->memory.budget);
+}
+
+static void tree_add(const struct tree *tree, uint64_t *items, struct db_memory_space *out)
+{
+    *items += tree_item_bytes(tree);
+    out->nodes += tree_node_bytes(tree);
+    out->directories += tree_directory_bytes(tree);
+}
+
+static void head_add(const struct head *head, struct db_memory_space *out)
+{
+    out->rows = txn_head_rows(head);
+    out->tuples = txn_head_bytes(head);
+    tree_add(head->tree, &out->keys, out);
+}
+
+void db_memory_space(const struct space *space, struct db_memory_space *out)
+{
+    *out = (struct db_memory_space){.rows = 0};
+    head_add(space->head, out);
+    for (uint32_t i = 0; i < space->index_count; i++)
+        if (space->indexes[i]->id != 0)
+            tree_add(space->indexes[i]->scan.tree, &out->entries, out);
+}
+
+void db_memory_redis(struct db *db, unsigned n, struct db_memory_space *out)
+{
+    *out = (struct db_memory_space){.rows = 0};
+    const struct redis_store *redis = &db->redis[n];
+    head_add(&redis->store->head, out);
+    tree_add(redis->expiries.tree, &out->entries, out);
+    if (redis->numbers.tree != NULL)
+        tree_add(redis->numbers.tree, &out->entries, out);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The page table of a shard; its header says how it works.
+ *
+ * Invariants:
+ * 1. At most three quarters of the words are used, so every walk ends at an empty one. A reader
+ *    without the lock may meet words that move, never a table without empty ones.
+ * 2. An entry is reached from the place of its hash without meeting an empty word, except for
+ *    readers without the lock while a removal moves it.
+ */
+#include "storage/cache/cache_table.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "mem/system.h"
+
+enum { FIRST_WORDS = 64 };
+
+static size_t slots_bytes(uint64_t words)
+{
+    return sizeof(struct cache_slots) + words * sizeof(uint64_t);
+}
+
+static struct cache_slots *slots_new(uint64_t words)
+{
+    struct cache_slots *slots = system_alloc(slots_bytes(words), CACHE_LINE_SIZE);
+    if (slots == NULL)
+        return NULL;
+    memset((void *)slots, 0, slots_bytes(words));
+    slots->mask = words - 1;
+    return slots;
+}
+
+int cache_table_create(struct cache_table *table)
+{
+    struct cache_slots *slots = slots_new(FIRST_WORDS);
+    if (slots == NULL)
+        return ERROR_MEMORY;
+    atomic_init(&table->slots, slots);
+    table->count = 0;
+    return 0;
+}
+
+void cache_table_destroy(struct cache_table *table)
+{
+    struct cache_slots *slots = load_relaxed(&table->slots);
+    while (slots != NULL) {
+        struct cache_slots *outgrown = slots->outgrown;
+        system_free(slots);
+        slots = outgrown;
+    }
+}
+
+static void slots_insert(struct cache_slots *slots, uint64_t word, uint64_t hash)
+{
+    uint64_t i = hash & slots->mask;
+    while (load_relaxed(&slots->words[i]) != 0)
+        i = (i + 1) & slots->mask;
+    store_release(&slots->words[i], word);
+}
+
+int cache_table_reserve(struct cache_table *table)
+{
+    struct cache_slots *slots = load_relaxed(&table->slots);
+    uint64_t words = slots->mask + 1;
+    if ((table->count + 1) * 4 <= words * 3)
+        return 0;
+    struct cache_slots *larger = slots_new(words * 2);
+    if (larger == NULL)
+        return ERROR_MEMORY;
+    for (uint64_t i = 0; i < words; i++) {
+        uint64_t word = load_relaxed(&slots->words[i]);
+        if (word != 0)
+            slots_insert(larger, word, cache_table_frame(word)->hash);
+    }
+    larger->outgrown = slots;
+    store_release(&table->slots, larger);
+    return 0;
+}
+
+void cache_table_insert(struct cache_table *table, struct cache_frame *frame)
+{
+    slots_insert(load_relaxed(&table->slots), cache_table_word(frame, frame->hash), frame->hash);
+    table->count++;
+}
+
+void cache_table_remove(struct cache_table *table, struct cache_frame *frame)
+{
+    struct cache_slots *slots = load_relaxed(&table->slots);
+    uint64_t mask = slots->mask, hole = frame->hash & mask;
+    while (cache_table_frame(load_relaxed(&slots->words[hole])) != frame)
+        hole = (hole + 1) & mask;
+    /* What would not be found any more with the hole before it, moves into the hole. */
+    for (uint64_t i = (hole + 1) & mask;; i = (i + 1) & mask) {
+        uint64_t word = load_relaxed(&slots->words[i]);
+        if (word == 0)
+            break;
+        uint64_t home = cache_table_frame(word)->hash & mask;
+        if (((i - home) & mask) < ((i - hole) & mask))
+            continue;
+        store_release(&slots->words[hole], word);
+        hole = i;
+    }
+    store_release(&slots->words[hole], 0);
+    table->count--;
+}
+
+size_t cache_table_bytes(const struct cache_table *table)
+{
+    size_t bytes = 0;
+    for (const struct cache_slots *slots = load_relaxed(&table->slots); slots != NULL;
+         slots = slots->outgrown)
+        bytes += slots_bytes(slots->mask + 1);
+    return bytes;
+}

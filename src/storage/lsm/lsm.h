@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_LSM_LSM_H
+#define STORAGE_LSM_LSM_H
+
+/*
+ * The engine "lsm": a log-structured merge tree (O'Neil, Cheng, Gawlick, O'Neil 1996). Each absorb
+ * makes a sequence of sorted files at level 0; compaction merges sequences into larger ones, a step
+ * at a time (body_tidy), by one of four strategies:
+ *
+ *   levelled     each level is one sequence, size_ratio times as large as the one above it, and is
+ *                merged into the next one a file at a time: least space, and reads ask one file a
+ *                level
+ *   tiered       sequences of about one size are merged when there are l0_files of them: least
+ *                writing
+ *   universal    the newest sequences are merged as long as each is not larger than those before it
+ *                together; all of them when what is superseded is more than space_percent
+ *   time window  what was absorbed in one window of time is merged, windows are not: for rows that
+ *                come in order of time and expire
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "codec/compress.h"
+#include "storage/engine.h"
+
+extern const struct engine_vtab engine_lsm;
+
+enum lsm_strategy { LSM_LEVELLED, LSM_TIERED, LSM_UNIVERSAL, LSM_TIME_WINDOW };
+
+enum { LSM_LEVELS = 7, LSM_LEVEL_LAST = LSM_LEVELS - 1 };
+
+/* Who knows which rows have expired. Asked by the thread that compacts; true only for a row that
+ * every reader, of every live snapshot, takes to be absent: it becomes a tombstone. */
+struct lsm_filter {
+    bool (*expired)(const struct lsm_filter *filter, const struct engine_row *row);
+};
+
+/* Tells the bytes that the disk has room for. */
+struct lsm_space {
+    uint64_t (*left)(const struct lsm_space *space);
+};
+
+struct lsm_options {
+    enum lsm_strategy strategy;
+    unsigned size_ratio;    /* of a level to the one above it; > 1 */
+    unsigned l0_files;      /* so many sequences at level 0, or of one size, are merged; > 1 */
+    uint64_t level_bytes;   /* at which the first level below 0 is full */
+    uint64_t file_bytes;    /* at which a file ends; rows of one key are never parted */
+    size_t block_bytes;     /* as run_options.block_bytes */
+    unsigned filter_bits;   /* a key; 0: no filters */
+    uint64_t window_ms;     /* of the time window strategy */
+    unsigned space_percent; /* universal: merges all when the newer sequences are that much of the
+                               oldest one */
+    /* How files of a level are compressed; what nothing is below of is of the last one. */
+    enum compress_method compression[LSM_LEVELS];
+    /* Of the last level, where that is compressed by zstd: trained from what is compacted and kept in
+     * each file; 0: none. */
+    size_t dictionary_bytes;
+    const struct lsm_filter *filter; /* NULL: nothing expires; outlives the body */
+    const struct lsm_space *space;   /* NULL: there is enough; outlives the body */
+    struct clock *clock;             /* NULL: the system's */
+};
+
+/* Levelled, ratio 10, 4 sequences, 256 MB, files of 32 MB, blocks of 8 KB, ten bits a key, windows
+ * of a day, lz4. */
+void lsm_options_default(struct lsm_options *out);
+
+struct lsm_stats {
+    unsigned sequences; /* a get asks one file of each at most */
+    struct {
+        unsigned sequences, files;
+        uint64_t bytes, rows, tombstones;
+    } levels[LSM_LEVELS];
+    uint64_t absorbed_bytes;  /* of files that absorb has written, since the body was opened */
+    uint64_t compacted_bytes; /* of files that compaction has written, and */
+    uint64_t read_bytes;      /* of those that it has read */
+    uint64_t compactions, moves, dropped_rows;
+    uint64_t gets, probes;      /* files that a get asked, */
+    uint64_t filtered;          /* and of them those that told without reading a block */
+    double write_amplification; /* bytes written for each that absorb wrote; 0 before the first */
+    double read_amplification;  /* blocks read for each get */
+    double space_amplification; /* bytes for each that is alive, by an estimate; 0 without rows */
+    double debt;                /* as engine_stats.debt */
+    enum engine_urgency urgency;
+};
+
+/* Of a body of this engine. Any thread; the numbers of reads are each of another moment. */
+void lsm_stats_get(struct body *body, struct lsm_stats *out);
+
+/* Asks for a compaction of everything, which body_tidy then does step by step. Any thread. */
+void lsm_compact_request(struct body *body);
+
+/*
+ * Takes in runs that somebody has written into the body's directory, under names of
+ * engine_file_name with numbers from next_file, as one sequence, without writing them again. They
+ * are in order of their keys and do not overlap (else ERROR_INVALID). Where they overlap rows of the
+ * body all of theirs must be newer than those (else ERROR_INVALID). As with absorb: durable with the
+ * next manifest, taken back by body_revert, which removes the files; of the thread that changes the
+ * body. What is absorbed later is newer. After an error the files are the caller's.
+ */
+int lsm_ingest(struct body *body, const char *const *names, unsigned count);
+
+#endif

@@ -1,0 +1,143 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- The client and the console through TLS, with certificates that openssl makes here.
+package.path = 'lua/?.lua;test/lib/client/?.lua;' .. package.path
+
+local client = require('client')
+local process = require('process')
+
+describe('TLS', function()
+    local folder, server
+
+    local function run(command)
+        assert.equal(0, os.execute(('cd %s && %s 2>/dev/null'):format(folder, command)))
+    end
+
+    local function certificate(name, alternatives)
+        run(('openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout %s.key -out %s.csr'
+            .. ' -subj /CN=%s'):format(name, name, name))
+        run(('echo subjectAltName=%s > %s.ext'):format(alternatives, name))
+        run(('openssl x509 -req -in %s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out %s.pem -days 2'
+            .. ' -extfile %s.ext'):format(name, name, name))
+    end
+
+    local function file(name)
+        return folder .. '/' .. name
+    end
+
+    local function serve(...)
+        server = process.server(file('data'), { '--listen', '127.0.0.1:0 tls',
+            '--tls_certificate', file('server.pem'), '--tls_key', file('server.key'), ... })
+        server.address = server.address:match('^%S+')
+    end
+
+    local function connect(tls)
+        return client.connect(server.address, { tls = tls, timeout = 60 })
+    end
+
+    local function refused(tls)
+        local ok, problem = pcall(connect, tls)
+        assert.is_false(ok)
+        assert.equal('CLIENT_LOST', problem.name)
+        return problem.message
+    end
+
+    setup(function()
+        folder = process.folder()
+        for _, name in ipairs({ 'ca', 'other' }) do
+            run(('openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout %s.key'
+                .. ' -out %s.pem -subj /CN=%s -days 2'):format(name, name, name))
+        end
+        certificate('server', 'DNS:localhost,IP:127.0.0.1')
+        certificate('elsewhere', 'DNS:db.example.org')
+        certificate('alice', 'DNS:alice')
+    end)
+
+    teardown(function()
+        process.remove(folder)
+    end)
+
+    after_each(function()
+        if server then
+            assert.equal(0, server:stop())
+            server = nil
+        end
+    end)
+
+    it('carries requests, pipelines and large values', function()
+        serve()
+        local db = connect({ ca = file('ca.pem') })
+        assert.equal('pong', db:ping())
+        local numbers = {}
+        for n = 1, 5000 do
+            numbers[n] = db:send('eval', 'return ...', n)
+        end
+        for n = 1, #numbers do
+            assert.equal(n, db:receive(numbers[n]))
+        end
+        local text = ('abcdefghij'):rep(500000)
+        assert.is_true(db:eval('return ...', text) == text)
+        db:close()
+    end)
+
+    it('refuses a server whose certificate nobody vouches for', function()
+        serve()
+        assert.matches("the server's certificate: .*issuer", refused({ ca = file('other.pem') }))
+        assert.matches("the server's certificate: ", refused(true))
+        assert.equal('pong', connect({ verify = false }):ping())
+    end)
+
+    it('refuses a server whose certificate is for another host', function()
+        serve('--tls_certificate', file('elsewhere.pem'), '--tls_key', file('elsewhere.key'))
+        assert.matches("the server's certificate: IP address mismatch", refused({ ca = file('ca.pem') }))
+        assert.matches("the server's certificate: .ostname mismatch",
+            refused({ ca = file('ca.pem'), hostname = 'localhost' }))
+        local db = connect({ ca = file('ca.pem'), hostname = 'db.example.org' })
+        assert.equal('pong', db:ping())
+    end)
+
+    it('shows a certificate, and is the user whom that names', function()
+        serve('--tls_clients', 'required', '--tls_ca', file('ca.pem'), '--tls_user', 'cn')
+        local operator = client.connect('unix:' .. file('data') .. '/socket')
+        operator:eval("box.schema.user.create('alice', {password = 'secret'}) "
+            .. "box.schema.user.grant('alice', 'super')")
+        local db = connect({ ca = file('ca.pem'), cert = file('alice.pem'), key = file('alice.key') })
+        assert.equal('alice', db:eval('return box.session.user()'))
+        local ok = pcall(function() connect({ ca = file('ca.pem') }):ping() end)
+        assert.is_false(ok)
+    end)
+
+    it('says what is wrong with a file', function()
+        serve()
+        assert.matches('/nowhere.pem: No such file', refused({ ca = '/nowhere.pem' }))
+        assert.matches('alice.pem: ', refused({ ca = file('ca.pem'), cert = file('alice.pem'),
+            key = file('server.key') }))
+    end)
+
+    it('is told by a port without it that there is none', function()
+        serve('--listen', '127.0.0.1:0')
+        assert.matches('TLS: ', refused({ ca = file('ca.pem') }))
+    end)
+
+    local function console(...)
+        local child = process.spawn({ process.perigee, 'console', server.address, '-e', 'return 6 * 7', ... })
+        child:close_input()
+        return child:finish()
+    end
+
+    it('is spoken by the console', function()
+        serve()
+        local output, status = console('--tls', '--cacert', file('ca.pem'))
+        assert.equal('42\n', output)
+        assert.equal(0, status)
+        output = console('--tls', '--cacert', file('other.pem'))
+        assert.matches("the server's certificate: ", output)
+        output = console('--tls', '--cacert', file('ca.pem'), '--hostname', 'db.example.org')
+        assert.matches('mismatch', output)
+        assert.equal('42\n', (console('--insecure', '--tls')))
+        assert.equal('42\nPONG\n', (console('--tls', '--cacert', file('ca.pem'), '-e', '/ping')))
+        output, status = console('--cacert')
+        assert.matches('%-%-cacert needs the name of a file', output)
+        assert.equal(1, status)
+    end)
+end)

@@ -1,0 +1,89 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Secondary indexes of spaces whose rows leave memory: random statements on such a space and on one of
+-- engine 'memory' give the same, with checkpoints in between. PERIGEE_SEED repeats a run.
+local json = require('json')
+local testing = require('testing')
+
+local engines = { 'lsm', 'btree' }
+local STEPS, CHECKPOINT_EVERY = 1500, 40
+
+local function make(name, engine)
+    local space = box.schema.space.create(name, { engine = engine })
+    space:create_index('primary', { parts = { { 1, 'unsigned' } } })
+    space:create_index('second', { parts = { { 2, 'unsigned' } }, unique = false })
+    space:create_index('third', { parts = { { 3, 'string' } } })
+    space:create_index('many', { parts = { { '[4][*]', 'unsigned' } }, unique = false })
+    space:create_index('some', { parts = { { 2, 'unsigned' } }, unique = false, condition = { 1, '<', 30 } })
+    return space
+end
+
+local function shown(ok, result)
+    if not ok then
+        return (tostring(result):gsub('space "%w+"', 'the space'))
+    end
+    return json.encode(result == nil and json.NULL or result)
+end
+
+local function random_statement(random)
+    local key, value, text = random(60), random(10), 'u' .. random(80)
+    local row = { key, value, text, { random(8), random(8) } }
+    local iterators = { 'EQ', 'REQ', 'GE', 'GT', 'LE', 'LT', 'ALL' }
+    local how = { iterator = iterators[random(#iterators)], limit = random(20) }
+    local statements = {
+        function(space) return space:replace(row) end,
+        function(space) return space:replace(row) end,
+        function(space) return space:insert(row) end,
+        function(space) return space:delete({ key }) end,
+        function(space) return space:update({ key }, { { '=', 2, value } }) end,
+        function(space) return space:upsert(row, { { '=', 3, text } }) end,
+        function(space) return space.index.third:delete({ text }) end,
+        function(space) return space.index.third:update({ text }, { { '+', 2, 1 } }) end,
+        function(space) return space.index.third:get({ text }) end,
+        function(space) return space.index.second:select({ value }, how) end,
+        function(space) return space.index.many:select({ value }, how) end,
+        function(space) return space.index.some:select({ value }, how) end,
+        function(space) return space.index.third:select({ text }, how) end,
+        function(space) return space:count() end,
+    }
+    return statements[random(#statements)]
+end
+
+describe('secondary indexes of an engine whose rows leave memory', function()
+    for _, engine in ipairs(engines) do
+        it(engine .. ': give what those of engine memory give', function()
+            local random = testing.random(tonumber(os.getenv('PERIGEE_SEED')))
+            local function below(bound) return random:integer(1, bound) end
+            local kept, left = make('kept', 'memory'), make('left', engine)
+            for step = 1, STEPS do
+                local statement = random_statement(below)
+                local expected, found = shown(pcall(statement, kept)), shown(pcall(statement, left))
+                assert.equal(expected, found, 'step ' .. step)
+                if step % CHECKPOINT_EVERY == 0 then
+                    box.checkpoint()
+                end
+            end
+            for _, name in ipairs({ 'primary', 'second', 'third', 'many', 'some' }) do
+                local how = { limit = 1000 }
+                local expected = shown(true, kept.index[name]:select({}, how))
+                assert.equal(expected, shown(true, left.index[name]:select({}, how)))
+            end
+            kept:drop()
+            left:drop()
+        end)
+
+        it(engine .. ': are made before the space has rows', function()
+            local space = make('left', engine)
+            space:insert({ 1, 1, 'a', {} })
+            box.checkpoint()
+            local ok, err = pcall(space.create_index, space, 'late', { parts = { { 2, 'unsigned' } } })
+            assert.is_false(ok)
+            assert.matches('made before the space has rows', tostring(err))
+            space:delete({ 1 })
+            space:create_index('late', { parts = { { 2, 'unsigned' } } })
+            space:insert({ 2, 7, 'b', {} })
+            box.checkpoint()
+            assert.equal(2, space.index.late:get({ 7 })[1])
+            space:drop()
+        end)
+    end
+end)

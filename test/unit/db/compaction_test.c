@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Compaction by threads of its own: what is urgent comes first, a checkpoint does not wait for it, and
+ * closing, dropping, failing disks and power cuts end it without a trace. A test holds the threads
+ * before their steps, so it decides what happens meanwhile.
+ */
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/diag.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/test_seed.h"
+#include "db/checkpoint_fixture.h"
+#include "db/checkpoint_private.h"
+#include "storage/lsm/lsm.h"
+
+enum { L0_FILES = 4, STEPS = 64 };
+
+/* ------------------------------------------------------------------------------------------ the hook */
+
+/* What the threads do: before each step they say of which space it is, and wait while they are held. */
+static struct {
+    _Atomic bool held;
+    _Atomic unsigned entered; /* steps */
+    _Atomic uint32_t spaces[STEPS];
+} steps;
+
+static void step_hook(uint32_t space_id)
+{
+    unsigned at = atomic_load(&steps.entered);
+    if (at < STEPS)
+        atomic_store(&steps.spaces[at], space_id);
+    atomic_fetch_add(&steps.entered, 1);
+    while (atomic_load(&steps.held) && !load_relaxed(&f.db->checkpoint->stop))
+        sched_yield();
+}
+
+static void steps_hold(void)
+{
+    atomic_store(&steps.entered, 0);
+    atomic_store(&steps.held, true);
+    store_release(&f.db->checkpoint->before_step, step_hook);
+}
+
+static void steps_let_go(void)
+{
+    atomic_store(&steps.held, false);
+}
+
+static void step_wait(void)
+{
+    while (atomic_load(&steps.entered) == 0)
+        sched_yield();
+}
+
+/* ------------------------------------------------------------------------------------------- fixture */
+
+static int setup(void **state)
+{
+    static char engine[] = "lsm";
+    *state = engine;
+    atomic_store(&steps.held, false);
+    return checkpoint_setup(state);
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, checkpoint_teardown)
+
+static void space_make(const char *name)
+{
+    assert_int_equal(make_space(&f, name, "{}"), 0);
+    assert_int_equal(make_index(&f, name, "pk", "{}"), 0);
+}
+
+static void put(const char *space, unsigned key, unsigned value)
+{
+    char text[64];
+    snprintf(text, sizeof text, "[%u, %u]", key, value);
+    assert_int_equal(replace(&f, NULL, space, text), 0);
+}
+
+/* So many sequences of a row each. */
+static void sequences(const char *space, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        put(space, i % 3, i + 1);
+        checkpoint();
+    }
+}
+
+static struct body *body_of(const char *space)
+{
+    return ((struct store *)space_of(&f, NULL, space)->head->arg)->body;
+}
+
+static struct lsm_stats stats_of(const char *space)
+{
+    struct lsm_stats out;
+    lsm_stats_get(body_of(space), &out);
+    return out;
+}
+
+/* Files on the disk that nobody has named. */
+static int run_count(const char *name, uint64_t size, void *arg)
+{
+    (void)size;
+    *(unsigned *)arg += is_run(name);
+    return 0;
+}
+
+/* While nothing is done. */
+static void assert_no_file_is_left_over(struct io *io)
+{
+    unsigned there = 0, named = 0;
+    struct manifest manifest;
+    assert_int_equal(io_list(io, run_count, &there), 0);
+    manifest_create(&manifest);
+    int rc = manifest_load(io, &manifest);
+    assert_true(rc == 0 || rc == ERROR_NOT_FOUND);
+    for (unsigned i = 0; i < manifest.tree_count; i++)
+        named += manifest.trees[i].file_count;
+    manifest_destroy(&manifest);
+    assert_int_equal(there, named);
+}
+
+/* --------------------------------------------------------------------------------------------- tests */
+
+static void a_checkpoint_does_not_wait_for_a_compaction(void **state)
+{
+    (void)state;
+    schema_make();
+    steps_hold();
+    sequences("s", L0_FILES);
+    step_wait();
+    for (unsigned i = 0; i < 3; i++) { /* the thread stands before its first step */
+        set(9, 100 + i);
+        checkpoint();
+    }
+    assert_int_equal(stats_of("s").compactions, 0);
+    assert_int_equal(stats_of("s").sequences, L0_FILES + 3);
+    steps_let_go();
+    db__checkpoint_wait_idle(f.db);
+    assert_true(stats_of("s").compactions > 0);
+    assert_int_equal(stats_of("s").sequences, 1 + 3);
+    assert_int_equal(value_of(9), 102);
+    assert_int_equal(value_of(0), 4);
+    assert_true(stats().merges > 0);
+    assert_no_file_is_left_over(f.io);
+}
+
+static void what_is_behind_comes_before_what_only_profits(void **state)
+{
+    (void)state;
+    schema_make();
+    space_make("behind");
+    space_make("third");
+    steps_hold();
+    sequences("s", L0_FILES); /* the one thread stands before this */
+    step_wait();
+    sequences("third", L0_FILES);
+    sequences("behind", 3 * L0_FILES);
+    assert_int_equal(stats_of("third").urgency, ENGINE_NORMAL);
+    assert_int_equal(stats_of("behind").urgency, ENGINE_HIGH);
+    /* Each has its job, and the thread's poll has ranked them. */
+    struct checkpoint *checkpoint = f.db->checkpoint;
+    for (bool ranked = false; !ranked;) {
+        pthread_mutex_lock(&checkpoint->mutex);
+        for (unsigned i = 0; i < CHECKPOINT_JOBS; i++)
+            ranked |= checkpoint->jobs[i].urgency == ENGINE_HIGH;
+        ranked &= checkpoint->jobs_open == 3;
+        pthread_mutex_unlock(&checkpoint->mutex);
+        sched_yield();
+    }
+    steps_let_go();
+    db__checkpoint_wait_idle(f.db);
+    unsigned behind = 0, third = 0, count = atomic_load(&steps.entered);
+    uint32_t behind_id = space_of(&f, NULL, "behind")->id,
+             third_id = space_of(&f, NULL, "third")->id;
+    for (unsigned i = 0; i < count && i < STEPS; i++) {
+        if (atomic_load(&steps.spaces[i]) == behind_id && behind == 0)
+            behind = i + 1;
+        if (atomic_load(&steps.spaces[i]) == third_id && third == 0)
+            third = i + 1;
+    }
+    assert_true(behind > 0 && third > behind);
+}
+
+static void a_nearly_full_disk_makes_compaction_critical(void **state)
+{
+    (void)state;
+    schema_make();
+    steps_hold();
+    sequences("s", L0_FILES);
+    assert_int_equal(stats_of("s").urgency, ENGINE_NORMAL);
+    atomic_store(&hook.room, 1); /* a byte */
+    assert_int_equal(stats_of("s").urgency, ENGINE_CRITICAL);
+    struct checkpoint *checkpoint = f.db->checkpoint;
+    for (bool critical = false; !critical; sched_yield()) { /* its job hears of it */
+        pthread_mutex_lock(&checkpoint->mutex);
+        for (unsigned i = 0; i < CHECKPOINT_JOBS; i++)
+            critical |= checkpoint->jobs[i].urgency == ENGINE_CRITICAL;
+        pthread_mutex_unlock(&checkpoint->mutex);
+    }
+    atomic_store(&hook.room, 0);
+    steps_let_go();
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats_of("s").urgency, ENGINE_IDLE);
+}
+
+static void closing_gives_up_a_compaction_and_leaves_none_of_its_files(void **state)
+{
+    (void)state;
+    schema_make();
+    steps_hold();
+    sequences("s", L0_FILES);
+    step_wait();
+    durable();
+    db_fixture_stop(&f);
+    struct io *io = disk_io(f.disk);
+    assert_no_file_is_left_over(io);
+    io_delete(io);
+    assert_int_equal(db_fixture_start(&f, false), 0);
+    db__checkpoint_wait_idle(f.db); /* and it is begun anew */
+    assert_int_equal(stats_of("s").sequences, 1);
+    assert_int_equal(value_of(0), 4);
+}
+
+static void a_space_that_is_dropped_ends_its_compaction(void **state)
+{
+    (void)state;
+    schema_make();
+    steps_hold();
+    sequences("s", L0_FILES);
+    step_wait();
+    assert_int_equal(drop_space(&f, "s"), 0);
+    checkpoint();
+    steps_let_go();
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().merges, 0);
+    assert_int_equal(stats().merges_failed, 0);
+    db_fixture_stop(&f);
+    struct io *io = disk_io(f.disk);
+    assert_no_file_is_left_over(io);
+    io_delete(io);
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+static void a_compaction_that_fails_is_tried_again_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct clock_manual clock;
+    clock_manual_create(&clock, 1000);
+    f.clock = &clock.base;
+    db_fixture_reopen(&f);
+    schema_make();
+    steps_hold();
+    sequences("s", L0_FILES);
+    step_wait();
+    hook_set(hook_no_space);
+    steps_let_go();
+    while (stats().merges_failed == 0)
+        sched_yield();
+    hook_set(NULL);
+    log_level_set(LOG_ERROR);
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats_of("s").sequences, L0_FILES);
+    assert_int_equal(value_of(0), 4);
+    assert_no_file_is_left_over(f.io);
+    clock_manual_advance_ms(&clock, 61000);
+    while (stats_of("s").compactions == 0)
+        db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats_of("s").sequences, 1);
+    assert_int_equal(value_of(0), 4);
+    db_fixture_stop(&f);
+    f.clock = NULL;
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+/* While the threads work; a failure may come to the log, to a checkpoint, to a compaction. */
+static void the_power_may_fail_in_the_middle_of_it(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed();
+    f.checkpoint.threads = 2;
+    for (uint64_t n = 0; n < 12; n++) {
+        db_fixture_close(&f);
+        db_fixture_open(&f);
+        schema_make();
+        space_make("other");
+        durable();
+        unsigned acknowledged = 0;
+        disk_cut_after(f.disk, 60 + (seed + 37 * n) % 400);
+        for (unsigned i = 1; i <= 40 && !disk_is_cut(f.disk); i++) {
+            char text[64];
+            snprintf(text, sizeof text, "[7, %u]", i);
+            if (replace(&f, NULL, "s", text) != 0 || replace(&f, NULL, "other", text) != 0 ||
+                wal_wait(db_wal(f.db), txn_worker_seen_ts(db_worker_txn(f.workers[0]))) != 0)
+                break;
+            acknowledged = i;
+            if (db_checkpoint(f.db) != 0)
+                break;
+        }
+        disk_cut(f.disk, seed + n);
+        db_fixture_stop(&f);
+        assert_int_equal(db_fixture_start(&f, false), 0);
+        assert_true(value_of(7) >= acknowledged);
+        db__checkpoint_wait_idle(f.db);
+        assert_no_file_is_left_over(f.io);
+        assert_true(value_of(7) >= acknowledged);
+    }
+    log_level_set(LOG_ERROR);
+    f.checkpoint.threads = 0;
+}
+
+static void several_threads_compact_several_spaces_while_rows_are_written(void **state)
+{
+    (void)state;
+    f.checkpoint.threads = 3;
+    db_fixture_reopen(&f);
+    schema_make();
+    static const char *const names[] = {"s", "b", "c"};
+    space_make("b");
+    space_make("c");
+    for (unsigned round = 1; round <= 25; round++) {
+        for (unsigned i = 0; i < 3; i++)
+            for (unsigned key = 0; key < 20; key++)
+                put(names[i], key, round * 100 + key);
+        checkpoint();
+    }
+    db__checkpoint_wait_idle(f.db);
+    for (unsigned i = 0; i < 3; i++) {
+        struct lsm_stats lsm = stats_of(names[i]);
+        assert_true(lsm.compactions > 0 && lsm.sequences < 2 * L0_FILES);
+        for (unsigned key = 0; key < 20; key++) {
+            char text[64], expected[64];
+            snprintf(text, sizeof text, "[%u]", key);
+            snprintf(expected, sizeof expected, "[%u,%u]", key, 2500 + key);
+            assert_string_equal(get_by(&f, NULL, names[i], "pk", text), expected);
+        }
+    }
+    assert_no_file_is_left_over(f.io);
+    f.checkpoint.threads = 0;
+}
+
+int main(void)
+{
+    log_level_set(LOG_ERROR);
+    const struct CMUnitTest tests[] = {
+        TEST(a_checkpoint_does_not_wait_for_a_compaction),
+        TEST(what_is_behind_comes_before_what_only_profits),
+        TEST(a_nearly_full_disk_makes_compaction_critical),
+        TEST(closing_gives_up_a_compaction_and_leaves_none_of_its_files),
+        TEST(a_space_that_is_dropped_ends_its_compaction),
+        TEST(a_compaction_that_fails_is_tried_again_and_loses_nothing),
+        TEST(the_power_may_fail_in_the_middle_of_it),
+        TEST(several_threads_compact_several_spaces_while_rows_are_written),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
