@@ -91,6 +91,10 @@
     X(AGE_FORGOTTEN, 24, "who has lost is as young as ever when it is run again")                  \
     X(SEVERAL_ROWS_WEAKLY, 25, "a command on several rows runs at read committed")                 \
     X(SPREAD_WEAKLY, 25, "a command on a spread collection goes on at read committed")             \
+    X(REGISTERED_LAST, 26, "who waits for a key does not look once more when it is registered")    \
+    X(ALL_WOKEN, 26, "who pushes wakes all that wait")                                             \
+    X(PLACE_LOST, 26, "one that finds nothing waits behind the others")                            \
+    X(WAKE_NOT_PASSED, 26, "one that leaves keeps the wake that it has not used")                  \
     X(NOW_TAKEN_TWICE, 27, "each command of a script takes its own time")                          \
     X(ALTER_UNSEEN, 29, "writers do not heed what a space is being altered to")                    \
     X(BUILD_UNSEEN, 29, "writers do not maintain an index that is being built")                    \
@@ -123,6 +127,7 @@
     X(ROW_ENDING, "a row is about to end, and its leaf not yet latched")                          \
     X(STATEMENT_WRITES, "a statement is about to put its version, or its entry if that is first") \
     X(SCRIPT_COMMAND, "a command of a script is about to run")                                    \
+    X(BLOCKING, "who waits for a key has found nothing and is about to register")                 \
     X(BUILD_SLICE, "some rows of an index that is being built are about to be filled in")         \
     X(ENTRY_FILLING, "an entry of a version that was found is about to be added")                 \
     X(WALK_MERGES, "a cursor has a row of the head and is about to look at the body")

@@ -15,6 +15,7 @@
 
 #include <stdlib.h>
 
+#include "base/mutation.h"
 #include "redis/redis_block.h"
 #include "redis/redis_value.h"
 #include "session/session_internal.h"
@@ -131,8 +132,17 @@ static void key_stir(struct block_key *key, bool all)
 {
     list_for_each (link, &key->places) {
         stir(list_entry(link, struct block_place, link)->block);
-        if (!all)
+        if (!all && !MUTATION(ALL_WOKEN))
             return;
+    }
+}
+
+/* One that has found nothing keeps its places (rule 26); for the test of that they are lost here. */
+static void places_lose(struct session_block *block)
+{
+    for (unsigned n = 0; n < block->count; n++) {
+        list_remove(&block->places[n].link);
+        list_add_tail(&block->places[n].key->places, &block->places[n].link);
     }
 }
 
@@ -144,8 +154,8 @@ static void places_leave(struct session_block *block, unsigned count)
         struct block_key *key = place->key;
         bool first = list_first(&key->places) == &place->link;
         list_remove(&place->link);
-        if (first)
-            key_stir(key, false);
+        if (first && !MUTATION(WAKE_NOT_PASSED))
+            key_stir(key, false); /* rule 26: a wake that was not used is the next one's */
         key_settle(block->blocks, key);
     }
 }
@@ -232,10 +242,18 @@ int session__block_wait(struct session_wait *wait, const struct redis_block *fro
 {
     struct session_block *block = wait->block;
     struct session_worker *worker = wait->session->worker;
-    if (!block)
-        return block_register(wait, from, database);
+    if (!block) {
+        MUTATION_POINT(BLOCKING);
+        /* Rule 26: what came before the places were taken woke nobody: it is tried once more. */
+        int rc = block_register(wait, from, database);
+        if (rc != 0 || !MUTATION(REGISTERED_LAST))
+            return rc;
+        block = wait->block;
+    }
     pthread_mutex_lock(&block->blocks->mutex);
     bool again = block->stirred || block->unblock != UNBLOCK_NONE;
+    if (MUTATION(PLACE_LOST) && !again)
+        places_lose(block);
     pthread_mutex_unlock(&block->blocks->mutex);
     if (again)
         return 0;

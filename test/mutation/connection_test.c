@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What connections have to do with invariant 9: replies that wait, what is read meanwhile, and
- * WATCH.
+ * What connections have to do with invariant 9, replies that wait, what is read meanwhile, and
+ * WATCH; and with invariant 26, waiting for keys.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -77,12 +77,85 @@ static const char *exec_does_nothing_when_what_is_watched_has_changed(void)
     return NULL;
 }
 
+#define WAITS(session, text) assert_string_equal(session_fixture_text(fixture, session, text), "")
+#define POPPED_A             "*2\r\n$1\r\nk\r\n$1\r\na\r\n"
+
+static bool has_popped(struct session *session)
+{
+    return strcmp(session_fixture_take(fixture, session), POPPED_A) == 0;
+}
+
+static void two_pushes(void)
+{
+    session_fixture_text(fixture, two, "rpush k a");
+}
+
+static const char *who_is_about_to_wait_misses_nothing(void)
+{
+    open_two();
+    scene_at(MUTATION_AT_BLOCKING, two_pushes);
+    bool popped = strcmp(session_fixture_text(fixture, one, "blpop k 0"), POPPED_A) == 0;
+    assert_int_equal(scene_passed(), 1);
+    SCENE_EXPECT(popped, "one waits for what is there");
+    close_two();
+    return NULL;
+}
+
+/* The worker of who came later is looked after first. */
+static const char *who_has_waited_longest_is_served(void)
+{
+    open_two();
+    WAITS(two, "blpop k 0");
+    WAITS(one, "blpop k 0");
+    struct session *three = session_fixture_connect(fixture, 2);
+    session_fixture_text(fixture, three, "rpush k a");
+    SCENE_EXPECT(has_popped(two), "one was served that had come later");
+    session_delete(three);
+    close_two();
+    return NULL;
+}
+
+static const char *who_finds_nothing_keeps_its_place(void)
+{
+    open_two();
+    WAITS(one, "blpop k 0");
+    WAITS(two, "blpop k 0");
+    struct session *three = session_fixture_connect(fixture, 2);
+    session_fixture_text(fixture, three, "multi\r\nrpush k z\r\ndel k\r\nexec");
+    session_fixture_text(fixture, three, "rpush k a");
+    SCENE_EXPECT(has_popped(one), "who was woken in vain is served after who came later");
+    session_delete(three);
+    close_two();
+    return NULL;
+}
+
+/* Whose worker is busy goes away between its wake and its turn. */
+static const char *a_wake_that_is_not_used_is_passed_on(void)
+{
+    open_two();
+    struct session *three = session_fixture_connect(fixture, 2);
+    WAITS(three, "blpop k 0");
+    WAITS(two, "blpop k 0");
+    struct session_worker *busy = fixture->workers[2];
+    fixture->workers[2] = NULL;
+    assert_string_equal(session_fixture_text(fixture, one, "rpush k a"), ":1\r\n");
+    session_delete(three);
+    fixture->workers[2] = busy;
+    SCENE_EXPECT(has_popped(two), "one waits for what nobody takes");
+    close_two();
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static const struct scene scenes[] = {
         SCENE(what_a_connection_has_acknowledged_is_in_the_log, REPLY_NOT_HELD),
         SCENE(a_connection_sees_what_it_has_written, READS_OLD_BEHIND_REPLY),
         SCENE(exec_does_nothing_when_what_is_watched_has_changed, WATCH_UNSEEN),
+        SCENE(who_is_about_to_wait_misses_nothing, REGISTERED_LAST),
+        SCENE(who_has_waited_longest_is_served, ALL_WOKEN),
+        SCENE(who_finds_nothing_keeps_its_place, PLACE_LOST),
+        SCENE(a_wake_that_is_not_used_is_passed_on, WAKE_NOT_PASSED),
     };
     return scenes_main(argc, argv, scenes, sizeof scenes / sizeof *scenes);
 }
