@@ -13,12 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "net/tls.h"
 #include "server/nearest.h"
+#include "session/service.h"
 #include "wal/wal.h"
 
 enum option_kind {
@@ -213,7 +215,85 @@ void options_destroy(struct options *options)
     for (size_t n = 0; n < OPTIONS_COUNT; n++)
         if (TABLE[n].kind == OPTION_TEXT || TABLE[n].kind == OPTION_SECRET)
             free(*(char **)field(options, &TABLE[n]));
+    for (size_t n = 0; n < options->setting_count; n++) {
+        free(options->settings[n].name);
+        free(options->settings[n].value);
+    }
+    free(options->settings);
     memset(options, 0, sizeof *options);
+}
+
+/* Redis's names of what is an option here. */
+static const struct {
+    const char *theirs, *own;
+} NAMES[] = {{"maxclients", "clients_max"},
+             {"maxmemory", "memory_max"},
+             {"proto-max-bulk-len", "request_max"},
+             {"requirepass", "password"}};
+
+static bool same_name(const char *left, const char *right)
+{
+    for (; *left && *right; left++, right++)
+        if (*left != *right && (*left != '_' || *right != '-') && (*left != '-' || *right != '_'))
+            return false;
+    return *left == *right;
+}
+
+/* The option or setting that is called so; else NULL. *own: it is an option. */
+static const char *name_find(const char *name, bool *own)
+{
+    *own = true;
+    for (size_t n = 0; n < LENGTH(NAMES); n++)
+        if (same_name(name, NAMES[n].theirs))
+            return NAMES[n].own;
+    for (size_t n = 0; n < OPTIONS_COUNT; n++)
+        if (strcmp(TABLE[n].name, name) == 0)
+            return TABLE[n].name;
+    *own = false;
+    return service_setting_find(name);
+}
+
+const char *options_canonical(const char *name)
+{
+    bool own;
+    const char *known = name_find(name, &own);
+    return known ? known : name;
+}
+
+static struct options_setting *setting_add(struct options *options, const char *name)
+{
+    for (size_t n = 0; n < options->setting_count; n++)
+        if (strcmp(options->settings[n].name, name) == 0)
+            return &options->settings[n];
+    struct options_setting *more =
+        realloc(options->settings, (options->setting_count + 1) * sizeof *more);
+    char *copy = strdup(name);
+    if (more)
+        options->settings = more;
+    if (!more || !copy) {
+        free(copy);
+        return NULL;
+    }
+    more = &more[options->setting_count++];
+    *more = (struct options_setting){.name = copy};
+    return more;
+}
+
+static int setting_set(struct options *options, const char *name, const char *value,
+                       enum options_source source)
+{
+    int rc = service_setting_check(name, value);
+    if (rc)
+        return rc;
+    struct options_setting *setting = setting_add(options, name);
+    if (!setting)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    if (setting->value && source < setting->source)
+        return 0;
+    rc = text_set(&setting->value, value);
+    if (!rc)
+        setting->source = (unsigned char)source;
+    return rc;
 }
 
 static int unknown(const char *name)
@@ -227,8 +307,14 @@ static int unknown(const char *name)
 int options_set(struct options *options, const char *name, const char *value,
                 enum options_source source)
 {
+    bool own;
+    const char *known = name_find(name, &own);
+    if (!known)
+        return unknown(name);
+    if (!own)
+        return setting_set(options, known, value, source);
     for (size_t n = 0; n < OPTIONS_COUNT; n++) {
-        if (strcmp(TABLE[n].name, name) != 0)
+        if (strcmp(TABLE[n].name, known) != 0)
             continue;
         struct options ignored = {0}; /* a value that does not count has to be right, too */
         bool counts = source >= options->source[n];
@@ -304,6 +390,14 @@ void options_print_markdown(FILE *out)
           "The command line counts more than the environment, the environment more than the file. "
           "What a script hands to\n`box.cfg{...}` counts as much as a file. An option that does "
           "not exist is an error.\n\n"
+          "When no file is named, `settings.lua` in the folder `dir` is read, if it is there. "
+          "CONFIG REWRITE writes what CONFIG SET\nhas set into the file that is named, or into "
+          "that one ([redis.md](redis.md#server-commands)).\n\n"
+          "The settings that CONFIG SET knows by Redis's names can be given in the same ways, "
+          "with dashes or underscores:\n`--hash-max-listpack-entries 256`, "
+          "`PERIGEE_MAXMEMORY_POLICY=allkeys-lru`, `slowlog_max_len = 1000`. `maxmemory`,\n"
+          "`maxclients`, `proto-max-bulk-len` and `requirepass` are other names of `memory_max`, "
+          "`clients_max`, `request_max` and `password`.\n\n"
           "Sizes are bytes or have `kb`, `mb`, `gb` or `tb` behind them (powers of 1024); times "
           "are milliseconds or have\n`ms`, `s`, `min` or `h` behind them.\n",
           out);
@@ -345,10 +439,8 @@ int options_load_arguments(struct options *options, int *argc, char ***argv)
         if (argument[2] == 0)
             break;
         argument_split(argument, name, &value);
-        bool known = false;
-        for (size_t n = 0; n < OPTIONS_COUNT; n++)
-            known = known || strcmp(TABLE[n].name, name) == 0;
-        if (!known)
+        bool own;
+        if (!name_find(name, &own))
             return unknown(name);
         if (!value) {
             if (*argc == 0)
@@ -432,12 +524,22 @@ int options_load_file(struct options *options, const char *path)
     return rc;
 }
 
+void options_file(const struct options *options, char path[PATH_MAX])
+{
+    if (*options->config)
+        snprintf(path, PATH_MAX, "%s", options->config);
+    else
+        snprintf(path, PATH_MAX, "%s/settings.lua", options->dir);
+}
+
 int options_load(struct options *options, int *argc, char ***argv, char *const *environment)
 {
     int rc = options_load_arguments(options, argc, argv);
     if (!rc)
         rc = options_load_environment(options, environment);
-    if (!rc && *options->config)
-        rc = options_load_file(options, options->config);
+    char path[PATH_MAX];
+    options_file(options, path);
+    if (!rc && (*options->config || access(path, F_OK) == 0))
+        rc = options_load_file(options, path);
     return rc;
 }

@@ -9,6 +9,7 @@
  * Where a value comes from decides which one counts, from weak to strong: the default, a file or
  * box.cfg, the environment, the command line. So the order of loading does not matter.
  */
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -146,9 +147,19 @@ enum options_source { OPTIONS_DEFAULT, OPTIONS_FILE, OPTIONS_ENVIRONMENT, OPTION
 #define OPTIONS_FIELD(name, type, kind, text, about)  type name;
 #define OPTIONS_NUMBER(name, type, kind, text, about) OPTIONS_##name,
 enum { OPTIONS_LIST(OPTIONS_NUMBER) OPTIONS_COUNT };
+
+/* A setting under Redis's name: what CONFIG SET sets while the server runs, and that is no option of the
+ * table. */
+struct options_setting {
+    char *name, *value; /* the name with dashes, as Redis writes it */
+    unsigned char source;
+};
+
 struct options {
     OPTIONS_LIST(OPTIONS_FIELD)
     unsigned char source[OPTIONS_COUNT]; /* enum options_source */
+    struct options_setting *settings;
+    size_t setting_count;
 };
 #undef OPTIONS_FIELD
 #undef OPTIONS_NUMBER
@@ -165,8 +176,13 @@ const char *options_name(size_t number);
 /* True unless the option still has its default. */
 bool options_is_set(const struct options *options, size_t number);
 
+/* One name for what may be called in several ways: the option that Redis's name stands for (`maxmemory`,
+ * with dashes or underscores), of Redis's settings the newest name with dashes, `name` itself of any other. */
+const char *options_canonical(const char *name);
+
 /*
- * Sets one option from text, unless a stronger source has set it. ERROR_INVALID with diagnostics:
+ * Sets one option from text, unless a stronger source has set it. Names of Redis's are taken as well: those
+ * that stand for an option, and those of its settings. ERROR_INVALID with diagnostics:
  * no option is called so, and which one may have been meant; or what a right value would be.
  */
 int options_set(struct options *options, const char *name, const char *value,
@@ -191,7 +207,13 @@ int options_load_environment(struct options *options, char *const *environment);
 /* Runs the file in a Lua state without libraries and takes the table that it returns. */
 int options_load_file(struct options *options, const char *path);
 
-/* All of it: the arguments, the environment, and the file that `config` then names. */
+/* The file that CONFIG REWRITE writes, and that is read at the start: the one that `config` names, or
+ * settings.lua in the folder `dir`. */
+void options_file(const struct options *options, char path[PATH_MAX]);
+
+/*
+ * All of it: the arguments, the environment, and the file of options, when it is named or there.
+ */
 int options_load(struct options *options, int *argc, char ***argv, char *const *environment);
 
 /* docs/configuration.md. */

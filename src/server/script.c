@@ -128,13 +128,18 @@ static bool unchanged(const struct options *now, const struct options *next, siz
 /* Tries the value on a copy, so that what is refused changes nothing. */
 static int option_apply(struct script *script, const char *name, const char *value)
 {
-    size_t number = option_number(name);
+    size_t number = option_number(name = options_canonical(name));
     struct options trial;
     int rc = options_create(&trial);
     if (!rc)
         rc = options_set(&trial, name, value, OPTIONS_FILE);
-    if (!rc && script->options->source[number] <= OPTIONS_FILE &&
-        !unchanged(script->options, &trial, number)) {
+    if (!rc && number == OPTIONS_COUNT)
+        rc = server_listens(script->server)
+                 ? diag_set(ERROR_INVALID,
+                            "setting '%s' is changed by CONFIG SET while clients are served", name)
+                 : options_set(script->options, name, value, OPTIONS_FILE);
+    else if (!rc && script->options->source[number] <= OPTIONS_FILE &&
+             !unchanged(script->options, &trial, number)) {
         if (option_is_fixed(number))
             rc = diag_set(ERROR_INVALID,
                           "option '%s' is fixed since the database was opened: give it on the "

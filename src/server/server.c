@@ -12,6 +12,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -37,6 +38,7 @@
 #include "server/admin_key.h"
 #include "server/backup_job.h"
 #include "server/folder.h"
+#include "server/options_file.h"
 #include "server/systemd.h"
 #include "session/service.h"
 
@@ -71,6 +73,7 @@ struct server {
     char address[ADDRESS_TEXT_MAX + 1];
     char admin_key[ADMIN_KEY_SIZE + 1]; /* "": none */
     char executable[256];
+    pthread_mutex_t settings_mutex; /* one rewrites the file of options at a time */
 };
 
 /* -------------------------------------------------------------------------------------- signals */
@@ -293,6 +296,7 @@ int server_open(const struct options *options, struct clock *clock, bool listen,
     struct server *server = calloc(1, sizeof *server);
     if (!server)
         return diag_set(ERROR_MEMORY, "out of memory");
+    pthread_mutex_init(&server->settings_mutex, NULL);
     server->options = options;
     server->clock = clock ? clock : clock_system();
     server->worker_count = worker_count(options);
@@ -351,6 +355,42 @@ static void facts_fill(struct server *server)
     server->executable[size > 0 ? size : 0] = 0;
 }
 
+/* What counts more than a file makes what is written into one useless at the next start. */
+static void source_warn(const struct server *server, const char *name)
+{
+    const struct options *options = server->options;
+    unsigned source = OPTIONS_DEFAULT;
+    for (size_t n = 0; n < OPTIONS_COUNT; n++)
+        if (strcmp(options_name(n), name) == 0)
+            source = options->source[n];
+    for (size_t n = 0; n < options->setting_count; n++)
+        if (strcmp(options->settings[n].name, name) == 0)
+            source = options->settings[n].source;
+    if (source > OPTIONS_FILE)
+        log_warn("'%s' was written into the file of options, but %s has it, too, and counts more",
+                 name, source == OPTIONS_ARGUMENT ? "the command line" : "the environment");
+}
+
+/* Options are written under their own names, the others under Redis's, with underscores. */
+static int settings_write(void *arg, const struct service_fact *settings, size_t count)
+{
+    struct server *server = arg;
+    struct options_pair *pairs = calloc(count + 1, sizeof *pairs);
+    char path[PATH_MAX];
+    int rc = pairs ? 0 : diag_set(ERROR_MEMORY, "out of memory");
+    for (size_t n = 0; n < count && !rc; n++)
+        pairs[n] = (struct options_pair){options_canonical(settings[n].name), settings[n].value};
+    options_file(server->options, path);
+    pthread_mutex_lock(&server->settings_mutex);
+    if (!rc)
+        rc = options_file_rewrite(path, pairs, count);
+    pthread_mutex_unlock(&server->settings_mutex);
+    for (size_t n = 0; n < count && !rc; n++)
+        source_warn(server, options_canonical(settings[n].name));
+    free(pairs);
+    return rc;
+}
+
 static int service_open(struct server *server)
 {
     const struct options *options = server->options;
@@ -383,9 +423,14 @@ static int service_open(struct server *server)
         .shutdown = on_shutdown,
         .backup_start = backup_start,
         .backup_status = backup_status,
+        .settings_write = settings_write,
         .arg = server,
     };
-    return service_new(&service, &server->service);
+    int rc = service_new(&service, &server->service);
+    for (size_t n = 0; n < options->setting_count && !rc; n++)
+        rc = service_setting_set(server->service, options->settings[n].name,
+                                 options->settings[n].value);
+    return rc;
 }
 
 /* For those who look for the server of a folder: where its console connects to. */
@@ -580,6 +625,7 @@ int server_close(struct server *server)
         io_delete(server->io);
     if (server->stopped >= 0)
         close(server->stopped);
+    pthread_mutex_destroy(&server->settings_mutex);
     free(server);
     return rc;
 }

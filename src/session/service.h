@@ -89,8 +89,20 @@ struct service_options {
      * From any worker's thread. NULL: refused. */
     int (*backup_start)(void *arg, const char *target, const char *base);
     void (*backup_status)(void *arg, struct service_backup *out);
+    /* Writes settings to where the server finds them at its next start (CONFIG REWRITE). From any
+     * worker's thread. NULL: refused. */
+    int (*settings_write)(void *arg, const struct service_fact *settings, size_t count);
     void *arg;
 };
+
+/*
+ * The settings that CONFIG SET sets, under Redis's names. _find: the name of the one that is called so, with
+ * dashes or underscores, or that was in older versions of Redis; NULL: there is none. _check: whether it can be set so: 0, or ERROR_INVALID with
+ * diagnostics that name it. _set: sets it, before the first worker is opened; as _check.
+ */
+const char *service_setting_find(const char *name);
+int service_setting_check(const char *name, const char *value);
+int service_setting_set(struct service *service, const char *name, const char *value);
 
 /* Returns 0, ERROR_MEMORY or ERROR_INVALID. */
 int service_new(const struct service_options *options, struct service **out);

@@ -523,6 +523,21 @@ static bool is_option(const struct service *service, const struct redis_slice *n
     return false;
 }
 
+_Static_assert((int)SETTING_COUNT <= (int)SERVICE_SETTINGS_MAX, "a bit for each setting");
+
+static void set_note(struct service *service, const struct setting *setting)
+{
+    size_t n = (size_t)(setting - SETTINGS);
+    if (setting->kind != SETTING_FIXED)
+        atomic_fetch_or_explicit(&service->settings_set[n / 64], UINT64_C(1) << n % 64,
+                                 memory_order_relaxed);
+}
+
+static bool is_set(const struct service *service, size_t n)
+{
+    return load_relaxed(&service->settings_set[n / 64]) >> n % 64 & 1;
+}
+
 /* CONFIG SET name value .. */
 static int config_set(struct session *session, struct session_request *request)
 {
@@ -551,8 +566,86 @@ static int config_set(struct session *session, struct session_request *request)
     for (unsigned n = 0; n < count; n++)
         if (value_parse(service, settings[n], &argv[3 + 2 * n], &numbers[n], why))
             return set_failed(session, &argv[2 + 2 * n], why);
-    for (unsigned n = 0; n < count; n++)
+    for (unsigned n = 0; n < count; n++) {
         value_store(service, settings[n], &argv[3 + 2 * n], numbers[n]);
+        set_note(service, settings[n]);
+    }
+    resp_put_ok(&session->out);
+    return 0;
+}
+
+/* -------------------------------------------------------------------------- from and to the start */
+
+const char *service_setting_find(const char *name)
+{
+    char dashed[64];
+    size_t size = strlen(name);
+    if (size >= sizeof dashed)
+        return NULL;
+    for (size_t n = 0; n <= size; n++)
+        dashed[n] = name[n] == '_' ? '-' : name[n];
+    const struct setting *setting = setting_find(&(struct redis_slice){dashed, size});
+    return setting && setting->kind != SETTING_FIXED ? setting->name : NULL;
+}
+
+/* A value that is given at the start, read. */
+static int start_value(const char *name, const char *value, const struct setting **out,
+                       int64_t *number)
+{
+    const struct redis_slice slices[] = {{name, strlen(name)}, {value, strlen(value)}};
+    char why[REASON_MAX];
+    *out = setting_find(&slices[0]);
+    if (!*out || (*out)->kind == SETTING_FIXED)
+        return diag_set(ERROR_INVALID, "there is no setting '%s'", name);
+    if (value_parse(NULL, *out, &slices[1], number, why))
+        return diag_set(ERROR_INVALID, "setting '%s' can't be '%s': %s", name, value, why);
+    return 0;
+}
+
+int service_setting_check(const char *name, const char *value)
+{
+    const struct setting *setting;
+    int64_t number;
+    return start_value(name, value, &setting, &number);
+}
+
+int service_setting_set(struct service *service, const char *name, const char *value)
+{
+    const struct redis_slice slice = {value, strlen(value)};
+    const struct setting *setting;
+    int64_t number;
+    int rc = start_value(name, value, &setting, &number);
+    if (!rc)
+        value_store(service, setting, &slice, number);
+    return rc;
+}
+
+/* CONFIG REWRITE: what CONFIG SET has set since the start. */
+static int config_rewrite(struct session *session, struct session_request *request)
+{
+    struct service *service = session->service;
+    struct service_fact facts[SETTING_COUNT];
+    size_t count = 0;
+    (void)request;
+    if (!service->options.settings_write)
+        return diag_set(ERROR_INVALID, "The server is running without a config file");
+    char(*texts)[TEXT_MAX] = malloc(SETTING_COUNT * sizeof *texts);
+    if (!texts)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    for (size_t n = 0; n < SETTING_COUNT; n++) {
+        if (!is_set(service, n))
+            continue;
+        setting_text(service, &SETTINGS[n], texts[count]);
+        facts[count] = (struct service_fact){SETTINGS[n].name, texts[count]};
+        count++;
+    }
+    int rc = service->options.settings_write(service->options.arg, facts, count);
+    free(texts);
+    if (rc) {
+        char why[DIAG_MESSAGE_MAX];
+        snprintf(why, sizeof why, "%s", diag_message_for(rc));
+        return session__errorf(session, "ERR", "Rewriting config file: %s", why);
+    }
     resp_put_ok(&session->out);
     return 0;
 }
@@ -565,17 +658,6 @@ static int config_resetstat(struct session *session, struct session_request *req
     service__stats_reset(session->service);
     resp_put_ok(&session->out);
     return 0;
-}
-
-/* The file of options is a program, and belongs to who has written it. */
-static int config_rewrite(struct session *session, struct session_request *request)
-{
-    (void)request;
-    const char *file = session->service->options.config_file;
-    if (!file || !*file)
-        return diag_set(ERROR_INVALID, "The server is running without a config file");
-    return diag_set(ERROR_UNSUPPORTED,
-                    "Rewriting config file: it is a program of Lua, which is not rewritten");
 }
 
 static int config_help(struct session *session, struct session_request *request)

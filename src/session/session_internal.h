@@ -106,6 +106,7 @@ enum {
     SESSION_STREAMS_MAX = 1024,
     SERVICE_COMMANDS_MAX = 640,
     SERVICE_SLOTS = 2048,
+    SERVICE_SETTINGS_MAX = 128,
     SERVICE_SCRIPTS_MAX = 1024,
     SERVICE_SCRIPT_BYTES_MAX = 64 << 20,
     SERVICE_ERRORS = 20, /* prefixes that are counted one by one */
@@ -280,6 +281,7 @@ struct service {
     struct session_acl_log *acl_log;
     struct service_settings settings;
     struct service_hints hints;
+    _Atomic uint64_t settings_set[SERVICE_SETTINGS_MAX / 64]; /* by CONFIG SET; a bit for each */
     struct session_slowlog slowlog;
     struct session_latency latency[SESSION_LATENCY_EVENTS]; /* under the slow log's mutex */
 

@@ -111,6 +111,25 @@ static void an_unknown_option_is_told_the_nearest(void **state)
     assert_refused(options_set(&options, "zzzzzzzz", "x", OPTIONS_FILE), "lists them");
 }
 
+static void settings_have_the_names_that_redis_has_for_them(void **state)
+{
+    (void)state;
+    argument("maxmemory", "3mb"); /* is an option */
+    assert_int_equal(options.memory_max, 3 << 20);
+    char *list[] = {"--maxmemory-policy", "allkeys-lru", "--slowlog_max_len=7"};
+    char **argv = list;
+    int argc = 3;
+    char *environment[] = {"PERIGEE_SLOWLOG_MAX_LEN=8", "PERIGEE_HASH_MAX_ZIPLIST_ENTRIES=9", NULL};
+    assert_int_equal(options_load(&options, &argc, &argv, environment), 0);
+    assert_int_equal(options.setting_count, 3);
+    assert_string_equal(options.settings[0].name, "maxmemory-policy");
+    assert_string_equal(options.settings[1].name, "slowlog-max-len");
+    assert_string_equal(options.settings[1].value, "7"); /* the command line's */
+    assert_string_equal(options.settings[2].name, "hash-max-listpack-entries");
+    assert_refused(options_set(&options, "slowlog-max-len", "x", OPTIONS_FILE), "slowlog-max-len");
+    assert_refused(options_set(&options, "appendonly", "yes", OPTIONS_FILE), "no option");
+}
+
 static void the_stronger_source_counts_in_whatever_order(void **state)
 {
     (void)state;
@@ -265,6 +284,7 @@ int main(void)
         in_options(sizes_and_times_have_units),
         in_options(a_bad_value_is_told_what_would_be_right),
         in_options(an_unknown_option_is_told_the_nearest),
+        in_options(settings_have_the_names_that_redis_has_for_them),
         in_options(the_stronger_source_counts_in_whatever_order),
         in_options(arguments_end_at_what_is_no_option),
         in_options(an_argument_without_its_value_is_an_error),
