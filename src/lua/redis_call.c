@@ -398,6 +398,23 @@ static int unknown(struct lua_runtime *runtime, const struct redis_slice *name)
                                        : "Unknown Redis command called from script");
 }
 
+/* What is none of redis/: INFO and its like. */
+static int run_of_server(struct lua_runtime *runtime, const struct redis_slice *argv, unsigned argc)
+{
+    const struct lua_callbacks *callbacks = &runtime->options.callbacks;
+    struct lua__reply_sink sink;
+    if (callbacks->server_command == NULL)
+        return unknown(runtime, &argv[0]);
+    mp_buffer_reset(&runtime->reply, 65536);
+    lua__reply_sink_create(&sink, &runtime->reply);
+    int code = callbacks->server_command(
+        callbacks->arg, runtime->worker, runtime->request->session_id, runtime->txn,
+        runtime->now_ms, runtime->script.resp == 3 ? 3 : 2, argv, argc, &sink.base);
+    if (code == 0 && runtime->reply.failed)
+        code = diag_set(ERROR_MEMORY, "out of memory");
+    return code;
+}
+
 /* Returns a code whose message is in the diagnostics; the reply is in runtime->reply. */
 static int run_command(struct lua_runtime *runtime, const struct redis_slice *argv, unsigned argc)
 {
@@ -405,7 +422,7 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
     if (command == NULL)
         command = own_find(&argv[0]);
     if (command == NULL)
-        return unknown(runtime, &argv[0]);
+        return run_of_server(runtime, argv, argc);
     if ((command->flags & REDIS_NOSCRIPT) != 0)
         return diag_set(ERROR_INVALID, "This Redis command is not allowed from script");
     int code = redis_command_check(command, argc);

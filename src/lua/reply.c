@@ -96,6 +96,28 @@ static void put_error(struct redis_sink *sink, const char *prefix, const char *m
                        (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
 }
 
+static void put_big_number(struct redis_sink *sink, const char *digits, size_t size)
+{
+    lua__reply_put_ext(out_of(sink), LUA__REPLY_BIG_NUMBER, digits, size);
+}
+
+static void put_verbatim(struct redis_sink *sink, const char format[3], const void *data,
+                         size_t size)
+{
+    struct mp_buffer text;
+    mp_buffer_create(&text);
+    mp_put_raw(&text, format, 3);
+    mp_put_raw(&text, data, size);
+    lua__reply_put_ext(out_of(sink), LUA__REPLY_VERBATIM, text.data, text.size);
+    out_of(sink)->failed |= text.failed;
+    mp_buffer_destroy(&text);
+}
+
+static void put_error_text(struct redis_sink *sink, const char *text)
+{
+    lua__reply_put_ext(out_of(sink), LUA__REPLY_ERROR_TEXT, text, strlen(text));
+}
+
 void lua__reply_sink_create(struct lua__reply_sink *sink, struct mp_buffer *out)
 {
     static const struct redis_sink_vtab vtab = {
@@ -111,8 +133,13 @@ void lua__reply_sink_create(struct lua__reply_sink *sink, struct mp_buffer *out)
         .null_array = put_null,
         .error = put_error,
     };
+    static const struct redis_sink_script_vtab script = {
+        .big_number = put_big_number,
+        .verbatim = put_verbatim,
+        .error = put_error_text,
+    };
     sink->base.vtab = &vtab;
-    sink->base.script = NULL;
+    sink->base.script = &script;
     sink->out = out;
 }
 

@@ -73,6 +73,12 @@ struct lua_callbacks {
     int (*configure)(void *arg, const char *table, size_t size);
     /* Whether the server has a command of this name, in whatever case. NULL: those of redis/. */
     bool (*command_taken)(void *arg, const char *name, size_t size);
+    /* A command that is none of redis/, called by a request of this connection, in `txn` or in none
+     * (NULL): writes one reply. 0, or a code with diagnostics: it is unknown, or not for scripts, or
+     * failed. */
+    int (*server_command)(void *arg, struct db_worker *worker, uint64_t session_id, struct txn *txn,
+                          uint64_t now_ms, int protocol, const struct redis_slice *argv,
+                          unsigned argc, struct redis_sink *sink);
     /* The schema has been changed by this runtime: whoever has made another one the host of modules
      * lets it run soon (lua_runtime_host). NULL: this one looks itself. */
     void (*schema_changed)(void *arg);

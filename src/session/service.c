@@ -207,6 +207,7 @@ static int worker_lua_open(struct session_worker *worker)
         .fio_dir = service->options.fio_dir,
         .callbacks = {.info = session__lua_info,
                       .command_taken = session__lua_command_taken,
+                      .server_command = session__lua_server_command,
                       .before_command = session__lua_before,
                       .options = session__lua_options,
                       .schema_changed = on_schema_changed,

@@ -867,6 +867,13 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                      struct session_wait *wait, const struct session_lua_run *run,
                      uint64_t *reply_ts);
 bool session__lua_command_taken(void *arg, const char *name, size_t size);
+/* Whether a user's rules let a script run the command: 0: there are none; 1: they do; or ERROR_ACCESS. */
+int session__script_permits(struct service *service, struct db_worker *db, uint32_t user_id,
+                            const char *name, const struct redis_slice *argv, unsigned argc);
+int session__lua_server_command(void *arg, struct db_worker *db, uint64_t session_id,
+                                struct txn *txn, uint64_t now_ms, int protocol,
+                                const struct redis_slice *argv, unsigned argc,
+                                struct redis_sink *sink);
 int session__lua_before(void *arg, struct db_worker *worker, uint64_t session_id, uint32_t user_id,
                         const struct redis_command *command, const struct redis_slice *argv,
                         unsigned argc, uint64_t snapshot_ts);

@@ -612,10 +612,8 @@ static struct session_worker *worker_of(struct service *service, const struct db
     return found;
 }
 
-/* 0: the user has no rules; 1: they allow it; or ERROR_ACCESS. */
-static int script_permits(struct service *service, struct db_worker *db, uint32_t user_id,
-                          const struct redis_command *command, const struct redis_slice *argv,
-                          unsigned argc)
+int session__script_permits(struct service *service, struct db_worker *db, uint32_t user_id,
+                            const char *name, const struct redis_slice *argv, unsigned argc)
 {
     const char *text;
     uint32_t size;
@@ -628,7 +626,7 @@ static int script_permits(struct service *service, struct db_worker *db, uint32_
         user && acl_text_of(user, &text, &size) ? worker_of(service, db) : NULL;
     const struct acl *acl = worker ? session__acl_of(worker, user_id) : NULL;
     const struct session_command *row =
-        acl ? service__command_named(service, command->name, strlen(command->name)) : NULL;
+        acl ? service__command_named(service, name, strlen(name)) : NULL;
     if (!acl || !row)
         return 0;
     enum acl_verdict verdict = acl_check(acl, row, service->specs[row->number], argv, argc, &wrong);
@@ -643,7 +641,7 @@ int session__lua_before(void *arg, struct db_worker *worker, uint64_t session_id
                         unsigned argc, uint64_t snapshot_ts)
 {
     struct service *service = arg;
-    int allowed = script_permits(service, worker, user_id, command, argv, argc);
+    int allowed = session__script_permits(service, worker, user_id, command->name, argv, argc);
     if (allowed < 0)
         return allowed;
     if (load_relaxed(&service->interest.tracking) && (command->flags & REDIS_READONLY))

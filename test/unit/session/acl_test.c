@@ -143,6 +143,11 @@ static void rules_hold_on_every_path(void **state)
     session_fixture_text(fixture, two, "eval \"return redis.call('del', 'a')\" 0");
     assert_non_null(strstr(fixture->reply,
                            "ACL failure in script: User bob has no permissions to run the 'del'"));
+    session_fixture_text(fixture, two, "eval \"return redis.call('info', 'nosuch')\" 0");
+    assert_non_null(strstr(fixture->reply,
+                           "ACL failure in script: User bob has no permissions to run the 'info'"));
+    expect(one, "+OK\r\n", "acl setuser bob +info");
+    expect(two, "$0\r\n\r\n", "eval \"return redis.call('info', 'nosuch')\" 0");
     expect(two, ":1\r\n", "eval \"return redis.call('memory', 'usage', 'b') > 0\" 0");
     session_fixture_text(fixture, two, "eval \"return redis.call('memory', 'usage', 'x')\" 0");
     assert_non_null(
