@@ -40,10 +40,14 @@ function space_functions.create(name, options)
     return space.space[name]
 end
 
---- box.schema.space.drop(name or id)
-function space_functions.drop(which)
+--- box.schema.space.drop(name or id, {if_exists})
+function space_functions.drop(which, options)
+    check_options(options)
     local object = space.space[which]
     if object == nil then
+        if options and options.if_exists then
+            return
+        end
         core.raise(core.ERROR_NOT_FOUND, 'there is no space ' .. tostring(which))
     end
     object:drop()

@@ -27,8 +27,6 @@
 #include "mem/account.h"
 #include "net/net_internal.h"
 
-enum { KEEP_ALIVE_SECONDS = 300 };
-
 static void on_closed(uv_handle_t *handle)
 {
     struct net_connection *connection = handle->data;
@@ -426,10 +424,12 @@ static void refuse(struct net_worker *worker, int fd, const char *text)
     atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
 }
 
-static void socket_set_up(int fd)
+static void socket_set_up(int fd, unsigned keepalive_s)
 {
-    int on = 1, seconds = KEEP_ALIVE_SECONDS, interval = KEEP_ALIVE_SECONDS / 3, count = 3;
+    int on = 1, seconds = (int)keepalive_s, interval = seconds > 3 ? seconds / 3 : 1, count = 3;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (seconds == 0)
+        return;
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
@@ -537,7 +537,7 @@ void net__connection_open(struct net_worker *worker, struct net_accepted accepte
         return;
     }
     if (!address_is_path(&peer))
-        socket_set_up(accepted.fd);
+        socket_set_up(accepted.fd, service_keepalive_s(worker->net->service));
     connection->worker = worker;
     connection->listener = listener;
     list_create(&connection->dirty);

@@ -135,7 +135,8 @@
       "How old the snapshot of an open transaction may become, which keeps old versions of "       \
       "rows in memory. Then it is rolled back. 0: no limit.")                                      \
     X(subscriber_max, uint64_t, SIZE, "32mb",                                                      \
-      "Messages that a connection which listens to channels may leave unread. Then it is closed.") \
+      "Messages that a connection which listens to channels may leave unread. Then it is closed. " \
+      "The setting `client-output-buffer-limit` says more, for others as well.")                   \
     X(stop_time_max, uint64_t, TIME, "10s",                                                        \
       "How long an orderly stop waits for clients that do not read their replies.")                \
     X(config, char *, TEXT, "",                                                                    \

@@ -75,9 +75,11 @@ int service_new(const struct service_options *options, struct service **out)
     store_relaxed(&service->settings.slowlog_max, 128);
     store_relaxed(&service->settings.tracking_keys_max, 1000000);
     store_relaxed(&service->settings.clients_max, service->limits.clients_max);
+    store_relaxed(&service->settings.keepalive_s, 300);
     store_relaxed(&service->latency_tracking, true);
     snprintf(service->percentiles, sizeof service->percentiles, "50 99 99.9");
     service__slow_set(service);
+    session__limits_create(&service->client_limits, &service->limits);
     store_relaxed(&service->config.proto_max_bulk_len, service->limits.request_bytes_max);
     store_relaxed(&service->config.maxmemory, budget_bytes_max(db_budget(options->db)));
     redis_housekeeping_create(&service->keeping, &service->config, &service->interest);
@@ -148,6 +150,11 @@ void service_port_set(struct service *service, unsigned port)
 void service_loading_set(struct service *service, bool loading)
 {
     store_relaxed(&service->loading, loading);
+}
+
+unsigned service_keepalive_s(const struct service *service)
+{
+    return (unsigned)load_relaxed(&service->settings.keepalive_s);
 }
 
 unsigned service_client_count(const struct service *service)
@@ -238,8 +245,9 @@ int session_worker_open(struct service *service, struct session_worker **out)
     list_create(&worker->ready);
     list_create(&worker->waits);
     list_create(&worker->streams);
+    list_create(&worker->excessive);
     list_create(&worker->woken);
-    worker->due_ns = UINT64_MAX;
+    worker->due_ns = load_relaxed(&service->settings.timeout_s) ? 0 : UINT64_MAX;
     pthread_mutex_init(&worker->wake_mutex, NULL);
     session__pubsub_create(&worker->pubsub);
     int rc = db_worker_open(service->options.db, &worker->db);
@@ -327,6 +335,7 @@ static void limits_look(struct session_worker *worker)
     session__due_at(worker, session__waits_expire(worker, now_ns));
     session__due_at(worker, session__streams_expire(worker, now_ns));
     session__due_at(worker, session__idle_close(worker, now_ns));
+    session__due_at(worker, session__limits_expire(worker, now_ns));
 }
 
 void session_worker_run(struct session_worker *worker,

@@ -118,6 +118,10 @@ void service_port_set(struct service *service, unsigned port);
 /* While true (start-up), data commands answer -LOADING. Any thread. */
 void service_loading_set(struct service *service, bool loading);
 
+/* Seconds after which a peer that is silent is asked for a sign of life, as it is set now; 0: never. Any
+ * thread. */
+unsigned service_keepalive_s(const struct service *service);
+
 /* Connected sessions now. Any thread. */
 unsigned service_client_count(const struct service *service);
 

@@ -87,7 +87,6 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     session__rpc_limit(session);
     mp_buffer_create(&session->in);
     mp_buffer_create(&session->out);
-    session->out.bytes_max = service->limits.output_bytes_max;
     arena_create(&session->queue_arena, SESSION_BUFFER_KEEP_BYTES);
     arena_create(&session->watch_arena, SESSION_BUFFER_KEEP_BYTES);
     arena_create(&session->kept_arena, 0);
@@ -99,7 +98,8 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     channels_listener_create(&session->listener);
     store_relaxed(&session->about.redirect, -1);
     mp_buffer_create(&session->push);
-    session->push.bytes_max = service->limits.output_bytes_max;
+    list_create(&session->excess.link);
+    session__limits_bound(session);
     about_create(session, peer);
     atomic_fetch_add_explicit(&service->connections, 1, memory_order_relaxed);
     pthread_mutex_lock(&service->mutex);
@@ -124,6 +124,41 @@ const char *session_refusal(int code)
                                   : "-ERR out of memory\r\n";
 }
 
+/* ----------------------------------------------------------------------------------- memory */
+
+/* What its memory has become, in the sum of its worker's. */
+static void bytes_count(struct session *session, uint64_t all)
+{
+    _Atomic uint64_t *sum = &session->worker->client_bytes;
+    uint64_t before = load_relaxed(&session->about.bytes.all);
+    store_relaxed(sum, load_relaxed(sum) + all - before);
+    store_relaxed(&session->about.bytes.all, all);
+    if (all > before && load_relaxed(&session->service->client_limits.memory))
+        session__clients_evict(session->worker);
+}
+
+static void bytes_forget(struct session *session)
+{
+    _Atomic uint64_t *sum = &session->worker->client_bytes;
+    store_relaxed(sum, load_relaxed(sum) - load_relaxed(&session->about.bytes.all));
+}
+
+void session__bytes_note(struct session *session)
+{
+    struct session_about *about = &session->about;
+    uint64_t out_memory = session->out.capacity + session->push.capacity;
+    store_relaxed(&about->bytes.query, session->in.size - session->in_start);
+    store_relaxed(&about->bytes.query_free, session->in.capacity - session->in.size);
+    store_relaxed(&about->bytes.kept, session->kept_arena.used_bytes);
+    store_relaxed(&about->bytes.queued, session->queue_arena.used_bytes);
+    store_relaxed(&about->bytes.out, session->out.size - session->out_sent + session->push.size);
+    store_relaxed(&about->bytes.replies, session->mark_count - session->mark_first);
+    store_relaxed(&about->bytes.out_memory, out_memory);
+    bytes_count(session, sizeof *session + session->in.capacity + out_memory +
+                             session->kept_arena.used_bytes + session->queue_arena.used_bytes +
+                             session->watch_arena.used_bytes);
+}
+
 /* Gives up what waits, and rolls back what is open. */
 static void transactions_end(struct session *session)
 {
@@ -144,6 +179,8 @@ void session_delete(struct session *session)
     pthread_mutex_unlock(&service->mutex);
     atomic_fetch_sub_explicit(&service->client_count, 1, memory_order_relaxed);
     list_remove(&session->ready);
+    list_remove(&session->excess.link);
+    bytes_forget(session);
     transactions_end(session);
     lua_runtime_session_ended(session->worker->lua, session->about.id);
     session__unsubscribe_all(session);
@@ -316,7 +353,7 @@ struct session_output session_output(struct session *session)
         return (struct session_output){NULL, 0};
     marks_settle(session);
     if (session->out.failed) {
-        session->dead = session->closing = true;
+        session__output_exceeded(session);
         return (struct session_output){NULL, 0};
     }
     return (struct session_output){session->out.data + session->out_sent,
@@ -332,6 +369,8 @@ void session_sent(struct session *session, size_t size)
     service__count(&session->about.output_bytes, size);
     store_relaxed(&session->about.bytes.out,
                   session->out.size - session->out_sent + session->push.size);
+    if (!list_empty(&session->excess.link))
+        session__limits_look(session);
 }
 
 bool session_waiting(const struct session *session)
@@ -521,33 +560,17 @@ static void input_execute(struct session *session)
     }
 }
 
-/* For CLIENT LIST, which another worker may be asked for. */
-static void bytes_note(struct session *session)
-{
-    struct session_about *about = &session->about;
-    uint64_t out_memory = session->out.capacity + session->push.capacity;
-    store_relaxed(&about->bytes.query, session->in.size - session->in_start);
-    store_relaxed(&about->bytes.query_free, session->in.capacity - session->in.size);
-    store_relaxed(&about->bytes.kept, session->kept_arena.used_bytes);
-    store_relaxed(&about->bytes.queued, session->queue_arena.used_bytes);
-    store_relaxed(&about->bytes.out, session->out.size - session->out_sent + session->push.size);
-    store_relaxed(&about->bytes.replies, session->mark_count - session->mark_first);
-    store_relaxed(&about->bytes.out_memory, out_memory);
-    store_relaxed(&about->bytes.all, sizeof *session + session->in.capacity + out_memory +
-                                         session->kept_arena.used_bytes +
-                                         session->queue_arena.used_bytes +
-                                         session->watch_arena.used_bytes);
-}
-
 static void settle_after_input(struct session *session)
 {
     if (session->waited_ts && session->mark_first < session->mark_count)
         wal_kick_early(session->service->wal);
     session->waited_ts = 0;
-    if (session->out.failed || session->in.failed ||
-        out_pending(session) > session->service->limits.output_bytes_max)
+    if (session->in.failed)
         session->dead = session->closing = true;
-    bytes_note(session);
+    if (session->out.failed && !session->dead)
+        session__output_exceeded(session);
+    session__limits_look(session);
+    session__bytes_note(session);
 }
 
 void session_on_bytes(struct session *session, const char *data, size_t size)
@@ -559,6 +582,7 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
     if (session->closing || size == 0)
         return;
     session__now_forget(worker);
+    session__limits_bound(session);
     marks_settle(session);
     out_compact(session);
     if (session->in.size == session->in_start && !session->held) {
@@ -577,6 +601,7 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
             session->in.size - session->in_start >= session->in_need)
             input_execute(session);
     }
+    store_relaxed(&session->about.active_ms, session__now_ms(worker));
     settle_after_input(session);
 }
 
@@ -597,6 +622,8 @@ bool session_resume(struct session *session)
     marks_settle(session);
     out_compact(session);
     session__now_forget(session->worker);
+    store_relaxed(&session->about.active_ms, session__now_ms(session->worker)); /* it has read */
+    session__limits_bound(session);
     bool done = again(session);
     done |= session__pending_again(session);
     session->unblock = SESSION_UNBLOCK_NONE;
@@ -607,5 +634,7 @@ bool session_resume(struct session *session)
     }
     if (done)
         settle_after_input(session);
+    else
+        session__bytes_note(session);
     return done;
 }

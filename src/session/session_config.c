@@ -28,6 +28,8 @@ enum setting_kind {
     SETTING_POLICY,
     SETTING_NOTIFY,
     SETTING_PERCENTILES,
+    SETTING_OUTPUT_LIMITS,
+    SETTING_SHARE, /* bytes, or below 0 percent of maxmemory */
     SETTING_FIXED
 };
 
@@ -121,12 +123,6 @@ static void text_databases(struct service *service, char out[TEXT_MAX])
     snprintf(out, TEXT_MAX, "%d", REDIS_DATABASES);
 }
 
-static void text_output_limits(struct service *service, char out[TEXT_MAX])
-{
-    snprintf(out, TEXT_MAX, "normal %zu 0 0 slave 268435456 67108864 60 pubsub %zu 0 0",
-             service->limits.output_bytes_max, service->limits.subscriber_bytes_max);
-}
-
 /* What is the process's, in Redis's words. */
 static void text_loglevel(struct service *service, char out[TEXT_MAX])
 {
@@ -191,7 +187,8 @@ static const struct setting SETTINGS[] = {
     FIXED("appendonly", "yes"),
     MADE("bind", text_bind),
     MADE("busy-reply-threshold", text_lua_time),
-    MADE("client-output-buffer-limit", text_output_limits),
+    {"client-output-buffer-limit", NULL, SETTING_OUTPUT_LIMITS, 0, 0, 0, 0, NULL, NULL, NULL},
+    MEMORY("client-query-buffer-limit", NULL, client_limits.query, 1048576, NULL),
     FIXED("cluster-enabled", "no"),
     FIXED("daemonize", "no"),
     MADE("databases", text_databases),
@@ -217,7 +214,8 @@ static const struct setting SETTINGS[] = {
     FIXED("masterauth", ""),
     NUMBER("maxclients", NULL, settings.clients_max, 1, UINT32_MAX, NULL),
     MEMORY("maxmemory", NULL, config.maxmemory, 0, memory_changed),
-    FIXED("maxmemory-clients", "0"),
+    {"maxmemory-clients", NULL, SETTING_SHARE, FIELD(client_limits.memory), -100, INT64_MAX, NULL,
+     NULL, NULL},
     {"maxmemory-policy", NULL, SETTING_POLICY, FIELD(config.maxmemory_policy), 0, 0, NULL, NULL,
      NULL},
     NUMBER("maxmemory-samples", NULL, config.maxmemory_samples, 1, INT32_MAX, NULL),
@@ -241,7 +239,7 @@ static const struct setting SETTINGS[] = {
     NUMBER("stream-node-max-entries", NULL, config.stream_node_max_entries, 0, INT64_MAX, NULL),
     FIXED("supervised", "no"),
     FIXED("tcp-backlog", "511"),
-    FIXED("tcp-keepalive", "300"),
+    NUMBER("tcp-keepalive", NULL, settings.keepalive_s, 0, INT32_MAX, NULL),
     NUMBER("timeout", NULL, settings.timeout_s, 0, INT32_MAX, timeout_changed),
     NUMBER("tracking-table-max-keys", NULL, settings.tracking_keys_max, 0, INT64_MAX, NULL),
     MADE("unixsocket", text_unixsocket),
@@ -315,6 +313,15 @@ static void setting_text(struct service *service, const struct setting *setting,
         snprintf(out, TEXT_MAX, "%s", service->percentiles);
         pthread_mutex_unlock(&service->mutex);
         return;
+    case SETTING_OUTPUT_LIMITS:
+        session__output_limits_format(&service->client_limits, out);
+        return;
+    case SETTING_SHARE: {
+        int64_t value = field_get(service, setting);
+        snprintf(out, TEXT_MAX, value < 0 ? "%" PRId64 "%%" : "%" PRId64,
+                 value < 0 ? -value : value);
+        return;
+    }
     case SETTING_FIXED:
         if (setting->text)
             setting->text(service, out);
@@ -373,26 +380,6 @@ static int config_get(struct session *session, struct session_request *request)
 }
 
 /* ------------------------------------------------------------------------------------------- SET */
-
-/* A number and a unit as Redis has them: k is 1000, kb is 1024. */
-static bool memory_parse(const struct redis_slice *value, int64_t *out)
-{
-    static const struct {
-        const char *name;
-        int64_t factor;
-    } UNITS[] = {{"", 1},        {"b", 1},        {"k", 1000},       {"kb", 1 << 10},
-                 {"m", 1000000}, {"mb", 1 << 20}, {"g", 1000000000}, {"gb", 1 << 30}};
-    size_t digits = 0;
-    while (digits < value->size && value->data[digits] >= '0' && value->data[digits] <= '9')
-        digits++;
-    const struct redis_slice unit = {value->data + digits, value->size - digits};
-    if (!digits || !redis_integer_parse(value->data, digits, out))
-        return false;
-    for (size_t n = 0; n < sizeof UNITS / sizeof *UNITS; n++)
-        if (arg_is(&unit, UNITS[n].name))
-            return !__builtin_mul_overflow(*out, UNITS[n].factor, out);
-    return false;
-}
 
 static int reason(char out[REASON_MAX], const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -455,10 +442,20 @@ static int fixed_check(struct service *service, const struct setting *setting,
     return arg_is(value, text) ? 0 : reason(why, "can't set immutable config");
 }
 
+static bool share_parse(const struct redis_slice *value, int64_t *out)
+{
+    if (!value->size || value->data[value->size - 1] != '%')
+        return session__memory_parse(value, out);
+    bool right = redis_integer_parse(value->data, value->size - 1, out) && *out >= 0 && *out <= 100;
+    *out = -*out;
+    return right;
+}
+
 /* Reads what a setting is to become, or says why not. */
 static int value_parse(struct service *service, const struct setting *setting,
                        const struct redis_slice *value, int64_t *out, char why[REASON_MAX])
 {
+    const char *wrong;
     unsigned flags;
     *out = 0;
     switch (setting->kind) {
@@ -467,8 +464,8 @@ static int value_parse(struct service *service, const struct setting *setting,
                    ? range_check(setting, *out, why)
                    : reason(why, "argument couldn't be parsed into an integer");
     case SETTING_MEMORY:
-        return memory_parse(value, out) ? range_check(setting, *out, why)
-                                        : reason(why, "argument must be a memory value");
+        return session__memory_parse(value, out) ? range_check(setting, *out, why)
+                                                 : reason(why, "argument must be a memory value");
     case SETTING_SWITCH:
         *out = arg_is(value, "yes");
         return *out || arg_is(value, "no") ? 0 : reason(why, "argument must be 'yes' or 'no'");
@@ -481,6 +478,12 @@ static int value_parse(struct service *service, const struct setting *setting,
         return 0;
     case SETTING_PERCENTILES:
         return percentiles_check(value, why);
+    case SETTING_OUTPUT_LIMITS:
+        wrong = session__output_limits_check(value);
+        return wrong ? reason(why, "%s", wrong) : 0;
+    case SETTING_SHARE:
+        return share_parse(value, out) ? range_check(setting, *out, why)
+                                       : reason(why, "argument must be a memory or percent value");
     case SETTING_FIXED:
         return fixed_check(service, setting, value, why);
     }
@@ -495,6 +498,8 @@ static void value_store(struct service *service, const struct setting *setting,
         memcpy(service->percentiles, value->data, value->size);
         service->percentiles[value->size] = 0;
         pthread_mutex_unlock(&service->mutex);
+    } else if (setting->kind == SETTING_OUTPUT_LIMITS) {
+        session__output_limits_set(&service->client_limits, value);
     } else if (setting->kind != SETTING_FIXED) {
         field_set(service, setting, number);
     }

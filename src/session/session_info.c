@@ -121,6 +121,9 @@ void service__stats_reset(struct service *service)
 {
     pthread_mutex_lock(&service->mutex);
     totals_all(service, &service->totals_before);
+    store_relaxed(&service->client_limits.evicted, 0);
+    store_relaxed(&service->client_limits.query_closed, 0);
+    store_relaxed(&service->client_limits.output_closed, 0);
     for (unsigned n = 0; n < SERVICE_COMMANDS_MAX; n++)
         command_all(service, n, &service->commands_before[n]);
     pthread_mutex_unlock(&service->mutex);
@@ -436,7 +439,11 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "expired_stale_perc:0.00");
     line(out, "expired_time_cap_reached_count:0");
     line(out, "evicted_keys:%" PRIu64, load_relaxed(&service->keeping.evicted_keys));
-    line(out, "evicted_clients:0");
+    line(out, "evicted_clients:%" PRIu64, load_relaxed(&service->client_limits.evicted));
+    line(out, "client_query_buffer_limit_disconnections:%" PRIu64,
+         load_relaxed(&service->client_limits.query_closed));
+    line(out, "client_output_buffer_limit_disconnections:%" PRIu64,
+         load_relaxed(&service->client_limits.output_closed));
     line(out, "keyspace_hits:%" PRIu64, totals.hits);
     line(out, "keyspace_misses:%" PRIu64, totals.misses);
     uint64_t counts[CHANNELS_KINDS] = {0};

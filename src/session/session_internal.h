@@ -30,7 +30,9 @@
 #include "session/session_acl.h"
 #include "session/session_auth.h"
 #include "session/session_block.h"
+#include "session/session_limits.h"
 #include "session/session_pubsub.h"
+#include "session/session_settings.h"
 #include "session/session_stream.h"
 #include "session/session_tracking.h"
 #include "session/session_wait.h"
@@ -155,46 +157,6 @@ struct session_slowlog {
     uint64_t count, next_id;
 };
 
-/* Settings that are not those of commands (redis/redis_config.h). */
-struct service_settings {
-    _Atomic int64_t slowlog_slower_us; /* -1: nothing is logged */
-    _Atomic uint64_t slowlog_max, latency_threshold_ms, timeout_s, clients_max, tracking_keys_max;
-};
-
-/* Settings of Redis for what is not there: files that are written by a child, a table of keys that grows
- * in steps, a thread that frees. They are checked, kept and told, and change nothing, as in Redis they
- * change no reply; X(Redis's name, field, default). */
-#define SERVICE_HINT_SWITCHES(X)                                     \
-    X("activedefrag", activedefrag, false)                           \
-    X("activerehashing", activerehashing, true)                      \
-    X("aof-use-rdb-preamble", aof_use_rdb_preamble, true)            \
-    X("dynamic-hz", dynamic_hz, true)                                \
-    X("jemalloc-bg-thread", jemalloc_bg_thread, true)                \
-    X("lazyfree-lazy-eviction", lazyfree_lazy_eviction, false)       \
-    X("lazyfree-lazy-expire", lazyfree_lazy_expire, false)           \
-    X("lazyfree-lazy-server-del", lazyfree_lazy_server_del, false)   \
-    X("lazyfree-lazy-user-del", lazyfree_lazy_user_del, false)       \
-    X("lazyfree-lazy-user-flush", lazyfree_lazy_user_flush, false)   \
-    X("no-appendfsync-on-rewrite", no_appendfsync_on_rewrite, false) \
-    X("rdbchecksum", rdbchecksum, true)                              \
-    X("rdbcompression", rdbcompression, true)                        \
-    X("replica-lazy-flush", replica_lazy_flush, true)                \
-    X("stop-writes-on-bgsave-error", stop_writes_on_bgsave_error, true)
-#define SERVICE_HINT_NUMBERS(X)                                        \
-    X("auto-aof-rewrite-percentage", auto_aof_rewrite_percentage, 100) \
-    X("hz", hz, 10)                                                    \
-    X("maxmemory-eviction-tenacity", maxmemory_eviction_tenacity, 10)  \
-    X("repl-timeout", repl_timeout, 60)
-
-struct service_hints {
-#define X(name, field, value) _Atomic bool field;
-    SERVICE_HINT_SWITCHES(X)
-#undef X
-#define X(name, field, value) _Atomic int64_t field;
-    SERVICE_HINT_NUMBERS(X)
-#undef X
-};
-
 /* Sums of the workers' statistics. */
 struct service_totals {
     uint64_t commands, input_bytes, output_bytes, connections, refused, errors[SERVICE_ERRORS];
@@ -229,9 +191,11 @@ struct session_worker {
     unsigned batches;
     unsigned now_left; /* commands until it is read again */
     void *user;
-    struct list ready;          /* sessions that session_resume is to be called for */
-    struct list waits;          /* requests that wait */
-    struct list streams;        /* open transactions */
+    struct list ready;             /* sessions that session_resume is to be called for */
+    struct list waits;             /* requests that wait */
+    struct list streams;           /* open transactions */
+    struct list excessive;         /* sessions with output beyond the soft limit */
+    _Atomic uint64_t client_bytes; /* memory of its sessions */
     uint64_t due_ns;            /* when the next of them has a limit to be looked at; or earlier */
     pthread_mutex_t wake_mutex; /* guards what follows; nothing is locked inside of it */
     struct list woken;          /* requests that others have woken */
@@ -282,6 +246,7 @@ struct service {
     struct service_settings settings;
     struct service_hints hints;
     _Atomic uint64_t settings_set[SERVICE_SETTINGS_MAX / 64]; /* by CONFIG SET; a bit for each */
+    struct session_limits client_limits;
     struct session_slowlog slowlog;
     struct session_latency latency[SESSION_LATENCY_EVENTS]; /* under the slow log's mutex */
 
@@ -529,6 +494,7 @@ struct session {
     struct session_sink sink;
     struct channels_listener listener;
     struct session_tracker *tracker; /* NULL: it does not track keys */
+    struct session_excess excess;
     struct mp_buffer push; /* messages that are not in `out` yet, which may be being written */
     uint64_t push_ts;      /* what they rest on; 0: on what is durable */
 
@@ -608,6 +574,9 @@ struct redis_call session__redis_call(struct session *session,
 /* Whether events of keys that are not there are asked for: what is deferred wants more than a
  * read-only transaction. */
 bool session__misses_wanted(const struct session *session);
+
+/* session.c. What CLIENT LIST shows of its memory, which another worker may be asked for. */
+void session__bytes_note(struct session *session);
 
 /* service.c. The session has something to do or to send: its connection is told. */
 void session__ready(struct session *session);

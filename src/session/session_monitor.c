@@ -81,10 +81,8 @@ static void lines_push(struct session *session, const struct mp_buffer *lines)
     if (session->closing)
         return;
     mp_put_raw(&session->push, lines->data, lines->size);
-    if (lines->failed || session->push.failed ||
-        session->push.size + session->out.size - session->out_sent >
-            session->service->limits.subscriber_bytes_max)
-        session->dead = session->closing = true;
+    if (lines->failed || session__push_full(session, 0))
+        session__output_exceeded(session);
     session__ready(session);
 }
 

@@ -86,7 +86,9 @@ uint64_t session__idle_close(struct session_worker *worker, uint64_t now_ns)
         if (session->worker != worker ||
             load_relaxed(&about->active_ms) + timeout_s * 1000 > now_ms ||
             load_relaxed(&about->waits) || load_relaxed(&about->monitoring) ||
-            load_relaxed(&about->channels) + load_relaxed(&about->patterns) > 0)
+            load_relaxed(&about->channels) + load_relaxed(&about->patterns) +
+                    load_relaxed(&about->shards) >
+                0)
             continue;
         session->dead = session->closing = true;
         session__ready(session);

@@ -194,11 +194,13 @@ static void cut_off(struct session *session)
 /* There is more for the session to take; it is cut off when it takes too little. */
 static void pushed(struct session *session)
 {
-    if (session->push.failed || session->push.size + session->out.size - session->out_sent >
-                                    session->service->limits.subscriber_bytes_max)
-        cut_off(session);
-    else
-        session__ready(session);
+    if (session__push_full(session, 0)) {
+        session__output_exceeded(session);
+        return;
+    }
+    session__limits_look(session);
+    session__bytes_note(session);
+    session__ready(session);
 }
 
 static void push(struct channels_listener *listener, const struct channels_channel *to,

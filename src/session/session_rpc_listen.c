@@ -112,8 +112,7 @@ int session__rpc_progress(void *arg, uint64_t id, const char *value, size_t size
     struct mp_buffer *out = &session->push;
     if (session->closing)
         return 0;
-    if (out->size + session->out.size - session->out_sent + size >
-        session->service->limits.subscriber_bytes_max)
+    if (session__push_full(session, size))
         return diag_set(ERROR_LIMIT, "the client has left too much unread to be told of progress");
     rpc_put_notification_begin(out, "progress");
     mp_put_array(out, 2);

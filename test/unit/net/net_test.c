@@ -15,8 +15,10 @@
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -202,6 +204,131 @@ static void a_start_that_fails_leaves_nothing_running(void **state)
     net_delete(other);
 }
 
+/* A number that a connection has in CLIENT LIST. */
+static unsigned long client_number(int asker, const char *id, const char *name)
+{
+    char request[64], list[2048], what[32];
+    size_t size = 0;
+    snprintf(request, sizeof request, "CLIENT LIST ID %s\r\n", id);
+    client_send(asker, request);
+    do { /* a bulk string whose text ends with a line */
+        ssize_t got = recv(asker, list + size, sizeof list - 1 - size, 0);
+        assert_true(got > 0);
+        size += (size_t)got;
+        list[size] = 0;
+    } while (!strstr(list, "\n\r\n"));
+    snprintf(what, sizeof what, " %s=", name);
+    assert_non_null(strstr(list, what));
+    return strtoul(strstr(list, what) + strlen(what), NULL, 10);
+}
+
+static void client_id(int fd, char out[32])
+{
+    size_t size = 0;
+    client_send(fd, "CLIENT ID\r\n");
+    do {
+        assert_int_equal(recv(fd, out + size, 1, 0), 1);
+    } while (out[size++] != '\n');
+    out[size - 2] = 0;
+    memmove(out, out + 1, size - 2); /* behind the colon */
+}
+
+static void tcp_asks_silent_peers_for_a_sign_of_life(void **state)
+{
+    (void)state;
+    static const char *const seconds[] = {"300", "7", "0"};
+    int asker = client_open();
+    for (unsigned n = 0; n < 3; n++) {
+        char request[64], id[32];
+        snprintf(request, sizeof request, "CONFIG SET tcp-keepalive %s\r\n", seconds[n]);
+        client_ask(asker, request, "+OK\r\n");
+        int fd = client_open(), value;
+        socklen_t size = sizeof value;
+        client_id(fd, id);
+        int its = (int)client_number(asker, id, "fd"); /* the server is of this process */
+        assert_int_equal(getsockopt(its, SOL_SOCKET, SO_KEEPALIVE, &value, &size), 0);
+        assert_int_equal(value != 0, n < 2);
+        assert_int_equal(getsockopt(its, IPPROTO_TCP, TCP_KEEPIDLE, &value, &size), 0);
+        if (n < 2)
+            assert_int_equal(value, (int)strtol(seconds[n], NULL, 10));
+        close(fd);
+    }
+    close(asker);
+}
+
+enum { PAUSE_BYTES = 64 << 20, VALUE_BYTES = 4000, PIPELINE = 100000 };
+
+/* Every other command of the pipeline asks for the value, the others say which they are. */
+static size_t pipeline_write(char *out)
+{
+    size_t size = 0;
+    for (unsigned n = 0; n < PIPELINE; n++)
+        size += (size_t)(n % 2 ? sprintf(out + size, "GET v\r\n")
+                               : sprintf(out + size, "ECHO %06u\r\n", n));
+    return size;
+}
+
+static void replies_expect(int fd, char *got, const char *value)
+{
+    char expected[64];
+    for (unsigned n = 0; n < PIPELINE; n += 2) {
+        size_t head =
+            (size_t)snprintf(expected, sizeof expected, "$6\r\n%06u\r\n$%d\r\n", n, VALUE_BYTES);
+        size_t size = head + VALUE_BYTES + 2;
+        assert_int_equal(recv(fd, got, size, MSG_WAITALL), (ssize_t)size);
+        assert_memory_equal(got, expected, head);
+        assert_memory_equal(got + head, value, VALUE_BYTES);
+    }
+}
+
+/* 200 MB of replies to a client that does not read until the server has stopped to read from it. */
+static void a_slow_reader_costs_bounded_memory_and_gets_its_replies_in_order(void **state)
+{
+    (void)state;
+    int slow = client_open(), asker = client_open();
+    char id[32], *value = malloc(VALUE_BYTES + 1), *requests = malloc(PIPELINE * 16);
+    char *got = malloc(VALUE_BYTES + 64), head[64];
+    memset(value, 'v', VALUE_BYTES);
+    value[VALUE_BYTES] = 0;
+    snprintf(head, sizeof head, "*3\r\n$3\r\nSET\r\n$1\r\nv\r\n$%d\r\n", VALUE_BYTES);
+    client_send(asker, head);
+    client_send(asker, value);
+    client_ask(asker, "\r\n", "+OK\r\n");
+    client_id(slow, id);
+    size_t size = pipeline_write(requests), sent = 0;
+    ssize_t part =
+        0; /* until there is output that the socket does not take, and no more input is taken */
+    while (client_number(asker, id, "obl") == 0 || (part > 0 && sent < size)) {
+        part = send(slow, requests + sent, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent += part > 0 ? (size_t)part : 0;
+    }
+    assert_true(client_number(asker, id, "obl") < PAUSE_BYTES + (1 << 20));
+    assert_true(client_number(asker, id, "tot-mem") < 3ul * PAUSE_BYTES);
+    client_ask(asker, "PING\r\n", "+PONG\r\n");
+    pid_t child = fork(); /* sends the rest, while this one reads */
+    assert_true(child >= 0);
+    if (child == 0) {
+        while (sent < size) {
+            part = send(slow, requests + sent, size - sent, MSG_NOSIGNAL);
+            if (part <= 0)
+                _exit(1);
+            sent += (size_t)part;
+        }
+        _exit(0);
+    }
+    replies_expect(slow, got, value);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    while (client_number(asker, id, "tot-mem") > 1 << 20)
+        sched_yield();
+    close(slow);
+    close(asker);
+    free(got);
+    free(requests);
+    free(value);
+}
+
 #define with_net(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 static void a_worker_that_has_had_no_turn_since_it_was_asked_is_told(void **state)
@@ -223,6 +350,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         with_net(a_worker_that_has_had_no_turn_since_it_was_asked_is_told),
+        with_net(tcp_asks_silent_peers_for_a_sign_of_life),
+        with_net(a_slow_reader_costs_bounded_memory_and_gets_its_replies_in_order),
         with_net(connections_spread_evenly_over_the_workers),
         with_net(a_worker_that_sleeps_is_woken_when_its_replies_may_go),
         with_net(replies_that_wait_when_the_log_fails_say_that_the_outcome_is_unknown),
