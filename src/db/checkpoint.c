@@ -191,6 +191,7 @@ static void made(struct checkpoint *checkpoint, int rc, uint64_t rows, uint64_t 
 static void bodies_count(struct checkpoint *checkpoint)
 {
     struct db_checkpoint_stats *stats = &checkpoint->stats;
+    double debt = 0;
     stats->files = stats->file_bytes = stats->live_bytes = 0;
     for (size_t i = 0; i < checkpoint->store_count; i++) {
         struct engine_stats body;
@@ -198,7 +199,9 @@ static void bodies_count(struct checkpoint *checkpoint)
         stats->files += body.files;
         stats->file_bytes += body.bytes;
         stats->live_bytes += body.live_bytes;
+        debt = body.debt > debt ? body.debt : debt;
     }
+    db__throttle_debt(checkpoint->db, debt);
 }
 
 static void next_time_set(struct checkpoint *checkpoint)
@@ -225,7 +228,10 @@ static void run(struct checkpoint *checkpoint)
     checkpoint->stats.running = true;
     pthread_mutex_unlock(&checkpoint->mutex);
     uint64_t log = log_bytes(checkpoint);
+    if (!skip)
+        db__throttle_begin(checkpoint->db);
     int rc = skip ? 0 : make(checkpoint, &rows, &bytes);
+    db__throttle_end(checkpoint->db, rc == 0 && !skip);
     if (rc != 0 && !load_relaxed(&checkpoint->stop))
         log_error("checkpoint failed: %s", diag_message_for(rc));
     else if (!skip)
@@ -318,6 +324,7 @@ static void sweep(struct checkpoint *checkpoint)
     pthread_mutex_unlock(&checkpoint->mutex);
     checkpoint__sweep(checkpoint);
     pthread_mutex_lock(&checkpoint->mutex);
+    bodies_count(checkpoint);
 }
 
 /* With the mutex, which it lets go of meanwhile. */
@@ -340,6 +347,23 @@ static void jobs_end(struct checkpoint *checkpoint)
     bodies_count(checkpoint);
 }
 
+/* Behind a checkpoint compaction goes on, although the next one may be due at once: else it would begin nothing while
+ * writers fill memory as fast as it is freed. With the mutex, which it lets go of meanwhile. */
+static void jobs_turn(struct checkpoint *checkpoint)
+{
+    if (checkpoint->jobs_through)
+        jobs_end(checkpoint);
+    if (!checkpoint->untidy || wal_failed(checkpoint->db->wal) ||
+        now_ns(checkpoint) < checkpoint->tidy_again_ns)
+        return;
+    pthread_mutex_unlock(&checkpoint->mutex);
+    unsigned changed = checkpoint__jobs_begin(checkpoint);
+    pthread_mutex_lock(&checkpoint->mutex);
+    checkpoint->stats.merges += changed;
+    if (changed > 0)
+        bodies_count(checkpoint);
+}
+
 /* Ends rows whose tombstones are in the bodies, and waits. With the mutex. */
 static void idle(struct checkpoint *checkpoint)
 {
@@ -349,6 +373,7 @@ static void idle(struct checkpoint *checkpoint)
     }
     pthread_mutex_unlock(&checkpoint->mutex);
     db_memory_tick(checkpoint->db);
+    db__throttle_tick(checkpoint->db);
     tuner_tick(db_tuner(checkpoint->db), now_ns(checkpoint));
     checkpoint__unlink_again(checkpoint);
     checkpoint__collect(checkpoint);
@@ -374,9 +399,10 @@ static void *thread_main(void *arg)
             discarded_free(checkpoint);
         if (checkpoint->dropped)
             sweep(checkpoint);
-        else if (due(checkpoint))
+        else if (due(checkpoint)) {
             run(checkpoint);
-        else if (checkpoint->jobs_through)
+            jobs_turn(checkpoint);
+        } else if (checkpoint->jobs_through)
             jobs_end(checkpoint);
         else if (checkpoint->untidy && !wal_failed(checkpoint->db->wal) &&
                  now_ns(checkpoint) >= checkpoint->tidy_again_ns)

@@ -313,6 +313,27 @@ static int store_tidy(struct checkpoint *checkpoint, struct store *store,
     return rc;
 }
 
+static bool passed_over(const struct checkpoint *checkpoint, const struct store *store)
+{
+    return load_relaxed(&store->dropped) ||
+           clock_monotonic_ns(checkpoint->db->clock) < store->tidy_again_ns; /* after a failure */
+}
+
+unsigned checkpoint__jobs_begin(struct checkpoint *checkpoint)
+{
+    unsigned changed = 0;
+    for (size_t i = 0; i < checkpoint->store_count; i++) {
+        struct store *store = checkpoint->stores[i];
+        struct engine_tidied done = {ENGINE_TIDY, 0};
+        if (!(store->body->vtab->flags & ENGINE_JOBS) || passed_over(checkpoint, store))
+            continue;
+        if (store_tidy(checkpoint, store, &done) != 0)
+            break; /* it is tidied again, and then that is told */
+        changed += done.what == ENGINE_TIDY_CHANGED;
+    }
+    return changed;
+}
+
 int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done)
 {
     *done = (struct engine_tidied){ENGINE_TIDY, 0};
@@ -322,10 +343,7 @@ int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done)
         return 0;
     }
     struct store *store = checkpoint->stores[checkpoint->tidy_at];
-    bool passed_over =
-        load_relaxed(&store->dropped) ||
-        clock_monotonic_ns(checkpoint->db->clock) < store->tidy_again_ns; /* after a failure */
-    int rc = passed_over ? 0 : store_tidy(checkpoint, store, done);
+    int rc = passed_over(checkpoint, store) ? 0 : store_tidy(checkpoint, store, done);
     if (rc != 0 || done->what == ENGINE_TIDY)
         checkpoint->tidy_at++;
     return rc;

@@ -174,6 +174,9 @@ void checkpoint__jobs_stop(struct checkpoint *checkpoint);
 /* One step of tidying; clears `untidy` when there is nothing to do. */
 int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done);
 
+/* Begins what jobs there are to begin; how many bodies have other files since. */
+unsigned checkpoint__jobs_begin(struct checkpoint *checkpoint);
+
 /* Lets go of stores that have been dropped. */
 void checkpoint__sweep(struct checkpoint *checkpoint);
 

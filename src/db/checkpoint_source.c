@@ -263,6 +263,7 @@ static int batch_fill(struct source *source)
         rc = row_copy(source, source->round->items[source->next++].row);
     txn_worker_leave(worker);
     source->round->rows += source->count;
+    db__throttle_written(source->round->checkpoint->db, source->next, source->round->changes.count);
     return rc;
 }
 

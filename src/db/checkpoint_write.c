@@ -140,6 +140,7 @@ static void changes_done(struct round *round)
                 changes->items[kept++] = changes->items[i];
         txn_worker_leave(worker);
         pthread_mutex_unlock(&round->checkpoint->db->stores_mutex);
+        db__throttle_free(round->checkpoint->db);
         checkpoint__breathe(round->checkpoint);
     }
     changes->count = kept;
@@ -347,6 +348,7 @@ void checkpoint__collect(struct checkpoint *checkpoint)
     do {
         before = left;
         left = txn_collect(checkpoint->worker->txn, BATCH_ROWS);
+        db__throttle_free(checkpoint->db);
         checkpoint__breathe(checkpoint);
     } while (left < before && !load_relaxed(&checkpoint->stop));
 }

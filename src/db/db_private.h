@@ -18,6 +18,7 @@
 #include "db/catalog.h"
 #include "db/db.h"
 #include "db/space.h"
+#include "db/throttle.h"
 #include "mem/budget.h"
 #include "storage/engine.h"
 #include "storage/lsm/lsm.h"
@@ -60,6 +61,7 @@ struct catalog {
 /* The budget, and what the database is asked for by it (memory.c). */
 struct db_memory {
     struct budget budget;
+    struct throttle throttle;
     struct budget_client checkpoint;
     bool joined;
     struct cache *cache; /* of what bodies have read; NULL until the first reads while it runs */
@@ -136,6 +138,15 @@ void db__memory_create(struct db *db, const struct db_options *options);
 void db__memory_start(struct db *db);
 void db__memory_stop(struct db *db);
 void db__memory_destroy(struct db *db);
+
+/* Tells the throttle (db/throttle.h) of the course of a checkpoint and of the debt of compaction; _tick, now and then: from where on
+ * writers look. Of the checkpoint's thread. */
+void db__throttle_begin(struct db *db);
+void db__throttle_written(struct db *db, uint64_t done, uint64_t rows);
+void db__throttle_free(struct db *db);
+void db__throttle_end(struct db *db, bool ok);
+void db__throttle_debt(struct db *db, double debt);
+void db__throttle_tick(struct db *db);
 
 /* Stores. `find` gives NULL when there is none; `make` adds one with an empty head. */
 struct store *db__store_find(struct db *db, uint32_t id, uint32_t incarnation);

@@ -99,8 +99,80 @@ static bool checkpoint_busy(void *arg)
     return checkpoint_runs(arg);
 }
 
+static struct throttle_memory memory_now(struct db *db)
+{
+    return (struct throttle_memory){.now_ns = clock_monotonic_ns(db->clock),
+                                    .used = heap_used_bytes(db->heap),
+                                    .limit = heap_limit_bytes(db->heap)};
+}
+
+static uint64_t head_leaving_items(const struct head *head)
+{
+    return head->body == NULL ? 0 : tree_count(head->tree);
+}
+
+/* About what a checkpoint would free of what leaves: rows that one has written already, and that stay for the sake of some
+ * snapshot, do not count. */
+static uint64_t leaving_bytes(struct db *db, uint64_t rows)
+{
+    uint64_t bytes = heads_bytes(db, head_leaving_bytes),
+             items = heads_bytes(db, head_leaving_items);
+    return rows < items ? (uint64_t)((double)bytes * (double)rows / (double)items) : bytes;
+}
+
+void db__throttle_begin(struct db *db)
+{
+    struct throttle_memory memory = memory_now(db);
+    uint64_t rows = txn_changes_pending(db->txn);
+    throttle_begin(&db->memory.throttle, &memory, rows, leaving_bytes(db, rows));
+}
+
+void db__throttle_written(struct db *db, uint64_t done, uint64_t rows)
+{
+    struct throttle_memory memory = memory_now(db);
+    throttle_written(&db->memory.throttle, &memory, done, rows);
+}
+
+void db__throttle_free(struct db *db)
+{
+    struct throttle_memory memory = memory_now(db);
+    throttle_free(&db->memory.throttle, &memory);
+}
+
+void db__throttle_end(struct db *db, bool ok)
+{
+    struct throttle_memory memory = memory_now(db);
+    throttle_end(&db->memory.throttle, &memory, ok);
+}
+
+void db__throttle_debt(struct db *db, double debt)
+{
+    struct throttle_memory memory = memory_now(db);
+    throttle_debt_set(&db->memory.throttle, &memory, debt);
+}
+
+void db__throttle_tick(struct db *db)
+{
+    uint64_t limit = heap_limit_bytes(db->heap);
+    bool leave = limit > 0 && heads_bytes(db, head_leaving_items) > 0;
+    throttle_easy_set(&db->memory.throttle,
+                      leave ? limit / 100 * THROTTLE_LOOK_PERCENT : UINT64_MAX);
+}
+
+/* Asks for a checkpoint before memory is short, if writers would have to be slower than it otherwise. */
+static void throttle_look(struct db *db)
+{
+    struct throttle_memory memory = memory_now(db);
+    if (!throttle_looks(&db->memory.throttle, memory.now_ns, memory.used))
+        return;
+    uint64_t rows = txn_changes_pending(db->txn);
+    if (throttle_due(&db->memory.throttle, &memory, rows, leaving_bytes(db, rows)))
+        db_checkpoint_request(db);
+}
+
 void db__memory_create(struct db *db, const struct db_options *options)
 {
+    throttle_create(&db->memory.throttle);
     budget_create(&db->memory.budget,
                   &(struct budget_options){.bytes_max = options->memory_max,
                                            .cache_percent = options->memory_cache,
@@ -167,6 +239,7 @@ void db__memory_destroy(struct db *db)
         budget_leave(&db->memory.budget, &db->memory.blocks);
     cache_delete(db->memory.cache);
     budget_destroy(&db->memory.budget);
+    throttle_destroy(&db->memory.throttle);
 }
 
 struct budget *db_budget(struct db *db)
@@ -186,12 +259,22 @@ void db_memory_max_set(struct db *db, uint64_t bytes)
 
 void db_memory_view(struct db *db, struct budget_view *out)
 {
+    struct throttle_view throttle;
     budget_view(&db->memory.budget, clock_monotonic_ns(db->clock), out);
+    throttle_view(&db->memory.throttle, &throttle);
+    out->slowed += throttle.slowed;
+    out->slowed_ns += throttle.slowed_ns;
+}
+
+void db_throttle_view(struct db *db, struct throttle_view *out)
+{
+    throttle_view(&db->memory.throttle, out);
 }
 
 bool db_memory_is_easy(struct db *db)
 {
-    return budget_is_easy(&db->memory.budget, heap_used_bytes(db->heap));
+    uint64_t used = heap_used_bytes(db->heap);
+    return budget_is_easy(&db->memory.budget, used) && throttle_is_easy(&db->memory.throttle, used);
 }
 
 uint64_t db_memory_slow_ns(struct db *db)
@@ -199,7 +282,10 @@ uint64_t db_memory_slow_ns(struct db *db)
     if (db_memory_is_easy(db))
         return 0;
     db_memory_tick(db);
-    return budget_slow(&db->memory.budget);
+    throttle_look(db);
+    uint64_t delay_ns = throttle_delay_ns(&db->memory.throttle, clock_monotonic_ns(db->clock),
+                                          heap_used_bytes(db->heap));
+    return delay_ns > 0 ? delay_ns : budget_slow(&db->memory.budget);
 }
 
 static void tree_add(const struct tree *tree, uint64_t *items, struct db_memory_space *out)

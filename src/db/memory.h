@@ -13,6 +13,7 @@
 
 #include "db/catalog.h"
 #include "db/db.h"
+#include "db/throttle.h"
 #include "mem/budget.h"
 
 /* Whoever has caches, or can free memory, joins. */
@@ -26,11 +27,14 @@ void db_memory_max_set(struct db *db, uint64_t bytes);
 /* At this moment. Any thread. */
 void db_memory_view(struct db *db, struct budget_view *out);
 
-/* Whether there is so much left that no writer has to ask. Two loads. */
+/* Whether there is so much left that no writer has to ask. Three loads. */
 bool db_memory_is_easy(struct db *db);
 
-/* How long a writer has to wait before it begins: mostly 0, by one load. It is counted: who has asked
- * waits. Any thread. */
+/* How fast may be written (db/throttle.h). Any thread. */
+void db_throttle_view(struct db *db, struct throttle_view *out);
+
+/* How long a writer has to wait before it begins, since memory is short, or checkpoints or compaction are behind:
+ * mostly 0, by a few loads. It is counted: who has asked waits. Any thread. */
 uint64_t db_memory_slow_ns(struct db *db);
 
 /* Whether memory is nearly used up and checkpoints are about to free a good part of it, as rows leave the head: then

@@ -147,6 +147,19 @@ static void put_budget(struct mp_buffer *out, const struct budget_view *view)
     put_number(out, "delay", (double)view->delay_ns / 1e9);
 }
 
+/* "throttle": how fast may be written. */
+static void put_throttle(struct mp_buffer *out, const struct throttle_view *view)
+{
+    put_text(out, "throttle");
+    mp_put_map(out, 6);
+    put_number(out, "debt", view->debt);
+    put_count(out, "rate", view->rate);
+    put_count(out, "flush_rate", view->flush_rate);
+    put_count(out, "slowed", view->slowed);
+    put_number(out, "slowed_time", (double)view->slowed_ns / 1e9);
+    put_number(out, "longest", (double)view->longest_ns / 1e9);
+}
+
 static void put_forecast(struct mp_buffer *out, const struct forecast_view *forecast)
 {
     static const char *const AHEAD[FORECAST_AHEAD] = {"in_30", "in_60", "in_120"};
@@ -215,7 +228,7 @@ static int native_stat_memory(lua_State *L)
     heap_stats_get(db_heap(db), &heap);
     db_memory_view(db, &view);
     mp_buffer_reset(out, 65536);
-    mp_put_map(out, 12);
+    mp_put_map(out, 13);
     put_count(out, "limit", heap_limit_bytes(db_heap(db)));
     put_count(out, "used", heap.used);
     put_count(out, "total", heap.mapped + heap.huge + allocated);
@@ -226,6 +239,9 @@ static int native_stat_memory(lua_State *L)
     put_spaces(runtime, out);
     put_redis(db, out);
     put_budget(out, &view);
+    struct throttle_view throttle;
+    db_throttle_view(db, &throttle);
+    put_throttle(out, &throttle);
     put_forecast(out, &view.forecast);
     put_tuner(db_tuner(db), out);
     if (out->failed)

@@ -92,16 +92,28 @@ static uint64_t sleep_max_ns(struct lua_runtime *runtime)
     return left;
 }
 
-/* A script's thread, which has nothing else to do: while rows leave memory that it needs. Others have waited
- * before they were run. */
+static void sleep_ns(uint64_t ns)
+{
+    nanosleep(
+        &(struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)},
+        NULL);
+}
+
+/* A script's thread, which has nothing else to do: as long as writers are slowed, and while rows leave memory that it
+ * needs. Others have waited before they were run. */
 static void room_wait(struct lua_runtime *runtime)
 {
     struct db *db = db_worker_db(runtime->worker);
     if (runtime->request->may_wait || !runtime->fibers->alone)
         return;
-    uint64_t end = clock_monotonic_ns(clock_system()) + sleep_max_ns(runtime);
+    if (db_memory_is_easy(db))
+        return;
+    uint64_t max_ns = sleep_max_ns(runtime), slow_ns = db_memory_slow_ns(db),
+             end = clock_monotonic_ns(clock_system()) + max_ns;
+    if (slow_ns > 0)
+        sleep_ns(slow_ns < max_ns ? slow_ns : max_ns);
     while (db_memory_frees(db) && clock_monotonic_ns(clock_system()) < end)
-        nanosleep(&(struct timespec){.tv_nsec = ROOM_LOOK_NS}, NULL);
+        sleep_ns(ROOM_LOOK_NS);
 }
 
 enum begin_kind { BEGIN_PLAIN, BEGIN_OPEN, BEGIN_SCHEMA };
