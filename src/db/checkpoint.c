@@ -381,8 +381,9 @@ static void idle(struct checkpoint *checkpoint)
     tidy_again(checkpoint);
     pthread_mutex_lock(&checkpoint->mutex);
     if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !checkpoint->jobs_through &&
-        !due(checkpoint))
+        !checkpoint->idle_awaited && !due(checkpoint))
         checkpoint__wait_ns(checkpoint, &checkpoint->wake, POLL_MS * NS_PER_MS);
+    checkpoint->idle_awaited = false;
 }
 
 static void *thread_main(void *arg)
@@ -529,6 +530,7 @@ void db__checkpoint_wait_idle(struct db *db)
     struct checkpoint *checkpoint = db->checkpoint;
     pthread_mutex_lock(&checkpoint->mutex);
     uint64_t before = checkpoint->idles;
+    checkpoint->idle_awaited = true; /* it may not have begun to sleep */
     pthread_cond_signal(&checkpoint->wake);
     while (checkpoint->idles == before)
         pthread_cond_wait(&checkpoint->ended, &checkpoint->mutex);

@@ -61,6 +61,7 @@ struct checkpoint {
     _Atomic bool stop;
     uint64_t requested, finished; /* tickets */
     uint64_t idles;               /* how often it has found nothing to do */
+    bool idle_awaited;            /* somebody waits for the next such time */
     bool dropped;                 /* some store has been dropped */
     struct db_checkpoint_stats stats;
     uint64_t began_ns; /* of the present one */

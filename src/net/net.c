@@ -194,22 +194,22 @@ void net_delete(struct net *net)
     free(account_gone(ACCOUNT_NETWORK, net));
 }
 
+/* Nobody is asked again before all have answered: who asks and asks would keep those busy that have. */
 bool net_is_alive(struct net *net)
 {
-    bool alive = true;
     if (load_acquire(&net->stopping))
         return true; /* workers end one after the other */
     for (unsigned n = 0; n < net->worker_count; n++) {
-        struct net_worker *worker = &net->workers[n];
-        uint32_t asked = load_relaxed(&worker->asked);
-        if (load_relaxed(&worker->answered) != asked) {
-            alive = false;
-        } else {
-            store_relaxed(&worker->asked, asked + 1);
-            uv_async_send(&worker->async);
-        }
+        const struct net_worker *worker = &net->workers[n];
+        if (load_relaxed(&worker->answered) != load_relaxed(&worker->asked))
+            return false;
     }
-    return alive;
+    for (unsigned n = 0; n < net->worker_count; n++) {
+        struct net_worker *worker = &net->workers[n];
+        store_relaxed(&worker->asked, load_relaxed(&worker->asked) + 1);
+        uv_async_send(&worker->async);
+    }
+    return true;
 }
 
 unsigned net_worker_connections(const struct net *net, unsigned number)

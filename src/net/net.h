@@ -84,8 +84,8 @@ void net_wake(struct net *net);
 void net_stop(struct net *net, bool fast);
 
 /*
- * Whether each worker has had a turn of its loop since the last call, which has asked it for one; asks
- * again. At the first call all are. By one thread, between net_start and net_join.
+ * Whether each worker has had a turn of its loop since all were asked for one; if so, asks them again. At
+ * the first call all are alive. By one thread, between net_start and net_join.
  */
 bool net_is_alive(struct net *net);
 

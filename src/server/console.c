@@ -81,7 +81,8 @@ static int native_raw(lua_State *L)
         wish.c_cc[VTIME] = 0;
     }
     terminal_raw = on;
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &wish);
+    while (tcsetattr(STDIN_FILENO, TCSADRAIN, &wish) != 0 && errno == EINTR)
+        ; /* a Ctrl-C that comes now must not leave the terminal as it was */
     if (on)
         signalled = 0; /* one that came for what has ended */
     return 0;

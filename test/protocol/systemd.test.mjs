@@ -136,29 +136,32 @@ for n in range(rounds):
     print('ended', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 `;
 
-/** The launcher with its server; `until` gives the first match in what both have printed, from a place on. */
+/** The launcher with its server; `until` gives the first match in what both have printed, from a place on, and
+ * `untilError` in their errors: of what goes two ways nobody knows what comes first. */
 async function launch(t, wanted, listen, { rounds = 1, env = {} } = {}) {
     const folder = folderFor(t);
     const child = spawn('/usr/bin/python3', ['-c', LAUNCHER, String(rounds), JSON.stringify(wanted), JSON.stringify(env),
         executable, 'serve', '--dir', folder, '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
-    let text = '', place = 0, waiters = [], over = false;
+    let text = '', place = 0, errors = '', waiters = [], over = false;
     const wake = () => { for (const waiter of waiters.splice(0)) waiter(); };
-    const take = (data) => { text += data; wake(); };
-    child.stdout.on('data', take);
-    child.stderr.on('data', take);
+    child.stdout.on('data', (data) => { text += data; wake(); });
+    child.stderr.on('data', (data) => { errors += data; wake(); });
     const closed = new Promise((resolve) => { child.once('close', () => { over = true; wake(); resolve(); }); });
+    async function found(pattern, where) {
+        for (;;) {
+            const match = pattern.exec(where());
+            if (match) return match;
+            assert.ok(!over, `ended without ${pattern}: ${text}${errors}`);
+            await new Promise((resolve) => { waiters.push(resolve); });
+        }
+    }
     const self = {
         async until(pattern) {
-            for (;;) {
-                const match = pattern.exec(text.slice(place));
-                if (match) {
-                    place += match.index + match[0].length;
-                    return match;
-                }
-                assert.ok(!over, `ended without ${pattern}: ${text}`);
-                await new Promise((resolve) => { waiters.push(resolve); });
-            }
+            const match = await found(pattern, () => text.slice(place));
+            place += match.index + match[0].length;
+            return match;
         },
+        untilError: (pattern) => found(pattern, () => errors),
     };
     later(t, async () => {
         for (const [, pid] of text.matchAll(/^pid (\d+)$/gm)) {
@@ -205,7 +208,7 @@ for (const [what, wanted, listen, env, error] of [
 ]) {
     test(`${what} is told`, async (t) => {
         const launched = await launch(t, wanted, listen, { env });
-        await launched.until(error);
+        await launched.untilError(error);
         assert.equal((await launched.until(/^ended (-?\d+)$/m))[1], '1');
     });
 }

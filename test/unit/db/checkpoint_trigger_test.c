@@ -154,7 +154,8 @@ static void a_checkpoint_comes_when_memory_is_going_to_be_used_up_by_deleted_row
     struct budget_view view;
     db_memory_view(f.db, &view);
     assert_true(view.flushes > 0);
-    assert_true(view.entered[BUDGET_FLUSH] > 0);
+    /* Rows that came fast before may make the next stage early: then it is the first. */
+    assert_true(view.entered[BUDGET_FLUSH] + view.early > 0);
     assert_int_equal(view.entered[BUDGET_FULL], 0);
 }
 
