@@ -67,7 +67,7 @@ static void database_open(struct bench *bench, struct io *io)
         .io = io, .clock = clock_system(), .durability = WAL_DURABILITY_NONE, .worker_max = 2};
     bench_check(db_open(&options, NULL, &bench->db), "open");
     bench_check(db_worker_open(bench->db, &bench->worker), "worker");
-    bench_check(lua_watchdog_new(&bench->watchdog), "watchdog");
+    bench_check(lua_watchdog_new(NULL, NULL, &bench->watchdog), "watchdog");
     struct lua_runtime_options lua = {
         .worker = bench->worker, .watchdog = bench->watchdog, .time_max_ms = 60000};
     bench_check(lua_runtime_new(&lua, &bench->runtime), "runtime");

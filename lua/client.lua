@@ -407,6 +407,20 @@ function methods:cancel(number)
     return self:request('cancel', number)
 end
 
+--- Ends a request of `send` wherever it has come, the last one if no number is given, and waits for
+--- nothing: not even to learn whether it was ended.
+---@param number integer?
+function methods:abandon(number)
+    if not self.socket then
+        return
+    end
+    self.queued[#self.queued + 1] = msgpack.array_header(3) .. msgpack.encode(NOTIFICATION)
+        .. msgpack.encode('cancel') .. msgpack.encode_array(1, number or self.last_number)
+    self.output = self.output:sub(self.sent + 1) .. table.concat(self.queued)
+    self.sent, self.queued, self.queued_bytes = 0, {}, 0
+    self.sent = self.socket:send(self.output, 1) or 0
+end
+
 ---@return string 'pong'
 function methods:ping()
     return self:request('ping')

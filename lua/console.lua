@@ -229,9 +229,12 @@ end
 --- A transaction that the server has ended stays until ROLLBACK, and the prompt says so.
 local lost = { ERROR_CONFLICT = true, ERROR_DEADLOCK = true, ERROR_CANCELLED = true }
 
---- Ends what runs: a server cancels what a connection has asked for when that is closed, and the next
---- input opens another. One with a transaction, or stopped at a line, stays: only the waiting ends.
+--- Ends what runs at the server, and closes the connection: the next input opens another. One with a
+--- transaction, or stopped at a line, stays.
 function console:cancel()
+    if self.db then
+        self.db:abandon()
+    end
     if self.db and not self.transaction and not self.stopped then
         self.db:close()
         self.db, self.dropped = nil, true

@@ -450,6 +450,12 @@ bool lua_runtime_script_kill(struct lua_runtime *runtime, bool function)
     return true;
 }
 
+bool lua_runtime_cancel(struct lua_runtime *runtime)
+{
+    uint64_t at_ns = load_seq_cst(&runtime->deadline.at_ns);
+    return at_ns != 0 && lua__deadline_kill(&runtime->deadline, at_ns);
+}
+
 static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)
 {
     const struct lua_redis_eval *eval = arg;

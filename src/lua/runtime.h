@@ -46,10 +46,11 @@ struct lua_watchdog;
 
 /*
  * One thread that watches the deadlines of all runtimes of a process and stops the Lua code that
- * has passed its own, compiled loops included. It outlives the runtimes that were given it.
+ * has passed its own, compiled loops included. It outlives the runtimes that were given it. While any
+ * runs it calls `running`, unless that is NULL, every few milliseconds.
  * ERROR_MEMORY, ERROR_AGAIN (no thread to be had).
  */
-int lua_watchdog_new(struct lua_watchdog **out);
+int lua_watchdog_new(void (*running)(void *arg), void *arg, struct lua_watchdog **out);
 void lua_watchdog_delete(struct lua_watchdog *watchdog);
 
 /* What there is to know of a connection. `type`: "binary", "redis", or "unknown" while nothing has
@@ -336,6 +337,9 @@ bool lua_runtime_redis_function_find(struct lua_runtime *runtime, const char *na
  * From any thread while the runtime exists.
  */
 bool lua_runtime_script_kill(struct lua_runtime *runtime, bool function);
+
+/* The same for whatever runs at this moment. False: nothing does, or it was about to have another limit. */
+bool lua_runtime_cancel(struct lua_runtime *runtime);
 
 /*
  * FUNCTION STATS: for how long the function of a library that the runtime runs at this moment has been

@@ -37,6 +37,8 @@ struct lua_watchdog {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     struct list deadlines;
+    void (*running)(void *arg);
+    void *arg;
     bool stop;
     _Atomic uint64_t asleep;
 };
@@ -108,15 +110,17 @@ static void pass(struct lua__deadline *deadline, uint64_t at)
     pthread_kill((pthread_t)load_relaxed(&deadline->thread), SIGURG);
 }
 
-void lua__deadline_kill(struct lua__deadline *deadline, uint64_t at_ns)
+bool lua__deadline_kill(struct lua__deadline *deadline, uint64_t at_ns)
 {
     struct lua_watchdog *watchdog = deadline->watchdog;
     pthread_mutex_lock(&watchdog->mutex);
-    if (load_seq_cst(&deadline->at_ns) == at_ns) {
+    bool armed_still = load_seq_cst(&deadline->at_ns) == at_ns;
+    if (armed_still) {
         store_seq_cst(&deadline->killed_ns, at_ns);
         pass(deadline, at_ns);
     }
     pthread_mutex_unlock(&watchdog->mutex);
+    return armed_still;
 }
 
 /* Returns whether any deadline is armed. Under the mutex. */
@@ -155,6 +159,13 @@ static void *watch(void *arg)
     pthread_mutex_lock(&watchdog->mutex);
     while (!watchdog->stop) {
         idle = look(watchdog) ? 0 : idle + 1;
+        if (idle == 0 && watchdog->running) {
+            pthread_mutex_unlock(&watchdog->mutex);
+            watchdog->running(watchdog->arg);
+            pthread_mutex_lock(&watchdog->mutex);
+            if (watchdog->stop)
+                break;
+        }
         if (idle <= WATCHDOG_IDLE_TICKS) {
             sleep_ms(watchdog, WATCHDOG_TICK_MS);
             continue;
@@ -169,11 +180,13 @@ static void *watch(void *arg)
     return NULL;
 }
 
-int lua_watchdog_new(struct lua_watchdog **out)
+int lua_watchdog_new(void (*running)(void *arg), void *arg, struct lua_watchdog **out)
 {
     struct lua_watchdog *watchdog = calloc(1, sizeof *watchdog);
     if (watchdog == NULL)
         return ERROR_MEMORY;
+    watchdog->running = running;
+    watchdog->arg = arg;
     handler_set();
     list_create(&watchdog->deadlines);
     pthread_mutex_init(&watchdog->mutex, NULL);

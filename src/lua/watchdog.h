@@ -53,8 +53,8 @@ void lua__deadline_arm_at(struct lua__deadline *deadline, uint64_t at_ns);
 /* Also takes the hook away, or puts `rest` back. */
 void lua__deadline_disarm(struct lua__deadline *deadline);
 
-/* Makes the deadline pass, from any thread, as long as its at_ns is still this one. */
-void lua__deadline_kill(struct lua__deadline *deadline, uint64_t at_ns);
+/* Makes the deadline pass, from any thread, as long as its at_ns is still this one; whether it was. */
+bool lua__deadline_kill(struct lua__deadline *deadline, uint64_t at_ns);
 
 /* True when it has passed because of that. */
 static inline bool lua__deadline_killed(const struct lua__deadline *deadline)

@@ -465,7 +465,11 @@ static int session_for(struct net_connection *connection, const struct address *
         shown = whole;
     }
     uv_fileno(&connection->handle, &fd);
-    struct session_peer who = {.address = shown, .local_address = own, .fd = fd, .user = user};
+    struct session_peer who = {.address = shown,
+                               .local_address = own,
+                               .fd = fd,
+                               .sealed = connection->tls != NULL,
+                               .user = user};
     return session_new(connection->worker->session_worker, &who, &connection->session);
 }
 

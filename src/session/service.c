@@ -106,7 +106,7 @@ int service_new(const struct service_options *options, struct service **out)
     if (!rc)
         rc = session__auth_new(&service->auth);
     if (!rc)
-        rc = lua_watchdog_new(&service->watchdog);
+        rc = lua_watchdog_new(session__running_look, service, &service->watchdog);
     if (rc) {
         service_delete(service);
         return rc;

@@ -101,6 +101,7 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
     list_create(&session->excess.link);
     session__limits_bound(session);
     about_create(session, peer);
+    session->sealed = peer->sealed;
     atomic_fetch_add_explicit(&service->connections, 1, memory_order_relaxed);
     pthread_mutex_lock(&service->mutex);
     list_add_tail(&service->clients, &session->link);
@@ -528,8 +529,11 @@ static size_t rpc_run(struct session *session, const char *data, size_t size)
             session__reply_end(session, 0, 0, false);
             break;
         }
-        session__execute_rpc(session, &request);
         done += request.size;
+        session->rest = data + done;
+        session->rest_size = size - done;
+        session__execute_rpc(session, &request);
+        session->rest_size = 0;
     }
     return done;
 }

@@ -46,7 +46,8 @@ enum { SESSION_ADDRESS_SIZE_MAX = 127 };
 struct session_peer {
     const char *address;       /* "127.0.0.1:51234" or "unix:/path:0" */
     const char *local_address; /* the listener's */
-    int fd;                    /* for CLIENT LIST only, or -1 */
+    int fd;                    /* its socket, to be looked at, never read; or -1 */
+    bool sealed;               /* which speaks TLS */
     const char *user;          /* who it is known to be, by a certificate; NULL or "": nobody */
 };
 

@@ -32,6 +32,7 @@
 #include "session/session_block.h"
 #include "session/session_limits.h"
 #include "session/session_pubsub.h"
+#include "session/session_running.h"
 #include "session/session_settings.h"
 #include "session/session_stream.h"
 #include "session/session_tracking.h"
@@ -191,11 +192,12 @@ struct session_worker {
     unsigned batches;
     unsigned now_left; /* commands until it is read again */
     void *user;
-    struct list ready;             /* sessions that session_resume is to be called for */
-    struct list waits;             /* requests that wait */
-    struct list streams;           /* open transactions */
-    struct list excessive;         /* sessions with output beyond the soft limit */
-    _Atomic uint64_t client_bytes; /* memory of its sessions */
+    struct list ready;              /* sessions that session_resume is to be called for */
+    struct list waits;              /* requests that wait */
+    struct list streams;            /* open transactions */
+    struct list excessive;          /* sessions with output beyond the soft limit */
+    struct session_running running; /* what of its sessions' runs in Lua */
+    _Atomic uint64_t client_bytes;  /* memory of its sessions */
     uint64_t due_ns;            /* when the next of them has a limit to be looked at; or earlier */
     pthread_mutex_t wake_mutex; /* guards what follows; nothing is locked inside of it */
     struct list woken;          /* requests that others have woken */
@@ -522,6 +524,11 @@ struct session {
     struct list rpc_streams, pendings;
     unsigned rpc_stream_count, pending_count;
     size_t pending_bytes;
+    const char *rest; /* what has been read behind the message that is being executed */
+    size_t rest_size;
+    bool sealed;           /* what its socket has is not to be understood: TLS */
+    bool cancelled;        /* the request that ran as cancelled_id was, by what lay in the socket */
+    uint64_t cancelled_id; /* of MessagePack-RPC */
     struct session_pending *pending_spare; /* for the next request, should it wait */
 
     /* MULTI */

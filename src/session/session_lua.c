@@ -129,8 +129,8 @@ static void script_remember(struct session_worker *worker, const char *source, s
 
 /* -------------------------------------------------------------------------------------- running */
 
-static int lua_run(struct session_worker *worker, const struct lua_request *how,
-                   const struct session_lua_run *run, uint64_t *reply_ts)
+static int lua_run_it(struct session_worker *worker, const struct lua_request *how,
+                      const struct session_lua_run *run, uint64_t *reply_ts)
 {
     if (run->eval) {
         run->eval->request = *how;
@@ -143,6 +143,21 @@ static int lua_run(struct session_worker *worker, const struct lua_request *how,
         return lua_runtime_schema(worker->lua, how, run->args, &worker->result, reply_ts);
     return (run->text ? lua_runtime_eval : lua_runtime_call)(
         worker->lua, how, run->name, run->name_size, run->args, &worker->result, reply_ts);
+}
+
+/* The same as what others may look at, and end. */
+static int lua_run(struct session *session, const struct lua_request *how,
+                   const struct session_lua_run *run, uint64_t *reply_ts)
+{
+    session__running_enter(session, run->tells, run->tells_id);
+    int rc = lua_run_it(session->worker, how, run, reply_ts);
+    if (!session__running_leave(session))
+        return rc;
+    session->cancelled = true;
+    session->cancelled_id = run->tells_id;
+    return rc == ERROR_TIMEOUT
+               ? diag_set(ERROR_CANCELLED, "cancelled while it was running: by the client")
+               : rc;
 }
 
 /* A request that has slept: its result, if it has ended. */
@@ -191,7 +206,7 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                                   .progress_arg = session,
                                   .progress_id = run->tells_id,
                                   .granted = granted};
-        int rc = lua_run(worker, &how, run, reply_ts);
+        int rc = lua_run(session, &how, run, reply_ts);
         session__now_forget(worker);
         if (!rc && !run->eval && worker->result.failed)
             rc = diag_set(ERROR_MEMORY, "out of memory");
@@ -531,7 +546,7 @@ static int run_in(struct session *session, const struct session_request *request
                               .no_touch = load_relaxed(&session->about.no_touch),
                               .granted = request->granted};
     uint64_t reply_ts;
-    int rc = lua_run(worker, &how, run, &reply_ts);
+    int rc = lua_run(session, &how, run, &reply_ts);
     return !rc && worker->result.failed ? diag_set(ERROR_MEMORY, "out of memory") : rc;
 }
 

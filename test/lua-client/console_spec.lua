@@ -522,6 +522,31 @@ describe('the console in a terminal', function()
         end)
     end)
 
+    it('stops what computes at Ctrl-C', function()
+        with_server(function(server, folder)
+            local console = open(server, folder)
+            local caught = 'while true do pcall(function() while true do end end) end'
+            for _, text in ipairs({ 'while true do end', caught }) do
+                console:write("require('log').error('computing') " .. text .. '\r')
+                server:expect('computing')
+                console:write('\3')
+                console:expect('\nerror: interrupted\n')
+                enter(console, '1 + 1', '\n2\n') -- of the only worker
+            end
+            console:write('BEGIN\r')
+            console:expect('transaction> ')
+            console:write("require('log').error('computing') while true do end\r")
+            server:expect('computing')
+            console:write('\3')
+            console:expect('\nerror: interrupted\n')
+            enter(console, '2 + 2', '\n4\n')
+            console:write('ROLLBACK\r')
+            console:expect('socket> ')
+            console:write('\4')
+            console:finish()
+        end, { '--workers', '1', '--lua_time_max', '10min' })
+    end)
+
     it('remembers each input as one entry, in a file for its owner only', function()
         with_server(function(server, folder)
             local console = open(server, folder)

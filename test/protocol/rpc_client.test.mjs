@@ -72,6 +72,23 @@ test('in a stream they are statements of its transaction', async (t) => {
     await one.request('box.drop_space', ['orders']);
 });
 
+test('a request that runs is ended by cancel, though its worker reads nothing', async (t) => {
+    const [one, two] = [await open(t), await open(t)];
+    const message = 'cancelled while it was running: by the client';
+    const loops = ['while true do end', 'while true do pcall(function() while true do end end) end',
+        'box.begin() while true do end'];
+    for (const [client, loop] of [one, two].flatMap((each) => loops.map((text) => [each, text]))) {
+        const running = client.request('eval', [loop]);
+        const failed = assert.rejects(running, { name: 'ERROR_CANCELLED', message });
+        assert.equal(await client.cancel(running), true);
+        await failed;
+        assert.equal(await client.request('eval', ['return 1']), 1);
+    }
+    const other = one.request('eval', ['for n = 1, 3e7 do end return 2']); // what is meant for another
+    assert.equal(await one.cancel({ id: 999 }), false);
+    assert.equal(await other, 2);
+});
+
 test('a request that waits for a lock, sleeps or stands in line can be cancelled', async (t) => {
     const [one, two] = [await open(t), await open(t)];
     await makeSpace(one, 'locked');

@@ -49,7 +49,7 @@ void lua_fixture_create(struct lua_fixture *fixture, bool trusted, uint64_t time
 {
     memset(fixture, 0, sizeof *fixture);
     fixture->disk = disk_new(1);
-    assert_int_equal(lua_watchdog_new(&fixture->watchdog), 0);
+    assert_int_equal(lua_watchdog_new(NULL, NULL, &fixture->watchdog), 0);
     mp_buffer_create(&fixture->result);
     options = (struct lua_runtime_options){.watchdog = fixture->watchdog,
                                            .time_max_ms = time_max_ms,

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* See session_running.h. */
+#include "session/session_running.h"
+
+#include <sched.h>
+#include <sys/socket.h>
+
+#include "session/session_internal.h"
+
+enum { RUNNING_IDLE, RUNNING, RUNNING_HELD };
+enum { PEEK_BYTES = 16384 };
+
+void session__running_enter(struct session *session, bool named, uint64_t id)
+{
+    struct session_running *running = &session->worker->running;
+    running->fd = named && !session->sealed ? session->about.fd : -1;
+    running->id = id;
+    running->rest = session->rest;
+    running->rest_size = session->rest_size;
+    running->cancelled = false;
+    store_release(&running->state, RUNNING);
+}
+
+bool session__running_leave(struct session *session)
+{
+    struct session_running *running = &session->worker->running;
+    uint32_t state = RUNNING;
+    while (!atomic_compare_exchange_weak_explicit(&running->state, &state, RUNNING_IDLE,
+                                                  memory_order_acq_rel, memory_order_acquire)) {
+        if (state == RUNNING_HELD)
+            sched_yield(); /* for as long as a look into a socket takes */
+        state = RUNNING;
+    }
+    return running->cancelled;
+}
+
+static bool hold(struct session_running *running)
+{
+    uint32_t state = RUNNING;
+    return load_relaxed(&running->state) == RUNNING &&
+           atomic_compare_exchange_strong_explicit(&running->state, &state, RUNNING_HELD,
+                                                   memory_order_acq_rel, memory_order_relaxed);
+}
+
+static void let_go(struct session_running *running)
+{
+    store_release(&running->state, RUNNING);
+}
+
+/* Whether it is `cancel` with this id. */
+static bool cancels(const struct rpc_request *request, uint64_t id)
+{
+    static const char method[] = "cancel";
+    const char *params = request->params;
+    uint64_t named;
+    return request->method_size == sizeof method - 1 &&
+           memcmp(request->method, method, sizeof method - 1) == 0 &&
+           mp_typeof(*params) == MP_ARRAY && mp_decode_array(&params) == 1 &&
+           mp_typeof(*params) == MP_UINT && (named = mp_decode_uint(&params)) == id;
+}
+
+/* Whether whole messages at the start of the bytes have one for it. *at: where they end. */
+static bool cancel_among(const char *bytes, size_t size, uint64_t id, size_t *at)
+{
+    struct rpc_parser parser;
+    struct rpc_request request;
+    size_t need;
+    rpc_parser_create(&parser, 0);
+    for (*at = 0; *at < size; *at += request.size) {
+        if (rpc_parse(&parser, bytes + *at, size - *at, &request, &need) != RPC_PARSE_DONE)
+            return false;
+        if (cancels(&request, id))
+            return true;
+    }
+    return false;
+}
+
+/* In what has been read and in what lies in the socket, if that begins with a message. */
+static bool cancel_there(const struct session_running *running)
+{
+    char bytes[PEEK_BYTES];
+    size_t at;
+    if (cancel_among(running->rest, running->rest_size, running->id, &at))
+        return true;
+    if (at < running->rest_size)
+        return false;
+    ssize_t size = recv(running->fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+    return size > 0 && cancel_among(bytes, (size_t)size, running->id, &at);
+}
+
+static void worker_look(struct session_worker *worker)
+{
+    struct session_running *running = &worker->running;
+    if (!hold(running))
+        return;
+    if (running->fd >= 0 && cancel_there(running))
+        running->cancelled |= lua_runtime_cancel(worker->lua);
+    let_go(running);
+}
+
+void session__running_look(void *arg)
+{
+    struct service *service = arg;
+    pthread_mutex_lock(&service->mutex);
+    for (unsigned n = 0; n < service->options.worker_max; n++)
+        if (service->workers[n])
+            worker_look(service->workers[n]);
+    pthread_mutex_unlock(&service->mutex);
+}
