@@ -234,15 +234,17 @@ test('behind a proxy TLS begins after its header', async (t) => {
 
 test('where certificates are required nobody is served without one', async (t) => {
     const server = await start(t, { args: ['--tls_clients', 'required', '--tls_ca', file('ca.pem')] });
-    await (await secure(t, server, { as: 'alice' })).ask(command('PING'), '+PONG\r\n');
+    const alice = await secure(t, server, { as: 'alice' });
+    await alice.ask(command('PING'), '+PONG\r\n');
     for (const as of [undefined, 'stranger']) {
         const wire = await secure(t, server, { as, maxVersion: 'TLSv1.2' }).catch((error) => ({ error }));
-        assert.match(String(wire.error), /alert|handshake|disconnected|ECONNRESET/i);
+        assert.match(String(wire.error), /alert|handshake|disconnected|ECONNRESET|EPIPE/i);
     }
     const late = await secure(t, server); /* in version 1.3 the client learns of it afterwards */
     late.send(command('PING'));
     assert.equal(await late.rest(), '');
-    assert.match(server.error, /a connection from 127\.0\.0\.1:\d+ was refused: TLS: /);
+    while (!/a connection from 127\.0\.0\.1:\d+ was refused: TLS: /.test(server.error)) /* it comes another way */
+        await alice.ask(command('PING'), '+PONG\r\n');
 });
 
 test('an address that others can reach may do with certificates instead of a password', async (t) => {
