@@ -115,6 +115,7 @@ local box_stat = core.object({
     locks = view(native.stat_locks),
     memory = view(native.stat_memory),
     io = view(native.stat_io),
+    lsm = view(native.stat_lsm),
     watch = view(watch.statistics),
     schema = view(native.stat_schema),
 }, {

@@ -12,13 +12,13 @@ local yield = coroutine.yield
 
 local job = {}
 
---- Gives the turn away; false when that can't be.
-local function give_way(outside)
+--- Gives the turn away, for so many seconds; false when that can't be.
+local function give_way(outside, seconds)
     if outside then
-        native.fiber_wait(0)
+        native.fiber_wait(seconds)
         return true
     end
-    local refused = yield(native.fiber_mark, 0)
+    local refused = yield(native.fiber_mark, seconds)
     local _, cancelled = native.fiber_current()
     if cancelled then
         native.job_cancel()
@@ -35,8 +35,22 @@ function job.finish(pending)
     end
     local waits, outside = pcall(native.fiber_check)
     while native.job_step() do
-        waits = waits and give_way(outside)
+        waits = waits and give_way(outside, 0)
     end
+end
+
+--- Looks now and then whether something has ended that others do; false when the caller can't wait for it,
+--- and it goes on.
+---@param ended fun(): boolean
+---@param seconds number between two looks
+function job.wait(ended, seconds)
+    local waits, outside = pcall(native.fiber_check)
+    while not ended() do
+        if not waits or not give_way(outside, seconds) then
+            return false
+        end
+    end
+    return true
 end
 
 return job

@@ -684,6 +684,14 @@ function space_methods.alter(self, options)
     job.finish(native.space_alter(self.id, definition.alter(options)))
 end
 
+--- Merges all files of a space of the engine 'lsm'. True when it has ended, false where nothing can be waited
+--- for: then it goes on, as box.stat.lsm shows. A fiber that is cancelled waits no longer.
+function space_methods.compact(self)
+    check_self(self, 'compact')
+    local failures = native.compact_begin(self.id)
+    return job.wait(function() return native.compact_ended(self.id, failures) end, 0.02)
+end
+
 --- What a space takes: rows, their bytes, and what each index takes.
 function space_methods.stat(self)
     check_self(self, 'stat')

@@ -307,6 +307,14 @@ static void tidy(struct checkpoint *checkpoint)
         bodies_count(checkpoint);
 }
 
+/* With the mutex. */
+static void untidied(struct checkpoint *checkpoint)
+{
+    checkpoint->untidied = false;
+    checkpoint->untidy = true;
+    checkpoint->tidy_at = 0;
+}
+
 /* What has failed is tried again after a while. */
 static void tidy_again(struct checkpoint *checkpoint)
 {
@@ -380,8 +388,8 @@ static void idle(struct checkpoint *checkpoint)
     checkpoint__jobs_rank(checkpoint);
     tidy_again(checkpoint);
     pthread_mutex_lock(&checkpoint->mutex);
-    if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !checkpoint->jobs_through &&
-        !checkpoint->idle_awaited && !due(checkpoint))
+    if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !checkpoint->untidied &&
+        !checkpoint->jobs_through && !checkpoint->idle_awaited && !due(checkpoint))
         checkpoint__wait_ns(checkpoint, &checkpoint->wake, POLL_MS * NS_PER_MS);
     checkpoint->idle_awaited = false;
 }
@@ -398,6 +406,8 @@ static void *thread_main(void *arg)
     while (!load_relaxed(&checkpoint->stop)) {
         if (db__discarded_any(checkpoint->db))
             discarded_free(checkpoint);
+        if (checkpoint->untidied)
+            untidied(checkpoint);
         if (checkpoint->dropped)
             sweep(checkpoint);
         else if (due(checkpoint)) {
@@ -521,6 +531,15 @@ void db__checkpoint_dropped(struct db *db)
     struct checkpoint *checkpoint = db->checkpoint;
     pthread_mutex_lock(&checkpoint->mutex);
     checkpoint->dropped = true;
+    pthread_cond_signal(&checkpoint->wake);
+    pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+void db__checkpoint_untidy(struct db *db)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    pthread_mutex_lock(&checkpoint->mutex);
+    checkpoint->untidied = true;
     pthread_cond_signal(&checkpoint->wake);
     pthread_mutex_unlock(&checkpoint->mutex);
 }

@@ -107,6 +107,7 @@ static void job_step(struct checkpoint *checkpoint, struct checkpoint_job *job,
         checkpoint__step_aside(breathed_ns);
     pthread_mutex_lock(&checkpoint->mutex);
     checkpoint->stats.merged_bytes += done.bytes;
+    job->written += done.bytes;
     job_pace(checkpoint, job, done.bytes);
     if (rc != 0 || done.what != ENGINE_TIDY_WORKING)
         job_through(checkpoint, job, rc);
@@ -249,6 +250,7 @@ static void job_forget(struct checkpoint *checkpoint, struct checkpoint_job *job
 static void job_failed(struct checkpoint *checkpoint, struct store *store, int rc)
 {
     log_error("compaction of space %" PRIu32 " failed: %s", store->head.id, diag_message_for(rc));
+    atomic_fetch_add(&store->compactions_failed, 1);
     store->tidy_again_ns = clock_monotonic_ns(checkpoint->db->clock) + AGAIN_MS * NS_PER_MS;
     checkpoint->tidy_again_soonest_ns = store->tidy_again_ns;
 }
@@ -300,4 +302,18 @@ void checkpoint__jobs_stop(struct checkpoint *checkpoint)
             job_end(checkpoint, &checkpoint->jobs[i], false, &changed);
             job_forget(checkpoint, &checkpoint->jobs[i]);
         }
+}
+
+void checkpoint__jobs_of(struct checkpoint *checkpoint, const struct store *store, unsigned *jobs,
+                         uint64_t *written)
+{
+    *jobs = 0;
+    *written = 0;
+    pthread_mutex_lock(&checkpoint->mutex);
+    for (unsigned i = 0; i < CHECKPOINT_JOBS; i++)
+        if (checkpoint->jobs[i].store == store) {
+            ++*jobs;
+            *written += checkpoint->jobs[i].written;
+        }
+    pthread_mutex_unlock(&checkpoint->mutex);
 }

@@ -40,8 +40,9 @@ struct checkpoint_job {
     struct store *store; /* with a reference; NULL: the place is free */
     struct body_job *job;
     enum engine_urgency urgency;
-    uint64_t number; /* in order of their beginning */
-    int rc;          /* 0, or why it has failed, and the message */
+    uint64_t number;  /* in order of their beginning */
+    uint64_t written; /* bytes of rows so far */
+    int rc;           /* 0, or why it has failed, and the message */
     char failure[DIAG_MESSAGE_MAX];
 };
 
@@ -63,6 +64,7 @@ struct checkpoint {
     uint64_t idles;               /* how often it has found nothing to do */
     bool idle_awaited;            /* somebody waits for the next such time */
     bool dropped;                 /* some store has been dropped */
+    bool untidied; /* somebody wants bodies to be looked at for what there is to tidy */
     struct db_checkpoint_stats stats;
     uint64_t began_ns; /* of the present one */
 
@@ -141,6 +143,9 @@ void db__checkpoint_wait_idle(struct db *db);
 /* A store has been marked as dropped: lets go of it soon. Any thread. */
 void db__checkpoint_dropped(struct db *db);
 
+/* A compaction has been asked for: begins it soon. Any thread. */
+void db__checkpoint_untidy(struct db *db);
+
 /*
  * Copies the manifest that is in force into an empty one, and keeps the files that it names until
  * db__files_release: they are read meanwhile. Calls `look` (may be NULL) before anything of the log
@@ -171,6 +176,10 @@ int checkpoint__job_begin(struct checkpoint *checkpoint, struct store *store,
 void checkpoint__jobs_end(struct checkpoint *checkpoint, unsigned *merged, unsigned *failed);
 void checkpoint__jobs_rank(struct checkpoint *checkpoint);
 void checkpoint__jobs_stop(struct checkpoint *checkpoint);
+
+/* How many jobs of a store there are, and the bytes that they have written. Any thread. */
+void checkpoint__jobs_of(struct checkpoint *checkpoint, const struct store *store, unsigned *jobs,
+                         uint64_t *written);
 
 /* One step of tidying; clears `untidy` when there is nothing to do. */
 int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done);

@@ -35,6 +35,7 @@ struct store {
     _Atomic bool dropped;   /* set under stores_mutex: what it has is of no use to anybody */
     bool taken;             /* of the checkpoint's thread: among the stores that it works on */
     uint64_t tidy_again_ns; /* of the checkpoint's thread: after a failure not before */
+    _Atomic uint64_t compactions_failed;
     uint64_t k;        /* rows up to this timestamp are in the body, and replay passes over them */
     struct body *body; /* where cold rows live; opened when the catalog names the engine */
     struct head_body published;    /* what readers have of it, if rows leave the head */

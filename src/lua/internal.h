@@ -508,6 +508,7 @@ void lua__open_transaction(struct lua_runtime *runtime);
 void lua__open_statistics(struct lua_runtime *runtime);
 void lua__open_statistics_memory(struct lua_runtime *runtime);
 void lua__open_statistics_io(struct lua_runtime *runtime);
+void lua__open_compaction(struct lua_runtime *runtime);
 void lua__open_fiber(struct lua_runtime *runtime);
 void lua__open_socket(struct lua_runtime *runtime);
 void lua__open_http(struct lua_runtime *runtime);

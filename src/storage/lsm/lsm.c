@@ -429,6 +429,11 @@ void lsm_compact_request(struct body *body)
     atomic_store(&((struct lsm_body *)body)->all_wanted, true);
 }
 
+bool lsm_compact_wanted(struct body *body)
+{
+    return atomic_load(&((struct lsm_body *)body)->all_wanted);
+}
+
 const struct engine_vtab engine_lsm = {
     .name = "lsm",
     .flags = ENGINE_ABSORBS | ENGINE_DURABLE | ENGINE_JOBS,

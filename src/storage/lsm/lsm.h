@@ -89,8 +89,10 @@ struct lsm_stats {
 /* Of a body of this engine. Any thread; the numbers of reads are each of another moment. */
 void lsm_stats_get(struct body *body, struct lsm_stats *out);
 
-/* Asks for a compaction of everything, which body_tidy then does step by step. Any thread. */
+/* Asks for a compaction of everything, which body_tidy then does step by step; whether that is still to be done, or under way.
+ * Any thread. */
 void lsm_compact_request(struct body *body);
+bool lsm_compact_wanted(struct body *body);
 
 /*
  * Takes in runs that somebody has written into the body's directory, under names of

@@ -21,6 +21,7 @@
 #include "base/test_seed.h"
 #include "db/checkpoint_fixture.h"
 #include "db/checkpoint_private.h"
+#include "db/compaction.h"
 #include "storage/lsm/lsm.h"
 
 enum { L0_FILES = 4, STEPS = 64 };
@@ -253,6 +254,35 @@ static void a_space_that_is_dropped_ends_its_compaction(void **state)
     assert_int_equal(db_fixture_start(&f, false), 0);
 }
 
+static void one_that_is_asked_for_shows_how_far_it_is_and_its_end(void **state)
+{
+    (void)state;
+    struct db_compaction now;
+    uint64_t failures;
+    space_make("s");
+    sequences("s", 2);
+    uint32_t id = space_of(&f, NULL, "s")->id;
+    steps_hold();
+    assert_int_equal(db_compaction_begin(f.workers[0], id, &failures), 0);
+    step_wait();
+    assert_true(db_compaction_get(space_of(&f, NULL, "s"), &now));
+    assert_true(now.wanted);
+    assert_int_equal(now.running, 1);
+    assert_int_equal(now.written, 0);
+    assert_int_equal(db_compaction_ended(f.workers[0], id, failures), ERROR_WAIT);
+    steps_let_go();
+    while (db_compaction_ended(f.workers[0], id, failures) == ERROR_WAIT)
+        sched_yield();
+    assert_int_equal(db_compaction_ended(f.workers[0], id, failures), 0);
+    db__checkpoint_wait_idle(f.db);
+    assert_true(db_compaction_get(space_of(&f, NULL, "s"), &now));
+    assert_int_equal(now.running, 0);
+    assert_int_equal(now.files.sequences, 1);
+    assert_int_equal(db_compaction_begin(f.workers[0], SPACE_ID_SPACE, &failures),
+                     ERROR_UNSUPPORTED);
+    assert_int_equal(db_compaction_begin(f.workers[0], 99999, &failures), ERROR_NOT_FOUND);
+}
+
 static void a_compaction_that_fails_is_tried_again_and_loses_nothing(void **state)
 {
     (void)state;
@@ -359,6 +389,7 @@ int main(void)
         TEST(a_nearly_full_disk_makes_compaction_critical),
         TEST(closing_gives_up_a_compaction_and_leaves_none_of_its_files),
         TEST(a_space_that_is_dropped_ends_its_compaction),
+        TEST(one_that_is_asked_for_shows_how_far_it_is_and_its_end),
         TEST(a_compaction_that_fails_is_tried_again_and_loses_nothing),
         TEST(the_power_may_fail_in_the_middle_of_it),
         TEST(several_threads_compact_several_spaces_while_rows_are_written),
