@@ -206,6 +206,7 @@ static void bodies_count(struct checkpoint *checkpoint)
 
 static void next_time_set(struct checkpoint *checkpoint)
 {
+    checkpoint->counted_ns = now_ns(checkpoint);
     uint64_t ms = checkpoint->options.interval_ms;
     checkpoint->next_ns = ms == 0 ? UINT64_MAX : now_ns(checkpoint) + ms * NS_PER_MS;
 }
@@ -272,6 +273,20 @@ static bool memory_wanted(const struct checkpoint *checkpoint, uint64_t now)
            txn_changes_pending(db->txn) > 0;
 }
 
+/* With the mutex: whether time demands one. */
+static bool time_is_over(const struct checkpoint *checkpoint, uint64_t now)
+{
+    if (!checkpoint->pointed)
+        return now >= checkpoint->next_ns;
+    for (unsigned i = 0; i < checkpoint->point_count; i++) {
+        const struct db_save_point *point = &checkpoint->points[i];
+        if ((now - checkpoint->counted_ns) / (1000 * NS_PER_MS) >= point->seconds &&
+            txn_changes_pending(checkpoint->db->txn) >= point->changes)
+            return true;
+    }
+    return false;
+}
+
 /* With the mutex. */
 static bool due(const struct checkpoint *checkpoint)
 {
@@ -281,7 +296,7 @@ static bool due(const struct checkpoint *checkpoint)
     uint64_t now = now_ns(checkpoint);
     if (now < checkpoint->retry_ns || wal_failed(checkpoint->db->wal))
         return false;
-    return now >= checkpoint->next_ns || checkpoint->failures > 0 ||
+    return time_is_over(checkpoint, now) || checkpoint->failures > 0 ||
            memory_wanted(checkpoint, now) ||
            (options->log_bytes > 0 &&
             log_bytes(checkpoint) - checkpoint->log_bytes_seen >= options->log_bytes);
@@ -596,6 +611,32 @@ int db_checkpoint(struct db *db)
     int rc = result(checkpoint);
     pthread_mutex_unlock(&checkpoint->mutex);
     return rc;
+}
+
+void db_checkpoint_points_set(struct db *db, const struct db_save_point *points, unsigned count)
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    ASSERT(count <= DB_SAVE_POINTS_MAX);
+    pthread_mutex_lock(&checkpoint->mutex);
+    for (unsigned i = 0; i < count; i++)
+        checkpoint->points[i] = points[i];
+    checkpoint->point_count = count;
+    checkpoint->pointed = true;
+    pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+unsigned db_checkpoint_points_get(struct db *db, struct db_save_point points[DB_SAVE_POINTS_MAX])
+{
+    struct checkpoint *checkpoint = db->checkpoint;
+    uint64_t ms = checkpoint->options.interval_ms;
+    pthread_mutex_lock(&checkpoint->mutex);
+    unsigned count = checkpoint->pointed ? checkpoint->point_count : ms > 0;
+    if (checkpoint->pointed)
+        memcpy(points, checkpoint->points, count * sizeof *points);
+    else if (ms > 0)
+        points[0] = (struct db_save_point){(ms + 999) / 1000, 1};
+    pthread_mutex_unlock(&checkpoint->mutex);
+    return count;
 }
 
 void db_checkpoint_stats_get(struct db *db, struct db_checkpoint_stats *out)

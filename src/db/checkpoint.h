@@ -54,4 +54,16 @@ struct db_checkpoint_stats {
 };
 void db_checkpoint_stats_get(struct db *db, struct db_checkpoint_stats *out);
 
+/*
+ * When time demands a checkpoint, in Redis's words (its setting `save`): when so many seconds have passed since
+ * the last one and so many rows have changed, for any of the points; none: never. Takes the place of
+ * db_checkpoint_options.interval_ms, which is one point with one row. Any thread.
+ */
+enum { DB_SAVE_POINTS_MAX = 16 };
+struct db_save_point {
+    uint64_t seconds, changes;
+};
+void db_checkpoint_points_set(struct db *db, const struct db_save_point *points, unsigned count);
+unsigned db_checkpoint_points_get(struct db *db, struct db_save_point points[DB_SAVE_POINTS_MAX]);
+
 #endif

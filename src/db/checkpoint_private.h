@@ -99,11 +99,15 @@ struct checkpoint {
     uint64_t log_bytes_replayed;      /* of the log, when the database was opened */
     uint64_t log_bytes_seen;          /* of the log, when the last one began */
     uint64_t next_ns;                 /* when time demands one; UINT64_MAX: never */
-    uint64_t retry_ns;                /* not by itself before, after a failure */
-    uint64_t ended_ns;                /* when the last one ended */
-    unsigned failures;                /* in a row */
-    uint64_t breathed_ns;             /* processor time at which it stood back last */
-    uint64_t paced_bytes, paced_ns;   /* how much has been written since when */
+    bool pointed; /* these have taken its place; under the mutex, as the next three are: */
+    struct db_save_point points[DB_SAVE_POINTS_MAX];
+    unsigned point_count;
+    uint64_t counted_ns;            /* from when their seconds count */
+    uint64_t retry_ns;              /* not by itself before, after a failure */
+    uint64_t ended_ns;              /* when the last one ended */
+    unsigned failures;              /* in a row */
+    uint64_t breathed_ns;           /* processor time at which it stood back last */
+    uint64_t paced_bytes, paced_ns; /* how much has been written since when */
 };
 
 /* A changed row; the first eight bytes of its key, so that sorting seldom has to fetch the row. */

@@ -88,7 +88,8 @@ static int socket_bind(struct net_listener *listener)
 bool net__is_served(const struct net *net, const struct net_listener *listener,
                     const struct address *peer)
 {
-    return net->password || address_is_local(peer) || (listener->entry.tls && net->certified);
+    return load_relaxed(&net->password) || address_is_local(peer) ||
+           (listener->entry.tls && net->certified);
 }
 
 static int reach_check(const struct net *net, const struct net_listener *listener)

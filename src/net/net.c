@@ -34,7 +34,7 @@ int net_new(const struct net_options *options, struct net **out)
     memset(net, 0, size);
     net->stop_time_max_ms =
         options->stop_time_max_ms ? options->stop_time_max_ms : STOP_TIME_MAX_MS_DEFAULT;
-    net->password = options->password;
+    store_relaxed(&net->password, options->password);
     net->on_stopped = options->on_stopped;
     net->arg = options->arg;
     net->tls_user = options->tls_user;
@@ -53,6 +53,11 @@ int net_new(const struct net_options *options, struct net **out)
     }
     *out = net;
     return 0;
+}
+
+void net_password_set(struct net *net, bool any)
+{
+    store_relaxed(&net->password, any);
 }
 
 const char *net_listen_address(const struct net *net)

@@ -42,6 +42,10 @@ struct net_options {
  */
 int net_new(const struct net_options *options, struct net **out);
 
+/* Whether a password is asked for; without one only this machine is served, from the next connection on.
+ * Any thread. */
+void net_password_set(struct net *net, bool any);
+
 /* Where it listens first, as a client has to write it: with the port that the system picked. Valid
  * as long as the net. */
 const char *net_listen_address(const struct net *net);

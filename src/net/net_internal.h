@@ -106,7 +106,7 @@ struct net_listener {
 
 struct net {
     unsigned worker_count, stop_time_max_ms;
-    bool password;
+    _Atomic bool password;
     void (*on_stopped)(void *arg);
     void *arg;
     struct service *service;

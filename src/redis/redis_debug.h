@@ -8,4 +8,7 @@
 /* `debug object key` and `debug populate count [prefix [size]]`: argv[0] is "debug". */
 extern const struct redis_command redis_debug_object, redis_debug_populate;
 
+/* `debug digest` and `debug digest-value key ..`: redis_debug_digest.c. */
+extern const struct redis_command redis_debug_digest, redis_debug_digest_value;
+
 #endif

@@ -9,6 +9,7 @@
 #define WRITE       SPEC_WRITE
 #define READONLY    SPEC_READONLY
 #define DENYOOM     SPEC_DENYOOM
+#define ASKING      SPEC_ASKING
 #define ADMIN       SPEC_ADMIN
 #define NOSCRIPT    SPEC_NOSCRIPT
 #define BLOCKING    SPEC_BLOCKING
@@ -833,6 +834,15 @@ const struct redis_spec redis__spec_data[] = {
     {.name = "restore",
      .arity = -4,
      .flags = WRITE | DENYOOM,
+     .categories = DANGEROUS | KEYSPACE,
+     .keys = "OW,update" ONE_KEY,
+     .arguments = "@0:key #ttl $serialized-value !replace=REPLACE^3.0.0? "
+                  "!absttl=ABSTTL^5.0.0? #seconds=IDLETIME^5.0.0? "
+                  "#frequency=FREQ^5.0.0?",
+     .complexity = "O(1)"},
+    {.name = "restore-asking",
+     .arity = -4,
+     .flags = WRITE | DENYOOM | ASKING,
      .categories = DANGEROUS | KEYSPACE,
      .keys = "OW,update" ONE_KEY,
      .arguments = "@0:key #ttl $serialized-value !replace=REPLACE^3.0.0? "

@@ -52,6 +52,8 @@ const struct redis_command redis__key_commands[] = {
     {"restore", -4, W | M | REDIS_DANGEROUS, KEY,
      "Creates a key from the serialized representation of a value.", "2.6.0", "generic",
      redis__restore},
+    {"restore-asking", -4, W | M | REDIS_DANGEROUS, KEY,
+     "An internal command for migrating keys in a cluster.", "3.0.0", "server", redis__restore},
     {"scan", -2, R, NO_KEYS, "Iterates over the key names in the database.", "2.8.0", "generic",
      redis__scan},
     {"sort", -2, W | M | MOVABLE | REDIS_DANGEROUS, KEY,

@@ -355,6 +355,14 @@ static void facts_fill(struct server *server)
     server->executable[size > 0 ? size : 0] = 0;
 }
 
+static void on_password_changed(void *arg, bool any)
+{
+    struct server *server = arg;
+    struct net *net = load_acquire(&server->net);
+    if (net)
+        net_password_set(net, any);
+}
+
 /* What counts more than a file makes what is written into one useless at the next start. */
 static void source_warn(const struct server *server, const char *name)
 {
@@ -424,6 +432,7 @@ static int service_open(struct server *server)
         .backup_start = backup_start,
         .backup_status = backup_status,
         .settings_write = settings_write,
+        .password_changed = on_password_changed,
         .arg = server,
     };
     int rc = service_new(&service, &server->service);

@@ -60,7 +60,12 @@ int service_new(const struct service_options *options, struct service **out)
     memset(service, 0, sizeof *service);
     service->options = *options;
     service->limits = limits_or_defaults(options->limits);
-    service->password_size = options->password ? strlen(options->password) : 0;
+    service->password = strdup(options->password ? options->password : "");
+    if (!service->password) {
+        free(service);
+        return diag_set(ERROR_MEMORY, "out of memory");
+    }
+    store_relaxed(&service->password_size, strlen(service->password));
     if (!service->options.version)
         service->options.version = "";
     service->wal = db_wal(options->db);
@@ -131,6 +136,8 @@ void service_delete(struct service *service)
         free(service->scripts[n].source);
     session__slowlog_destroy(&service->slowlog);
     service__histograms_destroy(service);
+    explicit_bzero(service->password, strlen(service->password));
+    free(service->password);
     free(service->scripts);
     free(service->workers);
     pthread_mutex_destroy(&service->mutex);

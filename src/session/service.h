@@ -89,6 +89,8 @@ struct service_options {
      * From any worker's thread. NULL: refused. */
     int (*backup_start)(void *arg, const char *target, const char *base);
     void (*backup_status)(void *arg, struct service_backup *out);
+    /* There is now a password, or none (CONFIG SET requirepass). From any worker's thread; or NULL. */
+    void (*password_changed)(void *arg, bool any);
     /* Writes settings to where the server finds them at its next start (CONFIG REWRITE). From any
      * worker's thread. NULL: refused. */
     int (*settings_write)(void *arg, const struct service_fact *settings, size_t count);

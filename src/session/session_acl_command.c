@@ -53,10 +53,28 @@ static bool is_shown(const struct access_user *user)
 
 /* --------------------------------------------------------------------------------------- pictures */
 
+void service__password_get(struct service *service, char *out, size_t size)
+{
+    pthread_mutex_lock(&service->mutex);
+    snprintf(out, size, "%s", service->password);
+    pthread_mutex_unlock(&service->mutex);
+}
+
+bool service__password_fits(struct service *service, const struct redis_slice *text)
+{
+    pthread_mutex_lock(&service->mutex);
+    size_t size = load_relaxed(&service->password_size);
+    unsigned char difference = text->size != size;
+    for (size_t n = 0; n < text->size; n++)
+        difference |= (unsigned char)(text->data[n] ^ (n < size ? service->password[n] : 0));
+    pthread_mutex_unlock(&service->mutex);
+    return size == 0 || difference == 0;
+}
+
 static int derive(struct session *session, const struct access *access,
                   const struct access_user *user, struct acl *acl)
 {
-    const struct service *service = session->service;
+    struct service *service = session->service;
     unsigned all = access_rights(access, user->id, ACCESS_UNIVERSE, 0, ACCESS_ADMIN);
     unsigned keys = access_rights(access, user->id, ACCESS_SPACE, SPACE_ID_REDIS, ACCESS_ADMIN);
     const char *text = all == ACCESS_ALL                               ? "~* &* +@all"
@@ -66,10 +84,12 @@ static int derive(struct session *session, const struct access *access,
                                             : "";
     int rc = acl_apply_text(service, acl, text, strlen(text));
     acl->on = user->has_password || user->id == ACCESS_GUEST;
-    acl->nopass = user->id == ACCESS_GUEST && service->password_size == 0;
-    if (!rc && user->id == ACCESS_GUEST && service->password_size) {
+    char password[1024];
+    service__password_get(service, password, sizeof password);
+    acl->nopass = user->id == ACCESS_GUEST && !*password;
+    if (!rc && user->id == ACCESS_GUEST && *password) {
         char hash[ACL_HASH_SIZE + 1] = "#";
-        acl_password_hash(service->options.password, service->password_size, hash + 1);
+        acl_password_hash(password, strlen(password), hash + 1);
         rc = acl_apply(service, acl, hash, sizeof hash);
     }
     return rc;
@@ -228,6 +248,58 @@ static int acl_setuser(struct session *session, struct session_request *request)
     if (!rc)
         resp_put_ok(&session->out);
     return rc;
+}
+
+/* If the default user has rules, they get the password, or `nopass`, in the place of what they had. */
+static int rules_password_set(struct session *session, const struct redis_slice *password)
+{
+    const struct redis_slice name = {"default", 7};
+    const struct access *access = users(session);
+    const struct access_user *user = access ? user_named(access, &name) : NULL;
+    const char *text;
+    uint32_t size;
+    struct acl acl;
+    if (!access)
+        return diag_code();
+    if (!user || !acl_text_of(user, &text, &size))
+        return 0;
+    char word_of[1 + 1024] = ">";
+    memcpy(word_of + 1, password->data, password->size);
+    int rc = picture(session, access, user, &acl);
+    if (!rc)
+        rc = acl_apply(session->service, &acl, "resetpass", 9);
+    if (!rc && password->size)
+        rc = acl_apply(session->service, &acl, word_of, password->size + 1);
+    else if (!rc)
+        rc = acl_apply(session->service, &acl, "nopass", 6);
+    if (!rc)
+        rc = user_store(session, &name, user, &acl);
+    acl_destroy(&acl);
+    return rc;
+}
+
+int session__password_set(struct session *session, const struct redis_slice *password)
+{
+    struct service *service = session->service;
+    if (memchr(password->data, 0, password->size) || password->size >= 1024)
+        return diag_set(ERROR_INVALID, "a password has no zero bytes, and at most 1023 others");
+    char *copy = strndup(password->data, password->size);
+    int rc = copy ? rules_password_set(session, password) : diag_set(ERROR_MEMORY, "out of memory");
+    if (rc) {
+        free(copy);
+        return rc;
+    }
+    pthread_mutex_lock(&service->mutex);
+    char *before = service->password;
+    service->password = copy;
+    store_relaxed(&service->password_size, password->size);
+    pthread_mutex_unlock(&service->mutex);
+    explicit_bzero(before, strlen(before));
+    free(before);
+    if (service->options.password_changed)
+        service->options.password_changed(service->options.arg, password->size > 0);
+    session->logged_in |= session->user_id == ACCESS_GUEST; /* who sets it knows it */
+    return 0;
 }
 
 /* Connections of who is no more are closed. */

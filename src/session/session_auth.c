@@ -196,7 +196,7 @@ void session__logout(struct session *session)
     session->user_id = ACCESS_GUEST;
     session->logged_in = false;
     session->rights_version = 0;
-    session->authenticated = session->service->password_size == 0;
+    session->authenticated = load_relaxed(&session->service->password_size) == 0;
     store_relaxed(&session->about.user_id, ACCESS_GUEST);
 }
 
@@ -333,22 +333,15 @@ static int login_default(struct session *session, bool named, const struct redis
     if (acl && (named || !acl->nopass) &&
         login_by_rules(session, ACCESS_GUEST, "default", password, &by_rules))
         return by_rules;
-    const struct service *service = session->service;
-    size_t size = service->password_size;
+    struct service *service = session->service;
+    size_t size = load_relaxed(&service->password_size);
     if (size == 0 && !named)
         return diag_set(
             ERROR_INVALID,
             "AUTH <password> called without any password configured for the default user. Are you "
             "sure your configuration is correct?");
-    if (size > 0) {
-        /* In a time that depends on the length given only. */
-        unsigned char difference = password->size != size;
-        for (size_t n = 0; n < password->size; n++)
-            difference |=
-                (unsigned char)(password->data[n] ^ (n < size ? service->options.password[n] : 0));
-        if (difference)
-            return wrong(session, "default");
-    }
+    if (!service__password_fits(service, password))
+        return wrong(session, "default");
     int rc = admit(session, ACCESS_GUEST);
     session->logged_in = rc == 0 && size > 0;
     session->rights_version = 0;

@@ -22,6 +22,8 @@
 
 #include "redis/redis.h"
 
+struct db_worker;
+struct service;
 struct session;
 struct session_auth;
 struct session_command;
@@ -66,6 +68,18 @@ bool session__writes_freely(struct session *session);
 /* The same for what is no command: whether it may be there, and take part in what belongs to nobody:
  * 0, ERROR_AUTH or ERROR_ACCESS with diagnostics. */
 int session__check(struct session *session, bool takes_part);
+
+/* The password of who names no user, Redis's requirepass (session_acl_command.c). _get: with a zero behind
+ * it, "": none. _fits: in a time that depends on the length given only; true when none is asked for.
+ * _set: of the default user's rules, too, if it has some; 0 or a code with diagnostics, and then nothing
+ * is changed. */
+void service__password_get(struct service *service, char *out, size_t size);
+bool service__password_fits(struct service *service, const struct redis_slice *text);
+int session__password_set(struct session *session, const struct redis_slice *password);
+
+/* Whether a user's rules let a script run the command: 0: there are none; 1: they do; or ERROR_ACCESS. */
+int session__script_permits(struct service *service, struct db_worker *db, uint32_t user_id,
+                            const char *name, const struct redis_slice *argv, unsigned argc);
 
 /* Counters for INFO. */
 uint64_t session__auth_failures(const struct session_auth *auth);

@@ -9,13 +9,15 @@
  * name of Redis's follow under their own names. What Redis has names for and this server has no use for,
  * and what in Redis is a matter of time and space alone, is kept as it was set (service_hints).
  *
- * CONFIG SET is atomic: all values are read before the first is stored, and storing cannot fail.
+ * CONFIG SET is atomic: all values are read before the first is stored, and storing cannot fail, but for
+ * the password, which is stored first.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "db/checkpoint.h"
 #include "db/memory.h"
 #include "redis/redis_glob.h"
 #include "redis/redis_value.h"
@@ -30,6 +32,8 @@ enum setting_kind {
     SETTING_PERCENTILES,
     SETTING_OUTPUT_LIMITS,
     SETTING_SHARE, /* bytes, or below 0 percent of maxmemory */
+    SETTING_SAVE,
+    SETTING_PASSWORD,
     SETTING_FIXED
 };
 
@@ -227,8 +231,8 @@ static const struct setting SETTINGS[] = {
     FIXED("protected-mode", "yes"),
     MEMORY("proto-max-bulk-len", NULL, config.proto_max_bulk_len, 1048576, NULL),
     FIXED("replicaof", ""),
-    FIXED("requirepass", ""),
-    FIXED("save", ""),
+    {"requirepass", NULL, SETTING_PASSWORD, 0, 0, 0, 0, NULL, NULL, NULL},
+    {"save", NULL, SETTING_SAVE, 0, 0, 0, 0, NULL, NULL, NULL},
     NUMBER("set-max-intset-entries", NULL, config.set_max_intset_entries, 0, INT64_MAX, NULL),
     NUMBER("set-max-listpack-entries", NULL, config.set_max_listpack_entries, 0, INT64_MAX, NULL),
     MEMORY("set-max-listpack-value", NULL, config.set_max_listpack_value, 0, NULL),
@@ -291,6 +295,16 @@ static void field_set(struct service *service, const struct setting *setting, in
 
 /* ------------------------------------------------------------------------------------------- GET */
 
+static void save_text(struct service *service, char out[TEXT_MAX])
+{
+    struct db_save_point points[DB_SAVE_POINTS_MAX];
+    unsigned count = db_checkpoint_points_get(service->options.db, points);
+    size_t size = 0;
+    for (unsigned n = 0; n < count; n++)
+        size += (size_t)snprintf(out + size, TEXT_MAX - size, "%s%" PRIu64 " %" PRIu64,
+                                 n ? " " : "", points[n].seconds, points[n].changes);
+}
+
 static void setting_text(struct service *service, const struct setting *setting, char out[TEXT_MAX])
 {
     out[0] = 0;
@@ -322,6 +336,12 @@ static void setting_text(struct service *service, const struct setting *setting,
                  value < 0 ? -value : value);
         return;
     }
+    case SETTING_SAVE:
+        save_text(service, out);
+        return;
+    case SETTING_PASSWORD:
+        service__password_get(service, out, TEXT_MAX);
+        return;
     case SETTING_FIXED:
         if (setting->text)
             setting->text(service, out);
@@ -434,6 +454,32 @@ static int percentiles_check(const struct redis_slice *value, char why[REASON_MA
     return 0;
 }
 
+/* "seconds changes seconds changes ..", with one blank between; *count: of the points. */
+static int save_parse(const struct redis_slice *value,
+                      struct db_save_point points[DB_SAVE_POINTS_MAX], unsigned *count,
+                      char why[REASON_MAX])
+{
+    const char *at = value->data, *end = at + value->size;
+    unsigned numbers = 0;
+    for (; value->size && at <= end; at++, numbers++) {
+        int64_t number;
+        const char *start = at;
+        while (at < end && *at != ' ')
+            at++;
+        if (!redis_integer_parse(start, (size_t)(at - start), &number) || number < 0 ||
+            (numbers % 2 == 0 && number == 0))
+            return reason(why, "Invalid save parameters");
+        if (numbers == 2 * DB_SAVE_POINTS_MAX)
+            return reason(why, "there are at most %d save points", DB_SAVE_POINTS_MAX);
+        if (numbers % 2 == 0)
+            points[numbers / 2].seconds = (uint64_t)number;
+        else
+            points[numbers / 2].changes = (uint64_t)number;
+    }
+    *count = numbers / 2;
+    return numbers % 2 ? reason(why, "Invalid save parameters") : 0;
+}
+
 static int fixed_check(struct service *service, const struct setting *setting,
                        const struct redis_slice *value, char why[REASON_MAX])
 {
@@ -456,7 +502,8 @@ static int value_parse(struct service *service, const struct setting *setting,
                        const struct redis_slice *value, int64_t *out, char why[REASON_MAX])
 {
     const char *wrong;
-    unsigned flags;
+    struct db_save_point points[DB_SAVE_POINTS_MAX];
+    unsigned flags, count;
     *out = 0;
     switch (setting->kind) {
     case SETTING_NUMBER:
@@ -484,6 +531,12 @@ static int value_parse(struct service *service, const struct setting *setting,
     case SETTING_SHARE:
         return share_parse(value, out) ? range_check(setting, *out, why)
                                        : reason(why, "argument must be a memory or percent value");
+    case SETTING_SAVE:
+        return save_parse(value, points, &count, why);
+    case SETTING_PASSWORD:
+        return value->size < TEXT_MAX
+                   ? 0
+                   : reason(why, "a password has at most %d bytes", TEXT_MAX - 1);
     case SETTING_FIXED:
         return fixed_check(service, setting, value, why);
     }
@@ -500,7 +553,13 @@ static void value_store(struct service *service, const struct setting *setting,
         pthread_mutex_unlock(&service->mutex);
     } else if (setting->kind == SETTING_OUTPUT_LIMITS) {
         session__output_limits_set(&service->client_limits, value);
-    } else if (setting->kind != SETTING_FIXED) {
+    } else if (setting->kind == SETTING_SAVE) {
+        struct db_save_point points[DB_SAVE_POINTS_MAX];
+        char why[REASON_MAX];
+        unsigned count;
+        save_parse(value, points, &count, why);
+        db_checkpoint_points_set(service->options.db, points, count);
+    } else if (setting->kind != SETTING_FIXED && setting->kind != SETTING_PASSWORD) {
         field_set(service, setting, number);
     }
     if (setting->changed)
@@ -571,6 +630,13 @@ static int config_set(struct session *session, struct session_request *request)
     for (unsigned n = 0; n < count; n++)
         if (value_parse(service, settings[n], &argv[3 + 2 * n], &numbers[n], why))
             return set_failed(session, &argv[2 + 2 * n], why);
+    for (unsigned n = 0; n < count; n++) { /* the one that can fail, and first */
+        int rc = settings[n]->kind == SETTING_PASSWORD
+                     ? session__password_set(session, &argv[3 + 2 * n])
+                     : 0;
+        if (rc)
+            return rc;
+    }
     for (unsigned n = 0; n < count; n++) {
         value_store(service, settings[n], &argv[3 + 2 * n], numbers[n]);
         set_note(service, settings[n]);

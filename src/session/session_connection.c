@@ -193,13 +193,24 @@ int session__select(struct session *session, struct session_request *request)
     return 0;
 }
 
+/* Nobody is asked for anything once it has begun, so there is never one to be aborted. */
 int session__shutdown(struct session *session, struct session_request *request)
 {
     struct service *service = session->service;
-    for (unsigned n = 1; n < request->argc; n++)
-        if (!word(&request->argv[n], "save") && !word(&request->argv[n], "nosave") &&
-            !word(&request->argv[n], "now") && !word(&request->argv[n], "force"))
+    bool save = false, nosave = false, abort = false;
+    for (unsigned n = 1; n < request->argc; n++) {
+        const struct redis_slice *arg = &request->argv[n];
+        save |= word(arg, "save");
+        nosave |= word(arg, "nosave");
+        abort |= word(arg, "abort");
+        if (!word(arg, "save") && !word(arg, "nosave") && !word(arg, "abort") &&
+            !word(arg, "now") && !word(arg, "force"))
             return redis_syntax_error();
+    }
+    if ((save && nosave) || (abort && request->argc > 2))
+        return redis_syntax_error();
+    if (abort)
+        return diag_set(ERROR_INVALID, "No shutdown in progress.");
     if (!service->options.shutdown)
         return diag_set(ERROR_UNSUPPORTED, "Errors trying to SHUTDOWN. Check logs.");
     service->options.shutdown(service->options.arg);

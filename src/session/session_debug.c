@@ -122,7 +122,7 @@ static int debug_protocol(struct session *session, const struct redis_slice *typ
     return 0;
 }
 
-/* DEBUG OBJECT and POPULATE: commands on keys, which run as such. */
+/* DEBUG OBJECT, POPULATE and DIGEST: commands on keys, which run as such. */
 static int on_keys(struct session *session, struct session_request *request,
                    const struct redis_command *redis)
 {
@@ -151,6 +151,10 @@ static int debug_error(struct session *session, const struct redis_slice *text)
 static int debug_help(struct session *session)
 {
     static const char *const LINES[] = {
+        "DIGEST",
+        "    Output a hex signature representing the current DB content.",
+        "DIGEST-VALUE <key> [<key> ...]",
+        "    Output a hex signature of the values of all the specified keys.",
         "ERROR <string>",
         "    Return a Redis protocol error with <string> as message. Useful for clients",
         "    unit tests to simulate Redis errors.",
@@ -192,6 +196,10 @@ int session__debug(struct session *session, struct session_request *request)
         return debug_protocol(session, arg);
     if (one && word(name, "error"))
         return debug_error(session, arg);
+    if (request->argc == 2 && word(name, "digest"))
+        return on_keys(session, request, &redis_debug_digest);
+    if (word(name, "digest-value"))
+        return on_keys(session, request, &redis_debug_digest_value);
     if (one && word(name, "object"))
         return on_keys(session, request, &redis_debug_object);
     if (request->argc >= 3 && request->argc <= 5 && word(name, "populate"))

@@ -222,7 +222,8 @@ struct service_script {
 struct service {
     struct service_options options;
     struct service_limits limits;
-    size_t password_size;
+    _Atomic size_t password_size; /* 0: none is asked for */
+    char *password;               /* of as many bytes; under the mutex */
     char run_id[41];
     uint64_t start_ms, start_ns, start_ticks;
     struct lua_watchdog *watchdog;
@@ -843,9 +844,6 @@ int session__lua_run(struct session *session, struct session_stream *stream,
                      struct session_wait *wait, const struct session_lua_run *run,
                      uint64_t *reply_ts);
 bool session__lua_command_taken(void *arg, const char *name, size_t size);
-/* Whether a user's rules let a script run the command: 0: there are none; 1: they do; or ERROR_ACCESS. */
-int session__script_permits(struct service *service, struct db_worker *db, uint32_t user_id,
-                            const char *name, const struct redis_slice *argv, unsigned argc);
 int session__lua_server_command(void *arg, struct db_worker *db, uint64_t session_id,
                                 struct txn *txn, uint64_t now_ms, int protocol,
                                 const struct redis_slice *argv, unsigned argc,

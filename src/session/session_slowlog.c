@@ -64,6 +64,9 @@ bool session__redacted(const struct session_command *command, const struct redis
         return n > 0;
     if (strcmp(command->name, "acl|setuser") == 0)
         return n > 2;
+    if (strcmp(command->name, "config|set") == 0)
+        return n > 2 && n % 2 == 1 && argv[n - 1].size == 11 &&
+               strncasecmp(argv[n - 1].data, "requirepass", 11) == 0;
     if (strcmp(command->name, "hello") != 0)
         return false;
     for (unsigned at = 2; at < n && at < argc; at++)

@@ -5,6 +5,7 @@ Each server reads a file with comments, is told settings, writes them, and is st
 """
 import os
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -16,6 +17,7 @@ SET = (('maxmemory', '104857600'), ('maxmemory-policy', 'allkeys-lfu'), ('maxmem
        ('hash-max-listpack-entries', '99'), ('hash-max-listpack-value', '33'), ('slowlog-log-slower-than', '-1'),
        ('latency-tracking', 'no'), ('latency-tracking-info-percentiles', '50 99.5'),
        ('notify-keyspace-events', 'AKE'), ('timeout', '77'), ('maxclients', '321'), ('lfu-log-factor', '3'),
+       ('save', '3600 1 300 100'), ('client-output-buffer-limit', 'pubsub 1048576 524288 30'), ('tcp-keepalive', '55'),
        ('activedefrag', 'no'), ('hz', '20'), ('proto-max-bulk-len', '2097152'))
 
 
@@ -48,7 +50,7 @@ class RedisOfFile(server.Redis):
         return os.path.join(self.folder, 'redis.conf')
 
     def command(self):
-        return ['redis-server', self.file] + super().command()[1:]
+        return ['redis-server', self.file, '--port', '0', '--unixsocket', self.path, '--dir', self.folder]
 
 
 def ask(where, *words):
@@ -130,6 +132,63 @@ class Rewrite(unittest.TestCase):
         where.command = lambda: command + ['--maxmemory', '40mb', '--maxmemory-policy', 'volatile-lfu', '--slowlog-max-len=3']
         for name, value in (('memory_max', b'40mb'), ('maxmemory-policy', b'volatile-lfu'), ('slowlog-max-len', b'3')):
             self.assertEqual(get(where, name)[1][1], value)
+
+    def test_save_points_are_those_of_redis(self):
+        for value in ('3600 1', '', ' 900 1  60 10000 ', '1', '0 1', 'x 1', '5 -1', '5 0', '900 1 300'):
+            replies = []
+            for where in self.both():
+                replies.append((ask(where, 'CONFIG', 'SET', 'save', value), get(where, 'save')))
+            self.assertEqual(replies[0], replies[1], value)
+
+    def test_a_save_point_makes_a_checkpoint_by_itself(self):
+        where = self.perigee(PerigeeWithoutFile, text=False)
+        self.assertEqual(get(where, 'save')[1][1], b'3600 1')
+        ask(where, 'CONFIG', 'SET', 'save', '1 3')
+        ask(where, 'MSET', 'a', '1', 'b', '2', 'c', '3')
+        while b'rdb_changes_since_last_save:0\r\n' not in ask(where, 'INFO', 'persistence')[1]:
+            time.sleep(0.02)
+
+    def both(self):
+        if not hasattr(self, 'servers'):
+            self.servers = (self.begin(RedisOfFile), self.perigee(PerigeeOfFile))
+        return self.servers
+
+    def test_requirepass_is_the_password_of_the_default_user(self):
+        for steps in (('secret', None), ('secret', 'resetchannels'), ('', None)):
+            heard = []
+            for where in self.both():
+                admin = where.connect()
+                admin.ask('AUTH', 'secret')
+                if steps[1]:
+                    admin.ask('ACL', 'SETUSER', 'default', steps[1])
+                replies = [admin.ask('CONFIG', 'SET', 'requirepass', steps[0]), admin.ask('CONFIG', 'GET', 'requirepass'),
+                           admin.ask('GET', 'k')]
+                other = where.connect()
+                for words in (('GET', 'k'), ('AUTH', 'wrong'), ('GET', 'k'), ('AUTH', 'secret'), ('GET', 'k'),
+                              ('AUTH', 'default', 'secret'), ('GET', 'k'), ('ACL', 'WHOAMI')):
+                    replies.append(other.ask(*words))
+                other.close()
+                admin.close()
+                heard.append(replies)
+            self.assertEqual(heard[0], heard[1], steps)
+
+    def test_requirepass_is_written_and_not_shown(self):
+        where = self.perigee(PerigeeWithoutFile, text=False)
+        connection = where.connect()
+        connection.ask('CONFIG', 'SET', 'slowlog-log-slower-than', '0')
+        self.assertEqual(connection.ask('CONFIG', 'SET', 'requirepass', "it's", 'timeout', '0'), (b'+', b'OK'))
+        connection.ask('CONFIG', 'SET', 'slowlog-log-slower-than', '-1')
+        self.assertNotIn("it's", str(connection.ask('SLOWLOG', 'GET')))
+        self.assertIn('(redacted)', str(connection.ask('SLOWLOG', 'GET')))
+        self.assertEqual(connection.ask('CONFIG', 'REWRITE'), (b'+', b'OK'))
+        connection.close()
+        self.assertIn("    password = 'it\\'s',\n", self.read(where))
+        again(where)
+        connection = where.connect()
+        self.assertEqual(connection.ask('GET', 'k')[1][:6], b'NOAUTH')
+        self.assertEqual(connection.ask('AUTH', "it's"), (b'+', b'OK'))
+        self.assertEqual(connection.ask('CONFIG', 'GET', 'requirepass')[1][1][1], b"it's")
+        connection.close()
 
 
 if __name__ == '__main__':

@@ -66,7 +66,7 @@ class Server:
                 raise resp.Closed('%s does not start:\n%s' % (self.name, self.log_tail()))
             try:
                 connection = resp.Connection(self.where())
-                if connection.ask('PING') == (b'+', b'PONG'):
+                if connection.ask('PING') in ((b'+', b'PONG'), (b'-', b'NOAUTH Authentication required.')):
                     break
             except (OSError, resp.Closed):
                 pass

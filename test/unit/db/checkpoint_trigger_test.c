@@ -86,6 +86,41 @@ static void a_checkpoint_comes_when_time_has_passed_and_something_has_changed(vo
     assert_int_equal(db_fixture_start(&f, false), 0);
 }
 
+static void points_of_time_and_changes_take_the_place_of_the_interval(void **state)
+{
+    (void)state;
+    struct clock_manual clock;
+    struct db_save_point points[DB_SAVE_POINTS_MAX];
+    clock_manual_create(&clock, 1000);
+    f.clock = &clock.base;
+    f.checkpoint.interval_ms = 60000;
+    db_fixture_reopen(&f);
+    assert_int_equal(db_checkpoint_points_get(f.db, points), 1);
+    assert_int_equal(points[0].seconds, 60);
+    assert_int_equal(points[0].changes, 1);
+    db_checkpoint_points_set(f.db, NULL, 0);
+    assert_int_equal(db_checkpoint_points_get(f.db, points), 0);
+    schema_make();
+    clock_manual_advance_ms(&clock, 1000 * 1000);
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 0); /* never */
+    uint64_t changes = stats().changes;
+    db_checkpoint_points_set(f.db, (struct db_save_point[]){{2000, 1}, {1500, changes + 1}}, 2);
+    clock_manual_advance_ms(&clock, 999 * 1000);
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 0);
+    clock_manual_advance_ms(&clock, 1000);
+    while (stats().count == 0)
+        db__checkpoint_wait_idle(f.db);
+    db_checkpoint_points_set(f.db, (struct db_save_point[]){{10, 1000000}}, 1);
+    clock_manual_advance_ms(&clock, 1000 * 1000);
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(stats().count, 1);
+    db_fixture_stop(&f);
+    f.clock = NULL; /* this one is gone at teardown */
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
 static void a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows(void **state)
 {
     (void)state;
@@ -236,6 +271,7 @@ int main(void)
         WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_the_log_has_grown),
         WITH_CHECKPOINT_FIXTURE(the_log_of_the_lives_before_counts),
         WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_time_has_passed_and_something_has_changed),
+        WITH_CHECKPOINT_FIXTURE(points_of_time_and_changes_take_the_place_of_the_interval),
         WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows),
         WITH_CHECKPOINT_FIXTURE(
             a_checkpoint_comes_when_memory_is_going_to_be_used_up_by_deleted_rows),
