@@ -173,6 +173,7 @@ local fields = {
     stat = box_stat,
     tuple = core.object({
         new = tuple.new,
+        from_msgpack = tuple.from_msgpack,
         is = tuple.is,
         format = core.object({ new = tuple.new_format, is = tuple.is_format }),
     }),

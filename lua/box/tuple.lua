@@ -259,6 +259,12 @@ function methods.bsize(self)
     return self[SIZE]
 end
 
+--- The bytes of MessagePack that it is.
+function methods.to_msgpack(self)
+    check_tuple(self)
+    return ffi.string(self[DATA], self[SIZE])
+end
+
 local function same(left, right)
     if not ffi.istype(tuple_type, left) or not ffi.istype(tuple_type, right) then
         return false
@@ -322,6 +328,17 @@ function tuple.of(content, space_id)
         error('a tuple is made of an array', 3)
     end
     return tuple.copy(packed, #packed, space_id)
+end
+
+--- box.tuple.from_msgpack(bytes [, offset]): the tuple that the array there is, kept as it is, and the
+--- offset of what follows.
+function tuple.from_msgpack(bytes, offset)
+    if type(bytes) ~= 'string' then
+        error('Usage: box.tuple.from_msgpack(bytes [, offset])', 2)
+    end
+    offset = offset or 1
+    local past = native.array_end(bytes, offset)
+    return tuple.copy(ffi.cast('const char *', bytes) + (offset - 1), past - offset, 0), past
 end
 
 local format_numbers = setmetatable({}, { __mode = 'k' })

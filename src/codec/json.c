@@ -17,9 +17,12 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "codec/base64.h"
+#include "codec/datetime.h"
+#include "codec/decimal.h"
 #include "codec/ext.h"
 #include "codec/mp.h"
 #include "codec/number.h"
+#include "codec/uuid.h"
 
 enum { CAPACITY_MIN = 128 };
 
@@ -140,7 +143,7 @@ static size_t utf8_size(const unsigned char *data, size_t size)
     return length;
 }
 
-static bool is_utf8(const char *data, size_t size)
+bool json_is_utf8(const char *data, size_t size)
 {
     while (size > 0) {
         size_t length = utf8_size((const unsigned char *)data, size);
@@ -152,7 +155,7 @@ static bool is_utf8(const char *data, size_t size)
     return true;
 }
 
-static int append_base64(struct json_buffer *buffer, const char *data, size_t size)
+int json_append_base64(struct json_buffer *buffer, const char *data, size_t size)
 {
     size_t text_size = base64_size(size);
     char *to = reserve(buffer, text_size + 2);
@@ -167,9 +170,9 @@ static int append_base64(struct json_buffer *buffer, const char *data, size_t si
 
 static int append_bytes(struct json_buffer *buffer, const char *data, size_t size)
 {
-    if (is_utf8(data, size))
+    if (json_is_utf8(data, size))
         return json_append_string(buffer, data, size);
-    if (append_text(buffer, "{\"$bin\":") != 0 || append_base64(buffer, data, size) != 0)
+    if (append_text(buffer, "{\"$bin\":") != 0 || json_append_base64(buffer, data, size) != 0)
         return ERROR_MEMORY;
     return append_text(buffer, "}");
 }
@@ -197,7 +200,7 @@ static int append_unknown(struct json_buffer *buffer, const char **value)
     size_t number_size = number_write_int(number, type);
 
     if (append_text(buffer, "{\"$ext\":") != 0 || json_append(buffer, number, number_size) != 0 ||
-        append_text(buffer, ",\"data\":") != 0 || append_base64(buffer, data, size) != 0)
+        append_text(buffer, ",\"data\":") != 0 || json_append_base64(buffer, data, size) != 0)
         return ERROR_MEMORY;
     return append_text(buffer, "}");
 }
@@ -254,7 +257,7 @@ static int append_packed(struct json_buffer *buffer, const char **value)
     const char *start = *value;
     mp_next(value);
     if (append_text(buffer, "{\"$msgpack\":") != 0 ||
-        append_base64(buffer, start, (size_t)(*value - start)) != 0)
+        json_append_base64(buffer, start, (size_t)(*value - start)) != 0)
         return ERROR_MEMORY;
     return append_text(buffer, "}");
 }
@@ -267,7 +270,7 @@ static int append_map_key(struct json_buffer *buffer, const char **value)
     if (mp_typeof(**value) == MP_STR) {
         const char *at = *value;
         const char *data = mp_decode_str(&at, &size);
-        if (is_utf8(data, size)) {
+        if (json_is_utf8(data, size)) {
             *value = at;
             return json_append_string(buffer, data, size);
         }
@@ -359,9 +362,81 @@ static void close_gap(struct json_buffer *out, const char *head, size_t head_siz
 
 enum { HEAD_MAX = 6 };
 
+/* How deep arrays and maps are nested in the value at *value, which is passed. */
+static unsigned depth_of(const char **value)
+{
+    enum mp_type type = mp_typeof(**value);
+    unsigned most = 0;
+    if (type != MP_ARRAY && type != MP_MAP) {
+        mp_next(value);
+        return 0;
+    }
+    uint64_t count = type == MP_ARRAY ? mp_decode_array(value) : 2 * (uint64_t)mp_decode_map(value);
+    for (; count > 0; count--) {
+        unsigned depth = depth_of(value);
+        most = depth > most ? depth : most;
+    }
+    return most + 1;
+}
+
+static int too_deep(void)
+{
+    return diag_set(ERROR_INVALID, "JSON: nested deeper than %d", MP_DEPTH_MAX);
+}
+
+/* {"$msgpack": base64}: the value of these bytes. */
+static int put_packed(struct json_buffer *out, const json_t *text, unsigned depth)
+{
+    int64_t size;
+    int rc = decode_base64(out, text, 0, &size);
+    if (rc != 0)
+        return rc;
+    const char *start = out->data + out->size, *end = start;
+    if (!mp_check_limited(&end, start + size) || end != start + size)
+        return ERROR_NOT_FOUND;
+    if (depth + depth_of(&start) > MP_DEPTH_MAX)
+        return too_deep();
+    out->size += (size_t)size;
+    return 0;
+}
+
+/* {"$decimal": text}, {"$uuid": text}, {"$datetime": text}; ERROR_NOT_FOUND when it is none. */
+static int put_text(struct json_buffer *out, const char *kind, const json_t *text)
+{
+    const char *data = json_string_value(text);
+    size_t size = json_string_length(text);
+    char packed[DECIMAL_MP_MAX], *end = NULL;
+    struct decimal decimal;
+    struct uuid uuid;
+    struct datetime datetime;
+
+    if (strcmp(kind, "$decimal") == 0 && decimal_parse(&decimal, data, size) == 0)
+        end = decimal_pack(packed, &decimal);
+    else if (strcmp(kind, "$uuid") == 0 && uuid_parse(&uuid, data, size))
+        end = uuid_pack(packed, &uuid);
+    else if (strcmp(kind, "$datetime") == 0 && datetime_parse(&datetime, data, size, 0, false) == 0)
+        end = datetime_pack(packed, &datetime);
+    return end ? json_append(out, packed, (size_t)(end - packed)) : ERROR_NOT_FOUND;
+}
+
+/* An object with one member, of which the header says what it may be. */
+static int put_named(struct json_buffer *out, const json_t *object, unsigned depth)
+{
+    /* jansson iterates over what it only reads through a pointer that is not const. */
+    void *at = json_object_iter((json_t *)(uintptr_t)object);
+    const char *name = json_object_iter_key(at);
+    const json_t *value = json_object_iter_value(at);
+
+    if (name[0] != '$' || !json_is_string(value))
+        return ERROR_NOT_FOUND;
+    if (strcmp(name, "$msgpack") == 0)
+        return put_packed(out, value, depth);
+    return put_text(out, name, value);
+}
+
 /* {"$bin": base64} as bin, {"$ext": type, "data": base64} as ext; ERROR_NOT_FOUND when the object
- * is neither. */
-static int put_special(struct json_buffer *out, const json_t *object)
+ * is neither, nor one of put_named's. */
+static int put_special(struct json_buffer *out, const json_t *object, unsigned depth)
 {
     const json_t *bin = json_object_get(object, "$bin"), *ext = json_object_get(object, "$ext");
     const json_t *data = json_object_get(object, "data");
@@ -386,7 +461,7 @@ static int put_special(struct json_buffer *out, const json_t *object)
             *end++ = (char)(size >> shift);
         *end++ = (char)type;
     } else {
-        return ERROR_NOT_FOUND;
+        return json_object_size(object) == 1 ? put_named(out, object, depth) : ERROR_NOT_FOUND;
     }
     close_gap(out, head, (size_t)(end - head), HEAD_MAX, size);
     return 0;
@@ -447,11 +522,6 @@ static int put_number(struct json_buffer *out, const json_t *value)
     return json_append(out, head, (size_t)(end - head));
 }
 
-static int too_deep(void)
-{
-    return diag_set(ERROR_INVALID, "JSON: nested deeper than %d", MP_DEPTH_MAX);
-}
-
 static int put_value(struct json_buffer *out, const json_t *value, unsigned depth)
 {
     char head[1];
@@ -461,7 +531,7 @@ static int put_value(struct json_buffer *out, const json_t *value, unsigned dept
     case JSON_ARRAY:
         return depth < MP_DEPTH_MAX ? put_array(out, value, depth) : too_deep();
     case JSON_OBJECT:
-        rc = put_special(out, value);
+        rc = put_special(out, value, depth);
         if (rc != ERROR_NOT_FOUND)
             return rc;
         return depth < MP_DEPTH_MAX ? put_object(out, value, depth) : too_deep();

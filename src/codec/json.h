@@ -15,10 +15,13 @@
  *   a uuid, a datetime, an interval          its text as a string
  *   map keys that are no strings             their JSON text as a string; for one that holds a map
  *                                            the text is {"$msgpack":"<base64>"}
+ * The parser also takes {"$msgpack":"<base64>"}, the value of these bytes, and {"$decimal":"1.50"},
+ * {"$uuid":".."}, {"$datetime":".."}: json_exact.h writes them.
  * Integers keep 64 bits; unsigned ones above 2^63-1 and decimals without a fraction beyond 64 bits
  * are written in full, but the parser refuses them. Doubles are written with their shortest exact
  * digits and a point or exponent, so that they stay doubles.
  */
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Text that grows; `data` is malloc'ed and the buffer's, not ended by NUL. */
@@ -38,6 +41,12 @@ int json_from_msgpack(struct json_buffer *buffer, const char **value);
  * ERROR_MEMORY. */
 int json_append(struct json_buffer *buffer, const char *data, size_t size);
 int json_append_string(struct json_buffer *buffer, const char *data, size_t size);
+
+/* Appends bytes as a JSON string of base64. Returns 0 or ERROR_MEMORY. */
+int json_append_base64(struct json_buffer *buffer, const char *data, size_t size);
+
+/* Whether the bytes are UTF-8 (RFC 3629). */
+bool json_is_utf8(const char *data, size_t size);
 
 /* Parses JSON text into MessagePack, appended to `out`. Returns 0, ERROR_INVALID (diagnostics say
  * line and column) or ERROR_MEMORY. */

@@ -477,6 +477,20 @@ static int native_unpack(lua_State *L)
     return 2;
 }
 
+/* array_end(string, offset): the offset behind the array that begins at `offset`. */
+static int native_array_end(lua_State *L)
+{
+    size_t size;
+    const char *start = luaL_checklstring(L, 1, &size);
+    lua_Number offset = luaL_optnumber(L, 2, 1);
+    luaL_argcheck(L, offset >= 1 && offset <= (double)size, 2, "outside of the text");
+    const char *data = start + (size_t)offset - 1, *end = data;
+    if (!mp_check_limited(&end, start + size) || mp_typeof(*data) != MP_ARRAY)
+        return luaL_error(L, "this is not a MessagePack array");
+    lua_pushnumber(L, (double)(end - start) + 1);
+    return 1;
+}
+
 static int json_result(lua_State *L, struct lua_runtime *runtime, struct json_buffer *json,
                        int code)
 {
@@ -534,6 +548,7 @@ void lua__open_convert(struct lua_runtime *runtime)
         {"elements", native_elements},
         {"pack", native_pack},
         {"unpack", native_unpack},
+        {"array_end", native_array_end},
         {"json_encode", native_json_encode},
         {"json_decode", native_json_decode},
         {NULL, NULL},

@@ -8,6 +8,8 @@
  */
 int command_serve(int argc, char **argv);
 int command_console(int argc, char **argv);
+int command_load(int argc, char **argv);
+int command_dump(int argc, char **argv);
 int command_test(int argc, char **argv);
 int command_wal(int argc, char **argv);
 int command_run(int argc, char **argv);

@@ -26,9 +26,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
-#include "lua/builtin.h"
-#include "net/listen.h"
-#include "server/admin_key.h"
+#include "server/client_command.h"
 #include "server/command.h"
 #include "server/options.h"
 
@@ -201,37 +199,7 @@ static int native_interrupted(lua_State *L)
     return 1;
 }
 
-/* ------------------------------------------------------------------------------------ state */
-
-/* One of package.loaders: finds the modules that are built in. */
-static int find_builtin(lua_State *L)
-{
-    const char *name = luaL_checkstring(L, 1);
-    for (const struct lua_builtin *builtin = lua_builtins; builtin->name != NULL; builtin++) {
-        if (strcmp(builtin->name, name) != 0)
-            continue;
-        lua_pushfstring(L, "=[%s]", name);
-        if (luaL_loadbuffer(L, (const char *)builtin->data, builtin->size, lua_tostring(L, -1)))
-            return lua_error(L);
-        return 1;
-    }
-    lua_pushfstring(L, "\n\tno built-in module '%s'", name);
-    return 1;
-}
-
-/* Built-in modules and nothing from the file system: a folder with a client.lua in it changes
- * nothing. */
-static void loaders_set(lua_State *L)
-{
-    lua_getglobal(L, "package");
-    lua_newtable(L);
-    lua_pushcfunction(L, find_builtin);
-    lua_rawseti(L, -2, 1);
-    lua_setfield(L, -2, "loaders");
-    lua_getfield(L, -1, "loaders");
-    lua_setfield(L, LUA_REGISTRYINDEX, "_LOADERS");
-    lua_pop(L, 1);
-}
+/* ----------------------------------------------------------------------------------- module */
 
 static void native_open(lua_State *L)
 {
@@ -267,95 +235,17 @@ static void native_open(lua_State *L)
 /* ---------------------------------------------------------------------------------- command */
 
 struct arguments {
-    const char *address;
-    const char *user;   /* NULL: the default one */
+    struct client_arguments client;
     const char *output; /* NULL: tables */
     const char *texts[TEXTS_MAX];
     unsigned text_count;
-    bool tls, tls_insecure;
-    const char *tls_values[4];         /* by TLS_WORDS; NULL: not given */
-    char listen[ADDRESS_TEXT_MAX + 1]; /* the address, when it is the option's */
 };
-
-/* How TLS is spoken: the fields of client.connect's `tls`, and the words for them. */
-static const struct {
-    const char *word, *field; /* field NULL: it takes no value */
-} TLS_WORDS[] = {{"--cacert", "ca"},         {"--cert", "cert"}, {"--key", "key"},
-                 {"--hostname", "hostname"}, {"--tls", NULL},    {"--insecure", NULL}};
-enum { TLS_WORD_COUNT = sizeof TLS_WORDS / sizeof *TLS_WORDS, TLS_VALUES = 4, TLS_INSECURE = 5 };
-
-static unsigned tls_word(const char *word)
-{
-    unsigned n = 0;
-    while (n < TLS_WORD_COUNT && strcmp(word, TLS_WORDS[n].word) != 0)
-        n++;
-    return n;
-}
-
-/* Takes them out of the arguments, wherever they are: they are no options of the database. */
-static int tls_arguments_take(struct arguments *arguments, int *argc, char **argv)
-{
-    int kept = 0;
-    for (int n = 0; n < *argc; n++) {
-        unsigned word = tls_word(argv[n]);
-        bool value_follows =
-            argv[n][0] == '-' && strchr("eou", argv[n][1]) && argv[n][1] && !argv[n][2];
-        if (word == TLS_WORD_COUNT) {
-            argv[kept++] = argv[n];
-            if (value_follows && n + 1 < *argc)
-                argv[kept++] = argv[++n];
-            continue;
-        }
-        arguments->tls = true;
-        arguments->tls_insecure |= word == TLS_INSECURE;
-        if (!TLS_WORDS[word].field)
-            continue;
-        if (++n == *argc)
-            return diag_set(ERROR_INVALID, "%s needs %s behind it", TLS_WORDS[word].word,
-                            word == 3 ? "a name" : "the name of a file");
-        arguments->tls_values[word] = argv[n];
-    }
-    *argc = kept;
-    return 0;
-}
-
-/* Where a server with these options listens: its first address that is plain, or else its first. */
-static int address_default(struct arguments *arguments, const struct options *options)
-{
-    struct listen_entry entries[LISTEN_MAX];
-    unsigned count, n = 0;
-    int rc = listen_parse(options->listen, entries, &count);
-    if (rc)
-        return diag_add("listen");
-    while (n < count && (entries[n].tls || entries[n].proxy))
-        n++;
-    n = n < count ? n : 0;
-    arguments->tls |= entries[n].tls;
-    memcpy(arguments->listen, entries[n].address, sizeof arguments->listen);
-    arguments->address = arguments->listen;
-    return 0;
-}
-
-static void tls_push(lua_State *L, const struct arguments *arguments)
-{
-    if (!arguments->tls) {
-        lua_pushnil(L);
-        return;
-    }
-    lua_newtable(L);
-    for (unsigned n = 0; n < TLS_VALUES; n++) {
-        lua_pushstring(L, arguments->tls_values[n]);
-        lua_setfield(L, -2, TLS_WORDS[n].field);
-    }
-    lua_pushboolean(L, !arguments->tls_insecure);
-    lua_setfield(L, -2, "verify");
-}
 
 /* Options, -e TEXT, -o FORMAT, -u USER, how TLS is spoken, and one address, in any order. */
 static int arguments_read(struct arguments *arguments, struct options *options, int argc,
                           char **argv)
 {
-    int rc = tls_arguments_take(arguments, &argc, argv);
+    int rc = client_arguments_take(&arguments->client, &argc, argv, "eou");
     if (rc == 0)
         rc = options_load(options, &argc, &argv, environ);
     while (rc == 0 && argc > 0) {
@@ -368,56 +258,43 @@ static int arguments_read(struct arguments *arguments, struct options *options, 
         } else if (strcmp(argv[0], "-u") == 0) {
             if (argc < 2)
                 return diag_set(ERROR_INVALID, "-u needs the name of a user");
-            arguments->user = argv[1];
+            arguments->client.user = argv[1];
             argc -= 2, argv += 2;
         } else if (strcmp(argv[0], "-o") == 0) {
             if (argc < 2)
                 return diag_set(ERROR_INVALID, "-o needs the name of a format, as json");
             arguments->output = argv[1];
             argc -= 2, argv += 2;
-        } else if (arguments->address == NULL) {
-            arguments->address = argv[0];
+        } else if (arguments->client.address == NULL) {
+            arguments->client.address = argv[0];
             argc--, argv++;
         } else {
             return diag_set(ERROR_INVALID, "console takes one address, not '%s' as well", argv[0]);
         }
         rc = options_load_arguments(options, &argc, &argv);
     }
-    if (rc == 0 && arguments->address == NULL)
-        rc = address_default(arguments, options);
-    return rc;
+    return rc == 0 ? client_address_default(&arguments->client, options) : rc;
 }
 
-/* lua_cpcall: runs console.main and leaves its status in the registry. */
+/* lua_cpcall: runs console.main and leaves its status in `status`. */
 struct console_call {
     const struct arguments *arguments;
-    const char *user, *password, *admin_key; /* NULL: the default user; no key */
+    const struct options *options;
     int status;
 };
 
 static int console_call(lua_State *L)
 {
     struct console_call *call = lua_touserdata(L, 1);
-    luaL_openlibs(L);
-    loaders_set(L);
+    client_state_open(L);
     native_open(L);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "console");
     lua_call(L, 1, 1);
     lua_getfield(L, -1, "main");
-    lua_newtable(L);
-    lua_pushstring(L, call->arguments->address);
-    lua_setfield(L, -2, "address");
-    lua_pushstring(L, call->user);
-    lua_setfield(L, -2, "user");
-    lua_pushstring(L, call->admin_key);
-    lua_setfield(L, -2, "admin_key");
+    client_arguments_push(L, &call->arguments->client, call->options);
     lua_pushstring(L, call->arguments->output);
     lua_setfield(L, -2, "output");
-    lua_pushstring(L, call->password);
-    lua_setfield(L, -2, "password");
-    tls_push(L, call->arguments);
-    lua_setfield(L, -2, "tls");
     lua_newtable(L);
     for (unsigned n = 0; n < call->arguments->text_count; n++) {
         lua_pushstring(L, call->arguments->texts[n]);
@@ -429,17 +306,9 @@ static int console_call(lua_State *L)
     return 0;
 }
 
-/* Who is not named otherwise is the admin, of the server of this folder. */
 static int console_run(const struct arguments *arguments, const struct options *options)
 {
-    char key[ADMIN_KEY_SIZE + 1];
-    bool admin = arguments->user == NULL && !options_is_set(options, OPTIONS_password) &&
-                 admin_key_find(options->dir, arguments->address, key);
-    struct console_call call = {.arguments = arguments,
-                                .user = arguments->user,
-                                .password = options->password,
-                                .admin_key = admin ? key : NULL,
-                                .status = 1};
+    struct console_call call = {.arguments = arguments, .options = options, .status = 1};
     lua_State *L = luaL_newstate();
     if (L == NULL)
         return command_failed(diag_set(ERROR_MEMORY, "out of memory"));

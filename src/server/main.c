@@ -18,21 +18,29 @@ const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000";
 struct command {
     const char *name, *arguments, *about;
     int (*run)(int argc, char **argv);
+    bool helps; /* it says more when it is asked for --help */
 };
 
 static const struct command COMMANDS[] = {
-    {"serve", "[--OPTION VALUE]...", "serve a database until SIGTERM or SIGINT", command_serve},
-    {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console},
+    {"serve", "[--OPTION VALUE]...", "serve a database until SIGTERM or SIGINT", command_serve,
+     false},
+    {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console, false},
+    {"load", "FILE SPACE [ADDRESS] ...", "put the rows of a file into a space", command_load, true},
+    {"dump", "SPACE [FILE [ADDRESS]] ...", "write the rows of a space to a file", command_dump,
+     true},
     {"test", "[SPEC or FOLDER]...", "run busted with `box` at hand, on throw-away databases",
-     command_test},
-    {"wal", "[verify|...] [DIR]", "print or check a log, or an archive of one", command_wal},
-    {"run", "cat|verify|stats FILE", "print or check a run, the file of sorted rows", command_run},
-    {"backup", "FOLDER [--base FOLDER]", "back a database up, served or not", command_backup},
-    {"restore", "BACKUP NEWDIR ...", "make a folder of a backup, up to any moment",
-     command_restore},
-    {"check", "[DIR] [--repair NEWDIR]", "check a folder; save what can be saved", command_check},
-    {"options", "", "print all options as a document", command_options},
-    {"version", "", "print the version, and what of the system is in use", command_version},
+     command_test, false},
+    {"wal", "[verify|...] [DIR]", "print or check a log, or an archive of one", command_wal, false},
+    {"run", "cat|verify|stats FILE", "print or check a run, the file of sorted rows", command_run,
+     false},
+    {"backup", "FOLDER [--base FOLDER]", "back a database up, served or not", command_backup,
+     false},
+    {"restore", "BACKUP NEWDIR ...", "make a folder of a backup, up to any moment", command_restore,
+     false},
+    {"check", "[DIR] [--repair NEWDIR]", "check a folder; save what can be saved", command_check,
+     false},
+    {"options", "", "print all options as a document", command_options, false},
+    {"version", "", "print the version, and what of the system is in use", command_version, false},
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };
 
@@ -51,6 +59,13 @@ static int help_of(const struct command *command)
 {
     printf("perigee %-7s %-27s %s\n", command->name, command->arguments, command->about);
     return 0;
+}
+
+/* Of a word that says more. */
+static int help_more(const struct command *command)
+{
+    char word[] = "--help", *words[] = {word, NULL};
+    return command->run(1, words);
 }
 
 static int help(void)
@@ -91,7 +106,7 @@ int main(int argc, char **argv)
         word = "version";
     const struct command *command = find(word);
     if (command && (helps || (argc == 3 && argv[2][0] == '-' && asks_for_help(argv[2]))))
-        return help_of(command);
+        return command->helps ? help_more(command) : help_of(command);
     if (command)
         return command->run(argc - 2, argv + 2);
     if (!helps && is_file(word))

@@ -32,6 +32,20 @@ describe('a tuple', function()
         assert.is_true(t[4] == 9007199254740993LL)
     end)
 
+    it('is made of MessagePack and gives it back, bit by bit', function()
+        local bytes = '\147\1\203\63\240\0\0\0\0\0\0\196\1\255' -- an integer, 1.0 as a double, bin
+        local t, past = box.tuple.from_msgpack('\1' .. bytes .. '\145\2', 2)
+        assert.equal(bytes, t:to_msgpack())
+        assert.equal(#bytes + 2, past)
+        assert.equal(2, box.tuple.from_msgpack('\1' .. bytes .. '\145\2', past)[1])
+        for _, wrong in ipairs({ '', '\1', '\146\1', '\129\1\1', '\193' }) do
+            assert.is_false((pcall(box.tuple.from_msgpack, wrong)))
+        end
+        assert.is_false((pcall(box.tuple.from_msgpack, bytes, 0)))
+        assert.is_false((pcall(box.tuple.from_msgpack, bytes, 1000)))
+        assert.is_false((pcall(box.tuple.from_msgpack, 7)))
+    end)
+
     it('compares by content', function()
         assert.is_true(box.tuple.new({ 1, 'x' }) == box.tuple.new({ 1, 'x' }))
         assert.is_false(box.tuple.new({ 1, 'x' }) == box.tuple.new({ 1, 'y' }))

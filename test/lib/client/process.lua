@@ -34,6 +34,7 @@ local POLLIN, EINTR, EPIPE = 1, 4, 32
 local SIGKILL, SIGPIPE, SIGTERM = 9, 13, 15
 local SIG_DFL, SIG_IGN = ffi.cast('void *', 0), ffi.cast('void *', 1)
 local PR_SET_PDEATHSIG = 1
+local WNOHANG = 1
 local HANG_SECONDS = 120
 
 C.test_signal(SIGPIPE, SIG_IGN) -- a program may have ended before it is given its input
@@ -183,16 +184,33 @@ function methods:close_input()
     end
 end
 
+local function keep_status(self, status)
+    local signal = status % 128
+    self.status = signal > 0 and 128 + signal or math.floor(status / 256)
+end
+
 function methods:kill(signal)
-    C.test_kill(self.pid, signal or SIGKILL)
+    if not self.status then -- the number may be another's when it has been waited for
+        C.test_kill(self.pid, signal or SIGKILL)
+    end
+end
+
+--- Whether it has ended; does not wait.
+function methods:has_ended()
+    if not self.status then
+        local status = ffi.new('int[1]')
+        if C.test_waitpid(self.pid, status, WNOHANG) == self.pid then
+            keep_status(self, status[0])
+        end
+    end
+    return self.status ~= nil
 end
 
 function methods:wait()
     if not self.status then
         local status = ffi.new('int[1]')
         C.test_waitpid(self.pid, status, 0)
-        local signal = status[0] % 128
-        self.status = signal > 0 and 128 + signal or math.floor(status[0] / 256)
+        keep_status(self, status[0])
     end
     return self.status
 end
