@@ -10,6 +10,9 @@
  * every few milliseconds anyhow, looks through what has come behind the request, and into the socket of its
  * connection without taking anything out, and stops the code when it finds such a message.
  *
+ * Code that ends by itself, or goes to sleep, before the hook is set has not been stopped: then it is as if the
+ * message had come a moment later.
+ *
  *            enter                leave
  *     IDLE ───────────► RUNNING ───────────► IDLE
  *                        │   ▲
