@@ -11,7 +11,8 @@
  *
  * Without a policy writers are slowed before memory is used up, as long as somebody is at work to free some
  * (mem/budget.h), to what checkpoints free, and when compaction is far behind (db/throttle.h): each request that may
- * write waits once, for some milliseconds at most, before it begins. When memory is nearly used up and rows are about to leave the head for their bodies, it waits for that, up to lock_timeout.
+ * write waits once, for some milliseconds at most, before it begins. When memory is nearly used up and rows are about to
+ * leave the head for their bodies, it waits for that, up to lock_timeout.
  */
 #include "db/memory.h"
 #include "session/session_internal.h"
