@@ -337,53 +337,121 @@ static void places_in_leaf(const struct tree_node *leaf, const struct random_ran
                                 : tree__node_count(leaf);
 }
 
-/* Any of an inner node's children that may have keys of the range, to which the range is narrowed. -1:
- * the node is just being merged away, or changed. */
-static int place_in_node(const struct tree_node *node, struct random_range *range, uint64_t seed)
+/* Children of an inner node that may have keys of the range: from *first on, below *end. */
+static void places_in_node(const struct tree_node *node, const struct random_range *range,
+                           unsigned *first, unsigned *end)
 {
-    unsigned first = 0, end = tree__node_count(node);
-    if (range->bounded_below)
-        first = tree__child_position(node, range->lower, TREE_TARGET_COVER);
-    if (range->bounded_above)
-        end = tree__child_position(node, range->upper, TREE_TARGET_COVER) + 1;
-    if (first >= end)
-        return -1;
-    unsigned place = first + (unsigned)((seed >> 33) % (end - first));
-    range->bounded_below &= place == first;
-    range->bounded_above &= place == end - 1;
-    return (int)place;
+    *first = range->bounded_below ? tree__child_position(node, range->lower, TREE_TARGET_COVER) : 0;
+    *end = range->bounded_above ? tree__child_position(node, range->upper, TREE_TARGET_COVER) + 1
+                                : tree__node_count(node);
 }
 
-/* One try; false: begin again. What is copied counts when the version is checked. */
-static bool random_once(const struct tree *tree, struct random_range range, uint64_t *seed,
-                        struct item **items, unsigned *count)
+/*
+ * A way down to a leaf. Where it forks first, each child that may have keys of the range is as likely
+ * as its brothers; further down a place among all that a node can have is drawn, and the way begins
+ * again if nothing of the range is there: so that the leaves in a node with few of them, as at the
+ * range's ends, are no likelier than others. `lenient`: this has happened often.
+ */
+struct random_way {
+    struct random_range range; /* narrowed on the way */
+    uint64_t seed;
+    bool forked, lenient;
+    bool weighed; /* what is below counted for it already */
+};
+enum way_end { WAY_FOUND, WAY_LOST, WAY_CHANGED }; /* _LOST: nothing was there */
+
+static unsigned way_draw(struct random_way *way, unsigned below)
 {
-    struct tree_node *node, *child;
+    way->seed = seed_next(way->seed);
+    return (unsigned)((way->seed >> 33) % below);
+}
+
+/* One of two children, as likely as it has children of its own: a hint, for which versions do not
+ * matter. The node's was checked after both were read. */
+static unsigned way_weigh(struct random_way *way, const struct tree_node *left,
+                          const struct tree_node *right)
+{
+    struct random_range below = way->range, above = way->range;
+    unsigned first, end, weight;
+    below.bounded_above = above.bounded_below = false;
+    places_in_node(left, &below, &first, &end);
+    weight = end > first ? end - first : 0;
+    places_in_node(right, &above, &first, &end);
+    unsigned all = weight + (end > first ? end - first : 0);
+    return all > 0 && way_draw(way, all) >= weight;
+}
+
+/* The child to go on with. */
+static enum way_end way_choose(struct random_way *way, const struct tree_node *node,
+                               uint64_t version, struct tree_node **child)
+{
+    unsigned first, end, place;
+    places_in_node(node, &way->range, &first, &end);
+    if (first >= end)
+        return WAY_CHANGED; /* the node is just being merged away, or changed */
+    if (way->forked && !way->weighed && !way->lenient) {
+        place = first + way_draw(way, TREE_NODE_CAPACITY);
+        if (place >= end)
+            return WAY_LOST;
+    } else if (!way->forked && end - first == 2 && node->level > 1) {
+        const struct tree_node *left = tree__node_child(node, first),
+                               *right = tree__node_child(node, first + 1);
+        if (!tree__node_check(node, version))
+            return WAY_CHANGED;
+        place = first + way_weigh(way, left, right);
+        way->forked = way->weighed = true;
+    } else {
+        place = first + way_draw(way, end - first);
+        way->forked |= end - first > 1;
+        way->weighed = false;
+    }
+    way->range.bounded_below &= place == first;
+    way->range.bounded_above &= place == end - 1;
+    *child = tree__node_child(node, place);
+    return WAY_FOUND;
+}
+
+/* One try. What is copied counts when the version is checked. */
+static enum way_end way_go(const struct tree *tree, struct random_way *way, struct item **items,
+                           unsigned *count)
+{
+    struct tree_node *node, *child = NULL;
     uint64_t version, child_version;
     unsigned first, end;
     if (!tree__root_begin(tree, &node, &version))
-        return false;
+        return WAY_CHANGED;
     for (; node->level > 0; node = child, version = child_version) {
-        int place = place_in_node(node, &range, *seed = seed_next(*seed));
-        if (place < 0)
-            return false;
-        child = tree__node_child(node, (unsigned)place);
+        enum way_end chosen = way_choose(way, node, version, &child);
+        if (chosen != WAY_FOUND)
+            return chosen;
         if (!tree__node_check(node, version) || !tree__node_begin(child, &child_version) ||
             !tree__node_check(node, version))
-            return false;
+            return WAY_CHANGED;
     }
     *count = 0;
-    for (places_in_leaf(node, &range, &first, &end); first < end; first++)
+    for (places_in_leaf(node, &way->range, &first, &end); first < end; first++)
         items[(*count)++] = tree__node_item(node, first);
-    return tree__node_check(node, version);
+    bool ends = way->range.bounded_below || way->range.bounded_above;
+    if (ends && way->forked && !way->lenient && way_draw(way, TREE_NODE_CAPACITY) >= *count)
+        return WAY_LOST;
+    return tree__node_check(node, version) ? WAY_FOUND : WAY_CHANGED;
 }
 
 static unsigned random_leaf(const struct tree *tree, const struct random_range *range,
                             uint64_t *seed, struct item **items)
 {
-    unsigned count;
-    for (uint64_t from = *seed; !random_once(tree, *range, seed, items, &count); *seed = from)
-        cpu_relax();
+    enum { LOST_MAX = 16 };
+    unsigned count = 0, lost = 0;
+    for (enum way_end end = WAY_LOST; end != WAY_FOUND;) {
+        struct random_way way = {.range = *range, .seed = *seed, .lenient = lost == LOST_MAX};
+        end = way_go(tree, &way, items, &count);
+        if (end == WAY_CHANGED) {
+            cpu_relax();
+            continue;
+        }
+        lost += end == WAY_LOST;
+        *seed = way.seed;
+    }
     return count;
 }
 

@@ -112,9 +112,8 @@ size_t tree_node_bytes(const struct tree *tree);
 /* Bytes of the items that are in the tree, as of tree_count. */
 size_t tree_item_bytes(const struct tree *tree);
 
-/* An item that the seed picks: one child of each node on the way down, each as likely as its
- * brothers, so that items in fuller nodes are a little less likely than others. NULL when the leaf
- * that was come to is empty. */
+/* An item that the seed picks: each leaf is about as likely as any other, so that items in fuller ones
+ * are a little less likely than others. NULL when the leaf that was come to is empty. */
 struct item *tree_random(const struct tree *tree, uint64_t seed);
 
 /* All items of a leaf that is picked so, of the keys from `lower` on and below `upper`, in order: for

@@ -17,7 +17,7 @@
 
 #include "index/tree_internal.h"
 
-enum { CURSOR_PREFETCH = 8 };
+enum { CURSOR_PREFETCH = 8, CURSOR_PREFETCH_BELOW = 3 };
 
 void tree_cursor_create(struct tree_cursor *cursor, struct tree *tree, const void *key,
                         size_t key_size, bool inclusive, bool backward)
@@ -166,8 +166,11 @@ struct item *tree_cursor_next(struct tree_cursor *cursor, int *error)
             return NULL;
         }
     }
-    int ahead = cursor->position + CURSOR_PREFETCH;
+    int ahead = cursor->position + CURSOR_PREFETCH,
+        below = cursor->position + CURSOR_PREFETCH_BELOW;
     if (ahead < cursor->count)
         __builtin_prefetch(cursor->items[ahead]);
+    if (below < cursor->count) /* what it leads to; it has come by now */
+        __builtin_prefetch(load_relaxed(&cursor->items[below]->pointer));
     return cursor->items[cursor->position++];
 }

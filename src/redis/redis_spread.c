@@ -217,13 +217,16 @@ static int first_of(struct redis_call *call, uint64_t id, int kind,
 
 /*
  * The first one there, for who only wants to know one: those that have been deleted stay in the tree for
- * a while, and who changes what was passed on the way is no conflict. ERROR_END: perhaps there is one.
+ * a while, and who changes what was passed on the way is no conflict. ERROR_END: perhaps there is one;
+ * ERROR_AGAIN: so many (0: no bound) were passed.
  */
 static int first_loosely(struct redis_call *call, uint64_t id, int kind,
-                         const struct redis_element_range *range, struct redis_element *out)
+                         const struct redis_element_range *range, unsigned passed_max,
+                         struct redis_element *out)
 {
     struct redis_elements elements;
     int rc = redis_elements_open_loose(&elements, call, id, kind, range);
+    elements.cursor.passed_max = passed_max;
     if (!rc)
         rc = redis_elements_next(&elements, out);
     if (!rc)
@@ -232,25 +235,13 @@ static int first_loosely(struct redis_call *call, uint64_t id, int kind,
 }
 
 /* The first one behind this key, or else the first of all. */
-static int next_of(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
-                   struct redis_element *out)
+static int next_loosely(struct redis_call *call, uint64_t id, int kind,
+                        const struct redis_slice *key, unsigned passed_max,
+                        struct redis_element *out)
 {
-    struct redis_element_range behind = {.lower = {key, size}, .lower_exclusive = true};
-    int rc = key ? first_loosely(call, id, kind, &behind, out) : ERROR_END;
-    if (rc == ERROR_END)
-        rc = first_loosely(call, id, kind, NULL, out);
-    return rc == ERROR_END ? first_of(call, id, kind, NULL, out) : rc;
-}
-
-int redis_spread_shrunk(struct redis_call *call, const struct redis_key *key,
-                        const struct redis_value *value, int kind, const void *element, size_t size,
-                        bool *ended)
-{
-    struct redis_element other;
-    int rc = next_of(call, value->id, kind, element, size, &other);
-    if (ended)
-        *ended = rc == ERROR_END;
-    return rc == ERROR_END ? redis_value_delete(call, key, value) : rc;
+    struct redis_element_range behind = {.lower = *key, .lower_exclusive = true};
+    int rc = key->data ? first_loosely(call, id, kind, &behind, passed_max, out) : ERROR_END;
+    return rc == ERROR_END ? first_loosely(call, id, kind, NULL, passed_max, out) : rc;
 }
 
 /* The element of a row that was come to, if it is there: else its value has no data. */
@@ -322,19 +313,54 @@ static int element_draw(struct redis_call *call, uint64_t id, int kind, uint64_t
     return found ? 0 : ERROR_END;
 }
 
+/* Of any leaf, tried so often. *out as of the last try. */
+static int element_try(struct redis_call *call, uint64_t id, int kind, uint64_t random,
+                       unsigned tries, struct redis_element *out, bool *others)
+{
+    int rc = ERROR_END;
+    *out = (struct redis_element){.key = NULL};
+    for (unsigned n = 0; n < tries && rc == ERROR_END; n++)
+        rc = element_draw(call, id, kind, random + n * UINT64_C(0x9e3779b97f4a7c15), out, others);
+    return rc;
+}
+
 /*
- * When few are left in many leaves: the next one behind the last that was drawn is taken, or else the
- * first.
+ * Any one, at best the next behind this key. Where very many in a row have been deleted others are looked
+ * for at random: the rows of a leaf are fetched together, those on a cursor's way one after the other.
  */
+static int next_of(struct redis_call *call, uint64_t id, int kind, struct redis_slice key,
+                   struct redis_element *out)
+{
+    enum { PASSED_MAX = 256, TRIES = 256 };
+    int rc = next_loosely(call, id, kind, &key, PASSED_MAX, out);
+    if (rc == ERROR_AGAIN) {
+        rc = element_try(call, id, kind, redis_random(call), TRIES, out, NULL);
+        if (rc == ERROR_END)
+            rc = next_loosely(call, id, kind, &key, 0, out);
+    }
+    return rc == ERROR_END ? first_of(call, id, kind, NULL, out) : rc;
+}
+
+/* When few are left in many leaves, the one behind the last that was drawn. */
 int redis_element_random(struct redis_call *call, uint64_t id, int kind, uint64_t random,
                          struct redis_element *out, bool *others)
 {
     enum { TRIES = 32 };
-    int rc = ERROR_END;
-    *out = (struct redis_element){.key = NULL};
-    for (unsigned n = 0; n < TRIES && rc == ERROR_END; n++)
-        rc = element_draw(call, id, kind, random + n * UINT64_C(0x9e3779b97f4a7c15), out, others);
-    return rc == ERROR_END ? next_of(call, id, kind, out->key, out->key_size, out) : rc;
+    int rc = element_try(call, id, kind, random, TRIES, out, others);
+    return rc == ERROR_END
+               ? next_of(call, id, kind, (struct redis_slice){out->key, out->key_size}, out)
+               : rc;
+}
+
+int redis_spread_shrunk(struct redis_call *call, const struct redis_key *key,
+                        const struct redis_value *value, int kind, const void *element, size_t size,
+                        bool *ended)
+{
+    struct redis_element other;
+    int rc = next_of(call, value->id, kind, (struct redis_slice){element, size}, &other);
+    if (ended)
+        *ended = rc == ERROR_END;
+    return rc == ERROR_END ? redis_value_delete(call, key, value) : rc;
 }
 
 /* --------------------------------------------------------------------------------------- counts */

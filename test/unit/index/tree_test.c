@@ -713,56 +713,6 @@ static void a_queue_does_not_leave_empty_leaves_behind(void **state)
     assert_int_equal(tree_verify(f->tree), 0);
 }
 
-/* Of each leaf that is picked what is in the range, and of all leaves all of it. */
-static void a_leaf_picked_at_random_gives_what_it_has_of_a_range(void **state)
-{
-    enum { FROM = 500, TO = 1500 };
-    struct fixture *f = *state;
-    char lower[32], upper[32];
-    bool met[TO - FROM] = {false};
-    struct item *items[TREE_LEAF_CAPACITY_MAX];
-    fill(f, 0, 2000, 1);
-    number_key(lower, FROM);
-    number_key(upper, TO);
-    for (uint64_t seed = 0; seed < 3000; seed++) {
-        unsigned count =
-            tree_random_leaf(f->tree, lower, strlen(lower), upper, strlen(upper), seed, items);
-        assert_true(count <= TREE_LEAF_CAPACITY_MAX);
-        for (unsigned n = 0, before = 0; n < count; n++) {
-            char text[32] = "";
-            memcpy(text, items[n]->key, items[n]->key_size);
-            unsigned key = (unsigned)atoi(text + 1);
-            assert_true(key >= FROM && key < TO && (n == 0 || key == before + 1));
-            met[key - FROM] = true;
-            before = key;
-        }
-    }
-    for (unsigned key = 0; key < TO - FROM; key++)
-        assert_true(met[key]);
-    assert_int_equal(tree_random_leaf(f->tree, "z", 1, "zz", 2, 1, items), 0);
-}
-
-/* Each leaf, whole, sooner or later. */
-static void a_leaf_picked_at_random_has_no_bounds_when_none_are_given(void **state)
-{
-    enum { COUNT = 2000 };
-    struct fixture *f = *state;
-    bool met[COUNT] = {false};
-    struct item *items[TREE_LEAF_CAPACITY_MAX];
-    fill(f, 0, COUNT, 1);
-    for (uint64_t seed = 0; seed < 3000; seed++) {
-        unsigned count = tree_random_leaf(f->tree, NULL, 0, NULL, 0, seed, items);
-        assert_true(count > 0 && count <= TREE_LEAF_CAPACITY_MAX);
-        for (unsigned n = 0; n < count; n++) {
-            char text[32] = "";
-            memcpy(text, items[n]->key, items[n]->key_size);
-            met[atoi(text + 1)] = true;
-        }
-    }
-    for (unsigned key = 0; key < COUNT; key++)
-        assert_true(met[key]);
-}
-
 static void keys_in_order_fill_their_leaves(void **state)
 {
     struct fixture *f = *state;
@@ -849,10 +799,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_empty_tree_has_nothing_in_it, setup, teardown),
         cmocka_unit_test_setup_teardown(the_empty_key_is_the_smallest, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_leaf_picked_at_random_gives_what_it_has_of_a_range, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_leaf_picked_at_random_has_no_bounds_when_none_are_given,
-                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_that_is_too_large_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(an_item_is_replaced_only_when_the_callback_says_so, setup,
                                         teardown),
