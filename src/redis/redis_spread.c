@@ -313,7 +313,8 @@ static int element_draw(struct redis_call *call, uint64_t id, int kind, uint64_t
     return found ? 0 : ERROR_END;
 }
 
-/* Of any leaf, tried so often. *out as of the last try. */
+/* As element_draw, of so many leaves one after the other until one has any. ERROR_END: none had; *out is
+ * as the last of them left it. */
 static int element_try(struct redis_call *call, uint64_t id, int kind, uint64_t random,
                        unsigned tries, struct redis_element *out, bool *others)
 {
