@@ -34,8 +34,10 @@ function job.finish(pending)
         return
     end
     local waits, outside = pcall(native.fiber_check)
-    while native.job_step() do
-        waits = waits and give_way(outside, 0)
+    local more, seconds = native.job_step()
+    while more do
+        waits = waits and give_way(outside, seconds)
+        more, seconds = native.job_step()
     end
 end
 

@@ -36,6 +36,9 @@
     X("merge.run.written", "when a merged run is durable and no manifest has it")                 \
     X("index.build.begun", "when writers maintain an index and none of its rows is filled in")    \
     X("index.build.filled", "when an index is filled and its row still says that it is built")    \
+    X("index.body.viewed", "when the picture of a body is held whose rows an index is to have")   \
+    X("index.body.sorted", "when the keys of these rows are sorted and none of them is in it")    \
+    X("index.body.absorbed", "when the last of them is durable in the body")                      \
     X("space.alter.begun", "when writers heed what a space is being altered to and no row has "   \
                            "been looked at")                                                      \
     X("space.alter.checked", "when all rows fit and the row of the space is the old one")

@@ -4,6 +4,7 @@
  * The checkpoint's thread: when there is something to do, and what.
  *
  *      asked for ──────────────┐
+ *      an index waits for it ──┤
  *      log has grown ──────────┼──► checkpoint (checkpoint_write.c) ──► ended, tickets up to it
  *      time has passed ────────┤            │
  *      memory is used up ──────┘            │
@@ -224,7 +225,8 @@ static void ended_tell(struct checkpoint *checkpoint)
 static void run(struct checkpoint *checkpoint)
 {
     uint64_t ticket = checkpoint->requested, rows = 0, bytes = 0;
-    bool skip = !wal_failed(checkpoint->db->wal) && needless(checkpoint);
+    bool skip = !wal_failed(checkpoint->db->wal) && !checkpoint__builds_wait(checkpoint) &&
+                needless(checkpoint);
     checkpoint->began_ns = now_ns(checkpoint);
     checkpoint->stats.running = true;
     pthread_mutex_unlock(&checkpoint->mutex);
@@ -233,6 +235,8 @@ static void run(struct checkpoint *checkpoint)
         db__throttle_begin(checkpoint->db);
     int rc = skip ? 0 : make(checkpoint, &rows, &bytes);
     db__throttle_end(checkpoint->db, rc == 0 && !skip);
+    if (rc != 0)
+        checkpoint__builds_fail(checkpoint, rc);
     if (rc != 0 && !load_relaxed(&checkpoint->stop))
         log_error("checkpoint failed: %s", diag_message_for(rc));
     else if (!skip)
@@ -290,7 +294,7 @@ static bool time_is_over(const struct checkpoint *checkpoint, uint64_t now)
 /* With the mutex. */
 static bool due(const struct checkpoint *checkpoint)
 {
-    if (checkpoint->requested > checkpoint->finished)
+    if (checkpoint->requested > checkpoint->finished || checkpoint__builds_wait(checkpoint))
         return true;
     const struct db_checkpoint_options *options = &checkpoint->options;
     uint64_t now = now_ns(checkpoint);
@@ -458,6 +462,7 @@ static struct checkpoint *checkpoint_new(struct db *db, const struct db_options 
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&checkpoint->wake, &attributes);
     pthread_cond_init(&checkpoint->work, &attributes);
+    pthread_cond_init(&checkpoint->built, &attributes);
     pthread_cond_init(&checkpoint->ended, NULL);
     pthread_condattr_destroy(&attributes);
     manifest_create(&checkpoint->manifest);
@@ -535,6 +540,7 @@ void db__checkpoint_stop(struct db *db)
     pthread_cond_destroy(&checkpoint->wake);
     pthread_cond_destroy(&checkpoint->ended);
     pthread_cond_destroy(&checkpoint->work);
+    pthread_cond_destroy(&checkpoint->built);
     pthread_mutex_destroy(&checkpoint->mutex);
     pthread_mutex_destroy(&checkpoint->files_mutex);
     free(checkpoint);

@@ -46,6 +46,14 @@ struct checkpoint_job {
     char failure[DIAG_MESSAGE_MAX];
 };
 
+/* Of the build of an index over rows in a body: */
+enum checkpoint_build_stage {
+    BUILD_WALKS,   /* the thread has the picture */
+    BUILD_SORTED,  /* and has sorted the keys */
+    BUILD_ABSORBS, /* a checkpoint knows K, and gives the body the first of them; for each part */
+    BUILD_LOOKS    /* all are in it; the thread is about to go over the index */
+};
+
 struct checkpoint {
     struct db *db;
     struct db_checkpoint_options options;
@@ -58,7 +66,8 @@ struct checkpoint {
     bool started;
 
     pthread_mutex_t mutex; /* requests, stats; innermost */
-    pthread_cond_t wake, ended;
+    pthread_cond_t wake, ended, built;
+    struct body_build *builds; /* indexes that are being built where rows leave */
     _Atomic bool stop;
     uint64_t requested, finished; /* tickets */
     uint64_t idles;               /* how often it has found nothing to do */
@@ -78,6 +87,7 @@ struct checkpoint {
     pthread_t threads[CHECKPOINT_THREADS];
     unsigned thread_count;
     void (*_Atomic before_step)(uint32_t space_id); /* of a test: what happens before each step */
+    void (*_Atomic at_build)(enum checkpoint_build_stage stage); /* likewise, of an index's build */
 
     /* Orders replacing the manifest and removing files against somebody who wants to read the files
      * of a manifest. Before `mutex`. */
@@ -117,11 +127,14 @@ struct changed {
     struct row *row;
 };
 
+struct body_build;
+
 struct round {
     struct checkpoint *checkpoint;
     uint64_t k;
     struct txn_changes changes;
     struct changed *items;
+    struct body_build *builds;         /* that it works for */
     struct engine_snapshots snapshots; /* that are held, below K; an array of our own */
     struct store **stores;             /* with a reference each */
     size_t store_count, store_capacity;
@@ -165,6 +178,24 @@ int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *by
 /* checkpoint_source.c: gives the body of a store the rows items[first..behind) as they were at K, and
  * counts them. */
 int checkpoint__store_absorb(struct round *round, struct store *store, size_t first, size_t behind);
+
+/*
+ * checkpoint_build.c. Whether a checkpoint is wanted; with the mutex. Those that one works for: to be
+ * noted before K is taken, and told of its end, before there is another one; when none can be made all
+ * that wait have failed.
+ */
+bool checkpoint__builds_wait(const struct checkpoint *checkpoint);
+void checkpoint__builds_begin(struct round *round);
+void checkpoint__builds_end(struct round *round, int rc);
+void checkpoint__builds_fail(struct checkpoint *checkpoint, int rc);
+
+/* The store behind *at (NULL: the first) that has yet to get entries in this checkpoint, or NULL. What
+ * is to be given to a store, NULL for nothing; and its next entry, NULL when there is none, or no more in
+ * this checkpoint, which stays until it is taken. */
+struct store *checkpoint__builds_store(const struct round *round, struct body_build **at);
+struct body_build *checkpoint__build_serve(const struct round *round, const struct store *store);
+int checkpoint__build_peek(struct body_build *build, const struct engine_row **out);
+void checkpoint__build_take(struct body_build *build);
 
 /* Ends the rows whose tombstones are in the bodies, as far as it goes now; a few at a time, since
  * nobody else's memory is handed back meanwhile. */

@@ -11,7 +11,7 @@
  * Of an engine that has all rows in the head the body is read at a start only: it gets the newest
  * version up to K of each row, and indexes are made anew. Where rows leave the head, somebody reads the
  * body: it gets the versions before that, too, that a snapshot sees, each key behind the number of its
- * index, and the entries of secondary indexes (invariant 20). These follow from versions of a row one
+ * index, and the entries of secondary indexes (invariant 20), one that is being built among them. These follow from versions of a row one
  * after the other, the first of which is what the body has of it: a key that only the later one has is
  * put, one that only the earlier one has gets a tombstone. They are kept in memory until the rows are
  * through.
@@ -32,6 +32,7 @@ struct entries {
     struct arena arena; /* keys and data */
     struct engine_row *items;
     size_t count, capacity, next;
+    uint64_t given; /* those of an index that is being built among them */
     bool sorted;
 };
 
@@ -44,9 +45,10 @@ struct source {
     bool tombstones;           /* what was deleted may be in the body */
     size_t next, behind;
     struct entries entries;
-    struct arena arena; /* bytes of the batch */
-    uint64_t bytes;     /* of the batch */
-    uint64_t written;   /* by the body, when it was last waited for the pace, where files change */
+    struct body_build *build; /* of an index over rows that are in the body; or NULL */
+    struct arena arena;       /* bytes of the batch */
+    uint64_t bytes;           /* of the batch */
+    uint64_t written; /* by the body, when it was last waited for the pace, where files change */
     unsigned at, count, capacity;
     struct engine_row rows[];
 };
@@ -175,6 +177,13 @@ static int base_get(struct source *source, const struct engine_row *row, const c
     return rc == ERROR_NOT_FOUND ? 0 : rc;
 }
 
+static int index_derive(struct source *source, const struct index *index,
+                        const struct engine_row *row, const char *before)
+{
+    int rc = keys_compare(source, index, row->data, before, row->ts, true);
+    return rc != 0 ? rc : keys_compare(source, index, before, row->data, row->ts, false);
+}
+
 /* Of the versions of one row in rows[from..count), the newest first. */
 static int entries_derive(struct source *source, unsigned from)
 {
@@ -184,12 +193,10 @@ static int entries_derive(struct source *source, unsigned from)
     int rc = base_get(source, &source->rows[from], &before);
     for (unsigned n = source->count; rc == 0 && n-- > from;) {
         const struct engine_row *row = &source->rows[n];
-        for (uint32_t i = 1; rc == 0 && i < source->space->index_count; i++) {
-            const struct index *index = source->space->indexes[i];
-            rc = keys_compare(source, index, row->data, before, row->ts, true);
-            if (rc == 0)
-                rc = keys_compare(source, index, before, row->data, row->ts, false);
-        }
+        for (uint32_t i = 1; rc == 0 && i < source->space->index_count; i++)
+            rc = index_derive(source, source->space->indexes[i], row, before);
+        if (rc == 0 && source->space->building != NULL)
+            rc = index_derive(source, source->space->building, row, before);
         before = row->data;
     }
     return rc;
@@ -200,17 +207,21 @@ struct sorting {
     uint64_t compared;
 };
 
-static int entry_compare(const void *one, const void *other, void *arg)
+static int rows_compare(const struct engine_row *a, const struct engine_row *b)
 {
-    struct sorting *sorting = arg;
-    if (++sorting->compared % BREATH_COMPARISONS == 0)
-        checkpoint__breathe(sorting->checkpoint);
-    const struct engine_row *a = one, *b = other;
     size_t common = a->key_size < b->key_size ? a->key_size : b->key_size;
     int order = memcmp(a->key, b->key, common);
     if (order == 0)
         order = (a->key_size > b->key_size) - (a->key_size < b->key_size);
     return order != 0 ? order : (a->ts < b->ts) - (a->ts > b->ts);
+}
+
+static int entry_compare(const void *one, const void *other, void *arg)
+{
+    struct sorting *sorting = arg;
+    if (++sorting->compared % BREATH_COMPARISONS == 0)
+        checkpoint__breathe(sorting->checkpoint);
+    return rows_compare(one, other);
 }
 
 /* A body that writes whole pages for some rows writes more than those have: that counts. */
@@ -226,6 +237,25 @@ static int pace(struct source *source, uint64_t bytes)
     return checkpoint__pace(source->round->checkpoint, bytes);
 }
 
+/* The next of those that follow from what was written, and those of an index that is being built. */
+static int entry_take(struct source *source, struct engine_row *out)
+{
+    struct entries *entries = &source->entries;
+    const struct engine_row *own = NULL, *other = NULL;
+    if (entries->next < entries->count)
+        own = &entries->items[entries->next];
+    int rc = source->build == NULL ? 0 : checkpoint__build_peek(source->build, &other);
+    if (rc != 0 || (own == NULL && other == NULL))
+        return rc != 0 ? rc : ERROR_END;
+    int order = own == NULL ? 1 : other == NULL ? -1 : rows_compare(own, other);
+    *out = order <= 0 ? *own : *other;
+    if (order <= 0)
+        entries->next++;
+    if (order >= 0)
+        checkpoint__build_take(source->build);
+    return 0;
+}
+
 static int entries_next(struct source *source, struct engine_row *out)
 {
     struct entries *entries = &source->entries;
@@ -234,10 +264,9 @@ static int entries_next(struct source *source, struct engine_row *out)
         qsort_r(entries->items, entries->count, sizeof *entries->items, entry_compare, &sorting);
     }
     entries->sorted = true;
-    if (entries->next == entries->count)
-        return ERROR_END;
-    *out = entries->items[entries->next++];
-    return entries->next % BATCH_ROWS != 0 ? 0 : pace(source, BATCH_ROWS * out->key_size);
+    int rc = entry_take(source, out);
+    return rc != 0 || ++entries->given % BATCH_ROWS != 0 ? rc
+                                                         : pace(source, BATCH_ROWS * out->key_size);
 }
 
 /* --------------------------------------------------------------------------------------- the source */
@@ -302,15 +331,18 @@ static const struct engine_snapshots *snapshots_for(const struct round *round,
     return db__store_leaves(store) ? &round->snapshots : &none;
 }
 
-/* The space, if its body has entries of secondary indexes. As it is now: an index that has been made
- * since K was made when there were no rows. */
+/* The space, if its body has entries of secondary indexes. As it is now: of an index that has been made
+ * since K either there were no rows, or rows from before are no affair of this checkpoint. */
 static const struct space *indexed_space(const struct round *round, const struct store *store)
 {
     if (!db__store_leaves(store))
         return NULL;
     const struct space *space =
         catalog_space_by_id(db_catalog(round->checkpoint->worker), store->head.id);
-    return space != NULL && space->head == &store->head && space->index_count > 1 ? space : NULL;
+    return space != NULL && space->head == &store->head &&
+                   (space->index_count > 1 || space->building != NULL)
+               ? space
+               : NULL;
 }
 
 int checkpoint__store_absorb(struct round *round, struct store *store, size_t first, size_t behind)
@@ -327,6 +359,7 @@ int checkpoint__store_absorb(struct round *round, struct store *store, size_t fi
                         .round = round,
                         .store = store,
                         .space = indexed_space(round, store),
+                        .build = checkpoint__build_serve(round, store),
                         .tombstones = (before.files > 0 || db__store_leaves(store)) && !mutated,
                         .next = first,
                         .behind = behind,

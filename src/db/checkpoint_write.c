@@ -82,12 +82,24 @@ static int stores_hold(struct round *round)
     return 0;
 }
 
+/* And to those that get entries of an index that is being built. */
+static int build_stores_hold(struct round *round)
+{
+    struct body_build *at = NULL;
+    struct store *store;
+    int rc = 0;
+    while (rc == 0 && (store = checkpoint__builds_store(round, &at)) != NULL)
+        if (!load_relaxed(&store->dropped))
+            rc = round_store_add(round, store);
+    return rc;
+}
+
 static int changes_take(struct round *round)
 {
     struct db *db = round->checkpoint->db;
     pthread_mutex_lock(&db->stores_mutex);
     int rc = txn_changes_take(db->txn, &round->changes);
-    if (rc == 0 && (rc = stores_hold(round)) != 0)
+    if (rc == 0 && ((rc = stores_hold(round)) != 0 || (rc = build_stores_hold(round)) != 0))
         txn_changes_return(db->txn, &round->changes);
     pthread_mutex_unlock(&db->stores_mutex);
     return rc;
@@ -207,6 +219,11 @@ static int stores_absorb(struct round *round)
         if (!load_relaxed(&store->dropped))
             rc = checkpoint__store_absorb(round, store, first, behind);
     }
+    struct body_build *at = NULL;
+    struct store *store;
+    while (rc == 0 && (store = checkpoint__builds_store(round, &at)) != NULL)
+        if (!load_relaxed(&store->dropped))
+            rc = checkpoint__store_absorb(round, store, count, count);
     return rc;
 }
 
@@ -357,6 +374,7 @@ int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *by
 {
     struct round round = {.checkpoint = checkpoint};
     checkpoint__sweep(checkpoint);
+    checkpoint__builds_begin(&round);
     int rc = runs_write(&round);
     if (rc == 0)
         rc = stores_join(&round);
@@ -368,6 +386,7 @@ int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *by
         changes_done(&round);
         checkpoint__collect(checkpoint);
     }
+    checkpoint__builds_end(&round, rc);
     if (rc == 0 && wal_release(checkpoint->db->wal, checkpoint->manifest.first_segment) != 0)
         log_warn("the log is not cut after a checkpoint: %s", diag_message());
     *rows = round.rows;

@@ -361,6 +361,8 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
     db->clock = options->clock;
     db->expressions = options->expressions;
     db->online_rows_min = ONLINE_ROWS_MIN;
+    db->build_sort_bytes = BUILD_SORT_BYTES;
+    db->build_round_bytes = BUILD_ROUND_BYTES;
     pthread_mutex_init(&db->catalog_mutex, NULL);
     pthread_mutex_init(&db->stores_mutex, NULL);
     pthread_mutex_init(&db->discard_mutex, NULL);

@@ -24,7 +24,13 @@
 #include "storage/lsm/lsm.h"
 #include "storage/manifest.h"
 
-enum { STORE_BUCKETS = 256, HELD_CATALOGS_MAX = 2, ONLINE_ROWS_MIN = 1000 };
+enum {
+    STORE_BUCKETS = 256,
+    HELD_CATALOGS_MAX = 2,
+    ONLINE_ROWS_MIN = 1000,
+    BUILD_SORT_BYTES = 16 << 20,
+    BUILD_ROUND_BYTES = 64 << 20
+};
 
 struct store {
     struct head head;
@@ -108,10 +114,12 @@ struct db {
     struct catalog *catalog;
     pthread_mutex_t discard_mutex;       /* orders changes of the list; innermost */
     struct discarded *_Atomic discarded; /* dropped, and to be freed by the checkpoint's thread */
-    uint64_t online_rows_min;       /* from so many rows on an index is built while others write */
-    bool builds_stale;              /* recovery has met indexes that were being built */
-    _Atomic uint64_t next_file;     /* numbers for the names of files of bodies */
-    uint64_t last_revision;         /* of a function's body; changed inside the gate */
+    uint64_t online_rows_min;   /* from so many rows on an index is built while others write */
+    size_t build_sort_bytes;    /* memory for the keys of an index over rows that are in a body */
+    uint64_t build_round_bytes; /* and how much of them a checkpoint takes */
+    bool builds_stale;          /* recovery has met indexes that were being built */
+    _Atomic uint64_t next_file; /* numbers for the names of files of bodies */
+    uint64_t last_revision;     /* of a function's body; changed inside the gate */
     _Atomic uint64_t catalogs_made; /* numbers pictures, also those that are never published */
     CACHE_ALIGNED _Atomic uint64_t schema_version;
     CACHE_ALIGNED _Atomic uint64_t redis_due_ms; /* db_redis_due_ms */
@@ -275,8 +283,9 @@ int db__indexes_write(struct txn *txn, struct space *space, const struct version
 int db__entries_write_first(struct txn *txn, struct space *space, const struct key_bytes *key,
                             const char *tuple);
 
-/* ERROR_DUPLICATE, naming the index. */
+/* ERROR_DUPLICATE, naming the index; and the row that has another one's key. */
 int db__duplicate(const struct index *index);
+int db__duplicate_row(const struct index *index, const char *tuple);
 
 /* Whether a tuple fits the space's format and indexes. */
 int db__tuple_check(const struct space *space, const char *tuple, size_t size);

@@ -60,7 +60,9 @@ int ddl_index_create_begin(struct db_worker *worker, uint32_t space_id, const ch
  * space, index and row: the first that was found. For who may read and alter the space. */
 int ddl_verify_begin(struct db_worker *worker, uint32_t id, struct ddl_job **job);
 
+/* ddl_job_waits: others work for it, and whoever steps may as well come back after some milliseconds. */
 int ddl_job_step(struct ddl_job *job);
+bool ddl_job_waits(const struct ddl_job *job);
 void ddl_job_cancel(struct ddl_job *job);
 
 /* options: {type = 'tree', unique, if_not_exists, parts = [field | [field, type] | {field, type,

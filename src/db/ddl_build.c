@@ -19,9 +19,14 @@
  * a version whose transaction goes on can't say yet: such keys are looked at again in the second
  * gate, when nobody writes. Rows that share a key from before are a duplicate, which ends the build.
  *
+ * Rows that have left the head get their entries from a thread and checkpoints (checkpoint_build.c), which
+ * the job waits for. What is in the head then is in the body as well, or its writer knew the index, so
+ * nothing has to be filled in here.
+ *
  * When it fails the index is taken away again as if it had been dropped. When the server dies
  * meanwhile the row is found at the next start, where it leads to nothing and is deleted.
  */
+#include "db/checkpoint_build.h"
 #include "db/ddl_private.h"
 
 #include <stdlib.h>
@@ -30,6 +35,8 @@
 #include "base/crash_point.h"
 #include "base/diag.h"
 #include "base/error.h"
+
+enum { WAIT_NS = 1000 * 1000 };
 
 /* A key of which the filling could not say whether two rows have it. */
 struct suspect {
@@ -47,7 +54,8 @@ struct build {
     struct mp_buffer ready; /* the row of _index in the end */
     struct arena arena;     /* of one row's keys */
     struct suspect *suspects;
-    struct row *row; /* the present one */
+    struct row *row;         /* the present one */
+    struct body_build *body; /* where rows leave the head; or NULL */
 };
 
 static struct index *building_of(const struct catalog *catalog, uint32_t space_id,
@@ -57,14 +65,6 @@ static struct index *building_of(const struct catalog *catalog, uint32_t space_i
     return space == NULL || space->building == NULL || space->building->id != index_id
                ? NULL
                : space->building;
-}
-
-static int duplicate(const struct build *build, const struct version *version)
-{
-    char row[128];
-    db__row_text(build->space, version->bytes, row, sizeof row);
-    db__duplicate(build->index);
-    return diag_set(ERROR_DUPLICATE, "%s: row %s has a key of another one", diag_message(), row);
 }
 
 static int suspect_add(struct build *build, const struct key_bytes *key)
@@ -92,7 +92,7 @@ static int key_fill(struct build *build, const struct version *version, const st
     case TXN_HOLDER_NONE:
         return 0;
     case TXN_HOLDER_COMMITTED:
-        return duplicate(build, version);
+        return db__duplicate_row(build->index, version->bytes);
     default:
         return suspect_add(build, key);
     }
@@ -148,26 +148,67 @@ static int count_newest(const struct version *version, enum txn_version_state st
     return ERROR_END;
 }
 
-/* In the gate: whether two rows have the key. */
-static int suspect_check(const struct build *build, struct index *index,
-                         const struct suspect *suspect)
+static bool same_row(const struct engine_key *key, const struct row *row)
 {
-    const struct version *first = NULL;
+    return key->size == row->key_size && memcmp(key->data, row->key, key->size) == 0;
+}
+
+/* In the gate: whether two rows have the key; the first one in the head, if there is such a one, in
+ * *first. */
+static int suspect_check(const struct index *index, const struct engine_key *suspect,
+                         struct engine_key *first)
+{
     struct tree_cursor cursor;
     struct item *item;
-    tree_cursor_create(&cursor, index->scan.tree, suspect->key, suspect->size, true, false);
+    tree_cursor_create(&cursor, index->scan.tree, suspect->data, suspect->size, true, false);
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL && item->key_size >= suspect->size &&
-           memcmp(item->key, suspect->key, suspect->size) == 0) {
+           memcmp(item->key, suspect->data, suspect->size) == 0) {
         struct entry *entry = (struct entry *)item;
+        const struct row *row = load_acquire(&entry->row);
         const struct version *newest = NULL;
-        txn_row_each(load_acquire(&entry->row), count_newest, &newest);
+        txn_row_each(row, count_newest, &newest);
         if (newest == NULL || index->scan.matches(&index->scan, entry, newest) == 0)
             continue;
-        if (first != NULL && first != newest)
-            return duplicate(build, newest);
-        first = newest;
+        if (first->data != NULL && !same_row(first, row))
+            return db__duplicate_row(index, newest->bytes);
+        *first = (struct engine_key){row->key, row->key_size};
     }
     return 0;
+}
+
+/* The same where rows leave the head: they are looked for in the body behind that. */
+static int body_suspect_check(struct ddl *ddl, struct index *index,
+                              const struct engine_key *suspect)
+{
+    struct arena *arena = txn_arena(ddl->txn);
+    struct engine_key first = {NULL, 0}, other;
+    const struct version *version;
+    enum txn_holder found;
+    int rc = suspect_check(index, suspect, &first);
+    if (rc == 0 && first.data == NULL)
+        rc = txn_body_holder(&index->scan, suspect, &first, arena, &found, &first);
+    if (rc != 0 || first.data == NULL)
+        return rc;
+    rc = txn_body_holder(&index->scan, suspect, &first, arena, &found, &other);
+    if (rc != 0 || found == TXN_HOLDER_NONE)
+        return rc;
+    rc = txn_get(ddl->txn, index->space->head, other.data, other.size, &version);
+    return rc != 0 ? rc : db__duplicate_row(index, version == NULL ? NULL : version->bytes);
+}
+
+static int suspects_check(struct ddl *ddl, const struct build *build, struct index *index)
+{
+    int rc = 0;
+    for (struct suspect *suspect = build->suspects; rc == 0 && suspect != NULL;
+         suspect = suspect->next)
+        rc = suspect_check(index, &(struct engine_key){suspect->key, suspect->size},
+                           &(struct engine_key){NULL, 0});
+    if (build->body == NULL)
+        return rc;
+    for (const struct build_suspect *suspect = db__body_build_suspects(build->body);
+         rc == 0 && suspect != NULL; suspect = suspect->next)
+        rc = body_suspect_check(ddl, index, &suspect->key);
+    return rc;
 }
 
 /* The last gate: the index is one as any other. */
@@ -178,14 +219,12 @@ static int ready_make(struct ddl *ddl, void *arg)
     struct index *index = building_of(ddl->before, build->job.space_id, build->index_id);
     if (index == NULL)
         return diag_set(ERROR_NOT_FOUND, "the index that was to be built is gone");
-    for (struct suspect *suspect = build->suspects; suspect != NULL; suspect = suspect->next) {
-        int rc = suspect_check(build, index, suspect);
-        if (rc != 0)
-            return rc;
-    }
+    int rc = suspects_check(ddl, build, index);
+    if (rc != 0)
+        return rc;
     mp_buffer_reset(&ddl->tuple, 65536);
     mp_put_raw(&ddl->tuple, build->ready.data, build->ready.size);
-    int rc = ddl__put(ddl, SPACE_ID_INDEX);
+    rc = ddl__put(ddl, SPACE_ID_INDEX);
     return rc != 0 ? rc : ddl__space_touch(ddl, space);
 }
 
@@ -211,14 +250,21 @@ static int cancel_make(struct ddl *ddl, void *arg)
     return rc != 0 ? rc : ddl__space_touch(ddl, space);
 }
 
+/* What fills the index ends first: it looks up nothing in a tree that goes. */
 static int cancel(struct ddl_job *job)
 {
+    struct build *build = (struct build *)job;
+    if (build->body != NULL)
+        db__body_build_end(build->body, job->worker);
+    build->body = NULL;
     return ddl__run(job->worker, cancel_make, NULL, job);
 }
 
 static void destroy(struct ddl_job *job)
 {
     struct build *build = (struct build *)job;
+    if (build->body != NULL)
+        db__body_build_end(build->body, job->worker);
     arena_destroy(&build->arena);
     mp_buffer_destroy(&build->ready);
     db__catalog_release(build->catalog);
@@ -230,6 +276,27 @@ static const struct ddl_job_vtab build_job = {.doing = "is being built",
                                               .finish = finish,
                                               .cancel = cancel,
                                               .destroy = destroy};
+
+/* Somebody else works: there is nothing to do for a moment. */
+static int slice_wait(struct ddl_job *job)
+{
+    struct build *build = (struct build *)job;
+    int rc =
+        build->body != NULL ? 0 : db__body_build_begin(job->worker, build->index, &build->body);
+    if (rc != 0)
+        return rc;
+    rc = db__body_build_wait(build->body, WAIT_NS);
+    job->rows = db__body_build_rows(build->body);
+    return rc == ERROR_WAIT ? 0 : rc == 0 ? ERROR_END : rc;
+}
+
+static const struct ddl_job_vtab body_job = {.doing = "is being built",
+                                             .done = "is built",
+                                             .waits = true,
+                                             .slice = slice_wait,
+                                             .finish = finish,
+                                             .cancel = cancel,
+                                             .destroy = destroy};
 
 int ddl__build_new(struct ddl_job **out)
 {
@@ -257,8 +324,9 @@ int ddl__build_begin(struct ddl_job *job, struct db_worker *worker, uint32_t spa
     build->ready = *ready;
     mp_buffer_create(ready);
     arena_create(&build->arena, 1 << 16);
-    ddl__job_begin(job, &build_job, worker, index->space, "index \"%s\" of space \"%s\"",
-                   index->name, index->space->name);
+    bool leaves = index->space->head->body != NULL;
+    ddl__job_begin(job, leaves ? &body_job : &build_job, worker, index->space,
+                   "index \"%s\" of space \"%s\"", index->name, index->space->name);
     return 0;
 }
 

@@ -256,7 +256,9 @@ static int primary_check(const struct space *space, const struct index_definitio
                : diag_set(ERROR_SCHEMA, "the primary index of space \"%s\" %s", space->name, wrong);
 }
 
-static int rows_refuse(struct ddl *ddl, const struct space *space)
+/* Where rows leave the head their index is made beside writers, however few there are: by checkpoints,
+ * for which a schema transaction would have to wait in the gate. */
+static int rows_wait(struct ddl *ddl, const struct space *space, struct index_args *args)
 {
     struct space_cursor cursor;
     struct tuple_ref tuple;
@@ -265,15 +267,18 @@ static int rows_refuse(struct ddl *ddl, const struct space *space)
     int rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
     if (rc == 0)
         rc = space_cursor_next(&cursor, &tuple);
-    if (rc == 0)
-        rc = diag_set(ERROR_UNSUPPORTED,
-                      "an index of a space of engine '%s' is made before the space has rows",
-                      space->engine);
+    args->online = rc == 0;
+    if (rc == 0 && !args->standalone)
+        rc =
+            diag_set(ERROR_UNSUPPORTED,
+                     "an index of a space of engine '%s' that has rows is made outside of a schema "
+                     "transaction",
+                     space->engine);
     return rc == ERROR_END ? 0 : rc;
 }
 
 /* Where rows leave the head, only what is in order of keys can be merged with what has left. */
-static int engine_check(struct ddl *ddl, const struct space *space, const struct index_args *args,
+static int engine_check(struct ddl *ddl, const struct space *space, struct index_args *args,
                         const struct index_definition *def)
 {
     if (ddl__resident(space))
@@ -288,7 +293,7 @@ static int engine_check(struct ddl *ddl, const struct space *space, const struct
             "an index of a space of engine '%s' has fields for its parts, and a condition "
             "{field, operator, value}: Lua code is for engine 'memory'",
             space->engine);
-    return args->id == 0 ? 0 : rows_refuse(ddl, space);
+    return args->id == 0 ? 0 : rows_wait(ddl, space, args);
 }
 
 /* The field of a sequence is one of the primary key's, a number; from 1 as it is given, 0: the first
@@ -375,8 +380,9 @@ static int index_create(struct ddl *ddl, void *arg)
         return rc;
     /* A space with many rows gets its index while others write; not within a schema transaction,
      * which is alone in the gate anyhow. */
-    args->online =
-        args->id != 0 && args->standalone && space_len(space) >= ddl->db->online_rows_min;
+    if (ddl__resident(space))
+        args->online =
+            args->id != 0 && args->standalone && space_len(space) >= ddl->db->online_rows_min;
     if ((rc = definition_put(ddl, space, args, &def, false)) != 0)
         return rc;
     if (args->online) {

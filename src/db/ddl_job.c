@@ -128,6 +128,11 @@ int ddl_job_step(struct ddl_job *job)
     return rc;
 }
 
+bool ddl_job_waits(const struct ddl_job *job)
+{
+    return job->vtab->waits;
+}
+
 void ddl_job_cancel(struct ddl_job *job)
 {
     fail(job, diag_set(ERROR_CANCELLED, "%s was cancelled",

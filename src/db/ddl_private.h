@@ -97,6 +97,7 @@ int ddl__space_touch(struct ddl *ddl, const struct space *space);
 struct ddl_job_vtab {
     const char *doing, *done;           /* "is being built", "is built" */
     bool reads_only;                    /* there are no gates, and others may change the space */
+    bool waits;                         /* a slice waits for what others do */
     int (*slice)(struct ddl_job *job);  /* a few rows; ERROR_END: these were the last */
     int (*finish)(struct ddl_job *job); /* the second gate */
     int (*cancel)(struct ddl_job *job); /* instead of it */

@@ -25,6 +25,16 @@ int db__duplicate(const struct index *index)
                     index->name, index->space->name);
 }
 
+int db__duplicate_row(const struct index *index, const char *tuple)
+{
+    char row[128];
+    if (tuple == NULL)
+        return db__duplicate(index);
+    db__row_text(index->space, tuple, row, sizeof row);
+    db__duplicate(index);
+    return diag_set(ERROR_DUPLICATE, "%s: row %s has a key of another one", diag_message(), row);
+}
+
 /* The keys of the version that was written over; none when there is none. */
 static void keys_before(struct txn *txn, const struct index *index, const struct version *version,
                         struct key_list *out)

@@ -488,8 +488,8 @@ static struct lua_runtime *check_ddl_job(lua_State *L)
     return runtime;
 }
 
-/* job_step(): goes on with the change that this request has begun; true: there is more to do. The time
- * is not the request's. */
+/* job_step(): goes on with the change that this request has begun. True: there is more to do; and how
+ * long, in seconds, others may have their turns before. The time is not the request's. */
 static int native_job_step(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
@@ -507,7 +507,8 @@ static int native_job_step(lua_State *L)
         lua__deadline_arm_at(&runtime->deadline, at_ns + elapsed);
     if (code == ERROR_WAIT) {
         lua_pushboolean(L, true);
-        return 1;
+        lua_pushnumber(L, ddl_job_waits(runtime->job) ? 0.005 : 0);
+        return 2;
     }
     runtime->job = NULL;
     return lua__ddl_result(L, runtime, code);

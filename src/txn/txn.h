@@ -411,6 +411,19 @@ enum txn_holder txn_unique_look(struct txn_worker *worker, struct txn_index *ind
                                 const struct version *version);
 
 /*
+ * The same where rows leave the head, of the rows that entries of its body lead to: whether one of them,
+ * but for that with the primary key `own` (data NULL: all), is under `prefix`. *holder: its primary key.
+ * What it takes is in the arena. Inside of the worker's epoch. 0, or an error of the body.
+ *
+ * Who has published a picture of the body and then, after txn_fill_fence, looks at the rows of the head
+ * meets each version whose writer has looked for others in an older picture.
+ */
+int txn_body_holder(struct txn_index *index, const struct engine_key *prefix,
+                    const struct engine_key *own, struct arena *arena, enum txn_holder *found,
+                    struct engine_key *holder);
+void txn_fill_fence(struct txn_worker *worker);
+
+/*
  * Foreign keys (invariant 30): whether a row is under an entry that begins with the prefix, in a
  * unique index, and stays there unless its end meets this transaction. Called after what refers to it
  * has been written. Whoever ends a row calls txn_unique_check behind that, with the index and key of

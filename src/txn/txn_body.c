@@ -116,14 +116,14 @@ int txn__body_row(struct arena *arena, const void *key, size_t key_size, struct 
     return *out == NULL ? out_of_memory() : 0;
 }
 
-int txn__body_entry(struct txn *txn, const struct engine_row *row, struct entry **out)
+int txn__body_entry(struct arena *arena, const struct engine_row *row, struct entry **out)
 {
     size_t parts_size = 0;
     for (uint32_t i = 0; i < row->size && i < BODY_ENTRY_SIZE; i++)
         parts_size = parts_size << 8 | (unsigned char)row->data[i];
     if (row->size != BODY_ENTRY_SIZE || parts_size > row->key_size)
         return diag_set(ERROR_CORRUPT, "an entry of an index in a body is damaged");
-    *out = (struct entry *)item_new(&txn->arena, row->key, row->key_size, (uint32_t)parts_size);
+    *out = (struct entry *)item_new(arena, row->key, row->key_size, (uint32_t)parts_size);
     return *out == NULL ? out_of_memory() : 0;
 }
 

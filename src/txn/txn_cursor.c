@@ -224,7 +224,7 @@ static int body_entry(struct txn_cursor *cursor, const struct engine_row *there,
     struct txn *txn = cursor->txn;
     struct head *head = cursor->index->head;
     struct entry *entry;
-    int rc = txn__body_entry(txn, there, &entry);
+    int rc = txn__body_entry(&txn->arena, there, &entry);
     if (rc != 0)
         return rc;
     cursor->item = (struct item *)entry;

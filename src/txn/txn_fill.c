@@ -166,3 +166,124 @@ enum txn_holder txn_unique_look(struct txn_worker *worker, struct txn_index *ind
     }
     return found;
 }
+
+/* ------------------------------------------------------------------------------- where rows leave */
+
+void txn_fill_fence(struct txn_worker *worker)
+{
+    fence_seq_cst(&worker->slot->snapshot);
+}
+
+static bool key_is(const struct engine_key *key, const void *data, size_t size)
+{
+    return key->data != NULL && key->size == size && memcmp(key->data, data, size) == 0;
+}
+
+/* 1, 0, or an error. */
+static int has(const struct txn_index *index, const struct entry *entry,
+               const struct version *version)
+{
+    return txn__exists(version) ? index->matches(index, entry, version) : 0;
+}
+
+/* What the versions in the head say of the row under the entry. *silent: none of them is committed, so
+ * that what the body has counts. */
+static int head_holds(const struct txn_index *index, const struct entry *entry,
+                      const struct row *row, enum txn_holder *found, bool *silent)
+{
+    *silent = true;
+    for (const struct version *version = row == NULL ? NULL : load_acquire(&row->newest);
+         *silent && version != NULL && version != &txn__version_dead;
+         version = load_acquire(&version->older)) {
+        if (version_flags(version) & VERSION_LOCK)
+            continue;
+        *silent = committed_at(version) == 0;
+        int rc = has(index, entry, version);
+        if (rc < 0)
+            return rc;
+        if (rc > 0)
+            *found = *silent ? TXN_HOLDER_OPEN : TXN_HOLDER_COMMITTED;
+    }
+    return 0;
+}
+
+/* Of an index that is in a body. The row is looked for in the head before the body's picture is taken:
+ * one that has left is in that. */
+static int entry_holds(struct txn_index *index, const struct entry *entry,
+                       const struct engine_key *key, struct arena *arena, enum txn_holder *found)
+{
+    const struct head *head = index->head;
+    const struct version *version;
+    struct engine_row there;
+    bool silent;
+    *found = TXN_HOLDER_NONE;
+    const struct row *row = (struct row *)tree_get(head->tree, key->data, key->size);
+    int rc = head_holds(index, entry, row, found, &silent);
+    if (rc != 0 || !silent)
+        return rc;
+    unsigned char *whole = arena_alloc(arena, key->size + 1);
+    if (whole == NULL)
+        return diag_set(ERROR_MEMORY, "no memory to look for a key");
+    whole[0] = 0;
+    memcpy(whole + 1, key->data, key->size);
+    rc = body_get(load_acquire(&head->body->view), whole, key->size + 1, UINT64_MAX, arena, &there);
+    if (rc == ERROR_NOT_FOUND)
+        return 0;
+    if (rc == 0)
+        rc = txn__body_version(arena, &there, &version);
+    if (rc == 0 && (rc = has(index, entry, version)) > 0)
+        *found = TXN_HOLDER_COMMITTED;
+    return rc < 0 ? rc : 0;
+}
+
+static int next_holder(struct txn_index *index, struct body_cursor *cursor,
+                       const unsigned char *bound, size_t bound_size, const struct engine_key *own,
+                       struct arena *arena, enum txn_holder *found, struct engine_key *holder)
+{
+    struct engine_row there;
+    struct entry *entry;
+    int rc;
+    while ((rc = body_cursor_next(cursor, &there)) == 0 && there.key_size >= bound_size &&
+           memcmp(there.key, bound, bound_size) == 0) {
+        enum txn_holder one;
+        there.key++; /* without the number of the index */
+        there.key_size--;
+        if ((rc = txn__body_entry(arena, &there, &entry)) != 0)
+            return rc;
+        size_t parts = load_relaxed(&entry->state) & ENTRY_PARTS_MASK;
+        struct engine_key key = {entry->key + parts, entry->key_size - parts};
+        if (parts != bound_size - 1 || key_is(own, key.data, key.size))
+            continue;
+        if ((rc = entry_holds(index, entry, &key, arena, &one)) != 0)
+            return rc;
+        if (one == TXN_HOLDER_NONE)
+            continue;
+        *found = one;
+        *holder = key;
+        if (one == TXN_HOLDER_COMMITTED)
+            return 0;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+int txn_body_holder(struct txn_index *index, const struct engine_key *prefix,
+                    const struct engine_key *own, struct arena *arena, enum txn_holder *found,
+                    struct engine_key *holder)
+{
+    struct body_cursor *cursor;
+    *found = TXN_HOLDER_NONE;
+    *holder = (struct engine_key){NULL, 0};
+    unsigned char *bound = arena_alloc(arena, prefix->size + 1);
+    if (bound == NULL)
+        return diag_set(ERROR_MEMORY, "no memory to look for a key");
+    bound[0] = index->number;
+    memcpy(bound + 1, prefix->data, prefix->size);
+    const struct engine_range range = {
+        .lower = bound, .lower_size = prefix->size + 1, .lower_inclusive = true};
+    int rc = body_cursor_open(load_acquire(&index->head->body->view), &range, UINT64_MAX, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = next_holder(index, cursor, bound, prefix->size + 1, own, arena, found, holder);
+    body_cursor_close(cursor);
+    return rc;
+}

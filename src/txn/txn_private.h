@@ -485,11 +485,11 @@ struct arena *txn__walk_arena(struct txn_body_walk *walk);
 void txn__walk_brief(struct txn_body_walk *walk);
 
 /* What a body has given, in an arena: a version; a row that stands for one that is not in the head; an
- * entry of a secondary index, in the transaction's, ERROR_CORRUPT when it is none. Errors with diagnostics. */
+ * entry of a secondary index, ERROR_CORRUPT when it is none. Errors with diagnostics. */
 int txn__body_version(struct arena *arena, const struct engine_row *row,
                       const struct version **out);
 int txn__body_row(struct arena *arena, const void *key, size_t key_size, struct row **out);
-int txn__body_entry(struct txn *txn, const struct engine_row *row, struct entry **out);
+int txn__body_entry(struct arena *arena, const struct engine_row *row, struct entry **out);
 
 /* Whether the body's version of a row, at ts, belongs under the entry; *version is it, or NULL. */
 int txn__body_belongs(struct txn *txn, const struct txn_index *index, const struct entry *entry,

@@ -614,7 +614,7 @@ static int holder_below(struct txn *txn, struct txn_index *index, const struct e
 {
     struct entry *entry;
     const struct version *version;
-    int rc = txn__body_entry(txn, there, &entry);
+    int rc = txn__body_entry(&txn->arena, there, &entry);
     if (rc != 0)
         return rc;
     size_t parts = load_relaxed(&entry->state) & ENTRY_PARTS_MASK;

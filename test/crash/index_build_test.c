@@ -23,6 +23,15 @@
 static const char *const make =
     "local s = box.schema.space.create('s') s:create_index('pk') "
     "box.begin() for i = 1, 3000 do s:insert{i, i % 7} end box.commit()";
+/* Rows that are in the files of a body, and some in memory. */
+static const char *const make_lsm =
+    "local s = box.schema.space.create('s', {engine = 'lsm'}) s:create_index('pk') "
+    "box.begin() for i = 1, 2900 do s:insert{i, i % 7} end box.commit() box.checkpoint() "
+    "box.begin() for i = 2901, 3000 do s:insert{i, i % 7} end box.commit()";
+static const char *const make_btree =
+    "local s = box.schema.space.create('s', {engine = 'btree'}) s:create_index('pk') "
+    "box.begin() for i = 1, 2900 do s:insert{i, i % 7} end box.commit() box.checkpoint() "
+    "box.begin() for i = 2901, 3000 do s:insert{i, i % 7} end box.commit()";
 static const char *const build =
     "box.space.s:create_index('i', {unique = false, parts = {{2, 'unsigned'}}})";
 static const char *const look =
@@ -46,7 +55,8 @@ static const char *lua(struct server_client *client, const char *text)
     return reply.items[0].text;
 }
 
-static void kill_at(const char *point, const char *change, const char *question, const char *answer)
+static void kill_at(const char *point, const char *first, const char *change, const char *question,
+                    const char *answer)
 {
     char folder[256], armed[64];
     struct server_process server;
@@ -56,7 +66,7 @@ static void kill_at(const char *point, const char *change, const char *question,
     snprintf(armed, sizeof armed, "%s:1", point);
     assert_true(server_process_start_armed(&server, folder, none, armed));
     assert_true(server_client_open(&client, &server));
-    assert_non_null(lua(&client, make));
+    assert_non_null(lua(&client, first));
     assert_null(lua(&client, change));
     server_client_close(&client);
     assert_int_equal(server_process_wait(&server), -SIGKILL);
@@ -75,35 +85,46 @@ static void kill_at(const char *point, const char *change, const char *question,
     server_folder_remove(folder);
 }
 
-/* At each point whose name begins so. */
-static void kill_at_all(const char *prefix, const char *change, const char *question,
-                        const char *answer)
+/* At each point whose name begins so; how many there are. */
+static unsigned kill_at_all(const char *prefix, const char *first, const char *change,
+                            const char *question, const char *answer)
 {
     unsigned points = 0;
     for (unsigned i = 0; crash_point_name(i) != NULL; i++)
         if (strncmp(crash_point_name(i), prefix, strlen(prefix)) == 0) {
-            kill_at(crash_point_name(i), change, question, answer);
+            kill_at(crash_point_name(i), first, change, question, answer);
             points++;
         }
-    assert_int_equal(points, 2);
+    return points;
 }
 
 static void after_a_kill_at_each_point_of_a_build_nothing_of_the_index_is_left(void **state)
 {
     (void)state;
-    kill_at_all("index.build.", build, count, "429");
+    assert_int_equal(kill_at_all("index.build.", make, build, count, "429"), 2);
+}
+
+static void the_same_of_a_build_over_rows_in_a_body(void **state)
+{
+    const char *const makes[] = {make_lsm, make_btree};
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(kill_at_all("index.build.", makes[i], build, count, "429"), 2);
+        assert_int_equal(kill_at_all("index.body.", makes[i], build, count, "429"), 3);
+    }
 }
 
 static void after_a_kill_at_each_point_of_a_change_the_space_is_what_it_was(void **state)
 {
     (void)state;
-    kill_at_all("space.alter.", alter, fields, "2");
+    assert_int_equal(kill_at_all("space.alter.", make, alter, fields, "2"), 2);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(after_a_kill_at_each_point_of_a_build_nothing_of_the_index_is_left),
+        cmocka_unit_test(the_same_of_a_build_over_rows_in_a_body),
         cmocka_unit_test(after_a_kill_at_each_point_of_a_change_the_space_is_what_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

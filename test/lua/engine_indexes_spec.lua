@@ -71,18 +71,64 @@ describe('secondary indexes of an engine whose rows leave memory', function()
             left:drop()
         end)
 
-        it(engine .. ': are made before the space has rows', function()
-            local space = make('left', engine)
-            space:insert({ 1, 1, 'a', {} })
+        it(engine .. ': are made of rows that have left, and of those that have not', function()
+            local random = testing.random(tonumber(os.getenv('PERIGEE_SEED')))
+            local function below(bound) return random:integer(1, bound) end
+            local kept, left = make('kept', 'memory'), make('left', engine)
+            for step = 1, 600 do
+                local statement = random_statement(below)
+                assert.equal(shown(pcall(statement, kept)), shown(pcall(statement, left)), 'step ' .. step)
+                if step % 200 == 0 then
+                    if below(2) == 1 then
+                        box.checkpoint()
+                    end
+                    for _, space in ipairs({ kept, left }) do
+                        space.index.many:drop()
+                        space.index.some:drop()
+                        space.index.third:drop()
+                        space:create_index('some', { parts = { { 2, 'unsigned' } }, unique = false,
+                            condition = { 1, '<', 30 } })
+                        space:create_index('third', { parts = { { 3, 'string' } } })
+                        space:create_index('many', { parts = { { '[4][*]', 'unsigned' } }, unique = false })
+                    end
+                    assert.is_true(box.verify('left'))
+                end
+            end
+            for _, name in ipairs({ 'primary', 'second', 'third', 'many', 'some' }) do
+                local how = { limit = 1000 }
+                local expected = shown(true, kept.index[name]:select({}, how))
+                assert.equal(expected, shown(true, left.index[name]:select({}, how)))
+            end
+            kept:drop()
+            left:drop()
+        end)
+
+        it(engine .. ': say of rows in the files which have one key', function()
+            local space = box.schema.space.create('left', { engine = engine })
+            space:create_index('primary', { parts = { { 1, 'unsigned' } } })
+            for id = 1, 100 do space:insert({ id, id % 99 }) end
             box.checkpoint()
             local ok, err = pcall(space.create_index, space, 'late', { parts = { { 2, 'unsigned' } } })
             assert.is_false(ok)
-            assert.matches('made before the space has rows', tostring(err))
-            space:delete({ 1 })
+            assert.equal('ERROR_DUPLICATE', err.name)
+            assert.matches('row {100} has a key of another one', tostring(err))
+            assert.is_nil(space.index.late)
+            space:delete({ 100 })
             space:create_index('late', { parts = { { 2, 'unsigned' } } })
-            space:insert({ 2, 7, 'b', {} })
-            box.checkpoint()
-            assert.equal(2, space.index.late:get({ 7 })[1])
+            assert.equal(7, space.index.late:get({ 7 })[1])
+            assert.is_false((pcall(space.insert, space, { 1000, 7 })))
+            space:drop()
+        end)
+
+        it(engine .. ': are not made of rows within a schema transaction', function()
+            local space = box.schema.space.create('left', { engine = engine })
+            space:create_index('primary', { parts = { { 1, 'unsigned' } } })
+            space:insert({ 1, 1 })
+            local ok, err = pcall(box.atomic, { schema = true }, function()
+                space:create_index('late', { parts = { { 2, 'unsigned' } } })
+            end)
+            assert.is_false(ok)
+            assert.matches('made outside of a schema transaction', tostring(err))
             space:drop()
         end)
     end

@@ -165,7 +165,7 @@ static int version_take(struct merge *merge, const void *key, size_t key_size,
         merge->held = false;
         merge->newer_ts = UINT64_MAX;
     } else if (merge->last_ts == tuple->ts) {
-        return version_drop(merge, tuple); /* the same version again */
+        return version_drop(merge, tuple); /* the same version again, of which the new one stays */
     }
     merge->last_ts = tuple->ts;
     if (!needed(merge, tuple->ts))
@@ -194,13 +194,13 @@ static int row_take(struct merge *merge)
     return rc != 0 ? rc : row_next(merge);
 }
 
-/* All rows before the position; all that there are when it is NULL. */
-static int rows_take(struct merge *merge, const struct btree_position *upper)
+/* All rows before the position, and with `at` the one there; all that there are when it is NULL. */
+static int rows_take(struct merge *merge, const struct btree_position *upper, bool at)
 {
     int rc = 0;
     while (rc == 0 && merge->has_row) {
         struct btree_position position = row_position(merge);
-        if (upper != NULL && btree_position_compare(&position, upper) >= 0)
+        if (upper != NULL && btree_position_compare(&position, upper) >= (at ? 1 : 0))
             break;
         rc = row_take(merge);
     }
@@ -222,11 +222,11 @@ static int leaf_merge(struct merge *merge, const void *leaf, const struct btree_
         merge->rows--;
         merge->tombstones -= (tuple.flags & BTREE_TOMBSTONE) != 0;
         if (rc == 0)
-            rc = rows_take(merge, &position);
+            rc = rows_take(merge, &position, true);
         if (rc == 0)
             rc = version_take(merge, position.key, position.size, &tuple);
     }
-    return rc != 0 ? rc : rows_take(merge, upper);
+    return rc != 0 ? rc : rows_take(merge, upper, false);
 }
 
 /* Whether the node, of `level`, cannot stay as it is. */
@@ -324,7 +324,7 @@ static int merge_all(struct merge *merge)
     if (base == NULL || base->root.tree == 0) {
         rc = btree__levels_begin(merge->levels, &start);
         if (rc == 0)
-            rc = rows_take(merge, NULL);
+            rc = rows_take(merge, NULL, false);
     } else {
         merge->rows = base->root.rows;
         merge->tombstones = base->root.tombstones;
