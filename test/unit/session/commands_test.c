@@ -366,7 +366,11 @@ static void config_answers_what_tools_ask(void **state)
     expect_in(one, "$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n", "config get maxmemory*");
     expect_in(one, "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'",
               "config set nosuch 1");
-    expect_in(one, "can't set immutable config", "config set save x");
+    expect_in(one, "can't set immutable config", "config set appendonly no");
+    expect_in(
+        one,
+        "-ERR CONFIG SET failed (possibly related to argument 'save') - Invalid save parameters",
+        "config set save x");
     expect(one, "*2\r\n$4\r\n1000\r\n$1\r\n0\r\n", "time");
 }
 
