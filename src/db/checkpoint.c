@@ -132,7 +132,8 @@ static void pace_begin(struct checkpoint *checkpoint)
 
 /* -------------------------------------------------------------------------------- one checkpoint */
 
-/* Nothing has changed since the last one, and none of the log could be given up. */
+/* Nothing has changed since the last one, and none of the log could be given up. Not with the mutex: it
+ * waits for who has the gate, and a change of the schema takes the mutex in there. */
 static bool needless(const struct checkpoint *checkpoint)
 {
     struct db *db = checkpoint->db;
@@ -225,11 +226,11 @@ static void ended_tell(struct checkpoint *checkpoint)
 static void run(struct checkpoint *checkpoint)
 {
     uint64_t ticket = checkpoint->requested, rows = 0, bytes = 0;
-    bool skip = !wal_failed(checkpoint->db->wal) && !checkpoint__builds_wait(checkpoint) &&
-                needless(checkpoint);
+    bool wanted = wal_failed(checkpoint->db->wal) || checkpoint__builds_wait(checkpoint);
     checkpoint->began_ns = now_ns(checkpoint);
     checkpoint->stats.running = true;
     pthread_mutex_unlock(&checkpoint->mutex);
+    bool skip = !wanted && needless(checkpoint);
     uint64_t log = log_bytes(checkpoint);
     if (!skip)
         db__throttle_begin(checkpoint->db);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,6 +85,33 @@ static void a_checkpoint_comes_when_time_has_passed_and_something_has_changed(vo
     db_fixture_stop(&f);
     f.clock = NULL; /* this one is gone at teardown */
     assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+static void *checkpoint_main(void *arg)
+{
+    *(int *)arg = db_checkpoint(f.db);
+    return NULL;
+}
+
+/* A change of the schema tells the checkpoint's thread of what it has dropped while it has the gate. */
+static void whether_one_is_needed_is_not_decided_with_the_mutex_held(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    int rc = -1;
+    schema_make();
+    assert_int_equal(db_checkpoint(f.db), 0);
+    struct txn_options exclusive = {.level = TXN_SERIALIZABLE, .exclusive = true};
+    struct txn *txn;
+    assert_int_equal(txn_begin(db_worker_txn(f.workers[0]), &exclusive, &txn), 0);
+    assert_int_equal(pthread_create(&thread, NULL, checkpoint_main, &rc), 0);
+    while (!stats().running) /* it waits for the gate then, or is about to */
+        sched_yield();
+    db__checkpoint_dropped(f.db);
+    txn_rollback(txn);
+    pthread_join(thread, NULL);
+    assert_int_equal(rc, 0);
+    assert_int_equal(stats().skipped, 1);
 }
 
 static void points_of_time_and_changes_take_the_place_of_the_interval(void **state)
@@ -271,6 +299,7 @@ int main(void)
         WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_the_log_has_grown),
         WITH_CHECKPOINT_FIXTURE(the_log_of_the_lives_before_counts),
         WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_time_has_passed_and_something_has_changed),
+        WITH_CHECKPOINT_FIXTURE(whether_one_is_needed_is_not_decided_with_the_mutex_held),
         WITH_CHECKPOINT_FIXTURE(points_of_time_and_changes_take_the_place_of_the_interval),
         WITH_CHECKPOINT_FIXTURE(a_checkpoint_comes_when_memory_is_used_up_by_deleted_rows),
         WITH_CHECKPOINT_FIXTURE(
