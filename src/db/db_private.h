@@ -220,6 +220,10 @@ void db__catalog_publish(struct db *db, struct catalog *catalog);
 bool db__index_row_building(const char *tuple);
 int db__builds_forget(struct db *db);
 
+/* Makes those indexes again whose rows are from behind k, up to which the bodies have everything, and
+ * that are of spaces with rows there. Nobody else uses the database. */
+int db__builds_again(struct db *db, uint64_t k);
+
 /* Makes the trees that the catalog's rows call for and fills them from the rows: recovery. */
 int db__trees_make(struct db *db, struct txn *txn);
 

@@ -25,6 +25,10 @@
  *
  * When it fails the index is taken away again as if it had been dropped. When the server dies
  * meanwhile the row is found at the next start, where it leads to nothing and is deleted.
+ *
+ * The log says of an index that it is whole, but has none of the entries that a body has got. Where bodies
+ * of a backup meet a log that goes on behind it (restore.c) each index of theirs that is younger
+ * than the backup is therefore made again.
  */
 #include "db/checkpoint_build.h"
 #include "db/ddl_private.h"
@@ -176,7 +180,8 @@ static int suspect_check(const struct index *index, const struct engine_key *sus
     return 0;
 }
 
-/* The same where rows leave the head: they are looked for in the body behind that. */
+/* The same where rows leave the head: they are looked for in the body behind that. What is not committed
+ * is that of a transaction that is parked, which this change ends. */
 static int body_suspect_check(struct ddl *ddl, struct index *index,
                               const struct engine_key *suspect)
 {
@@ -185,12 +190,13 @@ static int body_suspect_check(struct ddl *ddl, struct index *index,
     const struct version *version;
     enum txn_holder found;
     int rc = suspect_check(index, suspect, &first);
+    found = TXN_HOLDER_COMMITTED;
     if (rc == 0 && first.data == NULL)
         rc = txn_body_holder(&index->scan, suspect, &first, arena, &found, &first);
-    if (rc != 0 || first.data == NULL)
+    if (rc != 0 || found != TXN_HOLDER_COMMITTED)
         return rc;
     rc = txn_body_holder(&index->scan, suspect, &first, arena, &found, &other);
-    if (rc != 0 || found == TXN_HOLDER_NONE)
+    if (rc != 0 || found != TXN_HOLDER_COMMITTED)
         return rc;
     rc = txn_get(ddl->txn, index->space->head, other.data, other.size, &version);
     return rc != 0 ? rc : db__duplicate_row(index, version == NULL ? NULL : version->bytes);
@@ -360,6 +366,129 @@ int db__builds_forget(struct db *db)
     if (rc != 0)
         return rc;
     rc = ddl__run(worker, forget, NULL, NULL);
+    db_worker_close(worker);
+    return rc;
+}
+
+/* ------------------------------------------------------------------------------- what was restored */
+
+/* An index of which the body may have nothing. */
+struct again {
+    struct again *next;
+    uint32_t space_id, index_id;
+    struct mp_buffer ready; /* its row */
+};
+
+static bool in_files(const struct space *space)
+{
+    struct engine_stats stats;
+    if (space == NULL || space->system || ddl__resident(space))
+        return false;
+    body_stats(((const struct store *)space->head->arg)->body, &stats);
+    return stats.files > 0;
+}
+
+/* Notes the row of _index if it is from behind k and of a space that has rows in files. */
+static int again_note(const struct catalog *catalog, struct arena *arena, const char *tuple,
+                      struct again **list)
+{
+    const char *data = tuple;
+    uint64_t space_id, id;
+    if (mp_decode_array(&data) < 6 || !mp_read_uint(&data, &space_id) || !mp_read_uint(&data, &id))
+        return diag_set(ERROR_CORRUPT, "a row of _index is damaged");
+    if (id == 0 || db__index_row_building(tuple) ||
+        !in_files(catalog_space_by_id(catalog, (uint32_t)space_id)))
+        return 0;
+    struct again *again = arena_alloc(arena, sizeof *again);
+    if (again == NULL)
+        return diag_set(ERROR_MEMORY, "no memory to make indexes again");
+    *again =
+        (struct again){.next = *list, .space_id = (uint32_t)space_id, .index_id = (uint32_t)id};
+    *list = again;
+    return 0;
+}
+
+static int agains_find(struct db_worker *worker, uint64_t k, struct arena *arena,
+                       struct again **list)
+{
+    struct txn_index scan = {.tree = worker->db->index_store->head.tree,
+                             .head = &worker->db->index_store->head};
+    const struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .latest = true};
+    struct txn_cursor cursor;
+    struct txn *txn;
+    struct row *row;
+    const struct version *version;
+    int rc = txn_begin(worker->txn, &options, &txn);
+    if (rc != 0)
+        return rc;
+    txn_cursor_open(&cursor, txn, &scan, &(struct txn_range){0});
+    while (rc == 0 && (rc = txn_cursor_next(&cursor, &row, &version)) == 0) {
+        uint64_t ts = 0;
+        txn_row_at(row, UINT64_MAX, &ts);
+        if (ts > k)
+            rc = again_note(db_catalog(worker), arena, version->bytes, list);
+    }
+    txn_rollback(txn);
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* The first gate: its row says `building`. */
+static int again_make(struct ddl *ddl, void *arg)
+{
+    struct again *again = arg;
+    const struct version *row;
+    unsigned char key[32];
+    size_t key_size =
+        (size_t)(key_encode_uint(key_encode_uint(key, again->space_id), again->index_id) - key);
+    int rc = txn_get(ddl->txn, &ddl->db->index_store->head, key, key_size, &row);
+    if (rc != 0 || row == NULL)
+        return rc != 0 ? rc : diag_set(ERROR_CORRUPT, "the row of an index is missing");
+    mp_put_raw(&again->ready, row->bytes, row->size);
+    const char *options = mp_array_at(row->bytes, 4), *data = row->bytes,
+               *end = row->bytes + row->size;
+    struct mp_buffer *tuple = ddl__tuple(ddl, mp_decode_array(&data));
+    mp_put_raw(tuple, data, (size_t)(options - data));
+    mp_put_map(tuple, 1 + mp_decode_map(&options));
+    mp_put_str(tuple, "building", 8);
+    mp_put_bool(tuple, true);
+    mp_put_raw(tuple, options, (size_t)(end - options));
+    if (again->ready.failed)
+        return diag_set(ERROR_MEMORY, "no memory to make indexes again");
+    rc = ddl__put(ddl, SPACE_ID_INDEX);
+    return rc != 0 ? rc : ddl__space_touch(ddl, catalog_space_by_id(ddl->before, again->space_id));
+}
+
+static int again_run(struct db_worker *worker, struct again *again)
+{
+    struct ddl_job *job;
+    int rc = ddl__build_new(&job);
+    if (rc != 0)
+        return rc;
+    mp_buffer_create(&again->ready);
+    rc = ddl__run(worker, again_make, NULL, again);
+    if (rc == 0)
+        rc = ddl__build_begin(job, worker, again->space_id, again->index_id, &again->ready);
+    mp_buffer_destroy(&again->ready);
+    if (rc != 0) {
+        free(job);
+        return rc;
+    }
+    return ddl__job_run(job);
+}
+
+int db__builds_again(struct db *db, uint64_t k)
+{
+    struct db_worker *worker;
+    struct again *list = NULL;
+    struct arena arena;
+    int rc = db_worker_open(db, &worker);
+    if (rc != 0)
+        return rc;
+    arena_create(&arena, 0);
+    rc = agains_find(worker, k, &arena, &list);
+    for (; rc == 0 && list != NULL; list = list->next)
+        rc = again_run(worker, list);
+    arena_destroy(&arena);
     db_worker_close(worker);
     return rc;
 }

@@ -257,9 +257,12 @@ static int primary_check(const struct space *space, const struct index_definitio
 }
 
 /* Where rows leave the head their index is made beside writers, however few there are: by checkpoints,
- * for which a schema transaction would have to wait in the gate. */
+ * for which a schema transaction would have to wait in the gate. What was deleted may be in the body for
+ * those who read below. */
 static int rows_wait(struct ddl *ddl, const struct space *space, struct index_args *args)
 {
+    const struct store *store = space->head->arg;
+    struct engine_stats stats;
     struct space_cursor cursor;
     struct tuple_ref tuple;
     if (space->index_count == 0)
@@ -267,7 +270,8 @@ static int rows_wait(struct ddl *ddl, const struct space *space, struct index_ar
     int rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
     if (rc == 0)
         rc = space_cursor_next(&cursor, &tuple);
-    args->online = rc == 0;
+    body_stats(store->body, &stats);
+    args->online = rc == 0 || (args->standalone && stats.files > 0);
     if (rc == 0 && !args->standalone)
         rc =
             diag_set(ERROR_UNSUPPORTED,

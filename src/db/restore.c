@@ -30,6 +30,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "db/checkpoint.h"
+#include "db/db_private.h"
 #include "io/io_readonly.h"
 #include "wal/wal_tools.h"
 
@@ -503,7 +504,9 @@ static int target_open(struct restoring *restoring)
     int rc = db_open(&options, &stats, &db);
     if (rc != 0)
         return rc;
-    rc = db_checkpoint(db);
+    rc = db__builds_again(db, restoring->backup.k);
+    if (rc == 0)
+        rc = db_checkpoint(db);
     if (rc != 0) {
         char message[DIAG_MESSAGE_MAX];
         snprintf(message, sizeof message, "%s", diag_message_for(rc));

@@ -20,8 +20,10 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
+#include "db/backup.h"
 #include "db/checkpoint_private.h"
 #include "db/db_fixture.h"
+#include "db/restore.h"
 
 enum { ROWS = 1000, FAULT_ROWS = 200, FAULTS = 100, STAGES = BUILD_LOOKS + 1 };
 
@@ -314,6 +316,39 @@ static void a_reader_from_before_finds_his_versions_by_it(void **state)
     assert_whole();
 }
 
+/* He has looked at nothing before; whatever he sees was deleted since, all of it. */
+static void a_reader_from_before_finds_rows_that_are_no_more(void **state)
+{
+    (void)state;
+    struct txn *old = begin_readonly(&f, 2);
+    for (unsigned i = 1; i <= ROWS; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "[%u]", i);
+        remove_row(1, key);
+    }
+    must(make_index(&f, "s", "i", plain));
+    bool sees = strcmp(select_by(&f, old, "s", "i", ITERATOR_EQ, "[1020]"), "[20,1020]") == 0;
+    txn_rollback(old);
+    assert_true(sees);
+    assert_string_equal(found("[1020]"), "");
+    db_settle(&f);
+    assert_whole();
+}
+
+static void one_that_no_row_has_a_key_for_is_made(void **state)
+{
+    (void)state;
+    must(make_index(&f, "s", "i",
+                    "{\"unique\": true, \"parts\": [{\"field\": 3, \"type\": \"unsigned\", "
+                    "\"is_nullable\": true, \"exclude_null\": true}]}"));
+    assert_int_equal(count_by("i"), 0);
+    write_row(1, "[1, 2, 3]", 0);
+    write_row(1, "[2, 2, 3]", ERROR_DUPLICATE);
+    assert_string_equal(found("[3]"), "[1,2,3]");
+    db_settle(&f);
+    assert_string_equal(found("[3]"), "[1,2,3]");
+}
+
 /* Of one that had the same number the body has entries, and tombstones at the timestamps of versions. */
 static void what_an_index_before_has_left_is_passed_over(void **state)
 {
@@ -438,6 +473,41 @@ static void what_is_in_doubt_may_have_left_when_it_is_decided(void **state)
     at(BUILD_ABSORBS, a_duplicate_is_begun);
     at(BUILD_LOOKS, it_is_committed_and_leaves);
     refused_with("has a key of another one");
+}
+
+static void a_duplicate_is_begun_and_waits(void)
+{
+    const struct txn_options options = {.level = TXN_READ_COMMITTED};
+    must(txn_open(db_worker_txn(f.workers[1]), &options, &open_txn));
+    must(replace(&f, open_txn, "s", "[900, 1001]"));
+    txn_park(open_txn);
+}
+
+/* Of what he has written there is something left while he has not looked. The row has had the key once,
+ * of which the body has an entry for the old reader. */
+static void what_the_gate_has_ended_is_no_duplicate(void **state)
+{
+    (void)state;
+    write_row(1, "[1, 1]", 0);
+    write_row(1, "[900, 1001]", 0);
+    const struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .latest = true};
+    struct txn *old;
+    must(txn_open(db_worker_txn(f.workers[2]), &options, &old));
+    txn_park(old);
+    db_settle(&f);
+    write_row(1, "[900, 1900]", 0);
+    write_row(1, "[1, 1001]", 0);
+    db_settle(&f);
+    at(BUILD_ABSORBS, a_duplicate_is_begun_and_waits);
+    int made = make_index(&f, "s", "i", unique), resumed = txn_resume(open_txn);
+    if (resumed == 0)
+        txn_rollback(open_txn);
+    must(txn_resume(old));
+    txn_rollback(old);
+    must(made);
+    assert_int_not_equal(resumed, 0);
+    assert_string_equal(found("[1001]"), "[1,1001]");
+    assert_whole();
 }
 
 static void a_duplicate_is_refused(void)
@@ -594,6 +664,48 @@ static void a_power_cut_leaves_all_of_it_or_nothing(void **state)
     assert_whole();
 }
 
+/* What the backup has of the space has nothing of the index, which the log says to be whole. */
+static void where_it_is_restored_it_is_made_again(void **state)
+{
+    (void)state;
+    struct disk *disks[2] = {disk_new(7), disk_new(8)};
+    struct io *backup = disk_io(disks[0]), *target = disk_io(disks[1]);
+    struct backup_result result;
+    const struct backup_options options = {.target = backup};
+    must(make_index(&f, "s", "old", "{\"unique\": false, \"parts\": [[2, \"unsigned\"]]}"));
+    write_row(1, "[4000, 5]", 0);
+    must(db_backup(f.db, &options, &result));
+    write_row(1, "[4001, 6]", 0);
+    write_row(1, "[4, 5]", 0);
+    must(make_index(&f, "s", "i",
+                    "{\"unique\": false, \"parts\": [[2, \"unsigned\"], [1, \"unsigned\"]]}"));
+    write_row(1, "[5, 7]", 0);
+    must(wal_wait_durable(db_wal(f.db), wal_clock(db_wal(f.db))));
+    const struct restore_folder folder = {backup, "backup"};
+    const struct restore_options restoring = {
+        .chain = &folder, .chain_count = 1, .target = target, .log = f.io, .clock = f.db->clock};
+    struct restore_report report;
+    int rc = db_restore(&restoring, &report);
+    io_delete(backup);
+    io_delete(target);
+    disk_delete(disks[0]);
+    db_fixture_stop(&f);
+    disk_delete(f.disk);
+    f.disk = disks[1];
+    int opened = db_fixture_start(&f, false);
+    must(rc);
+    must(opened);
+    settings();
+    assert_string_equal(found("[1001]"), "[1,1001]");
+    assert_string_equal(found("[5]"), "[4,5] [4000,5]");
+    assert_string_equal(found("[7]"), "[5,7]");
+    assert_string_equal(found("[1005]"), "");
+    assert_whole();
+    write_row(1, "[5, 1005]", 0);
+    db_settle(&f);
+    assert_whole();
+}
+
 /* Of whichever call, the later the fewer: the build fails, or what has failed was nothing to it; or, where the log has failed
  * with its last words, that is known after the next start. */
 static void disk_call_fails(const char *engine, uint64_t n)
@@ -692,11 +804,14 @@ int main(void)
         TEST(what_is_written_meanwhile_is_in_it),
         TEST(nobody_reads_it_before_it_is_ready),
         TEST(a_reader_from_before_finds_his_versions_by_it),
+        TEST(a_reader_from_before_finds_rows_that_are_no_more),
+        TEST(one_that_no_row_has_a_key_for_is_made),
         TEST(what_an_index_before_has_left_is_passed_over),
         TEST(two_rows_of_the_body_with_one_key_end_the_build),
         TEST(a_row_that_gets_the_key_of_one_in_the_body_ends_the_build),
         TEST(what_is_in_doubt_is_decided_in_the_end),
         TEST(what_is_in_doubt_may_have_left_when_it_is_decided),
+        TEST(what_the_gate_has_ended_is_no_duplicate),
         TEST(a_writer_meets_what_is_in_the_body),
         TEST(a_key_may_change_hands_meanwhile),
         TEST(many_rows_may_have_nil),
@@ -705,6 +820,7 @@ int main(void)
         TEST(the_space_is_not_changed_meanwhile),
         TEST(in_a_schema_transaction_it_is_refused),
         TEST(a_power_cut_leaves_all_of_it_or_nothing),
+        TEST(where_it_is_restored_it_is_made_again),
         TEST(whatever_was_written_it_leads_to_all_rows),
         {"when_the_disk_fails_there_is_all_of_it_or_nothing (lsm)",
          when_the_disk_fails_there_is_all_of_it_or_nothing, NULL, NULL, lsm},
