@@ -10,7 +10,9 @@ enum {
     REMAINING_MS_MIN = 2,
     LOOK_NS = 10 * 1000 * 1000,
     LOOKS_FRESH = 20,
-    BENT_NS = 5 * 1000 * 1000
+    BENT_NS = 5 * 1000 * 1000,
+    FAILED_NS = 1000 * 1000 * 1000,
+    MEASURED_ROWS_MIN = 5000
 };
 
 /* Before anything has been measured. */
@@ -140,9 +142,15 @@ static void phase_begin(struct throttle *throttle, enum throttle_phase phase, ui
     throttle->phase_ns = now_ns;
 }
 
+/* Of few rows what a checkpoint takes however many there are would be taken for their share. */
+static bool is_measured(const struct throttle *throttle)
+{
+    return throttle->rows >= MEASURED_ROWS_MIN;
+}
+
 static void phase_measure(struct throttle *throttle, uint64_t now_ns)
 {
-    if (throttle->rows > 0)
+    if (is_measured(throttle))
         mean_add(&throttle->row_ns[throttle->phase],
                  since_ns(now_ns, throttle->phase_ns) / (double)throttle->rows);
 }
@@ -209,7 +217,9 @@ void throttle_end(struct throttle *throttle, const struct throttle_memory *memor
 {
     pthread_mutex_lock(&throttle->mutex);
     double took_ns = since_ns(memory->now_ns, throttle->began_ns);
-    if (ok && throttle->flushing && throttle->rows > 0 && took_ns > 0) {
+    if (!ok) /* or it would be tried, and fail, as often as writers look */
+        store_relaxed(&throttle->look_ns, memory->now_ns + FAILED_NS);
+    if (ok && throttle->flushing && is_measured(throttle) && took_ns > 0) {
         phase_measure(throttle, memory->now_ns);
         mean_add(&throttle->flush_rate, (double)throttle->leaving_bytes / took_ns * 1e9);
     }

@@ -75,7 +75,7 @@ struct throttle_memory {
 /*
  * The course of a checkpoint. `leaving`: bytes of rows that it will free. It begins once more when it is no longer only
  * asked for. _written: so many of its rows are; _free: all of them, and what follows frees memory. Ending it with `ok`
- * measures it.
+ * measures it, if it has some thousands of rows; ending it without, nobody looks whether one is due for a second.
  */
 void throttle_begin(struct throttle *throttle, const struct throttle_memory *memory, uint64_t rows,
                     uint64_t leaving);

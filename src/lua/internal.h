@@ -161,6 +161,7 @@ struct lua_runtime {
     bool txn_opened;          /* it can be parked while its thread sleeps */
     bool txn_checks;          /* lua__check is to be asked before each statement */
     bool handlers;            /* functions wait for its end */
+    _Atomic bool handling;    /* they run, and are not cancelled: their transaction has ended */
     bool txn_committed;       /* the one that has ended last */
     uint64_t parks;           /* how often one was parked: no cursor outlives that */
     uint64_t txn_deadline_ns; /* by the clock's monotonic time; 0: none */

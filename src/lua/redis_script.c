@@ -453,7 +453,9 @@ bool lua_runtime_script_kill(struct lua_runtime *runtime, bool function)
 bool lua_runtime_cancel(struct lua_runtime *runtime)
 {
     uint64_t at_ns = load_seq_cst(&runtime->deadline.at_ns);
-    return at_ns != 0 && lua__deadline_kill(&runtime->deadline, at_ns);
+    /* In this order: handlers that have a limit of their own say that they run before they have it. */
+    return at_ns != 0 && !load_seq_cst(&runtime->handling) &&
+           lua__deadline_kill(&runtime->deadline, at_ns);
 }
 
 static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)

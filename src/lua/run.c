@@ -452,6 +452,7 @@ void lua__run_handlers(struct lua_runtime *runtime)
     bool unplaced = runtime->unplaced;
     snprintf(message, sizeof message, "%s", diag_message());
     lua__limits_end(runtime);
+    store_seq_cst(&runtime->handling, true);
     if (lua__deadline_passed(&runtime->deadline)) { /* they get the same time once more */
         lua__deadline_disarm(&runtime->deadline);
         lua__deadline_arm(&runtime->deadline, runtime->options.time_max_ms);
@@ -475,6 +476,7 @@ void lua__run_handlers(struct lua_runtime *runtime)
         runtime->stop = stop;
         runtime->committed = before;
     }
+    store_seq_cst(&runtime->handling, false);
     runtime->handlers = false;
     runtime->unplaced = unplaced;
     diag_set(code, "%s", message);

@@ -338,7 +338,8 @@ bool lua_runtime_redis_function_find(struct lua_runtime *runtime, const char *na
  */
 bool lua_runtime_script_kill(struct lua_runtime *runtime, bool function);
 
-/* The same for whatever runs at this moment. False: nothing does, or it was about to have another limit. */
+/* The same for whatever runs at this moment. False: nothing does, or it was about to have another limit, or what runs has
+ * been put off until the transaction had ended. */
 bool lua_runtime_cancel(struct lua_runtime *runtime);
 
 /*

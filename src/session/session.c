@@ -533,7 +533,7 @@ static size_t rpc_run(struct session *session, const char *data, size_t size)
         session->rest = data + done;
         session->rest_size = size - done;
         session__execute_rpc(session, &request);
-        session->rest_size = 0;
+        session->rest = NULL;
     }
     return done;
 }

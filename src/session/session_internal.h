@@ -525,11 +525,13 @@ struct session {
     struct list rpc_streams, pendings;
     unsigned rpc_stream_count, pending_count;
     size_t pending_bytes;
-    const char *rest; /* what has been read behind the message that is being executed */
+    const char
+        *rest; /* what has been read behind the message that is being executed; NULL: none is */
     size_t rest_size;
-    bool sealed;           /* what its socket has is not to be understood: TLS */
-    bool cancelled;        /* the request that ran as cancelled_id was, by what lay in the socket */
-    uint64_t cancelled_id; /* of MessagePack-RPC */
+    bool sealed; /* what its socket has is not to be understood: TLS */
+    uint64_t cancelled[SESSION_CANCELLED_MAX]; /* requests that were ended where they ran, by a
+                                                  cancel that is still to be executed */
+    unsigned cancelled_count;
     struct session_pending *pending_spare; /* for the next request, should it wait */
 
     /* MULTI */

@@ -153,11 +153,10 @@ static int lua_run(struct session *session, const struct lua_request *how,
     int rc = lua_run_it(session->worker, how, run, reply_ts);
     if (!session__running_leave(session))
         return rc;
-    session->cancelled = true;
-    session->cancelled_id = run->tells_id;
-    return rc == ERROR_TIMEOUT
-               ? diag_set(ERROR_CANCELLED, "cancelled while it was running: by the client")
-               : rc;
+    if (rc != ERROR_TIMEOUT) /* it has come to its end by itself, or waits */
+        return rc;
+    session__cancelled_add(session, run->tells_id);
+    return diag_set(ERROR_CANCELLED, "cancelled while it was running: by the client");
 }
 
 /* A request that has slept: its result, if it has ended. */

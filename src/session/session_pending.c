@@ -283,8 +283,7 @@ static bool queue_cancel(struct session *session, struct session_stream *stream,
 
 bool session__pending_cancel(struct session *session, uint64_t id)
 {
-    bool found = session->cancelled && session->cancelled_id == id; /* while it was running */
-    session->cancelled = false;
+    bool found = session__cancelled_take(session, id);
     list_for_each (link, &session->pendings) {
         struct session_pending *pending = list_entry(link, struct session_pending, link);
         if (pending->request.notification || pending->request.id != id)

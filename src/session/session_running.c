@@ -9,15 +9,15 @@
 #include "session/session_internal.h"
 
 enum { RUNNING_IDLE, RUNNING, RUNNING_HELD };
-enum { PEEK_BYTES = 16384 };
+enum { PEEK_BYTES = 16384, REST_BYTES = 65536 };
 
 void session__running_enter(struct session *session, bool named, uint64_t id)
 {
     struct session_running *running = &session->worker->running;
     running->fd = named && !session->sealed ? session->about.fd : -1;
     running->id = id;
-    running->rest = session->rest;
-    running->rest_size = session->rest_size;
+    running->rest = session->rest ? session->rest : session->in.data + session->in_start;
+    running->rest_size = session->rest ? session->rest_size : session->in.size - session->in_start;
     running->cancelled = false;
     store_release(&running->state, RUNNING);
 }
@@ -76,17 +76,21 @@ static bool cancel_among(const char *bytes, size_t size, uint64_t id, size_t *at
     return false;
 }
 
-/* In what has been read and in what lies in the socket, if that begins with a message. */
+/* In what has been read, and in what lies in the socket, of which the first message may have been read in part. */
 static bool cancel_there(const struct session_running *running)
 {
     char bytes[PEEK_BYTES];
     size_t at;
-    if (cancel_among(running->rest, running->rest_size, running->id, &at))
+    size_t rest_size = running->rest_size < REST_BYTES ? running->rest_size : REST_BYTES;
+    if (cancel_among(running->rest, rest_size, running->id, &at))
         return true;
-    if (at < running->rest_size)
+    size_t part = running->rest_size - at;
+    if (part > PEEK_BYTES / 2)
         return false;
-    ssize_t size = recv(running->fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
-    return size > 0 && cancel_among(bytes, (size_t)size, running->id, &at);
+    if (part > 0)
+        memcpy(bytes, running->rest + at, part);
+    ssize_t size = recv(running->fd, bytes + part, sizeof bytes - part, MSG_PEEK | MSG_DONTWAIT);
+    return size > 0 && cancel_among(bytes, part + (size_t)size, running->id, &at);
 }
 
 static void worker_look(struct session_worker *worker)
@@ -97,6 +101,26 @@ static void worker_look(struct session_worker *worker)
     if (running->fd >= 0 && cancel_there(running))
         running->cancelled |= lua_runtime_cancel(worker->lua);
     let_go(running);
+}
+
+void session__cancelled_add(struct session *session, uint64_t id)
+{
+    uint64_t *ids = session->cancelled;
+    if (session->cancelled_count == SESSION_CANCELLED_MAX)
+        memmove(ids, ids + 1, --session->cancelled_count * sizeof *ids);
+    ids[session->cancelled_count++] = id;
+}
+
+bool session__cancelled_take(struct session *session, uint64_t id)
+{
+    uint64_t *ids = session->cancelled;
+    for (unsigned n = 0; n < session->cancelled_count; n++) {
+        if (ids[n] != id)
+            continue;
+        memmove(ids + n, ids + n + 1, (--session->cancelled_count - n) * sizeof *ids);
+        return true;
+    }
+    return false;
 }
 
 void session__running_look(void *arg)

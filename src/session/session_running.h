@@ -29,6 +29,8 @@ struct service;
 struct session;
 struct session_worker;
 
+enum { SESSION_CANCELLED_MAX = 16 };
+
 struct session_running {
     _Atomic uint32_t state; /* IDLE, RUNNING or HELD */
     /* Written before RUNNING, read by whoever holds it. */
@@ -44,6 +46,11 @@ struct session_running {
  * can be named. _leave: whether it has been cancelled. */
 void session__running_enter(struct session *session, bool named, uint64_t id);
 bool session__running_leave(struct session *session);
+
+/* Remembers that a request has been ended so, for the answer to the `cancel`, which is executed later: _take tells whether
+ * it has been, once. Of so many at a time; the oldest are forgotten first. */
+void session__cancelled_add(struct session *session, uint64_t id);
+bool session__cancelled_take(struct session *session, uint64_t id);
 
 /* Looks after all workers of the service; from the watchdog's thread. */
 void session__running_look(void *service);

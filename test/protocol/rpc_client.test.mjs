@@ -90,6 +90,28 @@ test('a request that runs is ended by cancel, though its worker reads nothing', 
     assert.equal(await other, 2);
 });
 
+test('each cancel of requests that run is told what became of its own', async (t) => {
+    const client = await open(t);
+    const running = [1, 2, 3].map(() => client.request('eval', ['while true do end']));
+    const failed = running.map((each) => assert.rejects(each, { name: 'ERROR_CANCELLED' }));
+    const answers = [running[1], { id: 999 }, running[0], running[2], running[2]].map((each) => client.cancel(each));
+    assert.deepEqual(await Promise.all(answers), [true, false, true, true, false]);
+    await Promise.all(failed);
+});
+
+test('what is to be done behind a rollback is done when it was a cancel', async (t) => {
+    const client = await open(t);
+    const running = client.request('eval', [`
+        undone = 0
+        box.begin()
+        box.on_rollback(function() for n = 1, 3e8 do end undone = undone + 1 end)
+        while true do end`]);
+    const failed = assert.rejects(running, { name: 'ERROR_CANCELLED' });
+    assert.equal(await client.cancel(running), true);
+    await failed;
+    assert.equal(await client.request('eval', ['return undone']), 1);
+});
+
 test('a request that waits for a lock, sleeps or stands in line can be cancelled', async (t) => {
     const [one, two] = [await open(t), await open(t)];
     await makeSpace(one, 'locked');

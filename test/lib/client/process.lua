@@ -236,7 +236,8 @@ end
 --- not given, so that one can be started again at the same address.
 function process.server(folder, more)
     local argv = { process.perigee, 'serve', '--dir', folder, '--workers', '2',
-        '--listen', 'unix:' .. folder .. '/socket', '--log-level', 'error' }
+        '--listen', 'unix:' .. folder .. '/socket', '--log-level', 'error',
+        '--lua_time_max', '10min' } -- a slow machine takes long to create a space
     for _, argument in ipairs(more or {}) do
         argv[#argv + 1] = argument
     end

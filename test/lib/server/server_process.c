@@ -47,8 +47,9 @@ static void process_run(const char *path, const char *const *options, int out)
 {
     enum { ARGUMENTS_MAX = 32 };
     const char *arguments[ARGUMENTS_MAX] = {
-        getenv("TEST_PERIGEE"), "serve", "--dir", path, "--listen", "127.0.0.1:0"};
-    size_t count = 6;
+        getenv("TEST_PERIGEE"), "serve",          "--dir", path, "--listen",
+        "127.0.0.1:0",          "--lua_time_max", "10min"}; /* a machine may be slow */
+    size_t count = 8;
     while (options && *options && count < ARGUMENTS_MAX - 1)
         arguments[count++] = *options++;
     prctl(PR_SET_PDEATHSIG, SIGKILL);   /* a test that fails leaves nothing behind */

@@ -32,6 +32,8 @@ struct session_fixture *session_fixture_new(const char *password, struct service
                             .worker_max = SESSION_FIXTURE_WORKERS + 1,
                             .expressions = lua_expressions()};
     struct db_open_stats stats;
+    if (limits.lua_time_max_ms == 0)
+        limits.lua_time_max_ms = 600000; /* a machine may be slow */
     int code = db_open(&db, &stats, &fixture->db);
     if (code)
         fail_msg("db_open: %s", diag_message_for(code));
@@ -56,8 +58,17 @@ struct session_fixture *session_fixture_new(const char *password, struct service
     return fixture;
 }
 
+/* What a test that has failed has left open; else the end of it would hide why it has failed. */
+static void sessions_left_delete(struct service *service)
+{
+    struct list *link;
+    while ((link = list_first(&service->clients)) != NULL)
+        session_delete(list_entry(link, struct session, link));
+}
+
 void session_fixture_delete(struct session_fixture *fixture)
 {
+    sessions_left_delete(fixture->service);
     for (unsigned n = 0; n < SESSION_FIXTURE_WORKERS; n++)
         session_worker_close(fixture->workers[n]);
     service_delete(fixture->service);

@@ -22,6 +22,7 @@ SETTINGS = (
 )
 
 
+LUA_TIME_MAX = '10min' # a machine may be slow: no test is about this limit
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 
@@ -121,7 +122,7 @@ class Perigee(Server):
     def command(self):
         return [self.executable, 'serve', '--dir', os.path.join(self.folder, 'data'),
                 '--listen', 'unix:' + self.path, '--log_level', 'warn',
-                '--durability', 'interval']
+                '--durability', 'interval', '--lua_time_max', LUA_TIME_MAX]
 
 
 class Redis(Server):
@@ -140,7 +141,7 @@ class PerigeeOnPort(Perigee):
     def command(self):
         return [self.executable, 'serve', '--dir', os.path.join(self.folder, 'data'),
                 '--listen', '127.0.0.1:0', '--workers', '2', '--log_level', 'warn',
-                '--durability', 'interval']
+                '--durability', 'interval', '--lua_time_max', LUA_TIME_MAX]
 
     def where(self):
         with open(os.path.join(self.folder, 'data', 'address')) as address:

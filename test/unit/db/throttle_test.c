@@ -140,6 +140,30 @@ static void a_failed_checkpoint_measures_nothing_and_slows_nobody(void **state)
     throttle_end(&throttle, &at, false);
     assert_true(throttle_is_easy(&throttle, 99 * MB));
     assert_int_equal(seen().flush_rate, 0);
+    throttle_easy_set(&throttle, 40 * MB);
+    assert_false(throttle_looks(&throttle, 1110 * MS, 90 * MB)); /* nor is it tried again at once */
+    assert_true(throttle_looks(&throttle, 2100 * MS, 90 * MB));
+}
+
+/* What it takes is not the rows' share, and would slow those who write before the next large one has ended. */
+static void a_small_checkpoint_measures_nothing(void **state)
+{
+    (void)state;
+    flush(1000);
+    for (uint64_t ms = 2000; ms < 12000; ms += 1000) {
+        struct throttle_memory at = memory(ms, 1 * MB);
+        throttle_begin(&throttle, &at, 10, 10000);
+        at = memory(ms + 20, 1 * MB);
+        throttle_written(&throttle, &at, 10, 10);
+        at = memory(ms + 40, 1 * MB);
+        throttle_free(&throttle, &at);
+        at = memory(ms + 60, 1 * MB);
+        throttle_end(&throttle, &at, true);
+    }
+    assert_int_equal(seen().flush_rate, 400 * MB);
+    struct throttle_memory at = memory(20000, 42 * MB);
+    throttle_begin(&throttle, &at, 10000, 40 * MB);
+    assert_in_range(seen().rate, 499 * MB, 501 * MB); /* as after the large one */
 }
 
 static void debt_slows_from_one_half_on(void **state)
@@ -245,6 +269,7 @@ int main(void)
         TEST(what_was_not_used_is_not_saved_up),
         TEST(a_checkpoint_that_is_slower_than_the_last_slows_writers_more),
         TEST(a_failed_checkpoint_measures_nothing_and_slows_nobody),
+        TEST(a_small_checkpoint_measures_nothing),
         TEST(debt_slows_from_one_half_on),
         TEST(a_checkpoint_is_asked_for_when_writers_would_overtake_it),
         TEST(a_writer_that_is_too_fast_is_slowed_and_never_stopped),
