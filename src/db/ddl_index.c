@@ -267,11 +267,14 @@ static int rows_wait(struct ddl *ddl, const struct space *space, struct index_ar
     struct tuple_ref tuple;
     if (space->index_count == 0)
         return 0;
+    body_stats(store->body, &stats);
+    args->online = args->standalone && stats.files > 0;
+    if (args->online)
+        return 0;
     int rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
     if (rc == 0)
         rc = space_cursor_next(&cursor, &tuple);
-    body_stats(store->body, &stats);
-    args->online = rc == 0 || (args->standalone && stats.files > 0);
+    args->online = rc == 0;
     if (rc == 0 && !args->standalone)
         rc =
             diag_set(ERROR_UNSUPPORTED,

@@ -142,15 +142,20 @@ static uint64_t count_by(const char *index)
     return rows;
 }
 
+static int go_to_the_end(struct ddl_job *of)
+{
+    int rc;
+    while ((rc = ddl_job_step(of)) == ERROR_WAIT)
+        continue;
+    return rc;
+}
+
 /* The index leads to every row, and to nothing else, as `box.verify` sees it; as many as the space has. */
 static void assert_whole(void)
 {
     struct ddl_job *job;
-    int rc;
     must(ddl_verify_begin(f.workers[0], space_of(&f, NULL, "s")->id, &job));
-    while ((rc = ddl_job_step(job)) == ERROR_WAIT)
-        continue;
-    must(rc);
+    must(go_to_the_end(job));
     assert_int_equal(count_by("i"), count_by("pk"));
 }
 
@@ -264,6 +269,28 @@ static void what_is_written_meanwhile_is_in_it(void **state)
     db_settle(&f);
     assert_written();
     reopen();
+    assert_written();
+}
+
+static void others_write_and_files_are_replaced(void)
+{
+    others_write();
+    db_settle(&f);
+}
+
+static void files_that_it_reads_may_be_replaced_meanwhile(void **state)
+{
+    (void)state;
+    base = 0;
+    struct txn *old = begin_readonly(&f, 2);
+    for (unsigned i = 0; i < STAGES; i++)
+        at(i, i == BUILD_ABSORBS ? others_write : others_write_and_files_are_replaced);
+    must(make_index(&f, "s", "i", plain));
+    bool sees = strcmp(select_by(&f, old, "s", "i", ITERATOR_EQ, "[1101]"), "[101,1101]") == 0 &&
+                strcmp(select_by(&f, old, "s", "i", ITERATOR_EQ, "[1404]"), "[404,1404]") == 0 &&
+                strcmp(select_by(&f, old, "s", "i", ITERATOR_EQ, "[5]"), "") == 0;
+    txn_rollback(old);
+    assert_true(sees);
     assert_written();
 }
 
@@ -625,11 +652,50 @@ static void the_space_is_not_changed_meanwhile(void **state)
     must(begin_build());
     refused(drop_space(&f, "s"), ERROR_SCHEMA, "while its index \"i\" is being built");
     refused(truncate_space(&f, "s"), ERROR_SCHEMA, "while its index \"i\" is being built");
-    int rc;
-    while ((rc = ddl_job_step(job)) == ERROR_WAIT)
-        continue;
-    must(rc);
+    must(go_to_the_end(job));
     assert_whole();
+}
+
+static struct ddl_job *begin_build_of(const char *space, unsigned worker)
+{
+    uint32_t id;
+    struct ddl_job *made;
+    must(ddl_index_create_begin(f.workers[worker], space_of(&f, NULL, space)->id, "i", 1,
+                                mp_of(plain, NULL), &id, &made));
+    return made;
+}
+
+/* One goes on while the other is cancelled, or fails; each in a space of its own. */
+static void two_at_once_do_not_meet(void **state)
+{
+    char options[64], text[32];
+    snprintf(options, sizeof options, "{\"engine\": \"%s\"}", (const char *)*state);
+    must(make_space(&f, "t", options));
+    must(make_index(&f, "t", "pk", NULL));
+    for (unsigned i = 1; i <= ROWS; i++) {
+        snprintf(text, sizeof text, "[%u, %u]", i, i + 1000);
+        must(replace(&f, NULL, "t", text));
+    }
+    db_settle(&f);
+    for (unsigned steps_done = 0; steps_done < 40; steps_done += 3) {
+        struct ddl_job *one = begin_build_of("s", 0), *other = begin_build_of("t", 1);
+        bool goes_on = true;
+        for (unsigned i = 0; i < steps_done && goes_on; i++)
+            goes_on = ddl_job_step(other) == ERROR_WAIT;
+        if (goes_on)
+            ddl_job_cancel(other);
+        must(go_to_the_end(one));
+        assert_whole();
+        must(drop_index(&f, "s", "i"));
+        if (!goes_on)
+            must(drop_index(&f, "t", "i"));
+    }
+    must(replace(&f, NULL, "t", "[500, \"text\"]"));
+    struct ddl_job *one = begin_build_of("s", 0), *other = begin_build_of("t", 1);
+    assert_int_equal(go_to_the_end(other), ERROR_SCHEMA);
+    must(go_to_the_end(one));
+    assert_whole();
+    assert_null(space_of(&f, NULL, "t")->building);
 }
 
 static void in_a_schema_transaction_it_is_refused(void **state)
@@ -802,6 +868,7 @@ int main(void)
         TEST(rows_that_have_not_left_are_in_it),
         TEST(one_without_rows_is_made_at_once),
         TEST(what_is_written_meanwhile_is_in_it),
+        TEST(files_that_it_reads_may_be_replaced_meanwhile),
         TEST(nobody_reads_it_before_it_is_ready),
         TEST(a_reader_from_before_finds_his_versions_by_it),
         TEST(a_reader_from_before_finds_rows_that_are_no_more),
@@ -818,6 +885,7 @@ int main(void)
         TEST(a_row_that_it_cannot_have_ends_the_build),
         TEST(one_that_is_cancelled_leaves_nothing),
         TEST(the_space_is_not_changed_meanwhile),
+        TEST(two_at_once_do_not_meet),
         TEST(in_a_schema_transaction_it_is_refused),
         TEST(a_power_cut_leaves_all_of_it_or_nothing),
         TEST(where_it_is_restored_it_is_made_again),
