@@ -275,7 +275,7 @@ static void what_is_written_meanwhile_is_in_it(void **state)
 static void others_write_and_files_are_replaced(void)
 {
     others_write();
-    db_settle(&f);
+    must(db_checkpoint(f.db));
 }
 
 static void files_that_it_reads_may_be_replaced_meanwhile(void **state)
