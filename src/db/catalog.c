@@ -547,7 +547,7 @@ static int space_read(struct db *db, struct catalog *catalog, const char *data, 
     space->local = db__map_bool(flags, "is_local", false);
     space->quiet = !db__map_bool(flags, "run_triggers", true);
     store->head.unlogged = space->temporary;
-    store->head.tracked = !space->temporary;
+    db__store_track(store, !space->temporary);
     space->head = &store->head;
     *out = space;
     return 0;

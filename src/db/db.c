@@ -58,10 +58,21 @@ int db__store_make(struct db *db, struct tree_thread *thread, uint32_t id, uint3
         free(store);
         return diag_set(rc, "no memory for space %u", id);
     }
+    pthread_mutex_lock(&db->stores_mutex);
     store->next = *store_bucket(db, id);
     *store_bucket(db, id) = store;
+    pthread_mutex_unlock(&db->stores_mutex);
     *out = store;
     return 0;
+}
+
+void db__store_track(struct store *store, bool tracked)
+{
+    if (store->head.tracked == tracked)
+        return;
+    pthread_mutex_lock(&store->db->stores_mutex);
+    store->head.tracked = tracked;
+    pthread_mutex_unlock(&store->db->stores_mutex);
 }
 
 void db__store_unlink(struct db *db, struct store *store)
@@ -111,9 +122,12 @@ int db__store_body_open(struct store *store, const struct engine_vtab *engine,
     if (rc != 0 || (engine->flags & ENGINE_RESIDENT))
         return rc;
     rc = db__store_publish(store, &db->boot, store->k);
-    if (rc == 0)
-        store->head.body = &store->published;
-    return rc;
+    if (rc != 0)
+        return rc;
+    pthread_mutex_lock(&db->stores_mutex);
+    store->head.body = &store->published;
+    pthread_mutex_unlock(&db->stores_mutex);
+    return 0;
 }
 
 int db__store_publish(struct store *store, struct tree_thread *thread, uint64_t k)

@@ -99,7 +99,7 @@ struct db {
     struct tree_thread boot; /* of the thread that opens and closes */
     struct store *stores[STORE_BUCKETS];
     pthread_mutex_t stores_mutex; /* orders a store's end against taking its changed rows, and its
-                                     references */
+                                     references; the list against who goes over it outside the gate */
     struct manifest loaded;       /* what recovery has found, until the checkpoint takes it over */
     struct txn_changes replayed;  /* rows that recovery has taken from the log */
     struct checkpoint *checkpoint;
@@ -157,10 +157,16 @@ void db__throttle_end(struct db *db, bool ok);
 void db__throttle_debt(struct db *db, double debt);
 void db__throttle_tick(struct db *db);
 
-/* Stores. `find` gives NULL when there is none; `make` adds one with an empty head. */
+/*
+ * Stores. `find` gives NULL when there is none; `make` adds one with an empty head, `track` says whether a
+ * checkpoint writes its rows, `unlink` takes it off the list. They change in the gate, or before workers run, and with
+ * stores_mutex too (unlink: the caller's), since others add up what all of them take, outside of any transaction
+ * (memory.c).
+ */
 struct store *db__store_find(struct db *db, uint32_t id, uint32_t incarnation);
 int db__store_make(struct db *db, struct tree_thread *thread, uint32_t id, uint32_t incarnation,
                    struct store **out);
+void db__store_track(struct store *store, bool tracked);
 void db__store_unlink(struct db *db, struct store *store);
 
 /* Drops a reference; with the last one the store goes. No thread may find it any more. */

@@ -146,8 +146,8 @@ static void stores_settle(struct ddl *ddl, const struct catalog *catalog)
         pthread_mutex_lock(&ddl->db->stores_mutex);
         store_release(&store->dropped, true);
         txn_collect_forget(ddl->txn, &store->head);
-        pthread_mutex_unlock(&ddl->db->stores_mutex);
         db__store_unlink(ddl->db, store);
+        pthread_mutex_unlock(&ddl->db->stores_mutex);
         epoch_retire(thread->epoch, store, free_store, ddl->worker);
         db__checkpoint_dropped(ddl->db);
     }
