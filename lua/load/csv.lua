@@ -108,8 +108,7 @@ local function split(self, text, first, last)
 end
 
 --- The cell in quotes that begins at `first`: its text, and the position behind it. nil when it goes on
---- behind
---- the text.
+--- behind the text.
 local function quoted(text, first, quote)
     local from, doubled = first + 1, false
     while true do
@@ -213,9 +212,8 @@ local function take(self, first, past, lines)
     input.position = past
 end
 
---- The next record: its cells (a table that is used again; false is nil) and their number. nil at the end;
---- nil
---- and {message, line, column} for a record that is none, of which the first line is passed.
+--- The next record: its cells (a table that is used again; false is nil) and their number. nil at the
+--- end; nil and {message, line, column} for a record that is none, of which the first line is passed.
 ---@return table|nil cells, integer|table|nil count
 function reader:next()
     local input, with_quotes = self.input, self.options.quote

@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- `perigee dump`: reads a space page by page in one read-only snapshot, each page behind the last row of
--- the one
--- before, and writes its rows. A file has its name only when it is whole.
+-- `perigee dump`: reads a space page by page in one read-only snapshot, each page behind the last row
+-- of the one before, and writes its rows. A file has its name only when it is whole.
 
 local csv = require('load.csv')
 local native = require('load.native')

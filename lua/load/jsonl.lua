@@ -35,9 +35,8 @@ local function parse(line)
     return packed
 end
 
---- The next row as MessagePack, nil at the end; nil and {message, line, column} for a line that is none,
---- which
---- is passed.
+--- The next row as MessagePack, nil at the end; nil and {message, line, column} for a line that is
+--- none, which is passed.
 ---@return string|nil packed, table|nil problem
 function reader:next()
     local input = self.input

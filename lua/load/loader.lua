@@ -3,9 +3,8 @@
 -- `perigee load`: reads records, makes rows of them by a plan, and sends them in batches.
 --
 -- A batch is a piece of the file, from one offset to another, with all that is in it: rows, and records
--- that are
--- none. It and its end as the load's new position are one transaction (load.server); so whoever goes on later
--- begins where the last batch ended, wherever either side was killed.
+-- that are none. It and its end as the load's new position are one transaction (load.server); so
+-- whoever goes on later begins where the last batch ended, wherever either side was killed.
 
 local csv = require('load.csv')
 local guess = require('load.guess')

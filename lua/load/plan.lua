@@ -221,9 +221,8 @@ local function of_map(self, bytes, count, at)
     return header(most) .. concat(pieces, '', 1, most)
 end
 
---- The row of a value that is an array, or a map by the names of fields; or nil, what is wrong, and under
---- which
---- key. `exact`: values are of their types already.
+--- The row of a value that is an array, or a map by the names of fields; or nil, what is wrong, and
+--- under which key. `exact`: values are of their types already.
 ---@param bytes string
 ---@param exact boolean
 ---@return string|nil row, string message, string key

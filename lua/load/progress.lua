@@ -44,9 +44,8 @@ function progress.time(seconds)
     return ('%d:%02d:%02d'):format(math.floor(seconds / 3600), math.floor(seconds / 60) % 60, seconds % 60)
 end
 
---- The line: of `done` out of `total`, which may be nil, in bytes or rows, since `seconds`; `begun` of it
---- were
---- there before.
+--- The line: of `done` out of `total`, which may be nil, in bytes or rows, since `seconds`; `begun` of
+--- it were there before.
 ---@param state table {name, done, total, begun, rows, bytes, seconds}
 ---@param columns integer of the terminal
 function progress.line(state, columns)

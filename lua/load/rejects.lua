@@ -1,9 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- What was no row, written aside as it was in the file, with the reasons in a second file. Which records
--- these
--- are is known to the server, from the transaction of their batch; so the files are complete whenever and
--- however often a load was killed.
+-- What was no row, written aside as it was in the file, with the reasons in a second file. Which
+-- records these are is known to the server, from the transaction of their batch; so the files are
+-- complete whenever and however often a load was killed.
 
 local sender = require('load.sender')
 local server = require('load.server')

@@ -75,11 +75,9 @@ return found
 ]]
 
 --- A batch: (space, name, mode, skip, most, state, rows, count, spans, refused). `state` is {from,
---- position, ..},
---- `spans` where each row is in the file, if rows that the server refuses are to be skipped, `refused` what
---- was
---- no row. Gives {'done', rows of the load, refused of it}, {'elsewhere', position}, {'failed', n, message,
---- name}, {'many'}.
+--- position, ..}, `spans` where each row is in the file, if rows that the server refuses are to be
+--- skipped, `refused` what was no row. Gives {'done', rows of the load, refused of it}, {'elsewhere',
+--- position}, {'failed', n, message, name}, {'many'}.
 server.BATCH = [[
 local name, key, mode, skip, most, state, rows, count, spans, refused = ...
 local skippable = { ERROR_INVALID = true, ERROR_DUPLICATE = true, ERROR_SCHEMA = true,
@@ -160,9 +158,8 @@ box.atomic({ retry = 10 }, function()
 end)
 ]]
 
---- A page of a dump, in a transaction: (name, the last row's bytes or nil, bytes at most). Gives the rows'
---- bytes
---- in one string, their number, and the last one.
+--- A page of a dump, in a transaction: (name, the last row's bytes or nil, bytes at most). Gives the
+--- rows' bytes in one string, their number, and the last one.
 server.PAGE = [[
 local name, last, most = ...
 local after = last and box.tuple.from_msgpack(last) or nil

@@ -4,9 +4,8 @@
 --
 -- A field of one type has plain text: digits, true, a uuid, base64 for bytes. One that takes several
 -- (any, scalar, number), and arrays and maps, has JSON, in which load.native keeps what JSON lacks as
--- objects ({"$decimal": "1.50"}). In the place of a plain text there may always be such an object, so that
--- what
--- a plain text would change can be written, too. So every value comes back as it was.
+-- objects ({"$decimal": "1.50"}). In the place of a plain text there may always be such an object, so
+-- that what a plain text would change can be written, too. So every value comes back as it was.
 
 local ffi = require('ffi')
 local msgpack = require('client.msgpack')

@@ -515,7 +515,10 @@ static int rewrite(const struct text *old, const struct options_pair *pairs, siz
     if (!rc)
         table_put(&out, old, &table, pairs, count);
     free(table.fields);
-    if (out.file && (ferror(out.file) | fclose(out.file)) && !rc)
+    bool written = out.file && !ferror(out.file);
+    if (out.file && fclose(out.file) != 0)
+        written = false;
+    if (!rc && !written)
         rc = diag_set(ERROR_MEMORY, "out of memory");
     *made = (struct text){out.data, out.size};
     return rc ? rc : check(old, made, pairs, count);
