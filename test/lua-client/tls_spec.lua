@@ -140,4 +140,53 @@ describe('TLS', function()
         assert.matches('%-%-cacert needs the name of a file', output)
         assert.equal(1, status)
     end)
+
+    local function perigee(word, ...)
+        local child = process.spawn({ process.perigee, word, ... })
+        child:close_input()
+        return child:finish()
+    end
+
+    it('carries files into spaces and back, as a user', function()
+        serve()
+        local operator = client.connect('unix:' .. file('data') .. '/socket')
+        operator:eval([[
+            box.schema.user.create('carol', { password = 'secret' })
+            box.schema.user.grant('carol', 'super')
+            box.schema.user.create('dave', { password = 'secret' })]])
+        local rows = {}
+        for n = 1, 20000 do
+            rows[n] = ('%d,name %d\n'):format(n, n)
+        end
+        local csv = 'id,name\n' .. table.concat(rows)
+        local out = assert(io.open(file('people.csv'), 'w'))
+        out:write(csv)
+        out:close()
+        local tls = { '--tls', '--cacert', file('ca.pem') }
+        local function as(user, password, word, ...)
+            local arguments = { ... }
+            for _, argument in ipairs({ '-u', user, '--password', password, unpack(tls) }) do
+                arguments[#arguments + 1] = argument
+            end
+            return perigee(word, unpack(arguments))
+        end
+
+        local output, status = as('carol', 'wrong', 'load', file('people.csv'), 'people', server.address)
+        assert.matches('[Pp]assword', output)
+        assert.equal(1, status)
+        output, status = as('dave', 'secret', 'load', file('people.csv'), 'people', server.address, '--create')
+        assert.matches('ERROR_ACCESS', output)
+        assert.equal(1, status)
+        output, status = as('carol', 'secret', 'load', file('people.csv'), 'people', server.address, '--create')
+        assert.matches('20,000 rows loaded into people', output)
+        assert.equal(0, status)
+        output, status = as('carol', 'secret', 'dump', 'people', file('back.csv'), server.address)
+        assert(status == 0, output)
+        local back = assert(io.open(file('back.csv')))
+        assert.is_true(back:read('*a') == csv)
+        back:close()
+        output, status = perigee('dump', 'people', '-', server.address, '--tls')
+        assert.matches("the server's certificate: ", output)
+        assert.equal(1, status)
+    end)
 end)
