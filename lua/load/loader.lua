@@ -126,6 +126,27 @@ local function how(options)
         cells.null or 'default', table.concat(map, ',') }, ' ')
 end
 
+local function say_done(self, state)
+    say(self, ('%s has been loaded into %s already: %s rows; --again loads it once more'):format(
+        self.source.shown, self.options.space, progress.count(state.loaded)))
+end
+
+--- Writes down what was refused up to the load's position. Behind it there may be more: of a load that was
+--- killed a moment ago batches may still be done.
+local function write_known(self, state, bytes)
+    self.rejects:write_known(function(info)
+        if info.from < state.position then
+            return bytes(info)
+        end
+    end)
+end
+
+--- All that were refused are written: nobody needs to do it again.
+local function written(self)
+    self.rejects:close()
+    sender.ask(self.db, server.WRITTEN, self.options.space, self.name)
+end
+
 --- Goes to where the load was stopped. False: it is done.
 local function find_position(self)
     local options, from = self.options, self.source
@@ -140,10 +161,9 @@ local function find_position(self)
         how(options))
     self.rejects = rejects.new(self.db, from, options, self.name)
     self.loaded, self.rejected, self.begun = state.loaded, state.rejected, state.position
-    if state.done then
-        say(self,
-            ('%s has been loaded into %s already: %s rows; --again loads it once more'):format(from.shown,
-            options.space, progress.count(state.loaded)))
+    local complete = state.done and (state.written or state.rejected == 0)
+    if complete then
+        say_done(self, state)
         return false
     elseif state.how ~= how(options) then
         error('the load was begun with other options; with the same ones it goes on, --again begins anew', 0)
@@ -161,9 +181,14 @@ local function find_position(self)
     from.reader.line = state.line
     local header = state.position - (pieces and #table.concat(pieces) or 0)
     local whole = pieces and table.concat(pieces)
-    self.rejects:write_known(function(info)
+    write_known(self, state, function(info)
         return whole and whole:sub(info.from - header + 1, info.to - header) or from:bytes(info.from, info.to)
     end)
+    if state.done then
+        written(self)
+        say_done(self, state)
+        return false
+    end
     say(self, ('going on behind %s rows, at line %.0f'):format(progress.count(state.loaded), state.line))
     return true
 end
@@ -345,9 +370,11 @@ function loader.run(db, options)
     end
     local state = sender.ask(db, server.START, options.space, self.name, false, '')
     if self.once then
+        self.rejects:close()
         sender.ask(db, server.FORGET, options.space, self.name)
+    else
+        written(self)
     end
-    self.rejects:close()
     local seconds = self.progress:seconds()
     local summary = ('%s: %s rows loaded into %s'):format(self.source.shown, progress.count(state.loaded),
         options.space)

@@ -147,6 +147,20 @@ end
 error(result, 0)
 ]]
 
+--- The records that were refused have all been written down: (space, name).
+server.WRITTEN = [[
+local name, key = ...
+local progress, id = box.space.perigee_load, box.space[name].id
+box.atomic({ retry = 10 }, function()
+    local row = progress:get({ id, key, 0 })
+    if row and not row.info.written and row.info.rejected > 0 then
+        local info = row.info
+        info.written = true
+        progress:replace({ id, key, 0, info })
+    end
+end)
+]]
+
 --- Forgets a load: (space, name).
 server.FORGET = [[
 local name, key = ...

@@ -464,7 +464,7 @@ describe('perigee load and dump', function()
     local ROWS = 2000
 
     --- Rows that nothing but the server numbers: one that is loaded twice is there twice.
-    local function new_counted(name)
+    local function new_counted(name, rows)
         db:eval([[
             local name = ...
             box.schema.sequence.create(name)
@@ -472,7 +472,7 @@ describe('perigee load and dump', function()
                 'string'}}})
             box.space[name]:create_index('primary', {sequence = name}) ]], name)
         local lines = { 'n,text' }
-        for n = 1, ROWS do
+        for n = 1, rows or ROWS do
             lines[n + 1] = n % 100 == 0 and 'bad ' .. n .. ',x' or n .. ',' .. ('z'):rep(1000)
         end
         return table.concat(lines, '\n') .. '\n'
@@ -484,15 +484,20 @@ describe('perigee load and dump', function()
 
     --- Waits until so many rows are there; what has come out is shown when it ended before.
     local function await(load, name, rows)
-        while count_of(name) < rows do
-            assert(not load:has_ended(), load.text)
+        while true do
+            local ended = load:has_ended() -- asked before: it may end while one counts
+            if count_of(name) >= rows then
+                return
+            end
+            assert(not ended, ended and load:finish())
         end
     end
 
-    local function assert_all(name)
-        assert.equal(ROWS - ROWS / 100, count_of(name))
+    local function assert_all(name, rows)
+        rows = rows or ROWS
+        assert.equal(rows - rows / 100, count_of(name))
         local sum = 0
-        for n = 1, ROWS do
+        for n = 1, rows do
             sum = sum + (n % 100 == 0 and 0 or n)
         end
         assert.equal(sum, db:eval([[
@@ -501,9 +506,9 @@ describe('perigee load and dump', function()
             return sum ]], name))
     end
 
-    local function assert_rejects(path)
+    local function assert_rejects(path, rows)
         local lines = { 'n,text' }
-        for n = 100, ROWS, 100 do
+        for n = 100, rows or ROWS, 100 do
             lines[#lines + 1] = 'bad ' .. n .. ',x'
         end
         assert.equal(table.concat(lines, '\n') .. '\n', read(path .. '.rejected'))
@@ -541,6 +546,45 @@ describe('perigee load and dump', function()
         assert.truthy(output:find('going on behind', 1, true), output)
         assert_all('piped')
         assert_rejects(path_of('piped'))
+    end)
+
+    it('writes down what was refused, though another of its name is about it', function()
+        local rows = 3000
+        local text = new_counted('beside', rows)
+        local function begin(name)
+            return start('load', { '-', 'beside' }, { '--format', 'csv', '--name', 'mine', '--batch', '50',
+                '--on-error', 'skip', '--rejects', path_of(name) })
+        end
+        local first = begin('first.rejected')
+        first:write(text:sub(1, 2200000)) -- it reads two of 1048576 bytes
+        await(first, 'beside', 2000)
+        local second = begin('second.rejected')
+        second:write(text:sub(1, 1500000)) -- learns where the load is, and has yet to read as far as that
+        first:write(text:sub(2200001))
+        first:close_input()
+        local output, status = first:finish()
+        assert(status == 0, output)
+        second:write(text:sub(1500001))
+        second:close_input()
+        output, status = second:finish()
+        assert(status == 0, output)
+        assert_all('beside', rows)
+        assert_rejects(path_of('first'), rows)
+        assert_rejects(path_of('second'), rows)
+    end)
+
+    it('writes down what was refused when it could not before, at the end as well', function()
+        local path = write('unwritten.csv', new_counted('unwritten', 400))
+        local text = fail('load', { path, 'unwritten' }, -- one batch, which is there
+            { '--on-error', 'skip', '--batch', '5000', '--rejects', path_of('nowhere/rejected') })
+        assert.truthy(text:find('nowhere/rejected: No such file', 1, true), text)
+        assert_all('unwritten', 400)
+        succeed('load', { path, 'unwritten' }, { '--on-error', 'skip', '--batch', '5000' })
+        assert_all('unwritten', 400)
+        assert_rejects(path, 400)
+        os.remove(path .. '.rejected')
+        succeed('load', { path, 'unwritten' }, { '--on-error', 'skip', '--batch', '5000' })
+        assert.is_nil((io.open(path .. '.rejected'))) -- once is enough
     end)
 
     it('waits for a server that was killed, and goes on with it', function()
