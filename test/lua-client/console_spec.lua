@@ -497,7 +497,7 @@ describe('the console in a terminal', function()
             db:close()
             console:write('\4')
             console:finish()
-        end, { '--lua-time-max', '20s' })
+        end)
     end)
 
     it('cancels what waits at Ctrl-C, and goes on with the next input', function()

@@ -19,7 +19,7 @@ test('one sleeps, the other is served, and replies keep their order', async (t) 
     const one = await server.connect(), two = await server.connect();
     one.send(command('LUA', "channel = require('fiber').channel() return channel:get()") + command('PING'));
     await two.ask(command('SET', 'k', 'v'), '+OK\r\n');
-    await two.ask(command('LUA', "channel:put('now')"), ':1\r\n');
+    await two.ask(command('LUA', "while not channel do require('fiber').sleep(0.001) end return channel:put('now')"), ':1\r\n');
     await one.expect('$3\r\nnow\r\n+PONG\r\n');
     await one.ask(sleep("return redis.call('GET', 'k')") + command('ECHO', 'end'), '$1\r\nv\r\n$3\r\nend\r\n');
     one.close();

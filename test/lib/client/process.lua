@@ -173,8 +173,15 @@ end
 
 --- Gives it input, which nobody reads when it has ended already.
 function methods:write(text)
-    local size = C.test_write(self.input, text, #text)
-    assert(size == #text or (size < 0 and ffi.errno() == EPIPE))
+    local done = 0
+    while done < #text do -- a part, when this process is stopped while it waits for room
+        local size = C.test_write(self.input, ffi.cast('const char *', text) + done, #text - done)
+        if size < 0 and ffi.errno() == EPIPE then
+            return
+        end
+        assert(size > 0 or ffi.errno() == EINTR)
+        done = done + math.max(0, tonumber(size))
+    end
 end
 
 function methods:close_input()
