@@ -18,6 +18,7 @@ local format = require('console.format')
 local hint = require('console.hint')
 local pager = require('console.pager')
 local point = require('console.point')
+local progress = require('console.progress')
 local redis = require('console.redis')
 local result = require('console.result')
 local socket = require('client.socket')
@@ -133,6 +134,7 @@ function console:connect_as(user, password)
         tls = self.tls,
         timeout = CONNECT_SECONDS,
         interrupted = self.interactive and self.native.interrupted or nil,
+        progress = self.interactive and function(_, told) progress.show(self, told) end or nil,
     })
     local ok, problem = pcall(db.ping, db)
     if not ok then
@@ -173,6 +175,7 @@ end
 --- Runs a function of the client's, and raises its errors.
 function console:try(fn, ...)
     local ok, given = pcall(fn, ...)
+    progress.clear(self)
     if not ok then
         self:note(given)
         error(given, 0)

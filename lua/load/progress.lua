@@ -7,7 +7,7 @@ local socket = require('client.socket')
 
 local DRAW_SECONDS = 0.1
 local BAR_WIDTH = 20
-local NAME_WIDTH = 20
+local NAME_WIDTH, REST_WIDTH = 20, 60
 
 local progress = {}
 progress.__index = progress
@@ -46,10 +46,11 @@ end
 
 --- The line: of `done` out of `total`, which may be nil, in bytes or rows, since `seconds`; `begun` of
 --- it were there before.
----@param state table {name, done, total, begun, rows, bytes, seconds}
+---@param state table {name, done, total, begun, rows, bytes or nil, seconds}
 ---@param columns integer of the terminal
 function progress.line(state, columns)
-    local parts, seconds = { state.name:sub(1, NAME_WIDTH) }, math.max(state.seconds, 1e-3)
+    local name = state.name:sub(1, math.max(NAME_WIDTH, columns - REST_WIDTH))
+    local parts, seconds = { name }, math.max(state.seconds, 1e-3)
     if state.total and state.total > 0 then
         local part = math.min(state.done / state.total, 1)
         local full = math.floor(part * BAR_WIDTH)
@@ -58,7 +59,7 @@ function progress.line(state, columns)
     end
     parts[#parts + 1] = progress.count(state.rows) .. ' rows'
     parts[#parts + 1] = progress.count(state.rows / seconds) .. '/s'
-    parts[#parts + 1] = progress.bytes(state.bytes / seconds) .. '/s'
+    parts[#parts + 1] = state.bytes and progress.bytes(state.bytes / seconds) .. '/s'
     local speed = (state.done - (state.begun or 0)) / seconds
     if state.total and speed > 0 then
         parts[#parts + 1] = progress.time(math.max(0, state.total - state.done) / speed) .. ' left'

@@ -60,8 +60,15 @@ int ddl_index_create_begin(struct db_worker *worker, uint32_t space_id, const ch
  * space, index and row: the first that was found. For who may read and alter the space. */
 int ddl_verify_begin(struct db_worker *worker, uint32_t id, struct ddl_job **job);
 
-/* ddl_job_waits: others work for it, and whoever steps may as well come back after some milliseconds. */
+/* ddl_job_waits: others work for it, and whoever steps may as well come back after some milliseconds. _tells: true at
+ * most every quarter of a second, and how far it is, for people: `name` and `doing` are a sentence, and live as
+ * long as the job. */
+struct ddl_progress {
+    const char *name, *doing;
+    uint64_t rows, total; /* done, of about so many */
+};
 int ddl_job_step(struct ddl_job *job);
+bool ddl_job_tells(struct ddl_job *job, struct ddl_progress *out);
 bool ddl_job_waits(const struct ddl_job *job);
 void ddl_job_cancel(struct ddl_job *job);
 

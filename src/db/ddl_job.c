@@ -24,7 +24,8 @@
 #include "base/log.h"
 #include "base/mutation.h"
 
-static const uint64_t TELL_NS = 1000 * 1000 * 1000, STEP_NS = 1000 * 1000;
+static const uint64_t TELL_NS = 1000 * 1000 * 1000, SHOW_NS = 250 * 1000 * 1000,
+                      STEP_NS = 1000 * 1000;
 
 void ddl__job_begin(struct ddl_job *job, const struct ddl_job_vtab *vtab, struct db_worker *worker,
                     const struct space *space, const char *name, ...)
@@ -35,7 +36,7 @@ void ddl__job_begin(struct ddl_job *job, const struct ddl_job_vtab *vtab, struct
     job->space_id = space->id;
     job->store = vtab->reads_only ? NULL : space->head->arg;
     job->total = space_len(space);
-    job->began_ns = job->told_ns = clock_monotonic_ns(worker->db->clock);
+    job->began_ns = job->told_ns = job->shown_ns = clock_monotonic_ns(worker->db->clock);
     va_start(args, name);
     vsnprintf(job->name, sizeof job->name, name, args);
     va_end(args);
@@ -126,6 +127,16 @@ int ddl_job_step(struct ddl_job *job)
         rc = fail(job, rc);
     job_delete(job);
     return rc;
+}
+
+bool ddl_job_tells(struct ddl_job *job, struct ddl_progress *out)
+{
+    uint64_t now = clock_monotonic_ns(job->worker->db->clock);
+    if (now - job->shown_ns < SHOW_NS)
+        return false;
+    job->shown_ns = now;
+    *out = (struct ddl_progress){job->name, job->vtab->doing, job->rows, job->total};
+    return true;
 }
 
 bool ddl_job_waits(const struct ddl_job *job)

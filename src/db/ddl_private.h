@@ -113,7 +113,7 @@ struct ddl_job {
     struct arena kept;
     unsigned char *after; /* the last row's key */
     size_t after_size, after_capacity;
-    uint64_t rows, began_ns, told_ns;
+    uint64_t rows, began_ns, told_ns, shown_ns;
 };
 
 enum { DDL_SLICE_ROWS = 256 };

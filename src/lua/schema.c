@@ -488,6 +488,29 @@ static struct lua_runtime *check_ddl_job(lua_State *L)
     return runtime;
 }
 
+/* Who asked for the change is told how far it is, as by box.session.push. */
+static void job_tell(struct lua_runtime *runtime)
+{
+    const struct lua_request *request = runtime->request;
+    struct mp_buffer *out = &runtime->scratch;
+    struct ddl_progress progress;
+    char what[512];
+    if (request->progress == NULL || !ddl_job_tells(runtime->job, &progress))
+        return;
+    int size = snprintf(what, sizeof what, "%s %s", progress.name, progress.doing);
+    mp_buffer_reset(out, 65536);
+    mp_put_map(out, 3);
+    mp_put_str(out, "what", 4);
+    mp_put_str(out, what, (size_t)size < sizeof what ? (size_t)size : sizeof what - 1);
+    mp_put_str(out, "done", 4);
+    mp_put_uint(out, progress.rows);
+    mp_put_str(out, "total", 5);
+    mp_put_uint(out, progress.total);
+    if (!out->failed) /* a client that reads nothing misses it */
+        request->progress(request->progress_arg, request->progress_id, out->data, out->size,
+                          runtime->seen_ts);
+}
+
 /* job_step(): goes on with the change that this request has begun. True: there is more to do; and how
  * long, in seconds, others may have their turns before. The time is not the request's. */
 static int native_job_step(lua_State *L)
@@ -506,6 +529,7 @@ static int native_job_step(lua_State *L)
     if (armed)
         lua__deadline_arm_at(&runtime->deadline, at_ns + elapsed);
     if (code == ERROR_WAIT) {
+        job_tell(runtime);
         lua_pushboolean(L, true);
         lua_pushnumber(L, ddl_job_waits(runtime->job) ? 0.005 : 0);
         return 2;

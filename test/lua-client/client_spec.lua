@@ -103,6 +103,36 @@ describe('the client', function()
         other:close()
     end)
 
+    it('is told how far a change of the schema is that goes over many rows, and takes it back', function()
+        local other
+        local told, number = {}, nil
+        other = client.connect(server.address, {
+            progress = function(id, value)
+                if id == number then
+                    told[#told + 1] = value
+                    other:abandon(number)
+                end
+            end,
+        })
+        other:eval([[
+            local many = box.schema.space.create('many_rows')
+            many:create_index('primary')
+            box.atomic(function() for n = 1, 20000 do many:insert({ n }) end end)]])
+        -- far more than a quarter of a second, if nobody stopped it
+        number = other:send('eval', [[
+            box.space.many_rows:create_index('slow', { parts = { { 1, 'unsigned' } }, unique = false,
+                func = 'function(row) local sum = 0 for n = 1, 3e5 do sum = sum + n end return sum end' })]])
+        local ok, problem = other:wait(number)
+        assert.is_false(ok)
+        assert.equal('ERROR_CANCELLED', problem.name)
+        assert.equal('index "slow" of space "many_rows" is being built', told[1].what)
+        assert.equal(20000, told[1].total)
+        assert.is_true(told[1].done > 0 and told[1].done < 20000)
+        assert.is_nil(other:eval("return box.space.many_rows.index.slow"))
+        other:eval('box.space.many_rows:drop()')
+        other:close()
+    end)
+
     it('gives futures of requests, which wait, fail and are cancelled each by itself', function()
         local sum, nothing = db:async('add', 1, 2), db:async('call', 'no such procedure')
         local asleep = db:async('eval', "require('fiber').sleep(1e6)")

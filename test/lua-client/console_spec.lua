@@ -440,6 +440,29 @@ describe('the console in a terminal', function()
         end)
     end)
 
+    it('shows what a request tells of itself, and how far a change of the schema is', function()
+        with_server(function(server, folder)
+            piped(server, [[
+                many = box.schema.space.create('many')
+                many:create_index('primary')
+                box.atomic(function() for n = 1, 20000 do many:insert({ n }) end end)
+            ]])
+            local console = open(server, folder, 120)
+            enter(console, "box.session.push('half of it') box.session.push({ 1, 'b' }) return 3",
+                "\nhalf of it\n{1, 'b'}\n3\n")
+            local slow = 'function(row) local sum = 0 for n = 1, 3e5 do sum = sum + n end return sum end'
+            console:write('box.space.many:create_index("slow", { unique = false, '
+                .. 'parts = { { 1, "unsigned" } }, func = "' .. slow .. '" })\r')
+            console:expect('index "slow" of space "many" is being built +%d+%% %[#*%.*%]  [%d,]+ rows')
+            console:write('\3')
+            console:expect('error: interrupted\n')
+            console:expect('> ')
+            enter(console, 'box.space.many.index.slow', '\nnil\n')
+            console:write('\4')
+            console:finish()
+        end)
+    end)
+
     it('colours errors where that is wanted', function()
         with_server(function(server, folder)
             local console = process.terminal({ process.perigee, 'console', server.address },

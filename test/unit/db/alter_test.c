@@ -349,6 +349,39 @@ static void a_transaction_from_before_does_not_commit(void **state)
     assert_int_equal(rc, 0);
 }
 
+static struct clock_manual moved;
+
+static void a_second_passes(void)
+{
+    clock_manual_advance_ms(&moved, 1000);
+}
+
+static void how_far_it_is_is_told_now_and_then(void **state)
+{
+    (void)state;
+    struct ddl_progress progress;
+    db_fixture_stop(&f);
+    clock_manual_create(&moved, 1000);
+    f.clock = &moved.base;
+    assert_int_equal(db_fixture_start(&f, false), 0);
+    f.db->online_rows_min = 1;
+    struct ddl_job *job = job_begin(positive);
+    assert_false(ddl_job_tells(job, &progress));
+    at_row(10, a_second_passes);
+    assert_int_equal(ddl_job_step(job), ERROR_WAIT);
+    assert_true(ddl_job_tells(job, &progress));
+    assert_string_equal(progress.name, "space \"s\"");
+    assert_string_equal(progress.doing, "is being altered");
+    assert_in_range(progress.rows, 10, ROWS - 1);
+    assert_int_equal(progress.total, ROWS);
+    assert_false(ddl_job_tells(job, &progress));
+    clock_manual_advance_ms(&moved, 249);
+    assert_false(ddl_job_tells(job, &progress));
+    clock_manual_advance_ms(&moved, 1);
+    assert_true(ddl_job_tells(job, &progress));
+    assert_int_equal(ddl_job_step(job), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open, close)
@@ -363,6 +396,7 @@ int main(void)
         TEST(one_that_is_cancelled_leaves_nothing),
         TEST(after_a_crash_the_space_is_what_it_was),
         TEST(a_transaction_from_before_does_not_commit),
+        TEST(how_far_it_is_is_told_now_and_then),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
