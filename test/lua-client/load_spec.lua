@@ -6,15 +6,12 @@ package.path = 'lua/?.lua;test/lib/client/?.lua;' .. package.path
 local client = require('client')
 local process = require('process')
 
--- The machine may be busy with other things for longer than a call may take by default.
-local SLOW = { '--lua-time-max', '10min', '--lock-timeout', '10min' }
-
 describe('perigee load and dump', function()
     local folder, server, db
 
     setup(function()
         folder = process.folder()
-        server = process.server(folder, SLOW)
+        server = process.server(folder)
         db = client.connect(server.address, { reconnect = true })
     end)
 
@@ -594,7 +591,7 @@ describe('perigee load and dump', function()
             await(load, 'served', step * 300)
             server:kill(process.SIGKILL)
             server:finish()
-            server = process.server(folder, SLOW)
+            server = process.server(folder)
         end
         local output, status = load:finish()
         assert(status == 0, output)

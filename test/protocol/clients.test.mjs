@@ -22,9 +22,9 @@ test('ioredis: values, pipelines, transactions, scripts, reconnecting', async (t
     const redis = new Redis(server.port, '127.0.0.1', { password: 'sesame', connectionName: 'io' });
     later(t, () => redis.disconnect());
     assert.equal(await redis.ping(), 'PONG');
-    assert.equal(await redis.set('io', 'one', 'EX', 100), 'OK');
+    assert.equal(await redis.set('io', 'one', 'EX', 100000), 'OK');
     assert.equal(await redis.get('io'), 'one');
-    assert.equal(await redis.ttl('io') > 90, true);
+    assert.equal(await redis.ttl('io') > 90000, true);
     assert.deepEqual(await redis.mget('io', 'none'), ['one', null]);
     assert.equal(await redis.client('GETNAME'), 'io');
     const piped = await redis.pipeline().set('a', '1').incr('a').get('a').exec();
@@ -92,7 +92,7 @@ for (const protocol of [2, 3]) {
         await client.connect();
         later(t, () => client.destroy());
         const key = `node:${protocol}`;
-        assert.equal(await client.set(key, 'value', { EX: 50 }), 'OK');
+        assert.equal(await client.set(key, 'value', { EX: 50000 }), 'OK');
         assert.equal(await client.get(key), 'value');
         assert.equal(await client.get('none'), null);
         assert.equal(await client.exists([key, 'none']), 1);

@@ -244,7 +244,7 @@ end
 function process.server(folder, more)
     local argv = { process.perigee, 'serve', '--dir', folder, '--workers', '2',
         '--listen', 'unix:' .. folder .. '/socket', '--log-level', 'error',
-        '--lua_time_max', '10min' } -- a slow machine takes long to create a space
+        '--lua_time_max', '10min', '--lock_timeout', '10min' } -- a machine may be slow; the last one counts
     for _, argument in ipairs(more or {}) do
         argv[#argv + 1] = argument
     end

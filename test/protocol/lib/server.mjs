@@ -69,7 +69,7 @@ export class Server {
         server.folder = folder ?? makeFolder();
         const all = ['serve', '--dir', server.folder, '--log_level', 'warn'];
         if (!args.some((arg) => arg.startsWith('--listen'))) all.push('--listen', '127.0.0.1:0');
-        if (!args.some((arg) => /^--lua[_-]time[_-]max/.test(arg))) all.push('--lua_time_max', '10min'); // a machine may be slow
+        all.push('--lua_time_max', '10min', '--lock_timeout', '10min'); // a machine may be slow; what comes later counts
         server.child = spawn(executable, [...all, ...args], { env: environment(env), stdio: 'pipe' });
         children.add(server.child);
         server.out = server.error = '';
