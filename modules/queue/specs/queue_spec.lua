@@ -111,7 +111,7 @@ describe('queue', function()
     end)
 
     it('gives more time to who asks for it', function()
-        local id = queue.put('jobs', 'a', { ttr = 10 }).id
+        local id = queue.put('jobs', 'a', { ttr = 50 }).id
         local before = queue.take('jobs').due
         assert.is_true(queue.touch('jobs', id, 1, 1000) > before + 900)
         assert.is_true(queue.peek('jobs', id).due > before + 900)
@@ -211,8 +211,8 @@ describe('queue', function()
 
     it('has commands with words for options', function()
         local commands = queue.commands
-        commands.create('words', 'TTR', '5', 'maxattempts', '3')
-        assert.equal(5, queue.stats('words').ttr)
+        commands.create('words', 'TTR', '500', 'maxattempts', '3')
+        assert.equal(500, queue.stats('words').ttr)
         local id = commands.put('words', 'a', 'PRIORITY', '2', 'DELAY', '0')
         assert.equal(2, queue.peek('words', id).priority)
         assert.equal(id, commands.take('words', 'TIMEOUT', '0').id)

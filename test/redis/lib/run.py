@@ -24,6 +24,16 @@ def may_block(args):
     return place is not None and len(args) > 2 and args[place] != TIMEOUT
 
 
+def expiry_of(words):
+    """In how many milliseconds the key is to expire that a command gives, or restores, a time; else None."""
+    if words[:1] not in ([b'EXPIRE'], [b'PEXPIRE'], [b'RESTORE']) or len(words) < 3:
+        return None
+    try:
+        return int(words[2]) * (1000 if words[0] == b'EXPIRE' else 1)
+    except ValueError:
+        return None
+
+
 def without_chance(steps):
     """The steps, with PING for those whose replies are chance: what may block, and EXPIRE with GT and a
     time that has been given before, for which it matters whether a millisecond has passed since."""
@@ -31,8 +41,8 @@ def without_chance(steps):
     out = []
     for number, args in steps:
         words = [arg.upper() for arg in args]
-        expiry = (words[0], args[2]) if words[:1] in ([b'EXPIRE'], [b'PEXPIRE']) and len(args) > 2 else None
-        chance = may_block(args) or (b'GT' in words and expiry in given)
+        expiry = expiry_of(words)
+        chance = may_block(args) or (b'GT' in words and expiry is not None and expiry in given)
         given.add(expiry)
         out.append((number, [b'PING'] if chance else args))
     return out
