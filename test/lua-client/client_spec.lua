@@ -110,7 +110,9 @@ describe('the client', function()
             progress = function(id, value)
                 if id == number then
                     told[#told + 1] = value
-                    other:abandon(number)
+                    if value.done > 0 then -- it may wait for others before its first row
+                        other:abandon(number)
+                    end
                 end
             end,
         })
@@ -127,7 +129,7 @@ describe('the client', function()
         assert.equal('ERROR_CANCELLED', problem.name)
         assert.equal('index "slow" of space "many_rows" is being built', told[1].what)
         assert.equal(20000, told[1].total)
-        assert.is_true(told[1].done > 0 and told[1].done < 20000)
+        assert.is_true(told[#told].done > 0 and told[#told].done < 20000)
         assert.is_nil(other:eval("return box.space.many_rows.index.slow"))
         other:eval('box.space.many_rows:drop()')
         other:close()

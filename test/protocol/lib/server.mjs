@@ -40,9 +40,9 @@ export function later(t, action) {
     stacks.get(t).push(action);
 }
 
-/** Runs to the end: {status, signal, out, error}. */
+/** Runs to the end: {status, signal, out, error}. What it logs of the machine is no error. */
 export function run(args, { env = {}, input = '' } = {}) {
-    return runProgram(executable, args, { env, input });
+    return runProgram(executable, args, { env: { PERIGEE_LOG_LEVEL: 'error', ...env }, input });
 }
 
 export function runProgram(program, args, { env = {}, input = '' } = {}) {
