@@ -29,7 +29,7 @@ end
 
 local space_functions = {}
 
---- box.schema.space.create(name, {engine, format, id, if_not_exists})
+--- box.schema.space.create(name, {engine, format, id, if_not_exists ..}), with options of the engine
 function space_functions.create(name, options)
     check_name(name, 'space')
     check_options(options)

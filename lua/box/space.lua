@@ -674,8 +674,8 @@ function space_methods.format(self, format)
     job.finish(native.space_format(self.id, definition.format(format)))
 end
 
---- space:alter{name, format, field_count, constraint, foreign_key}: what is given takes the place of
---- what was; all rows must fit.
+--- space:alter{name, format, field_count, constraint, foreign_key, and options of its engine}: what is given
+--- takes the place of what was; all rows must fit.
 function space_methods.alter(self, options)
     check_self(self, 'alter')
     if type(options) ~= 'table' then
@@ -853,6 +853,7 @@ local function serialize_space(self)
         field_count = self.field_count,
         constraint = self.constraint,
         foreign_key = self.foreign_key,
+        options = self.options,
     }
 end
 
@@ -863,6 +864,12 @@ local shown = { constraint = true, foreign_key = true }
 local function is_enabled(space_id)
     local description = native.space(space_id)
     return description ~= nil and description.indexes[1] ~= nil
+end
+
+--- The options of its engine, as they are now; nil of one that has none.
+local function options_of(space_id)
+    local description = native.space(space_id)
+    return description and description.options
 end
 
 local function new_space(description)
@@ -878,6 +885,8 @@ local function new_space(description)
         __index = function(_, key)
             if key == 'enabled' then
                 return is_enabled(description.id)
+            elseif key == 'options' then
+                return options_of(description.id)
             end
             return shown[key] and definition.shown(description, native.space)[key]
                 or description.view and view.methods[key] or space_methods[key] or space_given[key]

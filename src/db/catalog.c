@@ -6,6 +6,7 @@
  * The system spaces themselves are described here, not by rows. Names are found through a small
  * open-addressing table, since a lookup by name happens for each call that comes over the wire.
  */
+#include "db/checkpoint_private.h"
 #include "db/db_private.h"
 #include "db/format_private.h"
 #include "db/sequence.h"
@@ -203,9 +204,13 @@ void db__catalog_release(struct catalog *catalog)
 
 void db__catalog_publish(struct db *db, struct catalog *catalog)
 {
+    bool untidy = false; /* with other options there may be something to compact */
     for (uint32_t i = 0; i < catalog->space_count; i++) {
         struct space *space = catalog->spaces[i];
-        ((struct store *)space->head)->space = space;
+        struct store *store = space->head->arg;
+        if (space->options != NULL)
+            untidy |= db__store_configure(store, space->options);
+        store->space = space;
     }
     pthread_mutex_lock(&db->catalog_mutex);
     struct catalog *old = db->catalog;
@@ -214,6 +219,8 @@ void db__catalog_publish(struct db *db, struct catalog *catalog)
     pthread_mutex_unlock(&db->catalog_mutex);
     if (old != NULL)
         db__catalog_release(old);
+    if (untidy && db->checkpoint != NULL)
+        db__checkpoint_untidy(db);
 }
 
 /* The system spaces, as rows would describe them. */
@@ -426,7 +433,8 @@ static void index_settle(struct index *index)
 }
 
 /* Opens the body that the store has not got yet. */
-static int body_ensure(struct store *store, const char *engine_name)
+static int body_ensure(struct store *store, const char *engine_name,
+                       const struct body_options *options)
 {
     if (store->body != NULL)
         return 0;
@@ -435,7 +443,7 @@ static int body_ensure(struct store *store, const char *engine_name)
         return diag_set(ERROR_UNSUPPORTED,
                         "space %u has engine \"%s\", which this version does not know",
                         store->head.id, engine_name);
-    return db__store_body_open(store, engine, NULL, 0);
+    return db__store_body_open(store, engine, NULL, 0, options);
 }
 
 static bool system_fields(struct catalog *catalog, const struct system_space *from,
@@ -481,7 +489,7 @@ static int system_space_add(struct db *db, struct catalog *catalog, const struct
     if (!from->unreadable)
         space->indexes[space->index_count++] = index;
     catalog->spaces[catalog->space_count++] = space;
-    return body_ensure(space->head->arg, space->engine);
+    return body_ensure(space->head->arg, space->engine, space->options);
 }
 
 /* Reading of system tuples, which ddl.c has written. */
@@ -540,6 +548,8 @@ static int space_read(struct db *db, struct catalog *catalog, const char *data, 
         catalog->memory_out |= rc == ERROR_MEMORY;
         return damaged(catalog, "_space", "format");
     }
+    if ((rc = db__body_options_read(&catalog->arena, flags, space)) != 0)
+        return rc;
     struct store *store = db__store_find(db, space->id, incarnation);
     if (store == NULL)
         return damaged(catalog, "_space", "a space without a store");
@@ -589,7 +599,7 @@ static int space_add(struct db *db, struct catalog *catalog, const struct coming
     space->row = row;
     space->row_version = version;
     catalog->spaces[catalog->space_count++] = space;
-    return body_ensure(space->head->arg, space->engine);
+    return body_ensure(space->head->arg, space->engine, space->options);
 }
 
 /* An optional string of a map: *out stays NULL when it is absent. */

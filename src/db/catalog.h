@@ -8,7 +8,8 @@
  *
  *      _space (280)  id, owner, name, engine, field_count, flags {incarnation,
  *                    constraint, foreign_key, view, temporary,
- *                    is_local, run_triggers}, format: see format.h
+ *                    is_local, run_triggers, and what db/body_options.h
+ *                    tells}, format: see format.h
  *      _index (288)  space id, index id, name, type 'tree' or 'hash',
  *                    options {unique, func, func_name, is_multikey, condition, covers, building},
  *                    parts [{field (from 0), type, is_nullable, path, sort_order, exclude_null}]
@@ -164,6 +165,7 @@ struct space {
     uint32_t owner; /* a user's id */
     const char *name;
     const char *engine;
+    const struct body_options *options; /* of its engine, all of them; NULL: that has none */
     bool system;
     bool temporary;          /* its rows last until the database is closed */
     bool local;              /* they are this server's own affair */

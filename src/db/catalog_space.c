@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/diag.h"
 #include "base/error.h"
 #include "codec/mp.h"
 
@@ -157,6 +158,22 @@ int db__format_read(struct arena *arena, const char *format, struct space *space
             return rc;
     }
     return db__format_settle(arena, space);
+}
+
+int db__body_options_read(struct arena *arena, const char *flags, struct space *space)
+{
+    const struct engine_vtab *engine = engine_find(space->engine, strlen(space->engine));
+    struct body_option_values values;
+    if (!body_options_any(engine))
+        return 0;
+    struct body_options *options = arena_alloc(arena, sizeof *options);
+    if (options == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for the catalog");
+    body_options_find(flags, &values);
+    space->options = options;
+    if (body_options_read(engine, &values, options) == 0)
+        return 0;
+    return diag_set(ERROR_CORRUPT, "a row of _space is damaged: flags: %s", diag_message());
 }
 
 static int constraint_read(struct arena *arena, const char **data, uint32_t field,

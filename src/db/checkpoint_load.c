@@ -309,7 +309,7 @@ static int body_of_tree(const struct manifest_tree *tree, struct store *store)
                         "space %" PRIu32 " has engine \"%s\", which this version does not know",
                         tree->space_id, tree->engine);
     store->k = tree->k;
-    return db__store_body_open(store, engine, tree->files, tree->file_count);
+    return db__store_body_open(store, engine, tree->files, tree->file_count, NULL);
 }
 
 static int stores_make(struct load *load, const struct manifest *manifest)

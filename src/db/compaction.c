@@ -19,6 +19,7 @@ bool db_compaction_get(const struct space *space, struct db_compaction *out)
     *out = (struct db_compaction){.failures = load_relaxed(&store->compactions_failed)};
     checkpoint__jobs_of(store->db->checkpoint, store, &out->running, &out->written);
     lsm_stats_get(store->body, &out->files);
+    lsm_options_get(store->body, &out->options.lsm);
     out->wanted = lsm_compact_wanted(store->body);
     return true;
 }

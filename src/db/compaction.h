@@ -6,11 +6,13 @@
  * Compaction as those see it who administer: what the files of a space are, and merging all of them when somebody asks
  * for it. The work itself is done by threads of the checkpoint's (checkpoint_jobs.c).
  */
+#include "db/body_options.h"
 #include "db/db.h"
 #include "db/space.h"
 #include "storage/lsm/lsm.h"
 
 struct db_compaction {
+    struct body_options options; /* by which the body works now */
     struct lsm_stats files;
     unsigned running;  /* compactions that have begun and not ended */
     uint64_t written;  /* bytes of rows that these have written so far */

@@ -101,8 +101,32 @@ static uint64_t room_left(const struct lsm_space *room)
     return io_room(list_entry(room, struct db, room)->io);
 }
 
+/* Notes what the body is to work by, and makes of it what it takes. */
+static void options_fill(struct store *store, const struct body_options *given,
+                         struct lsm_options *lsm, struct engine_options *out)
+{
+    store->configured = *given;
+    *lsm = given->lsm;
+    lsm->space = &store->db->room;
+    lsm->clock = store->db->clock;
+    out->lsm = lsm;
+    out->page_bytes = given->page_bytes;
+}
+
+bool db__store_configure(struct store *store, const struct body_options *given)
+{
+    struct lsm_options lsm;
+    struct engine_options options = {.io = store->db->io};
+    if (body_options_equal(&store->configured, given))
+        return false;
+    options_fill(store, given, &lsm, &options);
+    body_configure(store->body, &options);
+    return true;
+}
+
 int db__store_body_open(struct store *store, const struct engine_vtab *engine,
-                        const struct engine_file *files, unsigned file_count)
+                        const struct engine_file *files, unsigned file_count,
+                        const struct body_options *given)
 {
     struct db *db = store->db;
     struct engine_options options = {.io = db->io,
@@ -112,10 +136,12 @@ int db__store_body_open(struct store *store, const struct engine_vtab *engine,
                                      .file_count = file_count,
                                      .next_file = &db->next_file};
     struct lsm_options lsm;
-    lsm_options_default(&lsm);
-    lsm.space = &db->room;
-    lsm.clock = db->clock;
-    options.lsm = &lsm;
+    struct body_options otherwise;
+    if (given == NULL) {
+        body_options_default(&otherwise);
+        given = &otherwise;
+    }
+    options_fill(store, given, &lsm, &options);
     int rc = engine->flags & ENGINE_RESIDENT ? 0 : db__cache(db, &options.cache);
     if (rc == 0)
         rc = body_open(engine, &options, &store->body);

@@ -15,6 +15,7 @@
 #include <pthread.h>
 
 #include "base/tuner.h"
+#include "db/body_options.h"
 #include "db/catalog.h"
 #include "db/db.h"
 #include "db/space.h"
@@ -44,8 +45,9 @@ struct store {
     _Atomic uint64_t compactions_failed;
     uint64_t k;        /* rows up to this timestamp are in the body, and replay passes over them */
     struct body *body; /* where cold rows live; opened when the catalog names the engine */
-    struct head_body published;    /* what readers have of it, if rows leave the head */
-    struct tree *trees[INDEX_MAX]; /* of secondary indexes, by index id; [0] is unused */
+    struct body_options configured; /* of the body; changed inside the gate */
+    struct head_body published;     /* what readers have of it, if rows leave the head */
+    struct tree *trees[INDEX_MAX];  /* of secondary indexes, by index id; [0] is unused */
     _Atomic uint64_t build_rows,
         build_total; /* of the change that looks at rows while others write */
     struct space
@@ -175,9 +177,14 @@ void db__store_release(struct store *store, struct tree_thread *thread);
 /* memory.c: the cache that bodies share, made at the first call. With the gate, or before workers run. */
 int db__cache(struct db *db, struct cache **out);
 
-/* Opens the body of a store: files NULL, or those of the manifest. `engine` is one that there is. */
+/* Opens the body of a store: files NULL, or those of the manifest. `engine` is one that there is; `given` NULL: the catalog,
+ * which is read later, has its options (db__catalog_publish). */
 int db__store_body_open(struct store *store, const struct engine_vtab *engine,
-                        const struct engine_file *files, unsigned file_count);
+                        const struct engine_file *files, unsigned file_count,
+                        const struct body_options *given);
+
+/* Puts options of its engine in force; whether they are others than before. In the gate, or before workers run. */
+bool db__store_configure(struct store *store, const struct body_options *given);
 
 /* Whether the rows of a store leave its head. */
 static inline bool db__store_leaves(const struct store *store)
@@ -218,7 +225,7 @@ int db__catalog_build(struct db *db, struct txn *txn, const struct coming *comin
                       struct catalog **out);
 void db__catalog_release(struct catalog *catalog);
 
-/* Puts `catalog` in force: inside the gate, or before workers run. Takes over the reference. */
+/* Puts `catalog` in force, and what it says of bodies: inside the gate, or before workers run. Takes over the reference. */
 void db__catalog_publish(struct db *db, struct catalog *catalog);
 
 /* Whether a row of _index describes an index that is being built; after a start such rows are

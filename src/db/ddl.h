@@ -27,14 +27,15 @@ void ddl_rollback(struct db_worker *worker);
 void ddl_rollback_to(struct db_worker *worker, struct txn_savepoint savepoint);
 
 /* options: {id, engine, owner, if_not_exists, format = [{name, type, ..} | [name, type] ..],
- * field_count, constraint, foreign_key, view, temporary, is_local}. *id is the space's. */
+ * field_count, constraint, foreign_key, view, temporary, is_local, and those of its engine that
+ * db/body_options.h tells}. *id is the space's. */
 int ddl_space_create(struct db_worker *worker, const char *name, size_t name_size,
                      const char *options, uint32_t *id);
 int ddl_space_drop(struct db_worker *worker, uint32_t id);
 int ddl_space_format(struct db_worker *worker, uint32_t id, const char *format);
 
-/* options: {name, format, field_count, constraint, foreign_key, run_triggers}: what is given takes
- * the place of what was. Rows must fit. */
+/* options: {name, format, field_count, constraint, foreign_key, run_triggers, and those of its engine}:
+ * what is given takes the place of what was. Rows must fit. */
 int ddl_space_alter(struct db_worker *worker, uint32_t id, const char *options);
 int ddl_space_truncate(struct db_worker *worker, uint32_t id);
 

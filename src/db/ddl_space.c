@@ -142,23 +142,37 @@ static int owner_read(struct ddl *ddl, const char *value, uint32_t *out)
     return 0;
 }
 
+static void body_options_name(struct ddl_option options[BODY_OPTIONS])
+{
+    for (unsigned i = 0; i < BODY_OPTIONS; i++)
+        options[i] = (struct ddl_option){body_option_name(i), MP_NIL, NULL};
+}
+
+static void body_options_given(const struct ddl_option options[BODY_OPTIONS],
+                               struct body_option_values *out)
+{
+    for (unsigned i = 0; i < BODY_OPTIONS; i++)
+        out->at[i] = options[i].value;
+}
+
 static int space_create(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
-    struct ddl_option options[SPACE_OPTIONS] = {{"id", MP_UINT, NULL},
-                                                {"engine", MP_STR, NULL},
-                                                {"if_not_exists", MP_BOOL, NULL},
-                                                {"format", MP_ARRAY, NULL},
-                                                {"field_count", MP_UINT, NULL},
-                                                {"constraint", MP_NIL, NULL},
-                                                {"foreign_key", MP_NIL, NULL},
-                                                {"view", MP_STR, NULL},
-                                                {"temporary", MP_BOOL, NULL},
-                                                {"is_local", MP_BOOL, NULL},
-                                                {"owner", MP_NIL, NULL}};
+    struct ddl_option options[SPACE_OPTIONS + BODY_OPTIONS] = {{"id", MP_UINT, NULL},
+                                                               {"engine", MP_STR, NULL},
+                                                               {"if_not_exists", MP_BOOL, NULL},
+                                                               {"format", MP_ARRAY, NULL},
+                                                               {"field_count", MP_UINT, NULL},
+                                                               {"constraint", MP_NIL, NULL},
+                                                               {"foreign_key", MP_NIL, NULL},
+                                                               {"view", MP_STR, NULL},
+                                                               {"temporary", MP_BOOL, NULL},
+                                                               {"is_local", MP_BOOL, NULL},
+                                                               {"owner", MP_NIL, NULL}};
+    body_options_name(options + SPACE_OPTIONS);
     int rc = ddl__name_check("space", args->name, args->name_size);
     if (rc == 0)
-        rc = ddl__options_read("a space", args->options, options, SPACE_OPTIONS);
+        rc = ddl__options_read("a space", args->options, options, SPACE_OPTIONS + BODY_OPTIONS);
     if (rc != 0)
         return rc;
     struct space *present = catalog_space(ddl->before, args->name, args->name_size);
@@ -170,6 +184,7 @@ static int space_create(struct ddl *ddl, void *arg)
                               args->name);
     }
     const struct engine_vtab *engine;
+    struct body_options body;
     if ((rc = ddl__may_create(ddl, ACCESS_SPACE)) != 0 ||
         (rc = engine_choose(&options[SPACE_ENGINE], &engine)) != 0)
         return rc;
@@ -194,7 +209,9 @@ static int space_create(struct ddl *ddl, void *arg)
                             .view = options[SPACE_VIEW].value,
                             .temporary = ddl__option_bool(&options[SPACE_TEMPORARY], false),
                             .local = ddl__option_bool(&options[SPACE_IS_LOCAL], false)};
+    body_options_given(options + SPACE_OPTIONS, &def.body);
     if ((rc = engine_check(engine, &def)) != 0 ||
+        (rc = body_options_read(engine, &def.body, &body)) != 0 ||
         (rc = owner_read(ddl, options[SPACE_OWNER].value, &def.owner)) != 0 ||
         (rc = exact_read(&options[SPACE_FIELD_COUNT], &def.exact_count)) != 0 ||
         (rc = ddl__space_put(ddl, &def)) != 0)
@@ -358,18 +375,30 @@ static int name_change(struct ddl *ddl, const char *value, struct space_def *def
     return rc;
 }
 
+static int body_options_alter(struct space_def *def, const struct ddl_option given[BODY_OPTIONS])
+{
+    const struct engine_vtab *engine = engine_find(def->engine, strlen(def->engine));
+    struct body_option_values values;
+    struct body_options body;
+    body_options_given(given, &values);
+    int rc = body_options_change(engine, &def->body, &values);
+    return rc != 0 ? rc : body_options_read(engine, &def->body, &body);
+}
+
 static int space_alter(struct ddl *ddl, void *arg)
 {
     struct space_args *args = arg;
-    struct ddl_option options[ALTER_OPTIONS] = {
+    struct ddl_option options[ALTER_OPTIONS + BODY_OPTIONS] = {
         {"name", MP_STR, NULL},         {"format", MP_ARRAY, NULL},
         {"field_count", MP_UINT, NULL}, {"constraint", MP_NIL, NULL},
         {"foreign_key", MP_NIL, NULL},  {"run_triggers", MP_BOOL, NULL}};
     struct space *space;
     struct space_def def;
+    body_options_name(options + ALTER_OPTIONS);
     int rc = ddl__space_find(ddl, args->id, &space);
     if (rc == 0)
-        rc = ddl__options_read("the change of a space", args->options, options, ALTER_OPTIONS);
+        rc = ddl__options_read("the change of a space", args->options, options,
+                               ALTER_OPTIONS + BODY_OPTIONS);
     if (rc != 0)
         return rc;
     ddl__space_def(space, &def);
@@ -380,7 +409,9 @@ static int space_alter(struct ddl *ddl, void *arg)
     if (options[ALTER_FOREIGN_KEY].value != NULL)
         def.foreign_key = options[ALTER_FOREIGN_KEY].value;
     def.quiet = !ddl__option_bool(&options[ALTER_RUN_TRIGGERS], !def.quiet);
-    rc = exact_read(&options[ALTER_FIELD_COUNT], &def.exact_count);
+    rc = body_options_alter(&def, options + ALTER_OPTIONS);
+    if (rc == 0)
+        rc = exact_read(&options[ALTER_FIELD_COUNT], &def.exact_count);
     if (rc == 0 && options[ALTER_NAME].value != NULL)
         rc = name_change(ddl, options[ALTER_NAME].value, &def);
     args->rows_stay =

@@ -25,6 +25,7 @@ void ddl__space_def(const struct space *space, struct space_def *out)
                               .temporary = space->temporary,
                               .local = space->local,
                               .quiet = space->quiet};
+    body_options_find(flags, &out->body);
 }
 
 static void string_put(struct mp_buffer *out, const char *text)
@@ -32,12 +33,23 @@ static void string_put(struct mp_buffer *out, const char *text)
     mp_put_str(out, text, strlen(text));
 }
 
+static void value_put(struct mp_buffer *out, const char *value)
+{
+    const char *end = value;
+    mp_next(&end);
+    mp_put_raw(out, value, (size_t)(end - value));
+}
+
 static int flags_put(struct ddl *ddl, const struct space *draft, const struct space_def *def,
                      struct mp_buffer *tuple)
 {
+    unsigned body_options = 0;
     int rc = 0;
+    for (unsigned i = 0; i < BODY_OPTIONS; i++)
+        body_options += def->body.at[i] != NULL;
     mp_put_map(tuple, 1 + (def->constraint != NULL) + (def->foreign_key != NULL) +
-                          (def->view != NULL) + def->temporary + def->local + def->quiet);
+                          (def->view != NULL) + def->temporary + def->local + def->quiet +
+                          body_options);
     string_put(tuple, "incarnation");
     mp_put_uint(tuple, def->incarnation);
     if (def->constraint != NULL) {
@@ -49,10 +61,8 @@ static int flags_put(struct ddl *ddl, const struct space *draft, const struct sp
         rc = ddl__foreign_put(ddl, draft, CONSTRAINT_TUPLE, def->foreign_key, tuple);
     }
     if (rc == 0 && def->view != NULL) {
-        const char *end = def->view;
-        mp_next(&end);
         string_put(tuple, "view");
-        mp_put_raw(tuple, def->view, (size_t)(end - def->view));
+        value_put(tuple, def->view);
     }
     if (def->temporary) {
         string_put(tuple, "temporary");
@@ -66,6 +76,11 @@ static int flags_put(struct ddl *ddl, const struct space *draft, const struct sp
         string_put(tuple, "run_triggers");
         mp_put_bool(tuple, false);
     }
+    for (unsigned i = 0; i < BODY_OPTIONS; i++)
+        if (def->body.at[i] != NULL) {
+            string_put(tuple, body_option_name(i));
+            value_put(tuple, def->body.at[i]);
+        }
     return rc;
 }
 

@@ -16,6 +16,9 @@ int db__format_settle(struct arena *arena, struct space *space);
 int db__constraints_read(struct arena *arena, const char *flags, const char *format,
                          struct space *space);
 
+/* catalog_space.c: reads the options of its engine. ERROR_CORRUPT, ERROR_MEMORY; with diagnostics. */
+int db__body_options_read(struct arena *arena, const char *flags, struct space *space);
+
 /* constraint.c: whether all constraints hold for a tuple that fits the format: 0, ERROR_CONSTRAINT
  * naming constraint and row, or why it could not be found out. */
 int db__constraints_check(const struct space *space, const char *tuple);
@@ -60,7 +63,8 @@ struct space_def {
     const char *format, *constraint, *foreign_key;
     const char *view; /* MessagePack string */
     bool temporary, local;
-    bool quiet; /* its triggers don't run */
+    bool quiet;                     /* its triggers don't run */
+    struct body_option_values body; /* of its engine */
 };
 
 /* ddl_space_row.c: what the row of a space says, and a row written. */

@@ -84,7 +84,7 @@ static void put_space(struct mp_buffer *out, const struct db_compaction *compact
         count += files->levels[level].files;
         bytes += files->levels[level].bytes;
     }
-    mp_put_map(out, 12);
+    mp_put_map(out, 13);
     put_count(out, "files", count);
     put_count(out, "bytes", bytes);
     put_count(out, "runs", files->sequences);
@@ -98,6 +98,8 @@ static void put_space(struct mp_buffer *out, const struct db_compaction *compact
     put_levels(out, files);
     put_reads(out, files);
     put_compaction(out, compaction);
+    put_text(out, "options");
+    body_options_put(&engine_lsm, &compaction->options, out);
 }
 
 /* stat_lsm(): a table of spaces by name. */

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "codec/path.h"
 #include "db/access.h"
+#include "db/body_options.h"
 #include "db/ddl.h"
 #include "lua/internal.h"
 
@@ -59,6 +60,21 @@ static void push_flags(lua_State *L, struct lua_runtime *runtime, const struct s
     const char *flags = mp_array_at(space->row_version->bytes, 5);
     lua__push(L, runtime, &flags);
     lua_setfield(L, -2, "flags");
+}
+
+/* "options": of its engine. */
+static void push_body_options(lua_State *L, struct lua_runtime *runtime, const struct space *space)
+{
+    if (space->options == NULL)
+        return;
+    mp_buffer_reset(&runtime->scratch, 65536);
+    body_options_put(engine_find(space->engine, strlen(space->engine)), space->options,
+                     &runtime->scratch);
+    if (runtime->scratch.failed)
+        luaL_error(L, "out of memory");
+    const char *options = runtime->scratch.data;
+    lua__push(L, runtime, &options);
+    lua_setfield(L, -2, "options");
 }
 
 static void push_part(lua_State *L, const struct index_part *part)
@@ -196,6 +212,7 @@ static int native_space(lua_State *L)
     push_format(L, lua__runtime(L), space);
     lua_setfield(L, -2, "format");
     push_flags(L, lua__runtime(L), space);
+    push_body_options(L, lua__runtime(L), space);
     push_view(L, lua__runtime(L), space);
     lua_createtable(L, (int)space->index_count, 0);
     for (uint32_t i = 0; i < space->index_count; i++) {

@@ -171,6 +171,12 @@ void engine_generic_settle(struct body *body)
     (void)body;
 }
 
+void engine_generic_configure(struct body *body, const struct engine_options *options)
+{
+    (void)body;
+    (void)options;
+}
+
 void engine_generic_hold(struct body *body, bool held)
 {
     (void)body;

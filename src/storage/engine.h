@@ -181,6 +181,7 @@ struct engine_vtab {
                  void *arg);
     void (*settle)(struct body *body);
     void (*hold)(struct body *body, bool held);
+    void (*configure)(struct body *body, const struct engine_options *options);
     void (*revert)(struct body *body, bool keep_files);
     int (*verify)(struct body *body);
     void (*stats)(struct body *body, struct engine_stats *out);
@@ -237,6 +238,9 @@ int engine_generic_files(struct body *body, int (*each)(const struct engine_file
                          void *arg);
 void engine_generic_settle(struct body *body);
 void engine_generic_hold(struct body *body, bool held); /* also where files never change */
+
+/* For engines that have no options. */
+void engine_generic_configure(struct body *body, const struct engine_options *options);
 void engine_generic_revert(struct body *body, bool keep_files);
 
 /* Opens the body of a space. The caller closes it. */
@@ -384,6 +388,16 @@ static inline void body_settle(struct body *body)
 static inline void body_hold(struct body *body, bool held)
 {
     body->vtab->hold(body, held);
+}
+
+/*
+ * Gives an open body other options: `lsm` and `page_bytes` of these, which are as for opening. What has been written stays as
+ * it is, and what is being written goes on as it began; so pages keep their size once there is a file of them.
+ * Where rows are absorbed or merged at the same time `page_bytes` must be as before. Any thread.
+ */
+static inline void body_configure(struct body *body, const struct engine_options *options)
+{
+    body->vtab->configure(body, options);
 }
 
 static inline void body_revert(struct body *body, bool keep_files)

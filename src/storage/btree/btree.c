@@ -200,6 +200,14 @@ static int btree_open(const struct engine_options *options, struct body **out)
     return 0;
 }
 
+/* A file that there is says itself how large its pages are. */
+static void btree_configure(struct body *base, const struct engine_options *options)
+{
+    struct btree_body *body = (struct btree_body *)base;
+    if (body->page_bytes != options->page_bytes && body->file == NULL)
+        body->page_bytes = options->page_bytes;
+}
+
 /* ----------------------------------------------------------------------------------------- views */
 
 static int btree_view_open(struct body *base, struct body_view **out)
@@ -438,6 +446,7 @@ const struct engine_vtab engine_btree = {
     .files = btree_files,
     .settle = btree_settle,
     .hold = btree_hold,
+    .configure = btree_configure,
     .revert = btree_revert,
     .verify = btree__verify,
     .stats = btree_stats,

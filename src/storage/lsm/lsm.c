@@ -104,8 +104,7 @@ static int lsm_open(const struct engine_options *options, struct body **out)
         body->options = *options->lsm;
     else
         lsm_options_default(&body->options);
-    if (body->options.clock == NULL)
-        body->options.clock = clock_system();
+    body->clock = body->options.clock != NULL ? body->options.clock : clock_system();
     pthread_mutex_init(&body->mutex, NULL);
     int rc = version_load(body, options);
     if (rc != 0) {
@@ -115,6 +114,27 @@ static int lsm_open(const struct engine_options *options, struct body **out)
     body->settled = lsm__version_hold(body);
     *out = &body->base;
     return 0;
+}
+
+void lsm__options(struct lsm_body *body, struct lsm_options *out)
+{
+    pthread_mutex_lock(&body->mutex);
+    *out = body->options;
+    pthread_mutex_unlock(&body->mutex);
+}
+
+void lsm_options_get(struct body *body, struct lsm_options *out)
+{
+    lsm__options((struct lsm_body *)body, out);
+}
+
+/* What is being written goes on as it has begun. */
+static void lsm_configure(struct body *base, const struct engine_options *options)
+{
+    struct lsm_body *body = (struct lsm_body *)base;
+    pthread_mutex_lock(&body->mutex);
+    body->options = *options->lsm;
+    pthread_mutex_unlock(&body->mutex);
 }
 
 static void lsm_close(struct body *base)
@@ -164,7 +184,7 @@ static int sequence_put(struct lsm_body *body, struct lsm_file *const *files, un
 /* Time does not go back from one sequence to the next. */
 static uint64_t time_now(const struct lsm_body *body)
 {
-    uint64_t now_ms = clock_realtime_ms(body->options.clock);
+    uint64_t now_ms = clock_realtime_ms(body->clock);
     const struct lsm_version *version = body->version;
     return version->count > 0 && version->sequences[0].time_ms > now_ms
                ? version->sequences[0].time_ms
@@ -177,6 +197,7 @@ static int lsm_absorb(struct body *base, struct engine_source *rows, uint64_t up
     (void)snapshots; /* keeps every version it is given: compaction drops them */
     struct lsm_body *body = (struct lsm_body *)base;
     struct lsm_output output = {.body = body, .up_to_ts = up_to_ts, .time_ms = time_now(body)};
+    lsm__options(body, &output.options);
     int rc = rows_write(&output, rows);
     if (rc == 0 && output.count > 0)
         rc = sequence_put(body, output.files, output.count);
@@ -356,13 +377,13 @@ static uint64_t all_bytes(const struct lsm_version *version)
 }
 
 static enum engine_urgency urgency_of(struct lsm_body *body, const struct lsm_version *version,
-                                      double debt)
+                                      const struct lsm_options *options, double debt)
 {
     struct lsm_pick pick;
-    lsm__pick(version, &body->options, clock_realtime_ms(body->options.clock), &pick);
+    lsm__pick(version, options, clock_realtime_ms(body->clock), &pick);
     if (pick.reason == LSM_NOTHING && !atomic_load(&body->all_wanted))
         return ENGINE_IDLE;
-    if (debt >= 1 || lsm__space_is_low(version, &body->options))
+    if (debt >= 1 || lsm__space_is_low(version, options))
         return ENGINE_CRITICAL;
     return debt > 0 ? ENGINE_HIGH : ENGINE_NORMAL;
 }
@@ -371,11 +392,13 @@ static void lsm_stats(struct body *base, struct engine_stats *out)
 {
     struct lsm_body *body = (struct lsm_body *)base;
     struct lsm_version *version = lsm__version_hold(body);
+    struct lsm_options options;
+    lsm__options(body, &options);
     *out = (struct engine_stats){.files = version->file_count,
                                  .bytes = all_bytes(version),
                                  .live_bytes = live_bytes(version),
-                                 .debt = lsm__debt(version, &body->options)};
-    out->urgency = urgency_of(body, version, out->debt);
+                                 .debt = lsm__debt(version, &options)};
+    out->urgency = urgency_of(body, version, &options, out->debt);
     for (unsigned i = 0; i < version->count; i++)
         out->rows += version->sequences[i].rows;
     lsm__version_release(version);
@@ -403,20 +426,22 @@ void lsm_stats_get(struct body *base, struct lsm_stats *out)
 {
     struct lsm_body *body = (struct lsm_body *)base;
     struct lsm_version *version = lsm__version_hold(body);
+    struct lsm_options options;
+    lsm__options(body, &options);
     *out = (struct lsm_stats){.absorbed_bytes = load_relaxed(&body->absorbed_bytes),
                               .compacted_bytes = load_relaxed(&body->compacted_bytes),
                               .read_bytes = load_relaxed(&body->read_bytes),
                               .compactions = load_relaxed(&body->compactions),
                               .moves = load_relaxed(&body->moves),
                               .dropped_rows = load_relaxed(&body->dropped_rows),
-                              .debt = lsm__debt(version, &body->options)};
+                              .debt = lsm__debt(version, &options)};
     for (unsigned i = 0; i < LSM_STRIPES; i++) {
         out->gets += load_relaxed(&body->reads[i].gets);
         out->probes += load_relaxed(&body->reads[i].probes);
         out->filtered += load_relaxed(&body->reads[i].filtered);
     }
     stats_of_levels(version, out);
-    out->urgency = urgency_of(body, version, out->debt);
+    out->urgency = urgency_of(body, version, &options, out->debt);
     out->write_amplification =
         ratio(out->absorbed_bytes + out->compacted_bytes, out->absorbed_bytes);
     out->read_amplification = ratio(out->probes - out->filtered, out->gets);
@@ -455,6 +480,7 @@ const struct engine_vtab engine_lsm = {
     .files = lsm_files,
     .settle = lsm_settle,
     .hold = engine_generic_hold,
+    .configure = lsm_configure,
     .revert = lsm_revert,
     .verify = lsm_verify,
     .stats = lsm_stats,

@@ -89,6 +89,9 @@ struct lsm_stats {
 /* Of a body of this engine. Any thread; the numbers of reads are each of another moment. */
 void lsm_stats_get(struct body *body, struct lsm_stats *out);
 
+/* What the options of a body of this engine are now. Any thread. */
+void lsm_options_get(struct body *body, struct lsm_options *out);
+
 /* Asks for a compaction of everything, which body_tidy then does step by step; whether that is still to be done, or under way.
  * Any thread. */
 void lsm_compact_request(struct body *body);

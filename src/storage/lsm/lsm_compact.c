@@ -138,6 +138,7 @@ static int job_new(struct lsm_body *body, const struct lsm_pick *pick, struct ls
     job->version = lsm__version_hold(body);
     job->pick = *pick;
     job->output.body = body;
+    lsm__options(body, &job->output.options);
     files_take(job, true);
     *out = job;
     return 0;
@@ -146,7 +147,7 @@ static int job_new(struct lsm_body *body, const struct lsm_pick *pick, struct ls
 static int dictionary_make(struct lsm_job *job)
 {
     struct lsm_output *output = &job->output;
-    const struct lsm_options *options = &output->body->options;
+    const struct lsm_options *options = &output->options;
     if (!output->bottom || options->dictionary_bytes == 0 ||
         options->compression[LSM_LEVEL_LAST] != COMPRESS_ZSTD)
         return 0;
@@ -186,7 +187,7 @@ static int inputs_open(struct lsm_job *job)
         lsm__pick_files(&job->pick, sequence, &from, &to);
         lsm__walk_create(&job->walks[i], sequence, from, to, &all);
         job->walks[i].scan = true;
-        job->walks[i].filter = job->output.body->options.filter;
+        job->walks[i].filter = job->output.options.filter;
         job->sources[i] = &job->walks[i].base;
     }
     job->count = count;
@@ -200,7 +201,7 @@ static int inputs_open(struct lsm_job *job)
 static bool can_move(const struct lsm_job *job)
 {
     struct lsm_file *const *files = job->files;
-    uint64_t least = job->output.body->options.file_bytes / MOVE_PART;
+    uint64_t least = job->output.options.file_bytes / MOVE_PART;
     bool bottom = job->pick.behind == job->version->count;
     if (job->pick.reason == LSM_ASKED_FOR)
         return false;
@@ -431,14 +432,16 @@ static int job_next(struct lsm_body *body, const struct engine_snapshots *snapsh
                     struct engine_tidied *done)
 {
     struct lsm_pick pick;
+    struct lsm_options options;
     bool moved;
+    lsm__options(body, &options);
     *done = (struct engine_tidied){ENGINE_TIDY, 0};
     if (body->version->count == 0)
         atomic_store(&body->all_wanted, false);
     if (atomic_load(&body->all_wanted))
-        lsm__pick_all(body->version, &body->options, &pick);
+        lsm__pick_all(body->version, &options, &pick);
     else
-        lsm__pick(body->version, &body->options, clock_realtime_ms(body->options.clock), &pick);
+        lsm__pick(body->version, &options, clock_realtime_ms(body->clock), &pick);
     if (pick.reason == LSM_NOTHING)
         return 0;
     int rc = job_begin(body, &pick, snapshots, &moved);
@@ -468,11 +471,13 @@ int lsm__compact(struct body *base, const struct engine_snapshots *snapshots)
     struct lsm_body *body = (struct lsm_body *)base;
     struct engine_tidied done;
     struct lsm_pick pick;
+    struct lsm_options options;
     bool moved;
+    lsm__options(body, &options);
     if (body->job != NULL && body->job->lent)
         return diag_set(ERROR_BUSY, "space %u is being compacted", body->space_id);
     lsm__job_abandon(body);
-    lsm__pick_all(body->version, &body->options, &pick);
+    lsm__pick_all(body->version, &options, &pick);
     if (pick.reason == LSM_NOTHING)
         return 0;
     int rc = job_begin(body, &pick, snapshots, &moved);

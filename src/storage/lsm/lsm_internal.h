@@ -68,7 +68,8 @@ struct lsm_body {
     struct body base;
     struct io *io;
     uint32_t space_id, incarnation;
-    struct lsm_options options;
+    struct lsm_options options; /* under the mutex: lsm__options */
+    struct clock *clock;
     struct cache *cache; /* NULL: none */
     _Atomic uint64_t *next_file;
     pthread_mutex_t mutex; /* orders taking a reference against replacing the version */
@@ -79,6 +80,9 @@ struct lsm_body {
     _Atomic uint64_t absorbed_bytes, compacted_bytes, read_bytes, compactions, moves, dropped_rows;
     struct lsm_reads reads[LSM_STRIPES];
 };
+
+/* What the options are now. Any thread. */
+void lsm__options(struct lsm_body *body, struct lsm_options *out);
 
 /* ------------------------------------------------------------------------- lsm_version.c: lists */
 
@@ -115,6 +119,7 @@ unsigned lsm__sequence_find(const struct lsm_sequence *sequence, const void *key
 /* Rows becoming a sequence of files. */
 struct lsm_output {
     struct lsm_body *body;
+    struct lsm_options options; /* as they were when it began */
     unsigned level;
     bool bottom;     /* nothing is below it */
     bool background; /* for the disk */

@@ -23,7 +23,7 @@ static int no_memory(void)
 static int file_begin(struct lsm_output *output)
 {
     struct lsm_body *body = output->body;
-    const struct lsm_options *options = &body->options;
+    const struct lsm_options *options = &output->options;
     int rc = ERROR_EXISTS;
     output->meta = (struct engine_file){.time_ms = output->time_ms};
     /* A file that was left over, and could not be removed, keeps its name. */
@@ -99,8 +99,7 @@ static int key_keep(struct lsm_output *output, const struct engine_row *row)
 static int file_cut(struct lsm_output *output, const struct engine_row *row)
 {
     const struct run_memory *last = &output->last_key;
-    if (output->writer == NULL ||
-        run_writer_bytes(output->writer) < output->body->options.file_bytes)
+    if (output->writer == NULL || run_writer_bytes(output->writer) < output->options.file_bytes)
         return 0;
     int order = run_key_compare(last->data, last->size, row->key, row->key_size);
     if (order > 0)

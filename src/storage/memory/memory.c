@@ -368,6 +368,7 @@ const struct engine_vtab engine_memory = {
     .files = memory_files,
     .settle = memory_settle,
     .hold = engine_generic_hold,
+    .configure = engine_generic_configure,
     .revert = memory_revert,
     .verify = memory_verify,
     .stats = memory_stats,

@@ -403,6 +403,7 @@ const struct engine_vtab engine_null = {
     .files = engine_generic_files,
     .settle = engine_generic_settle,
     .hold = engine_generic_hold,
+    .configure = engine_generic_configure,
     .revert = engine_generic_revert,
     .verify = null_verify,
     .stats = null_stats,

@@ -1232,11 +1232,31 @@ static void a_file_that_is_not_the_one_that_was_named_is_told(void **state)
     world_delete(world);
 }
 
+static void pages_keep_the_size_that_their_file_has(void **state)
+{
+    (void)state;
+    struct world *world = world_new(test_seed(), 60, 4096, false);
+    struct engine_options options = {.io = world->io, .page_bytes = 32768};
+    body_configure(world->body, &options); /* before there is a file */
+    fill(world);
+    assert_int_equal(inner(world)->page_bytes, 32768);
+    options.page_bytes = 8192;
+    body_configure(world->body, &options);
+    touch(world, 20);
+    assert_int_equal(inner(world)->page_bytes, 32768);
+    assert_int_equal(checkpoint(world), 0);
+    restart(world, 1);
+    assert_int_equal(inner(world)->page_bytes, 32768);
+    assert_int_equal(body_verify(world->body), 0);
+    world_delete(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_absorbed_is_there_at_every_snapshot_and_in_every_view),
         cmocka_unit_test(no_page_is_written_that_a_view_reads),
+        cmocka_unit_test(pages_keep_the_size_that_their_file_has),
         cmocka_unit_test(no_page_is_written_that_the_manifest_in_force_needs),
         cmocka_unit_test(no_page_is_written_by_which_somebody_copies_the_file),
         cmocka_unit_test(no_page_is_written_that_a_manifest_needs_which_may_be_in_force),

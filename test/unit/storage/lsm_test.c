@@ -605,6 +605,17 @@ static void changing_the_strategy_of_a_body_loses_nothing(void **state)
             assert_int_equal(settle(world), 0);
             world->options.strategy = strategies[random_below(&world->random, STRATEGIES)];
             power_cut(world);
+        } else if (round % 5 == 3) {
+            struct engine_options options = {.io = world->io, .lsm = &world->options};
+            struct lsm_options now;
+            world->options.strategy = strategies[random_below(&world->random, STRATEGIES)];
+            for (unsigned i = 0; i < LSM_LEVELS; i++)
+                world->options.compression[i] = random_below(&world->random, COMPRESS_METHODS);
+            world->options.filter_bits = (unsigned)random_below(&world->random, 16);
+            body_configure(world->body, &options);
+            lsm_options_get(world->body, &now);
+            assert_int_equal(now.strategy, world->options.strategy);
+            assert_int_equal(now.filter_bits, world->options.filter_bits);
         }
         assert_int_equal(body_verify(world->body), 0);
         check(world, 4);

@@ -3,7 +3,7 @@
 /*
  * Readers of a body of the engine "lsm" while it is filled and compacted. Each round writes all keys
  * anew, with the round's number as timestamp and data, so a view has to show, at every timestamp that
- * it was opened at, one and the same number for all keys.
+ * it was opened at, one and the same number for all keys. Meanwhile the options change.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -181,6 +181,12 @@ static void rounds_run(bool lends)
         const struct engine_snapshots snapshots = {ts, (unsigned)round};
         struct source source = {.base.next = source_next, .round = round};
         struct engine_tidied done;
+        lsm.strategy = round % 3 == 0 ? LSM_UNIVERSAL : LSM_LEVELLED;
+        lsm.block_bytes = 128 << round % 3;
+        lsm.filter_bits = (unsigned)(round % 2) * 10;
+        for (unsigned n = 0; n < LSM_LEVELS; n++)
+            lsm.compression[n] = (enum compress_method)(round % COMPRESS_METHODS);
+        body_configure(shared.body, &options);
         for (uint64_t n = 0; n < round; n++)
             ts[n] = n + 1;
         assert_int_equal(body_absorb(shared.body, &source.base, round, &snapshots), 0);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DB_BODY_OPTIONS_H
+#define DB_BODY_OPTIONS_H
+
+/*
+ * The options of a space that its engine knows, how its body writes files: as people give them, as the flags of its row in
+ * _space keep them, and as the body takes them.
+ *
+ *      compaction         'lsm'            'levelled', 'size-tiered', 'universal' or 'time-window'
+ *      compaction_window  'lsm'            seconds, where compaction is 'time-window'
+ *      compression        'lsm'            'zstd', 'lz4', 'snappy' or 'none'; or an array of them, one
+ *                                          a level from level 0, the last one for those behind it too
+ *      dictionary         'lsm'            whether the last level has one, which is zstd's then
+ *      page_size          'lsm', 'btree'   bytes that are read at a time: of a block, or a page
+ *      bloom_bits         'lsm'            a key; 0: no filters
+ *
+ * Only what was given is kept, so a row without any of them, as those of older versions are, means
+ * what the engine does by itself.
+ */
+#include "codec/mp.h"
+#include "storage/engine.h"
+#include "storage/lsm/lsm.h"
+
+enum body_option {
+    BODY_COMPACTION,
+    BODY_COMPACTION_WINDOW,
+    BODY_COMPRESSION,
+    BODY_DICTIONARY,
+    BODY_PAGE_SIZE,
+    BODY_BLOOM_BITS,
+    BODY_OPTIONS
+};
+
+/* The value of each, or NULL. */
+struct body_option_values {
+    const char *at[BODY_OPTIONS];
+};
+
+/* How a body works; of an engine that has levels `lsm`, of one that has pages `page_bytes`. */
+struct body_options {
+    struct lsm_options lsm; /* without filter, space and clock */
+    uint32_t page_bytes;
+};
+
+const char *body_option_name(enum body_option option);
+
+/* What engines do by themselves. */
+void body_options_default(struct body_options *out);
+
+bool body_options_equal(const struct body_options *a, const struct body_options *b);
+
+/* Finds them in a map: options, or the flags of a row. */
+void body_options_find(const char *map, struct body_option_values *out);
+
+/* Makes of values what a body takes. ERROR_INVALID or ERROR_UNSUPPORTED (an option that the engine has not),
+ * with diagnostics; *out is not to be used then. */
+int body_options_read(const struct engine_vtab *engine, const struct body_option_values *values,
+                      struct body_options *out);
+
+/* Whether an engine has any. */
+bool body_options_any(const struct engine_vtab *engine);
+
+/* Replaces the values that are given. What is left of `values` fits together, or body_options_read says what does
+ * not. ERROR_UNSUPPORTED for what cannot be changed, with diagnostics. */
+int body_options_change(const struct engine_vtab *engine, struct body_option_values *values,
+                        const struct body_option_values *given);
+
+/* Writes those of an engine as a map, all of them, also those that nobody has given. */
+void body_options_put(const struct engine_vtab *engine, const struct body_options *options,
+                      struct mp_buffer *out);
+
+#endif
