@@ -401,6 +401,7 @@ void *heap_alloc_as(struct heap_cache *cache, size_t size, enum heap_kind use)
     if (__builtin_expect(object != NULL, 1)) {
         bin->loaded = bin->loaded->next;
         bin->loaded_count--;
+        __builtin_prefetch(bin->loaded, 1); /* freed some time ago: it is not in the cache */
     } else {
         object = bin_alloc_slow(cache, bin, kind);
         if (object == NULL)

@@ -191,6 +191,31 @@ static void large_requests_are_executed_by_themselves(void **state)
     expect_in_commits(3, one, "+OK\r\n+OK\r\n+OK\r\n", line);
 }
 
+/* Rows and elements are enough for a batch to fetch what its requests name (session_prefetch.c). */
+static void batches_on_large_collections_do_what_their_requests_say(void **state)
+{
+    (void)state;
+    enum { EACH = 16, BATCHES = 40 };
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned n = 0; n < EACH * BATCHES; n += EACH) {
+            char line[EACH * 100], reply[EACH * 16] = "";
+            size_t size = 0;
+            for (unsigned m = n; m < n + EACH; m++) {
+                size += (size_t)snprintf(line + size, sizeof line - size,
+                                         "%szadd z %u m%u\r\nhset h f%u %u\r\nsadd s e%u",
+                                         m > n ? "\r\n" : "", m + round, m, m, m + round, m);
+                strcat(reply, round ? ":0\r\n:0\r\n:0\r\n" : ":1\r\n:1\r\n:1\r\n");
+            }
+            expect(one, reply, "%s", line);
+        }
+        expect(two, ":640\r\n:640\r\n:640\r\n", "zcard z\r\nhlen h\r\nscard s");
+        expect(two, ":640\r\n", "zcount z %u %u", round, EACH * BATCHES - 1 + round);
+        expect(two, ":7\r\n", "zrank z m7");
+    }
+    expect(one, ":1\r\n:1\r\n:1\r\n:0\r\n", "zrem z m5\r\nhdel h f5\r\nsrem s e5\r\nzrem z m5");
+    expect(two, ":639\r\n:639\r\n:639\r\n", "zcard z\r\nhlen h\r\nscard s");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, sessions_teardown)
@@ -209,6 +234,7 @@ int main(void)
         TEST(a_connection_that_is_particular_has_no_groups),
         TEST(whose_rules_have_to_be_asked_has_no_groups),
         TEST(large_requests_are_executed_by_themselves),
+        TEST(batches_on_large_collections_do_what_their_requests_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
