@@ -3,7 +3,8 @@
 /*
  * Checking a body: every extent that the current root reaches is read; keys are in order, within the
  * bounds that the branches give them, and hints are what they should be; rows are as many as the root
- * says; and the pages reached are exactly those that the map has as in use, each reached once.
+ * says; no node is newer than the root; and the pages reached are exactly those that the map has as in use,
+ * each reached once.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -152,6 +153,8 @@ static int node_verify(struct verify *verify, uint64_t child, unsigned level,
         return rc;
     if (!(btree_header(node.data)->flags & BTREE_GARBAGE) != !(child & BTREE_CHILD_GARBAGE))
         rc = damaged(verify, btree_header(node.data)->number, "flags");
+    if (rc == 0 && btree_header(node.data)->sequence > verify->generation->sequence)
+        rc = damaged(verify, btree_header(node.data)->number, "a node newer than its root");
     for (unsigned i = 0; rc == 0 && level == 0 && i < btree_header(node.data)->slots; i++)
         rc = tuple_verify(verify, node.data, i, lower, upper);
     if (rc == 0 && level > 0)
