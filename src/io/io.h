@@ -105,7 +105,9 @@ struct io {
     /* "io_uring" or "threads": what the last queue is made of. */
     _Atomic(const char *) queue_variant;
     _Atomic bool dir_busy, dir_failed; /* of io_sync_dir; false at first */
-    struct io_scheduler *scheduler;    /* io_schedule.h; NULL at first */
+    /* Set by io_lock, plus 1: a descriptor that each ring holds until nothing is in flight in it; 0: none. */
+    int held;
+    struct io_scheduler *scheduler; /* io_schedule.h; NULL at first */
 };
 
 struct io_file {
@@ -298,7 +300,9 @@ static inline int io_list(struct io *io, int (*each)(const char *name, uint64_t 
 int io_load(struct io *io, const char *path, uint64_t max, char **data, size_t *size);
 
 /* Takes an exclusive lock on the file `path`, made if absent, until io_delete or the end of the
- * process. ERROR_LOCKED when another io, of this process or another, has it. */
+ * process. ERROR_LOCKED when another io, of this process or another, has it. Behind a process that was
+ * killed it waits for the reads and writes that the system still has of it. Before queues and a
+ * scheduler are made. */
 static inline int io_lock(struct io *io, const char *path)
 {
     return io->vtab->lock(io, path);

@@ -34,8 +34,8 @@ int io__write_all(int fd, const void *data, size_t size, uint64_t offset);
 int64_t io__read_all(int fd, void *data, size_t size, uint64_t offset, bool aligned);
 
 /* The two queues over posix files. ERROR_UNSUPPORTED when io_uring can't be had; the caller falls
- * back. */
-int io__uring_queue_new(unsigned depth, struct io_queue **out);
+ * back. `held` is a descriptor that the ring holds up to its end (struct io), or below 0. */
+int io__uring_queue_new(unsigned depth, int held, struct io_queue **out);
 int io__threads_queue_new(unsigned depth, struct io_queue **out);
 
 /* For tests: treats every later IO_DIRECT as if the file system refused it. */

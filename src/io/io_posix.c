@@ -18,6 +18,13 @@
  *
  * Locks are flock's: they belong to the open file, end with the process however it ends, and also
  * tell two ios of one process apart.
+ *
+ * What a killed process has given to io_uring may still be under way when the process is gone: the kernel ends
+ * its rings in threads of its own. Such a write lands on what the next process has read, and where that
+ * one writes through the page cache both get EIO. So each ring holds, as a registered file, a second open
+ * file of the lock, which has a lock of its own (F_OFD_SETLK, which has nothing to do with flock); it ends
+ * with the last ring that has it, which is behind the last request. Who has the first lock waits for
+ * the second.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -48,7 +55,9 @@ enum {
     SHRINK_BYTES = 1 << 20,
     SHRINK_STEPS_MAX = 256,
     SHRINK_PAUSES = 3, /* times what a step took, */
-    SHRINK_PAUSE_NS_MAX = 4 * 1000 * 1000
+    SHRINK_PAUSE_NS_MAX = 4 * 1000 * 1000,
+    RINGS_NAP_NS = 1000 * 1000,
+    RINGS_MS_MAX = 30 * 1000
 };
 
 struct posix_lock {
@@ -437,6 +446,51 @@ static int open_lock(struct posix_io *io, const char *path)
                                                          : fd;
 }
 
+static void keep_lock(struct posix_io *io, struct posix_lock *lock)
+{
+    pthread_mutex_lock(&io->mutex);
+    list_add_tail(&io->locks, &lock->link);
+    pthread_mutex_unlock(&io->mutex);
+}
+
+/* Whether nobody has the second lock, which fd's open file then has. */
+static bool rings_are_gone(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+        return true;
+    lock.l_type = F_RDLCK; /* of a file that may only be read */
+    return errno == EBADF ? fcntl(fd, F_OFD_SETLK, &lock) == 0 : false;
+}
+
+/* Waits for what a process that had the lock before has in flight. Where there are no such locks, or a
+ * disk does not answer, it goes on without. */
+static void rings_await(struct posix_io *io, const char *path)
+{
+    const struct timespec nap = {.tv_nsec = RINGS_NAP_NS};
+    struct posix_lock *second = malloc(sizeof(*second));
+    if (second == NULL)
+        return;
+    second->fd = open_lock(io, path);
+    bool gone = second->fd >= 0 && rings_are_gone(second->fd);
+    for (unsigned ms = 0; second->fd >= 0 && !gone && (errno == EAGAIN || errno == EACCES); ms++) {
+        if (ms == RINGS_MS_MAX) {
+            log_warn("%s/%s: requests of the process before are still in flight", io->dir, path);
+            break;
+        }
+        nanosleep(&nap, NULL);
+        gone = rings_are_gone(second->fd);
+    }
+    if (gone && io->base.held == 0) {
+        io->base.held = second->fd + 1;
+        keep_lock(io, second);
+        return;
+    }
+    if (second->fd >= 0)
+        close(second->fd);
+    free(second);
+}
+
 static int posix_lock(struct io *base, const char *path)
 {
     struct posix_io *io = posix_io(base);
@@ -459,9 +513,8 @@ static int posix_lock(struct io *base, const char *path)
                             path);
         return fail(io, error, "flock", path);
     }
-    pthread_mutex_lock(&io->mutex);
-    list_add_tail(&io->locks, &lock->link);
-    pthread_mutex_unlock(&io->mutex);
+    keep_lock(io, lock);
+    rings_await(io, path);
     return 0;
 }
 
@@ -472,7 +525,7 @@ static int posix_queue_new(struct io *base, unsigned depth, struct io_queue **ou
     struct posix_io *io = posix_io(base);
     ASSERT(depth > 0);
     if (io->allow_uring) {
-        int result = io__uring_queue_new(depth, out);
+        int result = io__uring_queue_new(depth, base->held - 1, out);
         if (result == 0)
             atomic_store(&base->queue_variant, "io_uring");
         if (result != ERROR_UNSUPPORTED)

@@ -35,7 +35,7 @@
 #include "io/io_schedule_internal.h"
 
 enum {
-    FILES_MAX = 256,              /* in the kernel's table; place 0 stays empty */
+    FILES_MAX = 256,              /* in the kernel's table; place 0 is for what the io holds */
     TRANSFER_BYTES_MAX = 1 << 30, /* the kernel counts in 32 bits */
     NAP_US = 1000
 };
@@ -325,6 +325,7 @@ static int thread_start(struct io_scheduler *scheduler)
 
 void io__ring_delete(struct io__ring *ring)
 {
+    io_uring_unregister_files(&ring->uring); /* now: the kernel takes its time for the rest */
     io_uring_queue_exit(&ring->uring);
     close(ring->event);
     free(ring);
@@ -344,6 +345,10 @@ int io__ring_start(struct io_scheduler *scheduler)
     ring->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ring->knows_files = (ring->uring.features & IORING_FEAT_RSRC_TAGS) &&
                         io_uring_register_files_sparse(&ring->uring, FILES_MAX) == 0;
+    int held = scheduler->io->held - 1;
+    if (held >= 0 &&
+        (!ring->knows_files || io_uring_register_files_update(&ring->uring, 0, &held, 1) != 1))
+        log_debug("io_uring: a ring can't hold a file");
     list_create(&ring->free);
     scheduler->ring = ring;
     int error = ring->event < 0 ? errno : thread_start(scheduler);

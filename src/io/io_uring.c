@@ -32,6 +32,7 @@
 #include "base/clock.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "io/io_internal.h"
 
 enum { WRITE_BYTES_MAX = 1 << 30, DEPTH_MAX = 4096 };
@@ -265,6 +266,7 @@ static void uring_queue_delete(struct io_queue *base)
     struct io_completion ignored;
     while (queue->in_flight > 0 && uring_queue_wait(base, true, &ignored, 1) >= 0)
         ;
+    io_uring_unregister_files(&queue->ring); /* now: the kernel takes its time for the rest */
     io_uring_queue_exit(&queue->ring);
     free(queue);
 }
@@ -298,7 +300,7 @@ static int ring_create(struct io_uring *ring, unsigned entries)
     return diag_set(ERROR_UNSUPPORTED, "io_uring_setup: the kernel's io_uring is too old");
 }
 
-int io__uring_queue_new(unsigned depth, struct io_queue **out)
+int io__uring_queue_new(unsigned depth, int held, struct io_queue **out)
 {
     ASSERT(depth <= DEPTH_MAX);
     struct uring_queue *queue = calloc(1, sizeof(*queue) + depth * sizeof(queue->slots[0]));
@@ -309,6 +311,8 @@ int io__uring_queue_new(unsigned depth, struct io_queue **out)
         free(queue);
         return result;
     }
+    if (held >= 0 && io_uring_register_files(&queue->ring, &held, 1) != 0)
+        log_debug("io_uring: a ring can't hold a file");
     queue->base.vtab = &uring_vtab;
     queue->depth = depth;
     *out = &queue->base;

@@ -11,6 +11,8 @@
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -29,9 +32,11 @@
 
 #include <cmocka.h>
 
+#include "base/atomic.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "io/io.h"
+#include "io/io_schedule.h"
 
 static char dir[64];
 static _Alignas(IO_ALIGN) unsigned char memory[IO_ALIGN * 4];
@@ -407,6 +412,134 @@ static void a_lock_is_taken_where_only_reading_is_allowed(void **state)
     io_delete(io);
 }
 
+/* ------------------------------------------------------------------ behind a process that was killed */
+
+static int open_file(void)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/file", dir);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* The lock that rings hold. */
+static bool second_lock(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+/* As the end of the process closes it: what rings hold they hold. */
+static void close_what_is_held(struct io *io)
+{
+    int nothing = open("/dev/null", O_RDONLY);
+    assert_true(io->held > 0 && nothing >= 0);
+    assert_int_equal(dup2(nothing, io->held - 1), io->held - 1);
+    close(nothing);
+}
+
+static void a_ring_holds_the_lock_until_it_has_ended(void **state)
+{
+    (void)state;
+    if (!io_uring_usable())
+        skip();
+    for (int scheduled = 0; scheduled < 2; scheduled++) {
+        struct io *io;
+        struct io_queue *queue = NULL;
+        struct io_scheduler *scheduler = NULL;
+        struct io_scheduler_options options = {.allow_uring = true};
+        io_limits_default(&options.limits);
+        int fd = open_file();
+        assert_int_equal(io_posix_new(dir, true, &io), 0);
+        assert_int_equal(io_lock(io, "file"), 0);
+        if (scheduled)
+            assert_int_equal(io_scheduler_new(io, &options, &scheduler), 0);
+        else
+            assert_int_equal(io_queue_new(io, 4, &queue), 0);
+        close_what_is_held(io);
+        assert_false(second_lock(fd));
+        if (scheduled)
+            io_scheduler_delete(scheduler);
+        else
+            io_queue_delete(queue);
+        while (!second_lock(fd)) /* the kernel may take its time */
+            sched_yield();
+        close(fd);
+        io_delete(io);
+    }
+}
+
+static _Atomic bool rings_ended, lock_returned;
+
+static void *lock_behind_rings(void *arg)
+{
+    struct io *io;
+    int rc;
+    (void)arg;
+    if (io_posix_new(dir, true, &io) != 0)
+        return NULL;
+    do
+        rc = io_lock(io, "file"); /* the test may be looking whether it is taken */
+    while (rc == ERROR_LOCKED);
+    bool right = rc == 0 && atomic_load(&rings_ended);
+    atomic_store(&lock_returned, true);
+    io_delete(io);
+    return right ? &rings_ended : NULL;
+}
+
+static void who_locks_waits_for_the_rings_of_a_process_that_was_killed(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    void *right;
+    int ring = open_file(), first = open_file();
+    assert_true(second_lock(ring));
+    atomic_store(&rings_ended, false);
+    atomic_store(&lock_returned, false);
+    assert_int_equal(pthread_create(&thread, NULL, lock_behind_rings, NULL), 0);
+    while (!atomic_load(&lock_returned) &&
+           flock(first, LOCK_EX | LOCK_NB) == 0) { /* until it has got the first */
+        flock(first, LOCK_UN);
+        sched_yield();
+    }
+    for (unsigned turn = 0; turn < 10; turn++)
+        sched_yield();
+    atomic_store(&rings_ended, true);
+    close(ring);
+    assert_int_equal(pthread_join(thread, &right), 0);
+    close(first);
+    assert_non_null(right);
+}
+
+static int write_and_be_killed(void)
+{
+    struct io *io;
+    struct io_queue *queue;
+    struct io_file *file;
+    CHECK(io_posix_new(dir, true, &io) == 0);
+    CHECK(io_lock(io, "file") == 0);
+    CHECK(io_queue_new(io, 4, &queue) == 0);
+    CHECK(io_open(io, "file", IO_WRITE | IO_DIRECT, &file) == 0);
+    for (uint64_t n = 0; n < 4; n++)
+        CHECK(io_queue_write(queue, file, memory, sizeof memory, n * sizeof memory, true, n) == 0);
+    raise(SIGKILL);
+    return 1;
+}
+
+static void behind_a_killed_process_the_directory_can_be_used(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 10; round++) {
+        struct io *io;
+        int status = status_of(write_and_be_killed);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        assert_int_equal(io_posix_new(dir, true, &io), 0);
+        assert_int_equal(io_lock(io, "file"), 0);
+        io_delete(io);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -420,6 +553,9 @@ int main(void)
         TEST(allocated_zeros_are_written_and_no_holes),
         TEST(a_removed_file_stays_whole_for_whoever_has_it_open_or_by_another_name),
         TEST(a_lock_is_taken_where_only_reading_is_allowed),
+        TEST(a_ring_holds_the_lock_until_it_has_ended),
+        TEST(who_locks_waits_for_the_rings_of_a_process_that_was_killed),
+        TEST(behind_a_killed_process_the_directory_can_be_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
