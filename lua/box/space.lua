@@ -825,12 +825,15 @@ local function new_index_map(space_id)
         if current == version then
             return
         end
-        version, map, plain = current, {}, {}
+        -- in force when all of it is there, the version last: the time of a request may be over anywhere
+        local by_any, by_name = {}, {}
         local description = native.space(space_id)
         for _, index in ipairs(description and description.indexes or {}) do
             local object = new_index(space_id, index)
-            map[index.name], map[index.id], plain[index.name] = object, object, object
+            by_any[index.name], by_any[index.id], by_name[index.name] = object, object, object
         end
+        map, plain = by_any, by_name
+        version = current
     end
     return core.object(function(_, key)
         refresh()
