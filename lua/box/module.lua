@@ -413,13 +413,13 @@ local checked_version = -1
 local function entry_of(name)
     local version = api.schema_version(runtime)
     if version ~= checked_version then
-        checked_version = version
         for loaded_name, entry in pairs(loaded) do
             local row = native.module(loaded_name)
             if not row or row.manifest.revision ~= entry.revision then
                 loaded[loaded_name] = nil
             end
         end
+        checked_version = version -- last: the time of a request may be over anywhere
     end
     local entry = loaded[name]
     if not entry then
@@ -439,15 +439,17 @@ end
 
 local function read_package(entry, globals, name, path, text)
     if not entry.environment then
-        entry.environment = sandbox.environment(globals)
+        local environment = sandbox.environment(globals)
         if entry.library then
             local bytes = native.module_file(entry.id, entry.library)
-            entry.environment.library = library.load(name:match('^[^.]+'), bytes)
+            environment.library = library.load(name:match('^[^.]+'), bytes)
         end
+        entry.environment = environment
     end
     entry.packages[path] = LOADING
-    local chunk = sandbox.compile(text, name .. '/' .. path, entry.environment)
-    local ok, value = pcall(chunk, name)
+    local ok, value = pcall(function()
+        return sandbox.compile(text, name .. '/' .. path, entry.environment)(name)
+    end)
     if not ok then
         entry.packages[path] = nil
         error(value, 0)

@@ -106,6 +106,20 @@ describe('box.module', function()
         assert.equal(3, box.space.guests:get('ann').visits)
     end)
 
+    it('says each time what is wrong with a file', function()
+        write('lazy.lua', 'return {')
+        write('failing.lua', 'error("not today")')
+        install()
+        for _ = 1, 2 do
+            local ok, problem = pcall(require, 'greeting.lazy')
+            assert.is_false(ok)
+            assert.matches('greeting/lazy.lua:1: .*expected', tostring(problem))
+            ok, problem = pcall(require, 'greeting.failing')
+            assert.is_false(ok)
+            assert.matches('not today', tostring(problem))
+        end
+    end)
+
     it('says what is wrong with a manifest', function()
         for text, message in pairs({
             ['return 5'] = 'returns no table',
