@@ -220,7 +220,8 @@ local known, known_version = {}, -1
 local function find_function(_, name)
     local version = api.schema_version(runtime)
     if version ~= known_version then
-        known, known_version = {}, version
+        known = {}
+        known_version = version -- last: the time of a request may be over anywhere
     end
     local object = known[name]
     if object == nil and type(name) == 'string' then

@@ -113,7 +113,8 @@ local objects, version = {}, -1
 sequence.sequence = core.object(function(_, key)
     local current = api.schema_version(runtime)
     if current ~= version then
-        objects, version = {}, current
+        objects = {}
+        version = current -- last: the time of a request may be over anywhere
     end
     local object = objects[key]
     if object == nil then

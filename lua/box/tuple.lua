@@ -42,7 +42,8 @@ end
 local function format_of(space_id)
     local version = api.schema_version(runtime)
     if version ~= formats_version then
-        formats, formats_version = {}, version
+        formats = {}
+        formats_version = version -- last: the time of a request may be over anywhere
     end
     local format = formats[space_id]
     if format == nil then

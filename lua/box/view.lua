@@ -34,7 +34,8 @@ local compiled, version = {}, -1
 local function definition_of(self)
     local current = api.schema_version(runtime)
     if current ~= version then
-        compiled, version = {}, current
+        compiled = {}
+        version = current -- last: the time of a request may be over anywhere
     end
     local fn = compiled[self.id]
     if not fn then

@@ -9,8 +9,6 @@ local value = require('console.value')
 
 local progress = {}
 
-local COLUMNS_DEFAULT = 80
-
 --- Takes the bar away, before anything else is written.
 function progress.clear(console)
     if console.bar then
@@ -31,7 +29,7 @@ function progress.show(console, told)
     if type(told) == 'string' then
         console:print_text(told)
     else
-        console:print(value.pretty(told, console:columns() or COLUMNS_DEFAULT))
+        console:print(value.pretty(told, console:columns()))
     end
 end
 
