@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Keys of rows as redis/redis_spread.h and db/db.h have them. */
 #include "redis/redis_hint.h"
 
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "redis/redis_number.h"
 #include "redis/redis_spread.h"
 #include "redis/redis_value.h"
+#include "redis/redis_zset.h"
 
 static bool is_named(const struct redis_slice *name, const char *command)
 {
@@ -40,28 +40,13 @@ bool redis_hint_wanted(const struct redis_slice *argv, size_t argc)
     return at && argv[at].size <= REDIS_HINT_MEMBER_MAX;
 }
 
-static unsigned char *number_write(unsigned char *out, uint64_t number)
-{
-    const uint64_t bytes = __builtin_bswap64(number);
-    memcpy(out, &bytes, sizeof bytes);
-    return out + sizeof bytes;
-}
-
-static size_t member_write(unsigned char *begin, unsigned char *at,
-                           const struct redis_slice *member)
-{
-    if (member->size)
-        memcpy(at, member->data, member->size);
-    return (size_t)(at - begin) + member->size;
-}
-
 bool redis_hint_make(const struct redis_slice *argv, size_t argc, const struct version *version,
                      struct redis_hint *out)
 {
     struct redis_value value;
     const struct redis_slice *member = &argv[element_arg(argv, argc)];
     double score;
-    if (!version || version->size == 0 || (unsigned char)version->bytes[0] != 0x94)
+    if (!version || !redis_value_is_spread(version))
         return false;
     if (redis_value_unpack(version, 0, &value)) {
         diag_clear(); /* the command will say so */
@@ -70,15 +55,18 @@ bool redis_hint_make(const struct redis_slice *argv, size_t argc, const struct v
     if (value.type != REDIS_TYPE_HASH && value.type != REDIS_TYPE_SET &&
         value.type != REDIS_TYPE_ZSET)
         return false;
-    unsigned char *at = number_write(out->element, value.id);
-    *at++ = value.type == REDIS_TYPE_ZSET ? REDIS_NUMBERED : REDIS_ELEMENT;
-    out->element_size = member_write(out->element, at, member);
+    out->element_size = redis_element_key(
+        out->element, value.id, value.type == REDIS_TYPE_ZSET ? REDIS_NUMBERED : REDIS_ELEMENT,
+        member->data, member->size);
     out->place_size = 0;
     if (value.type == REDIS_TYPE_ZSET && is_named(&argv[0], "zadd") && argc >= 4 &&
         redis_double_parse(argv[argc - 2].data, argv[argc - 2].size, &score)) {
-        at = number_write(out->place, value.id);
-        at = number_write(at, db_redis_number_order(score));
-        out->place_size = member_write(out->place, at, member);
+        unsigned char place[REDIS_ZSET_PLACE_SIZE + REDIS_HINT_MEMBER_MAX];
+        redis_zset_place_score(score, place);
+        if (member->size)
+            memcpy(place + REDIS_ZSET_PLACE_SIZE, member->data, member->size);
+        out->place_size = redis_element_key(out->place, value.id, REDIS_BY_NUMBER, place,
+                                            REDIS_ZSET_PLACE_SIZE + member->size);
     }
     return true;
 }

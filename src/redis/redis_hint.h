@@ -13,7 +13,7 @@
 #include "record/version.h"
 #include "redis/redis.h"
 
-enum { REDIS_HINT_MEMBER_MAX = 60, REDIS_HINT_BYTES = 16 + REDIS_HINT_MEMBER_MAX };
+enum { REDIS_HINT_MEMBER_MAX = 60, REDIS_HINT_BYTES = 24 + REDIS_HINT_MEMBER_MAX };
 
 struct redis_hint {
     unsigned char element[REDIS_HINT_BYTES]; /* the key of a row among db_redis_elements */

@@ -40,6 +40,15 @@ static size_t prefix_size(int kind)
     return kind == REDIS_BY_NUMBER ? ID_BYTES : PREFIX_BYTES;
 }
 
+size_t redis_element_key(unsigned char *out, uint64_t id, int kind, const void *key, size_t size)
+{
+    id_encode(out, id);
+    out[ID_BYTES] = (unsigned char)kind;
+    if (size)
+        memcpy(out + prefix_size(kind), key, size);
+    return prefix_size(kind) + size;
+}
+
 /* The row key of an element, or the key of its entry, in the arena; NULL with diagnostics. */
 static unsigned char *row_key(struct redis_call *call, uint64_t id, int kind, const void *key,
                               size_t size)
@@ -53,10 +62,7 @@ static unsigned char *row_key(struct redis_call *call, uint64_t id, int kind, co
         diag_set(ERROR_MEMORY, "out of memory");
         return NULL;
     }
-    id_encode(out, id);
-    out[ID_BYTES] = (unsigned char)kind;
-    if (size)
-        memcpy(out + prefix_size(kind), key, size);
+    redis_element_key(out, id, kind, key, size);
     return out;
 }
 

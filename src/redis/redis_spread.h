@@ -45,6 +45,10 @@ enum { REDIS_NUMBER_BYTES = 8 };
 /* An element's own part of a key may have so many bytes. */
 enum { REDIS_ELEMENT_KEY_MAX = TREE_KEY_SIZE_MAX - 64 };
 
+/* Writes the key of an element's row, or REDIS_BY_NUMBER that of its entry, where there is room for nine bytes and
+ * `size`. Its size. */
+size_t redis_element_key(unsigned char *out, uint64_t id, int kind, const void *key, size_t size);
+
 /* A number that nobody has had; then write the key's row with it (redis_value_put_spread). */
 int redis_spread_new(struct redis_call *call, uint64_t *id);
 

@@ -171,13 +171,18 @@ int redis_open(struct redis_call *call, const struct redis_slice *name, int type
     return type_check(rc, type, out);
 }
 
+bool redis_value_is_spread(const struct version *version)
+{
+    return version->size > 0 && (unsigned char)version->bytes[0] == 0x94;
+}
+
 /* Whether the key's newest value is a spread one, as far as one can tell without looking twice. */
 static bool is_spread(struct redis_call *call, const struct redis_key *key)
 {
     const struct version *version;
     if (txn_get(call->txn, head_of(call), key->data, key->size, &version) || !version)
         return false;
-    return version->size > 0 && (unsigned char)version->bytes[0] == 0x94;
+    return redis_value_is_spread(version);
 }
 
 int redis_open_for_update(struct redis_call *call, const struct redis_slice *name, int type,
@@ -246,7 +251,7 @@ static const struct version *version_below(const struct version *version)
 static uint64_t id_of(const struct version *below)
 {
     struct redis_value value;
-    if (!below || (unsigned char)below->bytes[0] != 0x94 || redis_value_unpack(below, 0, &value))
+    if (!below || !redis_value_is_spread(below) || redis_value_unpack(below, 0, &value))
         return 0;
     return value.id;
 }

@@ -92,6 +92,9 @@ int redis_string_get_for_update(struct redis_call *call, unsigned n, struct redi
 /* Unpacks a version, which may be NULL. 0 or ERROR_CORRUPT. */
 int redis_value_unpack(const struct version *version, uint64_t now_ms, struct redis_value *out);
 
+/* Whether a version has the shape of a spread value: the look of who then unpacks it, or need not. */
+bool redis_value_is_spread(const struct version *version);
+
 /* Before writing something made of value->data under the same key: copies the bytes when they are
  * `own`. 0 or ERROR_MEMORY. */
 int redis_value_keep(struct redis_call *call, struct redis_value *value);
