@@ -6,7 +6,7 @@
  * Commit, in this order:
  *      1. large read sets are validated beforehand, outside of the critical part; beyond READS_MAX
  *         the transaction takes the gate, so that nobody else commits
- *      2. the redo record is built, and room for it in the log is reserved: the last steps that may
+ *      2. room for the redo record in the log is reserved, and it is built: the last steps that may
  *         wait or fail
  *      3. state = preparing, without a timestamp (before the clock is advanced, so that a reader
  *         never misses it)
@@ -349,11 +349,16 @@ static int commit_prepare(struct txn *txn, char **redo, size_t *size)
         return diag_set(ERROR_MEMORY, "no memory to list %zu changed rows", txn->writes.count);
     note_rows(txn);
     *size = txn__redo_size(txn);
-    *redo = arena_alloc(&txn->arena, *size);
+    int rc = MUTATION(RESERVED_LATE) ? 0 : wal_reserve(txn->worker->log, *size);
+    if (rc != 0)
+        return rc;
+    *redo = MUTATION(RESERVED_LATE) ? NULL : wal_reserved_body(txn->worker->log);
+    if (*redo == NULL)
+        *redo = arena_alloc(&txn->arena, *size);
     if (*redo == NULL)
         return diag_set(ERROR_MEMORY, "no memory for a redo record of %zu bytes", *size);
     txn__redo_write(txn, *redo);
-    return MUTATION(RESERVED_LATE) ? 0 : wal_reserve(txn->worker->log, *size);
+    return 0;
 }
 
 int txn_commit(struct txn *txn)

@@ -118,6 +118,11 @@ void wal_buffer_trim(struct wal_buffer *buffer);
 int wal_reserve(struct wal_buffer *buffer, size_t size);
 enum { WAL_RECORD_SIZE_MAX = 512 * 1024 * 1024 };
 
+/* After wal_reserve of a single record: where a large one's body can be built, so that wal_append, given
+ * this pointer, need not copy it; valid until wal_append or the next wal_reserve. NULL when there is no
+ * such place: then the body is built elsewhere. */
+void *wal_reserved_body(struct wal_buffer *buffer);
+
 /* Steps 2 and 5. Between them nothing blocks, allocates or waits at length (invariant 4). */
 void wal_begin(struct wal_buffer *buffer);
 void wal_end(struct wal_buffer *buffer);
@@ -125,7 +130,7 @@ void wal_end(struct wal_buffer *buffer);
 /* Step 3: the next commit timestamp, by a sequentially consistent fetch-add. */
 uint64_t wal_clock_next(struct wal *wal);
 
-/* Step 4. The body is copied and checksummed here, in the worker. Timestamps of one buffer ascend
+/* Step 4. The body is copied (see wal_reserved_body) and checksummed here, in the worker. Timestamps of one buffer ascend
  * (equal ones are allowed, invariant 28). */
 void wal_append(struct wal_buffer *buffer, uint64_t ts, const void *body, size_t size);
 

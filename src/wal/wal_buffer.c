@@ -10,7 +10,14 @@
  * A record larger than half the ring does not travel through it: wal_reserve allocates memory for
  * the whole record, and what stands in the ring is a record header with WAL_RECORD_EXTERNAL in its
  * size and, behind it, the pointer. The log writer frees it. So the largest record is limited by
- * memory, not by the ring, and a worker is never in the middle of one.
+ * memory, not by the ring, and a worker is never in the middle of one. That memory has room for a
+ * block's headers in front and for its padding behind:
+ *
+ *      | block header | chunk header | record header | body | zeros |
+ *      page           +128           +160            +176           page
+ *
+ * The worker builds the body where it is going to stay (wal_reserved_body), and when the record is
+ * all that an epoch has, which large ones mostly are, its memory is the block that is written.
  *
  * Invariant 4: between wal_begin and wal_end nothing here waits, allocates or fails. All of that is
  * in wal_reserve; the room that it has seen can only grow, since this worker alone takes from it.
@@ -31,11 +38,71 @@
 #include "base/mutation.h"
 #include "codec/crc32c.h"
 #include "mem/account.h"
+#include "mem/system.h"
 #include "wal/wal_internal.h"
 
 enum { EXTERNAL_ENTRY_BYTES = WAL_RECORD_HEADER_SIZE + 8, PAGE_BYTES = 4096 };
 
 STATIC_ASSERT(sizeof(void *) == 8);
+
+/* ---------------------------------------------------------------------- memory of one large record */
+
+/* Of a whole record of so many bytes, with what a block has around it. */
+static uint64_t external_memory_bytes(uint64_t bytes)
+{
+    return wal_align_up(wal_block_header_bytes(1) + bytes);
+}
+
+static bool is_mapped(uint64_t memory_bytes)
+{
+    return memory_bytes >= 2 * (uint64_t)SYSTEM_HUGE_BYTES;
+}
+
+/* Until it becomes a block it begins with its own size. */
+static unsigned char *external_new(uint64_t bytes)
+{
+    uint64_t memory_bytes = external_memory_bytes(bytes);
+    unsigned char *memory;
+    if (is_mapped(memory_bytes)) {
+        if ((memory = system_map_large(memory_bytes)) != NULL)
+            account_add(ACCOUNT_LOG, (int64_t)memory_bytes);
+    } else {
+        memory = account_made(ACCOUNT_LOG, aligned_alloc(IO_ALIGN, memory_bytes));
+    }
+    if (memory != NULL)
+        memcpy(memory, &memory_bytes, sizeof(memory_bytes));
+    return memory;
+}
+
+static uint64_t external_size(const unsigned char *memory)
+{
+    uint64_t memory_bytes;
+    memcpy(&memory_bytes, memory, sizeof(memory_bytes));
+    return memory_bytes;
+}
+
+void wal__external_delete(unsigned char *memory, uint64_t memory_bytes)
+{
+    if (memory == NULL)
+        return;
+    if (!is_mapped(memory_bytes)) {
+        free(account_gone(ACCOUNT_LOG, memory));
+        return;
+    }
+    account_add(ACCOUNT_LOG, -(int64_t)memory_bytes);
+    system_unmap_large(memory, memory_bytes);
+}
+
+static void external_delete(unsigned char *memory)
+{
+    if (memory != NULL)
+        wal__external_delete(memory, external_size(memory));
+}
+
+static unsigned char *external_record(unsigned char *memory)
+{
+    return memory + wal_block_header_bytes(1);
+}
 
 int wal__buffer_new(struct wal *wal, unsigned number, struct wal_buffer **out)
 {
@@ -76,11 +143,19 @@ static void ring_read(const struct wal_buffer *buffer, uint64_t position, void *
     memcpy((char *)out + first, buffer->ring, size - first);
 }
 
-static void *external_at(const struct wal_buffer *buffer, uint64_t position)
+static unsigned char *external_at(const struct wal_buffer *buffer, uint64_t position)
 {
-    void *record;
-    ring_read(buffer, position + WAL_RECORD_HEADER_SIZE, &record, sizeof(record));
-    return record;
+    unsigned char *memory;
+    ring_read(buffer, position + WAL_RECORD_HEADER_SIZE, &memory, sizeof(memory));
+    return memory;
+}
+
+/* What was reserved and not used. */
+static void external_release(struct wal_buffer *buffer)
+{
+    external_delete(buffer->external);
+    buffer->external = NULL;
+    buffer->external_bytes = 0;
 }
 
 void wal__buffer_delete(struct wal_buffer *buffer)
@@ -90,12 +165,13 @@ void wal__buffer_delete(struct wal_buffer *buffer)
     for (uint64_t at = rest.from; rest.external && at < rest.to;) {
         struct wal_record_header record;
         ring_read(buffer, at, &record, sizeof(record));
-        if (record.size & WAL_RECORD_EXTERNAL)
-            free(account_gone(ACCOUNT_LOG, external_at(buffer, at)));
-        at += record.size & WAL_RECORD_EXTERNAL ? EXTERNAL_ENTRY_BYTES
-                                                : wal_record_bytes(record.size);
+        bool external = record.size & WAL_RECORD_EXTERNAL;
+        uint64_t bytes = wal_record_bytes(record.size & ~WAL_RECORD_EXTERNAL);
+        if (external)
+            external_delete(external_at(buffer, at));
+        at += external ? (uint64_t)EXTERNAL_ENTRY_BYTES : bytes;
     }
-    free(account_gone(ACCOUNT_LOG, buffer->external));
+    external_release(buffer);
     free(account_gone(ACCOUNT_LOG, buffer->ring));
     free(buffer);
 }
@@ -141,11 +217,10 @@ static void wait_for_room(struct wal_buffer *buffer, size_t ring_bytes, size_t e
 
 static int reserve_external(struct wal_buffer *buffer, size_t bytes)
 {
-    if (buffer->external_bytes >= bytes)
+    if (buffer->external_bytes == bytes)
         return 0;
-    free(account_gone(ACCOUNT_LOG, buffer->external));
-    buffer->external_bytes = 0;
-    buffer->external = account_made(ACCOUNT_LOG, malloc(bytes));
+    external_release(buffer);
+    buffer->external = external_new(bytes);
     if (buffer->external == NULL)
         return diag_set(ERROR_MEMORY, "out of memory for a log record of %zu bytes", bytes);
     buffer->external_bytes = bytes;
@@ -170,9 +245,7 @@ int wal_reserve(struct wal_buffer *buffer, size_t size)
         if (rc != 0)
             return rc;
     } else if (buffer->external != NULL) {
-        free(account_gone(ACCOUNT_LOG, buffer->external));
-        buffer->external = NULL;
-        buffer->external_bytes = 0;
+        external_release(buffer);
     }
     if (!wal_failed(wal) && !has_room(buffer, ring, external))
         wait_for_room(buffer, ring, external);
@@ -181,6 +254,12 @@ int wal_reserve(struct wal_buffer *buffer, size_t size)
     buffer->reserved = ring;
     buffer->external_wanted = external != 0;
     return 0;
+}
+
+void *wal_reserved_body(struct wal_buffer *buffer)
+{
+    return buffer->external_wanted ? external_record(buffer->external) + WAL_RECORD_HEADER_SIZE
+                                   : NULL;
 }
 
 void wal_begin(struct wal_buffer *buffer)
@@ -228,10 +307,10 @@ static void append_external(struct wal_buffer *buffer, const struct wal_record_h
 {
     static const char zeros[8];
     size_t bytes = wal_record_bytes(header->size);
-    unsigned char *record = buffer->external;
+    unsigned char *record = external_record(buffer->external);
     ASSERT(bytes <= buffer->external_bytes);
     memcpy(record, header, sizeof(*header));
-    if (header->size > 0)
+    if (header->size > 0 && body != record + sizeof(*header))
         memcpy(record + sizeof(*header), body, header->size);
     memcpy(record + sizeof(*header) + header->size, zeros, bytes - sizeof(*header) - header->size);
 
@@ -330,9 +409,9 @@ static void copy_external(const struct wal_take *take, unsigned char *out)
         bool external = record.size & WAL_RECORD_EXTERNAL;
         uint64_t bytes = wal_record_bytes(record.size & ~WAL_RECORD_EXTERNAL);
         if (external) {
-            void *whole = external_at(buffer, at);
-            memcpy(out, whole, bytes);
-            free(account_gone(ACCOUNT_LOG, whole));
+            unsigned char *memory = external_at(buffer, at);
+            memcpy(out, external_record(memory), bytes);
+            external_delete(memory);
         } else {
             ring_read(buffer, at, out, bytes);
         }
@@ -341,17 +420,33 @@ static void copy_external(const struct wal_take *take, unsigned char *out)
     }
 }
 
-void wal__buffer_copy(const struct wal_take *take, unsigned char *out)
+/* The worker may use again what was taken. */
+static void take_end(const struct wal_take *take)
 {
     struct wal_buffer *buffer = take->buffer;
-    if (take->external)
-        copy_external(take, out);
-    else
-        ring_read(buffer, take->from, out, take->to - take->from);
     if (take->external_bytes > 0)
         store_seq_cst(&buffer->external_out,
                       load_relaxed(&buffer->external_out) + take->external_bytes);
     store_seq_cst(&buffer->tail, take->to);
+}
+
+void wal__buffer_copy(const struct wal_take *take, unsigned char *out)
+{
+    if (take->external)
+        copy_external(take, out);
+    else
+        ring_read(take->buffer, take->from, out, take->to - take->from);
+    take_end(take);
+}
+
+unsigned char *wal__buffer_block(const struct wal_take *take, uint64_t *memory_bytes)
+{
+    if (!take->external || take->records != 1)
+        return NULL;
+    unsigned char *memory = external_at(take->buffer, take->from);
+    *memory_bytes = external_size(memory);
+    take_end(take);
+    return memory;
 }
 
 uint64_t wal__pending_bytes(struct wal *wal)

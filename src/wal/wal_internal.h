@@ -81,11 +81,11 @@ struct wal_buffer {
     /* Only the worker's. */
     CACHE_ALIGNED uint64_t tail_seen;
     uint64_t last_ts;
-    void *external; /* memory reserved for one external record */
-    size_t external_bytes;
-    bool external_wanted; /* the reservation is for an external record */
-    size_t reserved;      /* bytes of the ring that are promised */
-    uint64_t trimmed;     /* `head` when the ring's memory was given back last */
+    unsigned char *external; /* memory reserved for one external record, */
+    size_t external_bytes;   /* which takes so many bytes */
+    bool external_wanted;    /* the reservation is for an external record */
+    size_t reserved;         /* bytes of the ring that are promised */
+    uint64_t trimmed;        /* `head` when the ring's memory was given back last */
 
     /* The log writer's line. */
     CACHE_ALIGNED _Atomic uint64_t tail;
@@ -150,6 +150,7 @@ struct wal_epoch {
     bool done;
     unsigned char *block; /* aligned memory, kept from use to use by some epoch or other */
     size_t block_bytes;
+    bool external; /* it was one record's (wal__buffer_block), and goes when it has been written */
 };
 
 /* Where the log ended, as found by reading it. */
@@ -320,6 +321,11 @@ void wal__buffer_wait(const struct wal_buffer *buffer, uint64_t c);
  */
 void wal__buffer_take(struct wal_buffer *buffer, uint64_t c, struct wal_take *out);
 void wal__buffer_copy(const struct wal_take *take, unsigned char *out);
+/* Instead of copying: when what was taken is one record outside of the ring, its memory, in which the
+ * record stands where it does in a block of one chunk, with room up to the block's end. The caller's,
+ * to be given to wal__external_delete; its size in *memory_bytes. Else NULL, and nothing was done. */
+unsigned char *wal__buffer_block(const struct wal_take *take, uint64_t *memory_bytes);
+void wal__external_delete(unsigned char *memory, uint64_t memory_bytes);
 /* Bytes in all rings (and beside them) that no cut has taken. */
 uint64_t wal__pending_bytes(struct wal *wal);
 

@@ -12,7 +12,8 @@
  *
  * The log writer copies each prefix once: direct I/O wants aligned memory, and a cut falls between
  * two records of a ring that its worker goes on filling. It computes no checksum over bodies; those
- * are the workers' (invariant 5).
+ * are the workers' (invariant 5). A record outside of a ring that is all of an epoch is not copied:
+ * its memory becomes the block.
  *
  * Cadence. With nothing in flight an epoch ends as soon as somebody asks. While a block is in
  * flight, commits gather: they become one block when it is done, so one flush serves everybody.
@@ -95,13 +96,21 @@ static void notify_advance(struct wal *wal)
         wal->options.on_advance(wal->options.arg);
 }
 
+static void block_free(struct wal_epoch *epoch)
+{
+    if (epoch->external)
+        wal__external_delete(epoch->block, epoch->block_bytes);
+    else
+        free(account_gone(ACCOUNT_LOG, epoch->block));
+    epoch->block = NULL;
+    epoch->block_bytes = 0;
+    epoch->external = false;
+}
+
 static void block_release(struct wal_epoch *epoch, size_t keep_bytes)
 {
-    if (epoch->block_bytes > keep_bytes) {
-        free(account_gone(ACCOUNT_LOG, epoch->block));
-        epoch->block = NULL;
-        epoch->block_bytes = 0;
-    }
+    if (epoch->external || epoch->block_bytes > keep_bytes)
+        block_free(epoch);
 }
 
 static void count_block(struct wal *wal, const struct wal_epoch *epoch)
@@ -245,13 +254,28 @@ static void block_choose(struct wal *wal, struct wal_epoch *epoch)
     }
 }
 
+/* The memory of the only record, which stands where it has to: true, with it as the epoch's block. */
+static bool block_take(struct wal *wal, struct wal_epoch *epoch, unsigned chunks)
+{
+    uint64_t memory_bytes;
+    unsigned char *memory = chunks == 1 && !wal->options.compression
+                                ? wal__buffer_block(&wal->takes[0], &memory_bytes)
+                                : NULL;
+    if (memory == NULL)
+        return false;
+    block_free(epoch);
+    epoch->block = memory;
+    epoch->block_bytes = memory_bytes;
+    epoch->external = true;
+    return true;
+}
+
 static int block_memory(struct wal *wal, struct wal_epoch *epoch, uint64_t bytes)
 {
     block_choose(wal, epoch);
     if (epoch->block_bytes >= bytes)
         return 0;
-    free(account_gone(ACCOUNT_LOG, epoch->block));
-    epoch->block_bytes = 0;
+    block_free(epoch);
     epoch->block = account_made(ACCOUNT_LOG, aligned_alloc(IO_ALIGN, bytes));
     if (epoch->block == NULL)
         return diag_set(ERROR_MEMORY, "out of memory for a log block of %" PRIu64 " bytes", bytes);
@@ -305,8 +329,8 @@ static uint64_t chunk_fill(struct wal *wal, const struct wal_take *take, bool co
     return bytes;
 }
 
-/* Copies what was taken into the epoch's block, which has room for header->block_bytes, and seals
- * it; the block may turn out smaller. */
+/* Copies what was taken into the epoch's block, which has room for header->block_bytes, if it is not
+ * there already, and seals it; the block may turn out smaller. */
 static void block_fill(struct wal *wal, struct wal_epoch *epoch, unsigned chunks,
                        struct wal_block_header *header)
 {
@@ -321,7 +345,7 @@ static void block_fill(struct wal *wal, struct wal_epoch *epoch, unsigned chunks
             .records = take->records,
             .sum = take->sum,
         };
-        out += chunk_fill(wal, take, compress, out, &chunk);
+        out += epoch->external ? take->bytes : chunk_fill(wal, take, compress, out, &chunk);
         memcpy(chunk_out, &chunk, sizeof(chunk));
         chunk_out += sizeof(chunk);
     }
@@ -365,7 +389,7 @@ static int epoch_write(struct wal *wal, struct wal_epoch *epoch, unsigned chunks
 {
     uint64_t bytes = wal_align_up(wal_block_header_bytes(chunks) + data_bytes);
     int rc = wal__segment_reserve(wal, bytes);
-    if (rc == 0)
+    if (rc == 0 && !block_take(wal, epoch, chunks))
         rc = block_memory(wal, epoch, bytes);
     if (rc != 0)
         return rc;
@@ -582,6 +606,6 @@ void wal__writer_stop(struct wal *wal)
     if (wal->queue != NULL)
         io_queue_delete(wal->queue);
     for (unsigned i = 0; i < WAL_INFLIGHT_MAX; i++)
-        free(account_gone(ACCOUNT_LOG, wal->epochs[i].block));
+        block_free(&wal->epochs[i]);
     free(account_gone(ACCOUNT_LOG, wal->scratch));
 }

@@ -79,14 +79,15 @@ int log_commit(struct wal *wal, struct wal_buffer *buffer, uint64_t id, size_t s
     if (rc != 0)
         return rc;
     unsigned char small[512];
-    unsigned char *body = size <= sizeof(small) ? small : malloc(size);
+    unsigned char *place = id % 2 == 0 ? wal_reserved_body(buffer) : NULL;
+    unsigned char *body = place != NULL ? place : size <= sizeof(small) ? small : malloc(size);
     ASSERT(body != NULL);
     log_body(body, id, size);
     wal_begin(buffer);
     *ts = wal_clock_next(wal);
     wal_append(buffer, *ts, body, size);
     wal_end(buffer);
-    if (body != small)
+    if (body != small && body != place)
         free(body);
     return 0;
 }

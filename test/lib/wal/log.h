@@ -39,7 +39,8 @@ int log_seen_add(uint64_t ts, const void *body, size_t size, void *arg);
  * are the id. */
 void log_body(void *body, uint64_t id, size_t size);
 
-/* Reserves, begins, takes a timestamp, appends log_body(id, size), ends. Returns wal_reserve's
+/* Reserves, begins, takes a timestamp, appends log_body(id, size), which for even ids is built in the
+ * log's own memory where there is such, ends. Returns wal_reserve's
  * error, or 0 and the timestamp. */
 int log_commit(struct wal *wal, struct wal_buffer *buffer, uint64_t id, size_t size, uint64_t *ts);
 

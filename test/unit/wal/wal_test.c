@@ -153,6 +153,51 @@ static void a_body_of_any_size_travels_whole(void **state)
     stop(f);
 }
 
+/* Alone in their epochs their memory is the block; several of one epoch, and with small ones between
+ * them, are copied. Reservations that are not used, or not wholly, are no matter. */
+static void large_records_are_built_where_they_stay(void **state)
+{
+    static const size_t sizes[] = {9000, 100000, 9001, 8, 5 << 20, 8190, 8, 70000};
+    enum { COUNT = sizeof(sizes) / sizeof(sizes[0]), ROUNDS = 3 };
+    struct fixture *f = *state;
+    uint64_t id = 0;
+    for (int level = WAL_DURABILITY_NONE; level <= WAL_DURABILITY_COMMIT; level++) {
+        f->options.durability = (enum wal_durability)level;
+        start(f);
+        for (unsigned round = 0; round < ROUNDS; round++)
+            for (unsigned n = 0; n < COUNT; n++, id++) {
+                assert_int_equal(wal_reserve(f->buffer, sizes[n] + round * 100), 0);
+                assert_int_equal(wal_reserved_body(f->buffer) != NULL, sizes[n] > 8);
+                commit(f, id, sizes[n]);
+                if (round > 0)
+                    assert_int_equal(wal_wait(f->wal, wal_clock(f->wal)), 0);
+            }
+        assert_int_equal(wal_reserve(f->buffer, 1 << 20), 0); /* never used */
+        stop(f);
+    }
+    start(f);
+    assert_seen(f, 0, id - 1);
+    for (size_t i = 0; i < f->seen.count; i++)
+        assert_int_equal(f->seen.items[i].size, sizes[i % COUNT]);
+    stop(f);
+}
+
+static void a_record_may_be_smaller_than_its_reservation(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char body[64];
+    start(f);
+    assert_int_equal(wal_reserve(f->buffer, 6 << 20), 0);
+    wal_begin(f->buffer);
+    log_body(body, 1, sizeof(body));
+    wal_append(f->buffer, wal_clock_next(f->wal), body, sizeof(body));
+    wal_end(f->buffer);
+    stop(f);
+    start(f);
+    assert_seen(f, 1, 1);
+    stop(f);
+}
+
 static void an_empty_body_is_a_record(void **state)
 {
     struct fixture *f = *state;
@@ -483,6 +528,8 @@ int main(void)
         TEST(what_was_committed_comes_back_after_a_restart),
         TEST(closing_makes_durable_what_nobody_waited_for),
         TEST(a_body_of_any_size_travels_whole),
+        TEST(large_records_are_built_where_they_stay),
+        TEST(a_record_may_be_smaller_than_its_reservation),
         TEST(an_empty_body_is_a_record),
         TEST(a_small_ring_goes_round_many_times_over_many_segments),
         TEST(several_records_may_share_one_reservation_and_timestamp),
