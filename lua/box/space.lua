@@ -482,6 +482,12 @@ function index_methods.rename(self, name)
     native.index_rename(self.space_id, self.id, name)
 end
 
+--- Makes the index again of the rows, beside writers; readers have the old one until it is ready.
+function index_methods.rebuild(self)
+    check_self(self, 'rebuild')
+    job.finish(native.index_rebuild(self.space_id, self.id))
+end
+
 local alterable = { 'type', 'unique', 'parts', 'func', 'is_multikey', 'condition', 'covers' }
 
 --- What an index is now, as create_index takes it, with what is given in its place.

@@ -51,6 +51,7 @@ signature.index = parse([[
     min([key])                          the first tuple
     pairs([key, {iterator}])            for _, tuple in index:pairs() do .. end
     random([seed])                      any tuple
+    rebuild()                           makes it again of the rows
     rename(name)                        another name
     select([key, {iterator, limit, offset, after}])   tuples with the key, as a list
     stat()                              figures about the index

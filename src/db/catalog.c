@@ -568,12 +568,16 @@ static int coming_add(struct db *db, struct catalog *catalog, const struct comin
                       struct space *space)
 {
     const struct store *store = space->head->arg;
-    const struct space *now = store->space == NULL ? NULL : store->space->coming;
-    struct coming coming = {space->id, NULL, 0};
+    const struct space *before = store->space;
+    const struct space *now = before == NULL ? NULL : before->coming;
+    struct coming coming = {.space_id = space->id};
     if (change != NULL && change->space_id == space->id)
         coming = *change;
     else if (now != NULL)
-        coming = (struct coming){space->id, now->definition, now->definition_size};
+        coming = (struct coming){.row = now->definition, .size = now->definition_size};
+    else if (before != NULL)
+        coming.again_id = before->again_id;
+    space->again_id = coming.again_id;
     if (coming.row == NULL)
         return 0;
     const char *row = arena_copy(&catalog->arena, coming.row, coming.size);
@@ -739,6 +743,20 @@ static int sequences_bind(struct catalog *catalog)
     return 0;
 }
 
+/* The same once more, with another tree: for writers alone. */
+static int again_add(struct catalog *catalog, struct space *space, const struct index *index)
+{
+    struct index *again = arena_alloc(&catalog->arena, sizeof *again);
+    if (again == NULL)
+        return no_memory();
+    *again = *index;
+    again->building = again->again = again->scan.filling = true;
+    again->scan.tree = ((struct store *)space->head)->trees[TREE_AGAIN];
+    again->scan.arg = again;
+    space->building = again;
+    return 0;
+}
+
 static int index_add(struct catalog *catalog, const struct version *version)
 {
     const char *data = version->bytes, *name, *type, *options;
@@ -766,7 +784,7 @@ static int index_add(struct catalog *catalog, const struct version *version)
         space->indexes[space->index_count++] = index;
     else if (index->scan.tree != NULL) /* else it was being built before a restart */
         space->building = index;
-    return 0;
+    return id != 0 && id == space->again_id ? again_add(catalog, space, index) : 0;
 }
 
 bool db__index_row_building(const char *tuple)

@@ -117,6 +117,7 @@ struct index {
     enum index_type type;
     bool unique;
     bool building; /* writers maintain it, and nobody reads it yet */
+    bool again;    /* likewise, in the place of the one of its number, which readers have */
     bool plain;    /* each tuple has one key, made of whole fields */
     uint32_t part_count;
     struct index_part parts[INDEX_PARTS_MAX];
@@ -187,6 +188,7 @@ struct space {
     uint32_t index_count;
     struct index *indexes[INDEX_MAX]; /* [0] the primary, when index_count > 0; in order of id */
     struct index *building;           /* one more that writers maintain, or NULL */
+    uint32_t again_id;                /* of the index that is being made again; 0: none is */
     struct space *coming;   /* what it is being altered to: what is written fits both; or NULL */
     const char *definition; /* of one that is coming: the row of _space that it is made of */
     uint32_t definition_size;

@@ -37,6 +37,11 @@
  * by the checkpoint, which publishes and then goes over the head before there is another picture, for which
  * his row might leave it. What is not decided by then is looked at in the last gate.
  *
+ * An index that is made again (ddl_rebuild.c) has its number and its entries here from before. They stay, since
+ * those that lead to nothing are passed over by every reader, and get company: as they are put later, they count
+ * for more than what is there of the same timestamp. Checkpoints derive what is between two versions once, for the
+ * one that readers have.
+ *
  * A crash leaves entries of an index that the catalog forgets at the next start; an index of the same number
  * passes over them. Files of the sort have no names.
  */
@@ -79,7 +84,7 @@ struct body_build {
     struct index *index; /* of the job's picture */
     uint32_t index_id;
     unsigned char number;
-    bool unique;
+    bool unique, again;
     pthread_t thread;
     _Atomic bool cancelled;
     _Atomic uint64_t rows;
@@ -213,6 +218,18 @@ static int key_add(struct body_build *build, struct arena *arena, const struct k
     return run_sort_add(build->sort, &row);
 }
 
+/* Of an index that is made again the body may have what it should not: a tombstone hides what is below it,
+ * so who reads at K1 or above gets an entry of K1. Those who read below have the version's own. */
+static int key_put(struct body_build *build, struct arena *arena, const struct key_bytes *key,
+                   uint64_t ts, bool live)
+{
+    bool only = live && build->again && build->snapshot_count == 0;
+    int rc = key_add(build, arena, key, only ? build->k : ts, live);
+    return rc != 0 || !live || !build->again || only || ts == build->k
+               ? rc
+               : key_add(build, arena, key, build->k, false);
+}
+
 /* Only the version at K1 must be one that the index can have. */
 static int row_add(struct body_build *build, struct arena *arena, const struct engine_row *row,
                    bool live)
@@ -221,7 +238,7 @@ static int row_add(struct body_build *build, struct arena *arena, const struct e
     int rc = live ? db__keys_of_tuple(arena, build->index, row->data, &keys)
                   : db__keys_quietly(arena, build->index, row->data, &keys);
     for (uint32_t i = 0; rc == 0 && i < keys.count; i++)
-        rc = key_add(build, arena, &keys.keys[i], row->ts, live);
+        rc = key_put(build, arena, &keys.keys[i], row->ts, live);
     return rc;
 }
 
@@ -799,6 +816,7 @@ int db__body_build_begin(struct db_worker *worker, struct index *index, struct b
     build->index_id = index->id;
     build->number = index->scan.number;
     build->unique = index->unique;
+    build->again = index->again;
     arena_create(&build->kept, 0);
     if (pthread_create(&build->thread, NULL, thread_main, build) != 0) {
         release(build, worker);

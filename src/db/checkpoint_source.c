@@ -195,7 +195,8 @@ static int entries_derive(struct source *source, unsigned from)
         const struct engine_row *row = &source->rows[n];
         for (uint32_t i = 1; rc == 0 && i < source->space->index_count; i++)
             rc = index_derive(source, source->space->indexes[i], row, before);
-        if (rc == 0 && source->space->building != NULL)
+        /* One that is made again has its number from the one that is there. */
+        if (rc == 0 && source->space->building != NULL && !source->space->building->again)
             rc = index_derive(source, source->space->building, row, before);
         before = row->data;
     }

@@ -85,7 +85,7 @@ void db__store_unlink(struct db *db, struct store *store)
 
 void db__store_delete(struct store *store, struct tree_thread *thread)
 {
-    for (uint32_t i = 1; i < INDEX_MAX; i++)
+    for (uint32_t i = 0; i < INDEX_MAX; i++)
         if (store->trees[i] != NULL)
             txn_entries_delete(thread, store->trees[i]);
     txn_rows_delete(thread, store->head.tree);

@@ -33,6 +33,10 @@ enum {
     BUILD_ROUND_BYTES = 64 << 20
 };
 
+/* The place of the primary index, whose tree is the head's, has the tree of an index that is being made
+ * again, as long as that is (ddl_rebuild.c). */
+enum { TREE_AGAIN = 0 };
+
 struct store {
     struct head head;
     struct db *db;
@@ -47,7 +51,7 @@ struct store {
     struct body *body; /* where cold rows live; opened when the catalog names the engine */
     struct body_options configured; /* of the body; changed inside the gate */
     struct head_body published;     /* what readers have of it, if rows leave the head */
-    struct tree *trees[INDEX_MAX];  /* of secondary indexes, by index id; [0] is unused */
+    struct tree *trees[INDEX_MAX];  /* of secondary indexes, by index id; and [TREE_AGAIN] */
     _Atomic uint64_t build_rows,
         build_total; /* of the change that looks at rows while others write */
     struct space
@@ -208,11 +212,13 @@ void db__store_delete(struct store *store, struct tree_thread *thread);
 /* Makes the stores of the system spaces: the first ones that there are. */
 int db__system_stores_make(struct db *db);
 
-/* What a space is going to be, from this picture on: a row of _space; NULL: what it is. */
+/* What a space is going to be, from this picture on: a row of _space; NULL: what it is. And which of its
+ * indexes is made again from now on; 0: none. */
 struct coming {
     uint32_t space_id; /* 0: all spaces as they were */
     const char *row;
     size_t size;
+    uint32_t again_id;
 };
 
 /*

@@ -100,10 +100,23 @@ static struct tree *tree_in(const struct catalog *catalog, const struct store *s
     const struct space *space = catalog_space_by_id(catalog, store->head.id);
     if (space == NULL || space->head != &store->head)
         return NULL;
+    const struct index *building = space->building;
+    if (id == TREE_AGAIN)
+        return building != NULL && building->again ? building->scan.tree : NULL;
     const struct index *index = space_index_by_id(space, id);
-    if (index == NULL && space->building != NULL && space->building->id == id)
-        index = space->building;
+    if (index == NULL && building != NULL && building->id == id)
+        index = building;
     return index == NULL ? NULL : index->scan.tree;
+}
+
+/* In whatever place. */
+static bool has_tree(const struct catalog *catalog, const struct store *store,
+                     const struct tree *tree)
+{
+    for (uint32_t id = 0; id < INDEX_MAX; id++)
+        if (tree_in(catalog, store, id) == tree)
+            return true;
+    return false;
 }
 
 static bool store_in(const struct catalog *catalog, const struct store *store)
@@ -124,13 +137,12 @@ static void trees_settle(struct ddl *ddl, const struct catalog *catalog)
 {
     struct tree_thread *thread = txn_worker_thread(ddl->worker->txn);
     for (struct ddl_tree *link = ddl->trees; link != NULL; link = link->next) {
-        struct tree *kept = tree_in(catalog, link->store, link->id);
-        link->store->trees[link->id] = kept;
+        link->store->trees[link->id] = tree_in(catalog, link->store, link->id);
         /* A tree may have been touched twice, when it was made and when it was dropped. */
         bool again = false;
         for (struct ddl_tree *other = link->next; other != NULL && !again; other = other->next)
             again = other->tree == link->tree;
-        if (link->tree != kept && !again)
+        if (!again && !has_tree(catalog, link->store, link->tree))
             epoch_retire(thread->epoch, link->tree, free_entries, ddl->worker);
     }
 }
@@ -459,9 +471,9 @@ int ddl__space_find_for(struct ddl *ddl, uint32_t id, unsigned privileges, struc
     if ((*out)->system)
         return diag_set(ERROR_ACCESS, "system space \"%s\" cannot be changed", (*out)->name);
     if ((*out)->building != NULL)
-        return diag_set(ERROR_SCHEMA,
-                        "space \"%s\" cannot be changed while its index \"%s\" is being built",
-                        (*out)->name, (*out)->building->name);
+        return diag_set(
+            ERROR_SCHEMA, "space \"%s\" cannot be changed while its index \"%s\" is being %s",
+            (*out)->name, (*out)->building->name, (*out)->building->again ? "rebuilt" : "built");
     if ((*out)->coming != NULL)
         return diag_set(ERROR_SCHEMA, "space \"%s\" cannot be changed while it is being altered",
                         (*out)->name);

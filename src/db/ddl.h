@@ -78,6 +78,13 @@ void ddl_job_cancel(struct ddl_job *job);
  * key. */
 int ddl_index_create(struct db_worker *worker, uint32_t space_id, const char *name,
                      size_t name_size, const char *options, uint32_t *id);
+
+/* Makes an index again of the rows, whatever has become of it. Readers have the old one until the new one takes its
+ * place at once; an error leaves it. ERROR_UNSUPPORTED for a primary index, which has the rows; ERROR_DUPLICATE
+ * when two rows have one key of a unique index, naming one of them. */
+int ddl_index_rebuild_begin(struct db_worker *worker, uint32_t space_id, uint32_t index_id,
+                            struct ddl_job **job);
+int ddl_index_rebuild(struct db_worker *worker, uint32_t space_id, uint32_t index_id);
 int ddl_index_rename(struct db_worker *worker, uint32_t space_id, uint32_t index_id,
                      const char *name, size_t name_size);
 int ddl_index_drop(struct db_worker *worker, uint32_t space_id, uint32_t index_id);

@@ -228,6 +228,8 @@ static int ready_make(struct ddl *ddl, void *arg)
     int rc = suspects_check(ddl, build, index);
     if (rc != 0)
         return rc;
+    if (index->again)
+        return ddl__again_take(ddl, space, index->id);
     mp_buffer_reset(&ddl->tuple, 65536);
     mp_put_raw(&ddl->tuple, build->ready.data, build->ready.size);
     rc = ddl__put(ddl, SPACE_ID_INDEX);
@@ -245,8 +247,11 @@ static int cancel_make(struct ddl *ddl, void *arg)
 {
     const struct build *build = arg;
     struct space *space = catalog_space_by_id(ddl->before, build->job.space_id);
-    if (building_of(ddl->before, build->job.space_id, build->index_id) == NULL)
+    const struct index *index = building_of(ddl->before, build->job.space_id, build->index_id);
+    if (index == NULL)
         return 0;
+    if (index->again)
+        return ddl__again_end(ddl, space);
     struct mp_buffer *key = ddl__tuple(ddl, 2);
     mp_put_uint(key, build->job.space_id);
     mp_put_uint(key, build->index_id);
@@ -304,6 +309,21 @@ static const struct ddl_job_vtab body_job = {.doing = "is being built",
                                              .cancel = cancel,
                                              .destroy = destroy};
 
+static const struct ddl_job_vtab build_again_job = {.doing = "is being rebuilt",
+                                                    .done = "is rebuilt",
+                                                    .slice = slice_fill,
+                                                    .finish = finish,
+                                                    .cancel = cancel,
+                                                    .destroy = destroy};
+
+static const struct ddl_job_vtab body_again_job = {.doing = "is being rebuilt",
+                                                   .done = "is rebuilt",
+                                                   .waits = true,
+                                                   .slice = slice_wait,
+                                                   .finish = finish,
+                                                   .cancel = cancel,
+                                                   .destroy = destroy};
+
 int ddl__build_new(struct ddl_job **out)
 {
     struct build *build = calloc(1, sizeof *build);
@@ -327,12 +347,18 @@ int ddl__build_begin(struct ddl_job *job, struct db_worker *worker, uint32_t spa
     build->index = index;
     build->index_id = index_id;
     build->space = index->space;
-    build->ready = *ready;
-    mp_buffer_create(ready);
+    if (ready != NULL) {
+        build->ready = *ready;
+        mp_buffer_create(ready);
+    } else {
+        mp_buffer_create(&build->ready);
+    }
     arena_create(&build->arena, 1 << 16);
-    bool leaves = index->space->head->body != NULL;
-    ddl__job_begin(job, leaves ? &body_job : &build_job, worker, index->space,
-                   "index \"%s\" of space \"%s\"", index->name, index->space->name);
+    const struct ddl_job_vtab *vtab = index->again ? &build_again_job : &build_job;
+    if (index->space->head->body != NULL)
+        vtab = index->again ? &body_again_job : &body_job;
+    ddl__job_begin(job, vtab, worker, index->space, "index \"%s\" of space \"%s\"", index->name,
+                   index->space->name);
     return 0;
 }
 

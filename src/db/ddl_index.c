@@ -259,7 +259,8 @@ static int primary_check(const struct space *space, const struct index_definitio
 /* Where rows leave the head their index is made beside writers, however few there are: by checkpoints,
  * for which a schema transaction would have to wait in the gate. What was deleted may be in the body for
  * those who read below. */
-static int rows_wait(struct ddl *ddl, const struct space *space, struct index_args *args)
+int ddl__rows_wait(struct ddl *ddl, const struct space *space, bool standalone, const char *what,
+                   bool *online)
 {
     const struct store *store = space->head->arg;
     struct engine_stats stats;
@@ -268,19 +269,18 @@ static int rows_wait(struct ddl *ddl, const struct space *space, struct index_ar
     if (space->index_count == 0)
         return 0;
     body_stats(store->body, &stats);
-    args->online = args->standalone && stats.files > 0;
-    if (args->online)
+    *online = standalone && stats.files > 0;
+    if (*online)
         return 0;
     int rc = space_cursor_open(&cursor, ddl->txn, space->indexes[0], ITERATOR_ALL, NULL);
     if (rc == 0)
         rc = space_cursor_next(&cursor, &tuple);
-    args->online = rc == 0;
-    if (rc == 0 && !args->standalone)
-        rc =
-            diag_set(ERROR_UNSUPPORTED,
-                     "an index of a space of engine '%s' that has rows is made outside of a schema "
-                     "transaction",
-                     space->engine);
+    *online = rc == 0;
+    if (rc == 0 && !standalone)
+        rc = diag_set(ERROR_UNSUPPORTED,
+                      "an index of a space of engine '%s' that has rows is %s outside of a schema "
+                      "transaction",
+                      space->engine, what);
     return rc == ERROR_END ? 0 : rc;
 }
 
@@ -300,7 +300,7 @@ static int engine_check(struct ddl *ddl, const struct space *space, struct index
             "an index of a space of engine '%s' has fields for its parts, and a condition "
             "{field, operator, value}: Lua code is for engine 'memory'",
             space->engine);
-    return args->id == 0 ? 0 : rows_wait(ddl, space, args);
+    return args->id == 0 ? 0 : ddl__rows_wait(ddl, space, args->standalone, "made", &args->online);
 }
 
 /* The field of a sequence is one of the primary key's, a number; from 1 as it is given, 0: the first

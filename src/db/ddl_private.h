@@ -129,10 +129,21 @@ int ddl__job_after_key(struct ddl_job *job, const void *key, size_t size);
 int ddl__job_run(struct ddl_job *job);
 
 /* The filling of an index that has been published as one that is being built: ddl_build.c. `ready` is
- * its row of _index then, which the job takes over. A failure has taken the index away. */
+ * its row of _index then, which the job takes over; NULL for one that is made again. A failure has taken the
+ * index away, or left the one that there was. */
 int ddl__build_new(struct ddl_job **out);
 int ddl__build_begin(struct ddl_job *job, struct db_worker *worker, uint32_t space_id,
                      uint32_t index_id, struct mp_buffer *ready);
+
+/* Of an index that is made again, in the last gate (ddl_rebuild.c): the new tree takes the place of the old one; or it
+ * goes, and that stays. */
+int ddl__again_take(struct ddl *ddl, const struct space *space, uint32_t index_id);
+int ddl__again_end(struct ddl *ddl, const struct space *space);
+
+/* Whether a space whose rows leave the head has any, or had: then an index of it is made beside writers, and
+ * `standalone` must hold: ERROR_UNSUPPORTED if not, with diagnostics that say `what` it is (ddl_index.c). */
+int ddl__rows_wait(struct ddl *ddl, const struct space *space, bool standalone, const char *what,
+                   bool *online);
 
 /* The rows of a space that has been published as one that is being altered: ddl_alter.c. */
 void ddl__alter_begin(struct ddl_job *job, struct db_worker *worker, const struct space *space);

@@ -614,6 +614,15 @@ static int native_index_create(lua_State *L)
     return job_take(L, runtime, code, job);
 }
 
+/* index_rebuild(space_id, index_id) */
+static int native_index_rebuild(lua_State *L)
+{
+    struct lua_runtime *runtime = check_ddl_job(L);
+    struct ddl_job *job;
+    int code = ddl_index_rebuild_begin(runtime->worker, check_id(L, 1), check_id(L, 2), &job);
+    return job_take(L, runtime, code, job);
+}
+
 static int native_index_rename(lua_State *L)
 {
     struct lua_runtime *runtime = lua__check_ddl(L);
@@ -728,6 +737,7 @@ void lua__open_schema(struct lua_runtime *runtime)
         {"index_create", native_index_create},
         {"index_drop", native_index_drop},
         {"index_rename", native_index_rename},
+        {"index_rebuild", native_index_rebuild},
         {"func_create", native_func_create},
         {"func_drop", native_func_drop},
         {"func_rename", native_func_rename},

@@ -30,6 +30,6 @@ describe('docs/indexes.md', function()
             show = function(expected, value) assert.equal(expected, tostring(value)) end,
         }, { __index = _G })
         setfenv(assert(loadstring(table.concat(chunks, '\n'), '=docs/indexes.md')), environment)()
-        assert.equal(18, shown)
+        assert.equal(20, shown)
     end)
 end)
