@@ -391,6 +391,14 @@ static void *large_alloc(struct heap_cache *cache, size_t size, enum heap_kind u
     return object;
 }
 
+void heap_count_foreign(struct heap_cache *cache, enum heap_kind use, int64_t bytes)
+{
+    counter_add(&cache->counts.large, bytes);
+    if (is_huge((size_t)(bytes < 0 ? -bytes : bytes)))
+        counter_add(&cache->counts.huge, bytes);
+    cache_count(cache, use, bytes);
+}
+
 void *heap_alloc_as(struct heap_cache *cache, size_t size, enum heap_kind use)
 {
     if (HEAP_PLAIN || size > HEAP_SMALL_MAX)

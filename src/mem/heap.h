@@ -80,6 +80,10 @@ static inline void heap_free(struct heap_cache *cache, void *object, size_t size
     heap_free_as(cache, object, size, HEAP_OTHER);
 }
 
+/* Memory that somebody else has allocated is used as an object of the heap from now on (`bytes` above 0), or
+ * not any more: it is counted as one. */
+void heap_count_foreign(struct heap_cache *cache, enum heap_kind kind, int64_t bytes);
+
 /* What an allocation of `size` bytes really takes: a caller may ask for, and use, as much. */
 size_t heap_good_size(size_t size);
 

@@ -3,8 +3,8 @@
 /*
  * One client's socket: bytes to its session, the session's output back.
  *
- * Every read goes to the one buffer of the worker; the session has taken what it needs when its
- * call returns. Output is not written at once: the connection is marked dirty, and at the end of
+ * Every read goes to the one buffer of the worker, but for large arguments, which go where the session
+ * has them; it has taken what it needs when its call returns. Output is not written at once: the connection is marked dirty, and at the end of
  * the loop's turn all that a pipeline has produced goes by one uv_try_write. Only what the socket
  * does not take is left to uv_write; until that has finished the session is not touched, so its
  * buffer stays where it is, and nothing is read: that is the back-pressure.
@@ -64,7 +64,13 @@ static void on_alloc(uv_handle_t *handle, size_t wish, uv_buf_t *out)
 {
     (void)wish;
     struct net_connection *connection = handle->data;
-    *out = uv_buf_init(connection->worker->buffer, NET_READ_BYTES);
+    size_t size = 0;
+    char *room = connection->session && !connection->tls && !connection->lingering
+                     ? session_input_room(connection->session, &size)
+                     : NULL;
+    *out = room && size >= NET_READ_BYTES
+               ? uv_buf_init(room, size < NET_DIRECT_BYTES ? (unsigned)size : NET_DIRECT_BYTES)
+               : uv_buf_init(connection->worker->buffer, NET_READ_BYTES);
 }
 
 static void reading_set(struct net_connection *connection, bool reading);

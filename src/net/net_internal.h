@@ -24,6 +24,7 @@
 
 enum {
     NET_READ_BYTES = 64 * 1024,
+    NET_DIRECT_BYTES = 256 * 1024, /* of a large argument at a time */
     NET_STACK_BYTES = 16 << 20,    /* of a worker's thread */
     NET_ACCEPT_MAX = 64,           /* connections accepted in one turn */
     NET_FLUSH_MAX = 16,            /* writes for one connection in one turn */

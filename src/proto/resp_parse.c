@@ -56,6 +56,9 @@ static void request_begin(struct resp_parser *parser)
     parser->missing = 0;
     parser->bulk_size = SIZE_UNKNOWN;
     parser->base = NULL;
+    parser->apart_bytes = 0;
+    parser->apart_count = 0;
+    parser->apart_ends = false;
 }
 
 void resp_parser_create(struct resp_parser *parser, const struct resp_limits *limits,
@@ -135,7 +138,8 @@ static inline bool arg_add(struct resp_parser *parser, const char *data, size_t 
 static enum resp_parse_result request_end(struct resp_parser *parser, size_t size,
                                           struct resp_request *request)
 {
-    *request = (struct resp_request){parser->first, parser->arg_count - parser->first, size};
+    *request = (struct resp_request){parser->first, parser->arg_count - parser->first, size,
+                                     parser->apart_bytes};
     request_begin(parser);
     return RESP_PARSE_DONE;
 }
@@ -371,7 +375,7 @@ static inline enum resp_parse_result read_bulk_size(struct resp_parser *parser, 
         return fail(parser, "invalid bulk length");
     if (count > RESP_UNAUTHENTICATED_BULK_BYTES_MAX && !parser->authenticated)
         return fail(parser, "unauthenticated bulk length");
-    if (parser->offset + (size_t)count + 2 > parser->limits.request_bytes_max)
+    if (parser->offset + parser->apart_bytes + (size_t)count + 2 > parser->limits.request_bytes_max)
         return fail(parser, "too big request");
     parser->bulk_size = (size_t)count;
     return RESP_PARSE_DONE;
@@ -391,18 +395,45 @@ static inline enum resp_parse_result read_bulk(struct resp_parser *parser, const
     }
     if (__builtin_expect(at[bulk_size] != '\r' || at[bulk_size + 1] != '\n', 0))
         return fail(parser, "expected CRLF after a bulk string");
-    if (!arg_add(parser, at, bulk_size))
+    if (!parser->apart_ends && !arg_add(parser, at, bulk_size))
         return fail(parser, "out of memory");
     parser->offset += bulk_size + 2;
     parser->bulk_size = SIZE_UNKNOWN;
+    parser->apart_ends = false;
     parser->missing--;
     return RESP_PARSE_DONE;
+}
+
+size_t resp_bulk_begun(const struct resp_parser *parser, size_t size_min, size_t *offset)
+{
+    if (parser->missing == 0 || parser->bulk_size == SIZE_UNKNOWN || parser->apart_ends ||
+        parser->bulk_size < size_min || parser->apart_count == RESP_APART_MAX)
+        return 0;
+    *offset = parser->offset;
+    return parser->bulk_size;
+}
+
+bool resp_bulk_apart(struct resp_parser *parser, const char *data)
+{
+    size_t argument = parser->arg_count - parser->first;
+    if (!arg_add(parser, data, parser->bulk_size))
+        return false;
+    parser->apart[parser->apart_count++] = argument;
+    parser->apart_bytes += parser->bulk_size;
+    parser->apart_ends = true;
+    parser->bulk_size = 0;
+    return true;
 }
 
 /* The bytes have moved since the arguments read so far were noted. */
 static void rebase(struct resp_parser *parser, const char *data)
 {
+    unsigned apart = 0;
     for (size_t i = parser->first; i < parser->arg_count; i++) {
+        if (apart < parser->apart_count && parser->apart[apart] == i - parser->first) {
+            apart++;
+            continue;
+        }
         uintptr_t offset = (uintptr_t)parser->args[i].data - (uintptr_t)parser->base;
         parser->args[i].data = data + offset;
     }

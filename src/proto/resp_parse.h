@@ -21,6 +21,11 @@
  *
  * A request that is incomplete is resumed where it stopped: the next call gets its bytes from the
  * start again, more of them, possibly at another address.
+ *
+ * A large argument can be received apart from the other bytes, straight to where it is wanted: after
+ * MORE, resp_bulk_begun says where among the bytes one begins. The caller takes it out of them, what has
+ * come already and what comes, and when all of it is there, resp_bulk_apart says where it is; the bytes that
+ * are parsed from then on are those in front of it and those behind it.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +38,7 @@ enum {
     RESP_LINE_BYTES_MAX = 64 * 1024, /* of an inline request, or of the line that holds a count */
     RESP_UNAUTHENTICATED_ARG_COUNT_MAX = 10,
     RESP_UNAUTHENTICATED_BULK_BYTES_MAX = 16 * 1024,
+    RESP_APART_MAX = 16, /* arguments of one request that are received apart */
 };
 
 struct resp_limits {
@@ -60,13 +66,19 @@ struct resp_parser {
     size_t missing;   /* arguments to come, 0 before its count is known */
     size_t bulk_size; /* of the argument whose bytes come next, or SIZE_MAX before that is known */
     const char *base; /* where its arguments point into */
+    /* Those of its arguments that were received apart, and their bytes. `apart_ends`: the line behind
+     * the last of them is to come. */
+    size_t apart[RESP_APART_MAX], apart_bytes;
+    unsigned apart_count;
+    bool apart_ends;
 
     char error[64]; /* after RESP_PARSE_ERROR, Redis's words without "ERR ": "Protocol error: .." */
 };
 
 struct resp_request {
     size_t first, argc; /* argc is 0 for an empty line or an empty array: nothing to do or answer */
-    size_t size;        /* bytes that it took */
+    size_t size;        /* bytes that it took, */
+    size_t apart_bytes; /* and those that were received apart */
 };
 
 /* MORE: incomplete. ERROR: the connection cannot be understood any further; answer -ERR and close.
@@ -87,6 +99,13 @@ void resp_parser_authenticate(struct resp_parser *parser);
  */
 enum resp_parse_result resp_parse(struct resp_parser *parser, const char *data, size_t size,
                                   struct resp_request *request, size_t *need);
+
+/* After MORE: the size of the argument whose bytes come next, if it is at least size_min, and in *offset
+ * how many of the request's bytes stand in front of it. 0: there is none, or too many are apart. */
+size_t resp_bulk_begun(const struct resp_parser *parser, size_t size_min, size_t *offset);
+
+/* That argument is at `data`, whole, until resp_parser_recycle. False when memory is out. */
+bool resp_bulk_apart(struct resp_parser *parser, const char *data);
 
 /* The arguments of a request (NULL perhaps when it has none); valid until the next resp_parse or
  * resp_parser_recycle, while its bytes stay in place. */

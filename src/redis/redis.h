@@ -31,6 +31,7 @@ struct redis_slice {
 struct redis_sink;
 struct redis_scans;
 struct redis_block;
+struct parcel;
 struct redis_sink_vtab {
     void (*status)(struct redis_sink *sink, const char *text);
     void (*integer)(struct redis_sink *sink, int64_t value);
@@ -99,6 +100,8 @@ struct redis_call {
     bool scripted;             /* redis.call: an option that waits is refused */
     bool no_touch;   /* looking at a key is not using it (redis_access.h): CLIENT NO-TOUCH */
     uint32_t access; /* the note that keys get which are written; 0: as their use says */
+    struct parcel *const *parcels; /* each of which is one of the arguments, and may be taken */
+    unsigned parcel_count;
     const struct version *opened; /* what was looked at last: for redis_value.c */
 };
 

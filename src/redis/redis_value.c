@@ -4,8 +4,8 @@
  * Rows of the Redis space; see the header for their layout.
  *
  * Packing writes the header and the pieces straight into the version that txn_put hands out, so a
- * SET copies its value once. Of a string, the header is 93 | A1 's' | C0 or CF + 8 bytes | C4 n or
- * C5 nn or C6 nnnn | data
+ * SET copies its value once, and a large one, which was received in a parcel, not at all. Of a string,
+ * the header is 93 | A1 's' | C0 or CF + 8 bytes | C4 n or C5 nn or C6 nnnn | data
  *
  * What was under the key before is found below the new version: a spread collection there is given
  * to those who clear up, whoever writes over it.
@@ -20,6 +20,7 @@
 #include "base/random.h"
 #include "codec/key.h"
 #include "codec/mp.h"
+#include "mem/parcel.h"
 #include "redis/redis_access.h"
 #include "redis/redis_spread.h"
 
@@ -291,7 +292,21 @@ static int tell_if_new(struct redis_call *call, const struct redis_key *key)
                     : redis__created(call, &(struct redis_slice){name, (size_t)size});
 }
 
-/* A header, at most two pieces, and something of the row behind: how a version is filled. */
+/* The parcel that the value was received in, taken, when a row can be made of it with such a header. */
+static struct parcel *parcel_for(const struct redis_call *call, const struct redis_slice pieces[3])
+{
+    if (call->parcel_count == 0 || pieces[1].size < PARCEL_BYTES_MIN || pieces[2].size > 0)
+        return NULL;
+    for (unsigned n = 0; n < call->parcel_count; n++) {
+        struct parcel *parcel = call->parcels[n];
+        if (parcel_data(parcel) == pieces[1].data && parcel_size(parcel) == pieces[1].size)
+            return txn_parcel_fits(parcel, pieces[0].size) && parcel_take(parcel) ? parcel : NULL;
+    }
+    return NULL;
+}
+
+/* A header, at most two pieces, and something of the row behind: how a version is filled. The first
+ * piece stays where it is, and the row becomes what is around it, if that is possible. */
 static int row_put(struct redis_call *call, const struct redis_key *key, uint64_t expire_ms,
                    const struct redis_slice pieces[3], uint64_t id)
 {
@@ -302,15 +317,20 @@ static int row_put(struct redis_call *call, const struct redis_key *key, uint64_
         load_relaxed(&call->config->notify_flags) & REDIS_NOTIFY_NEW ? tell_if_new(call, key) : 0;
     if (rc)
         return rc;
-    rc = txn_put(call->txn, head_of(call), key->data, key->size, NULL, (uint32_t)size, &row,
-                 &version);
+    struct parcel *parcel = parcel_for(call, pieces);
+    rc = parcel ? txn_put_parcel(call->txn, head_of(call), key->data, key->size, parcel,
+                                 pieces[0].size, &row, &version)
+                : txn_put(call->txn, head_of(call), key->data, key->size, NULL, (uint32_t)size,
+                          &row, &version);
     if (rc == ERROR_MEMORY)
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'maxmemory'.");
     if (rc)
         return rc;
     char *at = version->bytes;
     for (unsigned n = 0; n < 3; n++)
-        if (pieces[n].size) {
+        if (n == 1 && parcel) {
+            at += pieces[n].size; /* these bytes are there */
+        } else if (pieces[n].size) {
             memcpy(at, pieces[n].data, pieces[n].size);
             at += pieces[n].size;
         }

@@ -4,7 +4,8 @@
  * A connection's life, its input and its output.
  *
  * Input is parsed in place where it arrived; only an incomplete request, or what back-pressure
- * holds back, is copied. Up to SESSION_BATCH_MAX requests are parsed before the first is executed.
+ * holds back, is copied. A large argument of an incomplete one goes to memory of its own
+ * (session_parcel.c). Up to SESSION_BATCH_MAX requests are parsed before the first is executed.
  * Before AUTH it is one at a time, since AUTH widens the parser's limits.
  *
  * Output is one buffer:
@@ -148,14 +149,15 @@ void session__bytes_note(struct session *session)
 {
     struct session_about *about = &session->about;
     uint64_t out_memory = session->out.capacity + session->push.capacity;
-    store_relaxed(&about->bytes.query, session->in.size - session->in_start);
+    size_t apart = session__parcels_bytes(&session->parcels);
+    store_relaxed(&about->bytes.query, session->in.size - session->in_start + apart);
     store_relaxed(&about->bytes.query_free, session->in.capacity - session->in.size);
     store_relaxed(&about->bytes.kept, session->kept_arena.used_bytes);
     store_relaxed(&about->bytes.queued, session->queue_arena.used_bytes);
     store_relaxed(&about->bytes.out, session->out.size - session->out_sent + session->push.size);
     store_relaxed(&about->bytes.replies, session->mark_count - session->mark_first);
     store_relaxed(&about->bytes.out_memory, out_memory);
-    bytes_count(session, sizeof *session + session->in.capacity + out_memory +
+    bytes_count(session, sizeof *session + session->in.capacity + apart + out_memory +
                              session->kept_arena.used_bytes + session->queue_arena.used_bytes +
                              session->watch_arena.used_bytes);
 }
@@ -188,6 +190,7 @@ void session_delete(struct session *session)
     session__tracking_end(session, true);
     mp_buffer_destroy(&session->push);
     resp_parser_destroy(&session->resp);
+    session__parcels_end(&session->parcels);
     mp_buffer_destroy(&session->in);
     mp_buffer_destroy(&session->out);
     arena_destroy(&session->queue_arena);
@@ -453,6 +456,8 @@ static size_t resp_batch_execute(struct session *session, const struct resp_requ
     for (unsigned n = 0; n < count; n++) {
         if (session->closing || session->suspended || (n > 0 && out_full(session))) {
             resp_restart(session);
+            if (n > 0)
+                session__parcels_drop(&session->parcels);
             session->held = !session->closing;
             return done;
         }
@@ -471,6 +476,8 @@ static size_t resp_batch_execute(struct session *session, const struct resp_requ
     }
     session__prefetch_end(session, prefetch, count);
     resp_parser_recycle(&session->resp);
+    if (count > 0) /* what is apart was the first one's: the others came with its end */
+        session__parcels_drop(&session->parcels);
     session->held |= session->suspended != NULL;
     return done;
 }
@@ -589,7 +596,12 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
     session__limits_bound(session);
     marks_settle(session);
     out_compact(session);
-    if (session->in.size == session->in_start && !session->held) {
+    size_t taken = session__parcel_fill(session, data, size);
+    data += taken;
+    size -= taken;
+    if (size == 0) {
+        ;
+    } else if (session->in.size == session->in_start && !session->held) {
         size_t done = input_run(session, data, size);
         if (done < size && !session->closing)
             mp_put_raw(&session->in, data + done, size - done);
@@ -605,6 +617,7 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
             session->in.size - session->in_start >= session->in_need)
             input_execute(session);
     }
+    session__parcel_begin(session);
     store_relaxed(&session->about.active_ms, session__now_ms(worker));
     settle_after_input(session);
 }

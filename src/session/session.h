@@ -69,6 +69,13 @@ void session_delete(struct session *session);
  */
 void session_on_bytes(struct session *session, const char *data, size_t size);
 
+/*
+ * Where the next bytes are best put before they are given to session_on_bytes, so that they need not be
+ * copied: the rest of a large argument. Their room in *size; NULL: anywhere. Valid until the next call on
+ * this session; only what comes from the socket as it is may be put there.
+ */
+char *session_input_room(struct session *session, size_t *size);
+
 /* Executes what was held back, or waited and need not any more. True when it executed anything. */
 bool session_resume(struct session *session);
 

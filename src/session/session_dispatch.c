@@ -197,6 +197,8 @@ struct redis_call session__redis_call(struct session *session,
                                .protocol = session->protocol,
                                .interest = &session->service->interest,
                                .client_id = session->about.id,
+                               .parcels = session->parcels.whole,
+                               .parcel_count = session->parcels.count,
                                .no_touch = load_relaxed(&session->about.no_touch)};
 }
 

@@ -58,7 +58,7 @@ static const struct session_command *look(struct session *session,
     const struct session_command *command =
         service__command_find(session->service, name->data, name->size);
     *joins = command && (command->flags & SESSION_GROUPS) && request->argc <= GROUP_ARGS_MAX &&
-             request->size <= GROUP_REQUEST_BYTES_MAX &&
+             request->size + request->apart_bytes <= GROUP_REQUEST_BYTES_MAX &&
              redis_command_one_row(command->redis, (unsigned)request->argc) &&
              session__arity_fits(command, (unsigned)request->argc);
     return command;

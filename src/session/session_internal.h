@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "codec/mp.h"
 #include "lua/runtime.h"
+#include "mem/parcel.h"
 #include "proto/msgpack_rpc.h"
 #include "proto/resp_parse.h"
 #include "proto/resp_write.h"
@@ -454,6 +455,14 @@ struct session_about {
     } bytes; /* as of when it was last busy */
 };
 
+/* session_parcel.c: large arguments of the request that has begun, or is being executed. */
+struct session_parcels {
+    struct parcel *begun; /* is being received, so many bytes of it have been; NULL: none is */
+    size_t filled;
+    struct parcel *whole[RESP_APART_MAX];
+    unsigned count;
+};
+
 struct session {
     struct list link;  /* in service.clients */
     struct list ready; /* in worker->ready */
@@ -486,6 +495,7 @@ struct session {
     size_t in_start; /* of them, those done with */
     size_t in_need;  /* parsing again is of no use before so many have arrived */
     bool held;       /* whole requests may be among them */
+    struct session_parcels parcels;
 
     struct mp_buffer out;
     size_t out_sent, out_free; /* bytes sent; bytes that may be sent */
@@ -683,6 +693,20 @@ int session__quit(struct session *session, struct session_request *request);
 int session__reset(struct session *session, struct session_request *request);
 int session__select(struct session *session, struct session_request *request);
 int session__shutdown(struct session *session, struct session_request *request);
+
+/* session_parcel.c. _begin: after parsing has stopped. _fill: takes what belongs to the argument that is
+ * being received from the start of data[0..size); how much. _drop: the request has been executed. */
+void session__parcel_begin(struct session *session);
+size_t session__parcel_fill(struct session *session, const char *data, size_t size);
+size_t session__parcels_bytes(const struct session_parcels *parcels);
+void session__parcels_drop(struct session_parcels *parcels);
+void session__parcels_end(struct session_parcels *parcels);
+
+/* What has come and has not been executed. */
+static inline size_t session__input_bytes(const struct session *session)
+{
+    return session->in.size - session->in_start + session__parcels_bytes(&session->parcels);
+}
 
 /* session_order.c. _order: leaves it to the session's worker; under the service's mutex. _stir: the
  * worker looks after orders; from any thread. _pause_holds: the service is paused, and this request

@@ -46,6 +46,7 @@ struct txn_worker;
 struct txn;
 struct lock_owner;
 struct lock_table;
+struct parcel;
 
 enum txn_level { TXN_READ_COMMITTED, TXN_SNAPSHOT, TXN_SERIALIZABLE, TXN_READ_UNCOMMITTED };
 
@@ -348,6 +349,16 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
  */
 int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size, const void *data,
             uint32_t size, struct row **row, struct version **out);
+
+/*
+ * As txn_put with `data` NULL, of bytes that need not be copied: the version stands around the data of a
+ * parcel that the caller has taken (mem/parcel.h), with `before` bytes in front of it, which are the
+ * caller's to fill. That hold is the version's from the call on, also when it fails. _fits: whether
+ * `before` is such that it can.
+ */
+bool txn_parcel_fits(struct parcel *parcel, size_t before);
+int txn_put_parcel(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                   struct parcel *parcel, size_t before, struct row **row, struct version **out);
 
 /*
  * As txn_put, of a row that has no entries in secondary indexes, and of whose earlier versions the caller

@@ -35,9 +35,10 @@ enum { OWNER_WAIT_TURNS = 256 };
 /*
  * Further flags of a version. VERSION_LOCK: it tags a row and carries nothing: readers go on to the
  * older version (invariant 11). VERSION_OPEN: its bytes are still being written by the transaction,
- * so nobody else looks at them before it has committed.
+ * so nobody else looks at them before it has committed. VERSION_PARCEL: it stands in a parcel
+ * (mem/parcel.h), of which it has a hold; the word in front of it says which.
  */
-enum { VERSION_LOCK = 2, VERSION_OPEN = 4 };
+enum { VERSION_LOCK = 2, VERSION_OPEN = 4, VERSION_PARCEL = 8 };
 
 /* Further states of a row. ROW_CHANGED: listed for the next checkpoint, or being written by one: its
  * memory stays. ROW_HELD: stands in the list of some worker's rows that wait for a snapshot to go.

@@ -234,12 +234,6 @@ uint64_t txn_worker_seen_ts(const struct txn_worker *worker)
     return worker->seen_ts;
 }
 
-void txn__version_free(void *object, void *heap_cache)
-{
-    struct version *version = object;
-    heap_free_as(heap_cache, version, version_alloc_size(version->size), HEAP_VERSION);
-}
-
 void txn__row_free(void *object, void *heap_cache)
 {
     struct row *row = object;

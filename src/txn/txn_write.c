@@ -23,6 +23,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "mem/parcel.h"
 
 bool txn__vector_grow(struct txn *txn, void **items, size_t *capacity, size_t item_size)
 {
@@ -228,16 +229,21 @@ int txn__write_version(struct txn *txn, struct head *head, const void *key, size
     return rc;
 }
 
-struct version *txn__version_new(struct txn *txn, uint32_t size, uint32_t flags)
+static void version_init(const struct txn *txn, struct version *version, uint32_t size,
+                         uint32_t flags)
 {
-    struct version *version =
-        heap_alloc_as(txn->worker->thread.heap, version_alloc_size(size), HEAP_VERSION);
-    if (version == NULL)
-        return NULL;
     atomic_init(&version->stamp, txn__tag(txn->descriptor));
     atomic_init(&version->older, NULL);
     version->size = size;
     atomic_init(&version->flags, flags);
+}
+
+struct version *txn__version_new(struct txn *txn, uint32_t size, uint32_t flags)
+{
+    struct version *version =
+        heap_alloc_as(txn->worker->thread.heap, version_alloc_size(size), HEAP_VERSION);
+    if (version != NULL)
+        version_init(txn, version, size, flags);
     return version;
 }
 
@@ -246,8 +252,7 @@ static size_t key_size_max(const struct head *head)
     return head->body == NULL ? TREE_KEY_SIZE_MAX : BODY_KEY_SIZE_MAX;
 }
 
-int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size, const void *data,
-            uint32_t size, struct row **row, struct version **out)
+static int put_allowed(struct txn *txn, const struct head *head, size_t key_size)
 {
     int rc = write_allowed(txn);
     if (rc != 0)
@@ -257,6 +262,15 @@ int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size
                         key_size_max(head));
     if (!txn->spares && heap_over_limit(txn->worker->system->heap))
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'memory_max'");
+    return 0;
+}
+
+int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size, const void *data,
+            uint32_t size, struct row **row, struct version **out)
+{
+    int rc = put_allowed(txn, head, key_size);
+    if (rc != 0)
+        return rc;
     struct version *version = txn__version_new(txn, size, data == NULL ? VERSION_OPEN : 0);
     if (version == NULL)
         return diag_set(ERROR_MEMORY, "no memory for a row of %u bytes", size);
@@ -268,6 +282,57 @@ int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size
     if (out != NULL)
         *out = version;
     return 0;
+}
+
+/* The word in front of a version in a parcel. */
+static struct parcel **parcel_of(struct version *version)
+{
+    return (struct parcel **)(void *)version - 1;
+}
+
+/* Where a version with so many bytes in front of the parcel's data would stand. */
+static struct version *parcel_version(struct parcel *parcel, size_t before)
+{
+    return (struct version *)(void *)(parcel_data(parcel) - before - sizeof(struct version));
+}
+
+bool txn_parcel_fits(struct parcel *parcel, size_t before)
+{
+    return before + sizeof(struct version) + sizeof(struct parcel *) <= PARCEL_ROOM_BYTES &&
+           before + parcel_size(parcel) <= UINT32_MAX &&
+           (uintptr_t)parcel_version(parcel, before) % _Alignof(struct version) == 0;
+}
+
+int txn_put_parcel(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                   struct parcel *parcel, size_t before, struct row **row, struct version **out)
+{
+    ASSERT(txn_parcel_fits(parcel, before));
+    int rc = put_allowed(txn, head, key_size);
+    if (rc != 0) {
+        parcel_drop(parcel);
+        return rc;
+    }
+    uint32_t size = (uint32_t)(before + parcel_size(parcel));
+    struct version *version = parcel_version(parcel, before);
+    *parcel_of(version) = parcel;
+    version_init(txn, version, size, VERSION_OPEN | VERSION_PARCEL);
+    heap_count_foreign(txn->worker->thread.heap, HEAP_VERSION, (int64_t)version_alloc_size(size));
+    rc = txn__write_version(txn, head, key, key_size, version, row);
+    if (rc == 0)
+        *out = version;
+    return rc;
+}
+
+void txn__version_free(void *object, void *heap_cache)
+{
+    struct version *version = object;
+    size_t bytes = version_alloc_size(version->size);
+    if (!(version_flags(version) & VERSION_PARCEL)) {
+        heap_free_as(heap_cache, version, bytes, HEAP_VERSION);
+        return;
+    }
+    heap_count_foreign(heap_cache, HEAP_VERSION, -(int64_t)bytes);
+    parcel_drop(*parcel_of(version));
 }
 
 /* Whether the bytes of what stands on top of a row may become others: it is ours, and nobody else looks

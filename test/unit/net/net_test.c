@@ -356,6 +356,38 @@ static void a_slow_reader_costs_bounded_memory_and_gets_its_replies_in_order(voi
     free(value);
 }
 
+/* SET, SET again, GET of values that arrive over a socket, in which the session has most of each read put
+ * where it wants it; and one of whose bytes some never come. */
+static void large_values_come_and_go(void **state)
+{
+    enum { LARGE_BYTES = 9 << 20 };
+    (void)state;
+    int fd = client_open(), gone = client_open();
+    char head[64], *value = malloc(LARGE_BYTES + 1), *got = malloc(LARGE_BYTES + 64);
+    for (unsigned round = 0; round < 3; round++) {
+        size_t bytes = LARGE_BYTES - round * 1234567;
+        for (size_t at = 0; at < bytes; at++)
+            value[at] = (char)('!' + (at + (at >> 12) + round) % 90);
+        value[bytes] = 0;
+        snprintf(head, sizeof head, "*3\r\n$3\r\nSET\r\n$1\r\nv\r\n$%zu\r\n", bytes);
+        client_send(fd, head);
+        client_send(fd, value);
+        client_ask(fd, "\r\n", "+OK\r\n");
+        client_send(gone, head);
+        client_send(gone, value + 2000000);
+        snprintf(head, sizeof head, "$%zu\r\n", bytes);
+        client_ask(fd, "GET v\r\n", head);
+        assert_int_equal(client_receive(fd, got, bytes + 2), bytes + 2);
+        assert_memory_equal(got, value, bytes);
+        close(gone);
+        gone = client_open();
+    }
+    close(gone);
+    close(fd);
+    free(got);
+    free(value);
+}
+
 #define with_net(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 static void a_worker_that_has_had_no_turn_since_it_was_asked_is_told(void **state)
@@ -379,6 +411,7 @@ int main(void)
         with_net(a_worker_that_has_had_no_turn_since_it_was_asked_is_told),
         with_net(tcp_asks_silent_peers_for_a_sign_of_life),
         with_net(a_slow_reader_costs_bounded_memory_and_gets_its_replies_in_order),
+        with_net(large_values_come_and_go),
         with_net(connections_spread_evenly_over_the_workers),
         with_net(a_worker_that_sleeps_is_woken_when_its_replies_may_go),
         with_net(replies_that_wait_when_the_log_fails_say_that_the_outcome_is_unknown),

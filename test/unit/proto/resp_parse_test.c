@@ -265,6 +265,92 @@ static void a_batch_keeps_all_its_arguments_until_it_is_recycled(void **state)
     resp_parser_destroy(&parser);
 }
 
+/* What is received apart, of one request: at most so many arguments. */
+struct apart {
+    char *whole[RESP_APART_MAX]; /* each in memory that ends where it ends */
+    unsigned count;
+    size_t size, filled, bytes; /* of the one that is being received, 0: none is; of all */
+};
+
+/* Moves the end of in[0..*have) that belongs to a large argument into memory of its own. */
+static void apart_begin(struct resp_parser *parser, struct apart *apart, const char *in,
+                        size_t *have)
+{
+    size_t offset, size = resp_bulk_begun(parser, 1 + random_below(&rng, 20), &offset);
+    if (size == 0 || *have - offset >= size)
+        return;
+    apart->whole[apart->count] = malloc(size);
+    apart->size = size;
+    apart->filled = *have - offset;
+    memcpy(apart->whole[apart->count], in + offset, apart->filled);
+    *have = offset;
+}
+
+/* As much of data[0..size) as belongs to it; how much. */
+static size_t apart_fill(struct resp_parser *parser, struct apart *apart, const char *data,
+                         size_t size)
+{
+    size_t missing = apart->size - apart->filled, taken = size < missing ? size : missing;
+    memcpy(apart->whole[apart->count] + apart->filled, data, taken);
+    apart->filled += taken;
+    if (taken == missing) {
+        assert_true(resp_bulk_apart(parser, apart->whole[apart->count++]));
+        apart->bytes += apart->size;
+        apart->size = 0;
+    }
+    return taken;
+}
+
+static void arguments_may_be_received_apart(void **state)
+{
+    struct resp_limits limits = resp_limits_default();
+    struct resp_parser parser;
+    unsigned most = 0;
+
+    (void)state;
+    resp_parser_create(&parser, &limits, true);
+    for (int round = 0; round < 5000; round++) {
+        char data[1024], expected[1024], got[2048];
+        size_t size = make_request(data, expected), at = 0, have = 0, need = 0;
+        size_t piece_max = 1 + random_below(&rng, 60);
+        struct apart apart = {.count = 0};
+        struct resp_request request;
+        enum resp_parse_result result = RESP_PARSE_MORE;
+        char *in = NULL;
+        while (result == RESP_PARSE_MORE) {
+            size_t piece = 1 + random_below(&rng, (uint32_t)piece_max);
+            piece = piece < size - at ? piece : size - at;
+            assert_true(piece > 0);
+            if (apart.size > 0) {
+                at += apart_fill(&parser, &apart, data + at, piece);
+                continue;
+            }
+            char *moved = malloc(have + piece);
+            memcpy(moved, in == NULL ? "" : in, have);
+            memcpy(moved + have, data + at, piece);
+            free(in);
+            in = moved;
+            have += piece;
+            at += piece;
+            result = resp_parse(&parser, in, have, &request, &need);
+            assert_true(result != RESP_PARSE_MORE || need > have);
+            if (result == RESP_PARSE_MORE)
+                apart_begin(&parser, &apart, in, &have);
+        }
+        describe(&parser, result, &request, got);
+        assert_string_equal(got, expected);
+        assert_int_equal(request.apart_bytes, apart.bytes);
+        assert_int_equal(request.size + apart.bytes, size);
+        most = apart.count > most ? apart.count : most;
+        resp_parser_recycle(&parser);
+        while (apart.count > 0)
+            free(apart.whole[--apart.count]);
+        free(in);
+    }
+    assert_true(most > 3);
+    resp_parser_destroy(&parser);
+}
+
 static void the_first_byte_tells_the_protocol(void **state)
 {
     (void)state;
@@ -289,6 +375,7 @@ int main(void)
         cmocka_unit_test(limits_are_the_callers),
         cmocka_unit_test(a_large_argument_asks_for_all_of_its_bytes_at_once),
         cmocka_unit_test(a_batch_keeps_all_its_arguments_until_it_is_recycled),
+        cmocka_unit_test(arguments_may_be_received_apart),
         cmocka_unit_test(the_first_byte_tells_the_protocol),
     };
 
