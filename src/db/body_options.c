@@ -13,8 +13,15 @@ enum {
     PAGE_BYTES_MAX = 65536,
     BLOOM_BITS_MAX = 32, /* more tell nothing apart */
     DICTIONARY_BYTES = 16 << 10,
-    WINDOW_SECONDS_MAX = 100 * 366 * 24 * 3600U
+    WINDOW_SECONDS_MAX = 100 * 366 * 24 * 3600U,
+    RUN_COUNT_MIN = 2, /* one would be merged with nothing */
+    RUN_COUNT_MAX = 32,
+    SIZE_RATIO_MIN = 2,
+    SIZE_RATIO_MAX = 100
 };
+
+static const uint64_t SIZE_MIN = 1 << 20, RANGE_SIZE_MAX = UINT64_C(16) << 30,
+                      LEVEL_SIZE_MAX = UINT64_C(1) << 40;
 
 #define COMPACTIONS  "'levelled', 'size-tiered', 'universal' or 'time-window'"
 #define COMPRESSIONS "'zstd', 'lz4', 'snappy' or 'none'"
@@ -45,6 +52,10 @@ static const struct {
     [BODY_DICTIONARY] = {"dictionary", HAS_LEVELS, "'lsm'"},
     [BODY_PAGE_SIZE] = {"page_size", HAS_LEVELS | HAS_PAGES, "'lsm' and 'btree'"},
     [BODY_BLOOM_BITS] = {"bloom_bits", HAS_LEVELS, "'lsm'"},
+    [BODY_RUN_COUNT] = {"run_count_per_level", HAS_LEVELS, "'lsm'"},
+    [BODY_RANGE_SIZE] = {"range_size", HAS_LEVELS, "'lsm'"},
+    [BODY_SIZE_RATIO] = {"run_size_ratio", HAS_LEVELS, "'lsm'"},
+    [BODY_LEVEL_SIZE] = {"level_size", HAS_LEVELS, "'lsm'"},
 };
 
 const char *body_option_name(enum body_option option)
@@ -64,6 +75,8 @@ bool body_options_equal(const struct body_options *a, const struct body_options 
            memcmp(a->lsm.compression, b->lsm.compression, sizeof a->lsm.compression) == 0 &&
            a->lsm.dictionary_bytes == b->lsm.dictionary_bytes &&
            a->lsm.block_bytes == b->lsm.block_bytes && a->lsm.filter_bits == b->lsm.filter_bits &&
+           a->lsm.l0_files == b->lsm.l0_files && a->lsm.file_bytes == b->lsm.file_bytes &&
+           a->lsm.size_ratio == b->lsm.size_ratio && a->lsm.level_bytes == b->lsm.level_bytes &&
            a->page_bytes == b->page_bytes;
 }
 
@@ -209,6 +222,59 @@ static int bloom_read(const char *value, struct lsm_options *out)
     return 0;
 }
 
+static bool number_read(const char *value, uint64_t min, uint64_t max, uint64_t *out)
+{
+    return mp_read_uint(&value, out) && *out >= min && *out <= max;
+}
+
+static int run_count_read(const char *value, struct lsm_options *out)
+{
+    uint64_t count;
+    if (!number_read(value, RUN_COUNT_MIN, RUN_COUNT_MAX, &count))
+        return refused(BODY_RUN_COUNT, "a whole number of runs from 2 to 32", value);
+    out->l0_files = (unsigned)count;
+    return 0;
+}
+
+static int range_size_read(const char *value, struct lsm_options *out)
+{
+    if (!number_read(value, SIZE_MIN, RANGE_SIZE_MAX, &out->file_bytes))
+        return refused(
+            BODY_RANGE_SIZE,
+            "a whole number of bytes of a file, from 1048576 (1 MB) to 17179869184 (16 GB)", value);
+    return 0;
+}
+
+/* The sizes of levels are of a compaction that has more than one. */
+static int levels_check(enum body_option option, const struct lsm_options *out)
+{
+    return out->strategy == LSM_LEVELLED
+               ? 0
+               : diag_set(ERROR_INVALID, "%s is of compaction = 'levelled', not of '%s'",
+                          options_known[option].name, strategies[out->strategy]);
+}
+
+static int size_ratio_read(const char *value, struct lsm_options *out)
+{
+    uint64_t ratio;
+    if (!number_read(value, SIZE_RATIO_MIN, SIZE_RATIO_MAX, &ratio))
+        return refused(
+            BODY_SIZE_RATIO,
+            "a whole number from 2 to 100, of a level's bytes to those of the one above it", value);
+    out->size_ratio = (unsigned)ratio;
+    return levels_check(BODY_SIZE_RATIO, out);
+}
+
+static int level_size_read(const char *value, struct lsm_options *out)
+{
+    if (!number_read(value, SIZE_MIN, LEVEL_SIZE_MAX, &out->level_bytes))
+        return refused(BODY_LEVEL_SIZE,
+                       "a whole number of bytes of the first level, from 1048576 (1 MB) to "
+                       "1099511627776 (1 TB)",
+                       value);
+    return levels_check(BODY_LEVEL_SIZE, out);
+}
+
 static int has_not(const struct engine_vtab *engine, enum body_option option)
 {
     return diag_set(ERROR_UNSUPPORTED, "a space of engine '%s' has no option \"%s\": that is of %s",
@@ -229,12 +295,21 @@ static int option_read(const struct engine_vtab *engine, enum body_option option
         return dictionary_read(value, &out->lsm);
     case BODY_PAGE_SIZE:
         return page_size_read(engine, value, out);
+    case BODY_RUN_COUNT:
+        return run_count_read(value, &out->lsm);
+    case BODY_RANGE_SIZE:
+        return range_size_read(value, &out->lsm);
+    case BODY_SIZE_RATIO:
+        return size_ratio_read(value, &out->lsm);
+    case BODY_LEVEL_SIZE:
+        return level_size_read(value, &out->lsm);
     default:
         return bloom_read(value, &out->lsm);
     }
 }
 
-/* In the order of their numbers: the window is of a compaction, and a dictionary of a compression. */
+/* In the order of their numbers: the window and sizes of levels are of a compaction, and a dictionary of a
+ * compression. */
 int body_options_read(const struct engine_vtab *engine, const struct body_option_values *values,
                       struct body_options *out)
 {
@@ -254,6 +329,16 @@ static bool same_value(const char *a, const char *b)
 {
     uint64_t one, other;
     return mp_read_uint(&a, &one) && mp_read_uint(&b, &other) && one == other;
+}
+
+/* What is of one compaction goes with it, unless it is given with another one, which is an error. */
+static void drop_with(enum lsm_strategy strategy, enum body_option option,
+                      struct body_option_values *values, const struct body_option_values *given)
+{
+    const char *compaction = given->at[BODY_COMPACTION];
+    if (compaction != NULL && given->at[option] == NULL &&
+        !string_is(compaction, strategies[strategy]))
+        values->at[option] = NULL;
 }
 
 int body_options_change(const struct engine_vtab *engine, struct body_option_values *values,
@@ -277,10 +362,9 @@ int body_options_change(const struct engine_vtab *engine, struct body_option_val
     for (unsigned i = 0; i < BODY_OPTIONS; i++)
         if (given->at[i] != NULL)
             values->at[i] = given->at[i];
-    /* A window goes with the compaction that it was of. */
-    if (given->at[BODY_COMPACTION] != NULL && given->at[BODY_COMPACTION_WINDOW] == NULL &&
-        !string_is(given->at[BODY_COMPACTION], strategies[LSM_TIME_WINDOW]))
-        values->at[BODY_COMPACTION_WINDOW] = NULL;
+    drop_with(LSM_TIME_WINDOW, BODY_COMPACTION_WINDOW, values, given);
+    drop_with(LSM_LEVELLED, BODY_SIZE_RATIO, values, given);
+    drop_with(LSM_LEVELLED, BODY_LEVEL_SIZE, values, given);
     return 0;
 }
 
@@ -294,6 +378,12 @@ static void put_text(struct mp_buffer *out, const char *text)
 static void put_name(struct mp_buffer *out, enum body_option option)
 {
     put_text(out, options_known[option].name);
+}
+
+static void put_number(struct mp_buffer *out, enum body_option option, uint64_t number)
+{
+    put_name(out, option);
+    mp_put_uint(out, number);
 }
 
 /* One for all levels, or the shortest list that means the same. */
@@ -313,8 +403,9 @@ void body_options_put(const struct engine_vtab *engine, const struct body_option
                       struct mp_buffer *out)
 {
     const struct lsm_options *lsm = &options->lsm;
-    bool window = lsm->strategy == LSM_TIME_WINDOW, levels = engine_has(engine) == HAS_LEVELS;
-    mp_put_map(out, levels ? 5 + window : 1);
+    bool window = lsm->strategy == LSM_TIME_WINDOW, levels = engine_has(engine) == HAS_LEVELS,
+         levelled = lsm->strategy == LSM_LEVELLED;
+    mp_put_map(out, levels ? 7 + window + 2 * levelled : 1);
     put_name(out, BODY_PAGE_SIZE);
     mp_put_uint(out, levels ? lsm->block_bytes : options->page_bytes);
     if (!levels)
@@ -328,6 +419,11 @@ void body_options_put(const struct engine_vtab *engine, const struct body_option
     put_compression(lsm, out);
     put_name(out, BODY_DICTIONARY);
     mp_put_bool(out, lsm->dictionary_bytes > 0);
-    put_name(out, BODY_BLOOM_BITS);
-    mp_put_uint(out, lsm->filter_bits);
+    put_number(out, BODY_BLOOM_BITS, lsm->filter_bits);
+    put_number(out, BODY_RUN_COUNT, lsm->l0_files);
+    put_number(out, BODY_RANGE_SIZE, lsm->file_bytes);
+    if (levelled) {
+        put_number(out, BODY_SIZE_RATIO, lsm->size_ratio);
+        put_number(out, BODY_LEVEL_SIZE, lsm->level_bytes);
+    }
 }

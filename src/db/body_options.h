@@ -13,6 +13,10 @@
  *      dictionary         'lsm'            whether the last level has one, which is zstd's then
  *      page_size          'lsm', 'btree'   bytes that are read at a time: of a block, or a page
  *      bloom_bits         'lsm'            a key; 0: no filters
+ *      run_count_per_level 'lsm'           so many sequences at level 0, or of one size, are merged
+ *      range_size         'lsm'            bytes at which a file ends
+ *      run_size_ratio     'lsm'            of a level to the one above it, where compaction is 'levelled'
+ *      level_size         'lsm'            bytes of the first level below 0, likewise
  *
  * Only what was given is kept, so a row without any of them, as those of older versions are, means
  * what the engine does by itself.
@@ -28,6 +32,10 @@ enum body_option {
     BODY_DICTIONARY,
     BODY_PAGE_SIZE,
     BODY_BLOOM_BITS,
+    BODY_RUN_COUNT,
+    BODY_RANGE_SIZE,
+    BODY_SIZE_RATIO,
+    BODY_LEVEL_SIZE,
     BODY_OPTIONS
 };
 

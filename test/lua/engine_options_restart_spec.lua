@@ -11,7 +11,8 @@ describe('a server whose spaces have options', function()
         server = testing.server({ workers = 2 })
         server:eval([[
             local lsm = box.schema.space.create('events', { engine = 'lsm', compaction = 'size-tiered',
-                compression = { 'none', 'zstd' }, dictionary = true, page_size = 4096, bloom_bits = 0 })
+                compression = { 'none', 'zstd' }, dictionary = true, page_size = 4096, bloom_bits = 0,
+                run_count_per_level = 3, range_size = 2 ^ 20 })
             lsm:create_index('pk')
             for _, size in ipairs({ 4096, 16384, 65536 }) do
                 local s = box.schema.space.create('pages' .. size, { engine = 'btree', page_size = size })
@@ -63,7 +64,8 @@ describe('a server whose spaces have options', function()
 
     local function check(count, has_files)
         assert.same({ compaction = 'size-tiered', compression = { 'none', 'zstd' }, dictionary = true,
-            page_size = 4096, bloom_bits = 0 }, server:eval('return box.space.events.options'))
+            page_size = 4096, bloom_bits = 0, run_count_per_level = 3, range_size = 2 ^ 20 },
+            server:eval('return box.space.events.options'))
         assert.same(server:eval('return box.space.events.options'), in_force())
         assert.equal(count, server:eval('return box.space.events:count()'))
         for _, size in ipairs({ 4096, 16384, 65536 }) do

@@ -48,7 +48,8 @@ describe('the options of an engine', function()
     it('are what it does by itself without any', function()
         local plain = {
             compaction = 'levelled', compression = 'lz4', dictionary = false, page_size = 8192,
-            bloom_bits = 10,
+            bloom_bits = 10, run_count_per_level = 4, run_size_ratio = 10, range_size = 32 * 2 ^ 20,
+            level_size = 256 * 2 ^ 20,
         }
         assert.same(plain, make('plain', { engine = 'lsm' }).options)
         assert.same(plain, in_force('plain'))
@@ -69,6 +70,8 @@ describe('the options of an engine', function()
             { compaction = 'time-window', compression = 'snappy', dictionary = false, page_size = 4096 },
             { compaction = 'time-window', compaction_window = 3600, compression = 'none', bloom_bits = 16 },
             { compaction = 'levelled', compression = { 'lz4', 'lz4', 'lz4', 'lz4', 'lz4', 'lz4', 'zstd' } },
+            { run_count_per_level = 2, run_size_ratio = 100, range_size = 2 ^ 34, level_size = 2 ^ 40 },
+            { compaction = 'size-tiered', run_count_per_level = 32, range_size = 2 ^ 20 },
         }
         for n, options in ipairs(given) do
             options.engine = 'lsm'
@@ -127,6 +130,23 @@ describe('the options of an engine', function()
             { lsm, { bloom_bits = 33 },
                 'bloom_bits is a whole number of bits for each key, from 0 to 32, not 33' },
             { lsm, { bloom_bits = -1 }, 'from 0 to 32, not -1' },
+            { lsm, { run_count_per_level = 1 },
+                'run_count_per_level is a whole number of runs from 2 to 32, not 1' },
+            { lsm, { run_count_per_level = 33 }, 'from 2 to 32, not 33' },
+            { lsm, { run_count_per_level = 2.5 }, 'from 2 to 32, not 2.5' },
+            { lsm, { run_size_ratio = 1 }, 'run_size_ratio is a whole number from 2 to 100, '
+                .. "of a level's bytes to those of the one above it, not 1" },
+            { lsm, { run_size_ratio = 101 }, 'not 101' },
+            { lsm, { run_size_ratio = 5, compaction = 'universal' },
+                "run_size_ratio is of compaction = 'levelled', not of 'universal'" },
+            { lsm, { level_size = 2 ^ 20, compaction = 'time-window' },
+                "level_size is of compaction = 'levelled', not of 'time-window'" },
+            { lsm, { level_size = 2 ^ 20 - 1 }, 'level_size is a whole number of bytes of the first level, '
+                .. 'from 1048576 (1 MB) to 1099511627776 (1 TB), not 1048575' },
+            { lsm, { level_size = 2 ^ 41 }, '(1 MB) to 1099511627776 (1 TB), not 2199023255552' },
+            { lsm, { range_size = 1000 }, 'range_size is a whole number of bytes of a file, '
+                .. 'from 1048576 (1 MB) to 17179869184 (16 GB), not 1000' },
+            { lsm, { range_size = '1M' }, "(16 GB), not '1M'" },
         }
         for _, case in ipairs(cases) do
             local options = case[2]
@@ -143,6 +163,9 @@ describe('the options of an engine', function()
             { 'memory', { bloom_bits = 10 },
                 "engine 'memory' has no option \"bloom_bits\": that is of 'lsm'" },
             { 'memtx', { page_size = 4096 }, "that is of 'lsm' and 'btree'" },
+            { 'btree', { range_size = 2 ^ 20 }, "engine 'btree' has no option \"range_size\"" },
+            { 'btree', { run_size_ratio = 3 }, 'has no option "run_size_ratio"' },
+            { 'memory', { run_count_per_level = 3 }, 'has no option "run_count_per_level"' },
             { nil, { dictionary = false }, "engine 'memory' has no option \"dictionary\"" },
         }) do
             local options = case[2]
@@ -277,6 +300,84 @@ describe('the options of an engine', function()
         end
     end)
 
+    it('decide how many files come together before they are merged', function()
+        local names = { few = 2, many = 32, altered = 32 }
+        for name, count in pairs(names) do
+            make(name, { engine = 'lsm', run_count_per_level = count })
+        end
+        for _ = 1, 5 do
+            for name in pairs(names) do
+                fill(box.space[name], 1, 100)
+            end
+            assert.is_true(box.checkpoint())
+        end
+        testing.eventually(function() return box.stat.lsm.few.runs <= 2 end)
+        assert.is_true(box.stat.lsm.many.runs >= 5)
+        assert.is_true(box.stat.lsm.altered.runs >= 5)
+        box.space.altered:alter({ run_count_per_level = 5 })
+        fill(box.space.altered, 1, 100)
+        assert.is_true(box.checkpoint())
+        testing.eventually(function() return box.stat.lsm.altered.runs < 5 end)
+        for name in pairs(names) do
+            assert.equal(100, box.space[name]:count())
+            assert.is_true(box.verify(name))
+        end
+    end)
+
+    --- Files of a space behind a compaction of all of them.
+    local function files_of(name)
+        assert.is_true(box.space[name]:compact())
+        assert.equal(1, box.stat.lsm[name].runs)
+        assert.is_true(box.verify(name))
+        return box.stat.lsm[name].files
+    end
+
+    it('decide how large a file becomes', function()
+        local options = { engine = 'lsm', compression = 'none' }
+        fill_sentences(make('one', options), 5000)
+        options.range_size = 2 ^ 20
+        fill_sentences(make('several', options), 5000)
+        assert.is_true(box.checkpoint())
+        assert.equal(1, files_of('one'))
+        assert.is_true(files_of('several') > 2)
+        box.space.one:alter({ range_size = 2 ^ 20 })
+        box.space.several:alter({ range_size = 32 * 2 ^ 20 })
+        assert.is_true(files_of('one') > 2)
+        assert.equal(1, files_of('several'))
+    end)
+
+    it('decide how many levels there are', function()
+        make('flat', { engine = 'lsm', compression = 'none' })
+        make('deep', { engine = 'lsm', compression = 'none', level_size = 2 ^ 20, run_size_ratio = 2,
+            range_size = 2 ^ 20, run_count_per_level = 2 })
+        local rounds = 0
+        repeat -- as many as it takes until levels between the first and the last have files
+            for _, name in ipairs({ 'flat', 'deep' }) do
+                fill_sentences(box.space[name], 2000)
+            end
+            assert.is_true(box.checkpoint())
+            for _, name in ipairs({ 'flat', 'deep' }) do
+                testing.eventually(function()
+                    local files = box.stat.lsm[name]
+                    return files.urgency == 'idle' and files.compaction.running == 0
+                end)
+            end
+            local between = 0
+            for _, level in ipairs(levels_of('flat')) do
+                assert.is_true(level == 0 or level == 6)
+            end
+            for _, level in ipairs(levels_of('deep')) do
+                between = between + (level > 0 and level < 6 and 1 or 0)
+            end
+            rounds = rounds + 1
+            assert.is_true(rounds < 30)
+        until between > 0
+        for _, name in ipairs({ 'flat', 'deep' }) do
+            assert.equal(2000, box.space[name]:count())
+            assert.is_true(box.verify(name))
+        end
+    end)
+
     it('can be changed, for what is written from then on', function()
         local space = make('changed', { engine = 'lsm', compression = 'none', compaction = 'time-window',
             compaction_window = 60 })
@@ -285,7 +386,8 @@ describe('the options of an engine', function()
         local before = bytes_of('changed')
         space:alter({ compression = 'zstd', bloom_bits = 4, page_size = 16384, dictionary = true })
         assert.same({ compaction = 'time-window', compaction_window = 60, compression = 'zstd',
-            dictionary = true, page_size = 16384, bloom_bits = 4 }, space.options)
+            dictionary = true, page_size = 16384, bloom_bits = 4, run_count_per_level = 4,
+            range_size = 32 * 2 ^ 20 }, space.options)
         assert.same(space.options, in_force('changed'))
         assert.equal(before, bytes_of('changed'))
         assert.is_true(space:compact())
