@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
 -- A client of a Perigee server over MessagePack-RPC: docs/protocol.md says what travels. It needs
--- LuaJIT and nothing else, and is built into the binary as well.
+-- LuaJIT and nothing else, and is built into the binary as well. In the server it waits on the worker's
+-- loop (client.platform), several fibers may use one connection, and client.guard is what code there sees.
 --
 --     local client = require('client')
 --     local db = client.connect('127.0.0.1:6379')
@@ -30,9 +31,13 @@
 -- lost stays lost: connect again; with the option `reconnect` the next request does so. What was under way
 -- is never sent a second time. After a timeout the connection goes on, and the late response is dropped.
 
-local msgpack = require('client.msgpack')
-local socket = require('client.socket')
+local address = require('client.address')
+local option = require('client.option')
+local platform = require('client.platform')
+local pool = require('client.pool')
 local tls = require('client.tls')
+
+local msgpack, socket = platform.msgpack, platform.socket
 
 local client = {
     NULL = msgpack.NULL,
@@ -42,13 +47,15 @@ local client = {
     TIMEOUT = 2,
     PROTOCOL = 3,
     INTERRUPTED = 4,
+    BUSY = 5,
 }
-local names = { 'CLIENT_LOST', 'CLIENT_TIMEOUT', 'CLIENT_PROTOCOL', 'CLIENT_INTERRUPTED' }
+local names = { 'CLIENT_LOST', 'CLIENT_TIMEOUT', 'CLIENT_PROTOCOL', 'CLIENT_INTERRUPTED', 'CLIENT_BUSY' }
 
 local REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 local OPTIONS = 1 -- the extension at the head of the params
 local OUTPUT_BYTES_MAX = 1024 * 1024 -- queued requests are sent when they are more
 local NUMBER_MAX = 2 ^ 32
+local CONNECTING_SECONDS = 1 -- until a fiber looks again whether another one has connected
 
 local methods = {}
 methods.__index = methods
@@ -58,10 +65,16 @@ methods.__index = methods
 local error_metatable = {
     __tostring = function(self) return self.message end,
     __name = 'error',
+    __metatable = 'error',
 }
 
 local function new_error(code, message)
     return setmetatable({ code = code, name = names[code], message = message }, error_metatable)
+end
+
+--- Whether it was raised with one of the codes above; else it comes from what the client stands on.
+local function is_own(problem)
+    return type(problem) == 'table' and names[problem.code] ~= nil
 end
 
 --- An error of the server's as a table of ours.
@@ -101,7 +114,18 @@ end
 
 local connect_again
 
+--- Where there are fibers, which of them this is.
+local function current()
+    return socket.current and socket.current() or 0
+end
+
 local function check_open(self)
+    if socket.check then
+        socket.check()
+    end
+    while self.connecting and self.connecting ~= current() do
+        self.connected:wait(CONNECTING_SECONDS)
+    end
     if not self.socket and self.lost and self.reconnect and not self.connecting then
         connect_again(self)
     end
@@ -190,8 +214,12 @@ end
 
 --- Waits until the socket can do one of `events`; reads when there is something to read.
 local function wait(self, events, deadline)
-    local ready, message = self.socket:wait(events, deadline)
-    if not ready then
+    local stream = self.socket
+    local ready, message = stream:wait(events, deadline)
+    if self.socket ~= stream then -- another fiber has met its end, or closed it
+        message = 'the connection to %s was lost or closed meanwhile'
+        error(new_error(client.LOST, message:format(self.address)), 0)
+    elseif not ready then
         raise_wait(self, message)
     end
     if ready % 2 == socket.POLLIN or ready >= 8 then
@@ -203,9 +231,8 @@ local function deadline_of(self)
     return self.timeout and socket.now() + self.timeout
 end
 
---- Sends all that is queued. Reads meanwhile, or a server that waits for room for its responses and
---- this client would wait for each other.
-local function flush(self, deadline)
+--- Sends as much as the socket takes of what is queued; true: that was all.
+local function push(self)
     if #self.queued > 0 then
         self.output = self.output:sub(self.sent + 1) .. table.concat(self.queued)
         self.sent, self.queued, self.queued_bytes = 0, {}, 0
@@ -214,14 +241,22 @@ local function flush(self, deadline)
         local size, message = self.socket:send(self.output, self.sent + 1)
         if not size then
             lose(self, message)
+        elseif size == 0 then
+            return false
         end
         self.sent = self.sent + size
-        if self.sent < #self.output then
-            wait(self, socket.POLLIN + socket.POLLOUT, deadline)
-            check_open(self)
-        end
     end
     self.output, self.sent = '', 0
+    return true
+end
+
+--- Sends all that is queued. Reads meanwhile, or a server that waits for room for its responses and
+--- this client would wait for each other.
+local function flush(self, deadline)
+    while not push(self) do
+        wait(self, socket.POLLIN + socket.POLLOUT, deadline)
+        check_open(self)
+    end
 end
 
 -- ------------------------------------------------------------------------------------ requests
@@ -231,6 +266,16 @@ local function take_number(self)
         self.last_number = (self.last_number + 1) % NUMBER_MAX
     until not self.waiting[self.last_number] and not self.responses[self.last_number]
     return self.last_number
+end
+
+--- Sends what is queued and reads what has arrived, as far as that goes without waiting; false when the
+--- connection turns out to be lost, or is closed.
+---@return boolean
+function methods:alive()
+    return self.socket ~= nil and pcall(function()
+        push(self)
+        read_available(self)
+    end)
 end
 
 --- Queues a request, of a stream or of none.
@@ -334,15 +379,22 @@ function methods:async(method, ...)
     return new_future(self, self:send(method, ...))
 end
 
+--- What goes on at the same time on other connections of a pool is sent, too.
+function future:push()
+    if self.pool then
+        self.pool:flush()
+    end
+end
+
 --- Whether it has come to its end: sends what is queued, and reads what has arrived, without waiting.
 ---@return boolean
 function future:ready()
     local connection, number = self.connection, self.number
-    if self.ok == nil and connection.waiting[number] and connection.socket then
-        pcall(function()
-            flush(connection, deadline_of(connection))
-            read_available(connection)
-        end)
+    if self.ok == nil and connection.waiting[number] then
+        self:push()
+        if not connection:alive() then
+            return true
+        end
     end
     return self.ok ~= nil or not connection.waiting[number]
 end
@@ -351,11 +403,15 @@ end
 ---@return boolean ok, any result or the error
 function future:wait()
     if self.ok == nil then
+        self:push()
         local answered, ok, value = pcall(methods.wait, self.connection, self.number)
         if answered then
             self.ok, self.value = ok, value
         else
             self.ok, self.value = false, ok
+            if not is_own(ok) then -- the fiber that waits is to end
+                error(ok, 0)
+            end
         end
     end
     return self.ok, self.value
@@ -430,6 +486,7 @@ end
 ---@param user string
 ---@param password string?
 function methods:auth(user, password)
+    self.personal = true
     if password == nil then
         self:request('auth', user)
     else
@@ -510,10 +567,20 @@ function transaction:release(name)
 end
 
 local function finish(self, method)
-    local number = self:send(method)
-    self.open = false
-    self.connection.streams[self.stream] = nil
-    self.connection:receive(number)
+    local ok, problem = pcall(self.send, self, method)
+    if ok then
+        self.open = false
+        self.connection.streams[self.stream] = nil
+        ok, problem = pcall(methods.receive, self.connection, problem)
+    end
+    local ended = (not self.open or not self.connection.socket) and self.ended -- of a pool's
+    if ended then
+        self.ended = nil
+        ended()
+    end
+    if not ok then
+        error(problem, 0)
+    end
 end
 
 --- Ends it also when it raises an error: then nothing was done, except after LOST, TIMEOUT and
@@ -531,12 +598,14 @@ end
 --- Listens to channels; messages come to `message`.
 ---@param ... string
 function methods:subscribe(...)
+    self.personal = true
     self:request('subscribe', ...)
 end
 
 --- Listens to all channels whose names match the patterns ('news.*').
 ---@param ... string
 function methods:psubscribe(...)
+    self.personal = true
     self:request('psubscribe', ...)
 end
 
@@ -573,7 +642,7 @@ end
 --- Seconds that each wait may take, or nil for no limit.
 ---@param seconds number?
 function methods:set_timeout(seconds)
-    self.timeout = seconds
+    self.timeout = option.seconds('the timeout', seconds)
 end
 
 --- Closes the connection. Responses that have arrived can still be received.
@@ -597,16 +666,16 @@ end
 
 --- A socket to the address, and who one is, said.
 local function open(self)
-    local options, address = self.options, self.address
+    local options = self.options
     local deadline = options.timeout and socket.now() + options.timeout
-    local stream, message = socket.connect(address, deadline)
+    local stream, message = socket.connect(self.address, deadline)
     if stream and options.tls then
         stream.interrupted = options.interrupted
-        stream, message = tls.wrap(stream, socket.parse(address).host or 'localhost',
+        stream, message = tls.wrap(stream, address.parse(self.address).host or 'localhost',
             type(options.tls) == 'table' and options.tls or {}, deadline)
     end
     if not stream then
-        error(new_error(client.LOST, 'cannot connect to ' .. address .. ': ' .. message), 0)
+        error(new_error(client.LOST, 'cannot connect to ' .. self.address .. ': ' .. message), 0)
     end
     stream.interrupted = options.interrupted
     self.socket = stream
@@ -622,6 +691,7 @@ local function open(self)
             error(problem, 0)
         end
     end
+    self.personal = false
 end
 
 local FIRST, MOST, SECONDS = 0.05, 5, 60
@@ -649,23 +719,27 @@ local function try_again(self)
 end
 
 function connect_again(self)
-    self.connecting = true
+    self.connecting, self.connected = current(), socket.condition and socket.condition()
     local ok, problem = pcall(try_again, self)
-    self.connecting = false
+    self.connecting = nil
+    if self.connected then
+        self.connected:broadcast()
+    end
     if not ok then
         error(problem, 0)
     end
     self.lost = nil
 end
 
---- Connects to "host:port", ":port" or "unix:path".
----@param address string
+--- Connects to "host:port", ":port" or "unix:path". In the server who does that needs the binding
+--- `socket`, and waits: so not in a transaction.
+---@param where string
 ---@param options ClientOptions?
 ---@return table connection
-function client.connect(address, options)
-    options = options or {}
+function client.connect(where, options)
+    options = option.connecting(options)
     local self = setmetatable({
-        address = address,
+        address = option.address(where),
         options = options,
         timeout = options.timeout,
         progress = options.progress,
@@ -676,6 +750,7 @@ function client.connect(address, options)
         responses = {}, -- those that have come and were not asked for yet
         messages = {},  -- of channels, likewise
         streams = {},   -- numbers of open transactions
+        personal = false, -- whether it listens to channels, or is somebody else now
         input = '',
         position = 1, -- of the first byte in `input` that no message has used
         scanner = nil,
@@ -687,5 +762,14 @@ function client.connect(address, options)
     open(self)
     return self
 end
+
+--- Connections to one server or several, kept open for those who need one: see client.pool.
+---@param options PoolOptions
+---@return table pool
+function client.pool(options)
+    return pool.new(client, new_error, options)
+end
+
+platform.classes = { connection = methods, future = future, transaction = transaction, pool = pool.methods }
 
 return client

@@ -74,7 +74,7 @@ local core = {
     scan = ffi.cast('struct perigee_scan *', native.scan),
     walk = ffi.cast('struct perigee_walk *', native.walk),
     NULL = ffi.cast('void *', 0),
-    -- metatable -> function that gives the plain table an object is encoded as
+    -- metatable -> function that gives the plain table an object is encoded as; true behind it: as a map
     serializers = setmetatable({}, { __mode = 'k' }),
 }
 

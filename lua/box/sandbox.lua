@@ -122,11 +122,25 @@ end
 
 -- Modules that `require` gives.
 local modules = {
-    json = true, msgpack = true, clock = true, log = true, fun = true,
+    client = true, json = true, msgpack = true, clock = true, log = true, fun = true,
     fiber = true, socket = true, ['http.client'] = true,
     decimal = true, uuid = true, datetime = true, varbinary = true,
     digest = true, crypto = true, yaml = true, fio = true,
 }
+
+--- The client takes a quarter of a state's memory, so it is loaded by the first who wants it. He may be ended
+--- meanwhile: then the next one begins anew.
+local function require_client()
+    local loaded = package.loaded
+    if type(loaded['client.guard']) ~= 'table' then
+        for name in pairs(loaded) do
+            if name:find('^client%f[%z.]') then
+                loaded[name] = nil
+            end
+        end
+    end
+    return require('client.guard')
+end
 
 --- What finds modules that are not built in; set by box.init.
 ---@param name string
@@ -137,7 +151,7 @@ end
 
 function base.require(name)
     if modules[name] then
-        return require(name)
+        return name == 'client' and require_client() or require(name)
     end
     local value = sandbox.find_module(name)
     if value == nil then

@@ -12,12 +12,12 @@
 -- `msgpack.map_metatable`, so that they can be told apart when empty and encoded as they came;
 -- extensions (decimals, uuids, datetimes) are objects of client/extension.lua.
 --
--- A stream is cut into messages by `scan`, which counts the values that are still missing and goes
--- on where it stopped: no byte is looked at twice, in however many pieces a message arrives.
+-- A stream is cut into messages by client.scan.
 
 local ffi = require('ffi')
 local bit = require('bit')
 local extensions = require('client.extension')
+local scan = require('client.scan')
 
 local byte, char, sub = string.byte, string.char, string.sub
 local band = bit.band
@@ -28,6 +28,9 @@ local msgpack = {
     array_metatable = { __name = 'array' },
     map_metatable = { __name = 'map' },
     depth_max = 64,
+    scanner = scan.scanner,
+    scan = scan.scan,
+    array_header = scan.array_header,
 }
 
 --- Marks a table as a map, which matters when it is empty or has keys 1..n.
@@ -386,66 +389,6 @@ function decode_value(text, position)
     return decode_long(text, position, first)
 end
 
--- ------------------------------------------------------------------------------------- scanning
-
---- How many bytes the value at `position` has without the values in it, and how many values those
---- are; nil when even its header is not complete; false when no value begins so.
-local function extent(text, position, size)
-    local first = byte(text, position)
-    if not first then
-        return nil
-    elseif first < 0x80 or first >= 0xe0 then
-        return 1, 0
-    elseif first < 0xa0 then
-        return 1, band(first, 15) * (first < 0x90 and 2 or 1)
-    elseif first < 0xc0 then
-        return 1 + band(first, 31), 0
-    elseif first == 0xc1 then
-        return false
-    elseif first < 0xc4 then
-        return 1, 0
-    elseif fixed[first] then
-        return 1 + fixed[first][2], 0
-    elseif first >= 0xd4 and first <= 0xd8 then
-        return 2 + 2 ^ (first - 0xd4), 0
-    end
-    local length = string_length[first] or extension_length[first] or count_length[first]
-    if position + length > size then
-        return nil
-    end
-    local number = read_unsigned(text, position + 1, length)
-    if count_length[first] then
-        return 1 + length, number * (first >= 0xde and 2 or 1)
-    end
-    return 1 + length + number + (extension_length[first] and 1 or 0), 0
-end
-
---- Begins to look for the end of the value at `position` of a text that may not be complete yet.
----@return table scanner for `scan`
-function msgpack.scanner(position)
-    return { position = position, missing = 1 }
-end
-
---- Goes on where it stopped, after more bytes have been appended to the text.
----@param scanner table
----@param text string
----@return boolean|nil done true: scanner.position is behind the value; false: more bytes are needed;
---- nil: this is not MessagePack
-function msgpack.scan(scanner, text)
-    local size = #text
-    while scanner.missing > 0 do
-        local bytes, values = extent(text, scanner.position, size)
-        if bytes == false then
-            return nil
-        elseif not bytes or scanner.position + bytes - 1 > size then
-            return false
-        end
-        scanner.position = scanner.position + bytes
-        scanner.missing = scanner.missing - 1 + values
-    end
-    return true
-end
-
 --- Decodes the value at `position` (1 when not given). Raises a string for bytes that are not, or
 --- not wholly, MessagePack.
 ---@param text string
@@ -461,10 +404,5 @@ end
 
 --- The same for bytes that `scan` has found complete.
 msgpack.decode_scanned = decode_value
-
---- The header of an array of `count` values, which the caller appends.
-function msgpack.array_header(count)
-    return header(count, 0x90, 0xdc)
-end
 
 return msgpack

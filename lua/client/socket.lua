@@ -7,6 +7,7 @@
 -- as good as before; after any other it is to be closed.
 
 local ffi = require('ffi')
+local addresses = require('client.address')
 
 -- Names of our own, so that they do not meet declarations of the program's.
 if not pcall(ffi.typeof, 'struct perigee_pollfd') then
@@ -127,8 +128,9 @@ end
 
 function methods:close()
     if self.fd then
+        ffi.gc(self.owner, nil)
         C.perigee_close(self.fd)
-        self.fd = nil
+        self.fd, self.owner = nil, nil
     end
 end
 
@@ -139,7 +141,8 @@ local function open(family)
     if fd < 0 then
         return nil, error_text()
     end
-    return setmetatable({ fd = fd }, methods)
+    local owner = ffi.gc(ffi.new('int[1]', fd), function(it) C.perigee_close(it[0]) end)
+    return setmetatable({ fd = fd, owner = owner }, methods)
 end
 
 --- Connects a new socket; `deadline` as for wait.
@@ -200,33 +203,12 @@ local function connect_tcp(host, port, deadline)
     return self, message
 end
 
---- The parts of "host:port", "[host]:port", ":port", "port" or "unix:path".
----@param address string
----@return table|nil parts {path} or {host, port}
-function socket.parse(address)
-    local path = address:match('^unix:(.+)$')
-    if path then
-        return { path = path }
-    end
-    local host, port = address:match('^%[([^%]]+)%]:(%d+)$')
-    if not host then
-        host, port = address:match('^([^:]*):(%d+)$')
-    end
-    if not host then
-        host, port = '', address:match('^(%d+)$')
-    end
-    if not port or tonumber(port) > 65535 then
-        return nil
-    end
-    return { host = host == '' and '127.0.0.1' or host, port = port }
-end
-
 --- Connects to an address; `deadline` a time of socket.now or nil.
 ---@param address string
 ---@param deadline number?
 ---@return table|nil socket, string? error
 function socket.connect(address, deadline)
-    local parts = socket.parse(address)
+    local parts = addresses.parse(address)
     if not parts then
         return nil, 'an address is host:port or unix:path'
     elseif parts.path then
@@ -242,5 +224,6 @@ function socket.pause(seconds)
 end
 
 socket.POLLIN, socket.POLLOUT = POLLIN, POLLOUT
+socket.parse = addresses.parse
 
 return socket

@@ -48,6 +48,14 @@ const void *perigee_BIO_s_mem(void) __asm__("BIO_s_mem");
 struct perigee_bio *perigee_BIO_new(const void *) __asm__("BIO_new");
 int perigee_BIO_read(struct perigee_bio *, void *, int) __asm__("BIO_read");
 int perigee_BIO_write(struct perigee_bio *, const void *, int) __asm__("BIO_write");
+int perigee_BIO_free(struct perigee_bio *) __asm__("BIO_free");
+struct perigee_bio *perigee_BIO_new_mem_buf(const void *, int) __asm__("BIO_new_mem_buf");
+struct perigee_x509;
+struct perigee_x509 *perigee_PEM_read_bio_X509(struct perigee_bio *, void *, void *, void *)
+    __asm__("PEM_read_bio_X509");
+void perigee_X509_free(struct perigee_x509 *) __asm__("X509_free");
+void *perigee_SSL_CTX_get_cert_store(const struct perigee_ssl_ctx *) __asm__("SSL_CTX_get_cert_store");
+int perigee_X509_STORE_add_cert(void *, struct perigee_x509 *) __asm__("X509_STORE_add_cert");
 unsigned long perigee_ERR_get_error(void) __asm__("ERR_get_error");
 void perigee_ERR_clear_error(void) __asm__("ERR_clear_error");
 void perigee_ERR_error_string_n(unsigned long, char *, size_t) __asm__("ERR_error_string_n");
@@ -60,6 +68,7 @@ local CTRL_SET_HOSTNAME, CTRL_SET_MIN_PROTOCOL, TLS1_2 = 55, 123, 0x0303
 local CHUNK_BYTES = 65536
 local ROOM_BYTES = 65536
 local POLLIN, POLLOUT = 1, 4
+local CLOSED = 'the connection is closed'
 
 local tls, methods = {}, {}
 methods.__index = methods
@@ -103,6 +112,31 @@ local function certificate_load(context, options)
         and library.perigee_SSL_CTX_check_private_key(context) == 1
 end
 
+--- Believes the certificates of a text; false when there are none in it, or one is broken.
+local function certificates_add(context, text)
+    local input = library.perigee_BIO_new_mem_buf(text, #text)
+    local store, count, added = library.perigee_SSL_CTX_get_cert_store(context), 0, true
+    repeat
+        local certificate = library.perigee_PEM_read_bio_X509(input, nil, nil, nil)
+        if certificate ~= nil then
+            count = count + 1
+            added = library.perigee_X509_STORE_add_cert(store, certificate) == 1
+            library.perigee_X509_free(certificate)
+        end
+    until certificate == nil or not added
+    library.perigee_BIO_free(input)
+    local _, whole = text:gsub('%-%-%-%-%-BEGIN ', '')
+    return added and count > 0 and count == whole
+end
+
+--- A file, or a text of PEM.
+local function authority_load(context, ca)
+    if ca:find('^%s*%-%-%-%-%-BEGIN ') then
+        return certificates_add(context, ca)
+    end
+    return library.perigee_SSL_CTX_load_verify_file(context, ca) == 1
+end
+
 local function context_new(options)
     library.perigee_ERR_clear_error()
     local context = library.perigee_SSL_CTX_new(library.perigee_TLS_client_method())
@@ -112,8 +146,8 @@ local function context_new(options)
     library.perigee_SSL_CTX_ctrl(context, CTRL_SET_MIN_PROTOCOL, TLS1_2, nil)
     library.perigee_SSL_CTX_set_verify(context, options.verify == false and VERIFY_NONE or VERIFY_PEER, nil)
     if options.ca then
-        if library.perigee_SSL_CTX_load_verify_file(context, options.ca) ~= 1 then
-            return context_failed(context, options.ca)
+        if not authority_load(context, options.ca) then
+            return context_failed(context, options.ca:match('^[^\n]*'))
         end
     else
         library.perigee_SSL_CTX_set_default_verify_paths(context)
@@ -166,7 +200,9 @@ function methods:wait(events, deadline)
         events = events + POLLOUT -- what is still to be sent may be what the answer waits for
     end
     local ready, message = self.socket:wait(events, deadline)
-    if ready and self.pending ~= '' then
+    if not self.ssl then
+        return nil, CLOSED -- by another fiber
+    elseif ready and self.pending ~= '' then
         local flushed, problem = flush(self)
         if flushed == nil then
             return nil, problem
@@ -177,6 +213,9 @@ end
 
 --- As the socket's: '' when nothing has come.
 function methods:receive()
+    if not self.ssl then
+        return nil, CLOSED
+    end
     local text, ended = decrypt(self)
     if text == '' and ended == ERROR_WANT_READ then
         local bytes, message = self.socket:receive()
@@ -201,7 +240,9 @@ end
 
 --- As the socket's. What has been encrypted and not gone out is owed to the next call.
 function methods:send(text, from)
-    if self.owed == 0 then
+    if not self.ssl then
+        return nil, CLOSED
+    elseif self.owed == 0 then
         local size = math.min(#text - from + 1, CHUNK_BYTES)
         library.perigee_ERR_clear_error()
         local data = ffi.cast('const char *', text) + (from - 1)
@@ -228,8 +269,9 @@ function methods:close()
         library.perigee_ERR_clear_error()
         flush(self)
     end
-    library.perigee_SSL_free(ffi.gc(self.ssl, nil))
-    self.ssl = nil
+    local ssl = self.ssl
+    self.ssl = nil -- first: what ends code that has run too long may do so at any place
+    library.perigee_SSL_free(ffi.gc(ssl, nil))
     self.socket:close()
 end
 
@@ -284,7 +326,8 @@ local function name_set(ssl, name)
 end
 
 --- Begins TLS on a connected socket, which is closed when that fails. `options`: {ca, cert, key, files of
---- PEM; hostname, that the certificate must be for instead of `host`; verify = false: believes anybody}.
+--- PEM, of which ca may be the text of one; hostname, that the certificate must be for instead of `host`;
+--- verify = false: believes anybody}.
 ---@param socket table of client.socket
 ---@param host string
 ---@param options table

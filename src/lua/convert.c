@@ -134,8 +134,9 @@ static void encode_map(lua_State *L, struct lua_runtime *runtime, int index, uin
     }
 }
 
-/* For an object of the built-in Lua (a space, an error): pushes the table that stands for it. */
-static bool push_serialized(lua_State *L, struct lua_runtime *runtime, int index)
+/* For an object of the built-in Lua (a space, an error): pushes the table that stands for it. The
+ * serializer's second result says that it is a map whatever its keys are. */
+static bool push_serialized(lua_State *L, struct lua_runtime *runtime, int index, bool *is_map)
 {
     if (!lua_getmetatable(L, index))
         return false;
@@ -148,8 +149,18 @@ static bool push_serialized(lua_State *L, struct lua_runtime *runtime, int index
         return false;
     }
     lua_pushvalue(L, index);
-    lua_call(L, 1, 1);
+    lua_call(L, 1, 2);
+    *is_map = lua_toboolean(L, -1) && lua_type(L, -2) == LUA_TTABLE;
+    lua_pop(L, 1);
     return true;
+}
+
+static uint32_t table_count(lua_State *L, int index)
+{
+    uint32_t count = 0;
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1))
+        count++;
+    return count;
 }
 
 static void encode_table(lua_State *L, struct lua_runtime *runtime, int index,
@@ -160,8 +171,13 @@ static void encode_table(lua_State *L, struct lua_runtime *runtime, int index,
         luaL_error(L, "a table is nested more than %d deep, or contains itself", MP_DEPTH_MAX);
     luaL_checkstack(L, 8, "table");
     lua__encode_check(L, runtime, out);
-    if (push_serialized(L, runtime, index)) {
-        encode(L, runtime, lua_gettop(L), out, encoding, depth + 1);
+    bool is_map;
+    if (push_serialized(L, runtime, index, &is_map)) {
+        int top = lua_gettop(L);
+        if (is_map)
+            encode_map(L, runtime, top, table_count(L, top), out, encoding, depth + 1);
+        else
+            encode(L, runtime, top, out, encoding, depth + 1);
         lua_pop(L, 1);
         return;
     }

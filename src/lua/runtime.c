@@ -104,6 +104,8 @@ static int load_builtin(lua_State *L)
     lua_pushfstring(L, "=[%s]", builtin->name);
     if (luaL_loadbufferx(L, (const char *)builtin->data, builtin->size, lua_tostring(L, -1), "t"))
         return lua_error(L);
+    lua_pushvalue(L, LUA_ENVIRONINDEX); /* the globals of the beginning, which may be gone */
+    lua_setfenv(L, -2);
     lua_pushstring(L, builtin->name);
     lua_call(L, 1, 1);
     return 1;

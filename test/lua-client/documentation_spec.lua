@@ -28,7 +28,7 @@ describe('docs/client.md', function()
 
     setup(function()
         folder = process.folder()
-        server = process.server(folder, { '--password', 'secret' })
+        server = process.server(folder, { '--password', 'secret', '--listen', '127.0.0.1:0' })
         db = client.connect(server.address, { password = 'secret' })
         db:eval([[
             for _, name in ipairs({ 'accounts', 'orders' }) do
