@@ -15,11 +15,14 @@
 #include "net/address.h"
 #include "proto/resp_read.h"
 #include "server/admin_key.h"
+#include "server/ask_tls.h"
+#include "server/client_command.h"
 
 enum { REPLY_BYTES_MAX = 64 << 10, MEMBER_BYTES_MAX = 1023 };
 
 struct ask {
     int fd;
+    struct ask_tls *tls; /* NULL: none */
     char *reply;
     size_t size; /* of the reply */
     char member[MEMBER_BYTES_MAX + 1];
@@ -31,8 +34,30 @@ static int lost(int error)
                  : diag_set(ERROR_IO, "the server has closed the connection");
 }
 
-int ask_open(const char *address, const char *dir, const char *password, struct ask **out)
+/* The host of "host:port" or "[host]:port". */
+static void host_of(const char *address, char host[ADDRESS_TEXT_MAX + 1])
 {
+    const char *colon = strrchr(address, ':');
+    size_t size = colon ? (size_t)(colon - address) : 0;
+    if (size > 2 && address[0] == '[') {
+        address++;
+        size -= 2;
+    }
+    snprintf(host, ADDRESS_TEXT_MAX + 1, "%.*s", (int)size, address);
+}
+
+static int tls_begin(struct ask *ask, const struct address *to, const struct client_arguments *how)
+{
+    char host[ADDRESS_TEXT_MAX + 1] = "localhost";
+    if (to->any.sa_family != AF_UNIX)
+        host_of(how->address, host);
+    return ask_tls_open(ask->fd, host, how, &ask->tls);
+}
+
+int ask_open(const struct client_arguments *how, const char *dir, const char *password,
+             struct ask **out)
+{
+    const char *address = how->address;
     struct address to;
     int rc = address_parse(address, &to);
     if (rc)
@@ -46,6 +71,8 @@ int ask_open(const char *address, const char *dir, const char *password, struct 
         rc = diag_set(ERROR_MEMORY, "out of memory");
     else if (ask->fd < 0 || connect(ask->fd, &to.any, to.size))
         rc = diag_set_errno(ERROR_IO, errno, "there is no server at %s", address);
+    if (!rc && how->tls)
+        rc = tls_begin(ask, &to, how);
     /* A key may be left over from a server that was killed, and another be there now. */
     char key[ADMIN_KEY_SIZE + 1];
     bool admin = !rc && dir && admin_key_find(dir, address, key) &&
@@ -61,6 +88,7 @@ int ask_open(const char *address, const char *dir, const char *password, struct 
 
 void ask_close(struct ask *ask)
 {
+    ask_tls_close(ask->tls);
     if (ask->fd >= 0)
         close(ask->fd);
     free(ask->reply);
@@ -69,6 +97,8 @@ void ask_close(struct ask *ask)
 
 static int send_all(struct ask *ask, const char *data, size_t size)
 {
+    if (ask->tls)
+        return ask_tls_send(ask->tls, data, size);
     while (size > 0) {
         ssize_t sent = send(ask->fd, data, size, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
@@ -81,6 +111,21 @@ static int send_all(struct ask *ask, const char *data, size_t size)
     return 0;
 }
 
+/* Some bytes. */
+static int receive_some(struct ask *ask, char *data, size_t room, size_t *got)
+{
+    ssize_t size;
+    if (ask->tls) {
+        int rc = ask_tls_receive(ask->tls, data, room, got);
+        return rc || *got > 0 ? rc : lost(0);
+    }
+    do {
+        size = recv(ask->fd, data, room, 0);
+    } while (size < 0 && errno == EINTR);
+    *got = size > 0 ? (size_t)size : 0;
+    return size > 0 ? 0 : lost(size < 0 ? errno : 0);
+}
+
 static int receive(struct ask *ask)
 {
     struct resp_reply_scan scan = {0};
@@ -89,12 +134,11 @@ static int receive(struct ask *ask)
     while (rc == ERROR_AGAIN) {
         if (have == REPLY_BYTES_MAX)
             return diag_set(ERROR_PROTOCOL, "the server's reply is too long");
-        ssize_t got = recv(ask->fd, ask->reply + have, REPLY_BYTES_MAX - have, 0);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return lost(got < 0 ? errno : 0);
-        have += (size_t)got;
+        size_t got;
+        int failed = receive_some(ask, ask->reply + have, REPLY_BYTES_MAX - have, &got);
+        if (failed)
+            return failed;
+        have += got;
         rc = resp_reply_scan(&scan, ask->reply, have, &ask->size);
     }
     return rc ? diag_set(rc, "what answers there does not speak RESP") : 0;

@@ -10,11 +10,13 @@
 #include <stdint.h>
 
 struct ask;
+struct client_arguments;
 
-/* Connects, as the admin if it is the server of the folder `dir` (NULL: it is not), else with the
- * password unless that is "". ERROR_IO, ERROR_INVALID, ERROR_AUTH. The caller
+/* Connects to how->address, through TLS if `how` says so, as the admin if it is the server of the folder `dir`
+ * (NULL: it is not), else with the password unless that is "". ERROR_IO, ERROR_INVALID, ERROR_AUTH. The caller
  * owns *out. */
-int ask_open(const char *address, const char *dir, const char *password, struct ask **out);
+int ask_open(const struct client_arguments *how, const char *dir, const char *password,
+             struct ask **out);
 void ask_close(struct ask *ask);
 
 /* Sends a command and waits for its reply. An error reply is ERROR_PROTOCOL with its text. */

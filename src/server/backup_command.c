@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * `perigee backup TARGET [--base PREVIOUS] [--connect ADDRESS | --dir DIR]`.
+ * `perigee backup TARGET [--base PREVIOUS] [--connect ADDRESS [--tls ..] | --dir DIR]`.
  *
  * A folder that a server has in use is backed up by that server, which is asked to (BACKUP TO): the
  * folders are then named relative to its option backup_dir. One that is not in use is opened here.
@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "server/ask.h"
 #include "server/backup_job.h"
+#include "server/client_command.h"
 #include "server/command.h"
 #include "server/folder.h"
 #include "server/moment.h"
@@ -27,7 +28,8 @@ enum { POLL_MS = 100, ADDRESS_BYTES_MAX = 255 };
 
 struct backup_arguments {
     struct options options;
-    const char *target, *base, *connect;
+    const char *target, *base;
+    struct client_arguments server; /* without an address: the one that has the folder */
 };
 
 static void on_progress(void *arg, const char *what, uint64_t done, uint64_t total)
@@ -78,13 +80,14 @@ static int asked_wait(struct ask *ask, struct backup_result *result)
     return 0;
 }
 
-static int backup_asked(const struct backup_arguments *arguments, const char *address)
+static int backup_asked(const struct backup_arguments *arguments)
 {
     const char *argv[5] = {"BACKUP", "TO", arguments->target, "BASE", arguments->base};
     struct backup_result result;
     struct ask *ask;
     char folder[1024];
-    int rc = ask_open(address, arguments->options.dir, arguments->options.password, &ask);
+    int rc =
+        ask_open(&arguments->server, arguments->options.dir, arguments->options.password, &ask);
     if (rc)
         return rc;
     rc = ask_command(ask, arguments->base ? 5 : 3, argv);
@@ -145,7 +148,7 @@ static bool own_option(struct backup_arguments *arguments, const char *name, con
     if (strcmp(name, "--base") == 0)
         arguments->base = value;
     else if (strcmp(name, "--connect") == 0)
-        arguments->connect = value;
+        arguments->server.address = value;
     else
         return false;
     return true;
@@ -154,7 +157,9 @@ static bool own_option(struct backup_arguments *arguments, const char *name, con
 /* Takes what is this command's own; the rest are options of the database. */
 static int arguments_take(struct backup_arguments *arguments, int argc, char **argv)
 {
-    int kept = 0;
+    int kept = 0, rc = client_arguments_take(&arguments->server, &argc, argv, "");
+    if (rc)
+        return rc;
     for (int n = 0; n < argc; n++) {
         bool option = strncmp(argv[n], "--", 2) == 0;
         if (option && n + 1 < argc && own_option(arguments, argv[n], argv[n + 1])) {
@@ -171,7 +176,7 @@ static int arguments_take(struct backup_arguments *arguments, int argc, char **a
     }
     if (!arguments->target)
         return diag_set(ERROR_INVALID, "a folder is missing: perigee backup TARGET [--base "
-                                       "PREVIOUS] [--connect ADDRESS | --dir DIR]");
+                                       "PREVIOUS] [--connect ADDRESS [--tls] | --dir DIR]");
     return options_load(&arguments->options, &kept, &argv, environ);
 }
 
@@ -186,10 +191,11 @@ int command_backup(int argc, char **argv)
         rc = arguments_take(&arguments, argc, argv);
     if (!rc)
         log_level_set((enum log_level)arguments.options.log_level);
-    if (!rc && arguments.connect)
-        rc = backup_asked(&arguments, arguments.connect);
-    else if (!rc && server_find(arguments.options.dir, address))
-        rc = backup_asked(&arguments, address);
+    bool found = !rc && !arguments.server.address && server_find(arguments.options.dir, address);
+    if (found)
+        arguments.server.address = address;
+    if (!rc && arguments.server.address)
+        rc = backup_asked(&arguments);
     else if (!rc && (rc = folder_open(arguments.options.dir, &io)) == 0) {
         io_delete(io); /* it is there: none is made in order to be backed up */
         rc = backup_here(&arguments);
