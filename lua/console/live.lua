@@ -6,6 +6,7 @@
 local redis = require('console.redis')
 local socket = require('client.socket')
 local text = require('console.text')
+local value = require('console.value')
 
 local live = {}
 
@@ -86,7 +87,76 @@ local columns = {
     { 'age', 'age' }, { 'idle', 'idle' }, { 'command', 'cmd' }, { 'transaction', 'txn' },
 }
 
---- \l: sessions, and how many rows are locked.
+--- What sessions have locked and wait for, those that wait first, and how many there are. Intentions on
+--- spaces follow from rows, and that a transaction holds its own name from its being open: both are left out.
+local LOCKS = [=[
+local list, session_of, shown = {}, {}, {}
+local locks = box.stat.locks().locks
+for _, lock in ipairs(locks) do
+    session_of[lock.owner] = lock.session
+end
+for _, lock in ipairs(locks) do
+    if not lock.granted or (lock.kind ~= 'transaction' and not lock.mode:find('^intent')) then
+        local blockers = {}
+        for n, owner in ipairs(lock.waits_for or {}) do
+            blockers[n] = session_of[owner] or 0
+        end
+        list[#list + 1] = { session = lock.session, space = lock.space, key = lock.key, mode = lock.mode,
+            of = session_of[lock.of], waited = lock.waited, waits_for = not lock.granted and blockers or nil }
+    end
+end
+table.sort(list, function(a, b)
+    if (a.waited == nil) ~= (b.waited == nil) then
+        return a.waited ~= nil
+    elseif a.waited and a.waited ~= b.waited then
+        return a.waited > b.waited
+    end
+    return a.session < b.session
+end)
+for n = 1, math.min(#list, 100) do
+    shown[n] = list[n]
+end
+return { count = #list, locks = shown }
+]=]
+
+--- Sessions by their numbers; what the server does by itself has none.
+local function session_name(id)
+    return id == 0 and 'server' or id
+end
+
+local function lock_row(lock)
+    local blockers, what = {}, tostring(lock.space)
+    for n, id in ipairs(lock.waits_for or {}) do
+        blockers[n] = tostring(session_name(id))
+    end
+    if lock.key then
+        what = what .. ' ' .. value.line(lock.key)
+    elseif not lock.space then
+        what = 'transaction of ' .. session_name(lock.of or 0)
+    end
+    return {
+        session_name(lock.session), lock.waits_for and 'waits' or 'holds', what, lock.mode,
+        lock.waited and math.floor(lock.waited * 10) / 10 or '', table.concat(blockers, ', '),
+    }
+end
+
+--- Who holds which locks and waits for whom; nothing where there are none, or the user may not see them.
+local function show_locks(console)
+    local ok, found = pcall(console.eval, LOCKS)
+    if not ok or found.count == 0 then
+        return
+    end
+    local rows = {}
+    for n, lock in ipairs(found.locks) do
+        rows[n] = lock_row(lock)
+    end
+    console:print_rows(rows, { 'session', 'lock', 'what', 'mode', 'seconds', 'waits for' })
+    if found.count > #rows then
+        console:emit(('and %d more: box.stat.locks()\n'):format(found.count - #rows))
+    end
+end
+
+--- \l: sessions, and what they have locked.
 function commands.l(console)
     local rows, names = {}, {}
     for n, column in ipairs(columns) do
@@ -104,8 +174,9 @@ function commands.l(console)
     end
     console:print_rows(rows, names)
     if console.output == 'table' then
+        show_locks(console)
         local figures = info(console, 'everything')
-        console:emit(('%d sessions; %d transactions open; %d rows locked, %d requests wait for them'):format(
+        console:emit(('%d sessions; %d transactions open; %d locks held, %d requests wait for them'):format(
             #rows, figures.txn_open or 0, figures.locks_held or 0, figures.locks_waiting or 0))
     end
 end

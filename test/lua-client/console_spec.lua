@@ -330,7 +330,7 @@ describe('the console without a terminal', function()
             assert.equal(0, status, output)
             for _, text in ipairs({
                 ' trigger | space  | event      | body\n', ' same    | people | on_replace | return new\n',
-                ' csv ', ' session | user ', 'client|list', 'rows locked, 0 requests wait for them\n',
+                ' csv ', ' session | user ', 'client|list', 'locks held, 0 requests wait for them\n',
                 ' commits/s ', '\\watch 2 ', 'SAVEPOINT name', 'insert(tuple)\n', 'GETDEL key\n  Returns',
             }) do
                 assert.is_truthy(output:find(text, 1, true), 'not there: ' .. text .. '\nin:\n' .. output)
@@ -341,6 +341,52 @@ describe('the console without a terminal', function()
             assert.is_truthy(output:find('no input yet', 1, true))
             assert.is_truthy(output:find("there is no help about 'nonsense'", 1, true))
             assert.is_truthy(output:find("there is no trigger 'nobody'", 1, true))
+        end)
+    end)
+
+    --- What \\l says of locks, without how long somebody has waited; and the sum in its last line.
+    local function locks_of(server)
+        local output, status = piped(server, '\\l\n')
+        assert.equal(0, status, output)
+        local locks = output:match('\n( session | lock .*\n)%d+ sessions;') or ''
+        return locks:gsub('| +%d+%.?%d* +| (%d+)\n', '| - | %1\n'), output:match('\n(%d+ sessions;.*)$')
+    end
+
+    it('lists who has locked what, and who waits for whom', function()
+        with_server(function(server)
+            piped(server, SETUP)
+            local one, two = client.connect(server.address), client.connect(server.address)
+            local first, second = one:eval('return box.session.id()'), two:eval('return box.session.id()')
+            local locks, sum = locks_of(server)
+            assert.equal('', locks)
+            assert.matches('0 transactions open; 0 locks held, 0 requests wait for them', sum, 1, true)
+            local holder = one:begin()
+            holder:eval("box.space.people:select(1, { lock = 'exclusive' })")
+            holder:eval("box.space.people:replace({ 7, 'Edsger' })")
+            locks, sum = locks_of(server)
+            assert.matches((' %7d | holds | people {1} | exclusive |'):format(first), locks, 1, true)
+            assert.is_nil(locks:find('waits |', 1, true), locks)
+            assert.matches('1 transactions open; ', sum, 1, true)
+            local waiting = two:async('eval', "box.space.people:replace({ 7, 'Tony' })")
+            two:flush()
+            repeat -- until it has met the row that is written
+                local waits = one:eval('return box.stat.locks().waiting')
+            until waits > 0
+            locks, sum = locks_of(server)
+            local line = '\n %7d | waits | transaction of %d | shared    | - | %d\n'
+            assert.matches(line:format(second, first, first), locks, 1, true)
+            assert.matches((' %7d | holds | people {7} '):format(second), locks, 1, true)
+            assert.matches(' locks held, 1 requests wait for them', sum, 1, true)
+            holder:rollback()
+            waiting:get()
+            assert.equal('', (locks_of(server)))
+            assert.equal("{7, 'Tony'}\n", (piped(server, 'box.space.people:get(7):totable()\n')))
+            one:eval("for id = 8, 150 do box.space.people:insert({ id, 'name' }) end")
+            holder = one:begin()
+            holder:eval("box.space.people:select({}, { limit = 1000, lock = 'shared' })")
+            locks = locks_of(server)
+            assert.matches('\nand 46 more: box.stat.locks()\n', locks, 1, true)
+            assert.equal(146, one:eval('return box.space.people:count()'))
         end)
     end)
 
