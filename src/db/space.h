@@ -80,6 +80,9 @@ int space_cursor_open(struct space_cursor *cursor, struct txn *txn, struct index
  * over more than fits into memory small (txn_cursor_brief). */
 void space_cursor_brief(struct space_cursor *cursor);
 
+/* Right after it was opened: so many rows are going to be asked for at most (txn_cursor_expect). */
+void space_cursor_expect(struct space_cursor *cursor, uint64_t rows);
+
 /* 0, or ERROR_END. */
 int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out);
 

@@ -177,6 +177,11 @@ void space_cursor_brief(struct space_cursor *cursor)
     txn_cursor_brief(&cursor->cursor);
 }
 
+void space_cursor_expect(struct space_cursor *cursor, uint64_t rows)
+{
+    txn_cursor_expect(&cursor->cursor, rows);
+}
+
 int space_cursor_next(struct space_cursor *cursor, struct tuple_ref *out)
 {
     struct row *row;
@@ -194,8 +199,10 @@ int space_count(struct txn *txn, struct index *index, enum space_iterator iterat
     struct tuple_ref tuple;
     *out = 0;
     int rc = space_cursor_open(&cursor, txn, index, iterator, key);
-    if (rc == 0)
+    if (rc == 0) {
         space_cursor_brief(&cursor);
+        space_cursor_expect(&cursor, UINT64_MAX);
+    }
     while (rc == 0 && (rc = space_cursor_next(&cursor, &tuple)) == 0)
         ++*out;
     return rc == ERROR_END ? 0 : rc;

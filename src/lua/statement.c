@@ -184,6 +184,8 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
     int code = lua__scan_open(runtime, txn, index, how, &cursor);
     if (code == 0 && statement->lock == LUA__LOCK_NONE)
         space_cursor_brief(&cursor);
+    if (code == 0)
+        space_cursor_expect(&cursor, limit > UINT64_MAX - offset ? UINT64_MAX : offset + limit);
     if (rows)
         mp_buffer_reset(&runtime->rows, 1 << 20);
     while (code == 0 && taken < limit) {

@@ -136,6 +136,7 @@ static int read_batch(struct lua_runtime *runtime, struct lua__walk *walk, struc
     int code = 0;
     mp_buffer_reset(&runtime->rows, 1 << 20);
     space_cursor_brief(cursor);
+    space_cursor_expect(cursor, walk->rows);
     while (count < walk->rows && runtime->rows.size < BATCH_BYTES_MAX &&
            (code = space_cursor_next(cursor, &tuple)) == 0) {
         last = space_cursor_position(cursor);

@@ -78,6 +78,17 @@ int engine_generic_get(struct body_view *view, const void *key, size_t key_size,
     return ERROR_NOT_FOUND;
 }
 
+unsigned engine_generic_prefetch(struct body_view *view, const struct engine_key *keys,
+                                 unsigned count, uint64_t ts, unsigned *reads)
+{
+    (void)view;
+    (void)keys;
+    (void)count;
+    (void)ts;
+    *reads = 0;
+    return 0;
+}
+
 int engine_generic_cursor_open(struct body_view *view, const struct engine_range *range,
                                uint64_t ts, struct body_cursor **out)
 {

@@ -163,6 +163,8 @@ struct engine_vtab {
     void (*view_close)(struct body_view *view);
     int (*get)(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
                struct arena *arena, struct engine_row *out);
+    unsigned (*prefetch)(struct body_view *view, const struct engine_key *keys, unsigned count,
+                         uint64_t ts, unsigned *reads);
     int (*cursor_open)(struct body_view *view, const struct engine_range *range, uint64_t ts,
                        struct body_cursor **out);
     int (*cursor_next)(struct body_cursor *cursor, struct engine_row *out);
@@ -216,6 +218,8 @@ int engine_generic_view_open(struct body *body, struct body_view **out);
 void engine_generic_view_close(struct body_view *view);
 int engine_generic_get(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
                        struct arena *arena, struct engine_row *out);
+unsigned engine_generic_prefetch(struct body_view *view, const struct engine_key *keys,
+                                 unsigned count, uint64_t ts, unsigned *reads);
 int engine_generic_cursor_open(struct body_view *view, const struct engine_range *range,
                                uint64_t ts, struct body_cursor **out);
 int engine_generic_cursor_next(struct body_cursor *cursor, struct engine_row *out);
@@ -282,6 +286,21 @@ static inline int body_get(struct body_view *view, const void *key, size_t key_s
                            struct arena *arena, struct engine_row *out)
 {
     return view->vtab->get(view, key, key_size, ts, arena, out);
+}
+
+enum { ENGINE_PREFETCH_MAX = 64 };
+
+/*
+ * Says that gets of these keys, 1 to ENGINE_PREFETCH_MAX, come next: what they would read from files one after
+ * another is read at once, into the cache. A hint: gets give the same without it, and what fails says so
+ * when it is wanted. Returns how many of the keys, from the first, were seen to, which is fewer where the cache
+ * is too small to hold what all of them need, and 0 where it is too small for any or the engine does not do this. *reads
+ * tells how many reads that took: 0, everything was there. No diagnostics.
+ */
+static inline unsigned body_prefetch(struct body_view *view, const struct engine_key *keys,
+                                     unsigned count, uint64_t ts, unsigned *reads)
+{
+    return view->vtab->prefetch(view, keys, count, ts, reads);
 }
 
 /* The rows that exist at ts, in order. The range's bounds stay valid while the cursor is open. */

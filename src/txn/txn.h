@@ -499,6 +499,10 @@ void txn_cursor_open_loose(struct txn_cursor *cursor, struct txn *txn, struct tx
  * as ever. */
 void txn_cursor_brief(struct txn_cursor *cursor);
 
+/* A hint, right after it was opened: at most so many rows are going to be asked for. Where rows leave the head, those that
+ * a secondary index leads to are read many at a time; without the hint it begins with few. */
+void txn_cursor_expect(struct txn_cursor *cursor, uint64_t rows);
+
 /* The row with these parts of a unique index: as a cursor over the entries that begin with them, or
  * without one where a hash directory has it. 0, ERROR_END and so on. The key stays valid until the
  * transaction ends. */

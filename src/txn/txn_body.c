@@ -57,7 +57,8 @@ struct txn_body_walk {
     size_t passed_size;
     struct engine_row row; /* the one that is looked at */
     bool has_row, ended;
-    struct brief *brief; /* NULL: rows stay until the transaction ends */
+    struct brief *brief;     /* NULL: rows stay until the transaction ends */
+    struct txn_ahead *ahead; /* NULL: what the body has is taken one at a time */
 };
 
 static void view_close(void *view, void *arg)
@@ -116,12 +117,18 @@ int txn__body_row(struct arena *arena, const void *key, size_t key_size, struct 
     return *out == NULL ? out_of_memory() : 0;
 }
 
+bool txn__body_parts(const char *data, size_t size, size_t key_size, size_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < size && i < BODY_ENTRY_SIZE; i++)
+        *out = *out << 8 | (unsigned char)data[i];
+    return size == BODY_ENTRY_SIZE && *out <= key_size;
+}
+
 int txn__body_entry(struct arena *arena, const struct engine_row *row, struct entry **out)
 {
-    size_t parts_size = 0;
-    for (uint32_t i = 0; i < row->size && i < BODY_ENTRY_SIZE; i++)
-        parts_size = parts_size << 8 | (unsigned char)row->data[i];
-    if (row->size != BODY_ENTRY_SIZE || parts_size > row->key_size)
+    size_t parts_size;
+    if (!txn__body_parts(row->data, row->size, row->key_size, &parts_size))
         return diag_set(ERROR_CORRUPT, "an entry of an index in a body is damaged");
     *out = (struct entry *)item_new(arena, row->key, row->key_size, (uint32_t)parts_size);
     return *out == NULL ? out_of_memory() : 0;
@@ -206,6 +213,8 @@ void txn__walks_close(struct txn *txn)
 {
     for (; txn->walks != NULL; txn->walks = txn->walks->next) {
         txn__walk_close(txn->walks);
+        if (txn->walks->ahead != NULL)
+            txn__ahead_delete(txn->walks->ahead);
         for (unsigned i = 0; txn->walks->brief != NULL && i < 2; i++)
             arena_destroy(&txn->walks->brief->arenas[i]);
     }
@@ -220,6 +229,13 @@ void txn__walk_brief(struct txn_body_walk *walk)
         arena_create(&brief->arenas[i], 2 * BRIEF_BYTES);
     brief->turn = 0;
     walk->brief = brief;
+}
+
+struct txn_ahead *txn__walk_ahead(struct txn_body_walk *walk, struct head *head)
+{
+    if (walk->ahead == NULL)
+        walk->ahead = txn__ahead_new(walk->txn, head);
+    return walk->ahead;
 }
 
 struct arena *txn__walk_arena(struct txn_body_walk *walk)
@@ -259,6 +275,8 @@ static int walk_begin(struct txn_body_walk *walk, struct body_view *view)
     const struct txn_range *range = &walk->range;
     bool passed = walk->passed != NULL;
     txn__walk_close(walk);
+    if (walk->ahead != NULL)
+        txn__ahead_forget(walk->ahead);
     walk->view = view;
     walk->ended = false;
     walk->left.backward = range->backward;
@@ -284,7 +302,8 @@ int txn__walk_peek(struct txn_body_walk *walk, const struct engine_row **out)
     if (walk->view == NULL || (view != walk->view && !MUTATION(WALK_NOT_RENEWED)))
         rc = walk_begin(walk, view);
     if (rc == 0 && !walk->has_row && !walk->ended) {
-        rc = body_cursor_next(walk->cursor, &walk->row);
+        rc = walk->ahead != NULL ? txn__ahead_next(walk->ahead, walk->cursor, &walk->row)
+                                 : body_cursor_next(walk->cursor, &walk->row);
         walk->has_row = rc == 0;
         if (rc == 0) { /* without the number */
             walk->row.key++;

@@ -93,6 +93,8 @@ static void walk_start(struct txn_cursor *cursor)
     if (cursor->index->head->body != NULL &&
         txn__walk_open(txn, cursor->index, &cursor->range, 0, &cursor->walk) != 0)
         txn->stop = ERROR_CONFLICT; /* as above */
+    if (cursor->walk != NULL && cursor->index->matches != NULL)
+        txn__walk_ahead(cursor->walk, cursor->index->head);
 }
 
 void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
@@ -137,6 +139,15 @@ void txn_cursor_brief(struct txn_cursor *cursor)
 {
     if (cursor->walk != NULL && cursor->read == NULL && cursor->index->matches == NULL)
         txn__walk_brief(cursor->walk);
+}
+
+void txn_cursor_expect(struct txn_cursor *cursor, uint64_t rows)
+{
+    struct txn_ahead *ahead = NULL;
+    if (cursor->walk != NULL && cursor->index->matches != NULL)
+        ahead = txn__walk_ahead(cursor->walk, cursor->index->head);
+    if (ahead != NULL)
+        txn__ahead_expect(ahead, rows);
 }
 
 /* While the cursor stands at `item`, the range that was read ends there. At the end it is the whole

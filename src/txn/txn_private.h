@@ -343,6 +343,7 @@ struct txn_worker {
     size_t writes_since_collect;
     struct random random;
     struct arena_profile arenas, open_arenas; /* of its own transaction; of those of txn_open */
+    unsigned ahead_useless, ahead_turn;       /* txn_ahead.c: what its walks have learned */
 };
 
 static inline uint64_t txn__tag(struct txn_descriptor *descriptor)
@@ -484,6 +485,23 @@ void txn__walk_close(struct txn_body_walk *walk);
  * that are used in turn, so that what the one before was given stays. */
 struct arena *txn__walk_arena(struct txn_body_walk *walk);
 void txn__walk_brief(struct txn_body_walk *walk);
+
+/* Of a walk over a secondary index: its entries are read some at a time, so that the rows that they lead to are
+ * read from the body at once (txn_ahead.c). NULL: no memory, and it goes without. */
+struct txn_ahead *txn__walk_ahead(struct txn_body_walk *walk, struct head *head);
+
+/* What is done with what has been made by txn__ahead_new, NULL without memory: so many rows are wanted; the
+ * cursor of the body is another one from now on; the next entry, in place of body_cursor_next; its end,
+ * which frees. */
+struct txn_ahead *txn__ahead_new(struct txn *txn, struct head *head);
+void txn__ahead_expect(struct txn_ahead *ahead, uint64_t rows);
+void txn__ahead_forget(struct txn_ahead *ahead);
+int txn__ahead_next(struct txn_ahead *ahead, struct body_cursor *cursor, struct engine_row *out);
+void txn__ahead_delete(struct txn_ahead *ahead);
+
+/* How much of an entry's key, of `key_size` bytes without the number of the index, are the index's own parts, from
+ * what the body has under it. False: it is damaged. */
+bool txn__body_parts(const char *data, size_t size, size_t key_size, size_t *out);
 
 /* What a body has given, in an arena: a version; a row that stands for one that is not in the head; an
  * entry of a secondary index, ERROR_CORRUPT when it is none. Errors with diagnostics. */

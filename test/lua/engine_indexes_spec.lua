@@ -71,6 +71,51 @@ describe('secondary indexes of an engine whose rows leave memory', function()
             left:drop()
         end)
 
+        it(engine .. ': give long ranges of rows that have left and of those written since', function()
+            local random = testing.random(tonumber(os.getenv('PERIGEE_SEED')))
+            local kept, left = make('kept', 'memory'), make('left', engine)
+            local function both(change)
+                change(kept)
+                change(left)
+            end
+            both(function(space)
+                for id = 1, 3000 do
+                    space:replace({ id, id * 7919 % 100, 'u' .. id, { id % 50 } })
+                end
+            end)
+            for _ = 1, 5 do
+                box.checkpoint()
+                local first, value = random:integer(1, 2900), random:integer(0, 99)
+                both(function(space)
+                    for id = first, first + 50 do
+                        space:update({ id }, { { '=', 2, value } })
+                        space:delete({ id + 70 })
+                    end
+                end)
+                local ways = { { limit = 1 }, { limit = 2 }, { limit = 17 }, { limit = 300, offset = 40 }, {},
+                    { iterator = 'REQ' }, { iterator = 'GE', limit = 200 }, { iterator = 'LT', limit = 400 } }
+                for _, how in ipairs(ways) do
+                    local key = random:integer(0, 1) == 1 and value or random:integer(0, 99)
+                    local rows = shown(true, kept.index.second:select({ key }, how))
+                    assert.equal(rows, shown(true, left.index.second:select({ key }, how)))
+                    assert.equal(kept.index.many:count({ key % 50 }), left.index.many:count({ key % 50 }))
+                end
+                local expected, found = {}, {}
+                for _, row in kept.index.second:pairs({ value }, { iterator = 'GE' }) do
+                    expected[#expected + 1] = row[1]
+                end
+                for _, row in left.index.second:pairs({ value }, { iterator = 'GE' }) do
+                    found[#found + 1] = row[1]
+                    if #found == 100 then
+                        box.checkpoint() -- the walk goes on in another picture
+                    end
+                end
+                assert.same(expected, found)
+            end
+            kept:drop()
+            left:drop()
+        end)
+
         it(engine .. ': are made of rows that have left, and of those that have not', function()
             local random = testing.random(tonumber(os.getenv('PERIGEE_SEED')))
             local function below(bound) return random:integer(1, bound) end

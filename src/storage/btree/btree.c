@@ -434,6 +434,7 @@ const struct engine_vtab engine_btree = {
     .view_open = btree_view_open,
     .view_close = btree_view_close,
     .get = btree__get,
+    .prefetch = btree__prefetch,
     .cursor_open = btree__cursor_open,
     .cursor_next = btree__cursor_next,
     .cursor_close = btree__cursor_close,

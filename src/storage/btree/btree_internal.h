@@ -281,6 +281,8 @@ struct btree_view {
 
 int btree__get(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
                struct arena *arena, struct engine_row *out);
+unsigned btree__prefetch(struct body_view *view, const struct engine_key *keys, unsigned count,
+                         uint64_t ts, unsigned *reads);
 int btree__split(struct body_view *view, unsigned parts, struct arena *arena,
                  struct engine_key *keys, unsigned *count);
 int btree__cursor_open(struct body_view *view, const struct engine_range *range, uint64_t ts,

@@ -299,7 +299,11 @@ int cache_fill_begin(struct cache *cache, uint64_t file, uint64_t offset, unsign
 {
     uint64_t hash = key_hash(file, offset);
     struct cache_shard *shard = key_shard(cache, hash);
-    struct cache_frame *frame;
+    struct cache_frame *frame = pin_unlocked(shard, file, offset, hash);
+    if (frame != NULL) {
+        cache_frame_unpin(frame);
+        return ERROR_EXISTS;
+    }
     pthread_mutex_lock(&shard->latch);
     int rc = ERROR_EXISTS;
     if (cache_table_find(&shard->table, file, offset, hash) == NULL)

@@ -468,6 +468,7 @@ const struct engine_vtab engine_lsm = {
     .view_open = lsm_view_open,
     .view_close = lsm_view_close,
     .get = lsm__get,
+    .prefetch = lsm__prefetch,
     .cursor_open = lsm__cursor_open,
     .cursor_next = lsm__cursor_next,
     .cursor_close = lsm__cursor_close,

@@ -19,6 +19,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "storage/lsm/lsm_internal.h"
+#include "storage/run/run_batch.h"
 
 /* ------------------------------------------------------------------------------------------ walks */
 
@@ -38,21 +39,26 @@ void lsm__walk_create(struct lsm_walk *walk, const struct lsm_sequence *sequence
     }
 }
 
+/* Opens the next file: ERROR_END behind the last. */
+static int file_open(struct lsm_walk *walk)
+{
+    if (walk->from >= walk->to)
+        return ERROR_END;
+    unsigned at = walk->range.backward ? --walk->to : walk->from++;
+    int rc = run_cursor_open(walk->sequence->files[at]->run, &walk->range, &walk->cursor);
+    if (rc == 0 && walk->scan)
+        run_cursor_scan(walk->cursor);
+    return rc;
+}
+
 int lsm__walk_next(struct engine_source *base, struct engine_row *out)
 {
     struct lsm_walk *walk = (struct lsm_walk *)(void *)base;
     for (;;) {
-        if (walk->cursor == NULL) {
-            if (walk->from >= walk->to)
-                return ERROR_END;
-            unsigned at = walk->range.backward ? --walk->to : walk->from++;
-            int rc = run_cursor_open(walk->sequence->files[at]->run, &walk->range, &walk->cursor);
-            if (rc != 0)
-                return rc;
-            if (walk->scan)
-                run_cursor_scan(walk->cursor);
-        }
-        int rc = run_cursor_next(walk->cursor, out);
+        int rc = walk->cursor == NULL ? file_open(walk) : 0;
+        if (rc != 0)
+            return rc;
+        rc = run_cursor_next(walk->cursor, out);
         if (rc == 0 && walk->filter != NULL && out->data != NULL &&
             walk->filter->expired(walk->filter, out)) {
             out->data = NULL;
@@ -165,12 +171,32 @@ void lsm__cursor_close(struct body_cursor *base)
     free(cursor);
 }
 
-/* The first row of each walk. */
-static int inputs_begin(struct lsm_cursor *cursor)
+/* Where the walks begin is read at once. */
+static int inputs_prefetch(struct lsm_cursor *cursor, const struct cache *cache)
 {
+    struct run_batch batch;
+    for (unsigned i = 0; i < cursor->count; i++) {
+        int rc = file_open(&cursor->inputs[i].walk);
+        if (rc != 0 && rc != ERROR_END)
+            return rc;
+    }
+    run_batch_create(&batch, cache);
+    for (unsigned i = 0; i < cursor->count; i++)
+        if (cursor->inputs[i].walk.cursor != NULL)
+            run_cursor_prefetch(cursor->inputs[i].walk.cursor, &batch);
+    run_batch_read(&batch);
+    return 0;
+}
+
+/* The first row of each walk. */
+static int inputs_begin(struct lsm_cursor *cursor, const struct cache *cache)
+{
+    int rc = cursor->count > 1 ? inputs_prefetch(cursor, cache) : 0;
+    if (rc != 0)
+        return rc;
     for (unsigned i = 0; i < cursor->count; i++) {
         struct input *input = &cursor->inputs[i];
-        int rc = lsm__walk_next(&input->walk.base, &input->row);
+        rc = lsm__walk_next(&input->walk.base, &input->row);
         if (rc == 0)
             cursor->heap[cursor->heap_size++] = i;
         else if (rc != ERROR_END)
@@ -197,7 +223,7 @@ int lsm__cursor_open(struct body_view *base, const struct engine_range *range, u
     for (unsigned i = 0; i < version->count; i++)
         lsm__walk_create(&cursor->inputs[i].walk, &version->sequences[i], 0,
                          version->sequences[i].count, range);
-    int rc = inputs_begin(cursor);
+    int rc = inputs_begin(cursor, version->body->cache);
     if (rc != 0) {
         lsm__cursor_close(&cursor->base);
         return rc;

@@ -237,6 +237,8 @@ void lsm__walk_create(struct lsm_walk *walk, const struct lsm_sequence *sequence
 int lsm__walk_next(struct engine_source *walk, struct engine_row *out);
 void lsm__walk_destroy(struct lsm_walk *walk);
 
+unsigned lsm__prefetch(struct body_view *view, const struct engine_key *keys, unsigned count,
+                       uint64_t ts, unsigned *reads);
 int lsm__get(struct body_view *view, const void *key, size_t key_size, uint64_t ts,
              struct arena *arena, struct engine_row *out);
 int lsm__split(struct body_view *view, unsigned parts, struct arena *arena, struct engine_key *keys,

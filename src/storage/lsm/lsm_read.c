@@ -8,6 +8,7 @@
  */
 #include "base/error.h"
 #include "storage/lsm/lsm_internal.h"
+#include "storage/run/run_batch.h"
 
 /* A line for each of a few threads, so that counting does not make them wait for each other. */
 static struct lsm_reads *reads_of_thread(struct lsm_body *body)
@@ -46,6 +47,36 @@ int lsm__get(struct body_view *base, const void *key, size_t key_size, uint64_t 
     count(&reads->probes, probes);
     count(&reads->filtered, filtered);
     return rc == 0 && out->data == NULL ? ERROR_NOT_FOUND : rc;
+}
+
+/* The block of the newest sequence that may have the key, which mostly has it. False: no room. */
+static bool key_prefetch(const struct lsm_version *version, const struct engine_key *key,
+                         uint64_t ts, struct run_batch *batch)
+{
+    for (unsigned i = 0; i < version->count; i++) {
+        const struct lsm_sequence *sequence = &version->sequences[i];
+        unsigned at = lsm__sequence_find(sequence, key->data, key->size);
+        if (at == sequence->count)
+            continue;
+        const struct run *run = sequence->files[at]->run;
+        if (ts >= run_info(run)->min_ts && run_may_contain(run, key->data, key->size))
+            return run_batch_get(batch, run, key->data, key->size, ts);
+    }
+    return true;
+}
+
+unsigned lsm__prefetch(struct body_view *base, const struct engine_key *keys, unsigned count,
+                       uint64_t ts, unsigned *reads)
+{
+    const struct lsm_version *version = (const struct lsm_version *)base;
+    struct run_batch batch;
+    unsigned done = 0;
+    run_batch_create(&batch, version->body->cache);
+    if (batch.bytes_max > 0)
+        while (done < count && key_prefetch(version, &keys[done], ts, &batch))
+            done++;
+    *reads = run_batch_read(&batch);
+    return done;
 }
 
 /* Between the files of the largest sequence, if there are enough of them; else within its largest

@@ -356,6 +356,7 @@ const struct engine_vtab engine_memory = {
     .view_open = memory_view_open,
     .view_close = memory_view_close,
     .get = memory__get,
+    .prefetch = engine_generic_prefetch,
     .cursor_open = memory__cursor_open,
     .cursor_next = memory__cursor_next,
     .cursor_close = memory__cursor_close,

@@ -20,7 +20,6 @@
 
 enum {
     BLOCK_STORED_SMALL = 20 << 10,
-    BLOCK_CACHED_MAX = 4 << 20,
     AHEAD_BYTES_MIN = 32 << 10, /* of several blocks read at once */
     AHEAD_BYTES_MAX = 256 << 10
 };
@@ -115,16 +114,21 @@ static int ahead_read(const struct run *run, const struct run_extent *extent,
     return 0;
 }
 
+static int frame_check(const struct run *run, const struct run_extent *extent,
+                       enum run_frame_kind kind, const unsigned char *stored,
+                       struct run_frame *frame)
+{
+    const char *check = run_frame_decode(stored, extent, run->header.checksum, kind, frame);
+    return check != NULL ? run__corrupt(run, extent->offset, check) : 0;
+}
+
 /* Reads a frame as it is stored, into `stored`, and checks it. */
 static int frame_load_stored(const struct run *run, const struct run_extent *extent,
                              enum run_frame_kind kind, enum io_class class, unsigned char *stored,
                              struct run_frame *frame)
 {
     int rc = read_exactly(run, extent, class, stored);
-    if (rc != 0)
-        return rc;
-    const char *check = run_frame_decode(stored, extent, run->header.checksum, kind, frame);
-    return check != NULL ? run__corrupt(run, extent->offset, check) : 0;
+    return rc != 0 ? rc : frame_check(run, extent, kind, stored, frame);
 }
 
 /* The same into the buffers. */
@@ -144,10 +148,7 @@ static int ahead_frame(const struct run *run, const struct run_extent *extent,
                        const unsigned char **stored, struct run_frame *frame)
 {
     int rc = ahead_read(run, extent, buffers, stored);
-    if (rc != 0)
-        return rc;
-    const char *check = run_frame_decode(*stored, extent, run->header.checksum, kind, frame);
-    return check != NULL ? run__corrupt(run, extent->offset, check) : 0;
+    return rc != 0 ? rc : frame_check(run, extent, kind, *stored, frame);
 }
 
 /* The contents of a compressed frame, into as many bytes as it says. */
@@ -230,18 +231,25 @@ static int block_unpack(const struct run *run, const struct run_extent *extent,
     return 0;
 }
 
+int run__block_fill(const struct run *run, const struct run_extent *extent,
+                    const unsigned char *stored, struct cache_fill *fill)
+{
+    struct run_frame frame;
+    int rc = frame_check(run, extent, RUN_FRAME_ROWS, stored, &frame);
+    return rc != 0 ? rc : block_unpack(run, extent, &frame, stored, fill);
+}
+
 /* Fills an entry of the cache. */
 static int block_load(struct cache_fill *fill, void *arg)
 {
     const struct block_load *load = arg;
     unsigned char small[BLOCK_STORED_SMALL];
-    struct run_frame frame;
     unsigned char *stored = load->extent.bytes <= sizeof small ? small : malloc(load->extent.bytes);
     if (stored == NULL)
         return no_memory(load->run);
-    int rc = frame_load_stored(load->run, &load->extent, RUN_FRAME_ROWS, IO_USER, stored, &frame);
+    int rc = read_exactly(load->run, &load->extent, IO_USER, stored);
     if (rc == 0)
-        rc = block_unpack(load->run, &load->extent, &frame, stored, fill);
+        rc = run__block_fill(load->run, &load->extent, stored, fill);
     if (stored != small)
         free(stored);
     return rc;
@@ -252,7 +260,7 @@ static int block_pin(const struct run *run, const struct run_extent *extent,
                      struct run_buffers *buffers)
 {
     cache_guard_release(&buffers->guard);
-    if (run->cache == NULL || extent->bytes > BLOCK_CACHED_MAX)
+    if (run->cache == NULL || extent->bytes > RUN_BLOCK_CACHED_MAX)
         return ERROR_NOT_FOUND;
     if (buffers->scan)
         return cache_try(run->cache, run->cache_file, extent->offset, CACHE_SCAN, &buffers->guard);

@@ -12,6 +12,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "storage/run/run.h"
+#include "storage/run/run_batch.h"
 #include "storage/run/run_internal.h"
 
 /* Who has read so many blocks is looking at much, once: no place for that in a cache. */
@@ -25,6 +26,8 @@ struct run_cursor {
     struct run_extent extent; /* of the block */
     unsigned blocks;          /* read so far */
     bool begun;
+    bool sought, at_end;  /* the index is where it begins; that is behind the last row of all */
+    int sought_rc;        /* what seeking it gave */
     int ended;            /* what every further call gives */
     unsigned char keys[]; /* of index and block */
 };
@@ -107,30 +110,47 @@ static int go_on_backward(struct run_cursor *cursor, int rc)
     return rc;
 }
 
+/* Moves the index to the block where the cursor begins. */
+static int index_seek(struct run_cursor *cursor)
+{
+    const struct engine_range *range = &cursor->range;
+    struct run_block_iter *index = &cursor->index;
+    if (!range->backward)
+        return range->lower == NULL ? run_block_first(index)
+                                    : run_block_seek(index, range->lower, range->lower_size,
+                                                     range->lower_inclusive ? UINT64_MAX : 0);
+    int rc = range->upper == NULL ? ERROR_END
+                                  : run_block_seek(index, range->upper, range->upper_size,
+                                                   range->upper_inclusive ? 0 : UINT64_MAX);
+    cursor->at_end = rc == ERROR_END;
+    return cursor->at_end ? run_block_last(index) : rc;
+}
+
+/* The same once. */
+static int index_begin(struct run_cursor *cursor)
+{
+    if (!cursor->sought)
+        cursor->sought_rc = index_seek(cursor);
+    cursor->sought = true;
+    return cursor->sought_rc;
+}
+
+void run_cursor_prefetch(struct run_cursor *cursor, struct run_batch *batch)
+{
+    if (!cursor->begun && index_begin(cursor) == 0)
+        run__batch_take(batch, cursor->run, &cursor->index);
+}
+
 static int begin_forward(struct run_cursor *cursor)
 {
     const struct engine_range *range = &cursor->range;
-    if (range->lower == NULL) {
-        int rc = index_moved(cursor, run_block_first(&cursor->index));
-        return rc != 0
-                   ? rc
-                   : go_on_forward(cursor, block_moved(cursor, run_block_first(&cursor->block)));
-    }
-    uint64_t ts = range->lower_inclusive ? UINT64_MAX : 0;
-    int rc =
-        index_moved(cursor, run_block_seek(&cursor->index, range->lower, range->lower_size, ts));
+    int rc = index_moved(cursor, index_begin(cursor));
     if (rc != 0)
         return rc;
-    rc = block_moved(cursor, run_block_seek(&cursor->block, range->lower, range->lower_size, ts));
-    return go_on_forward(cursor, rc);
-}
-
-/* The last row of all. */
-static int begin_at_end(struct run_cursor *cursor)
-{
-    int rc = index_moved(cursor, run_block_last(&cursor->index));
-    return rc != 0 ? rc
-                   : go_on_backward(cursor, block_moved(cursor, run_block_last(&cursor->block)));
+    rc = range->lower == NULL ? run_block_first(&cursor->block)
+                              : run_block_seek(&cursor->block, range->lower, range->lower_size,
+                                               range->lower_inclusive ? UINT64_MAX : 0);
+    return go_on_forward(cursor, block_moved(cursor, rc));
 }
 
 /* The first row that is not before the bound's place, then back by one; but the place itself, (key,
@@ -138,16 +158,13 @@ static int begin_at_end(struct run_cursor *cursor)
 static int begin_backward(struct run_cursor *cursor)
 {
     const struct engine_range *range = &cursor->range;
-    if (range->upper == NULL)
-        return begin_at_end(cursor);
-    uint64_t ts = range->upper_inclusive ? 0 : UINT64_MAX;
-    int rc = run_block_seek(&cursor->index, range->upper, range->upper_size, ts);
-    if (rc == ERROR_END)
-        return begin_at_end(cursor);
-    rc = index_moved(cursor, rc);
+    int rc = index_moved(cursor, index_begin(cursor));
     if (rc != 0)
         return rc;
     struct run_block_iter *block = &cursor->block;
+    if (cursor->at_end) /* the last row of all */
+        return go_on_backward(cursor, block_moved(cursor, run_block_last(block)));
+    uint64_t ts = range->upper_inclusive ? 0 : UINT64_MAX;
     rc = block_moved(cursor, run_block_seek(block, range->upper, range->upper_size, ts));
     if (rc == 0 && range->upper_inclusive &&
         run_key_compare(block->key, block->row.key_size, range->upper, range->upper_size) == 0)

@@ -73,6 +73,17 @@ int run__index_extent(const struct run *run, const struct run_block_iter *index,
 int run__block_read(const struct run *run, const struct run_extent *extent,
                     struct run_buffers *buffers, unsigned char *key, struct run_block_iter *out);
 
+enum { RUN_BLOCK_CACHED_MAX = 4 << 20 }; /* larger ones, as they are stored, are not for a cache */
+
+/* Checks and unpacks a block, `stored` as it was read, into an entry of the cache. */
+int run__block_fill(const struct run *run, const struct run_extent *extent,
+                    const unsigned char *stored, struct cache_fill *fill);
+
+/* Takes the block that the index's present row names, as run_batch_get. */
+struct run_batch;
+bool run__batch_take(struct run_batch *batch, const struct run *run,
+                     const struct run_block_iter *index);
+
 /* Bytes to allocate for an iterator's key: those of the longest one, and not 0. */
 static inline size_t run__key_room(const struct run *run)
 {
