@@ -15,8 +15,8 @@ tests_prefix=()    # put before each command
 
 # What runs under ThreadSanitizer.
 tests_concurrent=(unit_base_ unit_mem_heap unit_io_ unit_index_ unit_txn_ unit_db_ unit_wal_ unit_lua_conflict
-    unit_lua_wait unit_lua_fiber unit_lua_ending unit_session_ unit_net_ unit_storage_run_threads unit_storage_cache_threads
-    unit_storage_lsm_threads unit_storage_btree_threads unit_storage_prefetch_threads
+    unit_lua_wait unit_lua_fiber unit_lua_ending unit_lua_others unit_session_ unit_net_ unit_storage_run_threads
+    unit_storage_cache_threads unit_storage_lsm_threads unit_storage_btree_threads unit_storage_prefetch_threads
     isolation_ stress_ crash_kill protocol_)
 
 # matches TEXT PART...: whether TEXT contains one of the parts.

@@ -244,10 +244,14 @@ static int native_session_about(lua_State *L)
     return 3;
 }
 
-/* session_kept(): the hook session_ended is to be called when a session ends. */
+/* session_kept(): the hook session_ended is to be called when this session ends. */
 static int native_session_kept(lua_State *L)
 {
-    lua__runtime(L)->keeps_sessions = true;
+    struct lua_runtime *runtime = lua__runtime(L);
+    const struct lua_callbacks *callbacks = &runtime->options.callbacks;
+    runtime->keeps_sessions = true;
+    if (callbacks->session_kept != NULL)
+        callbacks->session_kept(callbacks->arg, runtime->request->session_id);
     return 0;
 }
 

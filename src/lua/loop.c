@@ -68,6 +68,11 @@ static int handles_open(struct lua__fibers *fibers)
     return 0;
 }
 
+void lua_runtime_others_set(struct lua_runtime *runtime, const struct lua_others *others)
+{
+    lua__deadline_others_set(&runtime->deadline, others);
+}
+
 int lua_runtime_loop_set(struct lua_runtime *runtime, struct uv_loop_s *loop)
 {
     struct lua__fibers *fibers = runtime->fibers;

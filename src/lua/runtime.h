@@ -43,6 +43,7 @@ struct lua_fiber;
 struct lua_runtime;
 struct uv_loop_s;
 struct lua_watchdog;
+struct lua_others;
 
 /*
  * One thread that watches the deadlines of all runtimes of a process and stops the Lua code that
@@ -91,6 +92,8 @@ struct lua_callbacks {
                           const struct redis_slice *argv, unsigned argc, uint64_t snapshot_ts);
     /* The connection with this number, of whichever worker; false: there is none. */
     bool (*session)(void *arg, uint64_t session_id, struct lua_peer *out);
+    /* The runtime keeps something for this connection until lua_runtime_session_ended. */
+    void (*session_kept)(void *arg, uint64_t session_id);
     void *arg;
     const struct redis_audience *audience; /* of PUBLISH */
     struct redis_lookups *lookups;         /* of redis.call; NULL: nobody counts them */
@@ -219,6 +222,15 @@ void lua_runtime_host(struct lua_runtime *runtime, bool hosts);
  * runtime's own. ERROR_MEMORY, ERROR_IO.
  */
 int lua_runtime_loop_set(struct lua_runtime *runtime, struct uv_loop_s *loop);
+
+/*
+ * For whom else the runtime's thread works (lua/watchdog.h): while Lua code runs on it, the watchdog asks
+ * every few milliseconds whether they `wait`, from its own thread and under its mutex, and if they do has
+ * that code interrupted: the runtime's thread calls `serve` between two of its instructions, which must not run Lua, nor touch
+ * what code may have left half done. Code that is within a function of C is not interrupted before that
+ * returns. Once, before any request; `arg` outlives the runtime. Without a watchdog nobody asks.
+ */
+void lua_runtime_others_set(struct lua_runtime *runtime, const struct lua_others *others);
 
 /*
  * CALL: runs the stored procedure `name` with the elements of the MessagePack array `args`

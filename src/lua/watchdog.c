@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stops Lua code whose time is over: see watchdog.h.
+ * Stops Lua code whose time is over, and interrupts it for others: see watchdog.h.
  *
  * The thread sleeps without end while nothing is armed. An armer stores its deadline and then looks
  * whether the thread sleeps; the thread says that it is about to sleep and then looks at the
@@ -30,7 +30,7 @@
 #include "base/log.h"
 #include "lua/runtime.h"
 
-enum { WATCHDOG_TICK_MS = 5, WATCHDOG_IDLE_TICKS = 200 };
+enum { WATCHDOG_TICK_MS = 2, WATCHDOG_IDLE_TICKS = 500 };
 
 struct lua_watchdog {
     pthread_t thread;
@@ -63,11 +63,30 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     lua_error(L);
 }
 
+/* Between two instructions of code that others are waiting for. It goes on as if nothing had been. */
+static void on_others(lua_State *L, lua_Debug *ar)
+{
+    struct lua__deadline *deadline = armed;
+    (void)ar;
+    lua_sethook(L, deadline->rest, deadline->rest ? deadline->rest_mask : 0, 1);
+    if (lua__deadline_passed(deadline)) /* perhaps between the call and what has just been set */
+        lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+    else
+        deadline->others.serve(deadline->others.arg);
+}
+
 #if ATOMIC_UNDER_TSAN
 #define UNSEEN __attribute__((no_sanitize_thread))
 #else
 #define UNSEEN
 #endif
+
+/* No hook is set by somebody who needs it, of whom the others would make him lose it; they come again. */
+UNSEEN static bool is_at_rest(const struct lua__deadline *deadline)
+{
+    lua_Hook hook = lua_gethook(deadline->L);
+    return hook == NULL || hook == deadline->rest || hook == on_others;
+}
 
 /*
  * The hook is taken off first, so that LuaJIT writes the whole of its dispatch table: what it was
@@ -82,6 +101,9 @@ UNSEEN static void on_signal(int signal)
     if (at != 0 && load_relaxed(&deadline->fired_ns) == at) {
         lua_sethook(deadline->L, NULL, 0, 0);
         lua_sethook(deadline->L, on_hook, LUA_MASKCOUNT, 1);
+    } else if (at != 0 && load_relaxed(&deadline->asked_ns) == at && is_at_rest(deadline)) {
+        lua_sethook(deadline->L, NULL, 0, 0);
+        lua_sethook(deadline->L, on_others, LUA_MASKCOUNT, 1);
     }
     errno = saved;
 }
@@ -131,10 +153,14 @@ static bool look(struct lua_watchdog *watchdog)
     list_for_each (link, &watchdog->deadlines) {
         struct lua__deadline *deadline = list_entry(link, struct lua__deadline, link);
         uint64_t at = load_seq_cst(&deadline->at_ns);
+        const struct lua_others *others = &deadline->others;
         any = any || at != 0;
-        if (at == 0 || now < at)
-            continue;
-        pass(deadline, at);
+        if (at != 0 && now >= at) {
+            pass(deadline, at);
+        } else if (at != 0 && others->wait != NULL && others->wait(others->arg)) {
+            store_seq_cst(&deadline->asked_ns, at);
+            pthread_kill((pthread_t)load_relaxed(&deadline->thread), SIGURG);
+        }
     }
     return any;
 }
@@ -229,10 +255,22 @@ void lua__deadline_create(struct lua__deadline *deadline, struct lua_watchdog *w
     store_relaxed(&deadline->at_ns, 0);
     store_relaxed(&deadline->fired_ns, 0);
     store_relaxed(&deadline->killed_ns, 0);
+    store_relaxed(&deadline->asked_ns, 0);
+    deadline->others = (struct lua_others){.wait = NULL};
     if (watchdog == NULL)
         return;
     pthread_mutex_lock(&watchdog->mutex);
     list_add_tail(&watchdog->deadlines, &deadline->link);
+    pthread_mutex_unlock(&watchdog->mutex);
+}
+
+void lua__deadline_others_set(struct lua__deadline *deadline, const struct lua_others *others)
+{
+    struct lua_watchdog *watchdog = deadline->watchdog;
+    if (watchdog == NULL)
+        return;
+    pthread_mutex_lock(&watchdog->mutex);
+    deadline->others = *others;
     pthread_mutex_unlock(&watchdog->mutex);
 }
 

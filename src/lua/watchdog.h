@@ -12,6 +12,9 @@
  * that thread a signal (SIGURG, which is ignored by default) and the handler sets it. The hook
  * raises an error and stays set, so that code that catches the error meets it again at once. Until
  * then no hook is set, and compiled code pays nothing.
+ *
+ * In the same way code is interrupted for a moment, without noticing it, when others wait for its
+ * thread: the hook then calls their function once, and is gone.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +26,13 @@ struct lua_Debug;
 struct lua_State;
 struct lua_watchdog;
 
+/* For whom else the thread works: see lua_runtime_others_set. */
+struct lua_others {
+    bool (*wait)(void *arg);
+    void (*serve)(void *arg);
+    void *arg;
+};
+
 struct lua__deadline {
     struct list link;
     struct lua_State *L;
@@ -30,7 +40,9 @@ struct lua__deadline {
     _Atomic uint64_t at_ns;       /* CLOCK_MONOTONIC; 0: not armed */
     _Atomic uint64_t fired_ns;    /* the at_ns that has passed */
     _Atomic uint64_t killed_ns;   /* the at_ns that somebody has ended */
+    _Atomic uint64_t asked_ns;    /* the at_ns during which the others have been waiting */
     struct lua_watchdog *watchdog;
+    struct lua_others others; /* changed under the watchdog's mutex; wait NULL: none */
     /* The hook that is set while no deadline has passed; NULL: none. */
     void (*rest)(struct lua_State *L, struct lua_Debug *ar);
     int rest_mask;
@@ -40,6 +52,9 @@ struct lua__deadline {
 void lua__deadline_create(struct lua__deadline *deadline, struct lua_watchdog *watchdog,
                           struct lua_State *L);
 void lua__deadline_destroy(struct lua__deadline *deadline);
+
+/* By the thread that runs the state, while it is not armed. */
+void lua__deadline_others_set(struct lua__deadline *deadline, const struct lua_others *others);
 
 /* By the thread that runs the state: ms from now; 0: no limit. Not while armed. */
 void lua__deadline_arm(struct lua__deadline *deadline, uint64_t ms);

@@ -391,14 +391,29 @@ void net__session_ready(struct session *session, void *worker)
         connection_dirty(connection);
 }
 
-/* Those that wait are looked at when the log has got further than last time, or has failed. */
+static void list_take_all(struct list *from, struct list *to)
+{
+    struct list *link;
+    while ((link = list_first(from)) != NULL) {
+        list_remove(link);
+        list_add_tail(to, link);
+    }
+}
+
+/* Those that wait are looked at when the log has got further than last time, or has failed. While one
+ * of them is executed the others may move (move.c), so each is taken when it is its turn. */
 static void waiting_flush(struct net_worker *worker)
 {
     bool failed = wal_failed(worker->wal);
     uint64_t reached = wal_reply_ts(worker->wal);
-    if (reached != worker->passed_ts || failed != worker->passed_failed)
-        list_for_each_safe (link, &worker->waiting)
+    struct list *link;
+    if (reached != worker->passed_ts || failed != worker->passed_failed) {
+        list_take_all(&worker->waiting, &worker->passing);
+        while ((link = list_first(&worker->passing)) != NULL) {
+            list_remove(link);
             connection_flush(list_entry(link, struct net_connection, waiting));
+        }
+    }
     worker->passed_ts = reached;
     worker->passed_failed = failed;
 }
@@ -406,11 +421,8 @@ static void waiting_flush(struct net_worker *worker)
 void net__connections_flush(struct net_worker *worker)
 {
     waiting_flush(worker);
-    struct list *link; /* what becomes dirty again meanwhile has its turn later */
-    while ((link = list_first(&worker->dirty)) != NULL) {
-        list_remove(link);
-        list_add_tail(&worker->turn, link);
-    }
+    struct list *link;
+    list_take_all(&worker->dirty, &worker->turn); /* what becomes dirty again has its turn later */
     while ((link = list_first(&worker->turn)) != NULL) {
         list_remove(link);
         connection_flush(list_entry(link, struct net_connection, dirty));
@@ -442,8 +454,7 @@ static void socket_set_up(int fd, unsigned keepalive_s)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
-/* Gives the socket to the loop; the connection owns it then. */
-static int stream_open(struct net_connection *connection, bool path, int fd)
+int net__stream_open(struct net_connection *connection, bool path, int fd)
 {
     uv_loop_t *loop = &connection->worker->loop;
     if (path) {
@@ -553,7 +564,7 @@ void net__connection_open(struct net_worker *worker, struct net_accepted accepte
     list_create(&connection->dirty);
     list_create(&connection->waiting);
     list_add_tail(&worker->connections, &connection->link);
-    if (stream_open(connection, address_is_path(&peer), accepted.fd)) {
+    if (net__stream_open(connection, address_is_path(&peer), accepted.fd)) {
         close(accepted.fd);
         net__connection_close(connection);
         return;
@@ -561,17 +572,20 @@ void net__connection_open(struct net_worker *worker, struct net_accepted accepte
     connection_begin(connection, &peer);
 }
 
+void net__connection_end(struct net_connection *connection, bool at_once)
+{
+    if (at_once || !connection->session) {
+        net__connection_close(connection);
+    } else if (!connection->closing && !connection->lingering) {
+        connection->ended = true;
+        reading_set(connection, false);
+        session_hurry(connection->session);
+        connection_dirty(connection);
+    }
+}
+
 void net__connections_end(struct net_worker *worker, bool at_once)
 {
-    list_for_each_safe (link, &worker->connections) {
-        struct net_connection *connection = list_entry(link, struct net_connection, link);
-        if (at_once || !connection->session) {
-            net__connection_close(connection);
-        } else if (!connection->closing && !connection->lingering) {
-            connection->ended = true;
-            reading_set(connection, false);
-            session_hurry(connection->session);
-            connection_dirty(connection);
-        }
-    }
+    list_for_each_safe (link, &worker->connections)
+        net__connection_end(list_entry(link, struct net_connection, link), at_once);
 }

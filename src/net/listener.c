@@ -2,7 +2,7 @@
 
 /*
  * The listening sockets, on the first worker's loop: accept, and hand each connection to the
- * worker that has the fewest.
+ * worker that has the fewest, of those that are not away.
  *
  * When the process has no descriptor left, a spare one is given up for a moment to accept and close
  * the connection: otherwise it would stay in the queue, and the loop would turn for nothing.
@@ -207,17 +207,24 @@ int net__listeners_open(struct net *net, const struct net_options *options)
     return rc;
 }
 
+static uint64_t burden(const struct net_worker *worker)
+{
+    return (uint64_t)load_relaxed(&worker->away) << 32 | load_relaxed(&worker->connection_count);
+}
+
 static void hand_over(struct net *net, struct net_accepted accepted)
 {
     unsigned best = net->next_worker;
     for (unsigned n = 0; n < net->worker_count; n++) {
         unsigned other = (net->next_worker + n) % net->worker_count;
-        if (load_relaxed(&net->workers[other].connection_count) <
-            load_relaxed(&net->workers[best].connection_count))
+        if (burden(&net->workers[other]) < burden(&net->workers[best]))
             best = other;
     }
     net->next_worker = (best + 1) % net->worker_count;
-    net__worker_accept(&net->workers[best], accepted);
+    if (net__worker_offer(&net->workers[best]))
+        net__worker_put(&net->workers[best], accepted);
+    else
+        close(accepted.fd);
 }
 
 static void drop_one(struct net_listener *listener)
@@ -241,8 +248,9 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
     for (unsigned n = 0; n < NET_ACCEPT_MAX; n++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            hand_over(listener->net,
-                      (struct net_accepted){fd, (unsigned)(listener - listener->net->listeners)});
+            hand_over(
+                listener->net,
+                (struct net_accepted){fd, (unsigned)(listener - listener->net->listeners), NULL});
         } else if (errno == EMFILE || errno == ENFILE) {
             drop_one(listener);
             return;
@@ -250,6 +258,13 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
             return;
         }
     }
+}
+
+void net__listeners_accept(struct net *net)
+{
+    for (unsigned n = 0; n < net->listener_count; n++)
+        if (net->listeners[n].poll_opened)
+            on_acceptable(&net->listeners[n].poll, 0, UV_READABLE);
 }
 
 static int listener_start(struct net_listener *listener, struct net_worker *worker)

@@ -7,7 +7,7 @@
  *
  * Who touches what: a worker's loop, lists and connections belong to its thread. From other threads
  * come only the mailbox (under its mutex), `asleep`, `connections`, net->stopping, and
- * uv_async_send.
+ * uv_async_send; and the watchdog's look whether somebody waits for the thread (move.c).
  */
 #include <pthread.h>
 #include <uv.h>
@@ -43,10 +43,13 @@ enum net_stage {
     NET_FLUSHING      /* nothing is read; connections close when their replies are sent */
 };
 
-/* An accepted socket on its way to a worker. */
+struct net_connection;
+
+/* A socket on its way to a worker: an accepted one, or that of a connection that moves. */
 struct net_accepted {
     int fd;
     unsigned listener;
+    struct net_connection *moved; /* or NULL; it has no handle */
 };
 
 struct net_worker {
@@ -68,6 +71,7 @@ struct net_worker {
     struct list dirty;     /* may have output, or have to be closed */
     struct list turn;      /* those whose output is being written */
     struct list waiting;   /* have replies that the log has not reached */
+    struct list passing;   /* those of them that are being looked at */
     struct list lingering; /* have sent everything; by deadline_ms */
     struct list greeting;  /* have no session yet; by deadline_ms */
     uint64_t refusal_logged_ms;
@@ -79,17 +83,26 @@ struct net_worker {
     unsigned last_turns; /* of NET_READING_LAST */
 
     pthread_mutex_t mutex;
-    struct net_accepted *mailbox;
-    unsigned mailbox_count, mailbox_capacity;
-    int start_result; /* under net->mutex */
+    struct net_accepted *mailbox; /* [first..count) are to be taken */
+    unsigned mailbox_first, mailbox_count, mailbox_capacity;
+    bool mailbox_closed; /* nobody takes anything any more */
+    int start_result;    /* under net->mutex */
     char start_message[256];
 
     CACHE_ALIGNED _Atomic uint32_t
         asleep;                       /* sleeps while replies wait: wake it when the log advances */
     _Atomic uint32_t asked, answered; /* net_is_alive: numbers of questions */
     _Atomic uint32_t connection_count; /* handed to it and not closed yet */
-    struct mp_buffer encrypted;        /* for the network, of one connection at a time */
-    char buffer[NET_READ_BYTES];       /* every read goes here */
+
+    /* move.c. `turns`: changes when it is in its loop. `away`: it has been within Lua code for long. */
+    _Atomic uint32_t turns, away;
+    _Atomic uint64_t serve_ns;    /* what it took to see who waits, last time */
+    _Atomic uint64_t serve_at_ns; /* when somebody's time will be over; UINT64_MAX: nobody's */
+    uint32_t looked_turns;        /* the watchdog's, as is what follows */
+    uint64_t asked_ns;            /* when it was asked to see last, in this turn; 0: not yet */
+
+    struct mp_buffer encrypted;  /* for the network, of one connection at a time */
+    char buffer[NET_READ_BYTES]; /* every read goes here */
     char decrypted[NET_READ_BYTES];
 };
 
@@ -138,11 +151,16 @@ int net__listeners_start(struct net *net, struct net_worker *worker);
 void net__listeners_stop(struct net *net);
 void net__listeners_close(struct net *net);
 
-/* worker.c: the thread's body, and a socket for the worker, which from now on is its. */
+/* worker.c: the thread's body. */
 void *net__worker_run(void *worker);
 int net__worker_create(struct net_worker *worker, struct net *net, unsigned number);
 void net__worker_destroy(struct net_worker *worker);
-void net__worker_accept(struct net_worker *worker, struct net_accepted accepted);
+/* Its mailbox. _offer: true with the mailbox locked, and room in it; false: it takes no more. _put: a
+ * socket, which from now on is its; unlocks. _refuse: nothing; unlocks. _pick: takes one out. */
+bool net__worker_offer(struct net_worker *worker);
+void net__worker_put(struct net_worker *worker, struct net_accepted accepted);
+void net__worker_refuse(struct net_worker *worker);
+bool net__worker_pick(struct net_worker *worker, struct net_accepted *out);
 void net__worker_busy(struct net_worker *worker);
 void net__session_wake(void *worker); /* from any thread: see service_wake_set */
 
@@ -180,8 +198,21 @@ struct net_connection {
     bool closing;
 };
 
+/* move.c: connections of a worker that is within Lua code go to others. _others_set: on its thread, before its first
+ * connection. _back: it is in its loop. _drop: nobody takes this socket. */
+void net__others_set(struct net_worker *worker);
+void net__worker_back(struct net_worker *worker);
+void net__accepted_drop(struct net_worker *worker, struct net_accepted accepted);
+void net__connection_join(struct net_worker *worker, struct net_accepted accepted);
+
+/* listener.c: accepts what has come, for other workers. */
+void net__listeners_accept(struct net *net);
+
 /* connection.c: all on the worker's thread. */
 void net__connection_open(struct net_worker *worker, struct net_accepted accepted);
+/* Gives the socket to the worker's loop. */
+int net__stream_open(struct net_connection *connection, bool path, int fd);
+void net__connection_end(struct net_connection *connection, bool at_once);
 void net__connections_flush(struct net_worker *worker);
 void net__session_ready(struct session *session, void *worker);
 void net__connections_end(struct net_worker *worker, bool at_once);

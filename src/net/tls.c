@@ -230,6 +230,11 @@ void tls_delete(struct tls *tls)
     free(account_gone(ACCOUNT_NETWORK, tls));
 }
 
+void tls_out_set(struct tls *tls, struct mp_buffer *out)
+{
+    tls->out = out;
+}
+
 void tls_feed(struct tls *tls, const char *data, size_t size)
 {
     tls->fed = data;

@@ -45,6 +45,9 @@ void tls_context_release(struct tls_context *context);              /* NULL is a
 int tls_new(struct tls_context *context, struct mp_buffer *out, struct tls **new_tls);
 void tls_delete(struct tls *tls); /* NULL is allowed */
 
+/* Another buffer from now on, for another thread. */
+void tls_out_set(struct tls *tls, struct mp_buffer *out);
+
 /* These bytes have come. They stay where they are until tls_keep has been called, or tls_has_input
  * says that all have been taken. */
 void tls_feed(struct tls *tls, const char *data, size_t size);

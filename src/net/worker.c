@@ -42,50 +42,85 @@ void net__worker_busy(struct net_worker *worker)
 
 /* ---------------------------------------------------------------------------------- the mailbox */
 
-/* From the accepting worker's thread. */
-void net__worker_accept(struct net_worker *worker, struct net_accepted accepted)
+/* Room for one more behind the last: there always is after one has been picked. Under the mutex. */
+static bool mailbox_room(struct net_worker *worker)
 {
-    bool kept = true;
-    atomic_fetch_add_explicit(&worker->connection_count, 1, memory_order_relaxed);
-    pthread_mutex_lock(&worker->mutex);
-    if (worker->mailbox_count == worker->mailbox_capacity) {
-        unsigned capacity = worker->mailbox_capacity ? worker->mailbox_capacity * 2 : 64;
-        struct net_accepted *mailbox = realloc(worker->mailbox, capacity * sizeof *mailbox);
-        if (mailbox) {
-            worker->mailbox = mailbox;
-            worker->mailbox_capacity = capacity;
-        } else {
-            kept = false;
-        }
+    struct net_accepted *mailbox = worker->mailbox;
+    if (worker->mailbox_closed)
+        return false;
+    if (worker->mailbox_count == worker->mailbox_capacity && worker->mailbox_first > 0) {
+        worker->mailbox_count -= worker->mailbox_first;
+        memmove(mailbox, mailbox + worker->mailbox_first, worker->mailbox_count * sizeof *mailbox);
+        worker->mailbox_first = 0;
     }
-    if (kept)
-        worker->mailbox[worker->mailbox_count++] = accepted;
+    if (worker->mailbox_count < worker->mailbox_capacity)
+        return true;
+    unsigned capacity = worker->mailbox_capacity ? worker->mailbox_capacity * 2 : 64;
+    mailbox = realloc(mailbox, capacity * sizeof *mailbox);
+    if (!mailbox)
+        return false;
+    worker->mailbox = mailbox;
+    worker->mailbox_capacity = capacity;
+    return true;
+}
+
+bool net__worker_offer(struct net_worker *worker)
+{
+    pthread_mutex_lock(&worker->mutex);
+    if (mailbox_room(worker))
+        return true;
     pthread_mutex_unlock(&worker->mutex);
-    if (kept) {
-        uv_async_send(&worker->async);
-    } else {
-        close(accepted.fd);
-        atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
+    return false;
+}
+
+void net__worker_put(struct net_worker *worker, struct net_accepted accepted)
+{
+    atomic_fetch_add_explicit(&worker->connection_count, 1, memory_order_relaxed);
+    worker->mailbox[worker->mailbox_count++] = accepted;
+    pthread_mutex_unlock(&worker->mutex);
+    uv_async_send(&worker->async);
+}
+
+void net__worker_refuse(struct net_worker *worker)
+{
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+bool net__worker_pick(struct net_worker *worker, struct net_accepted *out)
+{
+    pthread_mutex_lock(&worker->mutex);
+    bool any = worker->mailbox_first < worker->mailbox_count;
+    if (any)
+        *out = worker->mailbox[worker->mailbox_first++];
+    else
+        worker->mailbox_first = worker->mailbox_count = 0;
+    pthread_mutex_unlock(&worker->mutex);
+    return any;
+}
+
+/* One by one: while a session begins, or goes on, the rest may be passed on to others. */
+static void mailbox_take(struct net_worker *worker)
+{
+    struct net_accepted accepted;
+    while (net__worker_pick(worker, &accepted)) {
+        if (accepted.moved)
+            net__connection_join(worker, accepted);
+        else if (worker->stage != NET_FLUSHING)
+            net__connection_open(worker, accepted);
+        else
+            net__accepted_drop(worker, accepted);
     }
 }
 
-static void mailbox_take(struct net_worker *worker)
+/* Nobody comes any more. On the worker's thread, or when there is none. */
+static void mailbox_close(struct net_worker *worker)
 {
+    struct net_accepted accepted;
     pthread_mutex_lock(&worker->mutex);
-    struct net_accepted *accepted = worker->mailbox;
-    unsigned count = worker->mailbox_count;
-    worker->mailbox = NULL;
-    worker->mailbox_count = worker->mailbox_capacity = 0;
+    worker->mailbox_closed = true;
     pthread_mutex_unlock(&worker->mutex);
-    for (unsigned n = 0; n < count; n++) {
-        if (worker->stage != NET_FLUSHING) {
-            net__connection_open(worker, accepted[n]);
-        } else {
-            close(accepted[n].fd);
-            atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
-        }
-    }
-    free(accepted);
+    while (net__worker_pick(worker, &accepted))
+        net__accepted_drop(worker, accepted);
 }
 
 /* ----------------------------------------------------------------------------------------- stop */
@@ -201,6 +236,7 @@ static bool log_awaited(const struct net_worker *worker)
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct net_worker *worker = prepare->data;
+    net__worker_back(worker);
     if (!list_empty(&worker->dirty)) /* by a write that had finished at once */
         net__connections_flush(worker);
     for (unsigned turn = 0; log_awaited(worker); turn++) {
@@ -221,6 +257,7 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_check(uv_check_t *check)
 {
     struct net_worker *worker = check->data;
+    net__worker_back(worker);
     store_relaxed(&worker->asleep, 0);
     uv_idle_stop(&worker->idle);
     worker->worked |= lua_runtime_has_fibers(session_worker_lua(worker->session_worker));
@@ -269,6 +306,7 @@ int net__worker_create(struct net_worker *worker, struct net *net, unsigned numb
     list_create(&worker->dirty);
     list_create(&worker->turn);
     list_create(&worker->waiting);
+    list_create(&worker->passing);
     list_create(&worker->lingering);
     list_create(&worker->greeting);
     mp_buffer_create(&worker->encrypted);
@@ -294,8 +332,7 @@ static void handle_close(uv_handle_t *handle, void *arg)
 
 void net__worker_destroy(struct net_worker *worker)
 {
-    for (unsigned n = 0; n < worker->mailbox_count; n++)
-        close(worker->mailbox[n].fd);
+    mailbox_close(worker);
     free(worker->mailbox);
     if (worker->handles_open) {
         uv_walk(&worker->loop, handle_close, NULL);
@@ -344,6 +381,7 @@ void *net__worker_run(void *arg)
     }
     if (!rc) {
         session_worker_user_set(worker->session_worker, worker);
+        net__others_set(worker);
         worker->wal = db_wal(service_db(worker->net->service));
         worker->passed_ts = wal_reply_ts(worker->wal);
     }
@@ -353,6 +391,7 @@ void *net__worker_run(void *arg)
             net__worker_busy(worker); /* there is something to do before anybody comes */
         uv_run(&worker->loop, UV_RUN_DEFAULT);
         store_seq_cst(&worker->asleep, 0);
+        mailbox_close(worker);
         session_worker_close(worker->session_worker);
     }
     ended(worker->net);

@@ -226,6 +226,7 @@ static int worker_lua_open(struct session_worker *worker)
                       .options = session__lua_options,
                       .schema_changed = on_schema_changed,
                       .session = session__lua_session,
+                      .session_kept = session__lua_session_kept,
                       .arg = service,
                       .lookups = &worker->stats.lookups,
                       .audience = &service->audience,
@@ -250,6 +251,7 @@ int session_worker_open(struct service *service, struct session_worker **out)
     mp_buffer_create(&worker->result);
     mp_buffer_create(&worker->monitored);
     list_create(&worker->ready);
+    list_create(&worker->turn);
     list_create(&worker->waits);
     list_create(&worker->streams);
     list_create(&worker->excessive);
@@ -360,13 +362,12 @@ void session_worker_run(struct session_worker *worker,
     }
     limits_look(worker);
     redis_housekeeping_run(&worker->service->keeping, worker->db);
-    struct list turn, *link; /* what becomes ready again meanwhile has its turn later */
-    list_create(&turn);
+    struct list *link; /* what becomes ready again meanwhile has its turn later */
     while ((link = list_first(&worker->ready)) != NULL) {
         list_remove(link);
-        list_add_tail(&turn, link);
+        list_add_tail(&worker->turn, link);
     }
-    while ((link = list_first(&turn)) != NULL) {
+    while ((link = list_first(&worker->turn)) != NULL) {
         list_remove(link);
         ready(list_entry(link, struct session, ready), arg);
     }

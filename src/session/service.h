@@ -159,6 +159,15 @@ void session_worker_user_set(struct session_worker *worker, void *user);
 void session_worker_run(struct session_worker *worker,
                         void (*ready)(struct session *session, void *arg), void *arg);
 
+/*
+ * While Lua code runs on the worker's thread, between two of its instructions: looks after requests that
+ * waited and have been woken, or have waited for too long, and calls `ready` for each session that has
+ * something to do, of which that is then to be done by another worker (session_leave). Returns
+ * nanoseconds until the next will have; UINT64_MAX: nobody knows.
+ */
+uint64_t session_worker_peek(struct session_worker *worker,
+                             void (*ready)(struct session *session, void *arg), void *arg);
+
 /* What commits have left to be done once they are durable waits: session_worker_run is to be called
  * when the log has advanced. */
 bool session_worker_deferred(const struct session_worker *worker);

@@ -78,6 +78,7 @@ int session_new(struct session_worker *worker, const struct session_peer *peer,
         return diag_set(ERROR_MEMORY, "out of memory");
     }
     session->worker = worker;
+    store_relaxed(&session->woken_at, worker);
     session->service = service;
     session->protocol = RESP2;
     session__logout(session);
@@ -592,6 +593,7 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
     service__count(&session->about.input_bytes, size);
     if (session->closing || size == 0)
         return;
+    session->entered = true;
     session__now_forget(worker);
     session__limits_bound(session);
     marks_settle(session);
@@ -620,6 +622,7 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
     session__parcel_begin(session);
     store_relaxed(&session->about.active_ms, session__now_ms(worker));
     settle_after_input(session);
+    session->entered = false;
 }
 
 /* Requests that waited and need not any more. */
@@ -636,6 +639,7 @@ bool session_resume(struct session *session)
 {
     if (session->closing)
         return false;
+    session->entered = true;
     marks_settle(session);
     out_compact(session);
     session__now_forget(session->worker);
@@ -653,5 +657,6 @@ bool session_resume(struct session *session)
         settle_after_input(session);
     else
         session__bytes_note(session);
+    session->entered = false;
     return done;
 }

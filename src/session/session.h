@@ -118,6 +118,18 @@ bool session_wants_read(const struct session *session);
  * has been. */
 bool session_wants_close(const struct session *session);
 
+/*
+ * To another worker of the service. _leave, by the thread of its worker: false when it stays, because
+ * something of it is bound to that worker or goes on right now: what is open (a transaction, a
+ * subscription, a request that sleeps in Lua), what Lua keeps for it, replies beyond a soft limit.
+ * From inside of Lua code of another session, too. After it nothing may be called of it but _join, by
+ * the thread of `to`, whose session_worker_run names it then; or _redirect, by the same thread, before
+ * _join by that of another `to`. `fd`: its socket's descriptor now.
+ */
+bool session_leave(struct session *session, struct session_worker *to);
+void session_redirect(struct session *session, struct session_worker *to);
+void session_join(struct session *session, struct session_worker *worker, int fd);
+
 /* As in CLIENT ID. */
 uint64_t session_id(const struct session *session);
 

@@ -61,7 +61,8 @@ static void totals_add(struct service_totals *totals, const struct session_worke
 static void totals_all(const struct service *service, struct service_totals *totals)
 {
     *totals = (struct service_totals){.connections = load_relaxed(&service->connections),
-                                      .refused = load_relaxed(&service->refused)};
+                                      .refused = load_relaxed(&service->refused),
+                                      .moved = load_relaxed(&service->moved)};
     for (unsigned n = 0; n < service->options.worker_max; n++)
         if (service->workers[n])
             totals_add(totals, service->workers[n]);
@@ -80,6 +81,7 @@ static void totals_sum(struct service *service, struct service_totals *totals)
     totals->writes -= before->writes;
     totals->connections -= before->connections;
     totals->refused -= before->refused;
+    totals->moved -= before->moved;
     totals->hits -= before->hits;
     totals->misses -= before->misses;
     for (unsigned error = 0; error < SERVICE_ERRORS; error++)
@@ -432,6 +434,7 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "instantaneous_input_repl_kbps:0.00");
     line(out, "instantaneous_output_repl_kbps:0.00");
     line(out, "rejected_connections:%" PRIu64, totals.refused);
+    line(out, "moved_connections:%" PRIu64, totals.moved);
     line(out, "sync_full:0");
     line(out, "sync_partial_ok:0");
     line(out, "sync_partial_err:0");

@@ -17,7 +17,6 @@
 #include "base/list.h"
 #include "codec/mp.h"
 #include "lua/runtime.h"
-#include "mem/parcel.h"
 #include "proto/msgpack_rpc.h"
 #include "proto/resp_parse.h"
 #include "proto/resp_write.h"
@@ -32,6 +31,7 @@
 #include "session/session_auth.h"
 #include "session/session_block.h"
 #include "session/session_limits.h"
+#include "session/session_parcel.h"
 #include "session/session_pubsub.h"
 #include "session/session_running.h"
 #include "session/session_settings.h"
@@ -161,7 +161,8 @@ struct session_slowlog {
 
 /* Sums of the workers' statistics. */
 struct service_totals {
-    uint64_t commands, input_bytes, output_bytes, connections, refused, errors[SERVICE_ERRORS];
+    uint64_t commands, input_bytes, output_bytes, connections, refused, moved,
+        errors[SERVICE_ERRORS];
     uint64_t reads, writes;
     uint64_t hits, misses; /* of keys */
 };
@@ -194,6 +195,7 @@ struct session_worker {
     unsigned now_left; /* commands until it is read again */
     void *user;
     struct list ready;              /* sessions that session_resume is to be called for */
+    struct list turn;               /* those of them that it is being called for */
     struct list waits;              /* requests that wait */
     struct list streams;            /* open transactions */
     struct list excessive;          /* sessions with output beyond the soft limit */
@@ -262,7 +264,7 @@ struct service {
     _Atomic bool latency_tracking; /* requests are counted in histograms */
     _Atomic bool started;          /* the triggers of the start have been run, or are being run */
     _Atomic unsigned port;
-    _Atomic uint64_t next_id, connections, refused;
+    _Atomic uint64_t next_id, connections, refused, moved;
     _Atomic unsigned client_count;
     _Atomic uint64_t listeners; /* subscriptions of all sessions */
 
@@ -455,18 +457,10 @@ struct session_about {
     } bytes; /* as of when it was last busy */
 };
 
-/* session_parcel.c: large arguments of the request that has begun, or is being executed. */
-struct session_parcels {
-    struct parcel *begun; /* is being received, so many bytes of it have been; NULL: none is */
-    size_t filled;
-    struct parcel *whole[RESP_APART_MAX];
-    unsigned count;
-};
-
 struct session {
-    struct list link;  /* in service.clients */
-    struct list ready; /* in worker->ready */
-    struct session_worker *worker;
+    struct list link;              /* in service.clients */
+    struct list ready;             /* in worker->ready */
+    struct session_worker *worker; /* NULL while it moves; changed under the service's mutex */
     struct service *service;
     struct session_about about;
     void *user;
@@ -503,6 +497,13 @@ struct session {
     size_t mark_first, mark_count, mark_capacity; /* marks[first..count) wait */
     unsigned batch;
     uint64_t waited_ts; /* largest that a mark of this batch has waited for; to ask the log once */
+
+    /* Moving to another worker: session_move.c. */
+    struct session_worker
+        *_Atomic woken_at;    /* in whose `woken` its waits are put; under the wake_mutex of
+                                                that one it stays */
+    bool entered;             /* it is being executed */
+    _Atomic bool kept_in_lua; /* its worker's Lua has something for it */
 
     struct session_sink sink;
     struct channels_listener listener;
@@ -694,14 +695,6 @@ int session__reset(struct session *session, struct session_request *request);
 int session__select(struct session *session, struct session_request *request);
 int session__shutdown(struct session *session, struct session_request *request);
 
-/* session_parcel.c. _begin: after parsing has stopped. _fill: takes what belongs to the argument that is
- * being received from the start of data[0..size); how much. _drop: the request has been executed. */
-void session__parcel_begin(struct session *session);
-size_t session__parcel_fill(struct session *session, const char *data, size_t size);
-size_t session__parcels_bytes(const struct session_parcels *parcels);
-void session__parcels_drop(struct session_parcels *parcels);
-void session__parcels_end(struct session_parcels *parcels);
-
 /* What has come and has not been executed. */
 static inline size_t session__input_bytes(const struct session *session)
 {
@@ -880,6 +873,7 @@ int session__lua_before(void *arg, struct db_worker *worker, uint64_t session_id
 uint32_t session__lua_info(void *arg, struct mp_buffer *out);
 uint32_t session__lua_options(void *arg, struct mp_buffer *out);
 bool session__lua_session(void *arg, uint64_t session_id, struct lua_peer *out);
+void session__lua_session_kept(void *arg, uint64_t session_id);
 
 /* session_value.c: a MessagePack value as a RESP reply (docs/protocol.md has the table); advances
  * *value. */

@@ -725,3 +725,15 @@ bool session__lua_session(void *arg, uint64_t session_id, struct lua_peer *out)
     pthread_mutex_unlock(&service->mutex);
     return found;
 }
+
+void session__lua_session_kept(void *arg, uint64_t session_id)
+{
+    struct service *service = arg;
+    pthread_mutex_lock(&service->mutex);
+    list_for_each (link, &service->clients) {
+        struct session *session = list_entry(link, struct session, link);
+        if (session->about.id == session_id)
+            store_relaxed(&session->kept_in_lua, true);
+    }
+    pthread_mutex_unlock(&service->mutex);
+}

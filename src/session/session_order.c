@@ -30,7 +30,8 @@ void session__worker_stir(struct session_worker *worker)
 void session__order(struct session *session, enum session_order order)
 {
     atomic_fetch_or_explicit(&session->about.orders, order, memory_order_relaxed);
-    session__worker_stir(session->worker);
+    if (session->worker) /* else it is on its way to one who looks when it has come */
+        session__worker_stir(session->worker);
 }
 
 static void order_do(struct session *session, unsigned orders)

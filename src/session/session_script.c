@@ -164,7 +164,7 @@ static struct session *session_of(struct service *service, const struct db_worke
     pthread_mutex_lock(&service->mutex);
     list_for_each (link, &service->clients) {
         struct session *session = list_entry(link, struct session, link);
-        if (session->about.id == id && session->worker->db == db)
+        if (session->about.id == id && session->worker && session->worker->db == db)
             found = session;
     }
     pthread_mutex_unlock(&service->mutex);

@@ -137,11 +137,22 @@ void session__wait_end(struct session_wait *wait)
     list_remove(&wait->link);
 }
 
+/* Where it is put is where it stays while the mutex is held: the session may be moving to another. */
+static struct session_worker *woken_lock(struct session *session)
+{
+    for (;;) {
+        struct session_worker *worker = load_acquire(&session->woken_at);
+        pthread_mutex_lock(&worker->wake_mutex);
+        if (worker == load_relaxed(&session->woken_at))
+            return worker;
+        pthread_mutex_unlock(&worker->wake_mutex);
+    }
+}
+
 void session__wait_wake(void *arg)
 {
     struct session_wait *wait = arg;
-    struct session_worker *worker = wait->session->worker;
-    pthread_mutex_lock(&worker->wake_mutex);
+    struct session_worker *worker = woken_lock(wait->session);
     if (list_empty(&wait->woken))
         list_add_tail(&worker->woken, &wait->woken);
     bool first = !atomic_exchange_explicit(&worker->stirred, true, memory_order_acq_rel);

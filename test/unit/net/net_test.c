@@ -11,132 +11,21 @@
 
 #include <cmocka.h>
 
-#include <errno.h>
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/atomic.h"
 #include "base/diag.h"
 #include "base/error.h"
-#include "io/disk.h"
-#include "net/address.h"
-#include "net/net.h"
-#include "session/service.h"
+#include "net/net_fixture.h"
 
-enum { WORKERS = 3 };
-
-static struct disk *disk;
-static struct io *io;
-static struct db *db;
-static struct service *service;
-static _Atomic(struct net *) net;
-
-static void on_advance(void *arg)
-{
-    (void)arg;
-    if (load_acquire(&net))
-        net_wake(load_acquire(&net));
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    disk = disk_new(1);
-    io = disk_io(disk);
-    const struct db_options options = {.io = io,
-                                       .clock = clock_system(),
-                                       .durability = WAL_DURABILITY_COMMIT,
-                                       .worker_max = WORKERS + 1,
-                                       .on_advance = on_advance};
-    struct db_open_stats stats;
-    assert_int_equal(db_open(&options, &stats, &db), 0);
-    const struct service_options serve = {.db = db, .clock = clock_system(), .worker_max = WORKERS};
-    assert_int_equal(service_new(&serve, &service), 0);
-    const struct net_options listen = {.listen = "127.0.0.1:0", .worker_count = WORKERS};
-    struct net *made;
-    assert_int_equal(net_new(&listen, &made), 0);
-    store_release(&net, made);
-    assert_int_equal(net_start(made, service), 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    net_stop(net, true);
-    net_join(net);
-    service_delete(service);
-    db_close(db); /* an error when the test has made the log fail */
-    net_delete(net);
-    store_release(&net, NULL);
-    io_delete(io);
-    disk_delete(disk);
-    return 0;
-}
-
-static int client_open(void)
-{
-    struct address address;
-    assert_int_equal(address_parse(net_listen_address(net), &address), 0);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, &address.any, address.size), 0);
-    int on = 1;
-    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
-    return fd;
-}
-
-static void client_send(int fd, const char *text)
-{
-    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
-}
-
-/* Waits until what was sent is at the other end: a busy system takes its time even on the way to itself. */
-static void client_settle(int fd)
-{
-    int bytes = 1;
-    while (bytes > 0) {
-        assert_int_equal(ioctl(fd, SIOCOUTQ, &bytes), 0);
-        sched_yield();
-    }
-}
-
-/* So many bytes, or fewer at the end of the connection. Who is stopped and goes on may get them in parts. */
-static size_t client_receive(int fd, char *out, size_t size)
-{
-    size_t done = 0;
-    ssize_t part;
-    while (done < size && (part = recv(fd, out + done, size - done, 0)) != 0) {
-        if (part < 0 && errno != EINTR)
-            break;
-        done += part > 0 ? (size_t)part : 0;
-    }
-    return done;
-}
-
-/* Exactly this comes next. */
-static void client_expect(int fd, const char *text)
-{
-    char got[512] = "";
-    size_t size = strlen(text);
-    assert_true(size < sizeof got);
-    client_receive(fd, got, size);
-    assert_string_equal(got, text);
-}
-
-static void client_ask(int fd, const char *text, const char *reply)
-{
-    client_send(fd, text);
-    client_expect(fd, reply);
-}
+enum { WORKERS = NET_FIXTURE_WORKERS };
 
 static void connections_spread_evenly_over_the_workers(void **state)
 {
@@ -147,7 +36,7 @@ static void connections_spread_evenly_over_the_workers(void **state)
         client_ask(fds[n], "PING\r\n", "+PONG\r\n");
     }
     for (unsigned n = 0; n < WORKERS; n++)
-        assert_int_equal(net_worker_connections(net, n), 10);
+        assert_int_equal(net_worker_connections(net_fixture.net, n), 10);
     for (unsigned n = 0; n < 10 * WORKERS; n++)
         close(fds[n]);
 }
@@ -177,7 +66,7 @@ static void replies_that_wait_when_the_log_fails_say_that_the_outcome_is_unknown
     (void)state;
     int fd = client_open();
     client_ask(fd, "SET k durable\r\n", "+OK\r\n");
-    disk_cut_after(disk, 1);
+    disk_cut_after(net_fixture.disk, 1);
     client_ask(fd, "SET k lost\r\n", "-UNKNOWN ");
     char byte = 0;
     while (byte != '\n')
@@ -197,12 +86,12 @@ static void an_orderly_stop_answers_what_was_sent_before(void **state)
     for (unsigned n = 0; n < 50; n++)
         client_send(fd, "SET k v\r\n");
     client_settle(fd);
-    net_stop(net, false);
+    net_stop(net_fixture.net, false);
     for (unsigned n = 0; n < 50; n++)
         client_expect(fd, "+OK\r\n");
     char byte;
     assert_int_equal(recv(fd, &byte, 1, 0), 0);
-    net_join(net);
+    net_join(net_fixture.net);
     close(fd);
 }
 
@@ -210,7 +99,7 @@ static void a_taken_port_and_an_open_address_are_refused(void **state)
 {
     (void)state;
     struct net *other;
-    struct net_options options = {.listen = net_listen_address(net), .worker_count = 1};
+    struct net_options options = {.listen = net_listen_address(net_fixture.net), .worker_count = 1};
     assert_int_equal(net_new(&options, &other), ERROR_LOCKED);
     assert_non_null(strstr(diag_message(), "--listen"));
     options.listen = "0.0.0.0:0";
@@ -227,7 +116,8 @@ static void a_start_that_fails_leaves_nothing_running(void **state)
     struct net *other;
     const struct net_options options = {.listen = "127.0.0.1:0", .worker_count = 2};
     assert_int_equal(net_new(&options, &other), 0);
-    assert_int_equal(net_start(other, service), ERROR_INVALID); /* its workers are all taken */
+    assert_int_equal(net_start(other, net_fixture.service),
+                     ERROR_INVALID); /* its workers are all taken */
     net_delete(other);
 }
 
@@ -388,7 +278,8 @@ static void large_values_come_and_go(void **state)
     free(value);
 }
 
-#define with_net(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define with_net(test) \
+    cmocka_unit_test_setup_teardown(test, net_fixture_setup, net_fixture_teardown)
 
 static void a_worker_that_has_had_no_turn_since_it_was_asked_is_told(void **state)
 {
@@ -401,7 +292,7 @@ static void a_worker_that_has_had_no_turn_since_it_was_asked_is_told(void **stat
     assert_false(net_is_alive(idle));
     net_delete(idle);
     for (unsigned times = 0; times < 3; times++)
-        while (!net_is_alive(net)) /* those that run answer */
+        while (!net_is_alive(net_fixture.net)) /* those that run answer */
             sched_yield();
 }
 

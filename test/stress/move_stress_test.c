@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Connections that move between workers while all of them are in use: some clients keep workers
+ * within Lua code again and again, the others know what each reply has to be. What one of them has
+ * (a counter, what it has selected and queued, what it waits for) is the same wherever it is.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/random.h"
+#include "base/test_seed.h"
+#include "net/net_fixture.h"
+
+enum { HOGS = 2, USERS = 3, EACH = 5, ROUNDS = 500, MOVES = 150 };
+
+struct user {
+    pthread_t thread;
+    unsigned number;
+    struct random random;
+    int fds[EACH];
+    unsigned counts[EACH]; /* of each one's own key */
+};
+
+static _Atomic bool enough; /* has been done */
+
+static void give_up(const char *what, const char *got)
+{
+    fprintf(stderr, "expected %s, got %s\n", what, got);
+    abort(); /* no thread but the first may end a test */
+}
+
+static void user_send(int fd, const char *text)
+{
+    if (send(fd, text, strlen(text), MSG_NOSIGNAL) != (ssize_t)strlen(text))
+        give_up("to send", text);
+}
+
+static void user_expect(int fd, const char *text)
+{
+    char got[512] = "";
+    client_receive(fd, got, strlen(text));
+    if (strcmp(got, text) != 0)
+        give_up(text, got);
+}
+
+static void *hog_run(void *arg)
+{
+    struct random *random = arg;
+    int fd = client_open();
+    while (!load_relaxed(&enough)) {
+        char request[128], reply[64];
+        unsigned turns = 5000000 + (unsigned)random_below(random, 20000000);
+        snprintf(request, sizeof request,
+                 "EVAL 'local n = 0 for i = 1, %u do n = n + 1 end return n' 0\r\n", turns);
+        snprintf(reply, sizeof reply, ":%u\r\n", turns);
+        user_send(fd, request);
+        user_expect(fd, reply);
+    }
+    close(fd);
+    return NULL;
+}
+
+/* Several requests at once, of which the last comes in two parts. */
+static void count_up(struct user *user, unsigned which)
+{
+    char request[256] = "", reply[128] = "";
+    size_t at = 0, size = 0;
+    unsigned times = 1 + (unsigned)random_below(&user->random, 4);
+    for (unsigned n = 0; n < times; n++) {
+        at += (size_t)snprintf(request + at, sizeof request - at, "INCR c%u:%u\r\n", user->number,
+                               which);
+        size +=
+            (size_t)snprintf(reply + size, sizeof reply - size, ":%u\r\n", ++user->counts[which]);
+    }
+    size_t first = random_below(&user->random, at);
+    char rest[256];
+    snprintf(rest, sizeof rest, "%s", request + first);
+    request[first] = 0;
+    user_send(user->fds[which], request);
+    user_send(user->fds[which], rest);
+    user_expect(user->fds[which], reply);
+}
+
+static void transact(struct user *user, unsigned which)
+{
+    char request[256], reply[128];
+    snprintf(request, sizeof request, "WATCH c%u:%u\r\nMULTI\r\nINCR c%u:%u\r\n", user->number,
+             which, user->number, which);
+    user_send(user->fds[which], request);
+    user_expect(user->fds[which], "+OK\r\n+OK\r\n+QUEUED\r\n");
+    user_send(user->fds[which], "EXEC\r\n");
+    snprintf(reply, sizeof reply, "*1\r\n:%u\r\n", ++user->counts[which]);
+    user_expect(user->fds[which], reply);
+}
+
+static void wait_for_another(struct user *user, unsigned which)
+{
+    char request[64], reply[64];
+    unsigned other = (which + 1) % EACH;
+    snprintf(request, sizeof request, "BLPOP q%u 0\r\n", user->number);
+    user_send(user->fds[which], request);
+    snprintf(request, sizeof request, "RPUSH q%u v\r\n", user->number);
+    user_send(user->fds[other], request);
+    user_expect(user->fds[other], ":1\r\n");
+    snprintf(reply, sizeof reply, "*2\r\n$2\r\nq%u\r\n$1\r\nv\r\n", user->number);
+    user_expect(user->fds[which], reply);
+}
+
+static void come_anew(struct user *user, unsigned which)
+{
+    close(user->fds[which]);
+    user->fds[which] = client_open();
+}
+
+static void be_killed(struct user *user, unsigned which)
+{
+    char request[64], got[32] = "";
+    size_t at = 0;
+    unsigned other = (which + 1) % EACH;
+    user_send(user->fds[which], "CLIENT ID\r\n");
+    do
+        client_receive(user->fds[which], got + at, 1);
+    while (got[at++] != '\n' && at < sizeof got - 1);
+    got[at - 2] = 0;
+    snprintf(request, sizeof request, "CLIENT KILL ID %s\r\n", got + 1);
+    user_send(user->fds[other], request);
+    user_expect(user->fds[other], ":1\r\n");
+    if (client_receive(user->fds[which], got, 1) != 0)
+        give_up("the end", got);
+    come_anew(user, which);
+}
+
+static void do_something(struct user *user)
+{
+    unsigned which = (unsigned)random_below(&user->random, EACH);
+    switch (random_below(&user->random, 16)) {
+    case 0:
+        wait_for_another(user, which);
+        break;
+    case 1:
+        come_anew(user, which);
+        break;
+    case 2:
+        be_killed(user, which);
+        break;
+    case 3:
+    case 4:
+        transact(user, which);
+        break;
+    default:
+        count_up(user, which);
+    }
+}
+
+static void *user_run(void *arg)
+{
+    struct user *user = arg;
+    for (unsigned n = 0; n < EACH; n++)
+        user->fds[n] = client_open();
+    for (unsigned n = 0; n < ROUNDS || !load_relaxed(&enough); n++)
+        do_something(user);
+    for (unsigned n = 0; n < EACH; n++)
+        close(user->fds[n]);
+    return NULL;
+}
+
+static unsigned long moved(int fd)
+{
+    char info[4096];
+    client_text(fd, "INFO stats\r\n", info, sizeof info);
+    const char *at = strstr(info, "moved_connections:");
+    assert_non_null(at);
+    return strtoul(at + strlen("moved_connections:"), NULL, 10);
+}
+
+static void all_is_as_if_nobody_had_moved(void **state)
+{
+    struct user users[USERS] = {{.number = 0}};
+    struct random randoms[HOGS];
+    pthread_t hogs[HOGS];
+    uint64_t seed = test_seed();
+    (void)state;
+    store_relaxed(&enough, false);
+    for (unsigned n = 0; n < USERS; n++) {
+        users[n].number = n;
+        random_create(&users[n].random, seed + n);
+        assert_int_equal(pthread_create(&users[n].thread, NULL, user_run, &users[n]), 0);
+    }
+    for (unsigned n = 0; n < HOGS; n++) {
+        random_create(&randoms[n], seed + 100 + n);
+        assert_int_equal(pthread_create(&hogs[n], NULL, hog_run, &randoms[n]), 0);
+    }
+    int fd = client_open();
+    while (moved(fd) < MOVES) {
+    }
+    store_relaxed(&enough, true);
+    for (unsigned n = 0; n < USERS; n++)
+        pthread_join(users[n].thread, NULL);
+    for (unsigned n = 0; n < HOGS; n++)
+        pthread_join(hogs[n], NULL);
+    printf("%lu connections have moved\n", moved(fd));
+    close(fd);
+}
+
+/* Those that are on their way when the server stops get what they have asked for: it came before. */
+static void a_stop_meets_some_that_move(void **state)
+{
+    int busy = client_open(), fds[4 * NET_FIXTURE_WORKERS];
+    char byte;
+    (void)state;
+    for (unsigned n = 0; n < 4 * NET_FIXTURE_WORKERS; n++) {
+        fds[n] = client_open();
+        client_ask(fds[n], "PING\r\n", "+PONG\r\n");
+    }
+    client_send(busy, "EVAL 'local n = 0 for i = 1, 50000000 do n = n + 1 end return n' 0\r\n");
+    client_settle(busy);
+    client_ask(fds[0], "PING\r\n", "+PONG\r\n");
+    for (unsigned n = 0; n < 4 * NET_FIXTURE_WORKERS; n++) {
+        client_send(fds[n], "PING\r\n");
+        client_settle(fds[n]);
+    }
+    net_stop(net_fixture.net, false);
+    client_expect(busy, ":50000000\r\n");
+    for (unsigned n = 0; n < 4 * NET_FIXTURE_WORKERS; n++) {
+        client_expect(fds[n], "+PONG\r\n");
+        assert_int_equal(client_receive(fds[n], &byte, 1), 0);
+        close(fds[n]);
+    }
+    net_join(net_fixture.net);
+    close(busy);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(all_is_as_if_nobody_had_moved, net_fixture_setup,
+                                        net_fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_stop_meets_some_that_move, net_fixture_setup,
+                                        net_fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Lua code that is interrupted for others does not notice it: whatever it does, compiled or not, in
+ * coroutines, with errors, near its limits, its results are the same.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/atomic.h"
+#include "lua/lua_fixture.h"
+#include "lua/watchdog.h"
+
+enum { SERVED = 60 };
+
+static struct lua_fixture fixture;
+static pthread_t thread;
+static _Atomic bool waiting;
+static unsigned served;
+
+static bool others_wait(void *arg)
+{
+    (void)arg;
+    return load_relaxed(&waiting);
+}
+
+static void others_serve(void *arg)
+{
+    assert_ptr_equal(arg, &fixture);
+    assert_true(pthread_equal(pthread_self(), thread));
+    served++;
+}
+
+static void create(uint64_t time_max_ms)
+{
+    lua_fixture_create(&fixture, false, time_max_ms, 0);
+    const struct lua_others others = {.wait = others_wait, .serve = others_serve, .arg = &fixture};
+    thread = pthread_self();
+    served = 0;
+    store_relaxed(&waiting, true);
+    lua_runtime_others_set(fixture.runtime, &others);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    lua_fixture_destroy(&fixture);
+    return 0;
+}
+
+static const char *const WORK[] = {
+    "local n = 0 for i = 1, 3000000 do n = (n * 31 + i) % 1000003 end return n",
+    "local t, n = {}, 0 for i = 1, 20000 do t[i] = (i * 7919) % 10007 end table.sort(t) "
+    "for i, v in ipairs(t) do n = (n + i * v) % 1000003 end return n",
+    "local n = 0 for i = 1, 30000 do local s = ('%d:%s'):format(i, ('x'):rep(i % 13)) "
+    "n = (n + #s:gsub('x', 'yy')) % 1000003 end return n",
+    "local make = function(k) return coroutine.wrap(function() for i = 1, k do coroutine.yield(i) "
+    "end end) end "
+    "local n = 0 for k = 1, 3000 do for i in make(k % 17) do n = (n + i) % 1000003 end end return "
+    "n",
+    "local n = 0 for i = 1, 60000 do local ok, e = pcall(function() if i % 3 == 0 then error({i}) "
+    "end "
+    "return i end) n = (n + (ok and e or e[1] * 2)) % 1000003 end return n",
+    "local f f = function(k) if k < 2 then return k end return f(k - 1) + f(k - 2) end return "
+    "f(24)",
+    "local s = box.space.rows local n = 0 for i = 1, 3000 do s:replace({i, i * 3}) end "
+    "for _, t in s:pairs() do n = n + t[2] end return n"};
+enum { WORKS = sizeof WORK / sizeof *WORK };
+
+static void results_are_the_same(void **state)
+{
+    char expected[WORKS][64];
+    (void)state;
+    create(600000);
+    lua_fixture_do(&fixture, "box.schema.space.create('rows'):create_index('pk')");
+    store_relaxed(&waiting, false);
+    for (unsigned n = 0; n < WORKS; n++) {
+        const char *got = lua_fixture_eval(&fixture, WORK[n]);
+        assert_int_equal(got[0], '[');
+        assert_true(strlen(got) < sizeof expected[n]);
+        strcpy(expected[n], got);
+    }
+    store_relaxed(&waiting, true);
+    for (unsigned n = 0; n < WORKS; n++) {
+        unsigned before = served;
+        while (served - before < SERVED)
+            assert_eval(&fixture, WORK[n], expected[n]);
+    }
+}
+
+static void who_is_interrupted_is_still_stopped_in_time(void **state)
+{
+    (void)state;
+    create(300);
+    unsigned before = served;
+    while (served == before)
+        assert_begins_at_last(lua_fixture_eval(&fixture, "while true do end"), "ERROR_TIMEOUT ");
+    assert_begins_at_last(
+        lua_fixture_eval(&fixture, "while true do pcall(function() while true do end end) end"),
+        "ERROR_TIMEOUT ");
+    store_relaxed(&waiting, false); /* what is short has its time */
+    assert_begins_at_last(lua_fixture_eval(&fixture, "return 1"), "[1]");
+}
+
+static void who_is_interrupted_keeps_to_its_memory(void **state)
+{
+    (void)state;
+    create(600000);
+    lua_fixture_do(
+        &fixture,
+        "box.schema.func.create('hungry', {memory = 4 * 1024 * 1024, body = [[ local t = {} "
+        "while true do pcall(function() t[#t + 1] = ('x'):rep(1000) .. #t end) end ]]})");
+    for (unsigned n = 0; n < 20; n++)
+        assert_begins(lua_fixture_eval(&fixture, "return box.func.hungry()"), "ERROR_MEMORY ");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(results_are_the_same, teardown),
+        cmocka_unit_test_teardown(who_is_interrupted_is_still_stopped_in_time, teardown),
+        cmocka_unit_test_teardown(who_is_interrupted_keeps_to_its_memory, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

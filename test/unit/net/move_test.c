@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * While Lua code runs on a worker, others take its connections over. The code is a script without
+ * an end, so whatever these tests get they get while it runs: without that they would wait for the time limit.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "net/net_fixture.h"
+
+enum { CLIENTS = 4 * NET_FIXTURE_WORKERS };
+
+static const char ENDLESS[] = "EVAL 'while true do end' 0\r\n";
+
+/* One of them has sent what never ends; the others are on all workers, that one's among them. */
+struct scene {
+    int clients[CLIENTS];
+    int busy;
+};
+
+static int scene_setup(void **state)
+{
+    struct scene *scene = calloc(1, sizeof *scene);
+    *state = scene;
+    int rc = net_fixture_setup(state);
+    *state = scene;
+    scene->busy = client_open();
+    client_ask(scene->busy, "PING\r\n", "+PONG\r\n");
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        scene->clients[n] = client_open();
+        client_ask(scene->clients[n], "PING\r\n", "+PONG\r\n");
+    }
+    return rc;
+}
+
+static int scene_teardown(void **state)
+{
+    struct scene *scene = *state;
+    for (unsigned n = 0; n < CLIENTS; n++)
+        close(scene->clients[n]);
+    close(scene->busy);
+    free(scene);
+    return net_fixture_teardown(state);
+}
+
+/* The script is running when it cannot be killed no more because there is none. */
+static void script_begin(struct scene *scene)
+{
+    client_send(scene->busy, ENDLESS);
+    client_settle(scene->busy);
+}
+
+static bool is_killed(int fd)
+{
+    char got[8] = "", rest = 0;
+    client_send(fd, "SCRIPT KILL\r\n");
+    client_receive(fd, got, 4);
+    while (rest != '\n')
+        assert_int_equal(client_receive(fd, &rest, 1), 1);
+    return strcmp(got, "+OK\r") == 0;
+}
+
+/* Whoever asks, on whichever worker, can end it. */
+static void script_end(struct scene *scene, int by)
+{
+    struct pollfd busy = {.fd = scene->busy, .events = POLLIN};
+    assert_int_equal(poll(&busy, 1, 0), 0); /* nothing that was got had to wait for its end */
+    while (!is_killed(by))                  /* it has not begun yet */
+        sched_yield();
+    client_expect(scene->busy, "-ERR ");
+}
+
+static void others_are_served_while_lua_computes(void **state)
+{
+    struct scene *scene = *state;
+    char request[64], info[4096];
+    script_begin(scene);
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned n = 0; n < CLIENTS; n++) {
+            snprintf(request, sizeof request, "SET k%u %u\r\n", n, round);
+            client_ask(scene->clients[n], request, "+OK\r\n");
+            snprintf(request, sizeof request, "GET k%u\r\n", n);
+            client_send(scene->clients[n], request);
+            snprintf(request, sizeof request, "$1\r\n%u\r\n", round);
+            client_expect(scene->clients[n], request);
+        }
+    client_text(scene->clients[0], "INFO stats\r\n", info, sizeof info);
+    script_end(scene, scene->clients[1]);
+    const char *moved = strstr(info, "moved_connections:");
+    assert_non_null(moved);
+    assert_true(strtoul(moved + strlen("moved_connections:"), NULL, 10) >= 1);
+    client_expect(scene->busy, "Script killed by user with SCRIPT KILL.");
+}
+
+static void who_comes_meanwhile_is_served(void **state)
+{
+    struct scene *scene = *state;
+    script_begin(scene);
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        int fd = client_open();
+        client_ask(fd, "PING\r\n", "+PONG\r\n");
+        close(fd);
+    }
+    script_end(scene, scene->clients[0]);
+}
+
+static void a_request_that_had_come_in_part_goes_on(void **state)
+{
+    struct scene *scene = *state;
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        client_ask(scene->clients[n], "ECHO one\r\n*2\r\n$4\r\nECHO\r\n$3\r\nt", "$3\r\none\r\n");
+        client_settle(scene->clients[n]);
+    }
+    script_begin(scene);
+    for (unsigned n = 0; n < CLIENTS; n++)
+        client_ask(scene->clients[n], "wo\r\nECHO three\r\n", "$3\r\ntwo\r\n$5\r\nthree\r\n");
+    script_end(scene, scene->clients[0]);
+}
+
+static void what_a_session_has_goes_with_it(void **state)
+{
+    struct scene *scene = *state;
+    char request[64], info[512];
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        snprintf(request, sizeof request, "SELECT 3\r\nCLIENT SETNAME n%u\r\nWATCH w%u\r\n", n, n);
+        client_ask(scene->clients[n], request, "+OK\r\n+OK\r\n+OK\r\n");
+        snprintf(request, sizeof request, "MULTI\r\nSET w%u %u\r\n", n, n);
+        client_ask(scene->clients[n], request, "+OK\r\n+QUEUED\r\n");
+    }
+    script_begin(scene);
+    int other = client_open();
+    client_ask(other, "SELECT 3\r\nSET w1 x\r\n", "+OK\r\n+OK\r\n");
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        client_ask(scene->clients[n], "EXEC\r\n", n == 1 ? "*-1\r\n" : "*1\r\n+OK\r\n");
+        client_text(scene->clients[n], "CLIENT INFO\r\n", info, sizeof info);
+        snprintf(request, sizeof request, " name=n%u ", n);
+        assert_non_null(strstr(info, request));
+        assert_non_null(strstr(info, " db=3 "));
+    }
+    close(other);
+    script_end(scene, scene->clients[0]);
+}
+
+static void who_waits_for_a_key_is_woken(void **state)
+{
+    struct scene *scene = *state;
+    char request[64], reply[64];
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        snprintf(request, sizeof request, "BLPOP q%u 0\r\n", n);
+        client_send(scene->clients[n], request);
+        client_settle(scene->clients[n]);
+    }
+    script_begin(scene);
+    int other = client_open();
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        snprintf(request, sizeof request, "LPUSH q%u v\r\n", n);
+        client_ask(other, request, ":1\r\n");
+    }
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        snprintf(reply, sizeof reply, "*2\r\n$%d\r\nq%u\r\n$1\r\nv\r\n", n < 10 ? 2 : 3, n);
+        client_expect(scene->clients[n], reply);
+    }
+    script_end(scene, other);
+    close(other);
+}
+
+static void who_has_waited_for_a_key_for_too_long_is_told(void **state)
+{
+    struct scene *scene = *state;
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        client_send(scene->clients[n], "BLPOP nothing 0.05\r\n");
+        client_settle(scene->clients[n]);
+    }
+    script_begin(scene);
+    for (unsigned n = 0; n < CLIENTS; n++)
+        client_expect(scene->clients[n], "*-1\r\n");
+    script_end(scene, scene->clients[0]);
+}
+
+/* Who listens stays where its messages come, and is served when the script has ended. */
+static void who_is_bound_to_its_worker_stays(void **state)
+{
+    struct scene *scene = *state;
+    for (unsigned n = 1; n < CLIENTS; n++)
+        client_ask(scene->clients[n], "SUBSCRIBE c\r\n",
+                   "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+    script_begin(scene);
+    for (unsigned n = 1; n < CLIENTS; n++)
+        client_send(scene->clients[n], "PING\r\n");
+    client_ask(scene->clients[0], "PING\r\n", "+PONG\r\n");
+    script_end(scene, scene->clients[0]);
+    for (unsigned n = 1; n < CLIENTS; n++)
+        client_expect(scene->clients[n], "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+}
+
+/* All workers are within scripts but one, which has them all; then nobody is left. */
+static void scripts_on_all_workers_can_be_killed_one_after_the_other(void **state)
+{
+    struct scene *scene = *state;
+    script_begin(scene);
+    client_ask(scene->clients[0], "PING\r\n", "+PONG\r\n");
+    client_send(scene->clients[1], ENDLESS);
+    client_settle(scene->clients[1]);
+    for (unsigned n = 2; n < CLIENTS; n++)
+        client_ask(scene->clients[n], "PING\r\n", "+PONG\r\n");
+    while (!is_killed(scene->clients[0]))
+        sched_yield();
+    struct pollfd both[] = {{.fd = scene->busy, .events = POLLIN},
+                            {.fd = scene->clients[1], .events = POLLIN}};
+    while (both[0].revents + both[1].revents < 2 * POLLIN) { /* SCRIPT KILL ends those that run */
+        is_killed(scene->clients[0]);
+        assert_true(poll(both, 2, 0) >= 0);
+    }
+    client_expect(scene->busy, "-ERR ");
+    client_expect(scene->clients[1], "-ERR ");
+}
+
+#define with_scene(test) cmocka_unit_test_setup_teardown(test, scene_setup, scene_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        with_scene(others_are_served_while_lua_computes),
+        with_scene(who_comes_meanwhile_is_served),
+        with_scene(a_request_that_had_come_in_part_goes_on),
+        with_scene(what_a_session_has_goes_with_it),
+        with_scene(who_waits_for_a_key_is_woken),
+        with_scene(who_has_waited_for_a_key_for_too_long_is_told),
+        with_scene(who_is_bound_to_its_worker_stays),
+        with_scene(scripts_on_all_workers_can_be_killed_one_after_the_other),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
