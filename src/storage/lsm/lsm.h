@@ -56,7 +56,7 @@ struct lsm_options {
     /* How files of a level are compressed; what nothing is below of is of the last one. */
     enum compress_method compression[LSM_LEVELS];
     /* Of the last level, where that is compressed by zstd: trained from what is compacted and kept in
-     * each file; 0: none. */
+     * each file, unless that makes files larger; 0: none. */
     size_t dictionary_bytes;
     const struct lsm_filter *filter; /* NULL: nothing expires; outlives the body */
     const struct lsm_space *space;   /* NULL: there is enough; outlives the body */

@@ -151,8 +151,8 @@ static int dictionary_make(struct lsm_job *job)
     if (!output->bottom || options->dictionary_bytes == 0 ||
         options->compression[LSM_LEVEL_LAST] != COMPRESS_ZSTD)
         return 0;
-    int rc = lsm__dictionary_train(job->files, job->file_count, options->dictionary_bytes,
-                                   &job->dictionary, &output->dictionary_size);
+    int rc = lsm__dictionary_train(job->files, job->file_count, options, &job->dictionary,
+                                   &output->dictionary_size);
     output->dictionary = job->dictionary;
     return rc;
 }

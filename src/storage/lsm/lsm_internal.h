@@ -210,10 +210,10 @@ void lsm__job_abandon(struct lsm_body *body);
 
 /* -------------------------------------------------- lsm_dictionary.c: what rows have in common */
 
-/* Trains a dictionary of at most so many bytes from rows of these files; *out is to be freed, NULL
- * when there are too few rows. */
-int lsm__dictionary_train(struct lsm_file *const *files, unsigned count, size_t bytes_max,
-                          void **out, size_t *size);
+/* Trains a dictionary of at most options->dictionary_bytes from rows of these files; *out is to be freed, NULL
+ * when there are too few rows, or files would not get smaller by it. */
+int lsm__dictionary_train(struct lsm_file *const *files, unsigned count,
+                          const struct lsm_options *options, void **out, size_t *size);
 
 /* Whether the space on the disk is running out. */
 bool lsm__space_is_low(const struct lsm_version *version, const struct lsm_options *options);
