@@ -3,6 +3,7 @@
 /* See session_running.h. */
 #include "session/session_running.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 
@@ -14,7 +15,8 @@ enum { PEEK_BYTES = 16384, REST_BYTES = 65536 };
 void session__running_enter(struct session *session, bool named, uint64_t id)
 {
     struct session_running *running = &session->worker->running;
-    running->fd = named && !session->sealed ? session->about.fd : -1;
+    running->fd = named ? session->about.fd : -1;
+    running->sealed = session->sealed;
     running->id = id;
     running->rest = session->rest ? session->rest : session->in.data + session->in_start;
     running->rest_size = session->rest ? session->rest_size : session->in.size - session->in_start;
@@ -93,12 +95,18 @@ static bool cancel_there(const struct session_running *running)
     return size > 0 && cancel_among(bytes, part + (size_t)size, running->id, &at);
 }
 
+static bool client_gone(const struct session_running *running)
+{
+    struct pollfd polled = {.fd = running->fd, .events = POLLRDHUP};
+    return poll(&polled, 1, 0) > 0 && polled.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
 static void worker_look(struct session_worker *worker)
 {
     struct session_running *running = &worker->running;
     if (!hold(running))
         return;
-    if (running->fd >= 0 && cancel_there(running))
+    if (running->fd >= 0 && (running->sealed ? client_gone(running) : cancel_there(running)))
         running->cancelled |= lua_runtime_cancel(worker->lua);
     let_go(running);
 }

@@ -141,6 +141,32 @@ describe('TLS', function()
         assert.equal(1, status)
     end)
 
+    it('lets nothing compute on for a client that has gone, or a console that was interrupted', function()
+        serve('--workers', '1')
+        local loop = "require('log').error('computing') while true do end"
+        local db = connect({ ca = file('ca.pem') })
+        db:send('eval', loop)
+        db:flush()
+        server:expect('computing')
+        db:close()
+        assert.equal('pong', connect({ ca = file('ca.pem') }):ping()) -- by the only worker
+        local terminal = process.terminal(
+            { process.perigee, 'console', server.address, '--tls', '--cacert', file('ca.pem') },
+            { TERM = 'xterm', HOME = folder, NO_COLOR = '', LC_ALL = 'C', PAGER = 'cat' })
+        terminal:expect('help for help\n')
+        terminal:expect('> ')
+        terminal:write(loop .. '\r')
+        server:expect('computing')
+        terminal:write('\3')
+        terminal:expect('\nerror: interrupted\n')
+        terminal:expect('> ')
+        terminal:write('1 + 1\r')
+        terminal:expect('\n2\n')
+        terminal:expect('> ')
+        terminal:write('\4')
+        terminal:finish()
+    end)
+
     local function perigee(word, ...)
         local child = process.spawn({ process.perigee, word, ... })
         child:close_input()
