@@ -157,6 +157,10 @@ struct tree_cursor {
     const void *until_key;
     size_t until_key_size;
     bool until_inclusive, until_unbounded;
+    /* Items of the first leaf that are buffered at once, 0: all; the last of them, behind which the rest
+     * is looked for. */
+    unsigned few;
+    const struct item *behind;
     tree_leaf_fn on_leaf;
     void *on_leaf_arg;
 };
@@ -176,6 +180,13 @@ void tree_cursor_create(struct tree_cursor *cursor, struct tree *tree, const voi
  */
 void tree_cursor_until(struct tree_cursor *cursor, const void *key, size_t key_size,
                        bool inclusive);
+
+/*
+ * For who will hardly want more than so many items (0: all): no more of the first leaf are buffered at
+ * first. Who goes on gets the rest as ever, of a leaf that may be reported a second time. Between create
+ * and the first next.
+ */
+void tree_cursor_few(struct tree_cursor *cursor, unsigned few);
 
 /* The next item, or NULL at the end; then `*error` (may be NULL) is 0 or what on_leaf returned. */
 struct item *tree_cursor_next(struct tree_cursor *cursor, int *error);

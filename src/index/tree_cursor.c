@@ -41,6 +41,11 @@ void tree_cursor_until(struct tree_cursor *cursor, const void *key, size_t key_s
     cursor->until_unbounded = false;
 }
 
+void tree_cursor_few(struct tree_cursor *cursor, unsigned few)
+{
+    cursor->few = few;
+}
+
 static enum tree_target cursor_target(const struct tree_cursor *cursor)
 {
     if (!cursor->backward)
@@ -118,10 +123,34 @@ static void cursor_go_on(struct tree_cursor *cursor, const struct tree_fence *lo
     }
 }
 
+/* Narrows [*begin, *end) to the few that are wanted at first. False: there are no more than these. */
+static bool cursor_portion(const struct tree_cursor *cursor, unsigned *begin, unsigned *end)
+{
+    if (cursor->few == 0 || *begin > *end || *end - *begin <= cursor->few)
+        return false;
+    if (cursor->backward)
+        *begin = *end - cursor->few;
+    else
+        *end = *begin + cursor->few;
+    return true;
+}
+
+/* Sets where to go on behind a portion of a leaf: only now, since the item may have to be waited for. */
+static void cursor_go_behind(struct tree_cursor *cursor)
+{
+    if (cursor->behind == NULL)
+        return;
+    cursor->from_key = cursor->behind->key;
+    cursor->from_key_size = cursor->behind->key_size;
+    cursor->from_inclusive = cursor->from_unbounded = false;
+    cursor->behind = NULL;
+}
+
 /* Reads the next leaf into the buffer. False: it changed meanwhile, and the cursor is as before. */
 static bool cursor_read_leaf(struct tree_cursor *cursor)
 {
     struct tree_key from = tree__key("", 0);
+    cursor_go_behind(cursor);
     if (!cursor->from_unbounded)
         from = tree__key(cursor->from_key, cursor->from_key_size);
     struct tree_path path;
@@ -130,6 +159,7 @@ static bool cursor_read_leaf(struct tree_cursor *cursor)
     const struct tree_fence *high = load_acquire(&leaf->high);
     unsigned begin, end;
     cursor_slice(cursor, leaf, high, &begin, &end);
+    bool portion = cursor_portion(cursor, &begin, &end);
     int count = 0;
     for (unsigned i = begin; i < end; i++)
         cursor->items[count++] =
@@ -140,7 +170,11 @@ static bool cursor_read_leaf(struct tree_cursor *cursor)
     cursor->position = 0;
     cursor->leaf = (const struct tree_leaf *)leaf;
     cursor->leaf_version = path.version;
-    cursor_go_on(cursor, leaf->low, high);
+    cursor->few = 0;
+    if (portion)
+        cursor->behind = cursor->items[count - 1];
+    else
+        cursor_go_on(cursor, leaf->low, high);
     for (int i = 0; i < count && i < CURSOR_PREFETCH; i++)
         __builtin_prefetch(cursor->items[i]);
     return true;

@@ -120,16 +120,44 @@ int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void
     return rc;
 }
 
-int redis_element_count_put(struct redis_call *call, uint64_t id, int kind, const void *key,
-                            size_t size, int64_t count)
+static int count_read(struct redis_slice value, int64_t *count)
 {
-    char value[9];
-    char *end = count < 0 ? mp_encode_int(value, count) : mp_encode_uint(value, (uint64_t)count);
+    const char *at = value.data;
+    *count = 0;
+    if (at && !mp_read_int(&at, count))
+        return diag_set(ERROR_CORRUPT, "a count in the Redis space is damaged");
+    return 0;
+}
+
+int redis_element_count_add(struct redis_call *call, uint64_t id, int kind, const void *key,
+                            size_t size, int64_t delta, int64_t *count)
+{
+    struct head *head = head_of(call);
+    const struct version *version = NULL;
+    struct redis_slice old = {NULL, 0};
+    uint32_t over = 0;
     unsigned char *at = row_key(call, id, kind, key, size);
     if (!at)
         return diag_code();
-    int rc = txn_put_over(call->txn, head_of(call), at, PREFIX_BYTES + size, value,
-                          (uint32_t)(end - value));
+    /* What a group has written itself is the number; whoever else changes it is met at the first write. */
+    char *bytes = txn_over_bytes(call->txn, head, at, PREFIX_BYTES + size, &over);
+    int rc = bytes ? 0 : txn_get_for_update(call->txn, head, at, PREFIX_BYTES + size, &version);
+    if (bytes)
+        old = (struct redis_slice){bytes, over};
+    else if (version)
+        old = (struct redis_slice){version->bytes, version->size};
+    if (!rc)
+        rc = count_read(old, count);
+    if (rc)
+        return rc;
+    *count += delta;
+    char value[9];
+    char *end = *count < 0 ? mp_encode_int(value, *count) : mp_encode_uint(value, (uint64_t)*count);
+    if (bytes && over == (uint32_t)(end - value)) {
+        memcpy(bytes, value, over);
+        return 0;
+    }
+    rc = txn_put_over(call->txn, head, at, PREFIX_BYTES + size, value, (uint32_t)(end - value));
     if (rc == ERROR_MEMORY)
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'maxmemory'.");
     return rc;
@@ -213,11 +241,19 @@ int redis_elements_next(struct redis_elements *elements, struct redis_element *o
     return 0;
 }
 
+void redis_elements_few(struct redis_elements *elements)
+{
+    enum { FEW = 4 };
+    txn_cursor_few(&elements->cursor, FEW);
+}
+
 static int first_of(struct redis_call *call, uint64_t id, int kind,
                     const struct redis_element_range *range, struct redis_element *out)
 {
     struct redis_elements elements;
     int rc = redis_elements_open(&elements, call, id, kind, range);
+    if (!rc)
+        redis_elements_few(&elements);
     return rc ? rc : redis_elements_next(&elements, out);
 }
 
@@ -380,28 +416,14 @@ static void count_key(unsigned char out[5], uint32_t number, unsigned stripe)
     out[4] = (unsigned char)stripe;
 }
 
-static int count_read(struct redis_slice value, int64_t *out)
-{
-    *out = 0;
-    if (value.data && !mp_read_int(&value.data, out))
-        return diag_set(ERROR_CORRUPT, "a count in the Redis space is damaged");
-    return 0;
-}
-
 int redis_count_add(struct redis_call *call, uint64_t id, uint32_t number, int64_t delta)
 {
     unsigned char key[5];
-    struct redis_slice old;
     int64_t count;
     if (delta == 0)
         return 0;
     count_key(key, number, txn_worker_number(txn_worker_of(call->txn)) % COUNT_STRIPES);
-    int rc = redis_element_get_for_update(call, id, REDIS_COUNT, key, sizeof key, &old);
-    if (!rc)
-        rc = count_read(old, &count);
-    if (rc)
-        return rc;
-    return redis_element_count_put(call, id, REDIS_COUNT, key, sizeof key, count + delta);
+    return redis_element_count_add(call, id, REDIS_COUNT, key, sizeof key, delta, &count);
 }
 
 static int count_sum(struct redis_call *call, uint64_t id, uint32_t number, bool loose,

@@ -83,10 +83,10 @@ int redis_element_peek(struct redis_call *call, uint64_t id, int kind, const voi
 int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void *key, size_t size,
                       struct redis_slice value, uint64_t expire_ms);
 
-/* Writes a number that is read, and written, by those who count alone: its bytes may be written over, so
- * nobody keeps them (txn_put_over). Of no kind that has entries in an order. */
-int redis_element_count_put(struct redis_call *call, uint64_t id, int kind, const void *key,
-                            size_t size, int64_t count);
+/* Adds to a number that is read, and written, by those who count alone: its bytes may be written over, so
+ * nobody keeps them (txn_put_over). Of no kind that has entries in an order. *count: what it is then. */
+int redis_element_count_add(struct redis_call *call, uint64_t id, int kind, const void *key,
+                            size_t size, int64_t delta, int64_t *count);
 int redis_element_delete(struct redis_call *call, uint64_t id, int kind, const void *key,
                          size_t size);
 
@@ -114,6 +114,9 @@ int redis_elements_open(struct redis_elements *elements, struct redis_call *call
 /* The same, but who changes what it passes is no conflict: for hints. */
 int redis_elements_open_loose(struct redis_elements *elements, struct redis_call *call, uint64_t id,
                               int kind, const struct redis_element_range *range);
+
+/* Right after they were opened, by who wants the first, or one or two more if these have been deleted. */
+void redis_elements_few(struct redis_elements *elements);
 
 /* 0, ERROR_END, or what the transaction says. */
 int redis_elements_next(struct redis_elements *elements, struct redis_element *out);

@@ -270,7 +270,8 @@ static void floor_heed(const struct redis_zset *zset, struct redis_element_range
 /* The first element of a range. When many are passed that have been deleted, the buckets tell where
  * there are some: asking them costs as much as passing that many. */
 static int first_read(struct redis_zset *zset, struct redis_elements *elements,
-                      const struct redis_element_range *range, struct redis_element *element)
+                      const struct redis_element_range *range, bool few,
+                      struct redis_element *element)
 {
     enum { PASSED_MAX = 32 };
     struct redis_element_range part = *range;
@@ -279,6 +280,8 @@ static int first_read(struct redis_zset *zset, struct redis_elements *elements,
     if (rc)
         return rc;
     elements->cursor.passed_max = PASSED_MAX;
+    if (few)
+        redis_elements_few(elements);
     rc = redis_elements_next(elements, element);
     zset->passed = elements->cursor.passed;
     if (rc != ERROR_AGAIN)
@@ -295,7 +298,9 @@ static int places_read(struct redis_zset *zset, const struct redis_element_range
 {
     struct redis_elements elements;
     struct redis_element element;
-    int rc = limit == 0 ? ERROR_END : first_read(zset, &elements, range, &element);
+    enum { FEW = 2 }; /* as many as who takes one reads */
+    bool few = limit > 0 && limit <= FEW && offset == 0;
+    int rc = limit == 0 ? ERROR_END : first_read(zset, &elements, range, few, &element);
     elements.cursor.passed_max = 0;
     for (int64_t n = 0; n < offset && !rc; n++)
         rc = redis_elements_next(&elements, &element);

@@ -8,11 +8,11 @@
  * count it one runs again. Who cuts or clears does so by chance, so the next run does something else.
  *
  * Commands that share a transaction (a pipeline's, EXEC's, a script's) look for places in one set again
- * and again. What they have read holds until the commit, so the transaction notes where the coarse
- * buckets begin, which are few, once it has asked three times, and of the fine ones the last if it was
- * asked for twice: who takes from one end, or adds at it, is in that one. And it notes up to which
- * place it has taken all members, with its reads of those who were there before them: the next one to take
- * begins behind that.
+ * and again. What they have read holds until the commit, so the transaction notes of both levels the
+ * last bucket if it was asked for twice: who takes from one end, or adds at it, is in that one. Who goes
+ * elsewhere has all the coarse ones noted, which are few, once he has asked three times. And it notes
+ * up to which place it has taken all members, with its reads of those who were there before them: the
+ * next one to take begins behind that.
  */
 #include "redis/redis_zset_rank.h"
 
@@ -75,20 +75,28 @@ static struct redis_slice key_make(const struct redis_zset *zset, int first, int
 
 /* --------------------------------------------------------------------------------- reading buckets */
 
+static int first_of(struct redis_zset *zset, int kind, const struct redis_element_range *range,
+                    struct redis_element *element)
+{
+    struct redis_elements elements;
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, kind, range);
+    if (rc)
+        return rc;
+    redis_elements_few(&elements);
+    return redis_elements_next(&elements, element);
+}
+
 /* The bucket that has the place: where it begins, in the arena's or a row's bytes. */
 static int begin_of(struct redis_zset *zset, int level, struct redis_slice place,
                     struct redis_slice *begin)
 {
-    struct redis_elements elements;
     struct redis_element element;
     struct redis_element_range range = {.lower = key_make(zset, level, -1, BEGINNING),
                                         .upper = key_make(zset, level, -1, place),
                                         .backward = true};
     if (!range.lower.data || !range.upper.data)
         return diag_code();
-    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
-    if (!rc)
-        rc = redis_elements_next(&elements, &element);
+    int rc = first_of(zset, KIND_BEGIN, &range, &element);
     *begin = rc ? BEGINNING : (struct redis_slice){element.key + 1, element.key_size - 1};
     return rc == ERROR_END ? 0 : rc;
 }
@@ -97,7 +105,6 @@ static int begin_of(struct redis_zset *zset, int level, struct redis_slice place
 static int begin_before(struct redis_zset *zset, int level, struct redis_slice place,
                         struct redis_slice *begin)
 {
-    struct redis_elements elements;
     struct redis_element element;
     struct redis_element_range range = {.lower = key_make(zset, level, -1, BEGINNING),
                                         .upper = place.data
@@ -107,9 +114,7 @@ static int begin_before(struct redis_zset *zset, int level, struct redis_slice p
                                         .backward = true};
     if (!range.lower.data || !range.upper.data)
         return diag_code();
-    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
-    if (!rc)
-        rc = redis_elements_next(&elements, &element);
+    int rc = first_of(zset, KIND_BEGIN, &range, &element);
     *begin = rc ? BEGINNING : (struct redis_slice){element.key + 1, element.key_size - 1};
     return rc == ERROR_END ? 0 : rc;
 }
@@ -118,7 +123,6 @@ static int begin_before(struct redis_zset *zset, int level, struct redis_slice p
 static int begin_behind(struct redis_zset *zset, int level, struct redis_slice begin,
                         struct redis_slice *next)
 {
-    struct redis_elements elements;
     struct redis_element element;
     struct redis_element_range range = {.lower = key_make(zset, level, -1, begin),
                                         .upper = key_make(zset, level + 1, -1, BEGINNING),
@@ -126,9 +130,7 @@ static int begin_behind(struct redis_zset *zset, int level, struct redis_slice b
                                         .upper_exclusive = true};
     if (!range.lower.data || !range.upper.data)
         return diag_code();
-    int rc = redis_elements_open(&elements, zset->call, zset->value.id, KIND_BEGIN, &range);
-    if (!rc)
-        rc = redis_elements_next(&elements, &element);
+    int rc = first_of(zset, KIND_BEGIN, &range, &element);
     *next = rc ? END : (struct redis_slice){element.key + 1, element.key_size - 1};
     return rc == ERROR_END ? 0 : rc;
 }
@@ -138,14 +140,19 @@ static int order_of(struct redis_slice left, struct redis_slice right)
     return redis_zset_place_compare(&left, &right);
 }
 
+/* The bucket that was found last. */
+struct noted {
+    struct redis_slice begin, next;
+    bool found, bounded; /* `begin` is known; `next` is */
+};
+
 /* What a transaction has noted of one set; the slices are of rows, or static. */
 struct notes {
     uint64_t id;
-    unsigned asked;                 /* for coarse buckets, up to ASKED_NEVER */
-    struct buckets coarse;          /* all of them, or none */
-    struct redis_slice begin, next; /* of the last fine one */
-    bool fine, bounded;             /* `begin` is known; `next` is */
-    struct redis_slice taken;       /* the place of the last that was taken from the beginning */
+    unsigned asked;        /* for coarse buckets, up to ASKED_NEVER */
+    struct buckets coarse; /* all of them, or none */
+    struct noted last[LEVELS];
+    struct redis_slice taken; /* the place of the last that was taken from the beginning */
 };
 
 enum { ASKED_ENOUGH = 3, ASKED_NEVER = 4, NOTED_MAX = 256 };
@@ -229,13 +236,29 @@ static int begins_read(struct redis_zset *zset, int level, struct redis_slice fr
     return rc == ERROR_END ? 0 : rc;
 }
 
-static int coarse_of(struct redis_zset *zset, struct redis_slice place, struct redis_slice *begin)
+/* As begin_of. The end of a bucket is read when it is asked for twice in a row. */
+static int noted_of(struct redis_zset *zset, int level, struct noted *last,
+                    struct redis_slice place, struct redis_slice *begin)
 {
-    struct notes *notes = notes_of(zset);
-    if (!notes || notes->asked >= ASKED_NEVER)
-        return begin_of(zset, 1, place, begin);
-    if (notes->coarse.count == 0 && ++notes->asked < ASKED_ENOUGH)
-        return begin_of(zset, 1, place, begin);
+    int rc = begin_of(zset, level, place, begin);
+    if (rc)
+        return rc;
+    last->bounded = last->found && order_of(last->begin, *begin) == 0;
+    last->found = true;
+    last->begin = *begin;
+    return last->bounded ? begin_behind(zset, level, *begin, &last->next) : 0;
+}
+
+static bool is_in(const struct noted *last, struct redis_slice place)
+{
+    return last->bounded && order_of(last->begin, place) <= 0 &&
+           (!last->next.data || order_of(place, last->next) < 0);
+}
+
+/* Among all of them, which are read now if they have not been. */
+static int coarse_find(struct redis_zset *zset, struct notes *notes, struct redis_slice place,
+                       struct redis_slice *begin)
+{
     int rc = notes->coarse.count ? 0 : begins_read(zset, 1, BEGINNING, END, &notes->coarse);
     const struct bucket *items = notes->coarse.items;
     size_t low = 0, high = notes->coarse.count; /* the last that does not begin behind the place */
@@ -255,21 +278,20 @@ static int coarse_of(struct redis_zset *zset, struct redis_slice place, struct r
     return rc;
 }
 
-static int fine_of(struct redis_zset *zset, struct redis_slice place, struct redis_slice *begin)
+static int bucket_of(struct redis_zset *zset, int level, struct redis_slice place,
+                     struct redis_slice *begin)
 {
     struct notes *notes = notes_of(zset);
-    if (notes && notes->bounded && order_of(notes->begin, place) <= 0 &&
-        (!notes->next.data || order_of(place, notes->next) < 0)) {
-        *begin = notes->begin;
+    if (!notes)
+        return begin_of(zset, level, place, begin);
+    if (is_in(&notes->last[level], place)) {
+        *begin = notes->last[level].begin;
         return 0;
     }
-    int rc = begin_of(zset, 0, place, begin);
-    if (rc || !notes)
-        return rc;
-    notes->bounded = notes->fine && order_of(notes->begin, *begin) == 0;
-    notes->fine = true;
-    notes->begin = *begin;
-    return notes->bounded ? begin_behind(zset, 0, *begin, &notes->next) : 0;
+    bool all = level == 1 && notes->asked < ASKED_NEVER &&
+               (notes->coarse.count > 0 || ++notes->asked >= ASKED_ENOUGH);
+    return all ? coarse_find(zset, notes, place, begin)
+               : noted_of(zset, level, &notes->last[level], place, begin);
 }
 
 /* Adds what a stripe has counted, from the first of the buckets on, up to `to`. */
@@ -313,8 +335,10 @@ static int stripe_next(struct redis_zset *zset, int level, bool loose, int *stri
         return diag_code();
     int rc = (loose ? redis_elements_open_loose : redis_elements_open)(
         &elements, zset->call, zset->value.id, KIND_COUNT, &range);
-    if (!rc)
+    if (!rc) {
+        redis_elements_few(&elements);
         rc = redis_elements_next(&elements, &element);
+    }
     *stripe = rc ? STRIPES : element.key[1];
     return rc == ERROR_END ? 0 : rc;
 }
@@ -341,18 +365,10 @@ static int count_add(struct redis_zset *zset, int level, struct redis_slice begi
 {
     int stripe = (int)(txn_worker_number(txn_worker_of(zset->call->txn)) % STRIPES);
     const struct redis_slice key = key_make(zset, level, stripe, begin);
-    struct redis_slice old;
     *count = 0;
-    if (!key.data)
-        return diag_code();
-    int rc = redis_element_get_for_update(zset->call, zset->value.id, KIND_COUNT, key.data,
-                                          key.size, &old);
-    if (!rc && old.data && !mp_read_int(&old.data, count))
-        return diag_set(ERROR_CORRUPT, "a count in the Redis space is damaged");
-    *count += delta;
-    return rc ? rc
-              : redis_element_count_put(zset->call, zset->value.id, KIND_COUNT, key.data, key.size,
-                                        *count);
+    return key.data ? redis_element_count_add(zset->call, zset->value.id, KIND_COUNT, key.data,
+                                              key.size, delta, count)
+                    : diag_code();
 }
 
 static int begin_put(struct redis_zset *zset, int level, struct redis_slice begin)
@@ -491,7 +507,7 @@ int redis_zset_rank_add(struct redis_zset *zset, const struct redis_slice *place
     int64_t counts[LEVELS];
     int rc = 0;
     for (int level = 0; level < LEVELS && !rc; level++) {
-        rc = (level ? coarse_of : fine_of)(zset, *place, &begins[level]);
+        rc = bucket_of(zset, level, *place, &begins[level]);
         if (!rc)
             rc = count_add(zset, level, begins[level], delta, &counts[level]);
     }

@@ -368,6 +368,13 @@ int txn_put_parcel(struct txn *txn, struct head *head, const void *key, size_t k
 int txn_put_over(struct txn *txn, struct head *head, const void *key, size_t key_size,
                  const void *data, uint32_t size);
 
+/*
+ * The bytes of what txn_put_over has written by this transaction as the newest of a row, to be read and
+ * written anew in place until the next call; NULL when there are none, or the transaction is not `whole`.
+ */
+char *txn_over_bytes(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                     uint32_t *size);
+
 /* Whether what is written from now on serves to free memory: then the heap's limit does not refuse it
  * (a pop writes what is left, a delete what has to be cleared up). */
 void txn_spare(struct txn *txn, bool spares);
@@ -492,6 +499,9 @@ void txn_cursor_open(struct txn_cursor *cursor, struct txn *txn, struct txn_inde
  * time of the commit. For hints, and for answers that may be those of a moment ago. */
 void txn_cursor_open_loose(struct txn_cursor *cursor, struct txn *txn, struct txn_index *index,
                            const struct txn_range *range);
+
+/* Right after it was opened, by who will hardly want more than so many rows (tree_cursor_few). */
+void txn_cursor_few(struct txn_cursor *cursor, unsigned few);
 
 /* From here on, right after it was opened, the cursor may use again what a row took: row and version are
  * valid until the call behind the next one. So going over more than fits into memory takes a bounded part of

@@ -135,6 +135,11 @@ void txn_cursor_open_loose(struct txn_cursor *cursor, struct txn *txn, struct tx
     tree_start(&cursor->tree, index->tree, &cursor->range);
 }
 
+void txn_cursor_few(struct txn_cursor *cursor, unsigned few)
+{
+    tree_cursor_few(&cursor->tree, few);
+}
+
 void txn_cursor_brief(struct txn_cursor *cursor)
 {
     if (cursor->walk != NULL && cursor->read == NULL && cursor->index->matches == NULL)

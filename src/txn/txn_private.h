@@ -426,6 +426,10 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
  * given: it is dead. */
 struct row *txn__row_find(struct txn *txn, struct head *head, const void *key, size_t key_size);
 
+/* The same if the transaction has found it before, and has it at hand; else NULL. */
+struct row *txn__row_found_before(struct txn *txn, const struct head *head, const void *key,
+                                  size_t key_size);
+
 /* Takes note of a row that was found or made. */
 void txn__row_found(struct txn *txn, struct head *head, struct row *row);
 

@@ -247,18 +247,34 @@ static bool key_is(const void *left, size_t left_size, const void *right, size_t
     return left_size == right_size && memcmp(left, right, left_size) == 0;
 }
 
+static struct row *found_row(const struct txn *txn, const struct txn_found *found,
+                             const struct head *head, const void *key, size_t key_size)
+{
+    return found->begun == txn->worker->begun && found->head == head &&
+                   key_is(found->row->key, found->row->key_size, key, key_size) &&
+                   (load_acquire(&found->row->newest) != &txn__version_dead ||
+                    MUTATION(DEAD_ROW_FOUND))
+               ? found->row
+               : NULL;
+}
+
+struct row *txn__row_found_before(struct txn *txn, const struct head *head, const void *key,
+                                  size_t key_size)
+{
+    return found_row(txn, found_place(txn, head, key, key_size), head, key, key_size);
+}
+
 /* Acquire on `newest`: a row that is not dead by this load was in the tree at this moment, under its
  * key, as if the tree had been asked then; nobody else can have made another of it before. */
 struct row *txn__row_find(struct txn *txn, struct head *head, const void *key, size_t key_size)
 {
-    const struct txn_found *found = found_place(txn, head, key, key_size);
-    if (found->begun == txn->worker->begun && found->head == head &&
-        key_is(found->row->key, found->row->key_size, key, key_size) &&
-        (load_acquire(&found->row->newest) != &txn__version_dead || MUTATION(DEAD_ROW_FOUND)))
-        return found->row;
-    struct row *row = (struct row *)tree_get(head->tree, key, key_size);
+    struct txn_found *found = found_place(txn, head, key, key_size);
+    struct row *row = found_row(txn, found, head, key, key_size);
     if (row != NULL)
-        txn__row_found(txn, head, row);
+        return row;
+    row = (struct row *)tree_get(head->tree, key, key_size);
+    if (row != NULL)
+        *found = (struct txn_found){txn->worker->begun, head, row};
     return row;
 }
 

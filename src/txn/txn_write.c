@@ -337,10 +337,23 @@ void txn__version_free(void *object, void *heap_cache)
 
 /* Whether the bytes of what stands on top of a row may become others: it is ours, and nobody else looks
  * at it before the commit. */
-static bool may_rewrite(const struct txn *txn, const struct version *version, uint32_t size)
+static bool may_rewrite(const struct txn *txn, const struct version *version)
 {
     return version != NULL && load_relaxed(&version->stamp) == txn__tag(txn->descriptor) &&
-           version_flags(version) == VERSION_OPEN && version->size == size;
+           version_flags(version) == VERSION_OPEN;
+}
+
+char *txn_over_bytes(struct txn *txn, struct head *head, const void *key, size_t key_size,
+                     uint32_t *size)
+{
+    if (!txn->whole || write_allowed(txn) != 0)
+        return NULL;
+    struct row *row = txn__row_found_before(txn, head, key, key_size);
+    struct version *version = row == NULL ? NULL : load_acquire(&row->newest);
+    if (!may_rewrite(txn, version))
+        return NULL;
+    *size = version->size;
+    return version->bytes;
 }
 
 int txn_put_over(struct txn *txn, struct head *head, const void *key, size_t key_size,
@@ -353,7 +366,7 @@ int txn_put_over(struct txn *txn, struct head *head, const void *key, size_t key
         return rc;
     struct row *row = txn__row_find(txn, head, key, key_size);
     struct version *version = row == NULL ? NULL : load_acquire(&row->newest);
-    if (!may_rewrite(txn, version, size) &&
+    if (!(may_rewrite(txn, version) && version->size == size) &&
         (rc = txn_put(txn, head, key, key_size, NULL, size, NULL, &version)) != 0)
         return rc;
     memcpy(version->bytes, data, size);

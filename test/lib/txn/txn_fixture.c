@@ -225,7 +225,6 @@ const char *fixture_latest(struct txn_fixture *f, unsigned worker, const char *k
 const char *fixture_scan(struct txn_fixture *f, struct txn *txn, struct txn_index *index,
                          const char *lower, const char *upper, bool backward, unsigned limit)
 {
-    (void)f;
     struct txn_range range = {.lower = lower,
                               .lower_size = lower == NULL ? 0 : strlen(lower),
                               .lower_inclusive = true,
@@ -240,6 +239,7 @@ const char *fixture_scan(struct txn_fixture *f, struct txn *txn, struct txn_inde
     size_t size = 0;
     text[0] = '\0';
     txn_cursor_open(&cursor, txn, index, &range);
+    txn_cursor_few(&cursor, f->few);
     for (; limit > 0; limit--) {
         int rc = txn_cursor_next(&cursor, &row, &version);
         if (rc == ERROR_END)

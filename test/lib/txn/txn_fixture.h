@@ -19,6 +19,7 @@
 enum { FIXTURE_WORKERS_MAX = 8 };
 
 struct txn_fixture {
+    unsigned few; /* of what fixture_scan reads at first (txn_cursor_few) */
     struct disk *disk;
     struct io *io;
     struct wal *wal;

@@ -324,6 +324,7 @@ static void walk_once(struct worker *worker, bool backward, bool is_long)
         tree_cursor_create(&cursor, worker->shared->tree, low, low_size, true, false);
         tree_cursor_until(&cursor, high, high_size, false);
     }
+    tree_cursor_few(&cursor, (unsigned)random_below(&worker->random, 6));
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         unsigned number = item_number(item);
         ASSERT((item->key_size > 7) == is_long);
@@ -450,6 +451,7 @@ static void walk_hot(struct worker *worker)
         struct item *item;
         epoch_enter(worker->thread.epoch);
         tree_cursor_create(&cursor, worker->shared->tree, key, size, true, backward);
+        tree_cursor_few(&cursor, (unsigned)random_below(&worker->random, 6));
         while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
             if (item_number(item) % HOT_STAYS_EVERY != 0)
                 continue;

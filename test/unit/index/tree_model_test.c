@@ -286,6 +286,7 @@ static bool range(struct both *both, const struct op *op)
         tree_cursor_until(&cursor, until.bytes, until.size, until_in);
         *(backward ? &begin : &end) = bound_position(both, &until, until_in, backward);
     }
+    tree_cursor_few(&cursor, op->count / 2 % 5);
     for (size_t n = begin; n < end; n++)
         if (tree_cursor_next(&cursor, NULL) != both->items[backward ? end - 1 - (n - begin) : n])
             return model_differs(both->report, "item %zu of a range of %zu is wrong", n - begin,

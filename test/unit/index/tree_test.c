@@ -257,6 +257,8 @@ static void compare_walk(struct fixture *f, const struct model *model)
         tree_cursor_until(&cursor, until, size, inclusive);
         *(backward ? &begin : &end) = bound_position(model, until, size, inclusive, backward);
     }
+    if (random_below(&f->random, 2))
+        tree_cursor_few(&cursor, (unsigned)random_below(&f->random, 8));
     for (size_t i = begin; i < end; i++) {
         struct item *item = model->items[backward ? end - 1 - (i - begin) : i];
         assert_ptr_equal(tree_cursor_next(&cursor, NULL), item);

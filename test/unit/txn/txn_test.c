@@ -128,15 +128,30 @@ static const struct version *number_top(void)
     return load_relaxed(&((struct row *)tree_get(f.other.tree, "n", 1))->newest);
 }
 
+/* What is at hand to be written in place, "" for nothing. */
+static const char *number_at_hand(struct txn *txn)
+{
+    static char text[16];
+    uint32_t size = 0;
+    const char *bytes = txn_over_bytes(txn, &f.other, "n", 1, &size);
+    if (bytes != NULL)
+        memcpy(text, bytes, size);
+    text[bytes == NULL ? 0 : size] = 0;
+    return text;
+}
+
 static void a_whole_transaction_writes_a_number_over_in_place(void **state)
 {
     (void)state;
     struct txn *txn = begin_whole(0);
+    assert_string_equal(number_at_hand(txn), "");
     put_over(txn, "1");
     const struct version *first = number_top();
+    assert_string_equal(number_at_hand(txn), "1");
     put_over(txn, "2");
     assert_ptr_equal(number_top(), first);
     assert_string_equal(number_seen(txn), "2");
+    assert_string_equal(number_at_hand(txn), "2");
     put_over(txn, "10"); /* of another size */
     assert_ptr_not_equal(number_top(), first);
     put_over(txn, "11");
@@ -144,6 +159,8 @@ static void a_whole_transaction_writes_a_number_over_in_place(void **state)
     assert_int_equal(txn_commit(txn), 0);
     txn = begin_whole(0);
     const struct version *committed = number_top();
+    assert_string_equal(number_seen(txn), "11");
+    assert_string_equal(number_at_hand(txn), ""); /* that is committed */
     put_over(txn, "12");
     assert_ptr_not_equal(number_top(), committed);
     put_over(txn, "13");
@@ -162,6 +179,7 @@ static void what_is_not_a_number_of_its_own_is_not_written_over_in_place(void **
     struct txn *txn = begin_whole(0);
     assert_int_equal(txn_put(txn, &f.other, "n", 1, "1", 1, NULL, NULL), 0);
     const struct version *plain = number_top();
+    assert_string_equal(number_at_hand(txn), "");
     put_over(txn, "2");
     assert_ptr_not_equal(number_top(), plain);
     assert_int_equal(txn_delete(txn, &f.other, "n", 1), 0);
@@ -173,6 +191,7 @@ static void what_is_not_a_number_of_its_own_is_not_written_over_in_place(void **
     assert_int_equal(txn_commit(txn), 0);
     txn = fixture_begin(&f, 0, TXN_SNAPSHOT); /* that has savepoints */
     put_over(txn, "4");
+    assert_string_equal(number_at_hand(txn), "");
     struct txn_savepoint savepoint = txn_savepoint(txn);
     put_over(txn, "5");
     txn_rollback_to(txn, savepoint);
