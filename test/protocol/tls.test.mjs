@@ -165,6 +165,30 @@ test('large values come and go whole', async (t) => {
     assert.equal(await bulk(await plain(t, server), 'GET', 'large') === value, true);
 });
 
+test('while Lua computes, connections of its worker go on at others', async (t) => {
+    const server = await start(t, { args: ['--workers', '3', '--lua_time_max', '600000'] });
+    const busy = await secure(t, server), value = 'abcdefghijk'.repeat(20000), others = [];
+    for (let n = 0; n < 9; n++) {
+        others.push(await secure(t, server));
+        await others[n].ask('PING\r\n', '+PONG\r\n');
+    }
+    const first = others.map((_, n) => command('SET', `k${n}`, value));
+    others.forEach((other, n) => other.send(first[n].slice(0, 1000 + n * 20000))); // the rest comes meanwhile
+    await busy.ask('PING\r\n', '+PONG\r\n');
+    busy.send("EVAL 'while true do end' 0\r\n");
+    for (const [n, other] of others.entries()) await other.ask(first[n].slice(1000 + n * 20000), '+OK\r\n');
+    for (let round = 0; round < 3; round++)
+        for (const [n, other] of others.entries()) assert.equal(await bulk(other, 'GET', `k${n}`) === value, true);
+    assert.match(await bulk(others[0], 'INFO', 'stats'), /\nmoved_connections:[1-9]/);
+    let reply;
+    do { // it may not have begun yet
+        others[0].send('SCRIPT KILL\r\n');
+        reply = await others[0].line();
+    } while (reply.startsWith('-NOTBUSY'));
+    assert.equal(reply, '+OK');
+    assert.match(await busy.line(), /^-ERR .*SCRIPT KILL/);
+});
+
 test('a client that does not read holds back nobody but itself, and gets everything in the end', async (t) => {
     const server = await start(t, { args: ['--workers', '1'] });
     const slow = await secure(t, server);
