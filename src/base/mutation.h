@@ -107,7 +107,10 @@
     X(TRIGGER_GOES_BACK, 31, "a trigger can return to before the statement that runs it")          \
     X(SEQUENCE_UNRESERVED, 32, "numbers of a sequence are given before they are reserved")         \
     X(LOAD_UNNOTED, 33, "who loads a row from a run does not note that")                           \
-    X(LISTED_ROW_FREED, 33, "a listed row is freed when it leaves its tree")
+    X(LISTED_ROW_FREED, 33, "a listed row is freed when it leaves its tree")                       \
+    X(TIME_UNTOLD, 35, "who drops what has expired does not ask for the time of those who run")    \
+    X(RENEWED_KEY_UNASKED, 35, "who writes a row anew does not ask for the unique keys it had")    \
+    X(ENTRY_TIME_KEPT, 35, "an entry keeps the time at which its row expired before it was written")
 
 /* X(name, where it is) */
 #define MUTATION_POINT_LIST(X)                                                                    \

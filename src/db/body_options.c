@@ -22,6 +22,7 @@ enum {
 
 static const uint64_t SIZE_MIN = 1 << 20, RANGE_SIZE_MAX = UINT64_C(16) << 30,
                       LEVEL_SIZE_MAX = UINT64_C(1) << 40;
+static const double AFTER_SECONDS_MAX = 1000 * 366.0 * 24 * 3600;
 
 #define COMPACTIONS  "'levelled', 'size-tiered', 'universal' or 'time-window'"
 #define COMPRESSIONS "'zstd', 'lz4', 'snappy' or 'none'"
@@ -56,6 +57,7 @@ static const struct {
     [BODY_RANGE_SIZE] = {"range_size", HAS_LEVELS, "'lsm'"},
     [BODY_SIZE_RATIO] = {"run_size_ratio", HAS_LEVELS, "'lsm'"},
     [BODY_LEVEL_SIZE] = {"level_size", HAS_LEVELS, "'lsm'"},
+    [BODY_EXPIRE] = {"expire", HAS_LEVELS, "'lsm'"},
 };
 
 const char *body_option_name(enum body_option option)
@@ -67,6 +69,8 @@ void body_options_default(struct body_options *out)
 {
     lsm_options_default(&out->lsm);
     out->page_bytes = PAGE_BYTES_MIN;
+    out->expire_field = 0;
+    out->expire_after_ms = 0;
 }
 
 bool body_options_equal(const struct body_options *a, const struct body_options *b)
@@ -77,7 +81,8 @@ bool body_options_equal(const struct body_options *a, const struct body_options 
            a->lsm.block_bytes == b->lsm.block_bytes && a->lsm.filter_bits == b->lsm.filter_bits &&
            a->lsm.l0_files == b->lsm.l0_files && a->lsm.file_bytes == b->lsm.file_bytes &&
            a->lsm.size_ratio == b->lsm.size_ratio && a->lsm.level_bytes == b->lsm.level_bytes &&
-           a->page_bytes == b->page_bytes;
+           a->page_bytes == b->page_bytes && a->expire_field == b->expire_field &&
+           a->expire_after_ms == b->expire_after_ms;
 }
 
 bool body_options_any(const struct engine_vtab *engine)
@@ -275,6 +280,112 @@ static int level_size_read(const char *value, struct lsm_options *out)
     return levels_check(BODY_LEVEL_SIZE, out);
 }
 
+static int expire_refused(const char *what)
+{
+    return diag_set(ERROR_INVALID,
+                    "expire is {field = .., after = ..}, the name or number of a field with a "
+                    "datetime or seconds since 1970, and seconds, or 0: %s",
+                    what);
+}
+
+/* The parts of the value; *field and *after NULL where there is none. */
+static int expire_parts(const char *value, const char **field, const char **after)
+{
+    *field = *after = NULL;
+    if (mp_typeof(*value) != MP_MAP)
+        return expire_refused("this is no table with names");
+    for (uint32_t n = mp_decode_map(&value); n > 0; n--) {
+        bool is_field = string_is(value, "field"), is_after = string_is(value, "after");
+        mp_next(&value);
+        if (!is_field && !is_after)
+            return expire_refused("there is something else in it");
+        *(is_field ? field : after) = value;
+        mp_next(&value);
+    }
+    return *field == NULL ? expire_refused("it has no field") : 0;
+}
+
+static int after_read(const char *value, uint64_t *out)
+{
+    double seconds = -1;
+    uint64_t whole;
+    *out = 0;
+    if (value == NULL)
+        return 0;
+    const char *at = value;
+    if (mp_typeof(*value) == MP_DOUBLE)
+        seconds = mp_decode_double(&value);
+    else if (mp_read_uint(&at, &whole))
+        seconds = (double)whole;
+    if (!(seconds >= 0 && seconds <= AFTER_SECONDS_MAX))
+        return expire_refused("after is a number of seconds, of a millennium at most");
+    *out = (uint64_t)(seconds * 1000);
+    return 0;
+}
+
+/* A name stands for the field 1 here: which one it is the catalog is told (body_options_expire_put). */
+static int expire_read(const char *value, struct body_options *out)
+{
+    const char *field, *after;
+    uint64_t number = 1;
+    int rc = expire_parts(value, &field, &after);
+    if (rc != 0)
+        return rc;
+    if (mp_typeof(*field) != MP_STR &&
+        (!mp_read_uint(&field, &number) || number == 0 || number > SPACE_FIELDS_MAX))
+        return expire_refused("a field has a name, or a number from 1");
+    out->expire_field = (uint32_t)number;
+    return after_read(after, &out->expire_after_ms);
+}
+
+static bool may_have_time(const struct field_def *field)
+{
+    switch (field->kind) {
+    case FIELD_ANY:
+    case FIELD_SCALAR:
+    case FIELD_NUMBER:
+    case FIELD_UNSIGNED:
+    case FIELD_INTEGER:
+    case FIELD_DOUBLE:
+    case FIELD_DATETIME:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int body_options_expire_put(const char *value, const struct field_def *fields, uint32_t count,
+                            struct mp_buffer *out)
+{
+    const char *field, *after;
+    uint64_t number = 0;
+    int rc = expire_parts(value, &field, &after);
+    if (rc != 0)
+        return rc;
+    if (mp_typeof(*field) != MP_STR)
+        mp_read_uint(&field, &number);
+    for (uint32_t i = 0; number == 0 && i < count; i++)
+        if (string_is(field, fields[i].name))
+            number = i + 1;
+    if (number == 0)
+        return expire_refused("the format has no field of this name");
+    if (number <= count && !may_have_time(&fields[number - 1]))
+        return diag_set(ERROR_INVALID,
+                        "expire has a field with a datetime or seconds since 1970, and \"%s\" is "
+                        "of type '%s'",
+                        fields[number - 1].name, fields[number - 1].type_name);
+    mp_put_map(out, after != NULL ? 2 : 1);
+    mp_put_str(out, "field", 5);
+    mp_put_uint(out, number);
+    if (after != NULL) {
+        const char *end = after;
+        mp_next(&end);
+        mp_put_str(out, "after", 5);
+        mp_put_raw(out, after, (size_t)(end - after));
+    }
+    return 0;
+}
+
 static int has_not(const struct engine_vtab *engine, enum body_option option)
 {
     return diag_set(ERROR_UNSUPPORTED, "a space of engine '%s' has no option \"%s\": that is of %s",
@@ -303,6 +414,8 @@ static int option_read(const struct engine_vtab *engine, enum body_option option
         return size_ratio_read(value, &out->lsm);
     case BODY_LEVEL_SIZE:
         return level_size_read(value, &out->lsm);
+    case BODY_EXPIRE:
+        return expire_read(value, out);
     default:
         return bloom_read(value, &out->lsm);
     }
@@ -346,6 +459,10 @@ int body_options_change(const struct engine_vtab *engine, struct body_option_val
 {
     const char *page_size = given->at[BODY_PAGE_SIZE], *present = values->at[BODY_PAGE_SIZE];
     struct body_options options;
+    if (given->at[BODY_EXPIRE] != NULL && engine_has(engine) == HAS_LEVELS)
+        return diag_set(ERROR_UNSUPPORTED,
+                        "expire of a space stays as it was made, since the entries of its indexes "
+                        "say when they expire: make another space with it, and copy the rows");
     if (engine_has(engine) == HAS_PAGES && page_size != NULL) {
         int rc = body_options_read(engine, given, &options);
         if (rc != 0)
@@ -404,8 +521,8 @@ void body_options_put(const struct engine_vtab *engine, const struct body_option
 {
     const struct lsm_options *lsm = &options->lsm;
     bool window = lsm->strategy == LSM_TIME_WINDOW, levels = engine_has(engine) == HAS_LEVELS,
-         levelled = lsm->strategy == LSM_LEVELLED;
-    mp_put_map(out, levels ? 7 + window + 2 * levelled : 1);
+         levelled = lsm->strategy == LSM_LEVELLED, expires = options->expire_field > 0;
+    mp_put_map(out, levels ? 7 + window + 2 * levelled + expires : 1);
     put_name(out, BODY_PAGE_SIZE);
     mp_put_uint(out, levels ? lsm->block_bytes : options->page_bytes);
     if (!levels)
@@ -426,4 +543,15 @@ void body_options_put(const struct engine_vtab *engine, const struct body_option
         put_number(out, BODY_SIZE_RATIO, lsm->size_ratio);
         put_number(out, BODY_LEVEL_SIZE, lsm->level_bytes);
     }
+    if (!expires)
+        return;
+    put_name(out, BODY_EXPIRE);
+    mp_put_map(out, 2);
+    put_text(out, "field");
+    mp_put_uint(out, options->expire_field);
+    put_text(out, "after");
+    if (options->expire_after_ms % 1000 == 0)
+        mp_put_uint(out, options->expire_after_ms / 1000);
+    else
+        mp_put_double(out, (double)options->expire_after_ms / 1000);
 }

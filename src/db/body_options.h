@@ -17,11 +17,14 @@
  *      range_size         'lsm'            bytes at which a file ends
  *      run_size_ratio     'lsm'            of a level to the one above it, where compaction is 'levelled'
  *      level_size         'lsm'            bytes of the first level below 0, likewise
+ *      expire             'lsm'            {field, after}: rows expire at the time that they have in a
+ *                                          field, or so many seconds later; of the space as it is made
  *
  * Only what was given is kept, so a row without any of them, as those of older versions are, means
  * what the engine does by itself.
  */
 #include "codec/mp.h"
+#include "db/catalog.h"
 #include "storage/engine.h"
 #include "storage/lsm/lsm.h"
 
@@ -36,6 +39,7 @@ enum body_option {
     BODY_RANGE_SIZE,
     BODY_SIZE_RATIO,
     BODY_LEVEL_SIZE,
+    BODY_EXPIRE,
     BODY_OPTIONS
 };
 
@@ -48,6 +52,8 @@ struct body_option_values {
 struct body_options {
     struct lsm_options lsm; /* without filter, space and clock */
     uint32_t page_bytes;
+    uint32_t expire_field; /* from 1; 0: rows don't expire */
+    uint64_t expire_after_ms;
 };
 
 const char *body_option_name(enum body_option option);
@@ -64,6 +70,10 @@ void body_options_find(const char *map, struct body_option_values *out);
  * with diagnostics; *out is not to be used then. */
 int body_options_read(const struct engine_vtab *engine, const struct body_option_values *values,
                       struct body_options *out);
+
+/* Writes the value of `expire`, as given, with the number of its field. ERROR_INVALID when there is no such field, or none that can have a time. */
+int body_options_expire_put(const char *value, const struct field_def *fields, uint32_t count,
+                            struct mp_buffer *out);
 
 /* Whether an engine has any. */
 bool body_options_any(const struct engine_vtab *engine);

@@ -48,6 +48,7 @@
 
 enum {
     POLL_MS = 100,
+    EXPIRED_LOOK_MS = 1000,
     RETRY_FIRST_MS = 1000,
     RETRY_MAX_MS = 60000,
     MEMORY_WAIT_MS = 1000,
@@ -346,6 +347,27 @@ static void tidy_again(struct checkpoint *checkpoint)
     checkpoint->tidy_at = 0;
 }
 
+/* Time alone makes work of files whose rows have all expired. */
+static void expired_look(struct checkpoint *checkpoint)
+{
+    uint64_t now = now_ns(checkpoint);
+    if (now < checkpoint->expired_next_ns)
+        return;
+    checkpoint->expired_next_ns = now + EXPIRED_LOOK_MS * NS_PER_MS;
+    for (size_t i = 0; i < checkpoint->store_count; i++) {
+        struct store *store = checkpoint->stores[i];
+        struct engine_stats stats;
+        if (store->head.expiry == NULL)
+            continue;
+        body_stats(store->body, &stats);
+        if (stats.urgency == ENGINE_IDLE)
+            continue;
+        checkpoint->untidy = true;
+        checkpoint->tidy_at = 0;
+        return;
+    }
+}
+
 static void sweep(struct checkpoint *checkpoint)
 {
     checkpoint->dropped = false;
@@ -407,6 +429,7 @@ static void idle(struct checkpoint *checkpoint)
     checkpoint__collect(checkpoint);
     checkpoint__jobs_rank(checkpoint);
     tidy_again(checkpoint);
+    expired_look(checkpoint);
     pthread_mutex_lock(&checkpoint->mutex);
     if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !checkpoint->untidied &&
         !checkpoint->jobs_through && !checkpoint->idle_awaited && !due(checkpoint))

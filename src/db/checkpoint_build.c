@@ -202,43 +202,50 @@ static int walk_open(const struct body_build *build, uint64_t ts, struct walk *w
 }
 
 static int key_add(struct body_build *build, struct arena *arena, const struct key_bytes *key,
-                   uint64_t ts, bool live)
+                   const struct engine_row *from, bool live)
 {
     if (key->size > BODY_KEY_SIZE_MAX)
         return diag_set(ERROR_TOO_LARGE, "an index key of %zu bytes is above the limit of %d",
                         key->size, BODY_KEY_SIZE_MAX);
-    char data[1 + BODY_ENTRY_SIZE] = {(char)((live ? LIVE : 0) | (key->has_nil ? HAS_NIL : 0))};
+    char data[1 + BODY_ENTRY_SIZE_MAX] = {(char)((live ? LIVE : 0) | (key->has_nil ? HAS_NIL : 0))};
     unsigned char *bytes = arena_alloc(arena, key->size + 1);
     if (bytes == NULL)
         return no_memory();
     bytes[0] = build->number;
     memcpy(bytes + 1, key->data, key->size);
-    struct engine_row row = {.key = bytes, .key_size = key->size + 1, .ts = ts, .data = data};
-    row.size = 1 + (uint32_t)txn_body_entry_put(data + 1, key->parts_size);
+    uint64_t expires_ms = txn_expires_ms(&build->store->head, from->data);
+    struct engine_row row = {.key = bytes, .key_size = key->size + 1, .ts = from->ts, .data = data};
+    row.size = 1 + (uint32_t)txn_body_entry_put(data + 1, key->parts_size, expires_ms);
     return run_sort_add(build->sort, &row);
 }
 
 /* Of an index that is made again the body may have what it should not: a tombstone hides what is below it,
  * so who reads at K1 or above gets an entry of K1. Those who read below have the version's own. */
 static int key_put(struct body_build *build, struct arena *arena, const struct key_bytes *key,
-                   uint64_t ts, bool live)
+                   const struct engine_row *from, bool live)
 {
+    struct engine_row row = *from;
     bool only = live && build->again && build->snapshot_count == 0;
-    int rc = key_add(build, arena, key, only ? build->k : ts, live);
-    return rc != 0 || !live || !build->again || only || ts == build->k
-               ? rc
-               : key_add(build, arena, key, build->k, false);
+    if (only)
+        row.ts = build->k;
+    int rc = key_add(build, arena, key, &row, live);
+    if (rc != 0 || !live || !build->again || row.ts == build->k)
+        return rc;
+    row.ts = build->k;
+    return key_add(build, arena, key, &row, false);
 }
 
-/* Only the version at K1 must be one that the index can have. */
+/* Only the version at K1 must be one that the index can have. What nobody sees any more needs no entry. */
 static int row_add(struct body_build *build, struct arena *arena, const struct engine_row *row,
                    bool live)
 {
     struct key_list keys;
+    if (txn_expired_for_all(&build->store->head, row->data))
+        return 0;
     int rc = live ? db__keys_of_tuple(arena, build->index, row->data, &keys)
                   : db__keys_quietly(arena, build->index, row->data, &keys);
     for (uint32_t i = 0; rc == 0 && i < keys.count; i++)
-        rc = key_put(build, arena, &keys.keys[i], row->ts, live);
+        rc = key_put(build, arena, &keys.keys[i], row, live);
     return rc;
 }
 
@@ -387,7 +394,7 @@ static int entry_holds(struct body_build *build, struct arena *arena, const unsi
     struct key_list keys;
     *holds = *nil = false;
     int rc = row_of(build, arena, key, key_size, parts_size, tuple);
-    if (rc != 0 || *tuple == NULL)
+    if (rc != 0 || *tuple == NULL || txn_expired_for_all(&build->store->head, *tuple))
         return rc;
     rc = db__keys_quietly(arena, build->index, *tuple, &keys);
     for (uint32_t i = 0; rc == 0 && i < keys.count; i++)
@@ -436,8 +443,10 @@ static int index_check(struct body_build *build, struct group *group)
     if (rc != 0)
         return rc;
     while ((rc = body_cursor_next(cursor, &row)) == 0 && !cancelled(build)) {
-        size_t parts_size = row.size == BODY_ENTRY_SIZE ? parts_of(row.data) : row.key_size;
-        if (parts_size >= row.key_size)
+        size_t parts_size;
+        uint64_t expires_ms;
+        if (!txn_body_entry_get(row.data, row.size, &parts_size, &expires_ms) ||
+            parts_size >= row.key_size)
             rc = diag_set(ERROR_CORRUPT, "an entry of an index in a body is damaged");
         else if (group_has(group, row.key, parts_size))
             rc = group_add(build, group, &row);
@@ -668,7 +677,8 @@ static int version_look(const struct version *version, enum txn_version_state st
 {
     struct look *look = arg;
     struct key_list keys;
-    if (state == TXN_VERSION_OLD || version == look->at_k)
+    if (state == TXN_VERSION_OLD || version == look->at_k ||
+        txn_expired_for_all(&look->build->store->head, version->bytes))
         return 0;
     int rc = db__keys_quietly(&look->arena, look->index, version->bytes, &keys);
     for (uint32_t i = 0; rc == 0 && i < keys.count; i++)

@@ -105,6 +105,7 @@ struct checkpoint {
     bool untidy;                      /* body_tidy may have something to do */
     size_t tidy_at;                   /* the store whose turn it is */
     uint64_t tidy_again_ns;           /* not before, after a failure */
+    uint64_t expired_next_ns;         /* when it is looked whether files have expired */
     uint64_t tidy_again_soonest_ns;   /* when a body whose job has failed is tried again; 0: none */
     uint64_t log_bytes_replayed;      /* of the log, when the database was opened */
     uint64_t log_bytes_seen;          /* of the log, when the last one began */

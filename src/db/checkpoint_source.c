@@ -23,6 +23,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/mutation.h"
 #include "db/checkpoint_private.h"
 
 enum { BATCH_ROWS = 256, BATCH_BYTES = 1 << 20, BREATH_COMPARISONS = 4096 };
@@ -124,7 +125,7 @@ static int versions_copy(struct source *source, struct row *row)
 /* --------------------------------------------------------------------------------------- entries */
 
 static int entry_add(struct source *source, const struct index *index, const struct key_bytes *key,
-                     uint64_t ts, bool put)
+                     uint64_t ts, bool put, uint64_t expires_ms)
 {
     struct entries *entries = &source->entries;
     if (entries->count == entries->capacity) {
@@ -135,32 +136,36 @@ static int entry_add(struct source *source, const struct index *index, const str
         entries->items = grown;
         entries->capacity = capacity;
     }
-    unsigned char *bytes = arena_alloc(&entries->arena, key->size + 1 + BODY_ENTRY_SIZE);
+    unsigned char *bytes = arena_alloc(&entries->arena, key->size + 1 + BODY_ENTRY_SIZE_MAX);
     if (bytes == NULL)
         return no_memory();
     bytes[0] = index->scan.number;
     memcpy(bytes + 1, key->data, key->size);
     char *data = (char *)bytes + 1 + key->size;
-    entries->items[entries->count++] =
-        (struct engine_row){.key = bytes,
-                            .key_size = key->size + 1,
-                            .ts = ts,
-                            .data = put ? data : NULL,
-                            .size = put ? (uint32_t)txn_body_entry_put(data, key->parts_size) : 0};
+    struct engine_row *entry = &entries->items[entries->count++];
+    *entry = (struct engine_row){.key = bytes, .key_size = key->size + 1, .ts = ts};
+    if (put) {
+        entry->data = data;
+        entry->size = (uint32_t)txn_body_entry_put(data, key->parts_size, expires_ms);
+    }
     return 0;
 }
 
-/* Keys that one tuple has and the other one has not, each of which may be NULL. */
+/* Keys that one tuple has and the other one has not, each of which may be NULL. One that is put goes when
+ * the row expires; so it is put anew where that is another time (invariant 35). */
 static int keys_compare(struct source *source, const struct index *index, const char *has,
                         const char *other, uint64_t ts, bool put)
 {
     struct key_list keys = {.count = 0}, others = {.count = 0};
+    uint64_t expires_ms = put && has != NULL ? txn_expires_ms(&source->store->head, has) : 0;
+    bool anew = put && has != NULL && other != NULL && !MUTATION(ENTRY_TIME_KEPT) &&
+                txn_expires_ms(&source->store->head, other) != expires_ms;
     int rc = has == NULL ? 0 : db__keys_quietly(&source->arena, index, has, &keys);
-    if (rc == 0 && other != NULL)
+    if (rc == 0 && other != NULL && !anew)
         rc = db__keys_quietly(&source->arena, index, other, &others);
     for (uint32_t i = 0; rc == 0 && i < keys.count; i++)
         if (!db__key_listed(&others, keys.keys[i].data, keys.keys[i].size, false))
-            rc = entry_add(source, index, &keys.keys[i], ts, put);
+            rc = entry_add(source, index, &keys.keys[i], ts, put, expires_ms);
     return rc;
 }
 

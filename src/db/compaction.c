@@ -20,6 +20,10 @@ bool db_compaction_get(const struct space *space, struct db_compaction *out)
     checkpoint__jobs_of(store->db->checkpoint, store, &out->running, &out->written);
     lsm_stats_get(store->body, &out->files);
     lsm_options_get(store->body, &out->options.lsm);
+    if (store->head.expiry != NULL) {
+        out->options.expire_field = store->expiry.field + 1;
+        out->options.expire_after_ms = store->expiry.after_ms;
+    }
     out->wanted = lsm_compact_wanted(store->body);
     return true;
 }

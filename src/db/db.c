@@ -106,7 +106,13 @@ static void options_fill(struct store *store, const struct body_options *given,
                          struct lsm_options *lsm, struct engine_options *out)
 {
     store->configured = *given;
+    if (given->expire_field > 0 && store->head.expiry == NULL) { /* nobody reads yet */
+        expiry_create(&store->expiry, store->db->txn, given->expire_field - 1,
+                      given->expire_after_ms);
+        store->head.expiry = &store->expiry.head;
+    }
     *lsm = given->lsm;
+    lsm->filter = store->head.expiry == NULL ? NULL : &store->expiry.filter;
     lsm->space = &store->db->room;
     lsm->clock = store->db->clock;
     out->lsm = lsm;

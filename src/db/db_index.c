@@ -98,6 +98,7 @@ static bool taken(struct index *index, const struct key_bytes *key, const struct
         const struct row *row = load_acquire(&((struct entry *)item)->row);
         const struct version *newest = load_acquire(&row->newest);
         if (row != own && newest != NULL && !(version_flags(newest) & VERSION_TOMBSTONE) &&
+            !txn_expired_for_all(index->scan.head, newest->bytes) &&
             index->scan.matches(&index->scan, (struct entry *)item, newest) != 0)
             return true;
     }
@@ -127,7 +128,9 @@ static int row_add(struct tree_thread *thread, struct index *index, struct row *
             continue; /* an old version, from before a change of format: only its snapshots miss it
                          in the new index */
         for (uint32_t i = 0; rc == 0 && i < keys.count; i++)
-            rc = key_add(thread, index, &keys.keys[i], row, check && version == newest);
+            rc = key_add(thread, index, &keys.keys[i], row,
+                         check && version == newest &&
+                             !txn_expired_for_all(index->scan.head, version->bytes));
         if (rc != 0)
             return rc;
     }

@@ -18,6 +18,7 @@
 #include "db/body_options.h"
 #include "db/catalog.h"
 #include "db/db.h"
+#include "db/expiry.h"
 #include "db/space.h"
 #include "db/throttle.h"
 #include "mem/budget.h"
@@ -50,6 +51,7 @@ struct store {
     uint64_t k;        /* rows up to this timestamp are in the body, and replay passes over them */
     struct body *body; /* where cold rows live; opened when the catalog names the engine */
     struct body_options configured; /* of the body; changed inside the gate */
+    struct expiry expiry;           /* of its rows, where head.expiry is set */
     struct head_body published;     /* what readers have of it, if rows leave the head */
     struct tree *trees[INDEX_MAX];  /* of secondary indexes, by index id; and [TREE_AGAIN] */
     _Atomic uint64_t build_rows,

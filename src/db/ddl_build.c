@@ -90,7 +90,8 @@ static int key_fill(struct build *build, const struct version *version, const st
     struct txn_index *scan = &build->index->scan;
     int rc =
         txn_entry_fill(worker, scan, key->data, key->size, key->parts_size, build->row, version);
-    if (rc != 0 || !newest || !build->index->unique || key->has_nil)
+    if (rc != 0 || !newest || !build->index->unique || key->has_nil ||
+        txn_expired_for_all(scan->head, version->bytes))
         return rc;
     switch (txn_unique_look(worker, scan, key->data, key->parts_size, build->row, version)) {
     case TXN_HOLDER_NONE:
@@ -171,7 +172,8 @@ static int suspect_check(const struct index *index, const struct engine_key *sus
         const struct row *row = load_acquire(&entry->row);
         const struct version *newest = NULL;
         txn_row_each(row, count_newest, &newest);
-        if (newest == NULL || index->scan.matches(&index->scan, entry, newest) == 0)
+        if (newest == NULL || txn_expired_for_all(index->scan.head, newest->bytes) ||
+            index->scan.matches(&index->scan, entry, newest) == 0)
             continue;
         if (first->data != NULL && !same_row(first, row))
             return db__duplicate_row(index, newest->bytes);

@@ -76,10 +76,14 @@ static int flags_put(struct ddl *ddl, const struct space *draft, const struct sp
         string_put(tuple, "run_triggers");
         mp_put_bool(tuple, false);
     }
-    for (unsigned i = 0; i < BODY_OPTIONS; i++)
+    for (unsigned i = 0; rc == 0 && i < BODY_OPTIONS; i++)
         if (def->body.at[i] != NULL) {
             string_put(tuple, body_option_name(i));
-            value_put(tuple, def->body.at[i]);
+            if (i == BODY_EXPIRE)
+                rc = body_options_expire_put(def->body.at[i], draft->fields, draft->field_count,
+                                             tuple);
+            else
+                value_put(tuple, def->body.at[i]);
         }
     return rc;
 }

@@ -10,6 +10,9 @@
  * as long as the new one is uncommitted, so there is an entry, the sweep keeps it for the new
  * version's sake, and nobody else can hold a unique key.
  *
+ * Where rows expire, one that has for somebody else may be here still: he sees its unique key free, and may
+ * have given it to another row. So there the key is asked for although the version below has it (35).
+ *
  * Only an index that is being built may lack the entry of the version below (invariant 29). There
  * every key gets its entry; uniqueness is asked of keys that are new all the same.
  */
@@ -48,10 +51,12 @@ static void keys_before(struct txn *txn, const struct index *index, const struct
 static int key_write(struct txn *txn, struct index *index, const struct key_bytes *key, bool had,
                      struct row *row)
 {
-    if (had && !index->building)
+    bool renewed = had && index->space->head->expiry != NULL && !MUTATION(RENEWED_KEY_UNASKED);
+    bool asks = index->unique && !key->has_nil && (!had || renewed);
+    if (had && !index->building && !asks)
         return 0;
     int rc = txn_entry_add(txn, &index->scan, key->data, key->size, key->parts_size, row);
-    if (rc != 0 || had || !index->unique || key->has_nil)
+    if (rc != 0 || !asks)
         return rc;
     struct row *holder;
     rc = txn_unique_check(txn, &index->scan, key->data, key->parts_size, row, &holder);

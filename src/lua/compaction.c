@@ -62,7 +62,7 @@ static void put_compaction(struct mp_buffer *out, const struct db_compaction *co
 {
     const struct lsm_stats *files = &compaction->files;
     put_text(out, "compaction");
-    mp_put_map(out, 9);
+    mp_put_map(out, 10);
     put_count(out, "running", compaction->running);
     put_count(out, "written", compaction->written);
     put_text(out, "wanted");
@@ -73,6 +73,7 @@ static void put_compaction(struct mp_buffer *out, const struct db_compaction *co
     put_count(out, "read_bytes", files->read_bytes);
     put_count(out, "written_bytes", files->compacted_bytes);
     put_count(out, "dropped_rows", files->dropped_rows);
+    put_count(out, "expired_rows", files->expired_rows);
 }
 
 static void put_space(struct mp_buffer *out, const struct db_compaction *compaction)

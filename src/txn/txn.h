@@ -59,6 +59,18 @@ const char *txn_level_name(enum txn_level level);
 enum { HEAD_STRIPES = 8 };
 
 /*
+ * Rows that expire: from `expires_ms` of its tuple on (milliseconds since 1970; EXPIRES_NEVER) a row is absent
+ * for whoever reads at that time or later (invariant 35). Of a transaction the time is that at which it first
+ * looks at such a head since its snapshot was taken, so two looks at one snapshot give the same; who has none
+ * asks horizon_ms: what expired up to there nobody sees any more, nor will.
+ */
+#define EXPIRES_NEVER UINT64_MAX
+struct head_expiry {
+    uint64_t (*expires_ms)(const struct head_expiry *expiry, const char *tuple);
+    uint64_t (*horizon_ms)(const struct head_expiry *expiry);
+};
+
+/*
  * A head: the rows of one space in memory. The tree's items are rows. `id` and `incarnation` name
  * it in the log (invariant 21).
  *
@@ -74,6 +86,8 @@ struct head {
                             const struct version *dropped);
     void *arg;
     struct head_body *body; /* where rows are that have left; NULL: all are here */
+    const struct head_expiry
+        *expiry;   /* NULL: rows stay until they are deleted. Set before anybody reads */
     bool tracked;  /* changed rows are listed for checkpoints (txn_changes_take), and tombstones of
                      what a run has stay until one has taken them (invariants 19 and 33) */
     bool unlogged; /* what is written is in no record of the log: it lasts until the end */
@@ -99,15 +113,49 @@ struct head_body {
 /*
  * All indexes of a head lie in one body: a byte with the number of the index, and the key behind it.
  * What is under the key of an entry is how many bytes of it are the index's own parts, in big-endian
- * order; the rest is the primary key.
+ * order, four bytes; the rest of the key is the primary key. Of a row that expires eight bytes follow: when.
  */
-enum { BODY_KEY_SIZE_MAX = 1024, BODY_ENTRY_SIZE = 4 };
+enum { BODY_KEY_SIZE_MAX = 1024, BODY_ENTRY_SIZE = 4, BODY_ENTRY_SIZE_MAX = 12 };
 
-static inline size_t txn_body_entry_put(char *out, size_t parts_size)
+static inline size_t txn_body_entry_put(char *out, size_t parts_size, uint64_t expires_ms)
 {
     for (unsigned i = 0; i < BODY_ENTRY_SIZE; i++)
         out[i] = (char)(parts_size >> 8 * (BODY_ENTRY_SIZE - 1 - i));
-    return BODY_ENTRY_SIZE;
+    if (expires_ms == EXPIRES_NEVER)
+        return BODY_ENTRY_SIZE;
+    for (unsigned i = 0; i < 8; i++)
+        out[BODY_ENTRY_SIZE + i] = (char)(expires_ms >> 8 * (7 - i));
+    return BODY_ENTRY_SIZE_MAX;
+}
+
+/* False when it is damaged. */
+static inline bool txn_body_entry_get(const char *data, size_t size, size_t *parts_size,
+                                      uint64_t *expires_ms)
+{
+    if (size != BODY_ENTRY_SIZE && size != BODY_ENTRY_SIZE_MAX)
+        return false;
+    *parts_size = 0;
+    *expires_ms = size == BODY_ENTRY_SIZE ? EXPIRES_NEVER : 0;
+    for (unsigned i = 0; i < size; i++) {
+        unsigned char byte = (unsigned char)data[i];
+        if (i < BODY_ENTRY_SIZE)
+            *parts_size = *parts_size << 8 | byte;
+        else
+            *expires_ms = *expires_ms << 8 | byte;
+    }
+    return true;
+}
+
+/* When the row of a tuple expires; whether nobody sees it any more, whoever he is. */
+static inline uint64_t txn_expires_ms(const struct head *head, const char *tuple)
+{
+    return head->expiry == NULL ? EXPIRES_NEVER : head->expiry->expires_ms(head->expiry, tuple);
+}
+
+static inline bool txn_expired_for_all(const struct head *head, const char *tuple)
+{
+    return head->expiry != NULL &&
+           head->expiry->expires_ms(head->expiry, tuple) <= head->expiry->horizon_ms(head->expiry);
 }
 
 /* Rows that exist, as of the commits that have ended: neither uncommitted ones nor tombstones, which
@@ -232,6 +280,10 @@ unsigned txn_cancel_older(struct txn_worker *worker, uint64_t age_ns);
 /* Rolls back every parked transaction that has written. The worker's running transaction is
  * exclusive. */
 void txn_abort_parked(struct txn *txn);
+
+/* The least time at which a transaction that runs, or will, looks for what has expired: what head_expiry.horizon_ms
+ * gives. Any thread. */
+uint64_t txn_horizon_ms(struct txn_system *system);
 
 /* The oldest snapshot that is held. False when none is. */
 struct txn_oldest {

@@ -119,10 +119,8 @@ int txn__body_row(struct arena *arena, const void *key, size_t key_size, struct 
 
 bool txn__body_parts(const char *data, size_t size, size_t key_size, size_t *out)
 {
-    *out = 0;
-    for (size_t i = 0; i < size && i < BODY_ENTRY_SIZE; i++)
-        *out = *out << 8 | (unsigned char)data[i];
-    return size == BODY_ENTRY_SIZE && *out <= key_size;
+    uint64_t expires_ms;
+    return txn_body_entry_get(data, size, out, &expires_ms) && *out <= key_size;
 }
 
 int txn__body_entry(struct arena *arena, const struct engine_row *row, struct entry **out)
@@ -179,6 +177,8 @@ int txn__body_belongs(struct txn *txn, const struct txn_index *index, const stru
     size_t parts = parts_size(entry);
     int rc =
         txn__body_get(txn, index->head, entry->key + parts, entry->key_size - parts, ts, version);
+    if (rc == 0 && *version != NULL && txn__expired(txn, index->head, *version))
+        return 0;
     return rc != 0 ? rc : txn__entry_belongs(index, entry, *version);
 }
 

@@ -205,7 +205,7 @@ static int visit(struct txn_cursor *cursor, struct item *item, struct row *row,
     int committed_shown = committed == seen || cursor->read == NULL
                               ? seen_shown
                               : shown(cursor->index, item, committed);
-    *version = seen_shown > 0 ? seen : NULL;
+    *version = seen_shown > 0 && !txn__expired(txn, cursor->index->head, seen) ? seen : NULL;
     if (seen_shown < 0 || committed_shown < 0)
         return seen_shown < 0 ? seen_shown : committed_shown;
     if (cursor->read != NULL && committed_shown && cursor->walk == NULL) {
@@ -229,7 +229,7 @@ static int body_row(struct txn_cursor *cursor, const struct engine_row *there, s
     if (rc == 0)
         rc = txn__body_version(arena, there, version);
     cursor->item = (struct item *)*row;
-    return rc;
+    return txn__found(cursor->txn, cursor->index->head, version, rc);
 }
 
 /* Of a secondary index: the row that an entry of the body leads to, in the head or the body. *version

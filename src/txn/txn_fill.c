@@ -123,7 +123,8 @@ static int holder_look(const struct version *version, enum txn_version_state sta
     struct holder *holder = arg;
     if (state == TXN_VERSION_OLD)
         return ERROR_END;
-    if (holder->index->matches(holder->index, holder->entry, version) != 0)
+    if (!txn_expired_for_all(holder->index->head, version->bytes) &&
+        holder->index->matches(holder->index, holder->entry, version) != 0)
         holder->found = state == TXN_VERSION_NEWEST ? TXN_HOLDER_COMMITTED : TXN_HOLDER_OPEN;
     return state == TXN_VERSION_NEWEST ? ERROR_END : 0;
 }
@@ -183,7 +184,9 @@ static bool key_is(const struct engine_key *key, const void *data, size_t size)
 static int has(const struct txn_index *index, const struct entry *entry,
                const struct version *version)
 {
-    return txn__exists(version) ? index->matches(index, entry, version) : 0;
+    return txn__exists(version) && !txn_expired_for_all(index->head, version->bytes)
+               ? index->matches(index, entry, version)
+               : 0;
 }
 
 /* What the versions in the head say of the row under the entry. *silent: none of them is committed, so

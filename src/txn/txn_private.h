@@ -88,7 +88,11 @@ struct txn_slot {
     CACHE_ALIGNED _Atomic uint32_t writing;
     /* Samples of those who ask for ages: `begun` when they first saw it, and when that was. */
     _Atomic uint64_t sampled_begun, sampled_ns;
+    /* The time at which rows have expired for it: SLOT_NOW_NONE until it looks at such rows, SLOT_NOW_TAKEN
+       while it reads the clock. */
+    _Atomic uint64_t now_ms;
 };
+enum { SLOT_NOW_NONE, SLOT_NOW_TAKEN, SLOT_NOW_MIN };
 
 /*
  * Phases of a transaction of txn_open. Whoever brings it from parked to another phase by
@@ -273,6 +277,7 @@ struct txn {
     bool waiting;                /* its owner is queued: it keeps its locks when it ends */
     enum txn_cause cause;        /* why it is doomed */
     uint64_t snapshot;
+    uint64_t now_ms; /* 0: not yet taken since the snapshot was */
     uint64_t seen_ts;
     struct arena arena;
     TXN_VECTOR(struct txn_write) writes;
@@ -401,6 +406,26 @@ uint64_t txn__settled_state(const struct txn_descriptor *descriptor, uint64_t ts
 static inline bool txn__exists(const struct version *version)
 {
     return version != NULL && !(version_flags(version) & VERSION_TOMBSTONE);
+}
+
+/* The transaction's time, milliseconds since 1970. */
+uint64_t txn__now_ms(struct txn *txn);
+
+/* Whether a version that exists is of a row that has expired for the transaction. */
+static inline bool txn__expired(struct txn *txn, const struct head *head,
+                                const struct version *version)
+{
+    return head->expiry != NULL &&
+           head->expiry->expires_ms(head->expiry, version->bytes) <= txn__now_ms(txn);
+}
+
+/* What a look has found, unless that has expired. */
+static inline int txn__found(struct txn *txn, const struct head *head, const struct version **out,
+                             int rc)
+{
+    if (rc == 0 && *out != NULL && txn__expired(txn, head, *out))
+        *out = NULL;
+    return rc;
 }
 
 /* Levels at which a statement reads the latest committed, and writes are not checked against a

@@ -298,7 +298,9 @@ static struct row *row_get(struct txn *txn, struct head *head, const void *key, 
 static int silent_get(struct txn *txn, const struct head *head, const void *key, size_t key_size,
                       uint64_t ts, const struct version **out)
 {
-    return head->body == NULL ? 0 : txn__body_get(txn, head, key, key_size, ts, out);
+    return head->body == NULL
+               ? 0
+               : txn__found(txn, head, out, txn__body_get(txn, head, key, key_size, ts, out));
 }
 
 /* What is seen of a row, which was not dead when it was found. */
@@ -309,13 +311,13 @@ static int found_get(struct txn *txn, struct head *head, struct row *row,
     const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
     if (is_own(txn, seen)) {
         *out = txn__exists(seen) ? seen : NULL;
-        return 0;
+        return txn__found(txn, head, out, 0);
     }
     *out = row_seen(txn, head, row, txn->snapshot, seen, stamp, &committed);
     int rc = txn__read_row(txn, head, row, committed);
-    return rc == 0 && txn__silent(head, seen)
-               ? silent_get(txn, head, row->key, row->key_size, txn->snapshot, out)
-               : rc;
+    if (rc == 0 && txn__silent(head, seen))
+        return silent_get(txn, head, row->key, row->key_size, txn->snapshot, out);
+    return txn__found(txn, head, out, rc);
 }
 
 int txn_get(struct txn *txn, struct head *head, const void *key, size_t key_size,
@@ -361,7 +363,8 @@ int txn_peek(struct txn *txn, struct head *head, const void *key, size_t key_siz
         return silent_get(txn, head, key, key_size, txn->snapshot, out);
     const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
     *out = row_seen(txn, head, row, txn->snapshot, seen, stamp, &committed);
-    return txn__silent(head, seen) ? silent_get(txn, head, key, key_size, txn->snapshot, out) : 0;
+    return txn__silent(head, seen) ? silent_get(txn, head, key, key_size, txn->snapshot, out)
+                                   : txn__found(txn, head, out, 0);
 }
 
 void txn_peek_row(struct txn *txn, const struct head *head, const struct row *row,
@@ -374,6 +377,7 @@ void txn_peek_row(struct txn *txn, const struct head *head, const struct row *ro
         return;
     const struct version *seen = txn__see(txn, row, txn->snapshot, &stamp);
     *out = row_seen(txn, head, row, txn->snapshot, seen, stamp, &committed);
+    txn__found(txn, head, out, 0);
 }
 
 int txn__get_validated(struct txn *txn, struct head *head, const void *key, size_t key_size,
@@ -397,13 +401,13 @@ int txn__get_validated(struct txn *txn, struct head *head, const void *key, size
     } while (again != seen && !MUTATION(LOOKED_ONCE));
     if (is_own(txn, seen)) {
         *out = txn__exists(seen) ? seen : NULL;
-        return 0;
+        return txn__found(txn, head, out, 0);
     }
     *out = row_seen(txn, head, row, STAMP_TAG - 1, seen, stamp, &committed);
     int rc = row_record(txn, head, row, committed);
-    return rc == 0 && txn__silent(head, seen)
-               ? silent_get(txn, head, key, key_size, UINT64_MAX, out)
-               : rc;
+    if (rc == 0 && txn__silent(head, seen))
+        return silent_get(txn, head, key, key_size, UINT64_MAX, out);
+    return txn__found(txn, head, out, rc);
 }
 
 /* Whether what there is of the row at ts without own writes is what was noted. What is not in the head

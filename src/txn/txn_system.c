@@ -11,6 +11,10 @@
  * says *starting*, and everything from its timestamp on is kept, since the final one is not known
  * yet.
  *
+ * Time (invariant 35). The same with the time at which rows have expired for a transaction: it says that it is
+ * about to read the clock, fences, reads it and says what it has read; who asks for the least time that counts
+ * reads the clock, fences, and scans.
+ *
  * The gate (invariant 24). A writer sets its slot's `writing`, fences, and looks at the gate; the
  * one who closes the gate sets it, fences, and waits until no other slot is writing. At least one
  * of two sees the other. New writers wait outside while it is closed. A parked transaction is not
@@ -259,9 +263,17 @@ static uint64_t snapshot_source(const struct txn *txn)
     return txn->at_visible && !MUTATION(READ_AT_CLOCK) ? wal_visible_ts(wal) : wal_clock(wal);
 }
 
+static void now_drop(struct txn_slot *slot)
+{
+    if (load_relaxed(&slot->now_ms) != SLOT_NOW_NONE)
+        store_release(&slot->now_ms, SLOT_NOW_NONE);
+}
+
 void txn__snapshot_take(struct txn *txn)
 {
     _Atomic uint64_t *published = &txn->slot->snapshot;
+    txn->now_ms = 0;
+    now_drop(txn->slot);
     store_seq_cst(published, snapshot_source(txn) | SNAPSHOT_STARTING);
     fence_seq_cst(published);
     txn->snapshot = snapshot_source(txn);
@@ -271,7 +283,39 @@ void txn__snapshot_take(struct txn *txn)
 
 void txn__snapshot_drop(struct txn_slot *slot)
 {
+    now_drop(slot);
     store_release(&slot->snapshot, SNAPSHOT_NONE);
+}
+
+/* Behind the snapshot: whoever has written what that shows had an earlier time, or the same (35). */
+uint64_t txn__now_ms(struct txn *txn)
+{
+    _Atomic uint64_t *published = &txn->slot->now_ms;
+    if (txn->now_ms != 0)
+        return txn->now_ms;
+    store_seq_cst(published, SLOT_NOW_TAKEN);
+    fence_seq_cst(published);
+    uint64_t now_ms = clock_realtime_ms(txn->worker->system->clock);
+    txn->now_ms = now_ms < SLOT_NOW_MIN ? SLOT_NOW_MIN : now_ms;
+    store_release(published, txn->now_ms);
+    return txn->now_ms;
+}
+
+/* Either the look at a slot finds that its time is being taken, or that is taken from a clock that has been
+ * read here before. */
+uint64_t txn_horizon_ms(struct txn_system *system)
+{
+    uint64_t horizon_ms = clock_realtime_ms(system->clock), now_ms;
+    unsigned turn = 0;
+    fence_seq_cst(&system->slot_high);
+    uint32_t high = load_seq_cst(&system->slot_high);
+    for (uint32_t i = 0; i < high && !MUTATION(TIME_UNTOLD); i++) {
+        while ((now_ms = load_seq_cst(&system->slots[i].now_ms)) == SLOT_NOW_TAKEN)
+            spin_wait(&turn);
+        if (now_ms != SLOT_NOW_NONE && now_ms < horizon_ms)
+            horizon_ms = now_ms;
+    }
+    return horizon_ms;
 }
 
 void txn__gate_enter_writer(struct txn_system *system, struct txn_slot *slot)

@@ -424,7 +424,9 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
     if (MUTATION(FOR_UPDATE_READS_FIRST))
         seen = early;
     *out = txn__exists(seen) ? seen : NULL;
-    return txn__silent(head, seen) ? txn__body_get(txn, head, key, key_size, UINT64_MAX, out) : 0;
+    if (txn__silent(head, seen))
+        rc = txn__body_get(txn, head, key, key_size, UINT64_MAX, out);
+    return txn__found(txn, head, out, rc);
 }
 
 void txn__unlock_row(struct txn *txn)
@@ -642,7 +644,8 @@ static int holder_check(struct txn *txn, struct txn_index *index, const struct e
                : txn__read_row(txn, index->head, row, 0) == 0 ? ERROR_DUPLICATE
                                                               : ERROR_CONFLICT;
     uint64_t stamp = load_acquire(&top->stamp);
-    bool top_has = txn__exists(top) && belongs(index, entry, top);
+    bool top_has =
+        txn__exists(top) && !txn__expired(txn, index->head, top) && belongs(index, entry, top);
     if (stamp & STAMP_TAG) {
         struct txn_descriptor *owner = txn__tag_owner(stamp);
         if (owner == txn->descriptor)

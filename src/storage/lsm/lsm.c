@@ -434,6 +434,7 @@ void lsm_stats_get(struct body *base, struct lsm_stats *out)
                               .compactions = load_relaxed(&body->compactions),
                               .moves = load_relaxed(&body->moves),
                               .dropped_rows = load_relaxed(&body->dropped_rows),
+                              .expired_rows = load_relaxed(&body->expired_rows),
                               .debt = lsm__debt(version, &options)};
     for (unsigned i = 0; i < LSM_STRIPES; i++) {
         out->gets += load_relaxed(&body->reads[i].gets);

@@ -31,10 +31,16 @@ enum lsm_strategy { LSM_LEVELLED, LSM_TIERED, LSM_UNIVERSAL, LSM_TIME_WINDOW };
 
 enum { LSM_LEVELS = 7, LSM_LEVEL_LAST = LSM_LEVELS - 1 };
 
-/* Who knows which rows have expired. Asked by the thread that compacts; true only for a row that
- * every reader, of every live snapshot, takes to be absent: it becomes a tombstone. */
+/*
+ * Who knows when rows expire: from which millisecond since 1970 on, or LSM_NEVER. What expired up to the horizon
+ * every reader, of every live snapshot, takes to be absent, and every later one; it never goes back. Such a row
+ * goes when it is compacted and no older sequence has its key: until then it hides what is older. A file of which
+ * all rows have expired is compacted for that alone. Any thread.
+ */
+#define LSM_NEVER UINT64_MAX
 struct lsm_filter {
-    bool (*expired)(const struct lsm_filter *filter, const struct engine_row *row);
+    uint64_t (*expires_ms)(const struct lsm_filter *filter, const struct engine_row *row);
+    uint64_t (*horizon_ms)(const struct lsm_filter *filter);
 };
 
 /* Tells the bytes that the disk has room for. */
@@ -77,6 +83,7 @@ struct lsm_stats {
     uint64_t compacted_bytes; /* of files that compaction has written, and */
     uint64_t read_bytes;      /* of those that it has read */
     uint64_t compactions, moves, dropped_rows;
+    uint64_t expired_rows;      /* of those that were dropped: since they have expired */
     uint64_t gets, probes;      /* files that a get asked, */
     uint64_t filtered;          /* and of them those that told without reading a block */
     double write_amplification; /* bytes written for each that absorb wrote; 0 before the first */

@@ -16,6 +16,10 @@
  * beginning: a snapshot that is taken later reads at a later timestamp than all that is merged. A
  * tombstone goes when no older sequence can have its key, as ranges and filters tell.
  *
+ * A row that has expired for everybody (lsm_filter) is taken for a tombstone, but only where no older
+ * sequence can have its key. So nothing older comes to light; and an entry that was put anew, at an older
+ * timestamp than what is below it (db/checkpoint_build.c), does not hide that.
+ *
  * Files that overlap nothing they would be merged with move to their level as they are.
  *
  * A job that another thread works on (`lent`) touches what it holds alone: its version, which never
@@ -162,6 +166,8 @@ static void output_prepare(struct lsm_job *job)
     struct lsm_file *const *files = job->files;
     struct lsm_output *output = &job->output;
     output->level = job->pick.level;
+    if (output->options.filter != NULL)
+        output->horizon_ms = output->options.filter->horizon_ms(output->options.filter);
     output->bottom = job->pick.behind == job->version->count;
     for (unsigned i = 0; i < job->file_count; i++) {
         uint64_t ts = run_info(files[i]->run)->up_to_ts;
@@ -188,6 +194,8 @@ static int inputs_open(struct lsm_job *job)
         lsm__walk_create(&job->walks[i], sequence, from, to, &all);
         job->walks[i].scan = true;
         job->walks[i].filter = job->output.options.filter;
+        job->walks[i].horizon_ms = job->output.horizon_ms;
+        job->walks[i].below = &job->below;
         job->sources[i] = &job->walks[i].base;
     }
     job->count = count;
@@ -203,7 +211,7 @@ static bool can_move(const struct lsm_job *job)
     struct lsm_file *const *files = job->files;
     uint64_t least = job->output.options.file_bytes / MOVE_PART;
     bool bottom = job->pick.behind == job->version->count;
-    if (job->pick.reason == LSM_ASKED_FOR)
+    if (job->pick.reason == LSM_ASKED_FOR || job->pick.reason == LSM_EXPIRED)
         return false;
     for (unsigned i = 0; i < job->file_count; i++) {
         if (files[i]->meta.bytes < least || (bottom && files[i]->meta.tombstones > 0))
@@ -351,7 +359,9 @@ static int merged_publish(struct lsm_body *body)
 {
     const struct lsm_job *job = body->job;
     uint64_t written = job->output.file_bytes, read = job->taken_bytes;
-    uint64_t dropped = job->taken_rows - job->output.rows;
+    uint64_t dropped = job->taken_rows - job->output.rows, expired = 0;
+    for (unsigned i = 0; i < job->count; i++)
+        expired += job->walks[i].expired;
     bool all = job->pick.reason == LSM_ASKED_FOR;
     int rc = job_publish(body);
     if (rc != 0)
@@ -359,6 +369,7 @@ static int merged_publish(struct lsm_body *body)
     atomic_fetch_add(&body->compacted_bytes, written);
     atomic_fetch_add(&body->read_bytes, read);
     atomic_fetch_add(&body->dropped_rows, dropped);
+    atomic_fetch_add(&body->expired_rows, expired);
     atomic_fetch_add(&body->compactions, 1);
     if (all)
         atomic_store(&body->all_wanted, false);

@@ -51,6 +51,12 @@ static int file_open(struct lsm_walk *walk)
     return rc;
 }
 
+static bool has_expired(const struct lsm_walk *walk, const struct engine_row *row)
+{
+    return walk->filter->expires_ms(walk->filter, row) <= walk->horizon_ms &&
+           !walk->below->has(walk->below, row->key, row->key_size);
+}
+
 int lsm__walk_next(struct engine_source *base, struct engine_row *out)
 {
     struct lsm_walk *walk = (struct lsm_walk *)(void *)base;
@@ -59,10 +65,10 @@ int lsm__walk_next(struct engine_source *base, struct engine_row *out)
         if (rc != 0)
             return rc;
         rc = run_cursor_next(walk->cursor, out);
-        if (rc == 0 && walk->filter != NULL && out->data != NULL &&
-            walk->filter->expired(walk->filter, out)) {
+        if (rc == 0 && walk->filter != NULL && out->data != NULL && has_expired(walk, out)) {
             out->data = NULL;
             out->size = 0;
+            walk->expired++;
         }
         if (rc != ERROR_END)
             return rc;

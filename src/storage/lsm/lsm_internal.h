@@ -16,6 +16,7 @@
 #include "storage/lsm/lsm.h"
 #include "storage/run/run.h"
 #include "storage/run/run_block.h"
+#include "storage/run/run_format.h"
 
 /* A file that is open: as long as somebody has a reference it can be read, unlinked or not. */
 struct lsm_file {
@@ -23,7 +24,9 @@ struct lsm_file {
     struct engine_file meta; /* but for level and group, which are its sequence's */
     struct run *run;
     struct engine_key first, last; /* the run's */
-    bool taken;                    /* by the job: of the thread that changes the body */
+    uint64_t
+        expires_ms; /* when the last of its rows expires; LSM_NEVER: one does not, or nobody knows */
+    bool taken;     /* by the job: of the thread that changes the body */
 };
 
 struct lsm_sequence {
@@ -78,8 +81,12 @@ struct lsm_body {
     struct lsm_job *job;         /* NULL: nothing is being merged */
     _Atomic bool all_wanted;     /* lsm_compact_request */
     _Atomic uint64_t absorbed_bytes, compacted_bytes, read_bytes, compactions, moves, dropped_rows;
+    _Atomic uint64_t expired_rows;
     struct lsm_reads reads[LSM_STRIPES];
 };
+
+/* Of the files of bodies whose rows expire: a u64, little-endian, as lsm_file.expires_ms. */
+enum { LSM_SECTION_EXPIRES = RUN_SECTION_CALLER };
 
 /* What the options are now. Any thread. */
 void lsm__options(struct lsm_body *body, struct lsm_options *out);
@@ -131,6 +138,9 @@ struct lsm_output {
     const void *dictionary; /* for the files, or NULL */
     size_t dictionary_size;
     uint64_t file_bytes; /* of files that are whole */
+    /* What expired up to here is not waited for: where it is kept, something is below. */
+    uint64_t horizon_ms;
+    uint64_t expires_ms; /* of the rows of the file being written, the latest; 0: none does */
     struct lsm_file **files;
     unsigned count, capacity;
 };
@@ -151,10 +161,11 @@ void lsm__output_abandon(struct lsm_output *output);
 
 enum lsm_reason {
     LSM_NOTHING,
-    LSM_MANY,   /* too many sequences */
-    LSM_SIZE,   /* a level is too large, or there are several of a size */
-    LSM_SPACE,  /* too much is superseded */
-    LSM_WINDOW, /* a window of time has ended */
+    LSM_MANY,    /* too many sequences */
+    LSM_SIZE,    /* a level is too large, or there are several of a size */
+    LSM_SPACE,   /* too much is superseded */
+    LSM_WINDOW,  /* a window of time has ended */
+    LSM_EXPIRED, /* all rows of a file have expired */
     LSM_ASKED_FOR
 };
 
@@ -226,9 +237,12 @@ struct lsm_walk {
     const struct lsm_sequence *sequence;
     unsigned from, to; /* files that are still to come: [from, to) */
     struct engine_range range;
-    struct run_cursor *cursor;       /* in the present file, or NULL */
-    bool scan;                       /* run_cursor_scan */
-    const struct lsm_filter *filter; /* NULL: all is given */
+    struct run_cursor *cursor; /* in the present file, or NULL */
+    bool scan;                 /* run_cursor_scan */
+    /* What expired up to the horizon is given as a tombstone, where nothing is below it, and counted. */
+    const struct lsm_filter *filter; /* NULL: nothing expires */
+    uint64_t horizon_ms, expired;
+    const struct run_merge_below *below;
 };
 
 /* Walks over files [from, to) that the sequence has; zero bytes behind are not touched. */

@@ -26,6 +26,7 @@ static int file_begin(struct lsm_output *output)
     const struct lsm_options *options = &output->options;
     int rc = ERROR_EXISTS;
     output->meta = (struct engine_file){.time_ms = output->time_ms};
+    output->expires_ms = 0;
     /* A file that was left over, and could not be removed, keeps its name. */
     for (unsigned tried = 0; rc == ERROR_EXISTS && tried < NAMES_TRIED_MAX; tried++) {
         uint64_t number = atomic_fetch_add(body->next_file, 1);
@@ -63,13 +64,37 @@ static int file_keep(struct lsm_output *output, struct lsm_file *file)
     return 0;
 }
 
+/* Nothing is said of a file without rows that will expire. */
+static int expires_put(struct lsm_output *output)
+{
+    unsigned char bytes[8];
+    if (output->expires_ms == 0 || output->expires_ms == LSM_NEVER)
+        return 0;
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(output->expires_ms >> 8 * i);
+    return run_writer_section(output->writer, LSM_SECTION_EXPIRES, false, bytes, sizeof bytes);
+}
+
+static void expires_count(struct lsm_output *output, const struct engine_row *row)
+{
+    const struct lsm_filter *filter = output->options.filter;
+    if (filter == NULL || row->data == NULL)
+        return;
+    uint64_t expires_ms = filter->expires_ms(filter, row);
+    if (expires_ms > output->horizon_ms && expires_ms > output->expires_ms)
+        output->expires_ms = expires_ms;
+}
+
 static int file_end(struct lsm_output *output)
 {
     struct run_info info;
     struct run_writer *writer = output->writer;
     struct lsm_file *file;
+    int rc = expires_put(output);
+    if (rc != 0)
+        return rc;
     output->writer = NULL;
-    int rc = run_writer_finish(writer, &info);
+    rc = run_writer_finish(writer, &info);
     if (rc != 0)
         return rc;
     output->meta.bytes = info.file_bytes;
@@ -119,6 +144,7 @@ int lsm__output_add(struct lsm_output *output, const struct engine_row *row)
         rc = key_keep(output, row);
     if (rc != 0)
         return rc;
+    expires_count(output, row);
     output->bytes += row->key_size + row->size + sizeof row->ts;
     output->rows++;
     return 0;

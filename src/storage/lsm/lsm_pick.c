@@ -24,6 +24,8 @@
  * together; if the newer ones are space_percent of the oldest one, all are. Where that does not help
  * and there are many, the two newest are taken.
  *
+ * Where rows expire, and the strategy has nothing: a file of which all rows have.
+ *
  * Time window. Sequences of a window that has ended become one; those of the present one are tiered.
  */
 #include <string.h>
@@ -306,6 +308,24 @@ static void pick_by_window(const struct lsm_version *version, const struct lsm_o
 
 /* ------------------------------------------------------------------------------------------- all */
 
+/* A file of which all has expired, the oldest one, for itself: it stays in its level. What of it hides
+ * something older is kept, and not waited for again. */
+static void pick_expired(const struct lsm_version *version, const struct lsm_filter *filter,
+                         struct lsm_pick *out)
+{
+    uint64_t horizon_ms = filter->horizon_ms(filter);
+    for (unsigned i = version->count; i-- > 0;)
+        for (unsigned n = 0; n < version->sequences[i].count; n++) {
+            const struct lsm_file *file = version->sequences[i].files[n];
+            if (file->expires_ms > horizon_ms)
+                continue;
+            pick_window(version, LSM_EXPIRED, i, i + 1, out);
+            out->lower = file->first;
+            out->upper = file->last;
+            return;
+        }
+}
+
 void lsm__pick(const struct lsm_version *version, const struct lsm_options *options,
                uint64_t now_ms, struct lsm_pick *out)
 {
@@ -324,6 +344,8 @@ void lsm__pick(const struct lsm_version *version, const struct lsm_options *opti
         pick_by_window(version, options, now_ms, out);
         break;
     }
+    if (out->reason == LSM_NOTHING && options->filter != NULL)
+        pick_expired(version, options->filter, out);
 }
 
 void lsm__pick_all(const struct lsm_version *version, const struct lsm_options *options,

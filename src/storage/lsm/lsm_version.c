@@ -32,6 +32,23 @@ static int run_check(const struct lsm_body *body, const struct engine_file *meta
                : diag_set(ERROR_CORRUPT, "the run %s %s than the manifest says", meta->name, what);
 }
 
+static int expires_read(struct run *run, uint64_t *out)
+{
+    struct arena arena;
+    const void *data;
+    size_t size;
+    *out = LSM_NEVER;
+    arena_create(&arena, 0);
+    int rc = run_section_read(run, LSM_SECTION_EXPIRES, &arena, &data, &size);
+    if (rc == 0 && size == sizeof *out) {
+        *out = 0;
+        for (unsigned i = 0; i < size; i++)
+            *out |= (uint64_t)((const unsigned char *)data)[i] << 8 * i;
+    }
+    arena_destroy(&arena);
+    return rc == ERROR_NOT_FOUND ? 0 : rc;
+}
+
 int lsm__file_open(struct lsm_body *body, const struct engine_file *meta, struct lsm_file **out)
 {
     struct lsm_file *file = calloc(1, sizeof *file);
@@ -44,6 +61,12 @@ int lsm__file_open(struct lsm_body *body, const struct engine_file *meta, struct
     else if (rc == 0 && (rc = run_check(body, meta, file->run)) != 0)
         run_close(file->run);
     if (rc != 0) {
+        free(file);
+        return rc;
+    }
+    rc = expires_read(file->run, &file->expires_ms);
+    if (rc != 0) {
+        run_close(file->run);
         free(file);
         return rc;
     }

@@ -853,21 +853,146 @@ static void a_file_that_is_not_the_one_that_was_named_is_told(void **state)
     world_delete(world);
 }
 
-/* Rows of keys below 100 have expired. */
-static bool is_expired(const struct lsm_filter *filter, const struct engine_row *row)
+/* The time at which a row expires is its key. */
+static uint64_t row_expires_ms(const struct lsm_filter *filter, const struct engine_row *row)
 {
     (void)filter;
-    return key_read(row) < 100;
+    return key_read(row);
+}
+
+static uint64_t horizon;
+static uint64_t horizon_ms(const struct lsm_filter *filter)
+{
+    (void)filter;
+    return horizon;
+}
+
+static const struct lsm_filter expiry = {row_expires_ms, horizon_ms};
+
+/* Of a key that has expired there is its newest version, or nothing: never an older one. */
+static void expired_check(struct world *world)
+{
+    struct body_view *view;
+    struct arena arena;
+    arena_create(&arena, 1 << 16);
+    assert_int_equal(body_view_open(world->body, &view), 0);
+    for (unsigned key = 0; key < KEYS; key++)
+        for (unsigned i = 0; i <= HELD; i++) {
+            unsigned char bytes[32];
+            struct engine_row row;
+            uint64_t ts = i == HELD ? UINT64_MAX : world->held[i];
+            if (ts == 0)
+                continue;
+            const struct version *version = model_get(world, key, ts, world->absorbed);
+            int rc = body_get(view, bytes, key_make(key, bytes), ts, &arena, &row);
+            assert_true(rc == 0 || rc == ERROR_NOT_FOUND);
+            if (rc == 0) {
+                assert_non_null(version);
+                assert_row(&row, version);
+            } else {
+                assert_true(version == NULL || key <= horizon);
+            }
+            arena_reset(&arena);
+        }
+    body_view_close(view);
+    arena_destroy(&arena);
+}
+
+static void what_expires_goes_at_random(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed();
+    for (unsigned i = 0; i < STRATEGIES; i++) {
+        struct world *world = world_new(seed + i, strategies[i]);
+        struct lsm_stats stats;
+        struct lent lent = {.job = NULL};
+        uint64_t expired = 0; /* before the present body was opened */
+        horizon = 0;
+        world->options.filter = &expiry;
+        assert_int_equal(settle(world), 0);
+        power_cut(world);
+        for (unsigned round = 0; round < ROUNDS; round++) {
+            clock_manual_advance_ms(&world->clock_ms, random_below(&world->random, 2000));
+            change(world);
+            assert_int_equal(absorb(world), 0);
+            if (random_below(&world->random, 4) != 0)
+                assert_int_equal(settle(world), 0);
+            snapshots_change(world);
+            if (random_below(&world->random, 8) == 0 && horizon < KEYS)
+                horizon += random_below(&world->random, KEYS / 8);
+            if (i % 2 == 0)
+                tidy_some(world);
+            else
+                lent_work(world, &lent);
+            expired_check(world);
+            if (random_below(&world->random, 20) == 0) {
+                lent_end(world, &lent, false);
+                memset(world->held, 0, sizeof world->held);
+                lsm_stats_get(world->body, &stats);
+                expired += stats.expired_rows;
+                power_cut(world);
+            }
+        }
+        lent_end(world, &lent, false);
+        memset(world->held, 0, sizeof world->held);
+        horizon = KEYS;
+        assert_int_equal(tidy_all(world), 0);
+        expired_check(world);
+        lsm_compact_request(world->body);
+        assert_int_equal(tidy_all(world), 0);
+        lsm_stats_get(world->body, &stats);
+        assert_int_equal(stats.sequences, 0);
+        assert_true(expired + stats.expired_rows > 0);
+        assert_true(stats.expired_rows <= stats.dropped_rows);
+        world_delete(world);
+    }
+}
+
+/* It is compacted for that alone, once, and what of it hides something older is kept. */
+static void a_file_of_which_all_has_expired_is_compacted(void **state)
+{
+    (void)state;
+    struct world *world = world_new(test_seed(), LSM_TIME_WINDOW);
+    struct lsm_stats stats;
+    world->options.filter = &expiry;
+    horizon = 0;
+    assert_int_equal(settle(world), 0);
+    power_cut(world);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned key = 0; key < (round == 1 ? 50 : 100); key++)
+            set(world, key, true);
+        set(world, 200 + round, round != 1); /* as old as what is below it, or one that stays */
+        assert_int_equal(absorb(world), 0);
+        assert_int_equal(settle(world), 0);
+        clock_manual_advance_ms(&world->clock_ms, 2 * world->options.window_ms);
+    }
+    power_cut(world); /* what is in the files tells */
+    horizon = 50;
+    assert_int_equal(tidy_all(world), 0);
+    lsm_stats_get(world->body, &stats);
+    assert_int_equal(stats.compactions, 1); /* the second sequence */
+    assert_int_equal(stats.sequences, 3);
+    assert_int_equal(stats.expired_rows, 0);
+    assert_int_equal(stats.urgency, ENGINE_IDLE);
+    expired_check(world);
+    horizon = 300;
+    lsm_stats_get(world->body, &stats);
+    assert_int_equal(stats.urgency, ENGINE_NORMAL);
+    assert_int_equal(tidy_all(world), 0);
+    lsm_stats_get(world->body, &stats);
+    assert_int_equal(stats.urgency, ENGINE_IDLE);
+    expired_check(world);
+    world_delete(world);
 }
 
 static void what_has_expired_goes_when_it_is_compacted(void **state)
 {
     (void)state;
-    static const struct lsm_filter filter = {is_expired};
     struct world *world = world_new(test_seed(), LSM_LEVELLED);
     struct engine_stats stats;
     assert_int_equal(settle(world), 0);
-    world->options.filter = &filter;
+    world->options.filter = &expiry;
+    horizon = 99;
     power_cut(world);
     for (unsigned key = 0; key < KEYS; key++)
         set(world, key, true);
@@ -1143,6 +1268,8 @@ int main(void)
         cmocka_unit_test(parts_of_a_body_have_all_of_its_rows),
         cmocka_unit_test(a_file_that_is_not_the_one_that_was_named_is_told),
         cmocka_unit_test(what_has_expired_goes_when_it_is_compacted),
+        cmocka_unit_test(what_expires_goes_at_random),
+        cmocka_unit_test(a_file_of_which_all_has_expired_is_compacted),
         cmocka_unit_test(a_compaction_of_everything_is_done_in_steps_when_it_is_asked_for),
         cmocka_unit_test(amplification_is_what_was_written_read_and_kept),
         cmocka_unit_test(finished_runs_are_taken_in_if_they_are_in_order_and_newer),

@@ -55,7 +55,7 @@ static int fake_next(struct body_cursor *cursor, struct engine_row *out)
         return ERROR_END;
     /* What was given before must not be looked at any more. */
     memset(fake.key, 0xff, sizeof fake.key);
-    txn_body_entry_put(fake.data, PARTS);
+    txn_body_entry_put(fake.data, PARTS, EXPIRES_NEVER);
     *out = (struct engine_row){fake.key, entry_key(fake.next++, fake.key), 7, fake.data,
                                BODY_ENTRY_SIZE};
     return 0;
