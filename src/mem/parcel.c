@@ -50,6 +50,13 @@ size_t parcel_size(const struct parcel *parcel)
     return parcel->size;
 }
 
+bool parcel_has(struct parcel *parcel, const char *data, size_t size)
+{
+    const char *begin = parcel_data(parcel) - PARCEL_ROOM_BYTES;
+    const char *end = parcel_data(parcel) + parcel->size;
+    return data >= begin && data <= end && size <= (size_t)(end - data);
+}
+
 bool parcel_take(struct parcel *parcel)
 {
     if (parcel->taken)
@@ -58,6 +65,11 @@ bool parcel_take(struct parcel *parcel)
     atomic_fetch_add_explicit(&parcel->holds, 1, memory_order_relaxed);
     account_add(ACCOUNT_BUFFER, -(int64_t)memory_bytes(parcel->size));
     return true;
+}
+
+void parcel_hold(struct parcel *parcel)
+{
+    atomic_fetch_add_explicit(&parcel->holds, 1, memory_order_relaxed);
 }
 
 void parcel_drop(struct parcel *parcel)

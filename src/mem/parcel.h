@@ -33,8 +33,15 @@ struct parcel *parcel_new(size_t size);
 char *parcel_data(struct parcel *parcel);
 size_t parcel_size(const struct parcel *parcel);
 
+/* Whether these bytes are among its own, or in its room in front. */
+bool parcel_has(struct parcel *parcel, const char *data, size_t size);
+
 /* True for the first that asks, who has a hold on it now. One thread at a time, which has a hold. */
 bool parcel_take(struct parcel *parcel);
+
+/* One more hold, for who keeps nothing but bytes of it. Who asks has a hold, or knows that one is not
+ * dropped meanwhile. */
+void parcel_hold(struct parcel *parcel);
 
 /* Drops a hold; NULL is allowed. */
 void parcel_drop(struct parcel *parcel);

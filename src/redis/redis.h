@@ -46,6 +46,9 @@ struct redis_sink_vtab {
     void (*null_array)(struct redis_sink *sink);
     /* an element that is an error; the prefix without its space, the message without the prefix */
     void (*error)(struct redis_sink *sink, const char *prefix, const char *message);
+    /* a bulk string whose bytes are in a parcel, of which the sink may take a hold instead of copying
+     * them; NULL: `bulk` does */
+    void (*bulk_of)(struct redis_sink *sink, const void *data, size_t size, struct parcel *parcel);
 };
 /* What only scripts reply. */
 struct redis_sink_script_vtab {

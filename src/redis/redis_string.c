@@ -12,6 +12,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "mem/parcel.h"
 #include "redis/redis_bit.h"
 #include "redis/redis_commands.h"
 #include "redis/redis_increment.h"
@@ -31,10 +32,14 @@ static void reply_integer(struct redis_call *call, int64_t value)
 
 static void reply_value(struct redis_call *call, const struct redis_value *value)
 {
+    struct redis_sink *sink = call->sink;
     if (value->type == REDIS_TYPE_NONE)
-        call->sink->vtab->null(call->sink);
+        sink->vtab->null(sink);
+    else if (value->parcel && sink->vtab->bulk_of &&
+             parcel_has(value->parcel, value->data, value->size))
+        sink->vtab->bulk_of(sink, value->data, value->size, value->parcel);
     else
-        call->sink->vtab->bulk(call->sink, value->data, value->size);
+        sink->vtab->bulk(sink, value->data, value->size);
 }
 
 /* argv[n] has been written, or only its expiry. */

@@ -115,6 +115,7 @@ int redis_value_unpack(const struct version *version, uint64_t now_ms, struct re
     out->own = (load_relaxed(&version->stamp) & STAMP_TAG) != 0;
     out->expire_ms = expire_ms;
     out->access = version_note(version);
+    out->parcel = txn_version_parcel(version);
     return data_unpack(at, end, head & 0x0f, out);
 }
 

@@ -58,6 +58,7 @@ struct redis_value {
     uint32_t size;      /* of data */
     uint64_t expire_ms; /* 0: never */
     uint64_t id;        /* of a spread one */
+    struct parcel *parcel; /* in which its version stands, or NULL; `data` may be elsewhere */
     const char
         *data; /* a string's bytes; a packed collection's array; what a spread one keeps here */
 };

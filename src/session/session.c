@@ -14,6 +14,9 @@
  *   │ written │ may be written │ waits for the log              │ grows
  *                              └ marks: (end, ts), ascending in both
  *
+ * Large values of rows are not copied into it but sent from where they are, at their places in between
+ * (session_parcel.c).
+ *
  * A reply that rests on nothing the log has not reached, with no mark before it, needs no mark.
  * Marks of one batch are merged: the batch's replies could not have been sent apart anyway. When
  * the log has failed, the replies behind out_free are replaced by errors, as many as there were
@@ -155,7 +158,7 @@ void session__bytes_note(struct session *session)
     store_relaxed(&about->bytes.query_free, session->in.capacity - session->in.size);
     store_relaxed(&about->bytes.kept, session->kept_arena.used_bytes);
     store_relaxed(&about->bytes.queued, session->queue_arena.used_bytes);
-    store_relaxed(&about->bytes.out, session->out.size - session->out_sent + session->push.size);
+    store_relaxed(&about->bytes.out, session__output_bytes(session) + session->push.size);
     store_relaxed(&about->bytes.replies, session->mark_count - session->mark_first);
     store_relaxed(&about->bytes.out_memory, out_memory);
     bytes_count(session, sizeof *session + session->in.capacity + apart + out_memory +
@@ -194,6 +197,7 @@ void session_delete(struct session *session)
     session__parcels_end(&session->parcels);
     mp_buffer_destroy(&session->in);
     mp_buffer_destroy(&session->out);
+    session__inserts_end(&session->inserts);
     arena_destroy(&session->queue_arena);
     arena_destroy(&session->watch_arena);
     arena_destroy(&session->kept_arena);
@@ -326,7 +330,7 @@ bool session__reads_latest(struct session *session)
 /* What waits to be sent. */
 static size_t out_pending(const struct session *session)
 {
-    return session->out.size - session->out_sent;
+    return session__output_bytes(session);
 }
 
 static bool out_full(const struct session *session)
@@ -348,6 +352,7 @@ static void out_compact(struct session *session)
             session->out.size -= sent;
     session->out_free -= sent;
     session->out_sent = 0;
+    session__inserts_shift(&session->inserts, sent);
     for (size_t n = session->mark_first; n < session->mark_count; n++)
         session->marks[n].end -= sent;
 }
@@ -361,19 +366,29 @@ struct session_output session_output(struct session *session)
         session__output_exceeded(session);
         return (struct session_output){NULL, 0};
     }
-    return (struct session_output){session->out.data + session->out_sent,
-                                   session->out_free - session->out_sent};
+    const struct session_insert *insert = session__insert_first(&session->inserts);
+    if (!insert || insert->at >= session->out_free) /* its reply goes on behind it */
+        return (struct session_output){session->out.data + session->out_sent,
+                                       session->out_free - session->out_sent};
+    if (session->out_sent < insert->at)
+        return (struct session_output){session->out.data + session->out_sent,
+                                       insert->at - session->out_sent};
+    return (struct session_output){insert->data + insert->sent, insert->size - insert->sent};
 }
 
 void session_sent(struct session *session, size_t size)
 {
-    ASSERT(size <= session->out_free - session->out_sent);
-    session->out_sent += size;
+    const struct session_insert *insert = session__insert_first(&session->inserts);
+    if (insert && insert->at == session->out_sent) {
+        session__insert_sent(&session->inserts, size);
+    } else {
+        ASSERT(size <= session->out_free - session->out_sent);
+        session->out_sent += size;
+    }
     service__count(&session->worker->stats.output_bytes, size);
     service__count(&session->worker->stats.writes, 1);
     service__count(&session->about.output_bytes, size);
-    store_relaxed(&session->about.bytes.out,
-                  session->out.size - session->out_sent + session->push.size);
+    store_relaxed(&session->about.bytes.out, session__output_bytes(session) + session->push.size);
     if (!list_empty(&session->excess.link))
         session__limits_look(session);
 }

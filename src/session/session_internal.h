@@ -493,6 +493,7 @@ struct session {
 
     struct mp_buffer out;
     size_t out_sent, out_free; /* bytes sent; bytes that may be sent */
+    struct session_inserts inserts;
     struct session_mark *marks;
     size_t mark_first, mark_count, mark_capacity; /* marks[first..count) wait */
     unsigned batch;
@@ -662,6 +663,8 @@ static inline bool session__listening(const struct session *session)
 static inline void session__truncate(struct session *session, size_t size)
 {
     session->out.size = size;
+    if (session->inserts.count > 0)
+        session__inserts_cut(&session->inserts, size);
 }
 
 /* Writes an error reply and counts it; returns SESSION_REPLIED_ERROR. */

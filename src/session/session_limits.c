@@ -139,7 +139,7 @@ static enum session_class class_of(const struct session *session)
 
 static size_t output_of(const struct session *session)
 {
-    return session->out.size - session->out_sent + session->push.size;
+    return session__output_bytes(session) + session->push.size;
 }
 
 static void cut_off(struct session *session)

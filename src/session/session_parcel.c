@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Large arguments of RESP, received straight into what may become a row.
+ * Large arguments of RESP, received straight into what may become a row, and large values of rows, sent from
+ * where they are.
  *
  * A request that is incomplete within a large argument (PARCEL_BYTES_MIN) is all that the session's input
  * has: what came before has been executed, and what comes goes into the argument's parcel until that is full.
@@ -17,10 +18,18 @@
  *
  * Requests are never parsed anew from their first byte while something of them is apart: that happens to those
  * behind one that was executed, and of these nothing is apart yet.
+ *
+ * The other way, a value that stands in a parcel is held, and sent between the head of its bulk string and the
+ * end of line behind it, which are in `out`. It is what it was when the command read it, whatever becomes of
+ * the row meanwhile: bytes of versions do not change. TLS, which makes other bytes of it, gets a copy in `out`.
  */
 #include "session/session_internal.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "mem/account.h"
 
 size_t session__parcels_bytes(const struct session_parcels *parcels)
 {
@@ -92,4 +101,86 @@ size_t session__parcel_fill(struct session *session, const char *data, size_t si
     parcels->filled = 0;
     session->in_need = 0;
     return taken;
+}
+
+/* ---------------------------------------------------------------------------------------- output */
+
+size_t session__output_bytes(const struct session *session)
+{
+    return session->out.size - session->out_sent + session->inserts.bytes;
+}
+
+static bool insert_reserve(struct session_inserts *inserts)
+{
+    if (inserts->first == inserts->count)
+        inserts->first = inserts->count = 0;
+    if (inserts->count < inserts->capacity)
+        return true;
+    size_t capacity = inserts->capacity ? 2 * inserts->capacity : 16;
+    struct session_insert *items =
+        account_resize(ACCOUNT_NETWORK, inserts->items, capacity * sizeof *items);
+    if (!items)
+        return false;
+    inserts->items = items;
+    inserts->capacity = capacity;
+    return true;
+}
+
+bool session__insert_add(struct session *session, const char *data, size_t size,
+                         struct parcel *parcel)
+{
+    struct session_inserts *inserts = &session->inserts;
+    struct mp_buffer *out = &session->out;
+    char head[32];
+    if (size < PARCEL_BYTES_MIN || session->sealed || !insert_reserve(inserts))
+        return false;
+    int head_size = snprintf(head, sizeof head, "$%zu\r\n", size);
+    if (!mp_buffer_reserve(out, (size_t)head_size + 2))
+        return false;
+    mp_put_raw(out, head, (size_t)head_size);
+    parcel_hold(parcel);
+    inserts->items[inserts->count++] = (struct session_insert){out->size, data, size, 0, parcel};
+    inserts->bytes += size;
+    mp_put_raw(out, "\r\n", 2);
+    return true;
+}
+
+void session__insert_sent(struct session_inserts *inserts, size_t size)
+{
+    struct session_insert *insert = session__insert_first(inserts);
+    ASSERT(size <= insert->size - insert->sent);
+    insert->sent += size;
+    inserts->bytes -= size;
+    if (insert->sent < insert->size)
+        return;
+    parcel_drop(insert->parcel);
+    inserts->first++;
+}
+
+static void insert_drop(struct session_inserts *inserts)
+{
+    struct session_insert *last = &inserts->items[--inserts->count];
+    inserts->bytes -= last->size - last->sent;
+    parcel_drop(last->parcel);
+}
+
+void session__inserts_cut(struct session_inserts *inserts, size_t size)
+{
+    while (inserts->count > inserts->first && inserts->items[inserts->count - 1].at > size)
+        insert_drop(inserts);
+}
+
+void session__inserts_shift(struct session_inserts *inserts, size_t size)
+{
+    for (size_t n = inserts->first; n < inserts->count; n++)
+        inserts->items[n].at -= size;
+}
+
+void session__inserts_end(struct session_inserts *inserts)
+{
+    while (inserts->count > inserts->first)
+        insert_drop(inserts);
+    free(account_gone(ACCOUNT_NETWORK, inserts->items));
+    inserts->items = NULL;
+    inserts->capacity = 0;
 }

@@ -30,6 +30,13 @@ static void sink_bulk(struct redis_sink *sink, const void *data, size_t size)
     resp_put_bulk(&session_of(sink)->out, data, size);
 }
 
+static void sink_bulk_of(struct redis_sink *sink, const void *data, size_t size,
+                         struct parcel *parcel)
+{
+    if (!session__insert_add(session_of(sink), data, size, parcel))
+        sink_bulk(sink, data, size);
+}
+
 static void sink_null(struct redis_sink *sink)
 {
     resp_put_null(&session_of(sink)->out, session_of(sink)->protocol);
@@ -104,4 +111,5 @@ const struct redis_sink_vtab session__sink_vtab = {
     .set = sink_set,
     .null_array = sink_null_array,
     .error = sink_error,
+    .bulk_of = sink_bulk_of,
 };

@@ -402,6 +402,10 @@ int txn_get_for_update(struct txn *txn, struct head *head, const void *key, size
 int txn_put(struct txn *txn, struct head *head, const void *key, size_t key_size, const void *data,
             uint32_t size, struct row **row, struct version **out);
 
+/* The parcel that a version stands in, or NULL: who reads it in a transaction may take a hold, and then has
+ * its bytes for as long as that lasts. */
+struct parcel *txn_version_parcel(const struct version *version);
+
 /*
  * As txn_put with `data` NULL, of bytes that need not be copied: the version stands around the data of a
  * parcel that the caller has taken (mem/parcel.h), with `before` bytes in front of it, which are the

@@ -663,6 +663,10 @@ void txn__garbage_destroy(struct txn_worker *worker);
 void txn__row_retire(struct tree_thread *thread, const struct head *head, struct row *row);
 
 void txn__version_free(void *version, void *heap_cache);
+
+/* Memory for one of `size` bytes, of which the caller sets all but the flags that go to *flags; NULL. A
+ * large one stands in a parcel, so that replies can be sent from where it is. */
+struct version *txn__version_alloc(struct heap_cache *heap, uint32_t size, uint32_t *flags);
 void txn__row_free(void *row, void *heap_cache);
 void txn__entry_free(void *entry, void *heap_cache);
 void txn__version_retire(struct txn_worker *worker, struct version *version);

@@ -16,13 +16,14 @@
 static struct version *replay_version(struct tree_thread *thread, uint64_t ts, const void *data,
                                       uint32_t size, bool tombstone)
 {
-    struct version *version = heap_alloc_as(thread->heap, version_alloc_size(size), HEAP_VERSION);
+    uint32_t flags = tombstone ? VERSION_TOMBSTONE : 0;
+    struct version *version = txn__version_alloc(thread->heap, size, &flags);
     if (version == NULL)
         return NULL;
     atomic_init(&version->stamp, ts);
     atomic_init(&version->older, NULL);
     version->size = size;
-    atomic_init(&version->flags, tombstone ? VERSION_TOMBSTONE : 0);
+    atomic_init(&version->flags, flags);
     if (size > 0)
         memcpy(version->bytes, data, size);
     return version;

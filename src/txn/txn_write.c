@@ -240,8 +240,7 @@ static void version_init(const struct txn *txn, struct version *version, uint32_
 
 struct version *txn__version_new(struct txn *txn, uint32_t size, uint32_t flags)
 {
-    struct version *version =
-        heap_alloc_as(txn->worker->thread.heap, version_alloc_size(size), HEAP_VERSION);
+    struct version *version = txn__version_alloc(txn->worker->thread.heap, size, &flags);
     if (version != NULL)
         version_init(txn, version, size, flags);
     return version;
@@ -294,6 +293,31 @@ static struct parcel **parcel_of(struct version *version)
 static struct version *parcel_version(struct parcel *parcel, size_t before)
 {
     return (struct version *)(void *)(parcel_data(parcel) - before - sizeof(struct version));
+}
+
+struct version *txn__version_alloc(struct heap_cache *heap, uint32_t size, uint32_t *flags)
+{
+    enum {
+        BEFORE = 9
+    }; /* as far from the parcel's data as a version has to be; any other would do */
+    size_t bytes = version_alloc_size(size);
+    if (size < PARCEL_BYTES_MIN + BEFORE)
+        return heap_alloc_as(heap, bytes, HEAP_VERSION);
+    struct parcel *parcel = parcel_new(size - BEFORE);
+    if (parcel == NULL)
+        return NULL;
+    parcel_take(parcel);
+    parcel_drop(parcel); /* the version's hold is left */
+    struct version *version = parcel_version(parcel, BEFORE);
+    *parcel_of(version) = parcel;
+    *flags |= VERSION_PARCEL;
+    heap_count_foreign(heap, HEAP_VERSION, (int64_t)bytes);
+    return version;
+}
+
+struct parcel *txn_version_parcel(const struct version *version)
+{
+    return version_flags(version) & VERSION_PARCEL ? *parcel_of((struct version *)version) : NULL;
 }
 
 bool txn_parcel_fits(struct parcel *parcel, size_t before)

@@ -247,18 +247,29 @@ static void a_slow_reader_costs_bounded_memory_and_gets_its_replies_in_order(voi
 }
 
 /* SET, SET again, GET of values that arrive over a socket, in which the session has most of each read put
- * where it wants it; and one of whose bytes some never come. */
+ * where it wants it; one of whose bytes some never come; and one that is read when another is in its
+ * place. */
 static void large_values_come_and_go(void **state)
 {
     enum { LARGE_BYTES = 9 << 20 };
     (void)state;
-    int fd = client_open(), gone = client_open();
+    int fd = client_open(), gone = client_open(), slow = client_open();
     char head[64], *value = malloc(LARGE_BYTES + 1), *got = malloc(LARGE_BYTES + 64);
+    char *last = malloc(LARGE_BYTES + 1), *given;
+    size_t bytes = 0, last_bytes;
     for (unsigned round = 0; round < 3; round++) {
-        size_t bytes = LARGE_BYTES - round * 1234567;
+        given = last;
+        last = value;
+        value = given;
+        last_bytes = bytes;
+        bytes = LARGE_BYTES - round * 1234567;
         for (size_t at = 0; at < bytes; at++)
             value[at] = (char)('!' + (at + (at >> 12) + round) % 90);
         value[bytes] = 0;
+        if (round > 0) { /* it has been asked for, and its reply has begun */
+            snprintf(head, sizeof head, "$%zu\r\n", last_bytes);
+            client_ask(slow, "GET v\r\n", head);
+        }
         snprintf(head, sizeof head, "*3\r\n$3\r\nSET\r\n$1\r\nv\r\n$%zu\r\n", bytes);
         client_send(fd, head);
         client_send(fd, value);
@@ -269,12 +280,18 @@ static void large_values_come_and_go(void **state)
         client_ask(fd, "GET v\r\n", head);
         assert_int_equal(client_receive(fd, got, bytes + 2), bytes + 2);
         assert_memory_equal(got, value, bytes);
+        if (round > 0) {
+            assert_int_equal(client_receive(slow, got, last_bytes + 2), last_bytes + 2);
+            assert_memory_equal(got, last, last_bytes);
+        }
         close(gone);
         gone = client_open();
     }
+    close(slow);
     close(gone);
     close(fd);
     free(got);
+    free(last);
     free(value);
 }
 

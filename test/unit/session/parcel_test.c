@@ -57,15 +57,20 @@ static char byte_of(unsigned seed, size_t at)
     return (char)(seed + at + (at >> 8) + (at >> 16));
 }
 
-static void value_add(unsigned seed, size_t size)
+static void bytes_add(unsigned seed, size_t size)
 {
-    text_add("$%zu\r\n", size);
-    char *to = mp_buffer_reserve(&request, size + 2);
+    char *to = mp_buffer_reserve(&request, size);
     assert_non_null(to);
     for (size_t at = 0; at < size; at++)
         to[at] = byte_of(seed, at);
-    memcpy(to + size, "\r\n", 2);
-    request.size += size + 2;
+    request.size += size;
+}
+
+static void value_add(unsigned seed, size_t size)
+{
+    text_add("$%zu\r\n", size);
+    bytes_add(seed, size);
+    text_add("\r\n");
 }
 
 static void set_add(const char *key, unsigned seed, size_t size)
@@ -343,6 +348,157 @@ static void values_of_lists_and_hashes_may_be_large(void **state)
     expect(two, ":1\r\n", "llen l");
 }
 
+/* ------------------------------------------------------------------------------------- replies */
+
+/* Takes what the session sends in pieces of random size, as a socket does that takes a part; what waits for
+ * the log goes in halves. */
+static void take_in_parts(struct session *session, struct mp_buffer *got)
+{
+    struct session_output output;
+    while ((output = session_output(session)).size > 0) {
+        size_t size = 1 + random_next(&rng) % (random_next(&rng) % 2 ? 100 : 500000);
+        size = size < output.size ? size : output.size;
+        mp_put_raw(got, output.data, size);
+        session_sent(session, size);
+    }
+    const char *rest = session_fixture_take(fixture, session);
+    mp_put_raw(got, rest, fixture->reply_size);
+}
+
+static void reply_add(unsigned seed, size_t size)
+{
+    value_add(seed, size); /* a bulk string looks the same in both directions */
+}
+
+static void set(const char *key, unsigned seed, size_t size)
+{
+    set_add(key, seed, size);
+    assert_string_equal(send_all(one, 0), "+OK\r\n");
+}
+
+/* What the session sends is the request buffer's content. */
+static void expect_sent(struct session *session)
+{
+    struct mp_buffer got;
+    mp_buffer_create(&got);
+    take_in_parts(session, &got);
+    assert_int_equal(got.size, request.size);
+    assert_memory_equal(got.data, request.data, got.size);
+    mp_buffer_destroy(&got);
+    mp_buffer_reset(&request, SIZE_MAX);
+}
+
+static void text_give(struct session *session, const char *text)
+{
+    session_on_bytes(session, text, strlen(text));
+}
+
+static void large_values_stand_at_their_places_among_other_replies(void **state)
+{
+    (void)state;
+    set("a", 1, 300000);
+    set("b", 2, PARCEL_BYTES_MIN);
+    set("c", 3, PARCEL_BYTES_MIN - 1);
+    for (unsigned round = 0; round < 20; round++) {
+        text_give(two, "ping\r\nget a\r\nget b\r\nget c\r\nget a\r\nstrlen a\r\n");
+        text_give(two, "multi\r\nget b\r\nget nothing\r\nget a\r\nexec\r\nget b\r\n");
+        text_add("+PONG\r\n");
+        reply_add(1, 300000);
+        reply_add(2, PARCEL_BYTES_MIN);
+        reply_add(3, PARCEL_BYTES_MIN - 1);
+        reply_add(1, 300000);
+        text_add(":300000\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n");
+        reply_add(2, PARCEL_BYTES_MIN);
+        text_add("$-1\r\n");
+        reply_add(1, 300000);
+        reply_add(2, PARCEL_BYTES_MIN);
+        expect_sent(two);
+    }
+}
+
+static void what_was_read_is_sent_whatever_becomes_of_the_row(void **state)
+{
+    (void)state;
+    set("a", 1, 3000000);
+    uint64_t before = account_bytes(ACCOUNT_BUFFER);
+    text_give(two, "get a\r\nget a\r\n");
+    assert_true(account_bytes(ACCOUNT_BUFFER) < before + 100000); /* it is not copied */
+    expect_in(one, " omem=6000024 ", "client list id 2");
+    set("a", 2, 3000000);
+    expect(one, ":1\r\n", "del a");
+    for (unsigned n = 0; n < 300; n++) /* so that what nobody needs is collected */
+        expect(one, "+OK\r\n", "set x %u", n);
+    session_fixture_run(fixture);
+    reply_add(1, 3000000);
+    reply_add(1, 3000000);
+    expect_sent(two);
+}
+
+static void commands_that_give_the_old_value_give_it_whole(void **state)
+{
+    (void)state;
+    set("a", 1, 300000);
+    text_give(two, "getset a 1\r\nget a\r\n");
+    reply_add(1, 300000);
+    text_add("$1\r\n1\r\n");
+    expect_sent(two);
+    set("a", 2, 300001);
+    text_give(two, "set a 1 get\r\n");
+    reply_add(2, 300001);
+    expect_sent(two);
+    set("a", 3, 300002);
+    text_give(two, "getex a ex 100\r\ngetdel a\r\nget a\r\n");
+    reply_add(3, 300002);
+    reply_add(3, 300002);
+    text_add("$-1\r\n");
+    expect_sent(two);
+    text_give(two, "begin\r\nset a 1\r\n");
+    text_add("+OK\r\n+OK\r\n");
+    expect_sent(two);
+    set_add("a", 4, 300003);
+    part_send(two, 0, request.size, 0);
+    mp_buffer_reset(&request, SIZE_MAX);
+    text_give(two, "append a x\r\ngetrange a 0 1\r\nget a\r\nrollback\r\n");
+    text_add("+OK\r\n:300004\r\n$2\r\n%c%c\r\n$300004\r\n", byte_of(4, 0), byte_of(4, 1));
+    bytes_add(4, 300003);
+    text_add("x\r\n+OK\r\n");
+    expect_sent(two);
+}
+
+static void a_reply_that_is_not_wanted_or_is_given_up_leaves_nothing(void **state)
+{
+    (void)state;
+    set("a", 1, 300000);
+    text_give(two, "client reply skip\r\nget a\r\nping\r\n");
+    text_add("+PONG\r\n");
+    expect_sent(two);
+    text_give(two, "multi atomic\r\nget a\r\nincr a\r\nexec\r\nping\r\n");
+    const char *got = session_fixture_take(fixture, two);
+    assert_true(fixture->reply_size < 400);
+    assert_non_null(strstr(got, "not an integer"));
+    assert_string_equal(got + fixture->reply_size - 7, "+PONG\r\n");
+    struct session *third = session_fixture_connect(fixture, 1);
+    text_give(third, "get a\r\nget a\r\n");
+    struct session_output output = session_output(third);
+    assert_true(output.size > 0);
+    session_sent(third, output.size);
+    output = session_output(third);
+    session_sent(third, output.size / 2);
+    session_delete(third);
+}
+
+static void unread_ones_count_as_output(void **state)
+{
+    (void)state;
+    set("a", 1, 1 << 20);
+    expect(one, "+OK\r\n", "config set client-output-buffer-limit \"normal 3mb 0 0\"");
+    text_give(two, "get a\r\nget a\r\n");
+    assert_false(session_wants_close(two));
+    text_give(two, "get a\r\n");
+    assert_true(session_wants_close(two));
+    expect_in(one, "client_output_buffer_limit_disconnections:1\r\n", "info stats");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -360,6 +516,11 @@ int main(void)
         TEST(one_that_waits_for_a_lock_is_written_when_it_has_it),
         TEST(multi_queues_it_and_commands_change_what_it_became),
         TEST(values_of_lists_and_hashes_may_be_large),
+        TEST(large_values_stand_at_their_places_among_other_replies),
+        TEST(what_was_read_is_sent_whatever_becomes_of_the_row),
+        TEST(commands_that_give_the_old_value_give_it_whole),
+        TEST(a_reply_that_is_not_wanted_or_is_given_up_leaves_nothing),
+        TEST(unread_ones_count_as_output),
     };
     random_create(&rng, test_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);
