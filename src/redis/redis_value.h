@@ -54,10 +54,10 @@ struct redis_value {
     int type; /* REDIS_TYPE_NONE: there is none, or it has expired */
     bool own; /* may lie in what this transaction wrote, which its next write of the key reuses */
     bool spread;
-    uint32_t access;    /* redis_access.h: as it was before this look; 0: not known */
-    uint32_t size;      /* of data */
-    uint64_t expire_ms; /* 0: never */
-    uint64_t id;        /* of a spread one */
+    uint32_t access;       /* redis_access.h: as it was before this look; 0: not known */
+    uint32_t size;         /* of data */
+    uint64_t expire_ms;    /* 0: never */
+    uint64_t id;           /* of a spread one */
     struct parcel *parcel; /* in which its version stands, or NULL; `data` may be elsewhere */
     const char
         *data; /* a string's bytes; a packed collection's array; what a spread one keeps here */
