@@ -553,6 +553,19 @@ static bool slice(struct lua_runtime *runtime, struct lua_fiber *fiber, int *sta
     return marked;
 }
 
+/* The same with whoever has asked for it told. */
+static bool slice_told(struct lua_runtime *runtime, struct lua_fiber *fiber, int *status)
+{
+    void (*on_turn)(void *arg, bool begins) = fiber->turn;
+    void *arg = fiber->wake_arg;
+    if (on_turn != NULL)
+        on_turn(arg, true);
+    bool marked = slice(runtime, fiber, status);
+    if (on_turn != NULL)
+        on_turn(arg, false);
+    return marked;
+}
+
 /* Gives it its turn. On `L`, which is the one that runs, or the state's. */
 static void dispatch(struct lua_runtime *runtime, lua_State *L, struct lua_fiber *fiber)
 {
@@ -582,7 +595,7 @@ static void dispatch(struct lua_runtime *runtime, lua_State *L, struct lua_fiber
     lua__deadline_arm(&runtime->deadline, slice_ms);
     if (fiber->stepper != NULL && !lua__stepper_goes(runtime, fiber)) {
         put_aside(runtime, fiber);
-    } else if (!slice(runtime, fiber, &status)) {
+    } else if (!slice_told(runtime, fiber, &status)) {
         if (fiber->background) {
             background_ended(runtime, fiber, status);
             fiber_delete(fiber);
@@ -786,6 +799,11 @@ void lua_fiber_wake_set(struct lua_fiber *fiber, void (*wake)(void *arg), void *
     fiber->wake_arg = arg;
 }
 
+void lua_fiber_turn_set(struct lua_fiber *fiber, void (*on_turn)(void *arg, bool begins))
+{
+    fiber->turn = on_turn;
+}
+
 int lua_fiber_take(struct lua_fiber *fiber, struct mp_buffer *result, uint64_t *reply_ts)
 {
     if (fiber->state != LUA__FIBER_DEAD)
@@ -805,6 +823,12 @@ int lua_fiber_take(struct lua_fiber *fiber, struct mp_buffer *result, uint64_t *
     return code;
 }
 
+void lua_fiber_cancel(struct lua_fiber *fiber)
+{
+    if (fiber->state != LUA__FIBER_DEAD)
+        cancel(fiber->runtime, fiber);
+}
+
 void lua_fiber_abandon(struct lua_fiber *fiber)
 {
     if (fiber->state == LUA__FIBER_DEAD) {
@@ -812,6 +836,7 @@ void lua_fiber_abandon(struct lua_fiber *fiber)
         return;
     }
     fiber->wake = NULL;
+    fiber->turn = NULL;
     fiber->request.progress = NULL;
     fiber->abandoned = true;
     cancel(fiber->runtime, fiber);
@@ -857,6 +882,7 @@ void lua__fibers_stop(struct lua_runtime *runtime)
     list_for_each_safe (link, &fibers->all) {
         struct lua_fiber *fiber = list_entry(link, struct lua_fiber, link);
         fiber->wake = NULL;
+        fiber->turn = NULL;
         if (fiber->switches == 0)
             fiber_delete(fiber); /* it has not begun */
         else if (fiber->state != LUA__FIBER_RUNNING)

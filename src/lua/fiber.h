@@ -87,6 +87,7 @@ struct lua_fiber {
 
     /* A request's end. */
     void (*wake)(void *arg);
+    void (*turn)(void *arg, bool begins); /* or NULL */
     void *wake_arg;
     bool abandoned;
     int code;

@@ -178,11 +178,16 @@ struct lua_request {
  * have given, and forgets the fiber; before that ERROR_WAIT. Nothing of it is run twice: the caller
  * neither runs it again nor keeps a lock owner for it.
  *
- * lua_fiber_abandon: nobody is interested any more. The fiber is cancelled; what it was waiting for
- * raises an error in it.
+ * lua_fiber_turn_set: `on_turn` is called before and behind each piece of code that it runs meanwhile, with
+ * the argument of `wake`.
+ *
+ * lua_fiber_cancel: what it waits for, or has waited for when it gets its turn, raises an error in it.
+ * lua_fiber_abandon: the same, and nobody is interested any more.
  */
 void lua_fiber_wake_set(struct lua_fiber *fiber, void (*wake)(void *arg), void *arg);
+void lua_fiber_turn_set(struct lua_fiber *fiber, void (*on_turn)(void *arg, bool begins));
 int lua_fiber_take(struct lua_fiber *fiber, struct mp_buffer *result, uint64_t *reply_ts);
+void lua_fiber_cancel(struct lua_fiber *fiber);
 void lua_fiber_abandon(struct lua_fiber *fiber);
 
 /*

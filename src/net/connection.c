@@ -320,6 +320,25 @@ static size_t write_plain(struct net_connection *connection, struct session_outp
     return SIZE_MAX;
 }
 
+void net__connection_send(struct net_connection *connection)
+{
+    size_t done = 0;
+    struct session_output output = {NULL, 0};
+    if (connection->writing || connection->closing || connection->lingering || connection->tls ||
+        !connection->session)
+        return;
+    while (done == output.size && (output = session_output_aside(connection->session)).size > 0) {
+        if (output.size > INT32_MAX)
+            output.size = INT32_MAX;
+        uv_buf_t buffer = uv_buf_init((char *)output.data, (unsigned)output.size);
+        int sent = uv_try_write(&connection->stream, &buffer, 1);
+        done = sent > 0 ? (size_t)sent : 0; /* what is wrong is found in the next turn */
+        if (done == 0)
+            return;
+        session_sent(connection->session, done);
+    }
+}
+
 /* Writes what may be sent. False when the connection is writing, closing, or has had its share of
  * this turn. */
 static bool output_write(struct net_connection *connection)

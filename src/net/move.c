@@ -12,7 +12,8 @@
  *                       what is to be accepted, or has been (serve)
  *   other's thread      takes them out of its mailbox, as it takes accepted sockets
  *
- * Whoever has nothing to be done stays, and so does who cannot leave (session_leave). The running code
+ * Whoever has nothing to be done stays, and so does who cannot leave (session_leave), but what is ready of
+ * its output is sent, unless it speaks TLS. The running code
  * costs its thread one look at its sockets each time that it is asked, and it is asked so seldom that the looks
  * take a fifth of the time at most.
  *
@@ -63,12 +64,13 @@ static bool is_awaited(void *arg)
         worker->asked_ns = 0;
         return false;
     }
-    if (worker->net->worker_count == 1 || load_relaxed(&worker->net->stopping))
+    if (load_relaxed(&worker->net->stopping))
         return false;
     if (worker->asked_ns > 0) {
         if (now_ns - worker->asked_ns < SERVE_SHARE * load_relaxed(&worker->serve_ns))
             return false;
-        if (now_ns < load_relaxed(&worker->serve_at_ns) && !has_events(worker))
+        if (now_ns < load_relaxed(&worker->serve_at_ns) &&
+            (worker->net->worker_count == 1 || !has_events(worker)))
             return false;
     } /* else there may be replies that are not sent, of which the loop knows nothing */
     worker->asked_ns = now_ns;
@@ -146,22 +148,31 @@ static void connection_leave(struct net_connection *connection)
     net__connection_close(connection);
 }
 
-static void session_leave_ready(struct session *session, void *arg)
+/* It goes, or what is ready of its output does. */
+static void connection_go_on(struct net_connection *connection)
+{
+    connection_leave(connection);
+    net__connection_send(connection);
+    if (!connection->closing && connection->session && session_waiting(connection->session))
+        connection->worker->serve_again = true;
+}
+
+static void session_go_on(struct session *session, void *arg)
 {
     (void)arg;
-    connection_leave(session_user(session));
+    connection_go_on(session_user(session));
 }
 
-static void dirty_leave(struct list *dirty)
+static void dirty_go_on(struct list *dirty)
 {
     list_for_each_safe (link, dirty)
-        connection_leave(list_entry(link, struct net_connection, dirty));
+        connection_go_on(list_entry(link, struct net_connection, dirty));
 }
 
-static void waiting_leave(struct list *waiting)
+static void waiting_go_on(struct list *waiting)
 {
     list_for_each_safe (link, waiting)
-        connection_leave(list_entry(link, struct net_connection, waiting));
+        connection_go_on(list_entry(link, struct net_connection, waiting));
 }
 
 static void readable_leave(struct pollfd *sockets, struct net_connection **connections,
@@ -219,23 +230,26 @@ static void serve(void *arg)
 {
     struct net_worker *worker = arg;
     struct net_worker *to = another(worker);
-    uint64_t start_ns = uv_hrtime(), due_ns = UINT64_MAX;
+    uint64_t start_ns = uv_hrtime();
     if (worker->stage != NET_SERVING)
         return;
     store_relaxed(&worker->away, 1);
+    worker->serve_again = false;
     if (to) {
         if (session_worker_deferred(worker->session_worker))
             uv_async_send(&to->async); /* whoever is in his loop looks after it */
         if (worker->number == 0)
             net__listeners_accept(worker->net);
         mailbox_leave(worker);
-        due_ns = session_worker_peek(worker->session_worker, session_leave_ready, NULL);
-        dirty_leave(&worker->dirty);
-        dirty_leave(&worker->turn);
-        waiting_leave(&worker->waiting);
-        waiting_leave(&worker->passing);
         input_leave(worker);
     }
+    uint64_t due_ns = session_worker_peek(worker->session_worker, session_go_on, NULL);
+    dirty_go_on(&worker->dirty);
+    dirty_go_on(&worker->turn);
+    waiting_go_on(&worker->waiting);
+    waiting_go_on(&worker->passing);
+    if (worker->serve_again)
+        due_ns = 0; /* replies wait for the log, which does not say here how far it is */
     uint64_t now_ns = uv_hrtime();
     store_relaxed(&worker->serve_at_ns, due_ns == UINT64_MAX ? UINT64_MAX : now_ns + due_ns);
     store_relaxed(&worker->serve_ns, now_ns - start_ns);

@@ -98,6 +98,7 @@ struct net_worker {
     _Atomic uint32_t turns, away;
     _Atomic uint64_t serve_ns;    /* what it took to see who waits, last time */
     _Atomic uint64_t serve_at_ns; /* when somebody's time will be over; UINT64_MAX: nobody's */
+    bool serve_again;             /* its own: somebody still waits for the log */
     uint32_t looked_turns;        /* the watchdog's, as is what follows */
     uint64_t asked_ns;            /* when it was asked to see last, in this turn; 0: not yet */
 
@@ -213,6 +214,8 @@ void net__connection_open(struct net_worker *worker, struct net_accepted accepte
 /* Gives the socket to the worker's loop. */
 int net__stream_open(struct net_connection *connection, bool path, int fd);
 void net__connection_end(struct net_connection *connection, bool at_once);
+/* Sends what is ready, and executes nothing: while the worker is within Lua code. Not with TLS. */
+void net__connection_send(struct net_connection *connection);
 void net__connections_flush(struct net_worker *worker);
 void net__session_ready(struct session *session, void *worker);
 void net__connections_end(struct net_worker *worker, bool at_once);

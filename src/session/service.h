@@ -161,8 +161,9 @@ void session_worker_run(struct session_worker *worker,
 
 /*
  * While Lua code runs on the worker's thread, between two of its instructions: looks after requests that
- * waited and have been woken, or have waited for too long, and calls `ready` for each session that has
- * something to do, of which that is then to be done by another worker (session_leave). Returns
+ * waited and have been woken, or have waited for too long, and after messages, and calls `ready` for each
+ * session that has something to do or to send: it goes to another worker (session_leave), or its output
+ * is sent (session_output_aside). Returns
  * nanoseconds until the next will have; UINT64_MAX: nobody knows.
  */
 uint64_t session_worker_peek(struct session_worker *worker,

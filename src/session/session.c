@@ -376,6 +376,17 @@ struct session_output session_output(struct session *session)
     return (struct session_output){insert->data + insert->sent, insert->size - insert->sent};
 }
 
+struct session_output session_output_aside(struct session *session)
+{
+    if (session->entered)
+        return (struct session_output){NULL, 0};
+    session__push_take(session);
+    struct session_output output = session_output(session);
+    if (output.size > 0)
+        session__ready(session); /* what its being sent lets go on does so there */
+    return output;
+}
+
 void session_sent(struct session *session, size_t size)
 {
     const struct session_insert *insert = session__insert_first(&session->inserts);

@@ -105,6 +105,10 @@ struct session_output {
  */
 struct session_output session_output(struct session *session);
 
+/* The same while the worker is within Lua code, for a session that stays there: nothing of what is being
+ * executed; session_worker_run names the session in the next turn if there was anything. */
+struct session_output session_output_aside(struct session *session);
+
 /* So many bytes from the start of session_output have been written. */
 void session_sent(struct session *session, size_t size);
 

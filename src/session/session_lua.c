@@ -145,18 +145,22 @@ static int lua_run_it(struct session_worker *worker, const struct lua_request *h
         worker->lua, how, run->name, run->name_size, run->args, &worker->result, reply_ts);
 }
 
+/* What has become of a request that was to be ended where it ran. */
+static int cancelled(struct session *session, uint64_t rpc_id, int rc)
+{
+    if (rc != ERROR_TIMEOUT) /* it has come to its end by itself, or waits */
+        return rc;
+    session__cancelled_add(session, rpc_id);
+    return diag_set(ERROR_CANCELLED, "cancelled while it was running: by the client");
+}
+
 /* The same as what others may look at, and end. */
 static int lua_run(struct session *session, const struct lua_request *how,
                    const struct session_lua_run *run, uint64_t *reply_ts)
 {
-    session__running_enter(session, run->tells, run->tells_id);
+    bool entered = session__running_enter(session, run->tells, run->tells_id);
     int rc = lua_run_it(session->worker, how, run, reply_ts);
-    if (!session__running_leave(session))
-        return rc;
-    if (rc != ERROR_TIMEOUT) /* it has come to its end by itself, or waits */
-        return rc;
-    session__cancelled_add(session, run->tells_id);
-    return diag_set(ERROR_CANCELLED, "cancelled while it was running: by the client");
+    return entered && session__running_leave(session) ? cancelled(session, run->tells_id, rc) : rc;
 }
 
 /* A request that has slept: its result, if it has ended. */
@@ -170,7 +174,7 @@ static int lua_take(struct session_worker *worker, struct session_wait *wait, ui
     if (rc == ERROR_WAIT)
         return session__wait_sleep(wait, fiber);
     wait->fiber = NULL;
-    return rc;
+    return wait->stopped ? cancelled(wait->session, wait->rpc_id, rc) : rc;
 }
 
 int session__lua_run(struct session *session, struct session_stream *stream,
@@ -209,8 +213,12 @@ int session__lua_run(struct session *session, struct session_stream *stream,
         session__now_forget(worker);
         if (!rc && !run->eval && worker->result.failed)
             rc = diag_set(ERROR_MEMORY, "out of memory");
-        if (rc == ERROR_WAIT && fiber)
+        if (rc == ERROR_WAIT && fiber) {
+            wait->named = run->tells;
+            wait->rpc_id = run->tells_id;
+            wait->stopped = false;
             return session__wait_sleep(wait, fiber);
+        }
         if (rc == ERROR_WAIT && !stream)
             rc = session__wait_begin(wait, waiting);
         else

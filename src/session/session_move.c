@@ -95,8 +95,9 @@ uint64_t session_worker_peek(struct session_worker *worker,
                              void (*ready)(struct session *session, void *arg), void *arg)
 {
     uint64_t now_ns = clock_monotonic_ns(worker->service->options.clock);
-    session__waits_take(
-        worker); /* `stirred` stays set: the worker's next turn looks after the rest */
+    /* `stirred` stays set: the worker's next turn looks after the rest. */
+    session__waits_take(worker);
+    session__inbox_take(worker);
     uint64_t next_ns = session__waits_expire(worker, now_ns);
     list_for_each_safe (link, &worker->ready)
         ready(list_entry(link, struct session, ready), arg);

@@ -12,9 +12,11 @@
 enum { RUNNING_IDLE, RUNNING, RUNNING_HELD };
 enum { PEEK_BYTES = 16384, REST_BYTES = 65536 };
 
-void session__running_enter(struct session *session, bool named, uint64_t id)
+bool session__running_enter(struct session *session, bool named, uint64_t id)
 {
     struct session_running *running = &session->worker->running;
+    if (load_relaxed(&running->state) != RUNNING_IDLE)
+        return false;
     running->fd = named ? session->about.fd : -1;
     running->sealed = session->sealed;
     running->id = id;
@@ -22,6 +24,7 @@ void session__running_enter(struct session *session, bool named, uint64_t id)
     running->rest_size = session->rest ? session->rest_size : session->in.size - session->in_start;
     running->cancelled = false;
     store_release(&running->state, RUNNING);
+    return true;
 }
 
 bool session__running_leave(struct session *session)

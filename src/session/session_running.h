@@ -45,8 +45,9 @@ struct session_running {
 };
 
 /* Around code that runs for a request; `id` is that of a request of MessagePack-RPC, if it is one that
- * can be named. _leave: whether it has been cancelled. */
-void session__running_enter(struct session *session, bool named, uint64_t id);
+ * can be named. False: within other code that runs, which stays what is looked at; then without _leave.
+ * _leave: whether it has been cancelled. */
+bool session__running_enter(struct session *session, bool named, uint64_t id);
 bool session__running_leave(struct session *session);
 
 /* Remembers that a request has been ended so, for the answer to the `cancel`, which is executed later: _take tells whether

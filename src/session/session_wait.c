@@ -94,6 +94,17 @@ static void fiber_ended(void *arg)
     session__wait_ready(arg);
 }
 
+/* What it does between two sleeps can be ended as what runs without one. */
+static void fiber_turn(void *arg, bool begins)
+{
+    struct session_wait *wait = arg;
+    struct session *session = wait->session;
+    if (begins)
+        wait->watched = wait->named && session__running_enter(session, true, wait->rpc_id);
+    else if (wait->watched)
+        wait->stopped = session__running_leave(session);
+}
+
 int session__wait_sleep(struct session_wait *wait, struct lua_fiber *fiber)
 {
     struct session *session = wait->session;
@@ -107,6 +118,7 @@ int session__wait_sleep(struct session_wait *wait, struct lua_fiber *fiber)
     }
     wait->fiber = fiber;
     lua_fiber_wake_set(fiber, fiber_ended, wait);
+    lua_fiber_turn_set(fiber, fiber_turn);
     wait->deadline_ns = UINT64_MAX;
     wait->state = SESSION_WAIT_QUEUED;
     list_remove(&wait->link);
@@ -163,8 +175,11 @@ void session__wait_wake(void *arg)
 
 void session__wait_ready(struct session_wait *wait)
 {
+    const struct session *session = wait->session;
     if (wait->state != SESSION_WAIT_QUEUED)
         return;
+    if (wait->fiber && (wait->cancelled || session->hurried || session->unblock))
+        lua_fiber_cancel(wait->fiber); /* it may have its turn before the request has */
     wait->state = SESSION_WAIT_READY;
     list_remove(&wait->link);
     session__ready(wait->session);

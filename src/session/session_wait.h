@@ -47,10 +47,13 @@ struct session_wait {
     struct list woken; /* in worker->woken */
     struct session *session;
     enum session_wait_state state;
-    struct lock_owner *owner;    /* whose locks are kept while it waits; NULL at first */
-    bool owned;                  /* the owner goes with the request */
-    bool cancelled;              /* the client wants it to end where it waits */
-    struct lua_fiber *fiber;     /* in which the request sleeps, or NULL */
+    struct lock_owner *owner; /* whose locks are kept while it waits; NULL at first */
+    bool owned;               /* the owner goes with the request */
+    bool cancelled;           /* the client wants it to end where it waits */
+    struct lua_fiber *fiber;  /* in which the request sleeps, or NULL */
+    /* Of a request that sleeps, while it does not: session_running.h. `stopped`: it was ended in its last turn. */
+    uint64_t rpc_id;
+    bool named, watched, stopped;
     struct session_block *block; /* the keys that it waits for, or NULL: session_block.h */
     uint64_t deadline_ns;        /* of all its waiting together; 0 until the first */
     uint64_t

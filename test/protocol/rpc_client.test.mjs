@@ -90,6 +90,23 @@ test('a request that runs is ended by cancel, though its worker reads nothing', 
     assert.equal(await other, 2);
 });
 
+test('a request that has slept, and runs again, is ended by cancel as well', async (t) => {
+    const client = await open(t);
+    let message;
+    do { // it may be asleep still
+        let heard;
+        const told = new Promise((resolve) => { heard = resolve; });
+        const text = "box.session.push('soon') require('fiber').sleep(0.001) while true do end";
+        const running = client.request('eval', [text], { onProgress: heard });
+        const failed = running.then(() => assert.fail('it has no end'), (error) => { message = error.message; });
+        await told;
+        assert.equal(await client.cancel(running), true);
+        await failed;
+        assert.match(message, /cancelled while it was (sleeping|running): by the client$/);
+    } while (!message.includes('running'));
+    assert.equal(await client.request('eval', ['return 1']), 1);
+});
+
 test('each cancel of requests that run is told what became of its own', async (t) => {
     const client = await open(t);
     const running = [1, 2, 3].map(() => client.request('eval', ['while true do end']));

@@ -189,7 +189,23 @@ static void who_has_waited_for_a_key_for_too_long_is_told(void **state)
     script_end(scene, scene->clients[0]);
 }
 
-/* Who listens stays where its messages come, and is served when the script has ended. */
+/* Who listens stays where its messages come, and gets them. */
+static void messages_arrive(void **state)
+{
+    struct scene *scene = *state;
+    for (unsigned n = 1; n < CLIENTS; n++)
+        client_ask(scene->clients[n], "SUBSCRIBE c\r\n",
+                   "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+    script_begin(scene);
+    for (unsigned round = 0; round < 3; round++) {
+        client_ask(scene->clients[0], "PUBLISH c m\r\n", ":11\r\n");
+        for (unsigned n = 1; n < CLIENTS; n++)
+            client_expect(scene->clients[n], "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n");
+    }
+    script_end(scene, scene->clients[0]);
+}
+
+/* What who listens asks for is answered when the script has ended. */
 static void who_is_bound_to_its_worker_stays(void **state)
 {
     struct scene *scene = *state;
@@ -238,6 +254,7 @@ int main(void)
         with_scene(what_a_session_has_goes_with_it),
         with_scene(who_waits_for_a_key_is_woken),
         with_scene(who_has_waited_for_a_key_for_too_long_is_told),
+        with_scene(messages_arrive),
         with_scene(who_is_bound_to_its_worker_stays),
         with_scene(scripts_on_all_workers_can_be_killed_one_after_the_other),
     };
