@@ -69,7 +69,7 @@ static void put_error(struct redis_sink *sink, const char *prefix, const char *m
 
 static const struct redis_sink_vtab vtab = {
     put_status, put_integer, put_bulk,  put_null, put_real,  put_boolean,
-    put_array,  put_map,     put_array, put_null, put_error,
+    put_array,  put_map,     put_array, put_null, put_error, NULL,
 };
 
 static struct text_sink sink;
