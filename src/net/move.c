@@ -113,7 +113,8 @@ static struct net_connection *connection_copy(const struct net_connection *conne
 static bool may_leave(const struct net_connection *connection)
 {
     return connection->session && !connection->greeting && !connection->closing &&
-           !connection->lingering && !connection->writing && !connection->ended;
+           !connection->lingering && !connection->writing && !connection->ended &&
+           session_may_leave(connection->session);
 }
 
 /* The mailbox of `to` is locked, so that it is there to take what leaves. */
@@ -123,12 +124,11 @@ static bool session_send(struct net_connection *connection, struct net_worker *t
     uv_os_fd_t fd;
     if (accepted.moved && !uv_fileno(&connection->handle, &fd))
         accepted.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (accepted.fd < 0 || !session_leave(connection->session, to->session_worker)) {
-        if (accepted.fd >= 0)
-            close(accepted.fd);
+    if (accepted.fd < 0) {
         free(account_gone(ACCOUNT_NETWORK, accepted.moved));
         return false;
     }
+    session_leave(connection->session, to->session_worker);
     session_user_set(connection->session, accepted.moved);
     net__worker_put(to, accepted);
     return true;

@@ -123,14 +123,15 @@ bool session_wants_read(const struct session *session);
 bool session_wants_close(const struct session *session);
 
 /*
- * To another worker of the service. _leave, by the thread of its worker: false when it stays, because
- * something of it is bound to that worker or goes on right now: what is open (a transaction, a
- * subscription, a request that sleeps in Lua), what Lua keeps for it, replies beyond a soft limit.
- * From inside of Lua code of another session, too. After it nothing may be called of it but _join, by
+ * To another worker of the service. _may_leave: nothing of it is bound to its worker or goes on right now: what is open
+ * (a transaction, a subscription, a request that sleeps in Lua), what Lua keeps for it, replies beyond a
+ * soft limit. _leave, then: both by the thread of its worker, from inside of Lua code of another session,
+ * too. After it nothing may be called of it but _join, by
  * the thread of `to`, whose session_worker_run names it then; or _redirect, by the same thread, before
  * _join by that of another `to`. `fd`: its socket's descriptor now.
  */
-bool session_leave(struct session *session, struct session_worker *to);
+bool session_may_leave(const struct session *session);
+void session_leave(struct session *session, struct session_worker *to);
 void session_redirect(struct session *session, struct session_worker *to);
 void session_join(struct session *session, struct session_worker *worker, int fd);
 

@@ -34,15 +34,15 @@ static bool is_bound_by_queue(const struct session *session)
     return false;
 }
 
-static bool is_bound(const struct session *session)
+bool session_may_leave(const struct session *session)
 {
-    return session->entered || session->closing || session->dead || session->hurried ||
-           session->login || session->pending_count > 0 || session->rpc_stream_count > 0 ||
-           !session__stream_closed(&session->stream) || session->tracker ||
-           channels_listener_count(&session->listener) > 0 || session->push.size > 0 ||
-           load_relaxed(&session->about.monitoring) || !list_empty(&session->excess.link) ||
-           load_relaxed(&session->kept_in_lua) || is_bound_by_wait(session) ||
-           is_bound_by_queue(session);
+    return !(session->entered || session->closing || session->dead || session->hurried ||
+             session->login || session->pending_count > 0 || session->rpc_stream_count > 0 ||
+             !session__stream_closed(&session->stream) || session->tracker ||
+             channels_listener_count(&session->listener) > 0 || session->push.size > 0 ||
+             load_relaxed(&session->about.monitoring) || !list_empty(&session->excess.link) ||
+             load_relaxed(&session->kept_in_lua) || is_bound_by_wait(session) ||
+             is_bound_by_queue(session));
 }
 
 static void bytes_move(struct session *session, bool in)
@@ -61,10 +61,9 @@ void session_redirect(struct session *session, struct session_worker *to)
     pthread_mutex_unlock(&from->wake_mutex);
 }
 
-bool session_leave(struct session *session, struct session_worker *to)
+void session_leave(struct session *session, struct session_worker *to)
 {
-    if (is_bound(session))
-        return false;
+    ASSERT(session_may_leave(session));
     bytes_move(session, false);
     list_remove(&session->ready);
     session->acl = NULL; /* the worker's; looked up again with the rights */
@@ -73,7 +72,6 @@ bool session_leave(struct session *session, struct session_worker *to)
     pthread_mutex_lock(&session->service->mutex);
     session->worker = NULL;
     pthread_mutex_unlock(&session->service->mutex);
-    return true;
 }
 
 void session_join(struct session *session, struct session_worker *worker, int fd)
