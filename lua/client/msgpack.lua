@@ -246,13 +246,7 @@ end
 
 -- -------------------------------------------------------------------------------------- to Lua
 
-local function read_unsigned(text, position, size)
-    local number = 0
-    for n = position, position + size - 1 do
-        number = number * 256 + byte(text, n)
-    end
-    return number
-end
+local read_unsigned = scan.read_unsigned
 
 local function read_cell(text, position)
     for n = 0, 7 do

@@ -19,6 +19,8 @@ local bytes_length = { [0xc4] = 1, [0xc5] = 2, [0xc6] = 4, [0xd9] = 1, [0xda] = 
 local extension_length = { [0xc7] = 1, [0xc8] = 2, [0xc9] = 4 }
 local count_length = { [0xdc] = 2, [0xdd] = 4, [0xde] = 2, [0xdf] = 4 }
 
+--- `size` bytes at `position` as a number, the highest first.
+---@return number
 local function read_unsigned(text, position, size)
     local number = 0
     for n = position, position + size - 1 do
@@ -26,6 +28,7 @@ local function read_unsigned(text, position, size)
     end
     return number
 end
+scan.read_unsigned = read_unsigned
 
 --- How many bytes the value at `position` has without the values in it, and how many values those
 --- are; nil when even its header is not complete; false when no value begins so.

@@ -242,37 +242,34 @@ static void another_cursor_begins_where_it_says(void **state)
     txn__ahead_delete(ahead);
 }
 
+/* How often the body is asked by 64 walks that say that they want ten. */
+static unsigned asked_by_short_walks(void)
+{
+    unsigned asking = 0;
+    for (unsigned n = 0; n < 64; n++) {
+        struct txn_ahead *ahead = ahead_new();
+        txn__ahead_expect(ahead, 10);
+        for (unsigned i = 0; i < 10; i++)
+            assert_entry(ahead, i);
+        asking += fake.calls;
+        txn__ahead_delete(ahead);
+    }
+    return asking;
+}
+
 /* Where everything is in memory few ask, and where it is not any more all do again. */
 static void who_asks_in_vain_asks_seldom(void **state)
 {
     (void)state;
-    unsigned asking = 0;
     fake.reads = 0;
     struct txn_ahead *ahead = ahead_new();
     for (unsigned i = 0; i < ENTRIES_MAX; i++)
         assert_entry(ahead, i);
     assert_in_range(fake.calls, 1, 8);
     txn__ahead_delete(ahead);
-    for (unsigned n = 0; n < 64; n++) {
-        ahead = ahead_new();
-        txn__ahead_expect(ahead, 10);
-        for (unsigned i = 0; i < 10; i++)
-            assert_entry(ahead, i);
-        asking += fake.calls;
-        txn__ahead_delete(ahead);
-    }
-    assert_in_range(asking, 1, 16);
+    assert_in_range(asked_by_short_walks(), 1, 16);
     fake.reads = 1;
-    asking = 0;
-    for (unsigned n = 0; n < 64; n++) {
-        ahead = ahead_new();
-        txn__ahead_expect(ahead, 10);
-        for (unsigned i = 0; i < 10; i++)
-            assert_entry(ahead, i);
-        asking += fake.calls;
-        txn__ahead_delete(ahead);
-    }
-    assert_true(asking >= 56);
+    assert_true(asked_by_short_walks() >= 56);
 }
 
 /* A cache that is too small, or an engine that does not do it. */
