@@ -321,22 +321,23 @@ static void files_unlink(const struct lsm_body *body, const struct lsm_job *job,
         }
 }
 
-static int job_publish(struct lsm_body *body)
+static int job_version(struct lsm_body *body, struct lsm_version **out)
 {
-    struct lsm_job *job = body->job;
     struct lsm_places places = {0};
-    struct lsm_version *version = NULL;
-    int rc = places_make(body, job, &places);
+    int rc = places_make(body, body->job, &places);
     if (rc == 0)
-        rc = lsm__version_new(body, &places, &version);
+        rc = lsm__version_new(body, &places, out);
     free(places.places);
-    if (rc != 0)
-        return rc;
-    files_unlink(body, job, version);
+    return rc;
+}
+
+/* Who sees the new version sees what was counted before: body->mutex orders them. */
+static void job_publish(struct lsm_body *body, struct lsm_version *version)
+{
+    files_unlink(body, body->job, version);
     lsm__version_publish(body, version);
-    job_free(job);
+    job_free(body->job);
     body->job = NULL;
-    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------ steps */
@@ -358,19 +359,18 @@ static int rows_write(struct lsm_job *job, uint64_t bytes_max)
 static int merged_publish(struct lsm_body *body)
 {
     const struct lsm_job *job = body->job;
-    uint64_t written = job->output.file_bytes, read = job->taken_bytes;
-    uint64_t dropped = job->taken_rows - job->output.rows, expired = 0;
-    for (unsigned i = 0; i < job->count; i++)
-        expired += job->walks[i].expired;
     bool all = job->pick.reason == LSM_ASKED_FOR;
-    int rc = job_publish(body);
+    struct lsm_version *version;
+    int rc = job_version(body, &version);
     if (rc != 0)
         return rc;
-    atomic_fetch_add(&body->compacted_bytes, written);
-    atomic_fetch_add(&body->read_bytes, read);
-    atomic_fetch_add(&body->dropped_rows, dropped);
-    atomic_fetch_add(&body->expired_rows, expired);
+    for (unsigned i = 0; i < job->count; i++)
+        atomic_fetch_add(&body->expired_rows, job->walks[i].expired);
+    atomic_fetch_add(&body->compacted_bytes, job->output.file_bytes);
+    atomic_fetch_add(&body->read_bytes, job->taken_bytes);
+    atomic_fetch_add(&body->dropped_rows, job->taken_rows - job->output.rows);
     atomic_fetch_add(&body->compactions, 1);
+    job_publish(body, version);
     if (all)
         atomic_store(&body->all_wanted, false);
     return 0;
@@ -408,13 +408,16 @@ static int job_step(struct lsm_body *body, uint64_t bytes_max, struct engine_tid
 
 static int move_publish(struct lsm_body *body)
 {
+    struct lsm_version *version;
     files_move(body->job);
-    int rc = job_publish(body);
-    if (rc != 0) /* the files are not the job's to remove */
+    int rc = job_version(body, &version);
+    if (rc != 0) { /* the files are not the job's to remove */
         lsm__output_release(&body->job->output);
-    else
-        atomic_fetch_add(&body->moves, 1);
-    return rc;
+        return rc;
+    }
+    atomic_fetch_add(&body->moves, 1);
+    job_publish(body, version);
+    return 0;
 }
 
 /* *moved: it is done already. Nothing is read yet. */
