@@ -110,7 +110,7 @@ static bool replied(unsigned session)
 {
     for (;;) {
         unsigned unanswered = 0;
-        for (unsigned i = 1; i < HERMITAGE_SESSIONS; i++)
+        for (unsigned i = 0; i < HERMITAGE_SESSIONS; i++)
             unanswered += stage.waits[i] && !readable(i);
         if (readable(session))
             return true;
