@@ -591,7 +591,7 @@ void net__connection_open(struct net_worker *worker, struct net_accepted accepte
     connection_begin(connection, &peer);
 }
 
-void net__connection_end(struct net_connection *connection, bool at_once)
+static void connection_end(struct net_connection *connection, bool at_once)
 {
     if (at_once || !connection->session) {
         net__connection_close(connection);
@@ -606,5 +606,5 @@ void net__connection_end(struct net_connection *connection, bool at_once)
 void net__connections_end(struct net_worker *worker, bool at_once)
 {
     list_for_each_safe (link, &worker->connections)
-        net__connection_end(list_entry(link, struct net_connection, link), at_once);
+        connection_end(list_entry(link, struct net_connection, link), at_once);
 }

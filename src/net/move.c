@@ -9,7 +9,7 @@
  *                       and does anybody wait for it? (is_awaited)
  *   worker's thread     between two instructions of that code: hands over connections whose input lies in
  *                       their sockets, whose output is not sent, or whose requests have been woken; and
- *                       what is to be accepted, or has been (serve)
+ *                       what is to be accepted, or has been (net__serve)
  *   other's thread      takes them out of its mailbox, as it takes accepted sockets
  *
  * Whoever has nothing to be done stays, and so does who cannot leave (session_leave), but what is ready of
@@ -226,7 +226,7 @@ static void mailbox_leave(struct net_worker *worker)
     }
 }
 
-static void serve(void *arg)
+void net__serve(void *arg)
 {
     struct net_worker *worker = arg;
     struct net_worker *to = another(worker);
@@ -257,7 +257,7 @@ static void serve(void *arg)
 
 void net__others_set(struct net_worker *worker)
 {
-    const struct lua_others others = {.wait = is_awaited, .serve = serve, .arg = worker};
+    const struct lua_others others = {.wait = is_awaited, .serve = net__serve, .arg = worker};
     lua_runtime_others_set(session_worker_lua(worker->session_worker), &others);
 }
 
@@ -275,8 +275,6 @@ void net__connection_join(struct net_worker *worker, struct net_accepted accepte
                          accepted.fd)) {
         close(accepted.fd);
         net__connection_close(connection);
-    } else if (worker->stage == NET_FLUSHING) {
-        net__connection_end(connection, false);
     }
 }
 

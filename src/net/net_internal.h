@@ -200,8 +200,10 @@ struct net_connection {
 };
 
 /* move.c: connections of a worker that is within Lua code go to others. _others_set: on its thread, before its first
- * connection. _back: it is in its loop. _drop: nobody takes this socket. */
+ * connection. _serve: they go, between two instructions of that code. _back: it is in its loop. _drop: nobody takes
+ * this socket. */
 void net__others_set(struct net_worker *worker);
+void net__serve(void *worker);
 void net__worker_back(struct net_worker *worker);
 void net__accepted_drop(struct net_worker *worker, struct net_accepted accepted);
 void net__connection_join(struct net_worker *worker, struct net_accepted accepted);
@@ -213,7 +215,6 @@ void net__listeners_accept(struct net *net);
 void net__connection_open(struct net_worker *worker, struct net_accepted accepted);
 /* Gives the socket to the worker's loop. */
 int net__stream_open(struct net_connection *connection, bool path, int fd);
-void net__connection_end(struct net_connection *connection, bool at_once);
 /* Sends what is ready, and executes nothing: while the worker is within Lua code. Not with TLS. */
 void net__connection_send(struct net_connection *connection);
 void net__connections_flush(struct net_worker *worker);

@@ -98,27 +98,22 @@ bool net__worker_pick(struct net_worker *worker, struct net_accepted *out)
     return any;
 }
 
-/* One by one: while a session begins, or goes on, the rest may be passed on to others. */
-static void mailbox_take(struct net_worker *worker)
+/* When it is empty, or anyway, nobody comes any more; true: so it is. */
+static bool mailbox_shut(struct net_worker *worker, bool anyway)
 {
-    struct net_accepted accepted;
-    while (net__worker_pick(worker, &accepted)) {
-        if (accepted.moved)
-            net__connection_join(worker, accepted);
-        else if (worker->stage != NET_FLUSHING)
-            net__connection_open(worker, accepted);
-        else
-            net__accepted_drop(worker, accepted);
-    }
+    pthread_mutex_lock(&worker->mutex);
+    if (anyway || worker->mailbox_first == worker->mailbox_count)
+        worker->mailbox_closed = true;
+    bool closed = worker->mailbox_closed;
+    pthread_mutex_unlock(&worker->mutex);
+    return closed;
 }
 
-/* Nobody comes any more. On the worker's thread, or when there is none. */
+/* On the worker's thread, or when there is none. */
 static void mailbox_close(struct net_worker *worker)
 {
     struct net_accepted accepted;
-    pthread_mutex_lock(&worker->mutex);
-    worker->mailbox_closed = true;
-    pthread_mutex_unlock(&worker->mutex);
+    mailbox_shut(worker, true);
     while (net__worker_pick(worker, &accepted))
         net__accepted_drop(worker, accepted);
 }
@@ -132,6 +127,35 @@ static void on_stop_time(uv_timer_t *timer)
     net__connections_end(worker, true);
 }
 
+/* Of all that are there now. */
+static void read_last(struct net_worker *worker)
+{
+    worker->stage = NET_READING_LAST;
+    worker->last_turns = 2; /* the rest of this one, and one that looks at every socket */
+    if (!uv_is_active((uv_handle_t *)&worker->stop_timer))
+        uv_timer_start(&worker->stop_timer, on_stop_time, worker->net->stop_time_max_ms, 0);
+    net__worker_busy(worker);
+}
+
+/* One by one: while a session begins, or goes on, the rest may be passed on to others. Another worker may have
+ * let connections go before it has heard of a stop that has got further here: what their clients have sent
+ * came before it, and is read like that of the others. */
+static void mailbox_take(struct net_worker *worker)
+{
+    struct net_accepted accepted;
+    while (net__worker_pick(worker, &accepted)) {
+        if (accepted.moved) {
+            net__connection_join(worker, accepted);
+            if (worker->stage != NET_SERVING)
+                read_last(worker);
+        } else if (worker->stage != NET_FLUSHING) {
+            net__connection_open(worker, accepted);
+        } else {
+            net__accepted_drop(worker, accepted);
+        }
+    }
+}
+
 /* Goes on with a stop that was asked for. */
 static void stop_continue(struct net_worker *worker)
 {
@@ -139,12 +163,9 @@ static void stop_continue(struct net_worker *worker)
     if (stopping == 0)
         return;
     if (worker->stage == NET_SERVING) {
-        worker->stage = NET_READING_LAST;
-        worker->last_turns = 2; /* the rest of this one, and one that looks at every socket */
         if (worker->number == 0)
             net__listeners_stop(worker->net);
-        uv_timer_start(&worker->stop_timer, on_stop_time, worker->net->stop_time_max_ms, 0);
-        net__worker_busy(worker);
+        read_last(worker);
     }
     if (stopping > 1)
         net__connections_end(worker, true);
@@ -159,7 +180,8 @@ static void stop_check(struct net_worker *worker)
         worker->stage = NET_FLUSHING;
         net__connections_end(worker, false);
     }
-    if (worker->stage == NET_FLUSHING && list_empty(&worker->connections))
+    if (worker->stage == NET_FLUSHING && list_empty(&worker->connections) &&
+        mailbox_shut(worker, false))
         uv_stop(&worker->loop);
 }
 

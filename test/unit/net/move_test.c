@@ -18,7 +18,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
+#include "lua/runtime.h"
+#include "lua/watchdog.h"
 #include "net/net_fixture.h"
+#include "net/net_internal.h"
 
 enum { CLIENTS = 4 * NET_FIXTURE_WORKERS };
 
@@ -243,6 +247,98 @@ static void scripts_on_all_workers_can_be_killed_one_after_the_other(void **stat
     client_expect(scene->clients[1], "-ERR ");
 }
 
+/* ------------------------------------------------------------------------------------- a stop */
+
+/* Whoever computes is asked to let its connections go when the test says so. */
+static _Atomic bool let_go;
+static _Atomic(struct net_worker *) computing;
+
+static bool is_let_go(void *arg)
+{
+    store_seq_cst(&computing, arg);
+    return load_seq_cst(&let_go);
+}
+
+/* A new connection, and whose it is. */
+static int client_open_at(unsigned *worker)
+{
+    unsigned before[NET_FIXTURE_WORKERS];
+    for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++)
+        before[n] = net_worker_connections(net_fixture.net, n);
+    int fd = client_open();
+    client_ask(fd, "PING\r\n", "+PONG\r\n");
+    for (*worker = 0; net_worker_connections(net_fixture.net, *worker) == before[*worker];)
+        ++*worker;
+    return fd;
+}
+
+/* Asks for more than is under way before somebody reads it: 64 MB. */
+static void much_begin(int fd)
+{
+    static const char get[] = "GET large\r\n";
+    char requests[64 * (sizeof get - 1) + 1];
+    for (unsigned n = 0; n < 64; n++)
+        memcpy(requests + n * (sizeof get - 1), get, sizeof get);
+    client_ask(fd, requests, "$1048576\r\n");
+}
+
+/* The worker that computes was told to let its connections go before the stop, and does so when the others
+ * have read all of theirs, and wait for clients that do not read. */
+static void who_is_handed_over_behind_a_stop_is_read_like_the_others(void **state)
+{
+    struct scene *scene = *state;
+    struct net *net = net_fixture.net;
+    int readers[NET_FIXTURE_WORKERS], askers[NET_FIXTURE_WORKERS], rest[CLIENTS];
+    unsigned rest_count = 0;
+    char byte;
+    net->stop_time_max_ms = NET_FIXTURE_LUA_MS; /* the readers keep the others there */
+    store_seq_cst(&let_go, false);
+    store_seq_cst(&computing, NULL);
+    for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++) {
+        struct net_worker *worker = &net->workers[n];
+        const struct lua_others others = {.wait = is_let_go, .serve = net__serve, .arg = worker};
+        lua_runtime_others_set(session_worker_lua(worker->session_worker), &others);
+        readers[n] = askers[n] = -1;
+    }
+    client_ask(scene->clients[0], "SETRANGE large 1048575 x\r\n", ":1048576\r\n");
+    for (unsigned found = 0; found < 2 * NET_FIXTURE_WORKERS;) {
+        unsigned worker;
+        int fd = client_open_at(&worker);
+        int *place = readers[worker] < 0 ? &readers[worker] : &askers[worker];
+        if (*place < 0) {
+            *place = fd;
+            found++;
+        } else {
+            assert_true(rest_count < CLIENTS);
+            rest[rest_count++] = fd;
+        }
+    }
+    for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++)
+        much_begin(readers[n]);
+    script_begin(scene);
+    while (load_seq_cst(&computing) == NULL)
+        sched_yield();
+    unsigned busy = load_seq_cst(&computing)->number;
+    client_send(askers[busy], "PING\r\n");
+    client_settle(askers[busy]);
+    net_stop(net, false);
+    for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++)
+        if (n != busy)
+            assert_int_equal(client_receive(askers[n], &byte, 1), 0);
+    store_seq_cst(&let_go, true);
+    client_expect(askers[busy], "+PONG\r\n");
+    assert_int_equal(client_receive(askers[busy], &byte, 1), 0);
+    assert_true(lua_runtime_script_kill(
+        session_worker_lua(load_seq_cst(&computing)->session_worker), false));
+    client_expect(scene->busy, "-ERR ");
+    for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++) {
+        close(readers[n]);
+        close(askers[n]);
+    }
+    while (rest_count > 0)
+        close(rest[--rest_count]);
+}
+
 #define with_scene(test) cmocka_unit_test_setup_teardown(test, scene_setup, scene_teardown)
 
 int main(void)
@@ -257,6 +353,7 @@ int main(void)
         with_scene(messages_arrive),
         with_scene(who_is_bound_to_its_worker_stays),
         with_scene(scripts_on_all_workers_can_be_killed_one_after_the_other),
+        with_scene(who_is_handed_over_behind_a_stop_is_read_like_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
