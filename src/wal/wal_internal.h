@@ -222,6 +222,8 @@ struct wal {
     unsigned mutations;
     void (*clock_read)(
         struct wal *wal); /* of a test: the log writer has C and not yet recorded it */
+    void (*_Atomic found_nothing)(
+        struct wal *wal); /* of a test: it has nothing to do, and neither sleeps nor ends yet */
     _Atomic uint64_t flush_interval_ns;
 
     pthread_mutex_t mutex;   /* innermost: nothing else is taken inside */

@@ -558,11 +558,21 @@ static void sleep_until_closing(struct wal *wal)
     pthread_mutex_unlock(&wal->mutex);
 }
 
+static bool found_nothing(struct wal *wal)
+{
+    void (*tell)(struct wal * wal) = load_acquire(&wal->found_nothing);
+    if (tell != NULL)
+        tell(wal);
+    return true;
+}
+
 static void *writer_main(void *arg)
 {
     struct wal *wal = arg;
     log_thread_name("wal-writer");
     for (;;) {
+        /* Read first: all that was committed before it was set is found by what follows. */
+        bool closing = load_seq_cst(&wal->closing);
         reap(wal, false);
         if (wal_failed(wal))
             break;
@@ -572,7 +582,7 @@ static void *writer_main(void *arg)
             reap(wal, true);
         else if (flush_is_due(wal))
             flush(wal);
-        else if (load_seq_cst(&wal->closing))
+        else if (found_nothing(wal) && closing)
             break;
         else
             sleep_a_while(wal);

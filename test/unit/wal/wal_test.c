@@ -136,6 +136,41 @@ static void closing_makes_durable_what_nobody_waited_for(void **state)
     stop(f);
 }
 
+static _Atomic bool writer_idle;
+
+static void idle_until_closing(struct wal *wal)
+{
+    unsigned turn = 0;
+    store_release(&writer_idle, true);
+    while (!load_acquire(&wal->closing))
+        spin_wait(&turn);
+}
+
+/* The log is written to and closed while the log writer has just looked and found nothing to do. */
+static void closing_makes_durable_what_the_log_writer_has_not_seen_yet(void **state)
+{
+    struct fixture *f = *state;
+    for (int level = WAL_DURABILITY_NONE; level <= WAL_DURABILITY_COMMIT; level++) {
+        unsigned turn = 0;
+        f->options.durability = (enum wal_durability)level;
+        start(f);
+        uint64_t before = f->seen.count;
+        store_release(&writer_idle, false);
+        store_release(&f->wal->found_nothing, idle_until_closing);
+        wal_kick(f->wal);
+        while (!load_acquire(&writer_idle))
+            spin_wait(&turn);
+        commit(f, before + 1, 20);
+        stop(f);
+        disk_cut(f->disk, 3);
+        io_delete(f->io);
+        f->io = f->options.io = disk_io(f->disk);
+    }
+    start(f);
+    assert_seen(f, 1, 3);
+    stop(f);
+}
+
 static void a_body_of_any_size_travels_whole(void **state)
 {
     static const size_t sizes[] = {8,    9,    15,    16,     17,     4095, 8175,
@@ -527,6 +562,7 @@ int main(void)
         TEST(an_empty_directory_is_an_empty_log),
         TEST(what_was_committed_comes_back_after_a_restart),
         TEST(closing_makes_durable_what_nobody_waited_for),
+        TEST(closing_makes_durable_what_the_log_writer_has_not_seen_yet),
         TEST(a_body_of_any_size_travels_whole),
         TEST(large_records_are_built_where_they_stay),
         TEST(a_record_may_be_smaller_than_its_reservation),
