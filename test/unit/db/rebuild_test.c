@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
+#include "db/checkpoint_private.h"
 #include "db/db_fixture.h"
 #include "db/db_private.h"
 #include "storage/engines.h"
@@ -195,9 +196,11 @@ static int one_row_next(struct engine_source *base, struct engine_row *out)
     return 0;
 }
 
-/* A tombstone where the entry is, as of the last checkpoint. */
+/* A tombstone where the entry is, as of the last checkpoint. Bodies are changed by the checkpoint's thread alone:
+ * what it merges behind a checkpoint has to have ended. */
 static void entry_hide(unsigned index, const char *tuple)
 {
+    db__checkpoint_wait_idle(f.db);
     struct store *store = space_of(&f, NULL, "s")->head->arg;
     static const struct engine_snapshots none = {NULL, 0};
     struct arena arena;
