@@ -118,20 +118,30 @@ static void they_run_when_the_time_of_the_call_was_over(void **state)
     assert_string_equal(log, "[\"rollback\"]");
 }
 
-/* The limit comes while hooks are called for lines: what it sets is not lost in what they set. */
+/* The limit comes while hooks are called for lines: what it sets is not lost in what they set. On a busy machine it may
+ * come before the code has had its first turn: then that is there still, and has to go. */
 static void the_time_of_code_that_runs_line_by_line_is_over_each_time(void **state)
 {
     (void)state;
+    uint64_t since_ns = clock_monotonic_ns(clock_system());
     limit_time(20);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100;) {
         const char *ended = lua_fixture_eval(&fixture, "return box.debug.start([[local n = 0\n"
                                                        "while true do pcall(function()\n"
                                                        "while true do\n"
                                                        "n = n + 1\n"
                                                        "end end) end]],\n"
                                                        "{breakpoints = {{'eval', 9}}})");
-        if (strstr(ended, "time limit exceeded") == NULL)
+        uint64_t now_ns = clock_monotonic_ns(clock_system());
+        if (strstr(ended, "time limit exceeded") != NULL) {
+            since_ns = now_ns;
+            i++;
+        } else if (strstr(ended, "something runs here already") != NULL &&
+                   now_ns - since_ns < UINT64_C(60000000000)) {
+            lua_fixture_eval(&fixture, "box.debug.quit()");
+        } else {
             fail_msg("%s", ended);
+        }
     }
 }
 
