@@ -7,9 +7,10 @@
  * the service's mutex, in which it stands in the list of clients and so is alive, and stirs its
  * worker, which carries out the orders of its sessions in its next turn.
  *
- * A pause is two words of the service that every request looks at when `attention` says so. Requests
- * that it concerns wait as others do, with its end as their deadline; when it is lifted, all workers
- * are stirred and run them again.
+ * A pause is two words of the service that every request looks at when `attention` says so. They change
+ * under the service's mutex: who finds that a pause is over must not end the next one. Requests that it
+ * concerns wait as others do, with its end as their deadline; when it is lifted, all workers are stirred
+ * and run them again.
  */
 #include "session/session_internal.h"
 
@@ -56,7 +57,6 @@ void session__orders_take(struct session_worker *worker)
     if (!load_relaxed(&worker->ordered))
         return;
     store_relaxed(&worker->ordered, false);
-    bool resumes = !(load_relaxed(&service->attention) & SERVICE_PAUSED);
     pthread_mutex_lock(&service->mutex);
     list_for_each (link, &service->clients) {
         struct session *session = list_entry(link, struct session, link);
@@ -65,7 +65,8 @@ void session__orders_take(struct session_worker *worker)
         unsigned orders = atomic_exchange_explicit(&session->about.orders, 0, memory_order_relaxed);
         if (orders)
             order_do(session, orders);
-        if (resumes && session->paused)
+        /* What it waits for is lifted, whether another pause has begun since or not. */
+        if (session->paused && session->wait.deadline_ns != load_relaxed(&service->pause_end_ns))
             session__wait_ready(&session->wait);
     }
     pthread_mutex_unlock(&service->mutex);
@@ -112,18 +113,32 @@ void service__stir_all(struct service *service)
 void service__pause(struct service *service, uint64_t ms, bool all)
 {
     uint64_t end_ns = clock_monotonic_ns(service->options.clock) + ms * 1000000;
+    pthread_mutex_lock(&service->mutex);
     bool paused = load_relaxed(&service->attention) & SERVICE_PAUSED;
     if (!paused || end_ns > load_relaxed(&service->pause_end_ns))
         store_relaxed(&service->pause_end_ns, end_ns);
     store_relaxed(&service->pause_all, all || (paused && load_relaxed(&service->pause_all)));
     atomic_fetch_or_explicit(&service->attention, SERVICE_PAUSED, memory_order_release);
+    pthread_mutex_unlock(&service->mutex);
 }
 
 void service__unpause(struct service *service)
 {
+    pthread_mutex_lock(&service->mutex);
     atomic_fetch_and_explicit(&service->attention, ~(unsigned)SERVICE_PAUSED, memory_order_release);
     store_relaxed(&service->pause_end_ns, 0);
+    pthread_mutex_unlock(&service->mutex);
     service__stir_all(service);
+}
+
+/* The pause that was to end then is over; another may have begun since somebody looked. */
+static void pause_over(struct service *service, uint64_t end_ns)
+{
+    pthread_mutex_lock(&service->mutex);
+    if (load_relaxed(&service->pause_end_ns) == end_ns)
+        atomic_fetch_and_explicit(&service->attention, ~(unsigned)SERVICE_PAUSED,
+                                  memory_order_relaxed);
+    pthread_mutex_unlock(&service->mutex);
 }
 
 static bool may_write(const struct session_command *command)
@@ -152,11 +167,9 @@ bool session__pause_holds(struct session *session, const struct session_command 
 {
     struct service *service = session->service;
     struct session_wait *wait = &session->wait;
-    uint64_t now_ns = clock_monotonic_ns(service->options.clock);
     uint64_t end_ns = load_relaxed(&service->pause_end_ns);
-    if (now_ns >= end_ns) {
-        atomic_fetch_and_explicit(&service->attention, ~(unsigned)SERVICE_PAUSED,
-                                  memory_order_relaxed);
+    if (clock_monotonic_ns(service->options.clock) >= end_ns) {
+        pause_over(service, end_ns);
         return false;
     }
     if (session->hurried || !concerned(session, command))

@@ -128,6 +128,60 @@ static void longer_and_wider_pauses_win(void **state)
     expect(one, "-ERR CLIENT PAUSE mode must be WRITE or ALL\r\n", "client pause x x");
 }
 
+static void a_request_waits_no_longer_than_the_pause_that_is(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "client pause 100000");
+    expect(two, "", "ping");
+    expect(three, "", "set a 1");
+    expect(one, "+OK\r\n+OK\r\n", "client unpause\r\nclient pause 1000 write");
+    expect_take(two, "+PONG\r\n");
+    expect_take(three, "");
+    clock_manual_advance_ms(&fixture->clock, 1001);
+    expect_take(three, "+OK\r\n");
+}
+
+static unsigned looks; /* at the clock, until another pause begins */
+
+static uint64_t pause_at_a_look(struct clock *clock)
+{
+    (void)clock;
+    if (looks > 0 && --looks == 0)
+        service__pause(fixture->service, 1000, true);
+    return clock_monotonic_ns(&fixture->clock.base);
+}
+
+static uint64_t manual_ms(struct clock *clock)
+{
+    (void)clock;
+    return clock_realtime_ms(&fixture->clock.base);
+}
+
+static void a_pause_that_begins_while_another_is_found_over_stays(void **state)
+{
+    (void)state;
+    struct clock watched = {.monotonic_ns = pause_at_a_look, .realtime_ms = manual_ms};
+    struct clock *clock = fixture->service->options.clock;
+    fixture->service->options.clock = &watched;
+    unsigned reached = 0;
+    for (unsigned look = 1; reached + 1 == look; look++) {
+        expect(one, "+OK\r\n", "client pause 10");
+        clock_manual_advance_ms(&fixture->clock, 11);
+        looks = look;
+        session_fixture_text(fixture, two, "ping");
+        if (looks == 0) {
+            expect(three, "", "ping");
+            reached = look;
+        }
+        looks = 0;
+        expect(one, "+OK\r\n", "client unpause");
+        session_fixture_take(fixture, two);
+        session_fixture_take(fixture, three);
+    }
+    assert_true(reached > 0);
+    fixture->service->options.clock = clock;
+}
+
 static void a_paused_request_of_a_connection_that_ends_is_given_up(void **state)
 {
     (void)state;
@@ -562,6 +616,8 @@ int main(void)
         WITH_SESSIONS(a_pause_holds_all_commands_until_its_end),
         WITH_SESSIONS(a_pause_of_writes_lets_reads_through_and_can_be_lifted),
         WITH_SESSIONS(longer_and_wider_pauses_win),
+        WITH_SESSIONS(a_request_waits_no_longer_than_the_pause_that_is),
+        WITH_SESSIONS(a_pause_that_begins_while_another_is_found_over_stays),
         WITH_SESSIONS(a_paused_request_of_a_connection_that_ends_is_given_up),
         WITH_SESSIONS(who_waits_for_a_lock_can_be_unblocked),
         WITH_SESSIONS(what_a_connection_says_of_itself_is_listed),
