@@ -144,7 +144,7 @@ test('redis-cli: commands from arguments and from a pipe', async () => {
 
 test('redis-cli --pipe loads a stream of commands', async () => {
     const commands = Array.from({ length: 5000 }, (_, n) => `*3\r\n$3\r\nSET\r\n$5\r\np${String(n).padStart(4, '0')}\r\n$1\r\nx\r\n`).join('');
-    assert.match((await cli(['--pipe'], commands)).out, /errors: 0, replies: 5000/);
+    assert.match((await cli(['--pipe', '--pipe-timeout', '0'], commands)).out, /errors: 0, replies: 5000/);
     assert.equal((await cli(['GET', 'p4999'])).out, 'x\n');
 });
 

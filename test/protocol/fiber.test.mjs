@@ -30,9 +30,9 @@ test('a request whose client has gone is cancelled', async (t) => {
     const server = await start(t);
     const one = await server.connect(), two = await server.connect();
     await two.ask(command('LUA', "ended = require('fiber').channel(1) return 1"), ':1\r\n');
-    one.send(command('LUA', "pcall(require('fiber').sleep, 1000) ended:put('cancelled')"));
+    one.send(command('LUA', "asleep = true pcall(require('fiber').sleep, 1000) ended:put('cancelled')"));
     one.send(command('PING'));
-    await two.ask(sleep('return 1'), ':1\r\n');
+    await two.ask(command('LUA', "while not asleep do require('fiber').sleep(0.001) end return 1"), ':1\r\n');
     one.close();
     await two.ask(command('LUA', 'return ended:get()'), '$9\r\ncancelled\r\n');
     two.close();

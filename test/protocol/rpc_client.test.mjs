@@ -25,6 +25,12 @@ async function makeSpace(client, name) {
     assert.equal(await client.request('box.create_index', [name, 'owner', { parts: ['owner'], unique: false }]), 1);
 }
 
+/** How many connections have a request that waits. */
+async function blocked(client) {
+    const text = await client.request('eval', ["return redis.call('INFO', 'clients')"]);
+    return Number(/\nblocked_clients:(\d+)\r/.exec(text)[1]);
+}
+
 test('methods of box read, write and define spaces', async (t) => {
     const client = await open(t);
     const box = (method, ...params) => client.request(`box.${method}`, params);
@@ -118,15 +124,20 @@ test('each cancel of requests that run is told what became of its own', async (t
 
 test('what is to be done behind a rollback is done when it was a cancel', async (t) => {
     const client = await open(t);
-    const running = client.request('eval', [`
-        undone = 0
-        box.begin()
-        box.on_rollback(function() for n = 1, 3e8 do end undone = undone + 1 end)
-        while true do end`]);
-    const failed = assert.rejects(running, { name: 'ERROR_CANCELLED' });
-    assert.equal(await client.cancel(running), true);
-    await failed;
-    assert.equal(await client.request('eval', ['return undone']), 1);
+    let undone, ready = false;
+    while (!ready) { // it may be ended before it has said what is to be done
+        const running = client.request('eval', [`
+            undone, ready = 0, false
+            box.begin()
+            box.on_rollback(function() for n = 1, 3e8 do end undone = undone + 1 end)
+            ready = true
+            while true do end`]);
+        const failed = assert.rejects(running, { name: 'ERROR_CANCELLED' });
+        assert.equal(await client.cancel(running), true);
+        await failed;
+        [undone, ready] = await client.request('eval', ['local was = ready ready = nil return {undone or -1, was or false}']);
+    }
+    assert.equal(undone, 1);
 });
 
 test('a request that waits for a lock, sleeps or stands in line can be cancelled', async (t) => {
@@ -139,7 +150,8 @@ test('a request that waits for a lock, sleeps or stands in line can be cancelled
     const alone = two.request('box.update', ['locked', 1, [['=', 2, 'eve']]]);
     const cancelled = { name: 'ERROR_CANCELLED' };
     const failed = assert.rejects(alone, { ...cancelled, message: 'cancelled while waiting for a lock: by the client' });
-    while (!(await two.cancel(alone))) { /* it has not been read yet */ }
+    while (await blocked(one) === 0); // until then it runs
+    assert.equal(await two.cancel(alone), true);
     await failed;
     // in a stream, and one behind it, which has not begun
     await two.request('begin', [], { stream: 2 });

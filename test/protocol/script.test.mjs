@@ -75,7 +75,7 @@ async function stop(other, what) {
 }
 
 for (const [what, request, place] of [
-    ['SCRIPT', command('EVAL', `redis.call('SET', 'stopped', 1)\n${ENDLESS}`, '0'), '@user_script:2.'],
+    ['SCRIPT', command('EVAL', `\nredis.call('SET', 'stopped', 1) ${ENDLESS}`, '0'), '@user_script:2.'],
     ['FUNCTION', command('FCALL', 'endless', '1', 'stopped'), '@user_function:9.'],
 ]) {
     test(`${what} KILL ends what runs on another worker, and nothing is left of it`, async (t) => {

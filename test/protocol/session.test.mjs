@@ -62,7 +62,7 @@ test('a storage is there when the session ends, and gone afterwards', async (t) 
         while (!(row = await watcher.lua(`box.space.ended:get(${kept[n]})`)));
         assert.equal(row[1], n + 1);
     }
-    assert.equal(await watcher.lua(`box.session.exists(${kept[0]})`), false);
+    for (const id of kept) while (await watcher.lua(`box.session.exists(${id})`)) /* its trigger has run, it goes */;
 });
 
 test('a session knows what it is, and who is at the other end', async (t) => {
