@@ -6,7 +6,8 @@
  * two steps of another one comes about within minutes, and not once in ten thousand runs on another machine.
  *
  * Each thread draws how often it is held: seldom, often or not at all. It is held for no more than a share
- * of its time, so whatever waits for it has its turn in the end. No seed replays the order of threads.
+ * of its time, waiting included, of which three that wait for each other in turn still leave some: so whatever
+ * waits has its turn in the end. No seed replays the order of threads.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -51,7 +52,7 @@ static uint64_t draw(uint64_t below)
 
 static void thread_begins(void)
 {
-    static const unsigned shares[] = {0, 5, 20, 50};
+    static const unsigned shares[] = {0, 5, 15, 30};
     held.begun_ns = now_ns();
     held.random = (held.begun_ns ^ (uint64_t)(uintptr_t)&held ^ (uint64_t)getpid() << 32) | 1;
     for (unsigned i = 0; i < 4; i++)
