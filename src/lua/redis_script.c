@@ -446,8 +446,7 @@ bool lua_runtime_script_kill(struct lua_runtime *runtime, bool function)
             (function ? LUA__SCRIPT_FUNCTION : LUA__SCRIPT_EVAL) ||
         at_ns == 0)
         return false;
-    lua__deadline_kill(&runtime->deadline, at_ns);
-    return true;
+    return lua__deadline_kill(&runtime->deadline, at_ns); /* unless it has ended since */
 }
 
 bool lua_runtime_cancel(struct lua_runtime *runtime)
