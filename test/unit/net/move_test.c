@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "lua/internal.h"
 #include "lua/runtime.h"
 #include "lua/watchdog.h"
 #include "net/net_fixture.h"
@@ -251,12 +252,23 @@ static void scripts_on_all_workers_can_be_killed_one_after_the_other(void **stat
 
 /* Whoever computes is asked to let its connections go when the test says so. */
 static _Atomic bool let_go;
-static _Atomic(struct net_worker *) computing;
 
 static bool is_let_go(void *arg)
 {
-    store_seq_cst(&computing, arg);
+    (void)arg;
     return load_seq_cst(&let_go);
+}
+
+/* The worker that is within a script: it hears of nothing else until that has ended. */
+static struct net_worker *worker_within_script(void)
+{
+    for (unsigned n = 0;; n = (n + 1) % NET_FIXTURE_WORKERS) {
+        struct net_worker *worker = &net_fixture.net->workers[n];
+        struct lua_runtime *lua = session_worker_lua(worker->session_worker);
+        if (load_acquire(&lua->script.kind) == LUA__SCRIPT_EVAL)
+            return worker;
+        sched_yield();
+    }
 }
 
 /* A new connection, and whose it is. */
@@ -293,7 +305,6 @@ static void who_is_handed_over_behind_a_stop_is_read_like_the_others(void **stat
     char byte;
     net->stop_time_max_ms = NET_FIXTURE_LUA_MS; /* the readers keep the others there */
     store_seq_cst(&let_go, false);
-    store_seq_cst(&computing, NULL);
     for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++) {
         struct net_worker *worker = &net->workers[n];
         const struct lua_others others = {.wait = is_let_go, .serve = net__serve, .arg = worker};
@@ -316,9 +327,8 @@ static void who_is_handed_over_behind_a_stop_is_read_like_the_others(void **stat
     for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++)
         much_begin(readers[n]);
     script_begin(scene);
-    while (load_seq_cst(&computing) == NULL)
-        sched_yield();
-    unsigned busy = load_seq_cst(&computing)->number;
+    struct net_worker *computing = worker_within_script();
+    unsigned busy = computing->number;
     client_send(askers[busy], "PING\r\n");
     client_settle(askers[busy]);
     net_stop(net, false);
@@ -328,8 +338,7 @@ static void who_is_handed_over_behind_a_stop_is_read_like_the_others(void **stat
     store_seq_cst(&let_go, true);
     client_expect(askers[busy], "+PONG\r\n");
     assert_int_equal(client_receive(askers[busy], &byte, 1), 0);
-    assert_true(lua_runtime_script_kill(
-        session_worker_lua(load_seq_cst(&computing)->session_worker), false));
+    assert_true(lua_runtime_script_kill(session_worker_lua(computing->session_worker), false));
     client_expect(scene->busy, "-ERR ");
     for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++) {
         close(readers[n]);
