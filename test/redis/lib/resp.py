@@ -28,7 +28,7 @@ def encode(args):
 class Connection:
     """A socket to a server: commands go out as bytes, replies come as tuples."""
 
-    TIMEOUT_SECONDS = 60
+    TIMEOUT_SECONDS = 240 # a machine may be slow, or stand still for a while
 
     def __init__(self, where):
         """where: the path of a Unix socket, or (host, port)."""

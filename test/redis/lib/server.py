@@ -62,7 +62,7 @@ class Server:
         self.process = subprocess.Popen(self.command(), cwd=self.folder, env=environment,
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         preexec_fn=end_with_parent)
-        for _ in range(3000):
+        for _ in range(50 * resp.Connection.TIMEOUT_SECONDS):
             if self.process.poll() is not None:
                 raise resp.Closed('%s does not start:\n%s' % (self.name, self.log_tail()))
             try:
