@@ -103,7 +103,8 @@ static void repair_blocks(struct memory_io *io, const struct run_extent *index,
     unsigned char key[256];
     struct run_block_iter iter;
     if (run_block_open(&iter, io->data + index->offset + RUN_FRAME_BYTES,
-                       index->bytes - RUN_FRAME_BYTES, header->up_to_ts, key, sizeof key) != 0)
+                       index->bytes - RUN_FRAME_BYTES, false, header->up_to_ts, key,
+                       sizeof key) != 0)
         return;
     for (int rc = run_block_first(&iter); rc == 0; rc = run_block_next(&iter)) {
         struct run_extent extent;
@@ -135,8 +136,8 @@ static void repair(struct memory_io *io)
     if (io->size < RUN_HEADER_BYTES + RUN_TRAILER_BYTES)
         return;
     memcpy(&header, io->data, sizeof header);
-    if (!run_flags_valid(header.flags))
-        header.flags &= RUN_ZSTD;
+    if (!run_header_flags_valid(header.flags))
+        header.flags &= RUN_ZSTD | RUN_BORROWS;
     run_header_encode(&header, io->data);
     repair_dictionary(io, &header);
     unsigned char *end = io->data + io->size - RUN_TRAILER_BYTES;

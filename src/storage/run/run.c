@@ -190,7 +190,7 @@ int run__frame_read(const struct run *run, const struct run_extent *extent,
 
 int run__index_open(const struct run *run, unsigned char *key, struct run_block_iter *out)
 {
-    int rc = run_block_open(out, run->index, run->index_size, run->header.up_to_ts, key,
+    int rc = run_block_open(out, run->index, run->index_size, false, run->header.up_to_ts, key,
                             run->footer.key_bytes_max);
     return rc != 0 ? run__corrupt(run, run->index_extent.offset, out->check) : 0;
 }
@@ -283,7 +283,8 @@ int run__block_read(const struct run *run, const struct run_extent *extent,
     }
     if (rc != 0)
         return rc;
-    rc = run_block_open(out, contents, size, run->header.up_to_ts, key, run->footer.key_bytes_max);
+    rc = run_block_open(out, contents, size, run->header.flags & RUN_BORROWS, run->header.up_to_ts,
+                        key, run->footer.key_bytes_max);
     return rc != 0 ? run__corrupt(run, extent->offset, out->check) : 0;
 }
 

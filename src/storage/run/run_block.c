@@ -14,7 +14,12 @@
 
 #include "base/error.h"
 
-enum { VARINT_MAX = 10, TAIL_BYTES = 8 };
+enum {
+    VARINT_MAX = 10,
+    TAIL_BYTES = 8,
+    PIECE_BYTES_MIN = 4, /* a shorter one is there by chance */
+    PIECE_WINDOW = 256,  /* of the data: the fields of a key are usually the first */
+};
 
 int run_memory_reserve(struct run_memory *memory, size_t capacity)
 {
@@ -81,20 +86,83 @@ void run_block_builder_destroy(struct run_block_builder *builder)
     run_memory_destroy(&builder->last_key);
 }
 
+/* How many of the first `most` bytes are the same. */
+static size_t common_bytes(const unsigned char *a, const unsigned char *b, size_t most)
+{
+    size_t common = 0;
+    for (; most - common >= sizeof(uint64_t); common += sizeof(uint64_t)) {
+        uint64_t left, right;
+        memcpy(&left, a + common, sizeof left);
+        memcpy(&right, b + common, sizeof right);
+        if (left != right)
+            return common + (unsigned)__builtin_ctzll(left ^ right) / 8;
+    }
+    while (common < most && a[common] == b[common])
+        common++;
+    return common;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 static size_t shared_bytes(const struct run_memory *last, const struct engine_row *row)
 {
-    size_t most = last->size < row->key_size ? last->size : row->key_size, shared = 0;
-    while (shared < most && last->data[shared] == row->key[shared])
-        shared++;
-    return shared;
+    return common_bytes(last->data, row->key, smaller(last->size, row->key_size));
+}
+
+/* Looks in the row's data for the longest piece of its key that has the first byte which is not
+ * shared. What lies before the piece the next rows are likely to share as well. Nothing has to be
+ * known of keys and tuples for that. */
+static void piece_find(struct run_block_builder *builder, const struct engine_row *row,
+                       size_t shared)
+{
+    const unsigned char *data = (const unsigned char *)row->data, *at = data;
+    if (data == NULL || shared == row->key_size || shared > UINT16_MAX)
+        return;
+    const unsigned char *end = data + smaller(row->size, PIECE_WINDOW);
+    size_t longest = PIECE_BYTES_MIN - 1;
+    while (at < end && (at = memchr(at, row->key[shared], (size_t)(end - at))) != NULL) {
+        size_t before = 0, most = smaller(row->key_size - shared, (size_t)(end - at));
+        while (before < shared && at - data > (ptrdiff_t)before &&
+               row->key[shared - before - 1] == *(at - before - 1))
+            before++;
+        size_t bytes = before + common_bytes(at, row->key + shared, most);
+        if (bytes > longest) {
+            longest = bytes;
+            builder->piece_found = true;
+            builder->piece = (struct run_piece){(uint16_t)(shared - before),
+                                                (uint16_t)((size_t)(at - data) - before)};
+        }
+        at++;
+    }
+}
+
+/* How many bytes of its key the row is to borrow: more than it would otherwise share, or none. */
+static size_t borrowed_bytes(struct run_block_builder *builder, const struct engine_row *row,
+                             size_t shared)
+{
+    if (!builder->piece_found && builder->rows < RUN_RESTART_ROWS)
+        piece_find(builder, row, shared);
+    size_t key_at = builder->piece.key_at, data_at = builder->piece.data_at;
+    if (!builder->piece_found || shared < key_at || shared == row->key_size || row->data == NULL ||
+        row->size <= data_at)
+        return 0;
+    size_t bytes = common_bytes(row->key + key_at, (const unsigned char *)row->data + data_at,
+                                smaller(row->key_size - key_at, row->size - data_at));
+    return key_at + bytes > shared ? bytes : 0;
 }
 
 int run_block_add(struct run_block_builder *builder, const struct engine_row *row)
 {
     struct run_memory *bytes = &builder->bytes, *restarts = &builder->restarts;
     bool restart = builder->rows % RUN_RESTART_ROWS == 0;
-    size_t shared = restart ? 0 : shared_bytes(&builder->last_key, row);
-    size_t rest = row->key_size - shared;
+    size_t shared = restart ? 0 : shared_bytes(&builder->last_key, row), borrowed = 0;
+    if (builder->borrows && !restart)
+        borrowed = borrowed_bytes(builder, row, shared);
+    size_t taken = borrowed > 0 ? builder->piece.key_at + borrowed : shared;
+    size_t rest = row->key_size - taken;
     if (run_memory_reserve(bytes, bytes->size + 4 * VARINT_MAX + rest + row->size) != 0 ||
         run_memory_reserve(restarts, restarts->size + sizeof(uint32_t)) != 0 ||
         run_memory_reserve(&builder->last_key, row->key_size + 1) != 0)
@@ -105,11 +173,11 @@ int run_block_add(struct run_block_builder *builder, const struct engine_row *ro
         restarts->size += sizeof offset;
     }
     unsigned char *to = bytes->data + bytes->size;
-    to = varint_put(to, shared);
+    to = varint_put(to, borrowed > 0 ? 2 * borrowed + 1 : builder->borrows ? 2 * shared : shared);
     to = varint_put(to, rest);
     to = varint_put(to, builder->up_to_ts - row->ts);
     to = varint_put(to, row->data == NULL ? 0 : UINT64_C(1) + row->size);
-    to = bytes_put(to, rest == 0 ? NULL : row->key + shared, rest);
+    to = bytes_put(to, rest == 0 ? NULL : row->key + taken, rest);
     if (row->data != NULL)
         to = bytes_put(to, row->data, row->size);
     bytes->size = (size_t)(to - bytes->data);
@@ -123,10 +191,13 @@ int run_block_end(struct run_block_builder *builder)
 {
     struct run_memory *bytes = &builder->bytes;
     const uint32_t tail[2] = {builder->rows, (uint32_t)(builder->restarts.size / sizeof(uint32_t))};
-    if (run_memory_reserve(bytes, bytes->size + builder->restarts.size + TAIL_BYTES) != 0)
+    if (run_memory_reserve(bytes, bytes->size + builder->restarts.size + sizeof builder->piece +
+                                      TAIL_BYTES) != 0)
         return ERROR_MEMORY;
     unsigned char *to = bytes->data + bytes->size;
     to = bytes_put(to, builder->restarts.data, builder->restarts.size);
+    if (builder->borrows)
+        to = bytes_put(to, &builder->piece, sizeof builder->piece);
     to = bytes_put(to, tail, sizeof tail);
     bytes->size = (size_t)(to - bytes->data);
     return 0;
@@ -137,6 +208,8 @@ void run_block_reset(struct run_block_builder *builder)
     builder->bytes.size = 0;
     builder->restarts.size = 0;
     builder->rows = 0;
+    builder->piece_found = false;
+    builder->piece = (struct run_piece){0};
 }
 
 /* ---------------------------------------------------------------------------------------- reading
@@ -148,16 +221,24 @@ static int bad(struct run_block_iter *iter, const char *check)
     return ERROR_CORRUPT;
 }
 
-int run_block_open(struct run_block_iter *iter, const void *bytes, size_t size, uint64_t up_to_ts,
-                   unsigned char *key, size_t key_room)
+int run_block_open(struct run_block_iter *iter, const void *bytes, size_t size, bool borrows,
+                   uint64_t up_to_ts, unsigned char *key, size_t key_room)
 {
     uint32_t tail[2];
-    *iter = (struct run_block_iter){
-        .bytes = bytes, .up_to_ts = up_to_ts, .key = key, .key_room = key_room, .row.key = key};
-    if (size < TAIL_BYTES)
+    *iter = (struct run_block_iter){.bytes = bytes,
+                                    .up_to_ts = up_to_ts,
+                                    .borrows = borrows,
+                                    .key = key,
+                                    .key_room = key_room,
+                                    .row.key = key};
+    size_t piece_bytes = borrows ? sizeof iter->piece : 0;
+    if (size < piece_bytes + TAIL_BYTES)
         return bad(iter, "counts of the block");
     size -= TAIL_BYTES;
     memcpy(tail, iter->bytes + size, sizeof tail);
+    size -= piece_bytes;
+    if (borrows)
+        memcpy(&iter->piece, iter->bytes + size, sizeof iter->piece);
     iter->rows = tail[0];
     iter->restarts = tail[1];
     if (iter->restarts > size / sizeof(uint32_t))
@@ -168,10 +249,27 @@ int run_block_open(struct run_block_iter *iter, const void *bytes, size_t size, 
     return 0;
 }
 
-static const unsigned char *varint_get(const unsigned char *from, const unsigned char *end,
-                                       uint64_t *out)
+/* Numbers that end within eight bytes, which nearly all do, in a few steps: the lowest seven bits
+ * of each byte up to the first without the top bit. */
+static const unsigned char *varint_get_long(const unsigned char *from, const unsigned char *end,
+                                            uint64_t *out)
 {
     uint64_t value = 0;
+    if (end - from >= (ptrdiff_t)sizeof value) {
+        memcpy(&value, from, sizeof value);
+        uint64_t ends = ~value & UINT64_C(0x8080808080808080);
+        if (ends != 0) {
+            value &= (ends ^ (ends - 1)) & UINT64_C(0x7f7f7f7f7f7f7f7f);
+            value = (value & UINT64_C(0x007f007f007f007f)) |
+                    (value & UINT64_C(0x7f007f007f007f00)) >> 1;
+            value = (value & UINT64_C(0x00003fff00003fff)) |
+                    (value & UINT64_C(0x3fff00003fff0000)) >> 2;
+            *out = (value & UINT64_C(0x000000000fffffff)) |
+                   (value & UINT64_C(0x0fffffff00000000)) >> 4;
+            return from + (unsigned)__builtin_ctzll(ends) / 8 + 1;
+        }
+        value = 0;
+    }
     for (unsigned shift = 0; shift < 64 && from < end; shift += 7) {
         unsigned char byte = *from++;
         if (shift == 63 && byte > 1)
@@ -185,15 +283,38 @@ static const unsigned char *varint_get(const unsigned char *from, const unsigned
     return NULL;
 }
 
+static inline const unsigned char *varint_get(const unsigned char *from, const unsigned char *end,
+                                              uint64_t *out)
+{
+    if (from == end || *from >= 0x80)
+        return varint_get_long(from, end, out);
+    *out = *from;
+    return from + 1;
+}
+
 /* What stands before a row's bytes. */
 struct row_head {
-    uint64_t shared, rest, age, data;
+    uint64_t shared, borrowed, rest, age, data;
     const unsigned char *bytes; /* the rest of the key, then the data */
     size_t data_size;
 };
 
+/* The first number says what it shares and borrows. */
+static inline void taken_read(const struct run_block_iter *iter, struct row_head *head)
+{
+    head->borrowed = 0;
+    if (!iter->borrows)
+        return;
+    if (head->shared & 1) {
+        head->borrowed = head->shared >> 1;
+        head->shared = iter->piece.key_at;
+    } else {
+        head->shared >>= 1;
+    }
+}
+
 /* Reads the head of the row at `at`, and checks that the row ends within the block. */
-static int row_head_read(struct run_block_iter *iter, size_t at, struct row_head *out)
+static inline int row_head_read(struct run_block_iter *iter, size_t at, struct row_head *out)
 {
     const unsigned char *from = iter->bytes + at, *end = iter->bytes + iter->size;
     if ((from = varint_get(from, end, &out->shared)) == NULL ||
@@ -209,32 +330,58 @@ static int row_head_read(struct run_block_iter *iter, size_t at, struct row_head
         return bad(iter, "data beyond its block");
     if (out->age > iter->up_to_ts)
         return bad(iter, "timestamp of a row");
+    taken_read(iter, out);
+    if (out->borrowed > 0 && (out->data_size < iter->piece.data_at ||
+                              out->borrowed > out->data_size - iter->piece.data_at))
+        return bad(iter, "key borrows more than its data has");
     out->bytes = from;
     return 0;
+}
+
+/* The same of the row behind the one whose key has iter->row.key_size bytes. */
+static inline int row_next_read(struct run_block_iter *iter, size_t at, struct row_head *out)
+{
+    if (at == iter->size)
+        return ERROR_END;
+    int rc = row_head_read(iter, at, out);
+    if (rc != 0)
+        return rc;
+    if (out->shared > iter->row.key_size)
+        return bad(iter, "key shares more than the key before it has");
+    if (out->shared + out->borrowed + out->rest > iter->key_room)
+        return bad(iter, "key longer than the longest");
+    return 0;
+}
+
+static inline const unsigned char *row_data(const struct row_head *head)
+{
+    return head->bytes + head->rest;
+}
+
+/* Makes the row at `at` the present one; what its key shares is in iter->key. */
+static inline void row_put(struct run_block_iter *iter, size_t at, const struct row_head *head)
+{
+    const unsigned char *data = row_data(head);
+    unsigned char *end = iter->key + head->shared;
+    if (head->borrowed > 0)
+        end = bytes_put(end, data + iter->piece.data_at, head->borrowed);
+    end = bytes_put(end, head->bytes, head->rest);
+    iter->row.key_size = (size_t)(end - iter->key);
+    iter->row.ts = iter->up_to_ts - head->age;
+    iter->row.data = head->data == 0 ? NULL : (const char *)data;
+    iter->row.size = (uint32_t)head->data_size;
+    iter->at = at;
+    iter->next = (size_t)(data - iter->bytes) + head->data_size;
 }
 
 /* Makes the row at `at` the present one; iter->row.key_size is that of the row before. */
 static int row_read(struct run_block_iter *iter, size_t at)
 {
     struct row_head head;
-    if (at == iter->size)
-        return ERROR_END;
-    int rc = row_head_read(iter, at, &head);
-    if (rc != 0)
-        return rc;
-    if (head.shared > iter->row.key_size)
-        return bad(iter, "key shares more than the key before it has");
-    if (head.shared + head.rest > iter->key_room)
-        return bad(iter, "key longer than the longest");
-    bytes_put(iter->key + head.shared, head.bytes, head.rest);
-    const unsigned char *data = head.bytes + head.rest;
-    iter->row.key_size = head.shared + head.rest;
-    iter->row.ts = iter->up_to_ts - head.age;
-    iter->row.data = head.data == 0 ? NULL : (const char *)data;
-    iter->row.size = (uint32_t)head.data_size;
-    iter->at = at;
-    iter->next = (size_t)(data - iter->bytes) + head.data_size;
-    return 0;
+    int rc = row_next_read(iter, at, &head);
+    if (rc == 0)
+        row_put(iter, at, &head);
+    return rc;
 }
 
 static int restart_offset(struct run_block_iter *iter, uint32_t n, size_t *out)
@@ -312,6 +459,11 @@ int run_block_prev(struct run_block_iter *iter)
     return rc != 0 ? rc : row_before(iter, end);
 }
 
+static bool key_is_whole(const struct row_head *head)
+{
+    return head->shared == 0 && head->borrowed == 0;
+}
+
 /* Whether the row of a restart point is before (key, ts): 1 or 0, or ERROR_CORRUPT. */
 static int restart_before(struct run_block_iter *iter, uint32_t n, const void *key, size_t key_size,
                           uint64_t ts)
@@ -321,7 +473,7 @@ static int restart_before(struct run_block_iter *iter, uint32_t n, const void *k
     int rc = restart_offset(iter, n, &offset);
     if (rc == 0)
         rc = row_head_read(iter, offset, &head);
-    if (rc == 0 && head.shared != 0)
+    if (rc == 0 && !key_is_whole(&head))
         rc = bad(iter, "restart point with a shared key");
     if (rc != 0)
         return rc;
@@ -329,8 +481,66 @@ static int restart_before(struct run_block_iter *iter, uint32_t n, const void *k
     return place_compare(head.bytes, head.rest, row_ts, key, key_size, ts) < 0;
 }
 
+/* A key that is searched for, and how many of its first bytes the last row that was passed has. */
+struct target {
+    const unsigned char *key;
+    size_t size, same;
+    uint64_t ts;
+};
+
+/* The order of the next bytes of a row's key and of the target: 0 when it has them all. */
+static inline int part_compare(struct target *target, const unsigned char *part, size_t size)
+{
+    size_t most = smaller(size, target->size - target->same);
+    size_t common = common_bytes(part, target->key + target->same, most);
+    target->same += common;
+    if (common < most)
+        return part[common] < target->key[target->same] ? -1 : 1;
+    return common < size;
+}
+
+/* The order of a row's key and the target's, which has the bytes that the row shares with the key
+ * before it. */
+static inline int target_compare(const struct run_block_iter *iter, const struct row_head *head,
+                                 struct target *target)
+{
+    int order = 0;
+    target->same = head->shared;
+    if (head->borrowed > 0)
+        order = part_compare(target, row_data(head) + iter->piece.data_at, head->borrowed);
+    if (order == 0)
+        order = part_compare(target, head->bytes, head->rest);
+    return order == 0 && target->same < target->size ? -1 : order;
+}
+
+/* From the row that is next goes on to the first one that is not before the target. Keys of rows
+ * that are passed are not put together: a row that shares more with the key before it than that one
+ * has in common with the target is before it too, and of the others the target has what they share.
+ */
+static int target_find(struct run_block_iter *iter, struct target *target)
+{
+    struct row_head head;
+    for (;;) {
+        size_t at = iter->next;
+        int rc = row_next_read(iter, at, &head);
+        if (rc != 0)
+            return rc;
+        if (head.shared <= target->same) {
+            int order = target_compare(iter, &head, target);
+            if (order > 0 || (order == 0 && iter->up_to_ts - head.age <= target->ts)) {
+                bytes_put(iter->key, target->key, head.shared);
+                row_put(iter, at, &head);
+                return 0;
+            }
+        }
+        iter->row.key_size = head.shared + head.borrowed + head.rest;
+        iter->next = (size_t)(row_data(&head) - iter->bytes) + head.data_size;
+    }
+}
+
 int run_block_seek(struct run_block_iter *iter, const void *key, size_t key_size, uint64_t ts)
 {
+    struct target target = {.key = key, .size = key_size, .ts = ts};
     uint32_t low = 0, high = iter->restarts; /* restart points below `low` are before (key, ts) */
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -342,13 +552,10 @@ int run_block_seek(struct run_block_iter *iter, const void *key, size_t key_size
         else
             high = middle;
     }
-    int rc = low == 0 ? run_block_first(iter) : restart_go(iter, low - 1);
-    if (rc == 0 && low > 0)
-        rc = row_read(iter, iter->next);
-    while (rc == 0 &&
-           place_compare(iter->key, iter->row.key_size, iter->row.ts, key, key_size, ts) < 0)
-        rc = row_read(iter, iter->next);
-    return rc;
+    iter->row.key_size = 0;
+    iter->next = 0;
+    int rc = low == 0 ? 0 : restart_go(iter, low - 1);
+    return rc != 0 ? rc : target_find(iter, &target);
 }
 
 int run_block_check(struct run_block_iter *iter)
@@ -363,7 +570,7 @@ int run_block_check(struct run_block_iter *iter)
             struct row_head head;
             if (n >= iter->restarts || restart_offset(iter, n, &offset) != 0 || offset != iter->at)
                 return bad(iter, "restart point in the wrong place");
-            if (row_head_read(iter, offset, &head) != 0 || head.shared != 0)
+            if (row_head_read(iter, offset, &head) != 0 || !key_is_whole(&head))
                 return bad(iter, "restart point with a shared key");
         }
         rows++;

@@ -48,6 +48,11 @@ bool run_flags_valid(uint32_t flags)
            (methods & (methods - 1)) == 0 && (!(flags & RUN_DICTIONARY) || methods == RUN_ZSTD);
 }
 
+bool run_header_flags_valid(uint32_t flags)
+{
+    return run_flags_valid(flags & ~(uint32_t)RUN_BORROWS);
+}
+
 static uint32_t header_checksum_of(struct run_header header)
 {
     header.checksum = 0;
@@ -83,7 +88,7 @@ int run_header_decode(const void *bytes, struct run_header *out, const char **ch
     *check =
         "was made with a feature that this program does not know; use the program that wrote it, "
         "or a later one";
-    if (!run_flags_valid(out->flags))
+    if (!run_header_flags_valid(out->flags))
         return ERROR_VERSION;
     *check = NULL;
     return 0;

@@ -21,8 +21,9 @@
  *      32  u64  sequence, as the writer's caller gave them
  *      40  u64  up_to_ts: no row is newer
  *      48  u32  bytes at which a block ends
- *      52  u32  flags: which compression was asked for (below), and whether the first frame is a
- *               dictionary; a reader refuses bits that it does not know
+ *      52  u32  flags: which compression was asked for (below), whether the first frame is a
+ *               dictionary, and in bit 4 whether blocks of rows have the form in which keys borrow
+ *               (run_block.h); a reader refuses bits that it does not know
  *      56  u64  zero
  *
  * Frame, 24 bytes and what is stored:
@@ -88,7 +89,13 @@ enum {
 #define RUN_HEADER_MAGIC  UINT64_C(0x4e55522d49524550) /* "PERI-RUN" */
 #define RUN_TRAILER_MAGIC UINT64_C(0x444e452d4e555250) /* "PRUN-END" */
 
-enum run_flags { RUN_ZSTD = 1, RUN_LZ4 = 2, RUN_SNAPPY = 4, RUN_DICTIONARY = 8 };
+enum run_flags {
+    RUN_ZSTD = 1,
+    RUN_LZ4 = 2,
+    RUN_SNAPPY = 4,
+    RUN_DICTIONARY = 8,
+    RUN_BORROWS = 16 /* in the header alone */
+};
 enum run_frame_kind {
     RUN_FRAME_ROWS = 1,
     RUN_FRAME_SECTION = 2,
@@ -147,10 +154,11 @@ struct run_extent {
 };
 
 /* Flags for a method of compression, and back. Flags that contradict each other, or that this
- * version does not know, are not valid. */
+ * version does not know, are not valid, in a frame or in a header. */
 uint32_t run_flags_of(enum compress_method method);
 enum compress_method run_flags_method(uint32_t flags);
 bool run_flags_valid(uint32_t flags);
+bool run_header_flags_valid(uint32_t flags);
 
 /* Sets magic, version and checksum of *header and copies it to `out`. */
 void run_header_encode(struct run_header *header, void *out);

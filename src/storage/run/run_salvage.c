@@ -204,8 +204,8 @@ static int frame_try(struct run_salvage *salvage, uint64_t at, enum run_frame_ki
         return rc == ERROR_MEMORY || rc == 0 ? rc : ERROR_CORRUPT;
     if (run_memory_reserve(&salvage->key, size + 1) != 0)
         return diag_set(ERROR_MEMORY, "no memory to read the run %s", run->name);
-    rc = run_block_open(&salvage->block, contents, size, run->header.up_to_ts, salvage->key.data,
-                        size);
+    rc = run_block_open(&salvage->block, contents, size, run->header.flags & RUN_BORROWS,
+                        run->header.up_to_ts, salvage->key.data, size);
     *check = salvage->block.check;
     return rc;
 }

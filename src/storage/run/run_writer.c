@@ -120,7 +120,7 @@ static int contents_put(struct run_writer *writer, enum run_frame_kind kind, uin
 /* What is not rows has little in common with them. */
 static uint32_t flags_without_dictionary(const struct run_writer *writer)
 {
-    return writer->header.flags & ~(uint32_t)RUN_DICTIONARY;
+    return writer->header.flags & ~(uint32_t)(RUN_DICTIONARY | RUN_BORROWS);
 }
 
 /* ------------------------------------------------------------------------------------------ blocks
@@ -150,8 +150,8 @@ static int block_flush(struct run_writer *writer, const struct engine_row *next)
         return 0;
     if (run_block_end(rows) != 0)
         return no_memory(writer);
-    int rc = contents_put(writer, RUN_FRAME_ROWS, writer->header.flags, rows->bytes.data,
-                          rows->bytes.size, &extent);
+    int rc = contents_put(writer, RUN_FRAME_ROWS, writer->header.flags & ~(uint32_t)RUN_BORROWS,
+                          rows->bytes.data, rows->bytes.size, &extent);
     if (rc != 0)
         return rc;
     const uint64_t data[2] = {extent.offset, extent.bytes};
@@ -244,8 +244,9 @@ int run_writer_new(const struct run_options *options, struct run_writer **out)
         .sequence = options->sequence,
         .up_to_ts = options->up_to_ts,
         .block_bytes = (uint32_t)block_bytes,
-        .flags = run_flags_of(options->compression),
+        .flags = run_flags_of(options->compression) | RUN_BORROWS,
     };
+    writer->rows.borrows = true;
     writer->rows.up_to_ts = writer->index.up_to_ts = options->up_to_ts;
     int rc = dictionary_make(writer, options);
     if (rc == 0)

@@ -279,7 +279,7 @@ static void a_block_of_another_place_or_another_run_is_noticed(void **state)
     (void)state;
     struct disk *disk = disk_new(1);
     struct io *io = disk_io(disk);
-    size_t size, other_size, block = 24 + 105 + 12;
+    size_t size, other_size, block = 24 + 105 + 16;
     unsigned char *bytes = equal_blocks(io, 1, 'x', &size);
     unsigned char *damaged = malloc(size);
     assert_non_null(damaged);
@@ -287,7 +287,7 @@ static void a_block_of_another_place_or_another_run_is_noticed(void **state)
     memcpy(damaged + 64 + block, bytes + 64, block);
     run_file_write(io, "r", damaged, size);
     assert_damage_is_named(io, "block of another place", 64 + block);
-    assert_non_null(strstr(diag_message(), "offset 205: block checksum"));
+    assert_non_null(strstr(diag_message(), "offset 209: block checksum"));
 
     assert_int_equal(io_unlink(io, "r"), 0);
     unsigned char *other = equal_blocks(io, 2, 'y', &other_size);

@@ -11,6 +11,7 @@
 /* cmocka.h needs those above. */
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,37 +73,37 @@ static void the_bytes_are_those_that_the_headers_describe(void **state)
 {
     (void)state;
     static const unsigned char header[] = {
-        'P', 'E', 'R', 'I', '-', 'R', 'U', 'N', 1, 0,  0, 0, 0, 0, 0, 0, /* checksum below */
-        1,   2,   0,   0,   3,   0,   0,   0,   4, 0,  0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0,
-        10,  0,   0,   0,   0,   0,   0,   0,   0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+        'P', 'E', 'R', 'I', '-', 'R', 'U', 'N', 1, 0,  0, 0, 0,  0, 0, 0, /* checksum below */
+        1,   2,   0,   0,   3,   0,   0,   0,   4, 0,  0, 0, 5,  0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0,
+        10,  0,   0,   0,   0,   0,   0,   0,   0, 64, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     static const unsigned char rows[] = {0, 1, 1, 2, 'a', 'x', /* a */
-                                         1, 1, 5, 0, 'b',      /* ab, a tombstone */
-                                         0, 0, 0, 0, 2,   0,   0, 0, 1, 0, 0, 0};
-    static const unsigned char index[] = {0, 2, 5, 17, 'a', 'b', 64, 0, 0, 0, 0, 0, 0, 0, 47, 0, 0,
+                                         2, 1, 5, 0, 'b',      /* ab, a tombstone */
+                                         0, 0, 0, 0, 0,   0,   0, 0, 2, 0, 0, 0, 1, 0, 0, 0};
+    static const unsigned char index[] = {0, 2, 5, 17, 'a', 'b', 64, 0, 0, 0, 0, 0, 0, 0, 51, 0, 0,
                                           0, 0, 0, 0,  0,   0,   0,  0, 0, 1, 0, 0, 0, 1, 0,  0, 0};
     size_t size;
     unsigned char *file = two_rows(&size);
-    assert_int_equal(size, 64 + 24 + 23 + 24 + 34 + 24 + 115 + 32);
+    assert_int_equal(size, 64 + 24 + 27 + 24 + 34 + 24 + 115 + 32);
     assert_memory_equal(file, header, 12);
     assert_memory_equal(file + 16, header + 16, 48);
     unsigned char *at = file + 64;
     assert_int_equal(number(at + 4, 2), RUN_FRAME_ROWS);
     assert_int_equal(number(at + 6, 2), 0);
-    assert_int_equal(number(at + 8, 8), 23);
-    assert_int_equal(number(at + 16, 8), 23);
-    assert_memory_equal(at + 24, rows, 23);
-    at += 24 + 23;
+    assert_int_equal(number(at + 8, 8), 27);
+    assert_int_equal(number(at + 16, 8), 27);
+    assert_memory_equal(at + 24, rows, 27);
+    at += 24 + 27;
     assert_int_equal(number(at + 4, 2), RUN_FRAME_SECTION);
     assert_int_equal(number(at + 8, 8), 34);
     assert_memory_equal(at + 24, index, 34);
     at += 24 + 34;
     assert_int_equal(number(at + 4, 2), RUN_FRAME_FOOTER);
-    static const uint64_t footer[] = {2, 1, 1, 4, 5, 9, 2, 64 + 47, 1, 2, 1};
+    static const uint64_t footer[] = {2, 1, 1, 4, 5, 9, 2, 64 + 51, 1, 2, 1};
     for (size_t i = 0; i < 11; i++)
         assert_int_equal(number(at + 24 + 8 * i, 8), footer[i]);
     assert_int_equal(number(at + 24 + 88, 4), RUN_SECTION_INDEX);
     assert_int_equal(number(at + 24 + 92, 4), RUN_SECTION_REQUIRED);
-    assert_int_equal(number(at + 24 + 96, 8), 64 + 47);
+    assert_int_equal(number(at + 24 + 96, 8), 64 + 51);
     assert_int_equal(number(at + 24 + 104, 8), 24 + 34);
     assert_memory_equal(at + 24 + 112, "aab", 3);
     uint64_t offset = (uint64_t)(at - file);
@@ -123,7 +124,7 @@ static void the_checksums_cover_what_the_headers_describe(void **state)
     assert_int_equal(number(file + 12, 4), header);
     uint64_t offset = 64;
     uint32_t frame = crc32c(crc32c(0, &offset, 8), &header, 4);
-    assert_int_equal(number(file + 64, 4), crc32c(frame, file + 68, 20 + 23));
+    assert_int_equal(number(file + 64, 4), crc32c(frame, file + 68, 20 + 27));
     const unsigned char *trailer = file + size - 32;
     uint32_t crc = crc32c(crc32c(0, &header, 4), trailer, 16);
     crc = crc32c(crc32c(crc, zeros, 4), trailer + 20, 12);
@@ -146,6 +147,129 @@ static void the_same_rows_give_the_same_bytes(void **state)
 
 /* ------------------------------------------------------------------------- other versions, machines
  */
+
+/* What a program wrote before keys could borrow. The block has two restart points;
+ * two of the rows are tombstones, and two keys have two versions. */
+static const unsigned char OLDER[] = {
+    0x50, 0x45, 0x52, 0x49, 0x2d, 0x52, 0x55, 0x4e, 1,    0,    0,    0,    0x1e, 0xdc, 0x2d, 0x97,
+    0,    2,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
+    0,    0,    0,    0,    0,    0,    0,    0,    0x64, 0,    0,    0,    0,    0,    0,    0,
+    0,    0,    1,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
+    0xab, 0x71, 0x19, 0x74, 1,    0,    0,    0,    0xad, 0,    0,    0,    0,    0,    0,    0,
+    0xad, 0,    0,    0,    0,    0,    0,    0,    0,    3,    0,    5,    0x61, 0x30, 0x30, 0x3d,
+    0x61, 0x30, 0x30, 2,    1,    1,    5,    0x31, 0x3d, 0x61, 0x30, 0x31, 2,    1,    2,    5,
+    0x32, 0x3d, 0x61, 0x30, 0x32, 2,    1,    3,    5,    0x33, 0x3d, 0x61, 0x30, 0x33, 3,    0,
+    8,    5,    0x3d, 0x61, 0x30, 0x33, 2,    1,    4,    5,    0x34, 0x3d, 0x61, 0x30, 0x34, 2,
+    1,    5,    0,    0x35, 2,    1,    6,    5,    0x36, 0x3d, 0x61, 0x30, 0x36, 2,    1,    7,
+    5,    0x37, 0x3d, 0x61, 0x30, 0x37, 2,    1,    8,    5,    0x38, 0x3d, 0x61, 0x30, 0x38, 2,
+    1,    9,    5,    0x39, 0x3d, 0x61, 0x30, 0x39, 1,    2,    0x0a, 5,    0x31, 0x30, 0x3d, 0x61,
+    0x31, 0x30, 3,    0,    0x0f, 5,    0x3d, 0x61, 0x31, 0x30, 2,    1,    0x0b, 5,    0x31, 0x3d,
+    0x61, 0x31, 0x31, 2,    1,    0x0c, 0,    0x32, 2,    1,    0x0d, 5,    0x33, 0x3d, 0x61, 0x31,
+    0x33, 0,    3,    0x0e, 5,    0x61, 0x31, 0x34, 0x3d, 0x61, 0x31, 0x34, 2,    1,    0x0f, 5,
+    0x35, 0x3d, 0x61, 0x31, 0x35, 0,    0,    0,    0,    0x89, 0,    0,    0,    0x12, 0,    0,
+    0,    2,    0,    0,    0,    0x0d, 0x31, 0xc8, 0xb8, 2,    0,    0,    0,    0x23, 0,    0,
+    0,    0,    0,    0,    0,    0x23, 0,    0,    0,    0,    0,    0,    0,    0,    3,    0x0f,
+    0x11, 0x61, 0x31, 0x35, 0x40, 0,    0,    0,    0,    0,    0,    0,    0xc5, 0,    0,    0,
+    0,    0,    0,    0,    0,    0,    0,    0,    1,    0,    0,    0,    1,    0,    0,    0,
+    0x6f, 0x7c, 0xd9, 0x0d, 3,    0,    0,    0,    0x76, 0,    0,    0,    0,    0,    0,    0,
+    0x76, 0,    0,    0,    0,    0,    0,    0,    0x12, 0,    0,    0,    0,    0,    0,    0,
+    2,    0,    0,    0,    0,    0,    0,    0,    1,    0,    0,    0,    0,    0,    0,    0,
+    0x76, 0,    0,    0,    0,    0,    0,    0,    0x55, 0,    0,    0,    0,    0,    0,    0,
+    0x64, 0,    0,    0,    0,    0,    0,    0,    3,    0,    0,    0,    0,    0,    0,    0,
+    5,    1,    0,    0,    0,    0,    0,    0,    3,    0,    0,    0,    0,    0,    0,    0,
+    3,    0,    0,    0,    0,    0,    0,    0,    1,    0,    0,    0,    0,    0,    0,    0,
+    1,    0,    0,    0,    1,    0,    0,    0,    5,    1,    0,    0,    0,    0,    0,    0,
+    0x3b, 0,    0,    0,    0,    0,    0,    0,    0x61, 0x30, 0x30, 0x61, 0x31, 0x35, 0x40, 1,
+    0,    0,    0,    0,    0,    0,    0x8e, 0,    0,    0,    0,    0,    0,    0,    0xff, 0x31,
+    0x3c, 0x5d, 0,    0,    0,    0,    0x50, 0x52, 0x55, 0x4e, 0x2d, 0x45, 0x4e, 0x44};
+enum { OLDER_ROWS = 18 };
+
+/* The rows of that file. */
+static unsigned older_rows(struct run_text *out, char (*memory)[8])
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < 16; i++) {
+        snprintf(memory[i], sizeof memory[i], "=a%02u", i);
+        struct run_text row = {memory[i] + 1, 100 - i, i % 7 == 5 ? NULL : memory[i]};
+        out[count++] = row;
+        row.ts -= 5;
+        if (i % 7 == 3)
+            out[count++] = row;
+    }
+    return count;
+}
+
+static void expect_text(const struct engine_row *row, const struct run_text *text)
+{
+    struct engine_row expected = run_text_row(text);
+    assert_int_equal(run_row_compare(row, &expected), 0);
+    assert_int_equal(row->size, expected.size);
+    assert_int_equal(row->data == NULL, expected.data == NULL);
+    if (row->data != NULL)
+        assert_memory_equal(row->data, expected.data, row->size);
+}
+
+static void expect_texts(const char *name, const struct run_text *texts, unsigned count)
+{
+    struct run *run;
+    struct run_cursor *cursor;
+    struct engine_row row;
+    assert_int_equal(run_read_all(io, name), 0);
+    assert_int_equal(run_open(io, name, &run), 0);
+    assert_int_equal(run_cursor_open(run, NULL, &cursor), 0);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(run_cursor_next(cursor, &row), 0);
+        expect_text(&row, &texts[i]);
+    }
+    assert_int_equal(run_cursor_next(cursor, &row), ERROR_END);
+    run_cursor_close(cursor);
+    run_close(run);
+}
+
+static void a_run_in_which_no_key_borrows_is_read_as_ever(void **state)
+{
+    (void)state;
+    struct run_text texts[OLDER_ROWS];
+    char memory[16][8];
+    assert_int_equal(older_rows(texts, memory), OLDER_ROWS);
+    run_file_write(io, "old", OLDER, sizeof OLDER);
+    expect_texts("old", texts, OLDER_ROWS);
+    const struct run_options options = {.io = io, .name = "new", .space_id = 512, .up_to_ts = 100};
+    assert_int_equal(run_text_write(&options, texts, OLDER_ROWS, NULL), 0);
+    expect_texts("new", texts, OLDER_ROWS);
+}
+
+static void runs_of_both_forms_merge(void **state)
+{
+    (void)state;
+    static const struct run_text newer[] = {{"a03", 120, "=a03"}, {"a07", 119, "=a07"}};
+    const struct run_options options = {.io = io, .name = "new", .space_id = 512, .up_to_ts = 120};
+    struct run_text texts[OLDER_ROWS];
+    char memory[16][8];
+    struct run *runs[2];
+    struct run_merge *merge;
+    struct engine_row row;
+    unsigned merged = 0;
+    older_rows(texts, memory);
+    run_file_write(io, "old", OLDER, sizeof OLDER);
+    assert_int_equal(run_text_write(&options, newer, 2, NULL), 0);
+    assert_int_equal(run_open(io, "new", &runs[0]), 0);
+    assert_int_equal(run_open(io, "old", &runs[1]), 0);
+    assert_int_equal(run_merge_new(runs, 2, NULL, false, &merge), 0);
+    for (unsigned i = 0; i < OLDER_ROWS; i++) {
+        if (merged < 2 && strcmp(texts[i].key, newer[merged].key) == 0) {
+            assert_int_equal(run_merge_next(merge, &row), 0);
+            expect_text(&row, &newer[merged++]);
+        }
+        assert_int_equal(run_merge_next(merge, &row), 0);
+        expect_text(&row, &texts[i]);
+    }
+    assert_int_equal(merged, 2);
+    assert_int_equal(run_merge_next(merge, &row), ERROR_END);
+    run_merge_delete(merge);
+    run_close(runs[0]);
+    run_close(runs[1]);
+}
 
 /* Opens the file with another header, whose checksum is made right. */
 static int open_with(unsigned char *file, size_t size, const struct run_header *changed)
@@ -624,6 +748,8 @@ int main(void)
         TEST(the_bytes_are_those_that_the_headers_describe),
         TEST(the_checksums_cover_what_the_headers_describe),
         TEST(the_same_rows_give_the_same_bytes),
+        TEST(a_run_in_which_no_key_borrows_is_read_as_ever),
+        TEST(runs_of_both_forms_merge),
         TEST(a_newer_format_is_refused_in_words),
         TEST(another_byte_order_is_refused_in_words),
         TEST(another_file_is_no_run),
