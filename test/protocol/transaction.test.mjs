@@ -10,7 +10,7 @@ import { Server, command, later, makeFolder, removeFolder } from './lib/server.m
 
 let server;
 before(async () => {
-    server = await Server.start({ args: ['--workers', '2', '--transaction_idle_max', '30s'] });
+    server = await Server.start({ args: ['--workers', '2'] });
 });
 after(() => server.stop());
 

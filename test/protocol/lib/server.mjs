@@ -69,7 +69,8 @@ export class Server {
         server.folder = folder ?? makeFolder();
         const all = ['serve', '--dir', server.folder, '--log_level', 'warn'];
         if (!args.some((arg) => arg.startsWith('--listen'))) all.push('--listen', '127.0.0.1:0');
-        all.push('--lua_time_max', '10min', '--lock_timeout', '10min'); // a machine may be slow; what comes later counts
+        // a machine may be slow; what comes later counts
+        all.push('--lua_time_max', '10min', '--lock_timeout', '10min', '--transaction_idle_max', '10min');
         server.child = spawn(executable, [...all, ...args], { env: environment(env), stdio: 'pipe' });
         children.add(server.child);
         server.out = server.error = '';
