@@ -86,7 +86,7 @@ static struct net_worker *another(const struct net_worker *worker)
     struct net_worker *best = NULL;
     for (unsigned n = 0; n < net->worker_count; n++) {
         struct net_worker *other = &net->workers[n];
-        if (other != worker && !load_relaxed(&other->away) &&
+        if (other != worker && load_acquire(&other->open) && !load_relaxed(&other->away) &&
             (!best ||
              load_relaxed(&other->connection_count) < load_relaxed(&best->connection_count)))
             best = other;

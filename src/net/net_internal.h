@@ -94,8 +94,9 @@ struct net_worker {
     _Atomic uint32_t asked, answered; /* net_is_alive: numbers of questions */
     _Atomic uint32_t connection_count; /* handed to it and not closed yet */
 
-    /* move.c. `turns`: changes when it is in its loop. `away`: it has been within Lua code for long. */
-    _Atomic uint32_t turns, away;
+    /* move.c. `turns`: changes when it is in its loop. `away`: it has been within Lua code for long.
+     * `open`: it has its session_worker, so sessions may be sent to it; others may serve before. */
+    _Atomic uint32_t turns, away, open;
     _Atomic uint64_t serve_ns;    /* what it took to see who waits, last time */
     _Atomic uint64_t serve_at_ns; /* when somebody's time will be over; UINT64_MAX: nobody's */
     bool serve_again;             /* its own: somebody still waits for the log */

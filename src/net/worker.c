@@ -406,6 +406,7 @@ void *net__worker_run(void *arg)
         net__others_set(worker);
         worker->wal = db_wal(service_db(worker->net->service));
         worker->passed_ts = wal_reply_ts(worker->wal);
+        store_release(&worker->open, 1);
     }
     started(worker, rc);
     if (!rc) {

@@ -54,6 +54,7 @@ static void bytes_move(struct session *session, bool in)
 
 void session_redirect(struct session *session, struct session_worker *to)
 {
+    ASSERT(to);
     struct session_worker *from = load_relaxed(&session->woken_at);
     pthread_mutex_lock(&from->wake_mutex);
     list_remove(&session->wait.woken); /* it is READY, if it waits at all */

@@ -87,10 +87,19 @@ static void script_end(struct scene *scene, int by)
     client_expect(scene->busy, "-ERR ");
 }
 
+static unsigned long moved_count(int by)
+{
+    char info[4096];
+    client_text(by, "INFO stats\r\n", info, sizeof info);
+    const char *moved = strstr(info, "moved_connections:");
+    assert_non_null(moved);
+    return strtoul(moved + strlen("moved_connections:"), NULL, 10);
+}
+
 static void others_are_served_while_lua_computes(void **state)
 {
     struct scene *scene = *state;
-    char request[64], info[4096];
+    char request[64];
     script_begin(scene);
     for (unsigned round = 0; round < 3; round++)
         for (unsigned n = 0; n < CLIENTS; n++) {
@@ -101,11 +110,9 @@ static void others_are_served_while_lua_computes(void **state)
             snprintf(request, sizeof request, "$1\r\n%u\r\n", round);
             client_expect(scene->clients[n], request);
         }
-    client_text(scene->clients[0], "INFO stats\r\n", info, sizeof info);
+    unsigned long moved = moved_count(scene->clients[0]);
     script_end(scene, scene->clients[1]);
-    const char *moved = strstr(info, "moved_connections:");
-    assert_non_null(moved);
-    assert_true(strtoul(moved + strlen("moved_connections:"), NULL, 10) >= 1);
+    assert_true(moved >= 1);
     client_expect(scene->busy, "Script killed by user with SCRIPT KILL.");
 }
 
@@ -226,6 +233,65 @@ static void who_is_bound_to_its_worker_stays(void **state)
         client_expect(scene->clients[n], "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
 }
 
+static void all_open_set(uint32_t open)
+{
+    for (unsigned n = 0; n < NET_FIXTURE_WORKERS; n++)
+        store_release(&net_fixture.net->workers[n].open, open);
+}
+
+/* The worker that is within a script: it hears of nothing else until that has ended. */
+static struct net_worker *worker_within_script(void)
+{
+    for (unsigned n = 0;; n = (n + 1) % NET_FIXTURE_WORKERS) {
+        struct net_worker *worker = &net_fixture.net->workers[n];
+        struct lua_runtime *lua = session_worker_lua(worker->session_worker);
+        if (load_acquire(&lua->script.kind) == LUA__SCRIPT_EVAL)
+            return worker;
+        sched_yield();
+    }
+}
+
+/* Until it has looked for whom to hand over, from the beginning to the end; or all have been answered. */
+static void look_await(struct net_worker *busy, struct pollfd *answers)
+{
+    for (unsigned look = 0; look < 2; look++) { /* one may have begun before */
+        store_relaxed(&busy->serve_ns, 0);
+        while (!load_relaxed(&busy->serve_ns) && poll(answers, CLIENTS, 0) < CLIENTS)
+            sched_yield();
+    }
+}
+
+/* As at the start of a server, when the first worker serves and others have no sessions of their own yet. */
+static void nobody_is_sent_to_a_worker_that_is_not_open(void **state)
+{
+    struct scene *scene = *state;
+    struct pollfd answers[CLIENTS];
+    int served = -1;
+    all_open_set(0);
+    script_begin(scene);
+    struct net_worker *busy = worker_within_script();
+    for (unsigned n = 0; n < CLIENTS; n++) {
+        client_send(scene->clients[n], "PING\r\n");
+        client_settle(scene->clients[n]);
+        answers[n] = (struct pollfd){.fd = scene->clients[n], .events = POLLIN};
+    }
+    look_await(busy, answers);
+    assert_true(poll(answers, CLIENTS, -1) >= 1); /* there are other workers */
+    for (unsigned n = 0; n < CLIENTS && served < 0; n++)
+        if (answers[n].revents)
+            served = scene->clients[n];
+    client_expect(served, "+PONG\r\n");
+    unsigned long before = moved_count(served);
+    all_open_set(1);
+    for (unsigned n = 0; n < CLIENTS; n++)
+        if (scene->clients[n] != served)
+            client_expect(scene->clients[n], "+PONG\r\n");
+    unsigned long after = moved_count(served);
+    script_end(scene, served);
+    assert_int_equal(before, 0);
+    assert_true(after >= 1);
+}
+
 /* All workers are within scripts but one, which has them all; then nobody is left. */
 static void scripts_on_all_workers_can_be_killed_one_after_the_other(void **state)
 {
@@ -257,18 +323,6 @@ static bool is_let_go(void *arg)
 {
     (void)arg;
     return load_seq_cst(&let_go);
-}
-
-/* The worker that is within a script: it hears of nothing else until that has ended. */
-static struct net_worker *worker_within_script(void)
-{
-    for (unsigned n = 0;; n = (n + 1) % NET_FIXTURE_WORKERS) {
-        struct net_worker *worker = &net_fixture.net->workers[n];
-        struct lua_runtime *lua = session_worker_lua(worker->session_worker);
-        if (load_acquire(&lua->script.kind) == LUA__SCRIPT_EVAL)
-            return worker;
-        sched_yield();
-    }
 }
 
 /* A new connection, and whose it is. */
@@ -361,6 +415,7 @@ int main(void)
         with_scene(who_has_waited_for_a_key_for_too_long_is_told),
         with_scene(messages_arrive),
         with_scene(who_is_bound_to_its_worker_stays),
+        with_scene(nobody_is_sent_to_a_worker_that_is_not_open),
         with_scene(scripts_on_all_workers_can_be_killed_one_after_the_other),
         with_scene(who_is_handed_over_behind_a_stop_is_read_like_the_others),
     };
