@@ -141,6 +141,7 @@ local function start(self, crash_point)
     local argv = {
         native.executable, 'serve', '--dir', self.folder .. '/data', '--listen', '127.0.0.1:0',
         '--workers', argument(self.workers), '--log-level', 'warn',
+        '--lua_time_max', '1min', '--lock_timeout', '1min', -- a machine may be slow; the last one counts
     }
     for name, value in pairs(self.options) do
         argv[#argv + 1] = '--' .. name

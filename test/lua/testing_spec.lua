@@ -16,6 +16,7 @@ describe('a server of a spec', function()
         assert.matches('^127%.0%.0%.1:%d+$', server.address)
         assert.equal('2', server:eval('return box.cfg.workers'))
         assert.equal('50s', server:eval('return box.cfg.lock_timeout'))
+        assert.equal('1min', server:eval('return box.cfg.lua_time_max')) -- more than others have
         local db = server:connect()
         assert.equal('pong', db:ping())
         db:close()
