@@ -106,9 +106,10 @@ describe('a fiber of a file', function()
     end)
 
     it('is cancelled, woken and joined by its methods', function()
-        local woken = fiber.new(function() fiber.sleep(1000) return 'woken' end)
+        local begun = false
+        local woken = fiber.new(function() begun = true fiber.sleep(1000) return 'woken' end)
         woken:set_joinable(true)
-        fiber.yield()
+        repeat fiber.yield() until begun
         woken:wakeup()
         assert.same({ true, 'woken' }, { woken:join() })
         local killed = fiber.new(function() fiber.sleep(1000) end)
@@ -132,9 +133,10 @@ describe('a fiber of a file', function()
             assert.is_false(ok)
             assert.equal('fiber is cancelled', tostring(err))
         end
-        local f = fiber.new(function() fiber.sleep(1000) return 1 end)
+        local begun = false
+        local f = fiber.new(function() begun = true fiber.sleep(1000) return 1 end)
         fiber.set_joinable(f, true)
-        fiber.yield()
+        repeat fiber.yield() until begun
         fiber.wakeup(f)
         assert.same({ true, 1 }, { fiber.join(f) })
     end)

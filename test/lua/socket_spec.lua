@@ -114,16 +114,22 @@ describe('a socket', function()
 
     it('ends a wait when it is closed, or its fiber cancelled', function()
         serve(function(s) s:read(1) end)
+        local function read_beside(s)
+            local begun = false
+            local reader = fiber.new(function()
+                begun = true
+                return s:read(1)
+            end)
+            reader:set_joinable(true)
+            repeat fiber.yield() until begun -- one turn may be too short for all who are ready
+            return reader
+        end
         local s = assert(socket.tcp_connect('127.0.0.1', port))
-        local reader = fiber.new(function() return s:read(1) end)
-        reader:set_joinable(true)
-        fiber.yield()
+        local reader = read_beside(s)
         s:close()
         assert.is_true((reader:join()))
         s = assert(socket.tcp_connect('127.0.0.1', port))
-        reader = fiber.new(function() return s:read(1) end)
-        reader:set_joinable(true)
-        fiber.yield()
+        reader = read_beside(s)
         reader:cancel()
         local ok, err = reader:join()
         assert.is_false(ok)
