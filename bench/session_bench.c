@@ -99,7 +99,7 @@ int main(void)
     struct service_options options = {
         .db = db, .clock = clock_system(), .worker_max = 1, .version = "bench"};
     bench_check(service_new(&options, &service), "service");
-    bench_check(session_worker_open(service, &worker), "worker");
+    bench_check(session_worker_open(service, NULL, &worker), "worker");
     bench_check(session_new(worker, &(struct session_peer){.fd = -1}, &bench.session), "session");
     bench.bytes = malloc(PIPELINE * 256);
     random_create(&bench.random, 1);

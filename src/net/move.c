@@ -12,6 +12,10 @@
  *                       what is to be accepted, or has been (net__serve)
  *   other's thread      takes them out of its mailbox, as it takes accepted sockets
  *
+ * Where no worker is in its loop, one that stands by takes them. Its thread sleeps until the first time that it is called;
+ * then it is a worker as others are, to whom nobody comes of himself. When another one is in its loop again,
+ * its connections go there.
+ *
  * Whoever has nothing to be done stays, and so does who cannot leave (session_leave), but what is ready of
  * its output is sent, unless it speaks TLS. The running code
  * costs its thread one look at its sockets each time that it is asked, and it is asked so seldom that the looks
@@ -70,7 +74,7 @@ static bool is_awaited(void *arg)
         if (now_ns - worker->asked_ns < SERVE_SHARE * load_relaxed(&worker->serve_ns))
             return false;
         if (now_ns < load_relaxed(&worker->serve_at_ns) &&
-            (worker->net->worker_count == 1 || !has_events(worker)))
+            (worker->net->thread_count == 1 || !has_events(worker)))
             return false;
     } /* else there may be replies that are not sent, of which the loop knows nothing */
     worker->asked_ns = now_ns;
@@ -79,12 +83,13 @@ static bool is_awaited(void *arg)
 
 /* ---------------------------------------------------------------------------- the worker's thread */
 
-/* The one to hand over to: of those that are in their loops, the one with the fewest connections; or NULL. */
-static struct net_worker *another(const struct net_worker *worker)
+/* Of those from .. behind - 1 that are in their loops, the one with the fewest connections; or NULL. */
+static struct net_worker *another_of(const struct net_worker *worker, unsigned from,
+                                     unsigned behind)
 {
     struct net *net = worker->net;
     struct net_worker *best = NULL;
-    for (unsigned n = 0; n < net->worker_count; n++) {
+    for (unsigned n = from; n < behind; n++) {
         struct net_worker *other = &net->workers[n];
         if (other != worker && load_acquire(&other->open) && !load_relaxed(&other->away) &&
             (!best ||
@@ -108,6 +113,23 @@ static struct net_connection *connection_copy(const struct net_connection *conne
     list_create(&copy->waiting);
     mp_buffer_create(&copy->encrypted);
     return copy;
+}
+
+/* The one to hand over to: one that stands by only where all others are within Lua code. */
+static struct net_worker *another(const struct net_worker *worker)
+{
+    const struct net *net = worker->net;
+    struct net_worker *to = another_of(worker, 0, net->worker_count);
+    return to ? to : another_of(worker, net->worker_count, net->thread_count);
+}
+
+static void standby_call(struct net *net)
+{
+    for (unsigned n = net->worker_count; n < net->thread_count; n++)
+        if (!load_acquire(&net->workers[n].open)) {
+            net__worker_call(&net->workers[n]);
+            return;
+        }
 }
 
 static bool may_leave(const struct net_connection *connection)
@@ -242,6 +264,8 @@ void net__serve(void *arg)
             net__listeners_accept(worker->net);
         mailbox_leave(worker);
         input_leave(worker);
+    } else {
+        standby_call(worker->net);
     }
     uint64_t due_ns = session_worker_peek(worker->session_worker, session_go_on, NULL);
     dirty_go_on(&worker->dirty);
@@ -259,6 +283,15 @@ void net__others_set(struct net_worker *worker)
 {
     const struct lua_others others = {.wait = is_awaited, .serve = net__serve, .arg = worker};
     lua_runtime_others_set(session_worker_lua(worker->session_worker), &others);
+}
+
+void net__connections_home(struct net_worker *worker)
+{
+    list_for_each_safe (link, &worker->connections) {
+        if (worker->stage != NET_SERVING || !another_of(worker, 0, worker->net->worker_count))
+            return;
+        connection_leave(list_entry(link, struct net_connection, link));
+    }
 }
 
 /* ----------------------------------------------------------------------------- the other's thread */

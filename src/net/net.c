@@ -26,7 +26,8 @@ enum { STOP_TIME_MAX_MS_DEFAULT = 10000 };
 int net_new(const struct net_options *options, struct net **out)
 {
     ASSERT(options->worker_count > 0);
-    size_t size = sizeof(struct net) + options->worker_count * sizeof(struct net_worker);
+    unsigned threads = options->worker_count + options->standby_count;
+    size_t size = sizeof(struct net) + threads * sizeof(struct net_worker);
     size = (size + CACHE_LINE_SIZE - 1) & ~(size_t)(CACHE_LINE_SIZE - 1);
     struct net *net = account_made(ACCOUNT_NETWORK, aligned_alloc(CACHE_LINE_SIZE, size));
     if (!net)
@@ -39,13 +40,14 @@ int net_new(const struct net_options *options, struct net **out)
     net->arg = options->arg;
     net->tls_user = options->tls_user;
     net->spare = -1;
+    net->worker_count = options->worker_count;
     pthread_mutex_init(&net->tls_mutex, NULL);
     pthread_mutex_init(&net->mutex, NULL);
     pthread_cond_init(&net->changed, NULL);
     int rc = net__listeners_open(net, options);
-    for (unsigned n = 0; !rc && n < options->worker_count; n++) {
+    for (unsigned n = 0; !rc && n < threads; n++) {
         rc = net__worker_create(&net->workers[n], net, n);
-        net->worker_count = n + 1;
+        net->thread_count = n + 1;
     }
     if (rc) {
         net_delete(net);
@@ -140,7 +142,7 @@ static int started_wait(struct net *net)
     for (unsigned n = 0; !rc && n < net->running; n++)
         if ((rc = net->workers[n].start_result))
             diag_set(rc, "%s", net->workers[n].start_message);
-    net->serving = !rc && net->running == net->worker_count;
+    net->serving = !rc && net->running == net->thread_count;
     pthread_mutex_unlock(&net->mutex);
     return rc;
 }
@@ -150,7 +152,7 @@ int net_start(struct net *net, struct service *service)
     net->service = service;
     service_wake_set(service, net__session_wake);
     int rc = net__listeners_start(net, &net->workers[0]);
-    for (unsigned n = 0; !rc && n < net->worker_count; n++) {
+    for (unsigned n = 0; !rc && n < net->thread_count; n++) {
         pthread_mutex_lock(&net->mutex);
         rc = thread_start(&net->workers[n]);
         if (!rc)
@@ -173,8 +175,10 @@ void net_stop(struct net *net, bool fast)
            !atomic_compare_exchange_weak_explicit(&net->stopping, &before, wanted,
                                                   memory_order_acq_rel, memory_order_relaxed)) {
     }
-    for (unsigned n = 0; n < net->worker_count; n++)
+    for (unsigned n = 0; n < net->thread_count; n++) {
         uv_async_send(&net->workers[n].async);
+        sem_post(&net->workers[n].called);
+    }
 }
 
 void net_join(struct net *net)
@@ -189,7 +193,7 @@ void net_delete(struct net *net)
     if (!net)
         return;
     ASSERT(net->running == 0);
-    for (unsigned n = 0; n < net->worker_count; n++)
+    for (unsigned n = 0; n < net->thread_count; n++)
         net__worker_destroy(&net->workers[n]);
     net__listeners_close(net);
     tls_context_release(net->tls);

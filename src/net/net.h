@@ -28,8 +28,10 @@ struct net_options {
     const struct tls_options *tls; /* for the listeners that have it; NULL: none may */
     enum tls_name tls_user;        /* the name in a client's certificate that is its user's */
     unsigned worker_count;         /* threads, at least 1 */
-    bool password;                 /* one is asked for; else only this machine is served */
-    unsigned stop_time_max_ms;     /* how long an orderly stop waits for slow readers; 0: 10 s */
+    unsigned
+        standby_count; /* more of them, which serve only while all others are within Lua code */
+    bool password;     /* one is asked for; else only this machine is served */
+    unsigned stop_time_max_ms; /* how long an orderly stop waits for slow readers; 0: 10 s */
     /* The last worker has ended; from that worker's thread. May be NULL. */
     void (*on_stopped)(void *arg);
     void *arg;
@@ -68,7 +70,7 @@ unsigned net_port(const struct net *net);
 int net_tls_reload(struct net *net, const struct tls_options *options);
 
 /*
- * Starts the workers and accepts connections. The service has at least worker_count free workers
+ * Starts the workers and accepts connections. The service has at least worker_count and standby_count free workers
  * and outlives net_join. After an error, which may be what session_worker_open says, nothing runs.
  */
 int net_start(struct net *net, struct service *service);

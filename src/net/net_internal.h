@@ -10,6 +10,7 @@
  * uv_async_send; and the watchdog's look whether somebody waits for the thread (move.c).
  */
 #include <pthread.h>
+#include <semaphore.h>
 #include <uv.h>
 
 #include "base/atomic.h"
@@ -33,7 +34,8 @@ enum {
     NET_GREETINGS_MAX = 4096,      /* connections that have not come so far yet */
     NET_ENCRYPT_BYTES = 64 * 1024, /* of output at a time */
     NET_COLLECT_MS = 20,           /* from work done to looking after old versions */
-    NET_COLLECT_IDLE_MAX = 3,      /* looks that found nothing, after which nobody looks any more */
+    NET_HOME_MS = 100,        /* from look to look whether those whom a standby serves can go */
+    NET_COLLECT_IDLE_MAX = 3, /* looks that found nothing, after which nobody looks any more */
 };
 
 /* How far the stop of a worker has come. */
@@ -55,6 +57,8 @@ struct net_accepted {
 struct net_worker {
     struct net *net;
     unsigned number;
+    bool standby; /* has connections only while all others are within Lua code */
+    sem_t called; /* a standby has to begin, or to end */
     uv_loop_t loop;
     pthread_t thread;
     struct session_worker *session_worker;
@@ -63,7 +67,7 @@ struct net_worker {
     uv_prepare_t prepare; /* last thing before the loop may sleep */
     uv_check_t check;     /* after input: the turn's output */
     uv_idle_t idle;       /* while it is active the loop does not sleep */
-    uv_timer_t collect_timer, stop_timer, linger_timer, greeting_timer, due_timer;
+    uv_timer_t collect_timer, stop_timer, linger_timer, greeting_timer, due_timer, home_timer;
     uint64_t due_at_ms; /* by the loop's time: when due_timer, if active, ends */
     bool handles_open;
 
@@ -95,13 +99,15 @@ struct net_worker {
     _Atomic uint32_t connection_count; /* handed to it and not closed yet */
 
     /* move.c. `turns`: changes when it is in its loop. `away`: it has been within Lua code for long.
-     * `open`: it has its session_worker, so sessions may be sent to it; others may serve before. */
+     * `open`: it has its session_worker, so sessions may be sent to it; others may serve before. A standby
+     * has it when it has been called. `call_at_ns`: it is not called before. */
     _Atomic uint32_t turns, away, open;
     _Atomic uint64_t serve_ns;    /* what it took to see who waits, last time */
     _Atomic uint64_t serve_at_ns; /* when somebody's time will be over; UINT64_MAX: nobody's */
     bool serve_again;             /* its own: somebody still waits for the log */
     uint32_t looked_turns;        /* the watchdog's, as is what follows */
-    uint64_t asked_ns;            /* when it was asked to see last, in this turn; 0: not yet */
+    _Atomic uint64_t call_at_ns;
+    uint64_t asked_ns; /* when it was asked to see last, in this turn; 0: not yet */
 
     struct mp_buffer encrypted;  /* for the network, of one connection at a time */
     char buffer[NET_READ_BYTES]; /* every read goes here */
@@ -121,7 +127,9 @@ struct net_listener {
 };
 
 struct net {
-    unsigned worker_count, stop_time_max_ms;
+    unsigned worker_count; /* then come those that stand by */
+    unsigned thread_count; /* both */
+    unsigned stop_time_max_ms;
     _Atomic bool password;
     void (*on_stopped)(void *arg);
     void *arg;
@@ -155,6 +163,8 @@ void net__listeners_close(struct net *net);
 
 /* worker.c: the thread's body. */
 void *net__worker_run(void *worker);
+/* A standby begins, unless it has. From any thread, as often as one likes. */
+void net__worker_call(struct net_worker *worker);
 int net__worker_create(struct net_worker *worker, struct net *net, unsigned number);
 void net__worker_destroy(struct net_worker *worker);
 /* Its mailbox. _offer: true with the mailbox locked, and room in it; false: it takes no more. _put: a
@@ -206,6 +216,8 @@ struct net_connection {
 void net__others_set(struct net_worker *worker);
 void net__serve(void *worker);
 void net__worker_back(struct net_worker *worker);
+/* A standby's connections, as far as they can leave, to one that is in its loop again. */
+void net__connections_home(struct net_worker *worker);
 void net__accepted_drop(struct net_worker *worker, struct net_accepted accepted);
 void net__connection_join(struct net_worker *worker, struct net_accepted accepted);
 

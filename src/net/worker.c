@@ -29,6 +29,8 @@
 #include "lua/runtime.h"
 #include "net/net_internal.h"
 
+#define CALL_PAUSE_NS 1000000000u /* between two attempts to begin */
+
 /* That it is active keeps the loop from sleeping; on_check stops it. */
 static void on_idle(uv_idle_t *idle)
 {
@@ -233,6 +235,30 @@ static void due_schedule(struct net_worker *worker)
     uv_timer_start(&worker->due_timer, on_due, due_ms, 0);
 }
 
+/* ---------------------------------------------------------------------------------- standing by */
+
+static void on_home(uv_timer_t *timer)
+{
+    struct net_worker *worker = timer->data;
+    net__connections_home(worker);
+    if (list_empty(&worker->connections))
+        uv_timer_stop(timer);
+}
+
+static void home_schedule(struct net_worker *worker)
+{
+    if (worker->standby && !uv_is_active((uv_handle_t *)&worker->home_timer))
+        uv_timer_start(&worker->home_timer, on_home, NET_HOME_MS, NET_HOME_MS);
+}
+
+void net__worker_call(struct net_worker *worker)
+{
+    uint64_t now_ns = uv_hrtime(), at_ns = load_relaxed(&worker->call_at_ns);
+    if (now_ns >= at_ns &&
+        atomic_compare_exchange_strong(&worker->call_at_ns, &at_ns, now_ns + CALL_PAUSE_NS))
+        sem_post(&worker->called);
+}
+
 /* ------------------------------------------------------------------------------------- the turn */
 
 static void on_async(uv_async_t *async)
@@ -240,6 +266,7 @@ static void on_async(uv_async_t *async)
     struct net_worker *worker = async->data;
     store_relaxed(&worker->answered, load_relaxed(&worker->asked));
     mailbox_take(worker);
+    home_schedule(worker);
     stop_continue(worker);
 }
 
@@ -293,7 +320,7 @@ static void on_check(uv_check_t *check)
 void net_wake(struct net *net)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    for (unsigned n = 0; n < net->worker_count; n++) {
+    for (unsigned n = 0; n < net->thread_count; n++) {
         struct net_worker *worker = &net->workers[n];
         if (load_seq_cst(&worker->asleep) &&
             atomic_exchange_explicit(&worker->asleep, 0, memory_order_seq_cst))
@@ -313,9 +340,10 @@ static void handles_open(struct net_worker *worker)
     uv_timer_init(&worker->loop, &worker->linger_timer);
     uv_timer_init(&worker->loop, &worker->greeting_timer);
     uv_timer_init(&worker->loop, &worker->due_timer);
+    uv_timer_init(&worker->loop, &worker->home_timer);
     worker->async.data = worker->prepare.data = worker->check.data = worker->idle.data = worker;
     worker->collect_timer.data = worker->stop_timer.data = worker->linger_timer.data =
-        worker->greeting_timer.data = worker->due_timer.data = worker;
+        worker->greeting_timer.data = worker->due_timer.data = worker->home_timer.data = worker;
     uv_prepare_start(&worker->prepare, on_prepare);
     uv_check_start(&worker->check, on_check);
 }
@@ -324,6 +352,8 @@ int net__worker_create(struct net_worker *worker, struct net *net, unsigned numb
 {
     worker->net = net;
     worker->number = number;
+    worker->standby = number >= net->worker_count;
+    sem_init(&worker->called, 0, 0);
     list_create(&worker->connections);
     list_create(&worker->dirty);
     list_create(&worker->turn);
@@ -363,6 +393,7 @@ void net__worker_destroy(struct net_worker *worker)
         ASSERT(rc == 0);
     }
     mp_buffer_destroy(&worker->encrypted);
+    sem_destroy(&worker->called);
     pthread_mutex_destroy(&worker->mutex);
 }
 
@@ -389,33 +420,64 @@ static void ended(struct net *net)
         net->on_stopped(net->arg);
 }
 
+static int worker_open(struct net_worker *worker)
+{
+    int rc = session_worker_open(worker->net->service, worker, &worker->session_worker);
+    if (rc)
+        return rc;
+    rc = lua_runtime_loop_set(session_worker_lua(worker->session_worker), &worker->loop);
+    if (rc) {
+        session_worker_close(worker->session_worker);
+        return rc;
+    }
+    net__others_set(worker);
+    worker->wal = db_wal(service_db(worker->net->service));
+    worker->passed_ts = wal_reply_ts(worker->wal);
+    store_release(&worker->open, 1); /* with all of this: others hand over to it from now on */
+    return 0;
+}
+
+static void worker_serve(struct net_worker *worker)
+{
+    uv_run(&worker->loop, UV_RUN_DEFAULT);
+    store_seq_cst(&worker->asleep, 0);
+    mailbox_close(worker);
+    session_worker_close(worker->session_worker);
+}
+
+/* Until it is called for the first time it is a thread that sleeps, and nothing else. */
+static void standby_run(struct net_worker *worker)
+{
+    int rc = ERROR_AGAIN;
+    while (rc) {
+        while (sem_wait(&worker->called))
+            ;
+        if (load_acquire(&worker->net->stopping))
+            return;
+        if ((rc = worker_open(worker)) != 0)
+            log_warn("connections of workers that compute go on waiting: no further worker can "
+                     "begin: %s",
+                     diag_message_for(rc));
+    }
+    log_info("all workers are within Lua code: a further one serves their connections meanwhile");
+    worker_serve(worker);
+}
+
 void *net__worker_run(void *arg)
 {
     struct net_worker *worker = arg;
     char name[16];
-    snprintf(name, sizeof name, "worker %u", worker->number % 10000);
+    snprintf(name, sizeof name, "%s %u", worker->standby ? "standby" : "worker",
+             worker->number % 10000);
     log_thread_name(name);
-    int rc = session_worker_open(worker->net->service, &worker->session_worker);
-    if (!rc) {
-        rc = lua_runtime_loop_set(session_worker_lua(worker->session_worker), &worker->loop);
-        if (rc)
-            session_worker_close(worker->session_worker);
-    }
-    if (!rc) {
-        session_worker_user_set(worker->session_worker, worker);
-        net__others_set(worker);
-        worker->wal = db_wal(service_db(worker->net->service));
-        worker->passed_ts = wal_reply_ts(worker->wal);
-        store_release(&worker->open, 1);
-    }
+    int rc = worker->standby ? 0 : worker_open(worker);
     started(worker, rc);
-    if (!rc) {
+    if (worker->standby) {
+        standby_run(worker);
+    } else if (!rc) {
         if (worker->number == 0)
             net__worker_busy(worker); /* there is something to do before anybody comes */
-        uv_run(&worker->loop, UV_RUN_DEFAULT);
-        store_seq_cst(&worker->asleep, 0);
-        mailbox_close(worker);
-        session_worker_close(worker->session_worker);
+        worker_serve(worker);
     }
     ended(worker->net);
     return NULL;

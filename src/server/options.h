@@ -37,7 +37,8 @@
       "`tls_clients` required.")                                                                   \
     X(workers, unsigned, COUNT, "0",                                                               \
       "Threads that serve connections and run procedures, at most 1024; 0 makes one for each "     \
-      "core.")                                                                                     \
+      "core. Two more stand by, for connections of those that compute when all of them do "        \
+      "(docs/procedures.md).")                                                                     \
     X(durability, int, DURABILITY, "commit",                                                       \
       "When a write is acknowledged. `commit`: when it is on stable storage. `interval`: when "    \
       "the operating system has it, so that a killed process loses nothing; it is flushed every "  \
@@ -55,7 +56,8 @@
       "on disk to be cached. What is left is for rows and their indexes.")                         \
     X(memory_lua, unsigned, COUNT, "0",                                                            \
       "How much of `memory_max`, in percent up to 15, is for the Lua of all workers together, "    \
-      "each of which has an equal part and needs 8 MB. 0: Lua counts apart, by `lua_memory_max`.") \
+      "each of which has an equal part and needs 8 MB; who stands by may have as much. 0: Lua "    \
+      "counts apart, by `lua_memory_max`.")                                                        \
     X(tuner, int, SWITCH, "off",                                                                   \
       "Whether numbers that the database goes by are adjusted to what is measured: how often the " \
       "log is flushed (durability `interval` and `none`, each 100 ms to a second), and what part " \

@@ -44,8 +44,9 @@
 
 enum {
     WORKERS_MAX = 1024,
-    OTHER_WORKERS = 2, /* threads that work with the database and serve nobody: a script's */
-    OTHER_FILES = 64,  /* descriptors for all but connections */
+    STANDBY_WORKERS = 2, /* serve while as many scripts as there are workers compute */
+    OTHER_WORKERS = 2,   /* threads that work with the database and serve nobody: a script's */
+    OTHER_FILES = 64,    /* descriptors for all but connections */
     MEMORY_CACHE_PERCENT_MAX = 80,
     MEMORY_LUA_PERCENT_MAX = 15,
     LUA_BYTES_MIN = 8 << 20
@@ -183,6 +184,7 @@ static int address_bind(struct server *server)
         .tls = &tls,
         .tls_user = (enum tls_name)server->options->tls_user,
         .worker_count = server->worker_count,
+        .standby_count = STANDBY_WORKERS,
         .password = *server->options->password != 0,
         .stop_time_max_ms = (unsigned)server->options->stop_time_max,
         .on_stopped = on_stopped,
@@ -230,7 +232,7 @@ static int database_open(struct server *server)
         .io = server->io,
         .clock = server->clock,
         .durability = (enum wal_durability)server->options->durability,
-        .worker_max = server->worker_count + OTHER_WORKERS,
+        .worker_max = server->worker_count + STANDBY_WORKERS + OTHER_WORKERS,
         .memory_max = server->options->memory_max,
         .memory_cache = server->options->memory_cache,
         .memory_lua = server->options->memory_lua,
@@ -418,6 +420,7 @@ static int service_open(struct server *server)
                    .transaction_time_max_ms = (unsigned)options->transaction_time_max,
                    .snapshot_age_max_ms = (unsigned)options->snapshot_age_max},
         .worker_max = server->worker_count,
+        .standby_max = STANDBY_WORKERS,
         .version = PERIGEE_VERSION,
         .executable = server->executable,
         .config_file = options->config,

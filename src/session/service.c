@@ -97,7 +97,8 @@ int service_new(const struct service_options *options, struct service **out)
     pthread_mutex_init(&service->mutex, NULL);
     list_create(&service->clients);
     service__commands_fill(service);
-    service->workers = calloc(options->worker_max, sizeof(struct session_worker *));
+    service->worker_count = options->worker_max + options->standby_max;
+    service->workers = calloc(service->worker_count, sizeof(struct session_worker *));
     service->scripts = calloc(SERVICE_SCRIPTS_MAX, sizeof *service->scripts);
     int rc = service->workers && service->scripts ? 0 : diag_set(ERROR_MEMORY, "out of memory");
     if (!rc)
@@ -123,7 +124,7 @@ int service_new(const struct service_options *options, struct service **out)
 void service_delete(struct service *service)
 {
     ASSERT(list_empty(&service->clients));
-    for (unsigned n = 0; service->workers && n < service->options.worker_max; n++)
+    for (unsigned n = 0; service->workers && n < service->worker_count; n++)
         ASSERT(!service->workers[n]);
     if (service->watchdog)
         lua_watchdog_delete(service->watchdog);
@@ -175,21 +176,21 @@ static int worker_register(struct service *service, struct session_worker *worke
 {
     int rc = ERROR_INVALID;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max && rc; n++) {
+    for (unsigned n = 0; n < service->worker_count && rc; n++) {
         if (service->workers[n])
             continue;
         service->workers[n] = worker;
         rc = 0;
     }
     pthread_mutex_unlock(&service->mutex);
-    return rc ? diag_set(ERROR_INVALID, "all %u workers are open", service->options.worker_max) : 0;
+    return rc ? diag_set(ERROR_INVALID, "all %u workers are open", service->worker_count) : 0;
 }
 
 static void worker_unregister(struct session_worker *worker)
 {
     struct service *service = worker->service;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n] == worker)
             service->workers[n] = NULL;
     if (service->host == worker)
@@ -236,7 +237,7 @@ static int worker_lua_open(struct session_worker *worker)
     return lua_runtime_new(&options, &worker->lua);
 }
 
-int session_worker_open(struct service *service, struct session_worker **out)
+int session_worker_open(struct service *service, void *user, struct session_worker **out)
 {
     size_t size =
         (sizeof(struct session_worker) + CACHE_LINE_SIZE - 1) / CACHE_LINE_SIZE * CACHE_LINE_SIZE;
@@ -245,6 +246,7 @@ int session_worker_open(struct service *service, struct session_worker **out)
         return diag_set(ERROR_MEMORY, "out of memory");
     memset(worker, 0, size);
     worker->service = service;
+    worker->user = user;
     json_buffer_create(&worker->taken);
     json_buffer_create(&worker->text);
     mp_buffer_create(&worker->args);
@@ -314,11 +316,6 @@ struct lua_runtime *session_worker_lua(struct session_worker *worker)
 void service_wake_set(struct service *service, void (*wake)(void *user))
 {
     service->wake = wake;
-}
-
-void session_worker_user_set(struct session_worker *worker, void *user)
-{
-    worker->user = user;
 }
 
 void session__worker_wake(struct session_worker *worker)

@@ -71,12 +71,13 @@ struct service_options {
                               admin; NULL: there is none */
     struct service_limits limits;
     unsigned worker_max;
-    const char *version;                 /* Perigee's own, for INFO and HELLO */
-    const char *executable;              /* path, for INFO; may be NULL */
-    const char *config_file;             /* for INFO; may be NULL */
-    const char *fio_dir;                 /* lua_runtime_options.fio_dir; may be NULL */
-    const char *durability;              /* the level's name */
-    unsigned port;                       /* TCP port, 0 when there is none; see service_port_set */
+    unsigned standby_max;    /* more of them, while all others are busy: see net/move.c */
+    const char *version;     /* Perigee's own, for INFO and HELLO */
+    const char *executable;  /* path, for INFO; may be NULL */
+    const char *config_file; /* for INFO; may be NULL */
+    const char *fio_dir;     /* lua_runtime_options.fio_dir; may be NULL */
+    const char *durability;  /* the level's name */
+    unsigned port;           /* TCP port, 0 when there is none; see service_port_set */
     const struct service_fact *variants; /* INFO's "# Perigee": luajit, io_uring, direct_io .. */
     size_t variant_count;
     const struct service_fact
@@ -128,10 +129,11 @@ unsigned service_keepalive_s(const struct service *service);
 unsigned service_client_count(const struct service *service);
 
 /*
- * What a thread needs to execute commands; used by the thread that opened it. ERROR_INVALID when
- * worker_max are open, ERROR_MEMORY, or what db_worker_open says.
+ * What a thread needs to execute commands; used by the thread that opened it. `user` is what `wake`
+ * gets, which others may call before this returns (service_wake_set). ERROR_INVALID when worker_max
+ * and standby_max are open, ERROR_MEMORY, or what db_worker_open says.
  */
-int session_worker_open(struct service *service, struct session_worker **out);
+int session_worker_open(struct service *service, void *user, struct session_worker **out);
 
 /* All sessions of the worker are deleted. */
 void session_worker_close(struct session_worker *worker);
@@ -143,11 +145,10 @@ struct lua_runtime *session_worker_lua(struct session_worker *worker);
 /*
  * Something has happened that a worker has to look at: `wake` makes its thread call
  * session_worker_run soon. From any thread, until the worker is closed; it only posts to a loop.
- * `user` is the worker's, set before its first session. Set before the first worker is opened;
- * without it workers are run without being asked.
+ * `user` is the worker's (session_worker_open). Set before the first worker is opened; without it
+ * workers are run without being asked.
  */
 void service_wake_set(struct service *service, void (*wake)(void *user));
-void session_worker_user_set(struct session_worker *worker, void *user);
 
 /*
  * Looks after what has happened besides input: requests that waited and have been woken, limits

@@ -139,7 +139,7 @@ static unsigned running_find(struct session *session, uint64_t *ms)
     unsigned count = 0;
     mp_buffer_reset(out, SESSION_BUFFER_KEEP_BYTES);
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++) {
+    for (unsigned n = 0; n < service->worker_count; n++) {
         size_t before = out->size;
         uint64_t its_ms;
         unsigned its_count = service->workers[n] && service->workers[n] != session->worker

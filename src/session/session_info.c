@@ -63,7 +63,7 @@ static void totals_all(const struct service *service, struct service_totals *tot
     *totals = (struct service_totals){.connections = load_relaxed(&service->connections),
                                       .refused = load_relaxed(&service->refused),
                                       .moved = load_relaxed(&service->moved)};
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n])
             totals_add(totals, service->workers[n]);
 }
@@ -94,7 +94,7 @@ static void command_all(const struct service *service, unsigned number,
                         struct service_command_totals *totals)
 {
     *totals = (struct service_command_totals){0};
-    for (unsigned n = 0; n < service->options.worker_max; n++) {
+    for (unsigned n = 0; n < service->worker_count; n++) {
         if (!service->workers[n])
             continue;
         const struct session_command_stats *stats = &service->workers[n]->stats.by_command[number];

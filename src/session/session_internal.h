@@ -282,7 +282,7 @@ struct service {
     } rate; /* of the last second or more, as of when INFO was asked */
     struct session_worker **workers;
     struct session_worker *host; /* whose runtime runs what modules do in the background; or NULL */
-    unsigned worker_count;
+    unsigned worker_count;       /* places of `workers` */
     struct service_script *scripts;
     unsigned script_count, script_next;
     size_t script_bytes;                /* of their sources together */

@@ -76,7 +76,7 @@ static void sum_all(struct service *service, unsigned number,
                     uint64_t counts[SESSION_HISTOGRAM_BUCKETS])
 {
     memset(counts, 0, SESSION_HISTOGRAM_BUCKETS * sizeof *counts);
-    for (unsigned n = 0; n < service->options.worker_max; n++) {
+    for (unsigned n = 0; n < service->worker_count; n++) {
         struct session_worker *worker = service->workers[n];
         struct session_histogram *histogram =
             worker ? load_acquire(&worker->stats.by_command[number].histogram) : NULL;

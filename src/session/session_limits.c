@@ -297,7 +297,7 @@ void session__clients_evict(struct session_worker *worker)
     if (!max)
         return;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n])
             bytes += load_relaxed(&service->workers[n]->client_bytes);
     bytes = bytes > max ? memory_of(service) : 0;

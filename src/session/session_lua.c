@@ -460,7 +460,7 @@ int session__scripts_kill(struct session *session, bool functions)
     struct service *service = session->service;
     bool killed = false;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         killed |= service->workers[n] && service->workers[n] != session->worker &&
                   lua_runtime_script_kill(service->workers[n]->lua, functions);
     pthread_mutex_unlock(&service->mutex);
@@ -627,7 +627,7 @@ static struct session_worker *worker_of(struct service *service, const struct db
 {
     struct session_worker *found = NULL;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max && !found; n++)
+    for (unsigned n = 0; n < service->worker_count && !found; n++)
         if (service->workers[n] && service->workers[n]->db == db)
             found = service->workers[n];
     pthread_mutex_unlock(&service->mutex);

@@ -60,7 +60,7 @@ void session__monitor_feed(struct session *session, const struct session_request
     mp_buffer_create(&line);
     line_make(&line, session, request);
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++) {
+    for (unsigned n = 0; n < service->worker_count; n++) {
         struct session_worker *worker = service->workers[n];
         if (!worker || !load_relaxed(&worker->monitors))
             continue;

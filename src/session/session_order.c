@@ -104,7 +104,7 @@ uint64_t session__idle_close(struct session_worker *worker, uint64_t now_ns)
 void service__stir_all(struct service *service)
 {
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n])
             session__worker_stir(service->workers[n]);
     pthread_mutex_unlock(&service->mutex);

@@ -105,7 +105,7 @@ static void message_route(uint64_t ts, unsigned kind, const void *data, size_t s
     enum channels_kind to = kind == REDIS_DEFER_SPUBLISH ? CHANNELS_SHARD : CHANNELS_CHANNEL;
     struct redis_slice channel = channel_of(&at);
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n] && worker_receivers(service->workers[n], &channel, to) > 0)
             session__inbox_add(service->workers[n], kind, data, size);
     pthread_mutex_unlock(&service->mutex);
@@ -125,7 +125,7 @@ uint64_t session__receivers(struct service *service, const char *name, size_t si
     if (load_relaxed(&service->listeners) == 0)
         return 0;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n])
             count += worker_receivers(service->workers[n], &channel,
                                       shard ? CHANNELS_SHARD : CHANNELS_CHANNEL);
@@ -565,7 +565,7 @@ static int names_gather(struct service *service, enum channels_kind kind,
 {
     *names = (struct names){.items = NULL};
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n])
             worker_names(service->workers[n], kind, glob, names);
     pthread_mutex_unlock(&service->mutex);
@@ -624,7 +624,7 @@ static uint64_t subscribers(struct service *service, const struct redis_slice *n
 {
     uint64_t count = 0;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++) {
+    for (unsigned n = 0; n < service->worker_count; n++) {
         struct session_worker *worker = service->workers[n];
         if (!worker)
             continue;

@@ -138,7 +138,7 @@ void session__running_look(void *arg)
 {
     struct service *service = arg;
     pthread_mutex_lock(&service->mutex);
-    for (unsigned n = 0; n < service->options.worker_max; n++)
+    for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n])
             worker_look(service->workers[n]);
     pthread_mutex_unlock(&service->mutex);

@@ -93,6 +93,33 @@ for (const [what, request, place] of [
     });
 }
 
+test('with one worker, too, others are served and KILL gets through', async (t) => {
+    const own = makeFolder();
+    const single = await Server.start({ folder: own, args: ['--workers', '1', '--lua_time_max', '1h'] });
+    later(t, async () => {
+        await single.stop();
+        removeFolder(own);
+    });
+    const [busy, again, other] = await Promise.all([1, 2, 3].map(() => single.connect()));
+    for (const one of [busy, again, other]) later(t, () => one.close());
+    for (let round = 0; round < 3; round += 1) {
+        busy.send(command('EVAL', ENDLESS, '0'));
+        again.send(command('EVAL', ENDLESS, '0'));
+        await other.ask(command('SET', 'key', String(round)), '+OK\r\n');
+        const late = await single.connect();
+        await late.ask(command('GET', 'key'), `$1\r\n${round}\r\n`);
+        late.close();
+        const ended = Promise.all([busy.line(), again.line()]);
+        let waiting = true;
+        ended.then(() => { waiting = false; });
+        while (waiting) {
+            other.send(command('SCRIPT', 'KILL'));
+            assert.match(await other.line(), /^(\+OK|-NOTBUSY .*)$/);
+        }
+        for (const line of await ended) assert.match(line, /^-ERR Script killed by user with SCRIPT KILL/);
+    }
+});
+
 test('a library is known to every worker, until it is deleted', async (t) => {
     const all = await wires(t, 6);
     await all[0].ask(command('FUNCTION', 'LOAD', 'REPLACE', LIBRARY) + command('DEL', 'n'), '$3\r\nlib\r\n:0\r\n');

@@ -24,7 +24,7 @@
 #include "base/test_seed.h"
 #include "net/net_fixture.h"
 
-enum { HOGS = 2, USERS = 3, EACH = 5, ROUNDS = 500, MOVES = 150 };
+enum { HOGS_MAX = NET_FIXTURE_WORKERS, USERS = 3, EACH = 5, ROUNDS = 500, MOVES = 150 };
 
 struct user {
     pthread_t thread;
@@ -34,6 +34,7 @@ struct user {
     unsigned counts[EACH]; /* of each one's own key */
 };
 
+static unsigned hog_count;
 static _Atomic bool enough; /* has been done */
 
 static void give_up(const char *what, const char *got)
@@ -189,8 +190,8 @@ static unsigned long moved(int fd)
 static void all_is_as_if_nobody_had_moved(void **state)
 {
     struct user users[USERS] = {{.number = 0}};
-    struct random randoms[HOGS];
-    pthread_t hogs[HOGS];
+    struct random randoms[HOGS_MAX];
+    pthread_t hogs[HOGS_MAX];
     uint64_t seed = test_seed();
     (void)state;
     store_relaxed(&enough, false);
@@ -199,7 +200,7 @@ static void all_is_as_if_nobody_had_moved(void **state)
         random_create(&users[n].random, seed + n);
         assert_int_equal(pthread_create(&users[n].thread, NULL, user_run, &users[n]), 0);
     }
-    for (unsigned n = 0; n < HOGS; n++) {
+    for (unsigned n = 0; n < hog_count; n++) {
         random_create(&randoms[n], seed + 100 + n);
         assert_int_equal(pthread_create(&hogs[n], NULL, hog_run, &randoms[n]), 0);
     }
@@ -209,7 +210,7 @@ static void all_is_as_if_nobody_had_moved(void **state)
     store_relaxed(&enough, true);
     for (unsigned n = 0; n < USERS; n++)
         pthread_join(users[n].thread, NULL);
-    for (unsigned n = 0; n < HOGS; n++)
+    for (unsigned n = 0; n < hog_count; n++)
         pthread_join(hogs[n], NULL);
     printf("%lu connections have moved\n", moved(fd));
     close(fd);
@@ -243,10 +244,26 @@ static void a_stop_meets_some_that_move(void **state)
     close(busy);
 }
 
+static int some_hogs_setup(void **state)
+{
+    hog_count = NET_FIXTURE_WORKERS - 1;
+    return net_fixture_setup(state);
+}
+
+/* One for each worker, and two that stand by. */
+static int hogs_everywhere_setup(void **state)
+{
+    hog_count = NET_FIXTURE_WORKERS;
+    net_fixture.standby_count = 2;
+    return net_fixture_setup(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(all_is_as_if_nobody_had_moved, net_fixture_setup,
+        cmocka_unit_test_setup_teardown(all_is_as_if_nobody_had_moved, some_hogs_setup,
+                                        net_fixture_teardown),
+        cmocka_unit_test_setup_teardown(all_is_as_if_nobody_had_moved, hogs_everywhere_setup,
                                         net_fixture_teardown),
         cmocka_unit_test_setup_teardown(a_stop_meets_some_that_move, net_fixture_setup,
                                         net_fixture_teardown),

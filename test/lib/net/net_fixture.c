@@ -40,17 +40,19 @@ int net_fixture_setup(void **state)
     const struct db_options options = {.io = made->io,
                                        .clock = clock_system(),
                                        .durability = WAL_DURABILITY_COMMIT,
-                                       .worker_max = NET_FIXTURE_WORKERS + 1,
+                                       .worker_max = NET_FIXTURE_WORKERS + made->standby_count + 1,
                                        .on_advance = on_advance};
     struct db_open_stats stats;
     assert_int_equal(db_open(&options, &stats, &made->db), 0);
     const struct service_options serve = {.db = made->db,
                                           .clock = clock_system(),
                                           .limits = {.lua_time_max_ms = NET_FIXTURE_LUA_MS},
-                                          .worker_max = NET_FIXTURE_WORKERS};
+                                          .worker_max = NET_FIXTURE_WORKERS,
+                                          .standby_max = made->standby_count};
     assert_int_equal(service_new(&serve, &made->service), 0);
     const struct net_options listen = {.listen = "127.0.0.1:0",
-                                       .worker_count = NET_FIXTURE_WORKERS};
+                                       .worker_count = NET_FIXTURE_WORKERS,
+                                       .standby_count = made->standby_count};
     assert_int_equal(net_new(&listen, &made->net), 0);
     store_release(&advancing, made->net);
     assert_int_equal(net_start(made->net, made->service), 0);
@@ -69,6 +71,7 @@ int net_fixture_teardown(void **state)
     store_release(&advancing, NULL);
     io_delete(made->io);
     disk_delete(made->disk);
+    made->standby_count = 0;
     return 0;
 }
 

@@ -20,6 +20,7 @@ struct net_fixture {
     struct db *db;
     struct service *service;
     struct net *net;
+    unsigned standby_count; /* set before _setup; 0 again after _teardown */
 };
 
 /* There is one at a time. */

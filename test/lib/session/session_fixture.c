@@ -51,7 +51,7 @@ struct session_fixture *session_fixture_new(const char *password, struct service
                                       .setting_count = 1};
     assert_int_equal(service_new(&options, &fixture->service), 0);
     for (unsigned n = 0; n < SESSION_FIXTURE_WORKERS; n++) {
-        code = session_worker_open(fixture->service, &fixture->workers[n]);
+        code = session_worker_open(fixture->service, NULL, &fixture->workers[n]);
         if (code)
             fail_msg("session_worker_open: %s", diag_message_for(code));
     }

@@ -25,7 +25,7 @@
 #include "net/net_fixture.h"
 #include "net/net_internal.h"
 
-enum { CLIENTS = 4 * NET_FIXTURE_WORKERS };
+enum { CLIENTS = 4 * NET_FIXTURE_WORKERS, STANDBYS = 2 };
 
 static const char ENDLESS[] = "EVAL 'while true do end' 0\r\n";
 
@@ -48,6 +48,12 @@ static int scene_setup(void **state)
         client_ask(scene->clients[n], "PING\r\n", "+PONG\r\n");
     }
     return rc;
+}
+
+static int standby_setup(void **state)
+{
+    net_fixture.standby_count = STANDBYS;
+    return scene_setup(state);
 }
 
 static int scene_teardown(void **state)
@@ -314,6 +320,86 @@ static void scripts_on_all_workers_can_be_killed_one_after_the_other(void **stat
     client_expect(scene->clients[1], "-ERR ");
 }
 
+static unsigned served_by_standbys(void)
+{
+    unsigned count = 0;
+    for (unsigned n = 0; n < STANDBYS; n++)
+        count += net_worker_connections(net_fixture.net, NET_FIXTURE_WORKERS + n);
+    return count;
+}
+
+/* Each script goes to another worker, since those that have one are not in their loops. */
+static void all_compute(struct scene *scene, unsigned scripts)
+{
+    for (unsigned n = 0; n < scripts; n++) {
+        client_send(scene->clients[n], ENDLESS);
+        client_settle(scene->clients[n]);
+        for (unsigned other = scripts; other < CLIENTS; other++)
+            client_ask(scene->clients[other], "PING\r\n", "+PONG\r\n");
+    }
+}
+
+/* SCRIPT KILL ends those that run at that moment. */
+static void all_end(struct scene *scene, unsigned scripts)
+{
+    struct pollfd ended[CLIENTS];
+    unsigned count = 0;
+    for (unsigned n = 0; n < scripts; n++)
+        ended[n] = (struct pollfd){.fd = scene->clients[n], .events = POLLIN};
+    assert_int_equal(poll(ended, scripts, 0), 0);
+    while (count < scripts) {
+        is_killed(scene->clients[scripts]);
+        count = (unsigned)poll(ended, scripts, 0);
+    }
+    for (unsigned n = 0; n < scripts; n++) {
+        char line[512] = "", *end = line;
+        while (end == line || end[-1] != '\n')
+            assert_int_equal(client_receive(scene->clients[n], end++, 1), 1);
+        assert_memory_equal(line, "-ERR ", 5);
+    }
+}
+
+/* As many scripts as there are workers, and one more: then those that stand by serve. */
+static void standbys_serve_while_all_workers_compute(void **state)
+{
+    struct scene *scene = *state;
+    enum { SCRIPTS = NET_FIXTURE_WORKERS + STANDBYS - 1 };
+    char request[64];
+    assert_int_equal(served_by_standbys(), 0);
+    all_compute(scene, SCRIPTS);
+    while (served_by_standbys() == 0) /* a script may not have begun yet */
+        client_ask(scene->clients[SCRIPTS], "PING\r\n", "+PONG\r\n");
+    for (unsigned n = SCRIPTS; n < CLIENTS; n++) {
+        snprintf(request, sizeof request, "SET k%u v\r\n", n);
+        client_ask(scene->clients[n], request, "+OK\r\n");
+        int fd = client_open();
+        client_ask(fd, "PING\r\n", "+PONG\r\n");
+        close(fd);
+    }
+    all_end(scene, SCRIPTS);
+    while (served_by_standbys() > 0) /* they go back */
+        sched_yield();
+    for (unsigned n = 0; n < CLIENTS; n++)
+        client_ask(scene->clients[n], "PING\r\n", "+PONG\r\n");
+}
+
+/* One that is asked of a worker that computes gets through by another one. */
+static void standbys_serve_again_and_again(void **state)
+{
+    struct scene *scene = *state;
+    for (unsigned round = 0; round < 5; round++) {
+        all_compute(scene, NET_FIXTURE_WORKERS);
+        all_end(scene, NET_FIXTURE_WORKERS);
+    }
+}
+
+static void who_stands_by_is_not_needed(void **state)
+{
+    struct scene *scene = *state;
+    client_ask(scene->clients[0], "EVAL 'return 1' 0\r\n", ":1\r\n");
+    assert_int_equal(served_by_standbys(), 0);
+}
+
 /* ------------------------------------------------------------------------------------- a stop */
 
 /* Whoever computes is asked to let its connections go when the test says so. */
@@ -402,7 +488,8 @@ static void who_is_handed_over_behind_a_stop_is_read_like_the_others(void **stat
         close(rest[--rest_count]);
 }
 
-#define with_scene(test) cmocka_unit_test_setup_teardown(test, scene_setup, scene_teardown)
+#define with_standbys(test) cmocka_unit_test_setup_teardown(test, standby_setup, scene_teardown)
+#define with_scene(test)    cmocka_unit_test_setup_teardown(test, scene_setup, scene_teardown)
 
 int main(void)
 {
@@ -418,6 +505,9 @@ int main(void)
         with_scene(nobody_is_sent_to_a_worker_that_is_not_open),
         with_scene(scripts_on_all_workers_can_be_killed_one_after_the_other),
         with_scene(who_is_handed_over_behind_a_stop_is_read_like_the_others),
+        with_standbys(standbys_serve_while_all_workers_compute),
+        with_standbys(standbys_serve_again_and_again),
+        with_standbys(who_stands_by_is_not_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
