@@ -383,6 +383,15 @@ static int keep_waiting(struct lua_runtime *runtime, const struct statement *sta
     return ERROR_WAIT;
 }
 
+/* The tuple; or, where there are several, where they are and how many. */
+static struct lua__row result_of(const struct lua_runtime *runtime,
+                                 const struct statement *statement)
+{
+    if (statement->operation == OP_SELECT)
+        return (struct lua__row){runtime->rows.data, (uint32_t)statement->count};
+    return (struct lua__row){statement->out.data, statement->out.size};
+}
+
 static int run(struct lua_runtime *runtime, struct statement *statement, struct lua__row *row)
 {
     int code;
@@ -395,10 +404,8 @@ static int run(struct lua_runtime *runtime, struct statement *statement, struct 
     } else {
         code = run_alone(runtime, statement);
     }
-    if (code == 0 && row != NULL) {
-        row->data = statement->out.data;
-        row->size = statement->out.size;
-    }
+    if (code == 0 && row != NULL)
+        *row = result_of(runtime, statement);
     if (runtime->fiber == NULL)
         return code;
     if (code == ERROR_WAIT && runtime->fiber->waiting)
@@ -508,10 +515,7 @@ int lua__api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t ind
                                   .space_id = space_id,
                                   .index_id = index_id,
                                   .scan = *how};
-    int code = run(runtime, &statement, NULL);
-    rows->data = runtime->rows.data;
-    rows->size = (uint32_t)statement.count;
-    return code;
+    return run(runtime, &statement, rows);
 }
 
 int lua__api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,

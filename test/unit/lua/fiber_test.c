@@ -434,8 +434,10 @@ static void a_fiber_waits_for_a_lock_and_its_worker_does_not(void **state)
         "fiber.yield() return box.atomic({retry = 3}, function() "
         "box.space.s:get(1, {lock = 'exclusive'}) "
         "return box.space.s:update(1, {{'+', 2, 1}})[2] end)",
+        ("fiber.yield() box.begin({isolation = 'read-committed'}) "
+         "local t = box.space.s:select(1, {lock = 'exclusive'}) box.commit() return t[1][2] + #t"),
     };
-    for (int n = 0; n < 3; n++) {
+    for (size_t n = 0; n < sizeof texts / sizeof *texts; n++) {
         struct request request, other;
         hold("box.space.s:get(1, {lock = 'exclusive'}) box.space.s:replace{1, 20} return nil");
         assert_begins(begin(&request, texts[n]), "ERROR_WAIT ");
