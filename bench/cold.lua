@@ -3,7 +3,7 @@
 -- What bench/cold.sh runs, a process for each line of its table:
 --
 --     cold.lua fill ENGINE ROWS                        makes the space
---     cold.lua walk|range|secondary|first ENGINE ROWS  reads; prints rows, seconds, and those of CPU
+--     cold.lua walk|range|secondary|first|get|many ENGINE ROWS  reads; prints rows, seconds, and those of CPU
 --
 -- Rows are {id, number, text}: numbers are a permutation of ids, so that rows with numbers that follow each
 -- other lie far apart.
@@ -79,6 +79,31 @@ function reads.first(space)
     local count = 0
     for n = 1, 100 do
         count = count + #space.index.number:select(n * 104729 % rows, { iterator = 'GE', limit = 10 })
+    end
+    return count
+end
+
+-- 2,000 rows, wherever they are.
+local GETS, TOGETHER = 2000, 100
+
+function reads.get(space)
+    local count = 0
+    for n = 1, GETS do
+        count = count + (space:get(n * 104729 % rows) and 1 or 0)
+    end
+    return count
+end
+
+function reads.many(space)
+    local count = 0
+    for first = 1, GETS, TOGETHER do
+        local keys = {}
+        for n = first, first + TOGETHER - 1 do
+            keys[#keys + 1] = n * 104729 % rows
+        end
+        for _, row in ipairs(space:get_many(keys)) do
+            count = count + (row and 1 or 0)
+        end
     end
     return count
 end

@@ -8,6 +8,8 @@
 #   range      ten rows each, from 300 places
 #   secondary  500 rows each from four places of a secondary index, which lie all over the space
 #   first      ten rows each from a hundred places of it
+#   get        2,000 rows by their primary keys, one after another
+#   many       the same ones, a hundred at a time by get_many
 #
 # Spaces of lsm, compacted; of lsm in five sequences (tiers), and of btree.
 #
@@ -33,8 +35,8 @@ cold() {
 for engine in ${ENGINES:-lsm tiers btree}; do
     "$perigee" --dir "$work/$engine" --memory-max 256mb bench/cold.lua fill "$engine" "$rows" >>"$work/client.log" 2>&1
     sync -f "$work"
-    for what in ${WHAT:-walk range secondary first}; do
-        for ((n = 0; n < count; n++)); do
+    for ((n = 0; n < count; n++)); do
+        for what in ${WHAT:-walk range secondary first get many}; do
             [ -z "${BEFORE:-}" ] || cold "$BEFORE" before "$what" "$engine"
             cold "$perigee" now "$what" "$engine"
         done

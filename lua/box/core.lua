@@ -31,6 +31,7 @@ struct perigee_api {
     int (*get_string)(struct perigee_runtime *, uint32_t, uint32_t, const char *, size_t,
                       struct perigee_row *);
     int (*get_locked)(struct perigee_runtime *, uint32_t, uint32_t, int, struct perigee_row *);
+    int (*get_many)(struct perigee_runtime *, uint32_t, uint32_t, struct perigee_row *);
     int (*lock_space)(struct perigee_runtime *, uint32_t, int);
     int (*select)(struct perigee_runtime *, uint32_t, uint32_t, const struct perigee_scan *,
                   struct perigee_row *);

@@ -257,6 +257,18 @@ function methods.get(kind, key)
     return at_once(function() return of_key(kind, unpack(parts))[1] end)
 end
 
+function methods.get_many(kind, keys, options)
+    view.check_keys(keys, options)
+    return at_once(function()
+        local found = {}
+        for n = 1, #keys do
+            local row = methods.get(kind, keys[n])
+            found[n] = row == nil and core.NULL or row
+        end
+        return found
+    end)
+end
+
 function methods.count(kind, key, options)
     view.check_options(options)
     return at_once(count_of, kind, parts_of(kind, key))

@@ -115,11 +115,11 @@ function commands.callable()
 end
 
 --- Reads of a space without an index: of a view, or an error.
----@param method 'get' | 'select' | 'count'
+---@param method 'get' | 'get_many' | 'select' | 'count'
 function commands.space_read(name, method, key, options)
     local found = space_of(name)
-    if method == 'get' then
-        return found:get(key)
+    if method == 'get' or method == 'get_many' then
+        return found[method](found, key)
     end
     return found[method](found, key, options)
 end

@@ -169,6 +169,24 @@ local function get(space_id, index_id, key, options)
     return result(space_id)
 end
 
+--- A tuple for each key, box.NULL where there is none.
+local function get_many(space_id, index_id, keys, options)
+    if type(keys) ~= 'table' then
+        raise(core.ERROR_INVALID, 'get_many needs a table of keys')
+    elseif options ~= nil then
+        raise(core.ERROR_INVALID, 'get_many has no options: use get, or select, to lock rows')
+    end
+    encode.array(0, keys)
+    check(api.get_many(runtime, space_id, index_id, row))
+    local data, found = row.data, {}
+    for n = 1, row.size do
+        local size = ffi.cast('const uint32_t *', data)[0]
+        found[n] = size > 0 and copy(data + 4, size, space_id) or core.NULL
+        data = data + 4 + size
+    end
+    return found
+end
+
 -- What api.write answers when triggers may have to run, which what is called through FFI can't do.
 local CALLS_OUT = 1
 
@@ -395,6 +413,11 @@ function index_methods.get(self, key, options)
     return get(self.space_id, self.id, key, options)
 end
 
+function index_methods.get_many(self, keys, options)
+    check_self(self, 'get_many')
+    return get_many(self.space_id, self.id, keys, options)
+end
+
 function index_methods.select(self, key, options)
     check_self(self, 'select')
     return select(self.space_id, self.id, key, options)
@@ -583,6 +606,11 @@ end
 
 function space_methods.get(self, key, options)
     return get(self.id, 0, key, options)
+end
+
+function space_methods.get_many(self, keys, options)
+    check_self(self, 'get_many')
+    return get_many(self.id, 0, keys, options)
 end
 
 --- space:lock('shared' or 'exclusive'): all of it, until the transaction ends.

@@ -90,22 +90,31 @@ local function check_options(options)
 end
 view.check_options = check_options
 
+--- The parts of a key; none: all rows have it.
+local function parts_of(key)
+    if key == nil then
+        return {}
+    end
+    return tuple.is(key) and key:totable() or type(key) == 'table' and key or { key }
+end
+
+local function begins_with(row, parts)
+    for position = 1, #parts do
+        if row[position] ~= parts[position] then
+            return false
+        end
+    end
+    return true
+end
+
 --- The rows whose first fields are the key.
 local function matching(self, key, options)
     check_options(options)
-    local found = rows(self)
-    if key == nil or (type(key) == 'table' and next(key) == nil) then
+    local found, parts = rows(self), parts_of(key)
+    if #parts == 0 then
         return found
     end
-    local wanted = tuple.is(key) and key:totable() or type(key) == 'table' and key or { key }
-    return found:filter(function(row)
-        for position = 1, #wanted do
-            if row[position] ~= wanted[position] then
-                return false
-            end
-        end
-        return true
-    end)
+    return found:filter(function(row) return begins_with(row, parts) end)
 end
 
 view.methods = {}
@@ -136,6 +145,38 @@ function view.methods.get(self, key)
         raise(core.ERROR_INVALID, 'get needs a key')
     end
     return (matching(self, key):nth(1))
+end
+
+function view.check_keys(keys, options)
+    if type(keys) ~= 'table' then
+        raise(core.ERROR_INVALID, 'get_many needs a table of keys')
+    elseif options ~= nil then
+        raise(core.ERROR_INVALID, 'get_many of a view has no options')
+    end
+end
+
+--- What get gives for each of the keys, box.NULL for nothing; goes over the view once.
+function view.methods.get_many(self, keys, options)
+    check_self(self, 'get_many')
+    view.check_keys(keys, options)
+    local wanted, found, left = {}, {}, #keys
+    for n = 1, #keys do
+        if keys[n] == nil then
+            raise(core.ERROR_INVALID, ('key %d of %d: get_many needs a key'):format(n, #keys))
+        end
+        wanted[n], found[n] = parts_of(keys[n]), core.NULL
+    end
+    for _, row in rows(self):unwrap() do
+        if left == 0 then
+            break
+        end
+        for n = 1, #wanted do
+            if found[n] == nil and begins_with(row, wanted[n]) then
+                found[n], left = row, left - 1
+            end
+        end
+    end
+    return found
 end
 
 function view.methods.count(self, key, options)

@@ -17,6 +17,7 @@
 #include "db/space.h"
 #include "db/db_private.h"
 #include "db/format_private.h"
+#include "db/space_private.h"
 #include "db/trigger_private.h"
 
 #include <string.h>
@@ -243,8 +244,7 @@ static int row_find_secondary(struct txn *txn, struct index *index, const struct
     return rc;
 }
 
-/* A complete key of a unique index. */
-static int unique_key(struct txn *txn, struct index *index, const char *key, struct key_bytes *out)
+int db__unique_key(struct txn *txn, struct index *index, const char *key, struct key_bytes *out)
 {
     int rc = db__array_check(key, "a key");
     if (rc == 0)
@@ -261,13 +261,24 @@ static int row_find(struct txn *txn, struct index *index, const char *key, bool 
 {
     struct key_bytes bytes;
     *out = NULL;
-    int rc = unique_key(txn, index, key, &bytes);
+    int rc = db__unique_key(txn, index, key, &bytes);
     if (rc != 0)
         return rc;
     if (index->id == 0)
         return for_update ? txn_get_for_update(txn, index->space->head, bytes.data, bytes.size, out)
                           : txn_get(txn, index->space->head, bytes.data, bytes.size, out);
     return row_find_secondary(txn, index, &bytes, for_update, out);
+}
+
+int db__get_key(struct txn *txn, struct index *index, const void *key, size_t key_size,
+                struct tuple_ref *out)
+{
+    const struct version *version = NULL;
+    struct row *row;
+    int rc = index->id == 0 ? txn_get(txn, index->space->head, key, key_size, &version)
+                            : txn_unique_get(txn, &index->scan, key, key_size, &row, &version);
+    tuple_set(out, rc == 0 ? version : NULL);
+    return rc == ERROR_END ? 0 : rc;
 }
 
 int space_get(struct txn *txn, struct index *index, const char *key, struct tuple_ref *out)
@@ -449,7 +460,7 @@ int space_lock(struct txn *txn, struct index *index, const char *key, enum txn_l
     const struct version *version;
     int rc = space_lockable(index->space);
     if (rc == 0)
-        rc = unique_key(txn, index, key, &bytes);
+        rc = db__unique_key(txn, index, key, &bytes);
     if (rc == 0 && index->id == 0)
         return txn_lock_row(txn, index->space->head, bytes.data, bytes.size, mode);
     if (rc == 0)

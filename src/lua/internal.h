@@ -438,6 +438,9 @@ void lua__marks_return(struct lua_runtime *runtime, lua_State *L, const struct l
 /* The key is in args[0]; rows->size is how many rows are in runtime->rows. */
 int lua__api_get(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
                  struct lua__row *row);
+/* The keys are an array in args[0]; a row for each, of size 0 when there is none. */
+int lua__api_get_many(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                      struct lua__row *rows);
 int lua__api_select(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
                     const struct lua__scan *how, struct lua__row *rows);
 int lua__api_count(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,

@@ -260,7 +260,7 @@ int lua_runtime_eval(struct lua_runtime *runtime, const struct lua_request *requ
 /*
  * A statement on a space, as box.space has it, for the request's user: in its transaction, or a
  * transaction of its own. Values are checked MessagePack, keys and tuples arrays. Appends an array of
- * one result: the tuple or nil, an array of tuples, a number; after an error nothing. What fails is
+ * one result: the tuple or nil, an array of tuples (of get_many with nil in it), a number; after an error nothing. What fails is
  * what the statement raises in Lua.
  */
 enum lua_space_operation { /* those that write as statement.c numbers them */
@@ -270,6 +270,7 @@ enum lua_space_operation { /* those that write as statement.c numbers them */
                            LUA_SPACE_UPDATE,
                            LUA_SPACE_UPSERT,
                            LUA_SPACE_GET,
+                           LUA_SPACE_GET_MANY,
                            LUA_SPACE_SELECT,
                            LUA_SPACE_COUNT
 };
@@ -277,7 +278,8 @@ struct lua_space_call {
     enum lua_space_operation operation;
     const char *space, *index; /* names; index NULL: the primary one */
     size_t space_size, index_size;
-    const char *subject; /* the tuple or the key; of a select or count size 0: none */
+    const char
+        *subject; /* the tuple or the key, or an array of keys; of a select or count size 0: none */
     size_t subject_size;
     const char *operations; /* of an update or upsert; fields are counted from 1 */
     size_t operations_size;

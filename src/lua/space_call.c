@@ -93,7 +93,7 @@ static int get_run(struct lua_runtime *runtime, const struct run *run, uint32_t 
     return code;
 }
 
-/* The rows that a select has left in runtime->rows: a size and so many bytes, each. */
+/* The rows that a statement has left in runtime->rows: a size and so many bytes, each; size 0: nil. */
 static void rows_put(struct mp_buffer *result, const struct lua__row *rows)
 {
     const char *at = rows->data;
@@ -102,9 +102,24 @@ static void rows_put(struct mp_buffer *result, const struct lua__row *rows)
     mp_put_array(result, rows->size);
     for (uint32_t n = 0; n < rows->size; n++) {
         memcpy(&size, at, sizeof size);
-        mp_put_raw(result, at + sizeof size, size);
+        if (size > 0)
+            mp_put_raw(result, at + sizeof size, size);
+        else
+            mp_put_nil(result);
         at += sizeof size + size;
     }
+}
+
+static int get_many_run(struct lua_runtime *runtime, const struct run *run, uint32_t space_id,
+                        uint32_t index_id)
+{
+    struct lua__row rows = {.data = NULL};
+    if (!argument_put(runtime, 0, run->call->subject, run->call->subject_size))
+        return diag_set(ERROR_MEMORY, "out of memory");
+    int code = lua__api_get_many(runtime, space_id, index_id, &rows);
+    if (code == 0)
+        rows_put(run->result, &rows);
+    return code;
 }
 
 static int scan_run(struct lua_runtime *runtime, const struct run *run, uint32_t space_id,
@@ -141,8 +156,10 @@ static int scan_run(struct lua_runtime *runtime, const struct run *run, uint32_t
 /* Of a space without an index: a view, which Lua reads, or else Lua's error. */
 static int view_run(lua_State *L, struct lua_runtime *runtime, const struct run *run)
 {
-    static const char *const methods[] = {
-        [LUA_SPACE_GET] = "get", [LUA_SPACE_SELECT] = "select", [LUA_SPACE_COUNT] = "count"};
+    static const char *const methods[] = {[LUA_SPACE_GET] = "get",
+                                          [LUA_SPACE_GET_MANY] = "get_many",
+                                          [LUA_SPACE_SELECT] = "select",
+                                          [LUA_SPACE_COUNT] = "count"};
     const struct lua_space_call *call = run->call;
     const char *key = call->subject;
     if (call->after_size > 0)
@@ -185,6 +202,8 @@ static int statement_run(lua_State *L, struct lua_runtime *runtime, void *arg)
     switch (run->call->operation) {
     case LUA_SPACE_GET:
         return get_run(runtime, run, space_id, index_id);
+    case LUA_SPACE_GET_MANY:
+        return get_many_run(runtime, run, space_id, index_id);
     case LUA_SPACE_SELECT:
     case LUA_SPACE_COUNT:
         return scan_run(runtime, run, space_id, index_id);

@@ -20,6 +20,7 @@
 #include "codec/path.h"
 #include "db/access.h"
 #include "db/space.h"
+#include "db/space_gets.h"
 #include "lua/fiber.h"
 #include "lua/internal.h"
 
@@ -71,6 +72,7 @@ enum operation {
     OP_UPDATE = LUA_SPACE_UPDATE,
     OP_UPSERT = LUA_SPACE_UPSERT,
     OP_GET,
+    OP_GET_MANY,
     OP_SELECT,
     OP_COUNT,
     OP_RANDOM,
@@ -81,11 +83,11 @@ enum operation {
 struct statement {
     enum operation operation;
     uint32_t space_id, index_id;
-    const char *key;       /* of a get */
+    const char *key;       /* of a get; an array of keys, of many */
     int lock;              /* of a get or select: LUA__LOCK_NONE .. */
     struct lua__scan scan; /* of a select or count */
     double number;         /* the seed of a random row, the level of a quantile */
-    double count;          /* of rows that were selected or counted */
+    double count;          /* of rows that were selected or counted; of keys */
     struct tuple_ref out;
 };
 
@@ -137,10 +139,11 @@ int lua__scan_open(struct lua_runtime *runtime, struct txn *txn, struct index *i
 int lua__rows_put(struct lua_runtime *runtime, const struct tuple_ref *tuple)
 {
     mp_put_raw(&runtime->rows, &tuple->size, sizeof tuple->size);
-    mp_put_raw(&runtime->rows, tuple->data, tuple->size);
+    if (tuple->size > 0)
+        mp_put_raw(&runtime->rows, tuple->data, tuple->size);
     if (runtime->rows.failed ||
         (runtime->memory_bytes_max != 0 && runtime->rows.size > runtime->memory_bytes_max))
-        return diag_set(ERROR_MEMORY, "the rows take too much memory: use a limit");
+        return diag_set(ERROR_MEMORY, "the rows take too much memory: ask for fewer at once");
     return 0;
 }
 
@@ -211,6 +214,27 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
     return last.key == NULL ? 0 : keep_position(runtime, index, &last);
 }
 
+/* For each key a row in runtime->rows, which is empty when there is none. The time is looked at once for each batch,
+ * which may have to wait for the disk. */
+static int get_many(struct lua_runtime *runtime, struct txn *txn, struct index *index,
+                    struct statement *statement)
+{
+    struct space_gets gets;
+    struct tuple_ref tuple;
+    mp_buffer_reset(&runtime->rows, 1 << 20);
+    int code = space_gets_open(&gets, txn, index, statement->key);
+    for (uint32_t n = 0; code == 0 && n < gets.count; n++) {
+        if (n % SPACE_GETS_BATCH == SPACE_GETS_BATCH - 1 && lua__expired(runtime))
+            return ERROR_TIMEOUT;
+        if ((code = lua__row_touched(runtime)) == 0)
+            code = space_gets_next(&gets, &tuple);
+        if (code == 0)
+            code = lua__rows_put(runtime, &tuple);
+    }
+    statement->count = gets.count;
+    return code;
+}
+
 /* Of a view, which has no index: what its instead_of triggers do. */
 static int execute_view(struct lua_runtime *runtime, struct txn *txn, struct statement *statement)
 {
@@ -273,6 +297,8 @@ static int execute(struct lua_runtime *runtime, struct txn *txn, struct statemen
             txn_statement(txn); /* what it sees is what has been locked */
         }
         return space_get(txn, index, statement->key, &statement->out);
+    case OP_GET_MANY:
+        return get_many(runtime, txn, index, statement);
     case OP_SELECT:
     case OP_COUNT:
         return scan(runtime, txn, index, statement);
@@ -387,7 +413,7 @@ static int keep_waiting(struct lua_runtime *runtime, const struct statement *sta
 static struct lua__row result_of(const struct lua_runtime *runtime,
                                  const struct statement *statement)
 {
-    if (statement->operation == OP_SELECT)
+    if (statement->operation == OP_SELECT || statement->operation == OP_GET_MANY)
         return (struct lua__row){runtime->rows.data, (uint32_t)statement->count};
     return (struct lua__row){statement->out.data, statement->out.size};
 }
@@ -498,6 +524,17 @@ static int api_get_locked(struct lua_runtime *runtime, uint32_t space_id, uint32
                                   .key = runtime->args[0].data,
                                   .lock = lock};
     return run(runtime, &statement, row);
+}
+
+/* Of the keys in the array in args[0]: rows as of a select, as many as keys. */
+int lua__api_get_many(struct lua_runtime *runtime, uint32_t space_id, uint32_t index_id,
+                      struct lua__row *rows)
+{
+    struct statement statement = {.operation = OP_GET_MANY,
+                                  .space_id = space_id,
+                                  .index_id = index_id,
+                                  .key = runtime->args[0].data};
+    return run(runtime, &statement, rows);
 }
 
 static int api_lock_space(struct lua_runtime *runtime, uint32_t space_id, int lock)
@@ -774,6 +811,7 @@ struct lua__api {
     int (*get_string)(struct lua_runtime *, uint32_t, uint32_t, const char *, size_t,
                       struct lua__row *);
     int (*get_locked)(struct lua_runtime *, uint32_t, uint32_t, int, struct lua__row *);
+    int (*get_many)(struct lua_runtime *, uint32_t, uint32_t, struct lua__row *);
     int (*lock_space)(struct lua_runtime *, uint32_t, int);
     int (*select)(struct lua_runtime *, uint32_t, uint32_t, const struct lua__scan *,
                   struct lua__row *);
@@ -818,6 +856,7 @@ const struct lua__api lua__api = {
     .get_number = api_get_number,
     .get_string = api_get_string,
     .get_locked = api_get_locked,
+    .get_many = lua__api_get_many,
     .lock_space = api_lock_space,
     .select = lua__api_select,
     .count = lua__api_count,

@@ -336,6 +336,17 @@ static int options_take(struct reader *reader, const struct redis_slice *argv, u
 
 /* ---------------------------------------------------------------------------------------- whole */
 
+/* The argument behind the name of the space. */
+static int subject_take(struct reader *reader, const struct redis_slice *arg)
+{
+    enum space_operation operation = reader->out->operation;
+    if (operation <= SPACE_UPSERT)
+        return array_take(reader, arg, "the tuple", &reader->subject);
+    if (operation == SPACE_MGET)
+        return array_take(reader, arg, "the list of keys", &reader->subject);
+    return key_take(reader, arg);
+}
+
 static int arguments_take(struct reader *reader, const struct redis_slice *argv, unsigned argc)
 {
     enum space_operation operation = reader->out->operation;
@@ -346,8 +357,7 @@ static int arguments_take(struct reader *reader, const struct redis_slice *argv,
         return diag_set(ERROR_INVALID, "wrong number of arguments");
     int rc = wire_take_text(reader->format, &argv[0], "the space's name", &reader->out->space);
     if (!rc && argc > 1)
-        rc = has_tuple ? array_take(reader, &argv[1], "the tuple", &reader->subject)
-                       : key_take(reader, &argv[1]);
+        rc = subject_take(reader, &argv[1]);
     if (!rc && changes)
         rc = array_take(reader, &argv[2], "the list of operations", &reader->operations);
     unsigned taken = changes ? 3 : 2;

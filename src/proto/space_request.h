@@ -10,7 +10,7 @@
  *
  * Options are words with their values behind them, or one map in their place. What comes out is
  * checked MessagePack, nested at most MP_DEPTH_MAX deep; a key that is no array is made an array of
- * one. It lies in the arguments, or in a buffer of the caller's.
+ * one, but those in a list of keys are left as they are. It lies in the arguments, or in a buffer of the caller's.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,6 +45,7 @@ enum space_operation {
     SPACE_UPDATE,  /* space key operations [INDEX index] */
     SPACE_DELETE,  /* space key [INDEX index] */
     SPACE_GET,     /* space key [INDEX index] */
+    SPACE_MGET,    /* space keys [INDEX index] */
     SPACE_SELECT,  /* space key [INDEX index] [ITERATOR word] [LIMIT n] [OFFSET n] [AFTER tuple] */
     SPACE_COUNT    /* space [key [INDEX index] [ITERATOR word]] */
 };
@@ -52,8 +53,9 @@ enum space_operation {
 struct space_request {
     enum space_operation operation;
     struct redis_slice space;
-    struct redis_slice index;      /* data NULL: the primary one */
-    struct redis_slice subject;    /* the tuple or the key: an array; size 0: no key */
+    struct redis_slice index; /* data NULL: the primary one */
+    struct redis_slice
+        subject; /* the tuple, the key or the list of keys: an array; size 0: no key */
     struct redis_slice operations; /* an array */
     struct redis_slice after;      /* an array; size 0: none */
     int iterator;                  /* enum space_iterator, -1: not given */

@@ -842,6 +842,7 @@ int session__space_upsert(struct session *session, struct session_request *reque
 int session__space_update(struct session *session, struct session_request *request);
 int session__space_delete(struct session *session, struct session_request *request);
 int session__space_get(struct session *session, struct session_request *request);
+int session__space_mget(struct session *session, struct session_request *request);
 int session__space_select(struct session *session, struct session_request *request);
 int session__space_count(struct session *session, struct session_request *request);
 int session__space_create(struct session *session, struct session_request *request);

@@ -20,7 +20,8 @@ struct lua_space_call session__space_call(const struct space_request *request)
         [SPACE_INSERT] = LUA_SPACE_INSERT, [SPACE_REPLACE] = LUA_SPACE_REPLACE,
         [SPACE_UPSERT] = LUA_SPACE_UPSERT, [SPACE_UPDATE] = LUA_SPACE_UPDATE,
         [SPACE_DELETE] = LUA_SPACE_DELETE, [SPACE_GET] = LUA_SPACE_GET,
-        [SPACE_SELECT] = LUA_SPACE_SELECT, [SPACE_COUNT] = LUA_SPACE_COUNT,
+        [SPACE_MGET] = LUA_SPACE_GET_MANY, [SPACE_SELECT] = LUA_SPACE_SELECT,
+        [SPACE_COUNT] = LUA_SPACE_COUNT,
     };
     return (struct lua_space_call){.operation = operations[request->operation],
                                    .space = request->space.data,
@@ -90,6 +91,11 @@ int session__space_delete(struct session *session, struct session_request *reque
 int session__space_get(struct session *session, struct session_request *request)
 {
     return statement(session, request, SPACE_GET);
+}
+
+int session__space_mget(struct session *session, struct session_request *request)
+{
+    return statement(session, request, SPACE_MGET);
 }
 
 int session__space_select(struct session *session, struct session_request *request)

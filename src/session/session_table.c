@@ -202,6 +202,8 @@ static const struct session_command COMMANDS[] = {
         "Inserts a tuple whose key is not taken.", "7.2.0", "space", session__space_insert),
     ROW("space.list", 1, SPACE_READ, NO_KEYS, "Returns the names of the spaces that may be read.",
         "7.2.0", "space", session__space_list),
+    ROW("space.mget", -3, SPACE_READ, NO_KEYS, "Returns the tuples of several keys.", "7.2.0",
+        "space", session__space_mget),
     ROW("space.replace", 3, SPACE_WRITE | SESSION_FAST, NO_KEYS,
         "Inserts a tuple, or puts it in the place of the one with its key.", "7.2.0", "space",
         session__space_replace),

@@ -14,9 +14,13 @@
  * Short ranges shall not pay: the first entries come alone, unless the cursor has been told how many rows are
  * wanted; then batches double. Where batches find that everything is in memory they become rare: in a walk, and,
  * since who reads one range often reads many, in the walks of a worker, of which one in a few tries again.
+ *
+ * Gets of many keys are made one after another, too, with what they will want of the body asked for before the first
+ * of each batch of them.
  */
 #include <string.h>
 
+#include "txn/txn_gets.h"
 #include "txn/txn_private.h"
 
 #include "base/diag.h"
@@ -52,19 +56,33 @@ struct txn_ahead {
     unsigned useless;    /* batches in a row that found all in memory */
 };
 
-static bool worker_tries(struct txn_worker *worker)
+static bool worker_tries(struct txn_ahead_luck *luck)
 {
-    return worker->ahead_useless < USELESS_MANY || ++worker->ahead_turn % TRY_EVERY == 0;
+    return luck->useless < USELESS_MANY || ++luck->turn % TRY_EVERY == 0;
+}
+
+/* How many come alone behind a batch; `useless` counts those in a row that were so. */
+static unsigned alone_behind(bool useful, unsigned *useless, struct txn_ahead_luck *luck)
+{
+    if (useful) {
+        *useless = luck->useless = 0;
+        return 0;
+    }
+    unsigned alone = (unsigned)USELESS_ALONE << *useless;
+    *useless += alone < USELESS_ALONE_MAX;
+    luck->useless += luck->useless < USELESS_MANY;
+    return alone;
 }
 
 struct txn_ahead *txn__ahead_new(struct txn *txn, struct head *head)
 {
     struct txn_ahead *ahead = arena_alloc(&txn->arena, sizeof *ahead);
     if (ahead != NULL)
-        *ahead = (struct txn_ahead){.txn = txn,
-                                    .head = head,
-                                    .alone = worker_tries(txn->worker) ? ALONE : USELESS_ALONE_MAX,
-                                    .depth = LEAST};
+        *ahead = (struct txn_ahead){
+            .txn = txn,
+            .head = head,
+            .alone = worker_tries(&txn->worker->ahead_walks) ? ALONE : USELESS_ALONE_MAX,
+            .depth = LEAST};
     return ahead;
 }
 
@@ -137,19 +155,14 @@ static void batch_fill(struct txn_ahead *ahead, struct body_cursor *cursor)
     }
 }
 
-/* The primary key behind an entry, as the body has it; none if the head has the row, or the entry is damaged. */
-static bool primary_key(struct txn_ahead *ahead, const struct engine_row *entry,
-                        struct engine_key *out)
+/* A primary key as the body has it; false if the head has the row. */
+static bool key_wanted(struct txn *txn, struct head *head, const void *key, size_t size,
+                       struct arena *arena, struct engine_key *out)
 {
-    size_t parts = 0;
-    if (!txn__body_parts(entry->data, entry->size, entry->key_size - 1, &parts))
-        return false;
-    const unsigned char *key = entry->key + 1 + parts;
-    size_t size = entry->key_size - 1 - parts;
-    const struct row *row = txn__row_find(ahead->txn, ahead->head, key, size);
+    const struct row *row = txn__row_find(txn, head, key, size);
     if (row != NULL && load_acquire(&row->newest) != &txn__version_dead)
         return false;
-    unsigned char *whole = arena_alloc(&ahead->batch->arena, size + 1);
+    unsigned char *whole = arena_alloc(arena, size + 1);
     if (whole == NULL)
         return false;
     whole[0] = 0; /* the primary index */
@@ -158,18 +171,31 @@ static bool primary_key(struct txn_ahead *ahead, const struct engine_row *entry,
     return true;
 }
 
+/* The primary key behind an entry; none if the head has the row, or the entry is damaged. */
+static bool primary_key(struct txn_ahead *ahead, const struct engine_row *entry,
+                        struct engine_key *out)
+{
+    size_t parts = 0;
+    return txn__body_parts(entry->data, entry->size, entry->key_size - 1, &parts) &&
+           key_wanted(ahead->txn, ahead->head, entry->key + 1 + parts, entry->key_size - 1 - parts,
+                      &ahead->batch->arena, out);
+}
+
 static void learn(struct txn_ahead *ahead, bool useful)
 {
-    unsigned *worker_useless = &ahead->txn->worker->ahead_useless;
+    unsigned alone = alone_behind(useful, &ahead->useless, &ahead->txn->worker->ahead_walks);
     if (useful) {
-        ahead->useless = *worker_useless = 0;
         ahead->depth = 2 * ahead->depth < MOST ? 2 * ahead->depth : MOST;
         return;
     }
-    ahead->alone = (unsigned)USELESS_ALONE << ahead->useless;
-    ahead->useless += ahead->alone < USELESS_ALONE_MAX;
+    ahead->alone = alone;
     ahead->depth = LEAST;
-    *worker_useless += *worker_useless < USELESS_MANY;
+}
+
+static unsigned prefetch(const struct txn *txn, const struct head *head,
+                         const struct engine_key *keys, unsigned count, unsigned *reads)
+{
+    return body_prefetch(load_acquire(&head->body->view), keys, count, txn->snapshot, reads);
 }
 
 /* Asks for the rows of entries that were not asked for yet. */
@@ -183,8 +209,7 @@ static void rows_fetch(struct txn_ahead *ahead)
         count += primary_key(ahead, &batch->rows[i], &keys[count]);
     }
     if (count > 0)
-        done = body_prefetch(load_acquire(&ahead->head->body->view), keys, count,
-                             ahead->txn->snapshot, &reads);
+        done = prefetch(ahead->txn, ahead->head, keys, count, &reads);
     batch->fetched = done == count || done == 0 ? batch->count : of[done];
     learn(ahead, reads > 0);
     if (count > 0 && done == 0)
@@ -210,4 +235,39 @@ int txn__ahead_next(struct txn_ahead *ahead, struct body_cursor *cursor, struct 
         rows_fetch(ahead);
     *out = batch->rows[batch->at++];
     return 0;
+}
+
+/* -------------------------------------------------------------------------------------------- gets */
+
+/* Asks for the first keys; how many of them are seen to. */
+static unsigned keys_fetch(struct txn *txn, struct head *head, const struct engine_key *keys,
+                           unsigned given, struct txn_gets *gets)
+{
+    struct engine_key wanted[MOST];
+    unsigned of[MOST], count = 0, done = 0, reads = 0;
+    for (unsigned i = 0; i < given; i++) {
+        of[count] = i;
+        count += key_wanted(txn, head, keys[i].data, keys[i].size, &txn->arena, &wanted[count]);
+    }
+    if (count > 0)
+        done = prefetch(txn, head, wanted, count, &reads);
+    gets->alone = alone_behind(reads > 0, &gets->useless, &txn->worker->ahead_gets);
+    if (count > 0 && done == 0)
+        gets->alone = UINT32_MAX;
+    return done == count || done == 0 ? given : of[done];
+}
+
+unsigned txn_gets_ahead(struct txn *txn, struct head *head, const struct engine_key *keys,
+                        unsigned count, struct txn_gets *gets)
+{
+    if (head->body == NULL || count < 2)
+        return count;
+    if (!gets->begun && !worker_tries(&txn->worker->ahead_gets))
+        gets->alone = USELESS_ALONE_MAX;
+    gets->begun = true;
+    if (gets->alone == 0)
+        return keys_fetch(txn, head, keys, count < MOST ? count : MOST, gets);
+    unsigned alone = gets->alone < count ? gets->alone : count;
+    gets->alone -= gets->alone < UINT32_MAX ? alone : 0;
+    return alone;
 }

@@ -325,6 +325,11 @@ struct garbage_points {
     uint64_t *snapshots; /* ascending */
 };
 
+/* What a worker's walks, or its gets of many keys, have learned of reading ahead (txn_ahead.c). */
+struct txn_ahead_luck {
+    unsigned useless, turn;
+};
+
 struct txn_worker {
     struct txn_system *system;
     unsigned number;
@@ -348,7 +353,7 @@ struct txn_worker {
     size_t writes_since_collect;
     struct random random;
     struct arena_profile arenas, open_arenas; /* of its own transaction; of those of txn_open */
-    unsigned ahead_useless, ahead_turn;       /* txn_ahead.c: what its walks have learned */
+    struct txn_ahead_luck ahead_walks, ahead_gets;
 };
 
 static inline uint64_t txn__tag(struct txn_descriptor *descriptor)

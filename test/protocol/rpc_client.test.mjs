@@ -58,6 +58,7 @@ test('methods of box read, write and define spaces', async (t) => {
         ['box.get', ['persons', 1], "there is no space 'persons'"],
         ['box.get', ['persons'], 'wrong number of arguments'],
         ['box.get', [1, 1], "the space's name is not a string"],
+        ['box.get_many', ['persons', 1], 'the list of keys is not an array'],
         ['box.insert', ['persons', {}], 'the tuple is not an array'],
         ['box.select', ['persons', [], { size: 1 }], "there is no option 'size' here"],
         ['box.create_space', [], 'wrong number of arguments'],
@@ -72,6 +73,8 @@ test('in a stream they are statements of its transaction', async (t) => {
     await one.request('begin', [], { stream: 7 });
     await one.request('box.insert', ['orders', [1, 'ann']], { stream: 7 });
     assert.deepEqual(await one.request('box.get', ['orders', 1], { stream: 7 }), [1, 'ann']);
+    assert.deepEqual(await one.request('box.get_many', ['orders', [[1], 2, 1]], { stream: 7 }), [[1, 'ann'], null, [1, 'ann']]);
+    assert.deepEqual(await two.request('box.get_many', ['orders', [1]]), [null]);
     assert.equal(await two.request('box.count', ['orders']), 0);
     await assert.rejects(one.request('box.create_space', ['x'], { stream: 7 }), /^ERROR_INVALID: box.create_space is not allowed in a stream/);
     await one.request('commit', [], { stream: 7 });
@@ -248,6 +251,11 @@ test('schema lists what can be called, with arguments and types', async (t) => {
         name: 'box.get',
         params: [{ name: 'space', type: 'string' }, { name: 'key', type: 'any' }, { name: 'options', type: 'map', optional: true }],
         returns: 'array?', stream: 'allowed', summary: 'A tuple by its key; options: index.',
+    });
+    assert.deepEqual(by(methods, 'box.get_many'), {
+        name: 'box.get_many',
+        params: [{ name: 'space', type: 'string' }, { name: 'keys', type: 'array' }, { name: 'options', type: 'map', optional: true }],
+        returns: 'array', stream: 'allowed', summary: 'For each key its tuple, or nil; options: index.',
     });
     assert.deepEqual(by(methods, 'call').params, [{ name: 'procedure', type: 'string' }, { name: 'argument', type: 'any', repeated: true }]);
     assert.equal(by(methods, 'commit').stream, 'required');

@@ -91,6 +91,38 @@ test('msgpack: arguments behind the name and replies are MessagePack values', as
     assert.deepEqual(await redis.callBuffer('SPACE.GET', binary('things'), binary([1])), tuple);
 });
 
+test('several keys: a tuple for each in their order, or null', async (t) => {
+    const { ask, wire } = await open(t);
+    const found = [[3, 'ann', 30], null, [1, 'ann', 10], [3, 'ann', 30]];
+    await ask('SPACE.MGET accounts [2,9]', '*2\r\n*3\r\n:2\r\n$3\r\nbob\r\n$4\r\n20.5\r\n$-1\r\n');
+    await ask('SPACE.MGET accounts []', '*0\r\n');
+    assert.deepEqual(await admin.call('SPACE.MGET', 'accounts', '[3, 9, [1], 3]'), found);
+    const client = createClient({ socket: { port: server.port, host: '127.0.0.1' }, RESP: 3 });
+    later(t, () => client.destroy());
+    await client.connect();
+    assert.deepEqual(await client.sendCommand(['SPACE.MGET', 'accounts', '[3, 9, [1], 3]', 'INDEX', 'id']), found);
+    for (const [request, message] of [
+        ['SPACE.MGET accounts 1', 'the list of keys is not an array'],
+        ['SPACE.MGET accounts [1,"x"]', 'key 2 of 2: key part 1 of index "id" of space "accounts" must be unsigned, not string'],
+        ['SPACE.MGET accounts ["ann"] INDEX owner', 'key 1 of 1: index "owner" of space "accounts" is not unique: use select'],
+        ['SPACE.MGET accounts [1] LIMIT 1', "there is no option 'LIMIT' here"],
+        ['SPACE.MGET nosuch [1]', "there is no space 'nosuch'"],
+        ['SPACE.MGET accounts', "wrong number of arguments for 'space.mget' command"],
+    ]) await ask(request, `-ERR ${message}\r\n`);
+    await ask('CLIENT FORMAT json', '+OK\r\n');
+    await ask('SPACE.MGET accounts [2,9]', '$21\r\n[[2,"bob",20.5],null]\r\n');
+    await ask('MULTI', '+OK\r\n');
+    for (const request of ['SPACE.DELETE accounts 2', 'SPACE.INSERT accounts [9,"eve",1]', 'SPACE.MGET accounts [2,9,1]'])
+        await ask(request, '+QUEUED\r\n');
+    wire.send(command('EXEC'));
+    await wire.expect('*3\r\n$14\r\n[2,"bob",20.5]\r\n$11\r\n[9,"eve",1]\r\n$31\r\n[null,[9,"eve",1],[1,"ann",10]]\r\n');
+    const redis = new Redis(server.port, '127.0.0.1');
+    later(t, () => redis.disconnect());
+    await redis.call('CLIENT', 'FORMAT', 'msgpack');
+    const reply = await redis.callBuffer('SPACE.MGET', binary('accounts'), binary([3, 7, [1]]), binary({ index: 'id' }));
+    assert.deepEqual(decode(reply), [[3, 'ann', 30], null, [1, 'ann', 10]]);
+});
+
 test('what is no value, or no request, is said', async (t) => {
     const { ask, wire } = await open(t);
     const wrong = async (request, message) => ask(request, `-ERR ${message}\r\n`);
@@ -186,6 +218,7 @@ test('definitions can be read and changed, views be read', async () => {
         view: 'function() return box.space.accounts:pairs():filter(function(t) return t.balance > 15 end) end' }));
     assert.deepEqual(await admin.call('SPACE.SELECT', 'rich', '[]', 'LIMIT', '1', 'OFFSET', '1'), [[3, 'ann', 30]]);
     assert.deepEqual(await admin.call('SPACE.GET', 'rich', '3'), [3, 'ann', 30]);
+    assert.deepEqual(await admin.call('SPACE.MGET', 'rich', '[3, 1]'), [[3, 'ann', 30], null]);
     assert.equal(await admin.call('SPACE.COUNT', 'rich'), 2);
     await assert.rejects(admin.call('SPACE.INSERT', 'rich', '[1]'), /^ReplyError: READONLY space "rich" is a view/);
     await admin.call('SPACE.DROP', 'rich');
@@ -213,13 +246,15 @@ test('privileges on the space, and rules of ACL on the command, both count', asy
     await refused('SPACE.DELETE accounts 1', /^-NOPERM Write access to space 'accounts' is denied for user 'reader'/);
     await refused('SPACE.CREATE more', /^-NOPERM Create access to space is denied for user 'reader'/);
     await refused('SPACE.DROP accounts', /^-NOPERM Drop access to space 'accounts' is denied for user 'reader'/);
+    await refused('SPACE.MGET _user [1]', /^-NOPERM Read access to space '_user' is denied for user 'reader'/);
     await refused('SPACE.SELECT _user []', /^-NOPERM Read access to space '_user' is denied for user 'reader'/);
     await ask('SPACE.LIST', '*1\r\n$8\r\naccounts\r\n');
     await admin.call('LUA', "box.schema.user.grant('reader', 'write', 'space', 'accounts')");
     await ask('SPACE.DELETE accounts 3', '*3\r\n:3\r\n$3\r\nann\r\n:30\r\n');
-    await admin.call('ACL', 'SETUSER', 'reader', 'on', '>r', '+@read', '+client', '-space.get');
+    await admin.call('ACL', 'SETUSER', 'reader', 'on', '>r', '+@read', '+client', '-space.get', '-space.mget');
     await ask('SPACE.COUNT accounts', ':2\r\n');
     await refused('SPACE.DELETE accounts 1', /^-NOPERM User reader has no permissions to run the 'space.delete' command/);
+    await refused('SPACE.MGET accounts [1]', /^-NOPERM User reader has no permissions to run the 'space.mget' command/);
     await refused('SPACE.GET accounts 1', /^-NOPERM User reader has no permissions to run the 'space.get' command/);
 });
 

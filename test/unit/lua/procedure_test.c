@@ -134,6 +134,8 @@ static void a_limit_on_time_ends_whatever_loops(void **state)
         "while true do pcall(box.space.s.replace, box.space.s, {1, 1}) end",
         "local ok = true while ok do ok = not pcall(error, 'x') end",
         "while true do for _ in box.space.s:pairs() do end end",
+        ("local keys = {} for n = 1, 1e5 do keys[n] = n end "
+         "while true do pcall(box.space.s.get_many, box.space.s, keys) end"),
         "return coroutine.wrap(function() while true do end end)()",
         "return xpcall(function() while true do end end, function() while true do end end)",
         "local t = setmetatable({}, {__index = function() while true do end end}) return t.x",
@@ -210,6 +212,7 @@ static void a_limit_on_rows_counts_what_is_looked_at_and_written(void **state)
     static const char *const within[] = {
         "for i = 1, 10 do box.space.s:get(i) end",
         "for i = 1, 10 do box.space.s:replace{i, 0} end",
+        "box.space.s:get_many({1, 2, 3, 4, 1000, 1001, 1, 8, 9, 10})",
         "box.space.s:select({}, {limit = 10})",
         "box.space.s:count(91, 'GE')",
         "for _ in box.space.s:pairs(91, 'GE') do end",
@@ -217,6 +220,7 @@ static void a_limit_on_rows_counts_what_is_looked_at_and_written(void **state)
     static const char *const beyond[] = {
         "for i = 1, 11 do box.space.s:get(i) end",
         "for i = 1, 11 do box.space.s:replace{i, 0} end",
+        "box.space.s:get_many({1, 2, 3, 4, 1000, 1001, 1, 8, 9, 10, 1})",
         "box.space.s:select({}, {limit = 11})",
         "box.space.s:count()",
         "for _ in box.space.s:pairs(90, 'GE') do end",

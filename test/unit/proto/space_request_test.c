@@ -109,6 +109,23 @@ static void a_key_that_is_no_array_is_made_one(void **state)
                  "the key is a map; it is an array of parts, or the only part");
 }
 
+static void keys_are_a_list(void **state)
+{
+    (void)state;
+    struct space_request request;
+    assert_int_equal(read_text(&request, SPACE_MGET, "accounts|[1, [2], \"x\"]|INDEX|owner"), 0);
+    assert_json(&request.subject, "[1,[2],\"x\"]");
+    assert_slice(&request.index, "owner");
+    assert_int_equal(read_text(&request, SPACE_MGET, "accounts|[]|{\"index\":\"owner\"}"), 0);
+    assert_json(&request.subject, "[]");
+    assert_slice(&request.index, "owner");
+    assert_wrong(SPACE_MGET, "accounts|1", "the list of keys is not an array");
+    assert_wrong(SPACE_MGET, "accounts|null", "the list of keys is not an array");
+    assert_wrong(SPACE_MGET, "accounts", "wrong number of arguments");
+    assert_wrong(SPACE_MGET, "accounts|[1]|LIMIT|1", "there is no option 'LIMIT' here");
+    assert_wrong(SPACE_MGET, "accounts|[1]|[2]", "there is no option '[2]' here");
+}
+
 static void options_are_words_or_a_map(void **state)
 {
     (void)state;
@@ -247,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tuple_and_operations_are_arrays),
         cmocka_unit_test(a_key_that_is_no_array_is_made_one),
+        cmocka_unit_test(keys_are_a_list),
         cmocka_unit_test(options_are_words_or_a_map),
         cmocka_unit_test(msgpack_arguments_are_one_value_each),
         cmocka_unit_test(no_bytes_are_taken_for_what_they_are_not),

@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "txn/txn_fixture.h"
+#include "txn/txn_gets.h"
 #include "txn/txn_private.h"
 
 enum { ENTRIES_MAX = 500, KEY_BYTES = 32, PARTS = 5 };
@@ -284,6 +285,83 @@ static void who_is_not_helped_goes_without(void **state)
     txn__ahead_delete(ahead);
 }
 
+/* ----------------------------------------------------------------------------------- gets of many keys */
+
+static unsigned char get_keys[ENTRIES_MAX][KEY_BYTES];
+
+/* The rows 0 to `count` - 1, got in order; how often the body is asked. */
+static unsigned get_all(unsigned count)
+{
+    struct txn_gets gets = {.begun = false};
+    struct engine_key keys[ENTRIES_MAX];
+    fake.calls = 0;
+    memset(fake.asked, 0, sizeof fake.asked);
+    for (unsigned i = 0; i < count; i++)
+        keys[i] = (struct engine_key){
+            get_keys[i], (size_t)snprintf((char *)get_keys[i], KEY_BYTES, "row %03u", i)};
+    for (unsigned i = 0; i < count;) {
+        unsigned until = txn_gets_ahead(txn, &f.other, keys + i, count - i, &gets);
+        assert_in_range(until, 1, count - i);
+        for (unsigned later = i + until; later < count; later++)
+            assert_int_equal(fake.asked[later], 0);
+        i += until;
+    }
+    return fake.calls;
+}
+
+static void each_of_many_keys_is_asked_for_once(void **state)
+{
+    (void)state;
+    for (unsigned most = 1; most <= ENGINE_PREFETCH_MAX; most = 3 * most + 1) {
+        fake.done_max = most;
+        unsigned calls = get_all(ENTRIES_MAX);
+        assert_in_range(calls, (ENTRIES_MAX - 1) / most, (ENTRIES_MAX + most - 1) / most);
+        for (unsigned i = 0; i + 1 < ENTRIES_MAX; i++)
+            assert_int_equal(fake.asked[i], 1);
+        assert_in_range(fake.asked[ENTRIES_MAX - 1], 0, 1); /* the last one may be alone */
+    }
+    assert_int_equal(get_all(1), 0); /* nothing to gain */
+    f.other.body = NULL;
+    assert_int_equal(get_all(ENTRIES_MAX), 0);
+}
+
+static void keys_that_the_head_has_are_not_asked_for(void **state)
+{
+    (void)state;
+    txn_rollback(txn);
+    f.other.body = NULL;
+    txn = fixture_begin(&f, 0, TXN_SERIALIZABLE);
+    for (unsigned i = 0; i < 100; i += 3) {
+        char key[16];
+        size_t size = (size_t)snprintf(key, sizeof key, "row %03u", i);
+        assert_int_equal(txn_put(txn, &f.other, key, size, "x", 1, NULL, NULL), 0);
+    }
+    assert_int_equal(txn_commit(txn), 0);
+    f.other.body = &fake.published;
+    txn = fixture_begin(&f, 0, TXN_SNAPSHOT);
+    get_all(150);
+    for (unsigned i = 0; i < 150; i++)
+        assert_int_equal(fake.asked[i], i >= 100 || i % 3 != 0);
+}
+
+static void gets_that_ask_in_vain_ask_seldom(void **state)
+{
+    (void)state;
+    unsigned calls = 0;
+    fake.reads = 0;
+    assert_in_range(get_all(ENTRIES_MAX), 1, 8);
+    for (unsigned n = 0; n < 64; n++)
+        calls += get_all(10);
+    assert_in_range(calls, 1, 16);
+    fake.reads = 1;
+    calls = 0;
+    for (unsigned n = 0; n < 64; n++)
+        calls += get_all(10);
+    assert_in_range(calls, 56, 64);
+    fake.done_max = 0;
+    assert_int_equal(get_all(ENTRIES_MAX), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -297,6 +375,9 @@ int main(void)
         TEST(another_cursor_begins_where_it_says),
         TEST(who_asks_in_vain_asks_seldom),
         TEST(who_is_not_helped_goes_without),
+        TEST(each_of_many_keys_is_asked_for_once),
+        TEST(keys_that_the_head_has_are_not_asked_for),
+        TEST(gets_that_ask_in_vain_ask_seldom),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
