@@ -151,6 +151,7 @@ int net_start(struct net *net, struct service *service)
 {
     net->service = service;
     service_wake_set(service, net__session_wake);
+    service_remotes_set(service, net__remote_open);
     int rc = net__listeners_start(net, &net->workers[0]);
     for (unsigned n = 0; !rc && n < net->thread_count; n++) {
         pthread_mutex_lock(&net->mutex);

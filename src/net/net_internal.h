@@ -176,6 +176,9 @@ bool net__worker_pick(struct net_worker *worker, struct net_accepted *out);
 void net__worker_busy(struct net_worker *worker);
 void net__session_wake(void *worker); /* from any thread: see service_wake_set */
 
+/* remote.c: session/remote.h on a worker's loop. */
+remote_open_fn net__remote_open;
+
 /* What there is before there is a session. */
 struct net_greeting {
     struct address peer;  /* the socket's; then what the proxy says */

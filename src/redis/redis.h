@@ -31,6 +31,7 @@ struct redis_slice {
 struct redis_sink;
 struct redis_scans;
 struct redis_block;
+struct redis_migration;
 struct parcel;
 struct redis_sink_vtab {
     void (*status)(struct redis_sink *sink, const char *text);
@@ -99,13 +100,14 @@ struct redis_call {
     const struct redis_interest *interest; /* NULL: nobody asks what becomes of keys */
     uint64_t client_id;                    /* of the connection, 0: nobody's */
     struct redis_block *block; /* redis/redis_block.h; NULL: the command must not wait for keys */
-    bool granted;              /* it is not refused for want of memory (redis_housekeeping_room) */
-    bool scripted;             /* redis.call: an option that waits is refused */
+    struct redis_migration *migration; /* redis/redis_migrate.h; NULL: it must not wait for it */
+    bool granted;    /* it is not refused for want of memory (redis_housekeeping_room) */
+    bool scripted;   /* redis.call: an option that waits is refused */
     bool no_touch;   /* looking at a key is not using it (redis_access.h): CLIENT NO-TOUCH */
     uint32_t access; /* the note that keys get which are written; 0: as their use says */
     struct parcel *const *parcels; /* each of which is one of the arguments, and may be taken */
     unsigned parcel_count;
-    const struct version *opened; /* what was looked at last: for redis_value.c */
+    const struct version *opened; /* what was looked at last: for redis_value.c, redis_migrate.c */
 };
 
 /*
@@ -135,7 +137,8 @@ enum redis_flags {
                               own words */
     REDIS_DANGEROUS = 256, /* of the category of that name */
     REDIS_NOSCRIPT = 512,
-    REDIS_SHORT = 1024, /* of the time of those that are fast, if what it is given is short */
+    REDIS_SHORT = 1024,  /* of the time of those that are fast, if what it is given is short */
+    REDIS_REMOTE = 2048, /* talks to another server, where the caller can (redis_call.migration) */
 };
 
 struct redis_command {

@@ -83,9 +83,15 @@ int redis__randomkey(struct redis_call *call);
 
 /* redis_restore.c */
 int redis__dump(struct redis_call *call);
+/* What DUMP makes of a key, to `out`; *value is what it holds: REDIS_TYPE_NONE when there is nothing. */
+int redis__dump_of(struct redis_call *call, const struct redis_slice *name, struct mp_buffer *out,
+                   struct redis_value *value);
 /* How many bytes DUMP makes of argv[n]; 0: it is not there. */
 int redis__dump_size(struct redis_call *call, unsigned n, size_t *size);
 int redis__restore(struct redis_call *call);
+
+/* redis_migrate.c */
+int redis__migrate(struct redis_call *call);
 
 /* redis_sort.c */
 int redis__sort(struct redis_call *call);

@@ -162,16 +162,21 @@ static int value_write(struct dumping *dumping, struct mp_buffer *out)
     return rc;
 }
 
-/* What argv[n] is to `out`; *type: REDIS_TYPE_NONE when there is nothing. */
-static int dump(struct redis_call *call, unsigned n, struct mp_buffer *out, int *type)
+/* As a call of its own, since what writes it takes the name from there. */
+int redis__dump_of(struct redis_call *call, const struct redis_slice *name, struct mp_buffer *out,
+                   struct redis_value *value)
 {
+    const struct redis_slice argv[] = {{"dump", 4}, *name};
+    struct redis_call inner = *call;
     struct mp_buffer elements;
-    struct dumping dumping = {.call = call, .out = &elements};
-    int rc = redis_value_get(call, n, &dumping.key, &dumping.value);
-    *type = REDIS_TYPE_NONE;
+    struct dumping dumping = {.call = &inner, .out = &elements};
+    inner.argv = argv;
+    inner.argc = 2;
+    inner.parcel_count = 0;
+    int rc = redis_value_get(&inner, 1, &dumping.key, &dumping.value);
+    *value = dumping.value;
     if (rc || dumping.value.type == REDIS_TYPE_NONE)
         return rc;
-    *type = (int)dumping.value.type;
     mp_buffer_create(&elements);
     rc = value_write(&dumping, out);
     mp_buffer_destroy(&elements);
@@ -181,10 +186,10 @@ static int dump(struct redis_call *call, unsigned n, struct mp_buffer *out, int 
 int redis__dump(struct redis_call *call)
 {
     struct mp_buffer out;
-    int type;
+    struct redis_value value;
     mp_buffer_create(&out);
-    int rc = dump(call, 1, &out, &type);
-    if (!rc && type == REDIS_TYPE_NONE)
+    int rc = redis__dump_of(call, &call->argv[1], &out, &value);
+    if (!rc && value.type == REDIS_TYPE_NONE)
         call->sink->vtab->null(call->sink);
     else if (!rc)
         call->sink->vtab->bulk(call->sink, out.data, out.size);
@@ -195,9 +200,9 @@ int redis__dump(struct redis_call *call)
 int redis__dump_size(struct redis_call *call, unsigned n, size_t *size)
 {
     struct mp_buffer out;
-    int type;
+    struct redis_value value;
     mp_buffer_create(&out);
-    int rc = dump(call, n, &out, &type);
+    int rc = redis__dump_of(call, &call->argv[n], &out, &value);
     *size = out.size;
     mp_buffer_destroy(&out);
     return rc;

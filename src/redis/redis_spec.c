@@ -325,6 +325,21 @@ static void keys_of_georadius(const struct redis_slice *argv, unsigned argc, str
         key_add(keys, store, KEY_OW | KEY_UPDATE);
 }
 
+/* KEYS key .. at the end, in place of the one that is then empty. */
+static void keys_of_migrate(const struct redis_slice *argv, unsigned argc, struct keys *keys)
+{
+    const unsigned flags = KEY_RW | KEY_ACCESS | KEY_DELETE;
+    for (unsigned n = 6; n < argc; n++) {
+        if (word_is(&argv[n], "keys")) {
+            for (n++; n < argc && argv[3].size == 0; n++)
+                key_add(keys, n, flags);
+            return;
+        }
+        n += word_is(&argv[n], "auth") ? 1 : word_is(&argv[n], "auth2") ? 2 : 0;
+    }
+    key_add(keys, 3, flags);
+}
+
 int redis_spec_keys(const struct redis_spec *spec, const struct redis_slice *argv, unsigned argc,
                     struct redis_key_at *out, unsigned max)
 {
@@ -335,6 +350,7 @@ int redis_spec_keys(const struct redis_spec *spec, const struct redis_slice *arg
                {"bitfield", keys_of_bitfield},
                {"sort", keys_of_sort},
                {"sort_ro", keys_of_sort},
+               {"migrate", keys_of_migrate},
                {"georadius", keys_of_georadius},
                {"georadiusbymember", keys_of_georadius}};
     struct keys keys = {out, max, 0};

@@ -678,6 +678,17 @@ const struct redis_spec redis__spec_data[] = {
      .keys = "RO,access 1 -1,1,0",
      .arguments = "@0:key*",
      .complexity = "O(N)"},
+    {.name = "migrate",
+     .arity = -6,
+     .flags = WRITE | MOVABLEKEYS,
+     .categories = DANGEROUS | KEYSPACE,
+     .tips = "nondeterministic_output",
+     .keys = "RW,access,delete 3 0,1,0; RW,access,delete,incomplete KEYS@-2 -1,1,0",
+     .arguments = "$host #port |key_or_empty_string(@0:key !empty_string='') #destination-db "
+                  "#timeout !copy=COPY^3.0.0? !replace=REPLACE^3.0.0? "
+                  "|authentication($password=AUTH^4.0.7 "
+                  "+username_password=AUTH2($username $password)^6.0.0)? @1:key=KEYS^3.0.6?*",
+     .complexity = "O(N)"},
     {.name = "move",
      .arity = 3,
      .flags = WRITE | FAST,

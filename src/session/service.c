@@ -318,6 +318,11 @@ void service_wake_set(struct service *service, void (*wake)(void *user))
     service->wake = wake;
 }
 
+void service_remotes_set(struct service *service, remote_open_fn *open)
+{
+    service->remote_open = open;
+}
+
 void session__worker_wake(struct session_worker *worker)
 {
     if (worker->service->wake)

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "db/db.h"
+#include "session/remote.h"
 
 struct service;
 struct session;
@@ -149,6 +150,9 @@ struct lua_runtime *session_worker_lua(struct session_worker *worker);
  * workers are run without being asked.
  */
 void service_wake_set(struct service *service, void (*wake)(void *user));
+
+/* Who opens connections to other servers. Before the first worker is opened; without it there are none. */
+void service_remotes_set(struct service *service, remote_open_fn *open);
 
 /*
  * Looks after what has happened besides input: requests that waited and have been woken, limits

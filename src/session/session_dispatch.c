@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "redis/redis_block.h"
+#include "session/session_migrate.h"
 #include "txn/lock.h"
 
 /* ------------------------------------------------------------------------------------- errors */
@@ -300,6 +301,8 @@ static int run(struct session *session, struct session_request *request)
     const struct session_command *command = request->command;
     if (session->stream.txn && (command->redis || (command->flags & SESSION_STATEMENT)))
         return run_statement(session, request);
+    if (command->redis && (command->redis->flags & REDIS_REMOTE))
+        return session__migrate(session, request);
     return command->redis ? session__run_redis(session, request) : command->run(session, request);
 }
 
@@ -447,6 +450,7 @@ static bool keep(struct session *session, const struct redis_slice *argv, size_t
 void session__forget_kept(struct session *session)
 {
     session__login_end(session, &session->wait);
+    session__migrate_end(session);
     if (session->suspended)
         session__wait_end(session->suspended);
     session->suspended = NULL;

@@ -25,6 +25,7 @@
 #include "redis/redis.h"
 #include "redis/redis_housekeeping.h"
 #include "redis/redis_spec.h"
+#include "session/remote.h"
 #include "session/service.h"
 #include "session/session.h"
 #include "session/session_acl.h"
@@ -233,6 +234,7 @@ struct service {
     struct redis_scans *scans;
     struct wal *wal;
     void (*wake)(void *user);
+    remote_open_fn *remote_open; /* NULL: there is no network */
     struct redis_audience audience;
     struct session_auth *auth;
 
@@ -530,7 +532,8 @@ struct session {
     bool paused;                        /* `wait` is for the end of a pause */
     /* CLIENT UNBLOCK: the request that waits is run once more, and does not wait again. */
     enum { SESSION_UNBLOCK_NONE, SESSION_UNBLOCK_TIMEOUT, SESSION_UNBLOCK_ERROR } unblock;
-    uint64_t checkpoint;             /* the ticket that SAVE waits for, 0: none */
+    struct session_migration *migration; /* of MIGRATE, or NULL */
+    uint64_t checkpoint;                 /* the ticket that SAVE waits for, 0: none */
     uint64_t sleep_until_ns, aof_ts; /* of WAIT, WAITAOF and DEBUG SLEEP, 0: none of them waits */
 
     /* Streams of MessagePack-RPC, and requests that wait: session_pending.c. */

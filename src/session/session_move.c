@@ -37,12 +37,12 @@ static bool is_bound_by_queue(const struct session *session)
 bool session_may_leave(const struct session *session)
 {
     return !(session->entered || session->closing || session->dead || session->hurried ||
-             session->login || session->pending_count > 0 || session->rpc_stream_count > 0 ||
-             !session__stream_closed(&session->stream) || session->tracker ||
-             channels_listener_count(&session->listener) > 0 || session->push.size > 0 ||
-             load_relaxed(&session->about.monitoring) || !list_empty(&session->excess.link) ||
-             load_relaxed(&session->kept_in_lua) || is_bound_by_wait(session) ||
-             is_bound_by_queue(session));
+             session->login || session->migration || session->pending_count > 0 ||
+             session->rpc_stream_count > 0 || !session__stream_closed(&session->stream) ||
+             session->tracker || channels_listener_count(&session->listener) > 0 ||
+             session->push.size > 0 || load_relaxed(&session->about.monitoring) ||
+             !list_empty(&session->excess.link) || load_relaxed(&session->kept_in_lua) ||
+             is_bound_by_wait(session) || is_bound_by_queue(session));
 }
 
 static void bytes_move(struct session *session, bool in)

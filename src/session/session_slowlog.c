@@ -57,6 +57,23 @@ void service__slowlog_trim(struct service *service)
 
 /* ------------------------------------------------------------------------------------- an entry */
 
+/* The passwords of MIGRATE, and the names beside them. */
+static bool migrate_redacted(const struct redis_slice *argv, unsigned argc, unsigned n)
+{
+    for (unsigned at = 6; at < n && at < argc; at++) {
+        const struct redis_slice *word = &argv[at];
+        unsigned secrets = word->size == 4 && strncasecmp(word->data, "auth", 4) == 0    ? 1
+                           : word->size == 5 && strncasecmp(word->data, "auth2", 5) == 0 ? 2
+                                                                                         : 0;
+        if (word->size == 4 && strncasecmp(word->data, "keys", 4) == 0)
+            return false;
+        if (n <= at + secrets)
+            return true;
+        at += secrets;
+    }
+    return false;
+}
+
 bool session__redacted(const struct session_command *command, const struct redis_slice *argv,
                        unsigned argc, unsigned n)
 {
@@ -67,6 +84,8 @@ bool session__redacted(const struct session_command *command, const struct redis
     if (strcmp(command->name, "config|set") == 0)
         return n > 2 && n % 2 == 1 && argv[n - 1].size == 11 &&
                strncasecmp(argv[n - 1].data, "requirepass", 11) == 0;
+    if (strcmp(command->name, "migrate") == 0)
+        return migrate_redacted(argv, argc, n);
     if (strcmp(command->name, "hello") != 0)
         return false;
     for (unsigned at = 2; at < n && at < argc; at++)
