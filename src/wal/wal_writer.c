@@ -558,12 +558,11 @@ static void sleep_until_closing(struct wal *wal)
     pthread_mutex_unlock(&wal->mutex);
 }
 
-static bool found_nothing(struct wal *wal)
+static void found_nothing(struct wal *wal)
 {
     void (*tell)(struct wal * wal) = load_acquire(&wal->found_nothing);
     if (tell != NULL)
         tell(wal);
-    return true;
 }
 
 static void *writer_main(void *arg)
@@ -576,16 +575,18 @@ static void *writer_main(void *arg)
         reap(wal, false);
         if (wal_failed(wal))
             break;
-        if (cut_is_due(wal))
+        if (cut_is_due(wal)) {
             epoch_begin(wal);
-        else if (epochs_inflight(wal) > 0)
+        } else if (epochs_inflight(wal) > 0) {
             reap(wal, true);
-        else if (flush_is_due(wal))
+        } else if (flush_is_due(wal)) {
             flush(wal);
-        else if (found_nothing(wal) && closing)
-            break;
-        else
+        } else {
+            found_nothing(wal);
+            if (closing)
+                break;
             sleep_a_while(wal);
+        }
     }
     if (wal_failed(wal))
         sleep_until_closing(wal);
