@@ -36,6 +36,16 @@ def replied(text):
     return error(b'ERR Target instance replied with error: ' + (text if isinstance(text, bytes) else text.encode()))
 
 
+def closes_after(count):
+    """A target that says OK to so many requests, and closes."""
+    def serve(connection):
+        for n, _ in enumerate(requests(connection), 1):
+            connection.sendall(b'+OK\r\n')
+            if n == count:
+                return
+    return serve
+
+
 READING = error('IOERR error or timeout reading to target instance')
 WRITING = error('IOERR error or timeout writing to target instance')
 CONNECTING = error('IOERR error or timeout connecting to the client')
@@ -332,32 +342,18 @@ class Migrate(unittest.TestCase):
                 self.assertEqual(self.left(giver, 'a'), ['a'])
 
     def test_the_target_closes_after_some_replies(self):
-        def serve(connection):
-            for n, _ in enumerate(requests(connection)):
-                connection.sendall(b'+OK\r\n')
-                if n == 2:
-                    return
-        with Target(serve) as target:
+        with Target(closes_after(3)) as target:
             for name, giver in self.givers:
                 self.set(giver, 'a', 'b', 'c')
                 reply = giver.ask('MIGRATE', HOST, target.port, '', '0', LONG, 'KEYS', 'a', 'b', 'c')
                 self.assertEqual((reply, self.left(giver, 'a', 'b', 'c')), (READING, ['c']), name)
 
     def test_the_target_closes_after_the_last_reply(self):
-        def serve(connection):
-            for n, _ in enumerate(requests(connection)):
-                connection.sendall(b'+OK\r\n')
-                if n == 3:
-                    return
-        with Target(serve) as target:
+        with Target(closes_after(4)) as target:
             self.ends(target, OK)
 
     def test_the_target_closes_before_the_keys_are_sent(self):
-        def serve(connection):
-            for _ in requests(connection):
-                connection.sendall(b'+OK\r\n')
-                return
-        with Target(serve) as target:
+        with Target(closes_after(1)) as target:
             for _ in range(ROUNDS):
                 self.set(self.giver, 'a')
                 self.assertIn(self.giver.ask('MIGRATE', HOST, target.port, 'a', '0', LONG), (READING, WRITING))

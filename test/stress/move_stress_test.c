@@ -178,15 +178,6 @@ static void *user_run(void *arg)
     return NULL;
 }
 
-static unsigned long moved(int fd)
-{
-    char info[4096];
-    client_text(fd, "INFO stats\r\n", info, sizeof info);
-    const char *at = strstr(info, "moved_connections:");
-    assert_non_null(at);
-    return strtoul(at + strlen("moved_connections:"), NULL, 10);
-}
-
 static void all_is_as_if_nobody_had_moved(void **state)
 {
     struct user users[USERS] = {{.number = 0}};
@@ -205,14 +196,14 @@ static void all_is_as_if_nobody_had_moved(void **state)
         assert_int_equal(pthread_create(&hogs[n], NULL, hog_run, &randoms[n]), 0);
     }
     int fd = client_open();
-    while (moved(fd) < MOVES) {
+    while (client_moved(fd) < MOVES) {
     }
     store_relaxed(&enough, true);
     for (unsigned n = 0; n < USERS; n++)
         pthread_join(users[n].thread, NULL);
     for (unsigned n = 0; n < hog_count; n++)
         pthread_join(hogs[n], NULL);
-    printf("%lu connections have moved\n", moved(fd));
+    printf("%lu connections have moved\n", client_moved(fd));
     close(fd);
 }
 

@@ -143,3 +143,12 @@ void client_text(int fd, const char *request, char *out, size_t size)
     assert_int_equal(client_receive(fd, out, bytes + 2), bytes + 2);
     out[bytes] = 0;
 }
+
+unsigned long client_moved(int fd)
+{
+    char info[4096];
+    client_text(fd, "INFO stats\r\n", info, sizeof info);
+    const char *at = strstr(info, "moved_connections:");
+    assert_non_null(at);
+    return strtoul(at + strlen("moved_connections:"), NULL, 10);
+}

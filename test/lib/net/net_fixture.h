@@ -44,4 +44,7 @@ void client_ask(int fd, const char *text, const char *reply);
 /* The text of a bulk string. */
 void client_text(int fd, const char *request, char *out, size_t size);
 
+/* How many connections have moved to another worker, as INFO says. */
+unsigned long client_moved(int fd);
+
 #endif

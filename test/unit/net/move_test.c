@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -93,15 +92,6 @@ static void script_end(struct scene *scene, int by)
     client_expect(scene->busy, "-ERR ");
 }
 
-static unsigned long moved_count(int by)
-{
-    char info[4096];
-    client_text(by, "INFO stats\r\n", info, sizeof info);
-    const char *moved = strstr(info, "moved_connections:");
-    assert_non_null(moved);
-    return strtoul(moved + strlen("moved_connections:"), NULL, 10);
-}
-
 static void others_are_served_while_lua_computes(void **state)
 {
     struct scene *scene = *state;
@@ -116,7 +106,7 @@ static void others_are_served_while_lua_computes(void **state)
             snprintf(request, sizeof request, "$1\r\n%u\r\n", round);
             client_expect(scene->clients[n], request);
         }
-    unsigned long moved = moved_count(scene->clients[0]);
+    unsigned long moved = client_moved(scene->clients[0]);
     script_end(scene, scene->clients[1]);
     assert_true(moved >= 1);
     client_expect(scene->busy, "Script killed by user with SCRIPT KILL.");
@@ -287,12 +277,12 @@ static void nobody_is_sent_to_a_worker_that_is_not_open(void **state)
         if (answers[n].revents)
             served = scene->clients[n];
     client_expect(served, "+PONG\r\n");
-    unsigned long before = moved_count(served);
+    unsigned long before = client_moved(served);
     all_open_set(1);
     for (unsigned n = 0; n < CLIENTS; n++)
         if (scene->clients[n] != served)
             client_expect(scene->clients[n], "+PONG\r\n");
-    unsigned long after = moved_count(served);
+    unsigned long after = client_moved(served);
     script_end(scene, served);
     assert_int_equal(before, 0);
     assert_true(after >= 1);

@@ -117,6 +117,13 @@ static void what_was_committed_comes_back_after_a_restart(void **state)
     stop(f);
 }
 
+static void power_off_and_on(struct fixture *f)
+{
+    disk_cut(f->disk, 3);
+    io_delete(f->io);
+    f->io = f->options.io = disk_io(f->disk);
+}
+
 static void closing_makes_durable_what_nobody_waited_for(void **state)
 {
     struct fixture *f = *state;
@@ -127,9 +134,7 @@ static void closing_makes_durable_what_nobody_waited_for(void **state)
         commit(f, before + 1, 20);
         commit(f, before + 2, 20);
         stop(f);
-        disk_cut(f->disk, 3);
-        io_delete(f->io);
-        f->io = f->options.io = disk_io(f->disk);
+        power_off_and_on(f);
     }
     start(f);
     assert_seen(f, 1, 6);
@@ -162,9 +167,7 @@ static void closing_makes_durable_what_the_log_writer_has_not_seen_yet(void **st
             spin_wait(&turn);
         commit(f, before + 1, 20);
         stop(f);
-        disk_cut(f->disk, 3);
-        io_delete(f->io);
-        f->io = f->options.io = disk_io(f->disk);
+        power_off_and_on(f);
     }
     start(f);
     assert_seen(f, 1, 3);
