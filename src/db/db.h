@@ -150,4 +150,13 @@ uint64_t db_redis_due_ms(const struct db *db);
 uint64_t db_redis_due_take(struct db *db);
 void db_redis_due_lower(struct db *db, uint64_t ms);
 
+/*
+ * Sorted sets whose members are to be counted (redis_zset_rank.h), by the numbers of their elements: _ask may be
+ * called by any thread, and does nothing when many are asked for already, as who asks does so again. _asked gives
+ * one of them, 0 when there is none; _done takes it out.
+ */
+void db_redis_ranks_ask(struct db *db, uint64_t id);
+uint64_t db_redis_ranks_asked(const struct db *db);
+void db_redis_ranks_done(struct db *db, uint64_t id);
+
 #endif

@@ -86,6 +86,7 @@ struct db_memory {
 
 /* Knobs, and what was measured at the last look (tune.c). */
 enum { DB_KNOBS = 2 };
+enum { REDIS_RANKS_MAX = 16 };
 struct db_tuning {
     struct tuner tuner;
     struct tuner_knob knobs[DB_KNOBS];
@@ -130,7 +131,8 @@ struct db {
     uint64_t last_revision;     /* of a function's body; changed inside the gate */
     _Atomic uint64_t catalogs_made; /* numbers pictures, also those that are never published */
     CACHE_ALIGNED _Atomic uint64_t schema_version;
-    CACHE_ALIGNED _Atomic uint64_t redis_due_ms; /* db_redis_due_ms */
+    CACHE_ALIGNED _Atomic uint64_t redis_due_ms;   /* db_redis_due_ms */
+    _Atomic uint64_t redis_ranks[REDIS_RANKS_MAX]; /* db_redis_ranks_ask; 0: free */
 };
 
 struct db_worker {

@@ -219,6 +219,41 @@ void db_redis_due_lower(struct db *db, uint64_t ms)
         ;
 }
 
+void db_redis_ranks_ask(struct db *db, uint64_t id)
+{
+    unsigned unused = REDIS_RANKS_MAX;
+    for (unsigned n = REDIS_RANKS_MAX; n-- > 0;) {
+        uint64_t other = load_relaxed(&db->redis_ranks[n]);
+        if (other == id)
+            return;
+        if (other == 0)
+            unused = n;
+    }
+    uint64_t none = 0; /* who loses the place asks again with the next rank */
+    if (unused < REDIS_RANKS_MAX)
+        atomic_compare_exchange_strong_explicit(&db->redis_ranks[unused], &none, id,
+                                                memory_order_relaxed, memory_order_relaxed);
+}
+
+uint64_t db_redis_ranks_asked(const struct db *db)
+{
+    for (unsigned n = 0; n < REDIS_RANKS_MAX; n++) {
+        uint64_t id = load_relaxed(&db->redis_ranks[n]);
+        if (id != 0)
+            return id;
+    }
+    return 0;
+}
+
+void db_redis_ranks_done(struct db *db, uint64_t id)
+{
+    for (unsigned n = 0; n < REDIS_RANKS_MAX; n++) {
+        uint64_t asked = id;
+        atomic_compare_exchange_strong_explicit(&db->redis_ranks[n], &asked, 0,
+                                                memory_order_relaxed, memory_order_relaxed);
+    }
+}
+
 int db_redis_expiry_add(struct txn *txn, struct db *db, unsigned database, struct row *row,
                         uint64_t expire_ms)
 {

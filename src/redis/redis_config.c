@@ -13,8 +13,8 @@
         .hash_max_listpack_entries = 512, .hash_max_listpack_value = 64,                           \
         .set_max_intset_entries = 512, .set_max_listpack_entries = 128,                            \
         .set_max_listpack_value = 64, .zset_max_listpack_entries = 128,                            \
-        .zset_max_listpack_value = 64, .list_max_listpack_size = -2, .list_compress_depth = 0,     \
-        .stream_node_max_bytes = 4096, .stream_node_max_entries = 100,                             \
+        .zset_max_listpack_value = 64, .zset_ranks_after = 128, .list_max_listpack_size = -2,      \
+        .list_compress_depth = 0, .stream_node_max_bytes = 4096, .stream_node_max_entries = 100,   \
         .hll_sparse_max_bytes = 3000, .notify_flags = 0, .maxmemory = 0,                           \
         .maxmemory_policy = REDIS_POLICY_NOEVICTION, .maxmemory_samples = 5, .lfu_log_factor = 10, \
         .lfu_decay_time = 1, .active_expire = true, .proto_max_bulk_len = 512ul << 20              \

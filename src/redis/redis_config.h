@@ -55,6 +55,9 @@ struct redis_config {
     _Atomic uint64_t hash_max_listpack_entries, hash_max_listpack_value;
     _Atomic uint64_t set_max_intset_entries, set_max_listpack_entries, set_max_listpack_value;
     _Atomic uint64_t zset_max_listpack_entries, zset_max_listpack_value;
+    /* A spread sorted set is counted for ranks when a command has had to walk over more members than these; 0:
+     * from when it is spread (redis_zset_rank.h). */
+    _Atomic uint64_t zset_ranks_after;
     /* As Redis has it: above 0 elements; -1 .. -5 is 4, 8, 16, 32, 64 KiB. See the functions below.
      */
     _Atomic int64_t list_max_listpack_size;

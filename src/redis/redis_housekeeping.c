@@ -21,6 +21,7 @@
 #include "db/catalog.h"
 #include "redis/redis_fields.h"
 #include "redis/redis_spread.h"
+#include "redis/redis_zset_rank.h"
 #include "txn/lock.h"
 
 enum {
@@ -339,6 +340,51 @@ static int collections_clear(const struct run *run, bool *more)
     return rc == ERROR_BUSY ? 0 : rc;
 }
 
+/* ------------------------------------------------------------------------- ranks of sorted sets */
+
+struct counting {
+    const struct run *run;
+    uint64_t id;
+    size_t most;
+    uint64_t count; /* out */
+    bool all;       /* out */
+};
+
+static int members_count(struct txn *txn, void *arg)
+{
+    struct counting *counting = arg;
+    struct redis_call call = call_of(counting->run, 0);
+    call.txn = txn;
+    txn_strengthen(txn);
+    return redis_zset_rank_count(&call, counting->id, counting->most, &counting->count,
+                                 &counting->all);
+}
+
+/* Of those that are asked for, one after the other: fewer members at a time while others add to them. */
+static int sets_count(const struct run *run)
+{
+    enum { LEAST = 128, MOST = 4096 };
+    struct db *db = db_worker_db(run->worker);
+    struct redis_housekeeping *keeping = run->keeping;
+    uint64_t id;
+    int rc = 0;
+    while (!rc && (id = db_redis_ranks_asked(db)) != 0 && !time_is_up(run)) {
+        struct counting counting = {run, id, keeping->count_most, 0, false};
+        if (counting.most < LEAST)
+            counting.most = LEAST;
+        rc = redis__housekeeping_once(run->worker, members_count, &counting);
+        keeping->count_most = rc ? counting.most / 2 : 2 * counting.most;
+        if (keeping->count_most > MOST)
+            keeping->count_most = MOST;
+        if (!rc)
+            atomic_fetch_add_explicit(&keeping->ranks_counted, counting.count,
+                                      memory_order_relaxed);
+        if (counting.all || (rc && rc != ERROR_BUSY))
+            db_redis_ranks_done(db, id);
+    }
+    return rc == ERROR_BUSY ? 0 : rc;
+}
+
 /* --------------------------------------------------------------------------------------------- runs */
 
 /* When none could go it is not tried again at once. */
@@ -368,12 +414,15 @@ static void work(struct redis_housekeeping *keeping, struct db_worker *worker, u
         store_relaxed(&keeping->look_at_ns, now_ns + LOOK_NS);
     }
     if (!rc)
+        rc = sets_count(&run);
+    if (!rc)
         rc = evict(&run, now_ns);
     store_relaxed(&keeping->more, more);
     uint64_t ended_ns = clock_monotonic_ns(run.clock), rest_ns = REST_FACTOR * (ended_ns - now_ns);
     if (rc) {
         rest_ns = 10 * (uint64_t)LOOK_NS; /* not a message a millisecond */
-        log_error("deleting what has expired, or what has no room: %s", diag_message_for(rc));
+        log_error("deleting what has expired or has no room, or counting for ranks: %s",
+                  diag_message_for(rc));
     }
     store_relaxed(&keeping->not_before_ns, ended_ns + rest_ns);
 }
@@ -383,7 +432,7 @@ uint64_t redis_housekeeping_due_ns(const struct redis_housekeeping *keeping, str
     struct clock *clock = db_clock(db);
     uint64_t due_ms = db_redis_due_ms(db), due_ns = UINT64_MAX;
     uint64_t not_before_ns = load_relaxed(&keeping->not_before_ns);
-    if (load_relaxed(&keeping->more))
+    if (load_relaxed(&keeping->more) || db_redis_ranks_asked(db) != 0)
         return not_before_ns;
     if (due_ms != UINT64_MAX && load_relaxed(&keeping->config->active_expire)) {
         uint64_t now_ms = clock_realtime_ms(clock);

@@ -4,7 +4,8 @@
 
 /*
  * What has to be done for the keys without a client asking: deleting those whose time has come, fields
- * of hashes as well, the elements of collections that are no more, and keys as maxmemory-policy says.
+ * of hashes as well, the elements of collections that are no more, and keys as maxmemory-policy says; and
+ * counting the members of sorted sets that somebody has asked a rank of (redis_zset_rank.h).
  *
  * One for a process. Any worker may run it between its requests; one at a time does, the others go on
  * at once. A run takes little time, and the next one comes no sooner than three times as much later, so
@@ -39,6 +40,7 @@ struct redis_housekeeping {
     const struct redis_config *config;
     const struct redis_interest *interest;
     struct redis_due_place places[DB_REDIS_ELEMENTS + 1]; /* of whoever has taken it */
+    size_t count_most;                                    /* the same: members counted at a time */
     CACHE_ALIGNED _Atomic bool taken;
     _Atomic uint64_t not_before_ns;   /* monotonic: the earliest next run */
     _Atomic uint64_t look_at_ns;      /* discarded collections are looked for then at the latest */
@@ -48,6 +50,7 @@ struct redis_housekeeping {
     _Atomic uint64_t expired_fields;  /* of hashes, which were still there */
     _Atomic uint64_t elements_freed;  /* of discarded collections */
     _Atomic uint64_t evicted_keys;    /* deleted because memory was short */
+    _Atomic uint64_t ranks_counted;   /* members of sorted sets that were counted for ranks */
     _Atomic uint64_t evicting_bytes, evicting_until_ns; /* redis_evict.c */
     _Atomic uint64_t buried_bytes, burying_bytes;       /* the same */
     _Atomic uint64_t unlogged_bytes, flush_ts;          /* the same */

@@ -289,7 +289,9 @@ static int first_read(struct redis_zset *zset, struct redis_elements *elements,
     rc = redis_zset_rank_skip(zset, &part);
     if (!rc)
         rc = redis_elements_open(elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &part);
-    return rc ? rc : redis_elements_next(elements, element);
+    if (!rc)
+        rc = redis_elements_next(elements, element);
+    return rc ? rc : redis_zset_rank_passed(zset, elements->cursor.passed);
 }
 
 /* At most `limit` of the range of places, behind the first `offset`; negative limit: all. */
@@ -331,7 +333,17 @@ static int packed_read(struct redis_zset *zset, bool backward, size_t first, siz
     return rc;
 }
 
-/* From the n-th place on, in the direction. The ends need no looking for. */
+static void entries_reverse(struct redis_zset_entries *entries)
+{
+    for (size_t n = 0; n < entries->count / 2; n++) {
+        struct redis_zset_entry *one = &entries->items[n];
+        struct redis_zset_entry *other = &entries->items[entries->count - 1 - n], kept = *one;
+        *one = *other;
+        *other = kept;
+    }
+}
+
+/* From the n-th place on, in the direction, at most to the last. The ends need no looking for. */
 static int from_rank(struct redis_zset *zset, bool backward, int64_t rank, int64_t length,
                      int64_t count, struct redis_zset_entries *out)
 {
@@ -339,6 +351,12 @@ static int from_rank(struct redis_zset *zset, bool backward, int64_t rank, int64
     struct redis_element_range places = {.backward = backward};
     if (rank < NEAR)
         return places_read(zset, &places, rank, count, out);
+    if (length - rank <= NEAR) {
+        places.backward = !backward;
+        int rc = places_read(zset, &places, length - rank - count, count, out);
+        entries_reverse(out);
+        return rc;
+    }
     struct redis_slice place;
     int rc = redis_zset_rank_find(zset, backward ? length - 1 - rank : rank, &place);
     *(backward ? &places.upper : &places.lower) = place;

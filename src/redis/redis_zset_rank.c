@@ -24,6 +24,7 @@
 enum {
     KIND_BEGIN = 'b',
     KIND_COUNT = 'r',
+    KIND_BOUND = 'u',
     LEVELS = 2,
     FINE_MAX = 256,  /* members of a fine bucket */
     COARSE_MAX = 64, /* fine buckets of a coarse one */
@@ -153,6 +154,8 @@ struct notes {
     struct buckets coarse; /* all of them, or none */
     struct noted last[LEVELS];
     struct redis_slice taken; /* the place of the last that was taken from the beginning */
+    struct redis_slice bound; /* as bound_of gives it */
+    bool bound_read;
 };
 
 enum { ASKED_ENOUGH = 3, ASKED_NEVER = 4, NOTED_MAX = 256 };
@@ -199,6 +202,86 @@ void redis_zset_rank_come(struct redis_zset *zset, const struct redis_slice *pla
         order_of(*place, notes->taken) <= 0)
         notes->taken = END;
 }
+
+/* ---------------------------------------------------------------------------------------- the bound */
+
+static int bound_unpack(struct redis_slice row, struct redis_slice *bound)
+{
+    uint32_t size;
+    *bound = END;
+    if (!row.data || mp_typeof(*row.data) == MP_NIL)
+        return 0;
+    if (mp_typeof(*row.data) != MP_BIN)
+        return diag_set(ERROR_CORRUPT, "the bound of the ranks of a sorted set is damaged");
+    bound->data = mp_decode_bin(&row.data, &size);
+    bound->size = size;
+    if (size == 0)
+        *bound = BEGINNING;
+    return 0;
+}
+
+/* From which place on no member is counted; data NULL: all are. Valid until the transaction ends. */
+static int bound_of(struct redis_zset *zset, struct redis_slice *bound)
+{
+    struct redis_slice row;
+    struct notes *notes = notes_of(zset);
+    if (notes && notes->bound_read) {
+        *bound = notes->bound;
+        return 0;
+    }
+    int rc = (zset->writing ? redis_element_get_for_update : redis_element_get)(
+        zset->call, zset->value.id, KIND_BOUND, NULL, 0, &row);
+    if (!rc)
+        rc = bound_unpack(row, bound);
+    if (!rc && bound->size > 0 &&
+        !(bound->data = arena_copy(arena_of(zset), bound->data, bound->size)))
+        rc = out_of_memory();
+    if (!rc && notes) {
+        notes->bound = *bound;
+        notes->bound_read = true;
+    }
+    return rc;
+}
+
+static int bound_put(struct redis_zset *zset, struct redis_slice bound)
+{
+    enum { HEADER_MAX = 5 };
+    char *packed = arena_alloc(arena_of(zset), bound.size + HEADER_MAX);
+    if (!packed)
+        return out_of_memory();
+    char *end = bound.data ? mp_encode_bin(packed, bound.data, (uint32_t)bound.size)
+                           : mp_encode_nil(packed);
+    return redis_element_put(zset->call, zset->value.id, KIND_BOUND, NULL, 0,
+                             (struct redis_slice){packed, (size_t)(end - packed)}, 0);
+}
+
+/* Whether a member at the place is counted. At the levels at which it is not looked at the commit whether the
+ * bound is still where it was read, it is written once more: so who adds there, or takes away, meets who
+ * moves the bound. */
+static int is_counted(struct redis_zset *zset, struct redis_slice place, bool *counted)
+{
+    struct redis_slice bound;
+    int rc = bound_of(zset, &bound);
+    *counted = !rc && (!bound.data || order_of(place, bound) < 0);
+    if (!rc && bound.data && txn_level(zset->call->txn) != TXN_SERIALIZABLE)
+        rc = bound_put(zset, bound);
+    return rc;
+}
+
+int redis_zset_rank_passed(struct redis_zset *zset, int64_t passed)
+{
+    struct redis_slice row, bound;
+    if (passed < 0 || (uint64_t)passed <= load_relaxed(&zset->call->config->zset_ranks_after))
+        return 0;
+    int rc = redis_element_peek(zset->call, zset->value.id, KIND_BOUND, NULL, 0, &row);
+    if (!rc)
+        rc = bound_unpack(row, &bound);
+    if (!rc && bound.data)
+        db_redis_ranks_ask(db_worker_db(zset->call->worker), zset->value.id);
+    return rc;
+}
+
+/* ---------------------------------------------------------------------------- who looks for a bucket */
 
 static int buckets_add(struct redis_zset *zset, struct buckets *buckets, struct redis_slice begin)
 {
@@ -505,7 +588,10 @@ int redis_zset_rank_add(struct redis_zset *zset, const struct redis_slice *place
 {
     struct redis_slice begins[LEVELS];
     int64_t counts[LEVELS];
-    int rc = 0;
+    bool counted;
+    int rc = is_counted(zset, *place, &counted);
+    if (rc || !counted)
+        return rc;
     for (int level = 0; level < LEVELS && !rc; level++) {
         rc = bucket_of(zset, level, *place, &begins[level]);
         if (!rc)
@@ -524,7 +610,10 @@ int redis_zset_rank_build(struct redis_zset *zset, const struct redis_zset_entry
                           size_t count)
 {
     static const size_t SIZES[LEVELS] = {BUILD_FINE, BUILD_FINE * BUILD_COARSE};
-    int rc = 0;
+    bool later = load_relaxed(&zset->call->config->zset_ranks_after) > 0;
+    int rc = bound_put(zset, later ? BEGINNING : END);
+    if (rc || later)
+        return rc;
     for (int level = 0; level < LEVELS; level++)
         for (size_t n = 0; n < count && !rc; n += SIZES[level]) {
             size_t size = count - n < SIZES[level] ? count - n : SIZES[level];
@@ -537,6 +626,85 @@ int redis_zset_rank_build(struct redis_zset *zset, const struct redis_zset_entry
             if (!rc)
                 rc = count_add(zset, level, begin, (int64_t)size, &counted);
         }
+    return rc;
+}
+
+/* The fine buckets of the next members from the place on, at most `most` of them, with their counts. *behind:
+ * the place of the one behind them, data NULL: there is none. */
+static int fine_make(struct redis_zset *zset, struct redis_slice from, size_t most,
+                     struct buckets *fine, struct redis_slice *behind)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    const struct redis_element_range range = {.lower = from};
+    size_t walked = 0;
+    *behind = END;
+    int rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &range);
+    while (!rc && !(rc = redis_elements_next(&elements, &element))) {
+        struct redis_slice place = {NULL, element.key_size};
+        if (walked % BUILD_FINE == 0 || walked == most) {
+            place.data = arena_copy(arena_of(zset), element.key, element.key_size);
+            rc = place.data ? 0 : out_of_memory();
+        }
+        if (!rc && walked == most) {
+            *behind = place;
+            return 0;
+        }
+        if (!rc && walked % BUILD_FINE == 0)
+            rc = buckets_add(zset, fine, place);
+        if (!rc)
+            fine->items[walked++ / BUILD_FINE].count++;
+    }
+    return rc == ERROR_END ? 0 : rc;
+}
+
+/* Where the coarse bucket begins that is to have fine ones behind the bound: the last one, or one of
+ * its own when that has enough. */
+static int coarse_for(struct redis_zset *zset, struct redis_slice bound, struct redis_slice first,
+                      struct redis_slice *coarse)
+{
+    struct buckets has = {.count = 0};
+    int rc = begin_before(zset, 1, END, coarse);
+    if (!rc)
+        rc = begins_read(zset, 0, *coarse, END, &has);
+    if (rc || bound.size == 0 || has.count < BUILD_COARSE)
+        return rc;
+    *coarse = first;
+    return begin_put(zset, 1, first);
+}
+
+int redis_zset_rank_count(struct redis_call *call, uint64_t id, size_t most, uint64_t *count,
+                          bool *all)
+{
+    struct redis_zset zset = {.call = call,
+                              .value = {.type = REDIS_TYPE_ZSET, .spread = true, .id = id},
+                              .writing = true};
+    struct buckets fine = {.count = 0};
+    struct redis_slice bound, behind, coarse;
+    int64_t total = 0, counted;
+    *count = 0;
+    int rc = bound_of(&zset, &bound);
+    *all = !rc && !bound.data;
+    if (rc || *all)
+        return rc;
+    rc = fine_make(&zset, bound, most, &fine, &behind);
+    if (!rc && fine.count)
+        rc = coarse_for(&zset, bound, fine.items[0].begin, &coarse);
+    for (size_t n = 0; n < fine.count && !rc; n++) {
+        struct redis_slice begin = bound.size || n > 0 ? fine.items[n].begin : BEGINNING;
+        total += fine.items[n].count;
+        if (begin.size)
+            rc = begin_put(&zset, 0, begin);
+        if (!rc)
+            rc = count_add(&zset, 0, begin, fine.items[n].count, &counted);
+    }
+    if (!rc && fine.count)
+        rc = count_add(&zset, 1, coarse, total, &counted);
+    if (!rc)
+        rc = bound_put(&zset, behind);
+    notes_forget(&zset);
+    *count = (uint64_t)total;
+    *all = !rc && !behind.data;
     return rc;
 }
 
@@ -564,10 +732,11 @@ int redis_zset_rank_before(struct redis_zset *zset, const struct redis_slice *pl
     struct redis_element element;
     const struct redis_element_range range = {
         .lower = from, .upper = *place, .upper_exclusive = true};
+    int64_t before = *rank;
     rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &range);
     while (!rc && !(rc = redis_elements_next(&elements, &element)))
         ++*rank;
-    return rc == ERROR_END ? 0 : rc;
+    return rc == ERROR_END ? redis_zset_rank_passed(zset, *rank - before) : rc;
 }
 
 /* How many are in the fine bucket that begins here, and where the next one does. */
@@ -602,7 +771,7 @@ static int skip_forward(struct redis_zset *zset, struct redis_element_range *ran
 
 static int skip_backward(struct redis_zset *zset, struct redis_element_range *range)
 {
-    struct redis_slice begin, next;
+    struct redis_slice begin, next, bound;
     int64_t count;
     /* What stands where a bucket begins is in that one. */
     int rc = range->upper.data && !range->upper_exclusive
@@ -610,6 +779,11 @@ static int skip_backward(struct redis_zset *zset, struct redis_element_range *ra
                  : begin_before(zset, 0, range->upper, &begin);
     if (!rc)
         rc = fine_count(zset, begin, &next, &count);
+    /* The last one also has those who are not counted. */
+    if (!rc && !next.data)
+        rc = bound_of(zset, &bound);
+    if (!rc && !next.data && bound.data)
+        return 0;
     while (!rc && count == 0 && begin.size) {
         if (range->lower.data && order_of(begin, range->lower) <= 0)
             break;
@@ -643,5 +817,7 @@ int redis_zset_rank_find(struct redis_zset *zset, int64_t rank, struct redis_sli
         if (n + 1 < buckets.count)
             to = buckets.items[n + 1].begin;
     }
-    return rc ? rc : place_at(zset, from, to, rank, place);
+    if (!rc)
+        rc = place_at(zset, from, to, rank, place);
+    return rc ? rc : redis_zset_rank_passed(zset, rank);
 }

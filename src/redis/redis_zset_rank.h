@@ -13,6 +13,15 @@
  *   'b'  level | place             a bucket that is not the first begins here; nil
  *   'r'  level | stripe | place    how many of the bucket's members this stripe of workers has added
  *
+ *   'u'                           the bound: no member from this place on is counted; nil: all are
+ *
+ * Counting is most of what adding a member costs, and many a set is never asked for a rank: queues, places of
+ * a map. So a set that becomes spread has its bound at the beginning, and who has to walk over many members for a
+ * rank (`zset_ranks_after`) asks for it to be moved: which is done from the beginning to the end, some
+ * members in a transaction (redis_housekeeping.c). Ranks behind the bound are found by walking from there. Who
+ * moves it has read, validated, the members that he counts, and writes the row; who adds a member, or takes one
+ * away, has read that row. A set that has none is of a time at which all were counted.
+ *
  * So who adds a member writes rows that no other worker writes, and the rows that make up a rank lie
  * together. A fine bucket that has become too large is cut in two by somebody who adds to it (looking
  * at it now and then, since counting costs more than adding); empty ones are cleared away by those who
@@ -23,9 +32,19 @@
 /* After a member was added to a place or taken away: counts it. */
 int redis_zset_rank_add(struct redis_zset *zset, const struct redis_slice *place, int delta);
 
-/* Counts a set that is spread just now, from its entries in order, of which none is counted. */
+/* Counts a set that is spread just now, from its entries in order, of which none is counted: now if
+ * `zset_ranks_after` is 0, else when somebody has asked. */
 int redis_zset_rank_build(struct redis_zset *zset, const struct redis_zset_entry *entries,
                           size_t count);
+
+/* After so many members, or rows of such as have been deleted, were passed one by one: asks for the set to be
+ * counted if that would have spared them. */
+int redis_zset_rank_passed(struct redis_zset *zset, int64_t passed);
+
+/* Counts at most so many more members of the set with this number. *count: how many they were; *all:
+ * there are no others. For a transaction of its own, at serializable. */
+int redis_zset_rank_count(struct redis_call *call, uint64_t id, size_t most, uint64_t *count,
+                          bool *all);
 
 /* How many stand before the place (which may be of a score alone). */
 int redis_zset_rank_before(struct redis_zset *zset, const struct redis_slice *place, int64_t *rank);

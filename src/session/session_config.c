@@ -251,6 +251,7 @@ static const struct setting SETTINGS[] = {
            config.zset_max_listpack_entries, 0, INT64_MAX, NULL),
     MEMORY("zset-max-listpack-value", "zset-max-ziplist-value", config.zset_max_listpack_value, 0,
            NULL),
+    NUMBER("zset-ranks-after", NULL, config.zset_ranks_after, 0, INT64_MAX, NULL),
 #define X(name, field, value) SWITCH(name, hints.field),
     SERVICE_HINT_SWITCHES(X)
 #undef X

@@ -442,6 +442,7 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "expired_stale_perc:0.00");
     line(out, "expired_time_cap_reached_count:0");
     line(out, "evicted_keys:%" PRIu64, load_relaxed(&service->keeping.evicted_keys));
+    line(out, "ranks_counted:%" PRIu64, load_relaxed(&service->keeping.ranks_counted));
     line(out, "evicted_clients:%" PRIu64, load_relaxed(&service->client_limits.evicted));
     line(out, "client_query_buffer_limit_disconnections:%" PRIu64,
          load_relaxed(&service->client_limits.query_closed));

@@ -381,7 +381,7 @@ static void threshold_set(struct rounds *rounds)
 {
     static const char *const names[] = {
         "hash-max-listpack-entries", "set-max-listpack-entries", "set-max-intset-entries",
-        "zset-max-listpack-entries", "list-max-listpack-size",
+        "zset-max-listpack-entries", "list-max-listpack-size",   "zset-ranks-after",
     };
     static const unsigned values[] = {1, 2, 4, 128};
     unsigned value = values[random_below(&rounds->random, sizeof values / sizeof *values)];

@@ -19,6 +19,7 @@ SETTINGS = (
     ('set-max-intset-entries', '8'), ('set-max-listpack-entries', '8'),
     ('set-max-listpack-value', '32'), ('list-max-listpack-size', '8'),
     ('stream-node-max-entries', '4'), ('hll-sparse-max-bytes', '300'),
+    ('zset-ranks-after', '4'), # those of Perigee: Redis counts always
 )
 
 

@@ -32,6 +32,12 @@ static void keep_house(void)
     redis_housekeeping_run(&keeping, fixture->worker);
 }
 
+static bool is_due(void)
+{
+    return redis_housekeeping_due_ns(&keeping, fixture->db) <=
+           clock_monotonic_ns(&fixture->clock.base);
+}
+
 static uint64_t rows(void)
 {
     struct txn_worker *worker = db_worker_txn(fixture->worker);
@@ -51,8 +57,7 @@ static void keys_go_when_their_time_has_come(void **state)
     keep_house();
     assert_int_equal(rows(), 501);
     clock_manual_advance_ms(&fixture->clock, 102);
-    assert_true(redis_housekeeping_due_ns(&keeping, fixture->db) <=
-                clock_monotonic_ns(&fixture->clock.base));
+    assert_true(is_due());
     keep_house();
     assert_int_equal(rows(), 201);
     assert_int_equal(load_relaxed(&keeping.expired_keys), 300);
@@ -96,8 +101,7 @@ static void fields_go_one_by_one_and_the_hash_with_the_last(void **state)
         expect("[1]", "hpexpire h %u fields 1 f%u", 100 + n % 2, n);
     uint64_t before = rows();
     clock_manual_advance_ms(&fixture->clock, 100);
-    assert_true(redis_housekeeping_due_ns(&keeping, fixture->db) <=
-                clock_monotonic_ns(&fixture->clock.base));
+    assert_true(is_due());
     keep_house();
     assert_int_equal(rows(), before - 100);
     assert_int_equal(load_relaxed(&keeping.expired_fields), 100);
@@ -278,6 +282,44 @@ static void more_is_held_free_for_a_while_after_somebody_had_to_wait(void **stat
     assert_false(redis_housekeeping_must_evict(&keeping, fixture->db));
 }
 
+static void members_are_counted_when_a_rank_was_asked_for(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 10000 };
+    for (unsigned n = 0; n < MEMBERS; n++)
+        redis_fixture_run(fixture, "zadd z %u m%u", n, n);
+    redis_fixture_run(fixture, "zadd small 1 a");
+    keep_house();
+    assert_int_equal(load_relaxed(&keeping.ranks_counted), 0);
+    assert_false(is_due());
+    expect("9000", "zrank z m9000");
+    expect("0", "zrank small a");
+    assert_true(is_due());
+    keep_house();
+    assert_int_equal(load_relaxed(&keeping.ranks_counted), MEMBERS);
+    assert_false(is_due());
+    expect("9000", "zrank z m9000");
+    expect("1", "del z");
+    rows();
+    expect("1", "zadd z 1 m");
+}
+
+/* One that goes while it is counted is done with, as is one that nobody knows. */
+static void what_is_no_more_is_not_counted(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 1000; n++)
+        redis_fixture_run(fixture, "zadd z %u m%u", n, n);
+    expect("900", "zrank z m900");
+    db_redis_ranks_ask(fixture->db, 12345);
+    expect("1", "del z");
+    keep_house();
+    assert_int_equal(db_redis_ranks_asked(fixture->db), 0);
+    clock_manual_advance_ms(&fixture->clock, 1000);
+    keep_house();
+    assert_int_equal(rows(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +330,8 @@ int main(void)
         WITH_FIXTURE(a_key_that_is_locked_is_left_for_later),
         WITH_FIXTURE(nothing_is_deleted_while_that_is_switched_off),
         WITH_FIXTURE(discarded_collections_are_cleared_up),
+        WITH_FIXTURE(members_are_counted_when_a_rank_was_asked_for),
+        WITH_FIXTURE(what_is_no_more_is_not_counted),
         cmocka_unit_test_setup_teardown(keys_that_may_go_do_when_memory_is_short, setup,
                                         redis_teardown),
         cmocka_unit_test_setup_teardown(no_more_keys_go_than_must, setup, redis_teardown),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Sorted sets, packed and spread: replies, a model with ranks, and who meets whom. */
+#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,9 @@
 #include "base/random.h"
 #include "base/test_seed.h"
 #include "redis/redis_number.h"
+#include "redis/redis_spread.h"
 #include "redis/redis_test.h"
+#include "redis/redis_zset_rank.h"
 
 #define WRONG_TYPE "!WRONGTYPE Operation against a key holding the wrong kind of value"
 
@@ -203,6 +206,182 @@ static void a_scan_returns_every_member_once(void **state)
         assert_non_null(strstr(redis_fixture_run(fixture, "zrandmember z 3"), "m:"));
 }
 
+/* ------------------------------------------------------------------------------ who is counted, when */
+
+/* A set is counted from when it is spread. */
+static void ranks_at_once(void)
+{
+    small_thresholds();
+    fixture->config.zset_ranks_after = 0;
+}
+
+/* As soon as somebody asks. */
+static void ranks_when_asked(void)
+{
+    small_thresholds();
+    fixture->config.zset_ranks_after = 1;
+}
+
+static struct redis_call call_in(struct txn *txn)
+{
+    return (struct redis_call){
+        .worker = fixture->worker, .txn = txn, .now_ms = 1, .config = &fixture->config};
+}
+
+static struct txn *begin_at(struct db_worker *worker, enum txn_level level)
+{
+    struct txn *txn;
+    const struct txn_options options = {.level = level};
+    assert_int_equal(txn_begin(db_worker_txn(worker), &options, &txn), 0);
+    return txn;
+}
+
+static void commit(struct txn *txn)
+{
+    struct wal *wal = db_wal(fixture->db);
+    assert_int_equal(txn_commit(txn), 0);
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+}
+
+/* Counts some more members of the set that is asked for, in a transaction; whether there are others. */
+static bool count_in(struct txn *txn, size_t most)
+{
+    uint64_t id = db_redis_ranks_asked(fixture->db);
+    struct redis_call call = call_in(txn);
+    uint64_t count;
+    bool all;
+    assert_int_not_equal(id, 0);
+    assert_int_equal(redis_zset_rank_count(&call, id, most, &count, &all), 0);
+    assert_true(count <= most);
+    if (all)
+        db_redis_ranks_done(fixture->db, id);
+    return !all;
+}
+
+static bool count_some(size_t most)
+{
+    struct txn *txn = begin_at(fixture->worker, TXN_SERIALIZABLE);
+    bool others = count_in(txn, most);
+    commit(txn);
+    return others;
+}
+
+/* Rows of the only collection with this kind. */
+static unsigned rows_of(int kind)
+{
+    struct txn *txn = begin_at(fixture->worker, TXN_SNAPSHOT);
+    struct head *head = db_redis_elements(fixture->db);
+    struct txn_index index = {.tree = head->tree, .head = head};
+    struct txn_cursor cursor;
+    struct row *row;
+    const struct version *version;
+    unsigned rows = 0;
+    txn_cursor_open(&cursor, txn, &index, &(struct txn_range){.lower = NULL});
+    while (txn_cursor_next(&cursor, &row, &version) == 0)
+        rows += row->key[8] == kind;
+    txn_rollback(txn);
+    return rows;
+}
+
+/* Members m00000 and so on, whose ranks are their numbers. */
+static void members_make(const char *key, unsigned count)
+{
+    for (unsigned n = 0; n < count; n += 20) {
+        char command[1000];
+        size_t size = (size_t)snprintf(command, sizeof command, "zadd %s", key);
+        for (unsigned i = n; i < n + 20; i++)
+            size += (size_t)snprintf(command + size, sizeof command - size, " %u m%05u", i / 3, i);
+        redis_fixture_run(fixture, "%s", command);
+    }
+}
+
+static void a_set_is_counted_when_somebody_asks_for_a_rank(void **state)
+{
+    (void)state;
+    members_make("z", 2000);
+    assert_int_equal(rows_of('r'), 0);
+    expect("100", "zrank z m00100");
+    expect("[\"m00100\"]", "zrange z 100 100");
+    expect("[\"m01999\"]", "zrange z -1 -1");
+    expect("2000", "zcard z");
+    expect("[\"m00000\" 0]", "zpopmin z");
+    assert_int_equal(db_redis_ranks_asked(fixture->db), 0);
+    expect("1499", "zrank z m01500");
+    assert_int_not_equal(db_redis_ranks_asked(fixture->db), 0);
+    unsigned buckets = 0;
+    while (count_some(300)) {
+        unsigned before = buckets;
+        assert_true((buckets = rows_of('b')) > before);
+        expect("1499", "zrank z m01500");
+        expect("[\"m01500\"]", "zrange z 1499 1499");
+        expect("998", "zcount z 334 666");
+    }
+    expect("1499", "zrank z m01500");
+    assert_int_equal(db_redis_ranks_asked(fixture->db), 0);
+    redis_fixture_restart(fixture);
+    expect("1499", "zrank z m01500");
+    expect("1", "zadd z 499.5 new");
+    expect("1", "zrem z m00003");
+    expect("1499", "zrank z m01500");
+    expect("1498", "zrank z new");
+    assert_int_equal(db_redis_ranks_asked(fixture->db), 0);
+}
+
+/* As those of older files are. */
+static void a_set_without_a_bound_is_counted(void **state)
+{
+    (void)state;
+    ranks_at_once();
+    members_make("z", 1000);
+    expect("700", "zrank z m00700"); /* by the buckets, which a peek at the end of them shows */
+    fixture->config.zset_ranks_after = 1;
+    struct txn *txn = begin_at(fixture->worker, TXN_SERIALIZABLE);
+    struct redis_call call = call_in(txn);
+    struct redis_key key;
+    struct redis_value value;
+    const struct redis_slice name = {"z", 1};
+    assert_int_equal(redis_open(&call, &name, REDIS_TYPE_ZSET, &key, &value), 0);
+    assert_int_equal(redis_element_delete(&call, value.id, 'u', NULL, 0), 0);
+    commit(txn);
+    unsigned counts = rows_of('r');
+    expect("1", "zadd z 100.5 new");
+    expect("701", "zrank z m00700");
+    expect("1", "zrem z new");
+    expect("700", "zrank z m00700");
+    assert_int_equal(db_redis_ranks_asked(fixture->db), 0);
+    assert_true(counts > 0 && rows_of('r') >= counts);
+}
+
+/* So does a range from above that has to pass many who have gone: buckets would tell where there are some. */
+static void who_passes_many_that_were_deleted_asks(void **state)
+{
+    (void)state;
+    members_make("z", 1000);
+    expect("499", "zremrangebyscore z 166.5 inf");
+    assert_int_equal(db_redis_ranks_asked(fixture->db), 0);
+    expect("[\"m00500\"]", "zrevrange z 0 0");
+    assert_int_not_equal(db_redis_ranks_asked(fixture->db), 0);
+    while (count_some(128))
+        expect("[\"m00500\"]", "zrevrange z 0 0");
+    expect("[\"m00500\"]", "zrevrange z 0 0");
+}
+
+/* The bound is in the middle, and what is behind it is not counted: a bucket with nothing in it is not
+ * the end. */
+static void members_behind_the_bound_are_found_behind_an_empty_bucket(void **state)
+{
+    (void)state;
+    members_make("z", 1000);
+    expect("999", "zrank z m00999");
+    assert_true(count_some(138));
+    expect("10", "zremrangebyrank z 128 137"); /* all of the second bucket */
+    expect("300", "zremrangebyrank z 690 989");
+    expect("[\"m00699\"]", "zrevrange z 0 0");
+    expect("[\"m00000\" 0]", "zpopmin z");
+    expect("689", "zcard z");
+    expect("688", "zrank z m00699");
+}
+
 /* ----------------------------------------------------------------------------------------- model */
 
 enum { MODEL_MEMBERS = 6000 };
@@ -268,7 +447,14 @@ static void model_check(struct model *model, struct random *random)
         expect(wanted, "zrange z %d %d", rank, rank);
         expect(wanted, "zrevrange z %d %d", model->count - 1 - rank, model->count - 1 - rank);
     }
-    int last = model_last(model, min, min + 50);
+    int last = model_last(model, 0, INT_MAX);
+    if (last >= 0) {
+        snprintf(wanted, sizeof wanted, "[\"m%05d\"]", last);
+        expect(wanted, "zrange z -1 -1");
+        expect(wanted, "zrange z %d %d", model->count - 1, model->count);
+        expect(wanted, "zrevrange z 0 0");
+    }
+    last = model_last(model, min, min + 50);
     if (last >= 0)
         snprintf(wanted, sizeof wanted, "[\"m%05d\"]", last);
     expect(last < 0 ? "[]" : wanted, "zrevrangebyscore z %d %d limit 0 1", min + 50, min);
@@ -308,17 +494,20 @@ static void model_step(struct model *model, struct random *random, unsigned remo
     redis_fixture_run(fixture, "%s", command);
 }
 
-static void ranks_are_those_of_a_plain_list(void **state)
+/* When it is asked for, members are counted now and then, and the set is made anew sometimes. */
+static void plain_list_compare(bool asked)
 {
-    (void)state;
     struct random random;
     static struct model model;
     memset(&model, 0, sizeof model);
     random_create(&random, test_seed());
-    small_thresholds();
     for (unsigned step = 0; step < 1500; step++) {
         model_step(&model, &random, step / 250 % 2 ? 90 : 20);
         model_check(&model, &random);
+        if (asked && random_below(&random, 10) == 0 && db_redis_ranks_asked(fixture->db) != 0)
+            count_some(1 + random_below(&random, 600));
+        if (asked && random_below(&random, 100) == 0)
+            expect_integer(model.count, "zunionstore z 1 z", 0, 0, 0);
         if (step % 500 == 499)
             redis_fixture_restart(fixture);
     }
@@ -326,16 +515,25 @@ static void ranks_are_those_of_a_plain_list(void **state)
     expect("0", "exists z");
 }
 
+static void ranks_are_those_of_a_plain_list(void **state)
+{
+    (void)state;
+    ranks_at_once();
+    plain_list_compare(false);
+}
+
+static void ranks_of_a_set_that_is_being_counted_are_too(void **state)
+{
+    (void)state;
+    ranks_when_asked();
+    plain_list_compare(true);
+}
+
 static void a_set_stored_at_once_has_ranks(void **state)
 {
     (void)state;
-    for (unsigned n = 0; n < 10000; n += 20) {
-        char command[1000] = "zadd z";
-        size_t size = strlen(command);
-        for (unsigned i = n; i < n + 20; i++)
-            size += (size_t)snprintf(command + size, sizeof command - size, " %u m%05u", i / 3, i);
-        redis_fixture_run(fixture, "%s", command);
-    }
+    fixture->config.zset_ranks_after = 0;
+    members_make("z", 10000);
     expect("10000", "zunionstore d 1 z");
     for (unsigned n = 0; n < 10000; n += 37) {
         expect_integer((int)n, "zrank d m%05u", n, 0, 0);
@@ -370,7 +568,7 @@ static void scores_of_digits_are_what_strtod_says(void **state)
 static void a_queue_leaves_no_empty_buckets(void **state)
 {
     (void)state;
-    small_thresholds();
+    ranks_at_once();
     for (unsigned n = 0; n < 30000; n += 20) {
         char command[1000] = "zadd z";
         size_t size = strlen(command);
@@ -382,27 +580,14 @@ static void a_queue_leaves_no_empty_buckets(void **state)
     }
     expect("1000", "zcard z");
     expect("500", "zrank z m29500");
-    struct txn *txn;
-    struct txn_options options = {.level = TXN_SNAPSHOT};
-    assert_int_equal(txn_begin(db_worker_txn(fixture->worker), &options, &txn), 0);
-    struct head *head = db_redis_elements(fixture->db);
-    struct txn_index index = {.tree = head->tree, .head = head};
-    struct txn_cursor cursor;
-    struct row *row;
-    const struct version *version;
-    unsigned rows = 0;
-    txn_cursor_open(&cursor, txn, &index, &(struct txn_range){.lower = NULL});
-    while (txn_cursor_next(&cursor, &row, &version) == 0)
-        rows += row->key[8] == 'b';
-    txn_rollback(txn);
-    assert_in_range(rows, 1, 200);
+    assert_in_range(rows_of('b'), 1, 200);
 }
 
 /* Also a range that ends at one of them, wherever a bucket may begin. */
 static void what_is_between_deleted_members_is_found_from_both_sides(void **state)
 {
     (void)state;
-    small_thresholds();
+    ranks_at_once();
     for (unsigned n = 0; n < 1000; n++)
         redis_fixture_run(fixture, "zadd z 0 m%03u", n);
     for (unsigned n = 0; n < 1000; n++)
@@ -522,7 +707,7 @@ static void two_at_once(const char *first, const char *second, int outcome)
 static void those_who_work_on_different_members_of_a_large_set_do_not_meet(void **state)
 {
     (void)state;
-    small_thresholds();
+    ranks_at_once();
     expect("6", "zadd z 1 a 2 b 3 c 4 d 5 e 6 f");
     for (unsigned n = 0; n < 50; n++) { /* also when one of them looks at its bucket */
         char first[40], second[40];
@@ -536,6 +721,59 @@ static void those_who_work_on_different_members_of_a_large_set_do_not_meet(void 
     expect("106", "zcard z");
     expect("105", "zrank z f");
     two_at_once("zincrby z 1 b", "zincrby z 2 b", ERROR_CONFLICT);
+}
+
+/* Members are counted by one transaction, and changed by another one of this level, which commits first or second.
+ * The rank of the last one shows whether all were counted, and once. */
+static void count_beside(enum txn_level level, const char *change, bool first, int rank)
+{
+    struct db_worker *other;
+    struct wal *wal = db_wal(fixture->db);
+    bool snapshot = level == TXN_SNAPSHOT;
+    redis_fixture_run(fixture, "del z");
+    members_make("z", 1000);
+    expect("999", "zrank z m00999");
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
+    struct txn *changing = begin_at(other, level);
+    struct txn *counting = begin_at(fixture->worker, TXN_SERIALIZABLE);
+    struct redis_call call = call_in(counting);
+    uint64_t id = db_redis_ranks_asked(fixture->db);
+    uint64_t count;
+    bool all;
+    if (!snapshot || first)
+        run_on(other, changing, change);
+    int rc = redis_zset_rank_count(&call, id, 500, &count, &all);
+    if (first) {
+        assert_int_equal(txn_commit(changing), 0);
+        rc = rc ? rc : txn_commit(counting);
+    } else {
+        assert_int_equal(rc ? rc : txn_commit(counting), 0);
+        if (snapshot)
+            run_on(other, changing, change);
+        rc = txn_commit(changing);
+    }
+    assert_true(rc == ERROR_CONFLICT || (snapshot && rc == ERROR_WAIT));
+    if (first && txn_current(db_worker_txn(fixture->worker)))
+        txn_rollback(counting);
+    assert_int_equal(wal_wait_durable(wal, wal_clock(wal)), 0);
+    redis_fixture_close(fixture, other);
+    while (count_some(500))
+        ;
+    expect_integer(first ? rank : 999, "zrank z m00999", 0, 0, 0);
+    expect(first && rank == 1000 ? "[\"m00998\"]" : "[\"m00999\"]", "zrange z 999 999");
+}
+
+/* The bound is written by who counts, so who has read it runs again; and who counts has read all whom he
+ * counts. */
+static void who_counts_meets_those_who_come_and_go(void **state)
+{
+    (void)state;
+    static const enum txn_level levels[] = {TXN_READ_COMMITTED, TXN_SNAPSHOT, TXN_SERIALIZABLE};
+    for (unsigned n = 0; n < 6; n++) {
+        count_beside(levels[n / 2], "zadd z 10 new", n % 2, 1000);
+        count_beside(levels[n / 2], "zadd z 10 m00900", n % 2, 999);
+        count_beside(levels[n / 2], "zadd z 300 m00030", n % 2, 999);
+    }
 }
 
 /* A set from whose beginning so many were taken that the next pop raises the floor. */
@@ -678,7 +916,7 @@ static void ranks_hold_where_commands_share_a_transaction(void **state)
     static struct model model, kept;
     memset(&model, 0, sizeof model);
     random_create(&random, test_seed());
-    small_thresholds();
+    ranks_at_once();
     struct wal *wal = db_wal(fixture->db);
     for (unsigned round = 0; round < 120; round++) {
         struct txn *txn = begin_on(fixture->worker);
@@ -709,7 +947,7 @@ static void counts_hold_where_commands_happen_all_or_none(void **state)
     static struct model model, kept;
     memset(&model, 0, sizeof model);
     random_create(&random, test_seed());
-    small_thresholds();
+    ranks_at_once();
     struct wal *wal = db_wal(fixture->db);
     for (unsigned round = 0; round < 120; round++) {
         struct txn *txn;
@@ -822,7 +1060,13 @@ int main(void)
         WITH_FIXTURE(the_ends_are_popped),
         WITH_FIXTURE(sets_are_merged_with_weights),
         WITH_FIXTURE(a_scan_returns_every_member_once),
+        WITH_FIXTURE(a_set_is_counted_when_somebody_asks_for_a_rank),
+        WITH_FIXTURE(a_set_without_a_bound_is_counted),
+        WITH_FIXTURE(who_passes_many_that_were_deleted_asks),
+        WITH_FIXTURE(members_behind_the_bound_are_found_behind_an_empty_bucket),
         WITH_FIXTURE(ranks_are_those_of_a_plain_list),
+        WITH_FIXTURE(ranks_of_a_set_that_is_being_counted_are_too),
+        WITH_FIXTURE(who_counts_meets_those_who_come_and_go),
         WITH_FIXTURE(a_set_stored_at_once_has_ranks),
         cmocka_unit_test(scores_of_digits_are_what_strtod_says),
         WITH_FIXTURE(a_queue_leaves_no_empty_buckets),
