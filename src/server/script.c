@@ -32,6 +32,7 @@ struct script {
     struct options *options;
     struct server *server;
     struct db_worker *worker;
+    struct lua_watchdog *watchdog; /* for procedures with a `timeout`: the file itself has none */
     struct lua_runtime *runtime;
     uint64_t started_ns;
 };
@@ -196,6 +197,8 @@ static int script_end(struct script *script, int status)
         lua_runtime_settle(script->runtime, &ts);
         lua_runtime_delete(script->runtime);
     }
+    if (script->watchdog)
+        lua_watchdog_delete(script->watchdog);
     if (server_listens(script->server) && status == 0)
         server_stop(script->server);
     if (script->worker)
@@ -232,11 +235,14 @@ static void exit_replace(struct script *script)
 static int runtime_open(struct script *script)
 {
     int rc = db_worker_open(server_db(script->server), &script->worker);
+    if (!rc)
+        rc = lua_watchdog_new(NULL, NULL, &script->watchdog);
     if (rc)
         return rc;
     uint64_t limit = script->options->lock_timeout;
     const struct lua_runtime_options options = {
         .worker = script->worker,
+        .watchdog = script->watchdog,
         .trusted = true,
         .lock_timeout_ms = limit == 0 ? UINT64_MAX : limit,
         .callbacks = {.info = on_info,
