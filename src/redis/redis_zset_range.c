@@ -454,6 +454,21 @@ static int before_end(struct redis_zset *zset, struct redis_slice end, bool with
     return rc == ERROR_END ? 0 : rc;
 }
 
+/* Counts those of a range that are few, by walking over them. *few: that was all. */
+static int few_count(struct redis_zset *zset, const struct redis_element_range *range,
+                     int64_t *count, bool *few)
+{
+    enum { FEW_MAX = 64 };
+    struct redis_elements elements;
+    struct redis_element element;
+    int rc = first_read(zset, &elements, range, false, &element);
+    elements.cursor.passed_max = 0;
+    for (*count = 0; !rc && *count < FEW_MAX; ++*count)
+        rc = redis_elements_next(&elements, &element);
+    *few = rc == ERROR_END;
+    return rc == ERROR_END ? 0 : rc;
+}
+
 int redis_zset_range_count(struct redis_zset *zset, const struct redis_zset_range *range,
                            int64_t *count)
 {
@@ -472,9 +487,13 @@ int redis_zset_range_count(struct redis_zset *zset, const struct redis_zset_rang
         *count = (int64_t)(behind - first);
         return 0;
     }
+    bool few;
     rc = places(zset, range, &bounds);
     if (rc)
         return rc == ERROR_END ? 0 : rc;
+    rc = few_count(zset, &bounds, count, &few);
+    if (rc || few)
+        return rc;
     if (bounds.lower.data)
         rc = before_end(zset, bounds.lower, bounds.lower_exclusive, &lower);
     if (!rc && bounds.upper.data)

@@ -305,6 +305,7 @@ static void a_set_is_counted_when_somebody_asks_for_a_rank(void **state)
     expect("[\"m01999\"]", "zrange z -1 -1");
     expect("2000", "zcard z");
     expect("[\"m00000\" 0]", "zpopmin z");
+    expect("6", "zcount z 600 601");
     assert_int_equal(db_redis_ranks_asked(fixture->db), 0);
     expect("1499", "zrank z m01500");
     assert_int_not_equal(db_redis_ranks_asked(fixture->db), 0);
@@ -459,6 +460,7 @@ static void model_check(struct model *model, struct random *random)
         snprintf(wanted, sizeof wanted, "[\"m%05d\"]", last);
     expect(last < 0 ? "[]" : wanted, "zrevrangebyscore z %d %d limit 0 1", min + 50, min);
     expect_integer(model_count(model, min, min + 50), "zcount z %u %d", (unsigned)min, min + 50, 0);
+    expect_integer(model_count(model, min, min + 4), "zcount z %u %d", (unsigned)min, min + 4, 0);
 }
 
 static void model_remove(struct model *model, int member)
