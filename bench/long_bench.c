@@ -4,17 +4,23 @@
  * How long others wait while Lua code computes for seconds on one of two workers (TEST_PERIGEE is the
  * server): 40 connections, one after the other, ask for a key each and are timed, and so is who
  * connects anew; first with nobody computing, then beside it.
+ *
+ * And what connections get that all came to one of two workers and are busy all the time, with the option
+ * `balance` and without.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "base/atomic.h"
 #include "server/server_process.h"
 
-enum { CLIENTS = 40, ASKED_MAX = 4000000 };
+enum { CLIENTS = 40, ASKED_MAX = 4000000, BUSY = 8, PIPELINE = 64 };
 
 static const char LONG_RUN[] =
     "EVAL 'local n = 0 for i = 1, 2000000000 do n = n + i % 3 end return n' 0";
@@ -85,12 +91,103 @@ static void beside(const char *name, bool anew)
     pthread_join(thread, NULL);
 }
 
+/* ------------------------------------------------------------------------------- busy connections */
+
+static unsigned lines_read(int fd)
+{
+    static char bytes[1 << 16];
+    ssize_t size = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    unsigned count = 0;
+    for (ssize_t n = 0; n < size; n++)
+        count += bytes[n] == '\n';
+    return count;
+}
+
+/* Requests in a second; each connection has PIPELINE to twice as many under way. */
+static double busy_run(struct server_client *busy, const char *request, double seconds)
+{
+    struct pollfd fds[BUSY];
+    char pipeline[PIPELINE * 64] = "";
+    unsigned long answered = 0;
+    unsigned open[BUSY];
+    for (unsigned n = 0; n < PIPELINE; n++)
+        strcat(pipeline, request);
+    for (unsigned n = 0; n < BUSY; n++) {
+        fds[n] = (struct pollfd){.fd = busy[n].fd, .events = POLLIN};
+        open[n] = 0;
+    }
+    double start_us = now_us();
+    bool over = false;
+    for (unsigned left = BUSY; left > 0;) {
+        over = over || now_us() >= start_us + seconds * 1e6;
+        left = 0;
+        for (unsigned n = 0; n < BUSY; n++) {
+            while (!over && open[n] <= PIPELINE) {
+                server_client_send(&busy[n], pipeline, strlen(pipeline));
+                open[n] += PIPELINE;
+            }
+            left += open[n] > 0;
+        }
+        if (left > 0 && poll(fds, BUSY, 1000) <= 0)
+            break;
+        for (unsigned n = 0; n < BUSY; n++) {
+            unsigned lines = fds[n].revents ? lines_read(busy[n].fd) : 0;
+            open[n] -= lines;
+            answered += lines;
+        }
+    }
+    return (double)answered / (now_us() - start_us) * 1e6;
+}
+
+/* They come to the two workers in turn; every other one leaves. */
+static void busy_open(struct server_client *busy)
+{
+    struct server_client rest[BUSY];
+    for (unsigned n = 0; n < 2 * BUSY; n++) {
+        struct server_client *client = n % 2 ? &rest[n / 2] : &busy[n / 2];
+        if (!server_client_open(client, &server))
+            exit(1);
+        server_client_ask(client, "PING");
+    }
+    server_client_ask(&busy[0], "SETRANGE large 65535 x");
+    server_client_ask(&busy[0], "SET k v");
+    for (unsigned n = 0; n < BUSY; n++)
+        server_client_close(&rest[n]);
+}
+
+static int busy_measure(const char *balance)
+{
+    const char *const options[] = {"--durability", "interval",    "--workers", "2", "--balance",
+                                   balance,        "--log_level", "warn",      NULL};
+    struct server_client busy[BUSY];
+    char folder[256];
+    server_folder_make(folder);
+    server_process_start(&server, folder, options);
+    busy_open(busy);
+    busy_run(busy, "BITCOUNT large\r\n", 1); /* those that move have moved */
+    double counts = busy_run(busy, "BITCOUNT large\r\n", 3);
+    double lengths = busy_run(busy, "STRLEN k\r\n", 3);
+    double increments = busy_run(busy, "INCR n\r\n", 3);
+    printf("%d busy connections of one worker, balance %-3s   thousands a second: BITCOUNT of 64 "
+           "KB %5.0f   "
+           "STRLEN %5.0f   INCR of one counter %5.0f\n",
+           BUSY, balance, counts / 1000, lengths / 1000, increments / 1000);
+    for (unsigned n = 0; n < BUSY; n++)
+        server_client_close(&busy[n]);
+    server_process_signal(&server, SIGTERM);
+    int failed = server_process_wait(&server);
+    server_folder_remove(folder);
+    return failed;
+}
+
 int main(void)
 {
     static const char *const options[] = {
         "--durability", "interval",    "--workers", "2", "--lua_time_max",
         "3000",         "--log_level", "warn",      NULL};
     char folder[256];
+    if (busy_measure("off") || busy_measure("on"))
+        return 1;
     server_folder_make(folder);
     server_process_start(&server, folder, options);
     times_us = malloc(ASKED_MAX * sizeof *times_us);

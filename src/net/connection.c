@@ -65,6 +65,7 @@ static void on_alloc(uv_handle_t *handle, size_t wish, uv_buf_t *out)
     (void)wish;
     struct net_connection *connection = handle->data;
     size_t size = 0;
+    net__load_awake(&connection->worker->load, &connection->worker->loop);
     char *room = connection->session && !connection->tls && !connection->lingering
                      ? session_input_room(connection->session, &size)
                      : NULL;
@@ -134,6 +135,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
         connection_dirty(connection);
     } else {
         input_take(connection, buffer->base, (size_t)size);
+        net__cost_add(&connection->worker->load, &connection->cost);
     }
 }
 
@@ -232,6 +234,7 @@ static void greeting_go_on(struct net_connection *connection)
 static void on_written(uv_write_t *write, int status)
 {
     struct net_connection *connection = write->data;
+    net__load_awake(&connection->worker->load, &connection->worker->loop);
     connection->writing = false;
     mp_buffer_reset(&connection->encrypted, 0);
     if (connection->closing)
@@ -247,6 +250,7 @@ static void on_written(uv_write_t *write, int status)
     session_sent(connection->session, connection->write_bytes);
     session_resume(connection->session);
     connection_dirty(connection);
+    net__cost_add(&connection->worker->load, &connection->cost);
 }
 
 /* What the socket did not take now is written when it can; `bytes` of the session's are in it. */
@@ -408,6 +412,7 @@ void net__session_ready(struct session *session, void *worker)
         net__connection_close(connection);
     else
         connection_dirty(connection);
+    net__cost_add(&connection->worker->load, &connection->cost);
 }
 
 static void list_take_all(struct list *from, struct list *to)
@@ -429,8 +434,10 @@ static void waiting_flush(struct net_worker *worker)
     if (reached != worker->passed_ts || failed != worker->passed_failed) {
         list_take_all(&worker->waiting, &worker->passing);
         while ((link = list_first(&worker->passing)) != NULL) {
+            struct net_connection *connection = list_entry(link, struct net_connection, waiting);
             list_remove(link);
-            connection_flush(list_entry(link, struct net_connection, waiting));
+            connection_flush(connection);
+            net__cost_add(&worker->load, &connection->cost);
         }
     }
     worker->passed_ts = reached;
@@ -443,8 +450,10 @@ void net__connections_flush(struct net_worker *worker)
     struct list *link;
     list_take_all(&worker->dirty, &worker->turn); /* what becomes dirty again has its turn later */
     while ((link = list_first(&worker->turn)) != NULL) {
+        struct net_connection *connection = list_entry(link, struct net_connection, dirty);
         list_remove(link);
-        connection_flush(list_entry(link, struct net_connection, dirty));
+        connection_flush(connection);
+        net__cost_add(&worker->load, &connection->cost);
     }
     if (!list_empty(&worker->waiting) || session_worker_deferred(worker->session_worker))
         wal_kick(worker->wal); /* once for all that was executed in this turn */

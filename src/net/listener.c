@@ -242,7 +242,9 @@ static void drop_one(struct net_listener *listener)
 static void on_acceptable(uv_poll_t *poll, int status, int events)
 {
     struct net_listener *listener = poll->data;
+    struct net_worker *worker = &listener->net->workers[0];
     (void)events;
+    net__load_awake(&worker->load, &worker->loop);
     if (status < 0)
         return;
     for (unsigned n = 0; n < NET_ACCEPT_MAX; n++) {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
+ * How a connection moves to another worker, and what makes it while its own one is within Lua code. (The
+ * other reason is that a worker is busy all the time: load.c.)
+ *
  * While a worker is within Lua code it is not in its loop: nobody reads what its connections send, or
  * sends what they are to get. When that has lasted for a few milliseconds, those who have something
  * to be done are handed to other workers.
@@ -26,7 +29,8 @@
  *
  * Where Lua code runs, the loop is in a callback of one connection, or between its phases; closing another
  * one's handle is allowed there. Lists of connections that are gone over there are taken from the front
- * one by one, so that any of the others may leave them (connection.c).
+ * one by one, so that any of the others may leave them (connection.c). At the end of a turn, where load.c is, none
+ * of that goes on.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -108,6 +112,7 @@ static struct net_connection *connection_copy(const struct net_connection *conne
     copy->listener = connection->listener;
     copy->session = connection->session;
     copy->tls = connection->tls;
+    copy->cost.rest_ms = connection->cost.rest_ms;
     list_create(&copy->link);
     list_create(&copy->dirty);
     list_create(&copy->waiting);
@@ -132,7 +137,7 @@ static void standby_call(struct net *net)
         }
 }
 
-static bool may_leave(const struct net_connection *connection)
+bool net__connection_may_leave(const struct net_connection *connection)
 {
     return connection->session && !connection->greeting && !connection->closing &&
            !connection->lingering && !connection->writing && !connection->ended &&
@@ -156,18 +161,25 @@ static bool session_send(struct net_connection *connection, struct net_worker *t
     return true;
 }
 
-static void connection_leave(struct net_connection *connection)
+bool net__connection_move(struct net_connection *connection, struct net_worker *to)
 {
-    struct net_worker *to = another(connection->worker);
-    if (!to || !may_leave(connection) || !net__worker_offer(to))
-        return;
+    if (!net__connection_may_leave(connection) || !net__worker_offer(to))
+        return false;
     if (!session_send(connection, to)) {
         net__worker_refuse(to);
-        return;
+        return false;
     }
     connection->session = NULL;
     connection->tls = NULL;
     net__connection_close(connection);
+    return true;
+}
+
+static void connection_leave(struct net_connection *connection)
+{
+    struct net_worker *to = another(connection->worker);
+    if (to)
+        net__connection_move(connection, to);
 }
 
 /* It goes, or what is ready of its output does. */
@@ -216,7 +228,8 @@ static void input_leave(struct net_worker *worker)
     uv_os_fd_t fd;
     list_for_each (link, &worker->connections) {
         struct net_connection *connection = list_entry(link, struct net_connection, link);
-        if (!connection->reading || !may_leave(connection) || uv_fileno(&connection->handle, &fd))
+        if (!connection->reading || !net__connection_may_leave(connection) ||
+            uv_fileno(&connection->handle, &fd))
             continue;
         sockets[count] = (struct pollfd){.fd = fd, .events = POLLIN};
         connections[count++] = connection;

@@ -21,7 +21,7 @@
 #include "net/net_internal.h"
 #include "session/service.h"
 
-enum { STOP_TIME_MAX_MS_DEFAULT = 10000 };
+enum { STOP_TIME_MAX_MS_DEFAULT = 10000, BALANCE_MS_DEFAULT = 100 };
 
 int net_new(const struct net_options *options, struct net **out)
 {
@@ -36,6 +36,8 @@ int net_new(const struct net_options *options, struct net **out)
     net->stop_time_max_ms =
         options->stop_time_max_ms ? options->stop_time_max_ms : STOP_TIME_MAX_MS_DEFAULT;
     store_relaxed(&net->password, options->password);
+    store_relaxed(&net->balance, options->balance);
+    net->balance_ms = options->balance_ms ? options->balance_ms : BALANCE_MS_DEFAULT;
     net->on_stopped = options->on_stopped;
     net->arg = options->arg;
     net->tls_user = options->tls_user;

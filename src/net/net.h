@@ -32,6 +32,8 @@ struct net_options {
         standby_count; /* more of them, which serve only while all others are within Lua code */
     bool password;     /* one is asked for; else only this machine is served */
     unsigned stop_time_max_ms; /* how long an orderly stop waits for slow readers; 0: 10 s */
+    bool balance; /* a worker that is busy all the time gives connections to one that is not */
+    unsigned balance_ms; /* from look to look whether there is one; 0: 100 */
     /* The last worker has ended; from that worker's thread. May be NULL. */
     void (*on_stopped)(void *arg);
     void *arg;

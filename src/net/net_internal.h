@@ -7,7 +7,8 @@
  *
  * Who touches what: a worker's loop, lists and connections belong to its thread. From other threads
  * come only the mailbox (under its mutex), `asleep`, `connections`, net->stopping, and
- * uv_async_send; and the watchdog's look whether somebody waits for the thread (move.c).
+ * uv_async_send; the watchdog's look whether somebody waits for the thread (move.c); and other workers'
+ * looks how busy it is (load.c).
  */
 #include <pthread.h>
 #include <semaphore.h>
@@ -18,6 +19,7 @@
 #include "codec/mp.h"
 #include "net/address.h"
 #include "net/listen.h"
+#include "net/load.h"
 #include "net/net.h"
 #include "net/proxy.h"
 #include "net/tls.h"
@@ -109,6 +111,8 @@ struct net_worker {
     _Atomic uint64_t call_at_ns;
     uint64_t asked_ns; /* when it was asked to see last, in this turn; 0: not yet */
 
+    struct net_load load;
+
     struct mp_buffer encrypted;  /* for the network, of one connection at a time */
     char buffer[NET_READ_BYTES]; /* every read goes here */
     char decrypted[NET_READ_BYTES];
@@ -129,8 +133,8 @@ struct net_listener {
 struct net {
     unsigned worker_count; /* then come those that stand by */
     unsigned thread_count; /* both */
-    unsigned stop_time_max_ms;
-    _Atomic bool password;
+    unsigned stop_time_max_ms, balance_ms;
+    _Atomic bool password, balance;
     void (*on_stopped)(void *arg);
     void *arg;
     struct service *service;
@@ -200,6 +204,7 @@ struct net_connection {
     struct net_greeting *greeting; /* NULL: it is over */
     struct tls *tls;               /* NULL: none, or its first byte has not come yet */
     struct session *session;       /* NULL during the greeting, and for who is refused */
+    struct net_cost cost;
     struct list link, dirty;
     struct list waiting; /* or lingering, or greeting */
     uv_write_t write;
@@ -223,6 +228,9 @@ void net__worker_back(struct net_worker *worker);
 void net__connections_home(struct net_worker *worker);
 void net__accepted_drop(struct net_worker *worker, struct net_accepted accepted);
 void net__connection_join(struct net_worker *worker, struct net_accepted accepted);
+/* Whether it can go; and makes it go, if it can: it is closing then. Not within a call of its session's. */
+bool net__connection_may_leave(const struct net_connection *connection);
+bool net__connection_move(struct net_connection *connection, struct net_worker *to);
 
 /* listener.c: accepts what has come, for other workers. */
 void net__listeners_accept(struct net *net);

@@ -9,7 +9,7 @@
  *             more whether the log has advanced
  *   poll      sleeps; input is executed, connections become dirty
  *   check     no longer asleep; requests that waited and are woken, limits that have passed; the
- *             output of the turn is written
+ *             output of the turn is written; connections are given away, if there is too much (load.c)
  *
  * Sleeping and the log (invariant 5): the worker stores `asleep`, then reads what the log has
  * reached; the log writer stores what it has reached, then reads `asleep`. With a full fence
@@ -264,6 +264,7 @@ void net__worker_call(struct net_worker *worker)
 static void on_async(uv_async_t *async)
 {
     struct net_worker *worker = async->data;
+    net__load_awake(&worker->load, &worker->loop);
     store_relaxed(&worker->answered, load_relaxed(&worker->asked));
     mailbox_take(worker);
     home_schedule(worker);
@@ -282,15 +283,13 @@ static bool log_awaited(const struct net_worker *worker)
     return !list_empty(&worker->waiting) || session_worker_deferred(worker->session_worker);
 }
 
-static void on_prepare(uv_prepare_t *prepare)
+static void log_look(struct net_worker *worker)
 {
-    struct net_worker *worker = prepare->data;
-    net__worker_back(worker);
     if (!list_empty(&worker->dirty)) /* by a write that had finished at once */
         net__connections_flush(worker);
     for (unsigned turn = 0; log_awaited(worker); turn++) {
         store_seq_cst(&worker->asleep, 1);
-        atomic_thread_fence(memory_order_seq_cst);
+        fence_seq_cst(&worker->asleep);
         if (!log_advanced(worker))
             return;
         store_relaxed(&worker->asleep, 0);
@@ -303,18 +302,30 @@ static void on_prepare(uv_prepare_t *prepare)
     }
 }
 
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct net_worker *worker = prepare->data;
+    net__worker_back(worker);
+    log_look(worker);
+    net__load_polls(&worker->load);
+}
+
 static void on_check(uv_check_t *check)
 {
     struct net_worker *worker = check->data;
+    net__load_awake(&worker->load, &worker->loop);
     net__worker_back(worker);
     store_relaxed(&worker->asleep, 0);
     uv_idle_stop(&worker->idle);
-    worker->worked |= lua_runtime_has_fibers(session_worker_lua(worker->session_worker));
+    worker->load.fibers = lua_runtime_has_fibers(session_worker_lua(worker->session_worker));
+    worker->worked |= worker->load.fibers;
     collect_schedule(worker);
     stop_check(worker);
     session_worker_run(worker->session_worker, net__session_ready, worker);
     net__connections_flush(worker);
     due_schedule(worker);
+    if (uv_now(&worker->loop) >= worker->load.look_ms)
+        net__load_look(worker);
 }
 
 void net_wake(struct net *net)
@@ -433,6 +444,7 @@ static int worker_open(struct net_worker *worker)
     net__others_set(worker);
     worker->wal = db_wal(service_db(worker->net->service));
     worker->passed_ts = wal_reply_ts(worker->wal);
+    net__load_begin(worker);
     store_release(&worker->open, 1); /* with all of this: others hand over to it from now on */
     return 0;
 }

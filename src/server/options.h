@@ -39,6 +39,9 @@
       "Threads that serve connections and run procedures, at most 1024; 0 makes one for each "     \
       "core. Two more stand by, for connections of those that compute when all of them do "        \
       "(docs/procedures.md).")                                                                     \
+    X(balance, int, SWITCH, "on",                                                                  \
+      "Whether a worker that is busy all the time gives some of its connections to one that is "   \
+      "not.")                                                                                      \
     X(durability, int, DURABILITY, "commit",                                                       \
       "When a write is acknowledged. `commit`: when it is on stable storage. `interval`: when "    \
       "the operating system has it, so that a killed process loses nothing; it is flushed every "  \

@@ -187,6 +187,7 @@ static int address_bind(struct server *server)
         .standby_count = STANDBY_WORKERS,
         .password = *server->options->password != 0,
         .stop_time_max_ms = (unsigned)server->options->stop_time_max,
+        .balance = server->options->balance != 0,
         .on_stopped = on_stopped,
         .arg = server,
     };

@@ -126,6 +126,9 @@ void service_loading_set(struct service *service, bool loading);
  * thread. */
 unsigned service_keepalive_s(const struct service *service);
 
+/* So many of those that move do so because their worker was busier than another one: for INFO. Any thread. */
+void service_balanced_add(struct service *service, unsigned count);
+
 /* Connected sessions now. Any thread. */
 unsigned service_client_count(const struct service *service);
 

@@ -62,7 +62,8 @@ static void totals_all(const struct service *service, struct service_totals *tot
 {
     *totals = (struct service_totals){.connections = load_relaxed(&service->connections),
                                       .refused = load_relaxed(&service->refused),
-                                      .moved = load_relaxed(&service->moved)};
+                                      .moved = load_relaxed(&service->moved),
+                                      .balanced = load_relaxed(&service->balanced)};
     for (unsigned n = 0; n < service->worker_count; n++)
         if (service->workers[n])
             totals_add(totals, service->workers[n]);
@@ -82,6 +83,7 @@ static void totals_sum(struct service *service, struct service_totals *totals)
     totals->connections -= before->connections;
     totals->refused -= before->refused;
     totals->moved -= before->moved;
+    totals->balanced -= before->balanced;
     totals->hits -= before->hits;
     totals->misses -= before->misses;
     for (unsigned error = 0; error < SERVICE_ERRORS; error++)
@@ -435,6 +437,7 @@ static void info_stats(struct service *service, struct mp_buffer *out)
     line(out, "instantaneous_output_repl_kbps:0.00");
     line(out, "rejected_connections:%" PRIu64, totals.refused);
     line(out, "moved_connections:%" PRIu64, totals.moved);
+    line(out, "balanced_connections:%" PRIu64, totals.balanced);
     line(out, "sync_full:0");
     line(out, "sync_partial_ok:0");
     line(out, "sync_partial_err:0");

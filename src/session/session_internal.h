@@ -162,7 +162,7 @@ struct session_slowlog {
 
 /* Sums of the workers' statistics. */
 struct service_totals {
-    uint64_t commands, input_bytes, output_bytes, connections, refused, moved,
+    uint64_t commands, input_bytes, output_bytes, connections, refused, moved, balanced,
         errors[SERVICE_ERRORS];
     uint64_t reads, writes;
     uint64_t hits, misses; /* of keys */
@@ -266,7 +266,7 @@ struct service {
     _Atomic bool latency_tracking; /* requests are counted in histograms */
     _Atomic bool started;          /* the triggers of the start have been run, or are being run */
     _Atomic unsigned port;
-    _Atomic uint64_t next_id, connections, refused, moved;
+    _Atomic uint64_t next_id, connections, refused, moved, balanced;
     _Atomic unsigned client_count;
     _Atomic uint64_t listeners; /* subscriptions of all sessions */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Sessions move to another worker while their own one is within Lua code for long.
+ * Sessions move to another worker: while their own one is within Lua code for long, or since it is too busy.
  *
  *      leave, by the old worker's thread             join, by the new one's
  *   of `from` ─────────────────────────► of nobody ─────────────────────────► of `to`
@@ -88,6 +88,11 @@ void session_join(struct session *session, struct session_worker *worker, int fd
     atomic_fetch_add_explicit(&service->moved, 1, memory_order_relaxed);
     if (ordered)
         session__worker_stir(worker);
+}
+
+void service_balanced_add(struct service *service, unsigned count)
+{
+    atomic_fetch_add_explicit(&service->balanced, count, memory_order_relaxed);
 }
 
 uint64_t session_worker_peek(struct session_worker *worker,

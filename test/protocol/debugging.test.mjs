@@ -24,7 +24,7 @@ const WORK = `function(seconds)
 end`;
 
 async function start(t) {
-    const server = await Server.start({ folder: makeFolder(), args: ['--workers', '2'] });
+    const server = await Server.start({ folder: makeFolder(), args: ['--workers', '2', '--balance', 'off'] }); // each stays
     later(t, () => removeFolder(server.folder));
     later(t, () => server.signal('SIGTERM'));
     const client = () => {

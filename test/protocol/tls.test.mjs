@@ -189,6 +189,34 @@ test('while Lua computes, connections of its worker go on at others', async (t) 
     assert.match(await busy.line(), /^-ERR .*SCRIPT KILL/);
 });
 
+test('busy connections of one worker go to another one, and get their replies in order', async (t) => {
+    const server = await start(t, { args: ['--workers', '2'] });
+    const wires = [], value = 'abcdefghijk'.repeat(1000), each = 60;
+    for (let n = 0; n < 12; n++) { // they come to the two in turn
+        wires.push(await secure(t, server));
+        await wires[n].ask('PING\r\n', '+PONG\r\n');
+    }
+    const busy = wires.filter((_, n) => n % 2 === 0), [asker, ...others] = wires.filter((_, n) => n % 2 === 1);
+    for (const other of others) other.socket.end();
+    await asker.ask(command('SETRANGE', 'large', '1048575', 'x'), ':1048576\r\n');
+    for (const [n, wire] of busy.entries()) await wire.ask(command('SET', `k${n}`, value), '+OK\r\n');
+    const send = (wire, n, round) => wire.send(
+        command('GET', `k${n}`) + (command('BITCOUNT', 'large') + command('ECHO', `${round}`)).repeat(each));
+    const expect = async (wire, round) => {
+        await wire.expect(`$${value.length}\r\n${value}\r\n`);
+        await wire.expect(`:4\r\n$${`${round}`.length}\r\n${round}\r\n`.repeat(each));
+    };
+    busy.forEach((wire, n) => send(wire, n, 0));
+    let last = 0;
+    do { // the next requests are there before the last replies are read
+        last++;
+        busy.forEach((wire, n) => send(wire, n, last));
+        for (const wire of busy) await expect(wire, last - 1);
+    } while (!/\nbalanced_connections:[1-9]/.test(await bulk(asker, 'INFO', 'stats')));
+    for (const wire of busy) await expect(wire, last);
+    for (const [n, wire] of busy.entries()) assert.equal(await bulk(wire, 'GET', `k${n}`) === value, true);
+});
+
 test('a client that does not read holds back nobody but itself, and gets everything in the end', async (t) => {
     const server = await start(t, { args: ['--workers', '1'] });
     const slow = await secure(t, server);

@@ -2,7 +2,8 @@
 
 /*
  * Connections that move between workers while all of them are in use: some clients keep workers
- * within Lua code again and again, the others know what each reply has to be. What one of them has
+ * within Lua code again and again, or busy with short requests on now this and now that connection; the others
+ * know what each reply has to be. What one of them has
  * (a counter, what it has selected and queued, what it waits for) is the same wherever it is.
  */
 #include <setjmp.h>
@@ -25,6 +26,7 @@
 #include "net/net_fixture.h"
 
 enum { HOGS_MAX = NET_FIXTURE_WORKERS, USERS = 3, EACH = 5, ROUNDS = 500, MOVES = 150 };
+enum { BALANCE_MS = 2, BALANCED = 40, LOADS = 6, LOAD_REQUESTS = 50, LOAD_ROUNDS = 40 };
 
 struct user {
     pthread_t thread;
@@ -35,7 +37,10 @@ struct user {
 };
 
 static unsigned hog_count;
-static _Atomic bool enough; /* has been done */
+static void *(*hog)(void *random);
+static unsigned long (*client_count)(int fd); /* of those that have moved, */
+static unsigned long wanted;                  /* until there are so many */
+static _Atomic bool enough;                   /* has been done */
 
 static void give_up(const char *what, const char *got)
 {
@@ -71,6 +76,34 @@ static void *hog_run(void *arg)
         user_expect(fd, reply);
     }
     close(fd);
+    return NULL;
+}
+
+/* One after the other of its connections is busy for some time, with the next requests always there before
+ * the replies to the last are read. */
+static void *load_run(void *arg)
+{
+    struct random *random = arg;
+    char requests[LOAD_REQUESTS * 24] = "", replies[LOAD_REQUESTS * 8] = "";
+    int fds[LOADS];
+    for (unsigned n = 0; n < LOADS; n++)
+        fds[n] = client_open();
+    for (unsigned n = 0; n < LOAD_REQUESTS; n++) {
+        strcat(requests, n % 2 ? "BITCOUNT large\r\n" : "STRLEN large\r\n");
+        strcat(replies, n % 2 ? ":4\r\n" : ":262144\r\n");
+    }
+    while (!load_relaxed(&enough)) {
+        int fd = fds[random_below(random, LOADS)];
+        unsigned rounds = 1 + (unsigned)random_below(random, LOAD_ROUNDS);
+        user_send(fd, requests);
+        for (unsigned n = 1; n < rounds; n++) {
+            user_send(fd, requests);
+            user_expect(fd, replies);
+        }
+        user_expect(fd, replies);
+    }
+    for (unsigned n = 0; n < LOADS; n++)
+        close(fds[n]);
     return NULL;
 }
 
@@ -186,6 +219,8 @@ static void all_is_as_if_nobody_had_moved(void **state)
     uint64_t seed = test_seed();
     (void)state;
     store_relaxed(&enough, false);
+    int fd = client_open();
+    client_ask(fd, "SETRANGE large 262143 x\r\n", ":262144\r\n");
     for (unsigned n = 0; n < USERS; n++) {
         users[n].number = n;
         random_create(&users[n].random, seed + n);
@@ -193,17 +228,17 @@ static void all_is_as_if_nobody_had_moved(void **state)
     }
     for (unsigned n = 0; n < hog_count; n++) {
         random_create(&randoms[n], seed + 100 + n);
-        assert_int_equal(pthread_create(&hogs[n], NULL, hog_run, &randoms[n]), 0);
+        assert_int_equal(pthread_create(&hogs[n], NULL, hog, &randoms[n]), 0);
     }
-    int fd = client_open();
-    while (client_moved(fd) < MOVES) {
+    while (client_count(fd) < wanted) {
     }
     store_relaxed(&enough, true);
     for (unsigned n = 0; n < USERS; n++)
         pthread_join(users[n].thread, NULL);
     for (unsigned n = 0; n < hog_count; n++)
         pthread_join(hogs[n], NULL);
-    printf("%lu connections have moved\n", client_moved(fd));
+    printf("%lu connections have moved, %lu of them from busy workers\n", client_moved(fd),
+           client_balanced(fd));
     close(fd);
 }
 
@@ -235,17 +270,36 @@ static void a_stop_meets_some_that_move(void **state)
     close(busy);
 }
 
+static int hogs_setup(unsigned count, void **state)
+{
+    hog_count = count;
+    hog = hog_run;
+    client_count = client_moved;
+    wanted = MOVES;
+    return net_fixture_setup(state);
+}
+
 static int some_hogs_setup(void **state)
 {
-    hog_count = NET_FIXTURE_WORKERS - 1;
-    return net_fixture_setup(state);
+    return hogs_setup(NET_FIXTURE_WORKERS - 1, state);
 }
 
 /* One for each worker, and two that stand by. */
 static int hogs_everywhere_setup(void **state)
 {
-    hog_count = NET_FIXTURE_WORKERS;
     net_fixture.standby_count = 2;
+    return hogs_setup(NET_FIXTURE_WORKERS, state);
+}
+
+/* Not so many that all workers are busy all the time. */
+static int loads_setup(void **state)
+{
+    hog_count = NET_FIXTURE_WORKERS - 1;
+    hog = load_run;
+    client_count = client_balanced;
+    wanted = BALANCED;
+    net_fixture.standby_count = 2;
+    net_fixture.balance_ms = BALANCE_MS;
     return net_fixture_setup(state);
 }
 
@@ -255,6 +309,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_is_as_if_nobody_had_moved, some_hogs_setup,
                                         net_fixture_teardown),
         cmocka_unit_test_setup_teardown(all_is_as_if_nobody_had_moved, hogs_everywhere_setup,
+                                        net_fixture_teardown),
+        cmocka_unit_test_setup_teardown(all_is_as_if_nobody_had_moved, loads_setup,
                                         net_fixture_teardown),
         cmocka_unit_test_setup_teardown(a_stop_meets_some_that_move, net_fixture_setup,
                                         net_fixture_teardown),

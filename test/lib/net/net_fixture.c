@@ -52,7 +52,9 @@ int net_fixture_setup(void **state)
     assert_int_equal(service_new(&serve, &made->service), 0);
     const struct net_options listen = {.listen = "127.0.0.1:0",
                                        .worker_count = NET_FIXTURE_WORKERS,
-                                       .standby_count = made->standby_count};
+                                       .standby_count = made->standby_count,
+                                       .balance = made->balance_ms > 0,
+                                       .balance_ms = made->balance_ms};
     assert_int_equal(net_new(&listen, &made->net), 0);
     store_release(&advancing, made->net);
     assert_int_equal(net_start(made->net, made->service), 0);
@@ -71,7 +73,7 @@ int net_fixture_teardown(void **state)
     store_release(&advancing, NULL);
     io_delete(made->io);
     disk_delete(made->disk);
-    made->standby_count = 0;
+    made->standby_count = made->balance_ms = 0;
     return 0;
 }
 
@@ -144,11 +146,21 @@ void client_text(int fd, const char *request, char *out, size_t size)
     out[bytes] = 0;
 }
 
-unsigned long client_moved(int fd)
+static unsigned long count_of(int fd, const char *name)
 {
     char info[4096];
     client_text(fd, "INFO stats\r\n", info, sizeof info);
-    const char *at = strstr(info, "moved_connections:");
+    const char *at = strstr(info, name);
     assert_non_null(at);
-    return strtoul(at + strlen("moved_connections:"), NULL, 10);
+    return strtoul(at + strlen(name), NULL, 10);
+}
+
+unsigned long client_moved(int fd)
+{
+    return count_of(fd, "\nmoved_connections:");
+}
+
+unsigned long client_balanced(int fd)
+{
+    return count_of(fd, "\nbalanced_connections:");
 }

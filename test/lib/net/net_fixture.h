@@ -21,6 +21,7 @@ struct net_fixture {
     struct service *service;
     struct net *net;
     unsigned standby_count; /* set before _setup; 0 again after _teardown */
+    unsigned balance_ms;    /* so, too; 0: workers keep what they have */
 };
 
 /* There is one at a time. */
@@ -46,5 +47,8 @@ void client_text(int fd, const char *request, char *out, size_t size);
 
 /* How many connections have moved to another worker, as INFO says. */
 unsigned long client_moved(int fd);
+
+/* How many of them were given away because their worker was busy. */
+unsigned long client_balanced(int fd);
 
 #endif
