@@ -60,7 +60,7 @@ static void tell(struct net_load *load, uint64_t at_ms)
 void net__load_begin(struct net_worker *worker)
 {
     struct net_load *load = &worker->load;
-    load->at_ticks = load->begin_ticks = net__ticks();
+    load->at_ticks = load->begin_ticks = clock_ticks();
     load->begin_ms = now_ms();
     load->look_ms = load->begin_ms + worker->net->balance_ms;
     tell(load, load->begin_ms);
@@ -86,7 +86,7 @@ static void age(struct net_load *load, uint64_t periods, unsigned share)
 /* By how much of the time it has polled since the last look. */
 static void busy_count(struct net_load *load, uint64_t at_ms, unsigned period_ms)
 {
-    uint64_t at_ticks = net__ticks();
+    uint64_t at_ticks = clock_ticks();
     uint64_t all = net__ticks_between(load->begin_ticks, at_ticks) + 1;
     uint64_t idle = load->idle_ticks < all ? load->idle_ticks : all;
     uint64_t passed_ms = at_ms > load->begin_ms ? at_ms - load->begin_ms : 1;

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 
 struct net_worker;
 
@@ -40,11 +41,6 @@ struct net_cost {
     uint64_t rest_ms; /* it is not given to anybody before */
 };
 
-static inline uint64_t net__ticks(void)
-{
-    return __builtin_ia32_rdtsc();
-}
-
 /* Cores need not agree to the last tick. */
 static inline uint64_t net__ticks_between(uint64_t from, uint64_t to)
 {
@@ -57,7 +53,7 @@ uint64_t net__load_aside(const struct net_load *load, const uv_loop_t *loop);
 /* The last thing before poll. */
 static inline void net__load_polls(struct net_load *load)
 {
-    load->at_ticks = net__ticks();
+    load->at_ticks = clock_ticks();
     store_relaxed(&load->polls, 1);
 }
 
@@ -67,7 +63,7 @@ static inline void net__load_awake(struct net_load *load, const uv_loop_t *loop)
     if (!load_relaxed(&load->polls))
         return;
     store_relaxed(&load->polls, 0);
-    uint64_t now = net__ticks(), idle = net__ticks_between(load->at_ticks, now);
+    uint64_t now = clock_ticks(), idle = net__ticks_between(load->at_ticks, now);
     uint64_t aside = load->fibers ? net__load_aside(load, loop) : 0;
     load->idle_ticks += idle > aside ? idle - aside : 0;
     load->at_ticks = now;
@@ -79,7 +75,7 @@ void net__cost_age(const struct net_load *load, struct net_cost *cost);
 /* All since the last thing was for this connection. */
 static inline void net__cost_add(struct net_load *load, struct net_cost *cost)
 {
-    uint64_t now = net__ticks(), spent = net__ticks_between(load->at_ticks, now);
+    uint64_t now = clock_ticks(), spent = net__ticks_between(load->at_ticks, now);
     load->at_ticks = now;
     if (cost->epoch != load->epoch)
         net__cost_age(load, cost);

@@ -91,7 +91,7 @@ int service_new(const struct service_options *options, struct service **out)
     service->start_ms = clock_realtime_ms(options->clock);
     store_relaxed(&service->config.started_ms, service->start_ms);
     service->start_ns = clock_monotonic_ns(options->clock);
-    service->start_ticks = service__ticks();
+    service->start_ticks = clock_ticks();
     store_relaxed(&service->port, options->port);
     run_id_make(service->run_id);
     pthread_mutex_init(&service->mutex, NULL);

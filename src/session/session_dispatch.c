@@ -391,7 +391,7 @@ void session__executed(struct session *session, const struct session_request *re
 static void command_run(struct session *session, struct session_request *request)
 {
     size_t start = session->out.size;
-    uint64_t ticks = service__ticks();
+    uint64_t ticks = clock_ticks();
     if (session->tracker)
         session__tracking_before(session, request->command, request->argv, request->argc,
                                  session->stream.txn ? txn_snapshot_ts(session->stream.txn)
@@ -408,7 +408,7 @@ static void command_run(struct session *session, struct session_request *request
     }
     if (session->wait.owner || session->wait.block)
         session__wait_end(&session->wait);
-    executed(session, request, rc, service__ticks() - ticks);
+    executed(session, request, rc, clock_ticks() - ticks);
 }
 
 /* CLIENT REPLY OFF and SKIP: the reply is made and thrown away. */

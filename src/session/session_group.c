@@ -95,13 +95,13 @@ static int run_one(struct session *session, struct group *group, struct txn *txn
 static int run_all(struct session *session, struct group *group, unsigned count, struct txn *txn,
                    bool granted)
 {
-    uint64_t begin = service__ticks(), before = begin;
+    uint64_t begin = clock_ticks(), before = begin;
     uint64_t ticks_max = (uint64_t)(session->service->limits.group_us_max * service__ticks_a_us());
     for (bool joins = true; joins && before - begin <= ticks_max;) {
         int rc = run_one(session, group, txn, granted);
         if (rc)
             return rc;
-        uint64_t now = service__ticks();
+        uint64_t now = clock_ticks();
         group->ticks[group->count - 1] = now - before;
         before = now;
         if (group->count == count)
@@ -151,13 +151,13 @@ static unsigned group_run(struct session *session, struct group *group, unsigned
     if (session__room(session, &granted) || txn_begin(session->worker->txn, &OPTIONS, &txn))
         return 0;
     int rc = run_all(session, group, count, txn, granted);
-    uint64_t ticks = service__ticks();
+    uint64_t ticks = clock_ticks();
     if (rc)
         txn_rollback(txn);
     else
         rc = txn_commit(txn);
     if (!rc) {
-        done(session, group, service__ticks() - ticks);
+        done(session, group, clock_ticks() - ticks);
         return group->count;
     }
     session__truncate(session, start);

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/list.h"
@@ -321,12 +322,6 @@ void service__script_put(struct service *service, const char sha1[LUA_SHA1_SIZE]
                          const char *source, size_t size);
 bool service__script_get(struct service *service, const char *sha1, struct mp_buffer *out);
 void service__scripts_flush(struct service *service);
-
-/* The time stamp counter: what a command costs is counted in its ticks. */
-static inline uint64_t service__ticks(void)
-{
-    return __builtin_ia32_rdtsc();
-}
 
 static inline void service__count(_Atomic uint64_t *counter, uint64_t by)
 {

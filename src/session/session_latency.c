@@ -36,11 +36,11 @@ static uint64_t real_ns(void)
 /* For half a millisecond, once a process. */
 static void ticks_measure(void)
 {
-    uint64_t start_ns = real_ns(), start = service__ticks(), ns;
+    uint64_t start_ns = real_ns(), start = clock_ticks(), ns;
     do {
         ns = real_ns() - start_ns;
     } while (ns < 500000);
-    ticks_a_us = (double)(service__ticks() - start) * 1000.0 / (double)ns;
+    ticks_a_us = (double)(clock_ticks() - start) * 1000.0 / (double)ns;
 }
 
 double service__ticks_a_us(void)

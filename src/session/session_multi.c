@@ -253,7 +253,7 @@ static int queued_run(struct session *session, const struct session_queued *queu
         &session->worker->stats.by_command[queued->command->number];
     struct txn_savepoint savepoint = txn_savepoint(exec->txn);
     size_t start = session->out.size;
-    uint64_t ticks = service__ticks();
+    uint64_t ticks = clock_ticks();
     diag_clear();
     if (!session__permits(session, queued->command, queued->argv, queued->argc)) { /* any more */
         service__count(&stats->rejected, 1);
@@ -264,7 +264,7 @@ static int queued_run(struct session *session, const struct session_queued *queu
                                  txn_snapshot_ts(exec->txn));
     int rc = queued->command->redis ? queued_run_redis(session, queued, exec)
                                     : queued->command->run(session, &request);
-    session__executed(session, &request, 0, service__ticks() - ticks);
+    session__executed(session, &request, 0, clock_ticks() - ticks);
     if (rc == ERROR_WAIT || rc == ERROR_DEADLOCK || rc == ERROR_CANCELLED)
         return rc;
     if (rc == ERROR_CONFLICT || txn_doomed(exec->txn))

@@ -159,7 +159,7 @@ struct session_prefetch_try session__prefetch(struct session *session,
     try = (struct session_prefetch_try){.counts = true,
                                         .on = ++worker->batches % PREFETCH_TRY_EVERY ? cheaper
                                                                                      : !cheaper,
-                                        .start_ticks = service__ticks()};
+                                        .start_ticks = clock_ticks()};
     if (try.on)
         prefetch(session, requests, count);
     return try;
@@ -172,7 +172,7 @@ void session__prefetch_end(struct session *session, struct session_prefetch_try 
     if (!try.counts)
         return;
     double *cost = &session->worker->batch_cost[try.on];
-    double sample = (double)(service__ticks() - try.start_ticks) / count;
+    double sample = (double)(clock_ticks() - try.start_ticks) / count;
     if (*cost > 0 && sample > 4 * *cost)
         sample = 4 * *cost;
     *cost += (sample - *cost) / (*cost > 0 ? PREFETCH_MEMORY : 1);
