@@ -360,7 +360,8 @@ static int members_count(struct txn *txn, void *arg)
                                  &counting->all);
 }
 
-/* Of those that are asked for, one after the other: fewer members at a time while others add to them. */
+/* Of those that are asked for, one after the other: fewer members at a time while others add to them. One that somebody
+ * is in the way of, maybe for long, is done with until the next rank of it is asked for. */
 static int sets_count(const struct run *run)
 {
     enum { LEAST = 128, MOST = 4096 };
@@ -379,10 +380,12 @@ static int sets_count(const struct run *run)
         if (!rc)
             atomic_fetch_add_explicit(&keeping->ranks_counted, counting.count,
                                       memory_order_relaxed);
-        if (counting.all || (rc && rc != ERROR_BUSY))
+        if (rc || counting.all)
             db_redis_ranks_done(db, id);
+        if (rc == ERROR_BUSY)
+            rc = 0;
     }
-    return rc == ERROR_BUSY ? 0 : rc;
+    return rc;
 }
 
 /* --------------------------------------------------------------------------------------------- runs */
@@ -414,9 +417,9 @@ static void work(struct redis_housekeeping *keeping, struct db_worker *worker, u
         store_relaxed(&keeping->look_at_ns, now_ns + LOOK_NS);
     }
     if (!rc)
-        rc = sets_count(&run);
-    if (!rc)
         rc = evict(&run, now_ns);
+    if (!rc)
+        rc = sets_count(&run);
     store_relaxed(&keeping->more, more);
     uint64_t ended_ns = clock_monotonic_ns(run.clock), rest_ns = REST_FACTOR * (ended_ns - now_ns);
     if (rc) {

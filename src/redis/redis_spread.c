@@ -533,13 +533,27 @@ int redis_spread_copy(struct redis_call *call, uint64_t from, uint64_t to)
     return rc == ERROR_END ? 0 : rc;
 }
 
-int redis_spread_look(struct redis_call *call, uint64_t id)
+static int kind_look(struct redis_call *call, uint64_t id, int kind)
+{
+    struct redis_elements elements;
+    struct redis_element element;
+    int rc = redis_elements_open(&elements, call, id, kind, NULL);
+    while (!rc)
+        rc = redis_elements_next(&elements, &element);
+    return rc == ERROR_END ? 0 : rc;
+}
+
+int redis_spread_look(struct redis_call *call, const struct redis_value *value)
 {
     struct txn_index index;
     struct txn_cursor cursor;
     struct row *row;
     const struct version *version;
-    int rc = rows_open(call, id, &index, &cursor);
+    if (value->type == REDIS_TYPE_ZSET) {
+        int rc = kind_look(call, value->id, REDIS_NUMBERED);
+        return rc ? rc : kind_look(call, value->id, REDIS_COUNT);
+    }
+    int rc = rows_open(call, value->id, &index, &cursor);
     while (!rc)
         rc = txn_cursor_next(&cursor, &row, &version);
     return rc == ERROR_END ? 0 : rc;

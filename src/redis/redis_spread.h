@@ -55,8 +55,9 @@ int redis_spread_new(struct redis_call *call, uint64_t *id);
 /* Writes all rows of one number once more under another, which has none. */
 int redis_spread_copy(struct redis_call *call, uint64_t from, uint64_t to);
 
-/* Looks at all rows of a number: what the transaction has seen (txn_seen_ts) is what they rest on. */
-int redis_spread_look(struct redis_call *call, uint64_t id);
+/* Looks at all rows of a collection's number, but for those by which the members of a sorted set are counted for ranks, which
+ * change by themselves: what the transaction has seen (txn_seen_ts) is what they rest on. */
+int redis_spread_look(struct redis_call *call, const struct redis_value *value);
 
 /* Gives the elements of a number that no key has any more to those who clear up. */
 int redis_spread_discard(struct redis_call *call, uint64_t id);

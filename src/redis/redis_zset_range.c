@@ -267,13 +267,14 @@ static void floor_heed(const struct redis_zset *zset, struct redis_element_range
     }
 }
 
+enum { PASSED_MAX = 32 }; /* deleted ones, before it is tried in another way */
+
 /* The first element of a range. When many are passed that have been deleted, the buckets tell where
  * there are some: asking them costs as much as passing that many. */
 static int first_read(struct redis_zset *zset, struct redis_elements *elements,
                       const struct redis_element_range *range, bool few,
                       struct redis_element *element)
 {
-    enum { PASSED_MAX = 32 };
     struct redis_element_range part = *range;
     floor_heed(zset, &part);
     int rc = redis_elements_open(elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &part);
@@ -291,7 +292,10 @@ static int first_read(struct redis_zset *zset, struct redis_elements *elements,
         rc = redis_elements_open(elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &part);
     if (!rc)
         rc = redis_elements_next(elements, element);
-    return rc ? rc : redis_zset_rank_passed(zset, elements->cursor.passed);
+    if (rc && rc != ERROR_END)
+        return rc;
+    int asked = redis_zset_rank_passed(zset, elements->cursor.passed);
+    return asked ? asked : rc;
 }
 
 /* At most `limit` of the range of places, behind the first `offset`; negative limit: all. */
@@ -462,11 +466,11 @@ static int few_count(struct redis_zset *zset, const struct redis_element_range *
     struct redis_elements elements;
     struct redis_element element;
     int rc = first_read(zset, &elements, range, false, &element);
-    elements.cursor.passed_max = 0;
+    elements.cursor.passed_max = PASSED_MAX;
     for (*count = 0; !rc && *count < FEW_MAX; ++*count)
         rc = redis_elements_next(&elements, &element);
     *few = rc == ERROR_END;
-    return rc == ERROR_END ? 0 : rc;
+    return rc == ERROR_END || rc == ERROR_AGAIN ? 0 : rc;
 }
 
 int redis_zset_range_count(struct redis_zset *zset, const struct redis_zset_range *range,

@@ -229,8 +229,7 @@ static int bound_of(struct redis_zset *zset, struct redis_slice *bound)
         *bound = notes->bound;
         return 0;
     }
-    int rc = (zset->writing ? redis_element_get_for_update : redis_element_get)(
-        zset->call, zset->value.id, KIND_BOUND, NULL, 0, &row);
+    int rc = redis_element_get(zset->call, zset->value.id, KIND_BOUND, NULL, 0, &row);
     if (!rc)
         rc = bound_unpack(row, bound);
     if (!rc && bound->size > 0 &&
@@ -255,17 +254,27 @@ static int bound_put(struct redis_zset *zset, struct redis_slice bound)
                              (struct redis_slice){packed, (size_t)(end - packed)}, 0);
 }
 
-/* Whether a member at the place is counted. At the levels at which it is not looked at the commit whether the
- * bound is still where it was read, it is written once more: so who adds there, or takes away, meets who
- * moves the bound. */
+/* At the levels at which it is not looked at the commit whether the bound is still where it was read, it is written once
+ * more: so who adds a member, or takes one away, meets who moves it. And as the buckets are those of the statement's
+ * snapshot, the bound has to be that one too, and still the latest. */
+static int bound_hold(struct redis_zset *zset, struct redis_slice bound)
+{
+    struct redis_slice row, latest;
+    int rc = redis_element_get_for_update(zset->call, zset->value.id, KIND_BOUND, NULL, 0, &row);
+    if (!rc)
+        rc = bound_unpack(row, &latest);
+    if (!rc && (!latest.data != !bound.data || (bound.data && order_of(latest, bound) != 0)))
+        rc = diag_set(ERROR_CONFLICT, "the sorted set is being counted");
+    return rc || !bound.data ? rc : bound_put(zset, bound);
+}
+
+/* Whether a member at the place is counted. */
 static int is_counted(struct redis_zset *zset, struct redis_slice place, bool *counted)
 {
     struct redis_slice bound;
     int rc = bound_of(zset, &bound);
     *counted = !rc && (!bound.data || order_of(place, bound) < 0);
-    if (!rc && bound.data && txn_level(zset->call->txn) != TXN_SERIALIZABLE)
-        rc = bound_put(zset, bound);
-    return rc;
+    return rc || txn_level(zset->call->txn) == TXN_SERIALIZABLE ? rc : bound_hold(zset, bound);
 }
 
 int redis_zset_rank_passed(struct redis_zset *zset, int64_t passed)
@@ -732,11 +741,13 @@ int redis_zset_rank_before(struct redis_zset *zset, const struct redis_slice *pl
     struct redis_element element;
     const struct redis_element_range range = {
         .lower = from, .upper = *place, .upper_exclusive = true};
-    int64_t before = *rank;
+    int64_t passed = 0;
     rc = redis_elements_open(&elements, zset->call, zset->value.id, REDIS_BY_NUMBER, &range);
-    while (!rc && !(rc = redis_elements_next(&elements, &element)))
+    while (!rc && !(rc = redis_elements_next(&elements, &element))) {
         ++*rank;
-    return rc == ERROR_END ? redis_zset_rank_passed(zset, *rank - before) : rc;
+        passed += 1 + (int64_t)elements.cursor.passed;
+    }
+    return rc == ERROR_END ? redis_zset_rank_passed(zset, passed + elements.cursor.passed) : rc;
 }
 
 /* How many are in the fine bucket that begins here, and where the next one does. */

@@ -129,7 +129,7 @@ static int watch_look(struct session *session, struct txn *txn, uint64_t now_ms,
                               .database = database,
                               .no_touch = true};
     int rc = redis_value_get(&call, 1, &key, value);
-    return rc || !value->spread ? rc : redis_spread_look(&call, value->id);
+    return rc || !value->spread ? rc : redis_spread_look(&call, value);
 }
 
 static int watch_add(struct session *session, struct txn *txn, uint64_t now_ms,

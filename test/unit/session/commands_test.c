@@ -249,6 +249,25 @@ static void exec_succeeds_when_nothing_watched_has_changed(void **state)
     expect(one, "+OK\r\n+QUEUED\r\n*1\r\n:10\r\n", "multi\r\nincr w\r\nexec");
 }
 
+/* What the server does by itself: members of a sorted set are counted. */
+static void a_watched_set_that_is_being_counted_has_not_changed(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 1000; n++)
+        session_fixture_text(fixture, one, "zadd z %u m%u", n, n);
+    expect(one, "+OK\r\n", "watch z");
+    expect(two, ":900\r\n", "zrank z m900");
+    while (!strstr(session_fixture_text(fixture, two, "info stats"), "\r\nranks_counted:1000\r\n"))
+        ;
+    expect(one, "+OK\r\n+QUEUED\r\n*1\r\n:1000\r\n", "multi\r\nzcard z\r\nexec");
+    expect(one, "+OK\r\n", "watch z");
+    expect(two, ":0\r\n", "zadd z 2000 m1");
+    expect(one, "+OK\r\n+QUEUED\r\n*-1\r\n", "multi\r\nzcard z\r\nexec");
+    expect(one, "+OK\r\n", "watch z");
+    expect(two, ":1\r\n", "zrem z m1");
+    expect(one, "+OK\r\n+QUEUED\r\n*-1\r\n", "multi\r\nzcard z\r\nexec");
+}
+
 static void an_absent_watched_key_that_appears_is_a_change(void **state)
 {
     (void)state;
@@ -405,6 +424,7 @@ int main(void)
         WITH_SESSIONS(exec_fails_when_a_watched_key_has_changed),
         WITH_SESSIONS(exec_fails_when_anything_of_a_large_collection_has_changed),
         WITH_SESSIONS(exec_succeeds_when_nothing_watched_has_changed),
+        WITH_SESSIONS(a_watched_set_that_is_being_counted_has_not_changed),
         WITH_SESSIONS(an_absent_watched_key_that_appears_is_a_change),
         WITH_SESSIONS(a_key_written_between_two_watches_is_no_change),
         WITH_SESSIONS(a_watched_key_that_expires_is_a_change),
