@@ -26,10 +26,11 @@ enum {
     BALANCE_GIFTS_MAX = 64, /* connections at once */
 
     /* In periods, each as long as it takes from look to look. */
-    BALANCE_OLD_PERIODS = 3,    /* after which nobody knows how busy who has told nothing is */
-    BALANCE_COST_PERIODS = 4,   /* after which what a connection costs counts half */
-    BALANCE_SETTLE_PERIODS = 5, /* after a gift, before giver and receiver take part in another */
-    BALANCE_REST_PERIODS = 20,  /* before who was given is given again */
+    BALANCE_OLD_PERIODS = 3,  /* after which nobody knows how busy who has told nothing is */
+    BALANCE_COST_PERIODS = 4, /* after which what a connection costs counts half */
+    BALANCE_SETTLE_PERIODS =
+        5, /* after a gift, before the giver gives or the receiver takes again */
+    BALANCE_REST_PERIODS = 20, /* before who was given is given again */
 };
 
 /* A busy share, after `periods` of `now`; each period halves what was before. */

@@ -169,7 +169,7 @@ static void who_has_a_transaction_open_stays(void **state)
     (void)state;
     scene_create(&scene);
     for (unsigned n = 1; n < BUSY; n++) {
-        snprintf(request, sizeof request, "BEGIN\r\nSET k%u v\r\n", n);
+        snprintf(request, sizeof request, "BEGIN SNAPSHOT\r\nSET k%u v\r\n", n);
         client_ask(scene.fds[n], request, "+OK\r\n+OK\r\n");
     }
     balance_begin();
