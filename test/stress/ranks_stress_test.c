@@ -109,7 +109,7 @@ static void ranks_check(struct server_client *to, unsigned round)
                     resp_read(to, &reply));
         count = reply.count - 1;
         for (unsigned n = 0; n < count; n++)
-            snprintf(members[n], NAME_MAX, "%s", reply.items[1 + n].text);
+            snprintf(members[n], NAME_MAX, "%.*s", NAME_MAX - 1, reply.items[1 + n].text);
         for (unsigned n = 0; n < count; n++)
             assert_int_equal(ask(to, "ZRANK z%u %s", round, members[n])->number, rank++);
     } while (count == PAGE);
