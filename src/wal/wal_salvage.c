@@ -323,6 +323,12 @@ struct course {
     bool begins;      /* its first segment is there, so its blocks begin with 1 */
 };
 
+/* Whether the header says where the incarnation before ended, as who replays a log takes it (wal_replay.c). */
+static bool tells_end(const struct wal_segment_header *header)
+{
+    return header->end_sequence != UINT64_MAX;
+}
+
 static struct course course_of(const struct salvage *salvage, size_t first)
 {
     struct course course = {.first = first, .behind = first};
@@ -338,7 +344,7 @@ static struct course course_of(const struct salvage *salvage, size_t first)
         if (salvage->files[i].check != NULL)
             continue;
         course.begins |= header->incarnation == course.incarnation && header->index == 0;
-        if (header->previous_incarnation == course.incarnation) {
+        if (header->previous_incarnation == course.incarnation && tells_end(header)) {
             course.end_known = true;
             course.end_sequence = header->end_sequence;
             course.end_segment = header->end_segment;
@@ -417,7 +423,7 @@ static void absent_tell(struct salvage *salvage)
         const struct wal_segment_header *header = &salvage->files[i].header;
         bool present = false, older = false;
         if (salvage->files[i].check != NULL || header->previous_incarnation == 0 ||
-            header->index != 0 || header->end_sequence == 0)
+            header->index != 0 || header->end_sequence == 0 || !tells_end(header))
             continue;
         for (size_t n = 0; n < salvage->block_count; n++)
             present |= salvage->blocks[n].incarnation == header->previous_incarnation;
