@@ -18,6 +18,8 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "db/db.h"
+#include "io/io_schedule.h"
 #include "net/tls.h"
 #include "server/nearest.h"
 #include "session/service.h"
@@ -76,7 +78,50 @@ static const struct unit TIMES[] = {
 static const char *const DURABILITIES[] = {[WAL_DURABILITY_NONE] = "none",
                                            [WAL_DURABILITY_INTERVAL] = "interval",
                                            [WAL_DURABILITY_COMMIT] = "commit"};
-static const char *const SWITCHES[] = {"off", "on"};
+static const char *const SWITCHES[] = {"off", "on"}, *const TRUTHS[] = {"false", "true"};
+
+/* When each may change; of those that are not here, with a start. */
+static const unsigned char CHANGES[OPTIONS_COUNT] = {
+    [OPTIONS_listen] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_balance] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_memory_max] = OPTIONS_CHANGE_ANY,
+    [OPTIONS_background_rate] = OPTIONS_CHANGE_ANY,
+    [OPTIONS_io_depth] = OPTIONS_CHANGE_ANY,
+    [OPTIONS_lua_time_max] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_lua_memory_max] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_fio_dir] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_password] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_tls_certificate] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_tls_key] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_tls_ca] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_tls_clients] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_tls_user] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_log_level] = OPTIONS_CHANGE_ANY,
+    [OPTIONS_clients_max] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_request_max] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_lock_timeout] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_transaction_idle_max] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_transaction_time_max] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_snapshot_age_max] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_subscriber_max] = OPTIONS_CHANGE_LISTEN,
+    [OPTIONS_stop_time_max] = OPTIONS_CHANGE_LISTEN,
+};
+
+/* For the document. */
+static const char *const CHANGE_TEXT[] = {
+    [OPTIONS_CHANGE_START] = "It changes with a start only.",
+    [OPTIONS_CHANGE_LISTEN] = "`box.cfg` changes it until clients are served.",
+    [OPTIONS_CHANGE_ANY] = "`box.cfg` changes it at any time.",
+};
+
+/* The least and the greatest number; of those that are not here, any. */
+static const struct range {
+    uint64_t min, max;
+} RANGES[OPTIONS_COUNT] = {
+    [OPTIONS_log_segment_max] = {64 << 10, 1ull << 40},
+    [OPTIONS_compaction_threads] = {1, DB_COMPACTION_THREADS_MAX},
+    [OPTIONS_io_depth] = {1, IO_DEPTH_MAX},
+};
 static const char *const TLS_CLIENTS_WORDS[] = {[TLS_CLIENTS_OFF] = "off",
                                                 [TLS_CLIENTS_OPTIONAL] = "optional",
                                                 [TLS_CLIENTS_REQUIRED] = "required"};
@@ -99,6 +144,26 @@ static const char *name_at(size_t number, void *arg)
 {
     (void)arg;
     return TABLE[number].name;
+}
+
+enum options_change options_change(size_t number)
+{
+    return (enum options_change)CHANGES[number];
+}
+
+bool options_equal(const struct options *left, const struct options *right, size_t number)
+{
+    const void *own = field(left, &TABLE[number]), *other = field(right, &TABLE[number]);
+    switch (TABLE[number].kind) {
+    case OPTION_TEXT:
+    case OPTION_SECRET:
+        return strcmp(*(char *const *)own, *(char *const *)other) == 0;
+    case OPTION_SIZE:
+    case OPTION_TIME:
+        return *(const uint64_t *)own == *(const uint64_t *)other;
+    default:
+        return *(const int *)own == *(const int *)other;
+    }
 }
 
 bool options_is_set(const struct options *options, size_t number)
@@ -159,6 +224,35 @@ static int text_set(char **out, const char *text)
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
+static void units_format(uint64_t value, const struct unit *units, size_t count, char *out)
+{
+    size_t best = 0;
+    for (size_t n = 1; n < count && value > 0; n++)
+        if (units[n].factor > 1 && value % units[n].factor == 0)
+            best = n;
+    snprintf(out, OPTIONS_TEXT_MAX + 1, "%llu%s", (unsigned long long)(value / units[best].factor),
+             units[best].name);
+}
+
+/* What value_set has put into `out`: ERROR_INVALID outside of the option's range. */
+static int range_check(const void *out, const struct option *option)
+{
+    const struct range *range = &RANGES[option - TABLE];
+    if (range->max == 0)
+        return 0;
+    bool bytes = option->kind == OPTION_SIZE;
+    uint64_t value = bytes ? *(const uint64_t *)out : *(const unsigned *)out;
+    if (value >= range->min && value <= range->max)
+        return 0;
+    char is[OPTIONS_TEXT_MAX + 1], least[OPTIONS_TEXT_MAX + 1], most[OPTIONS_TEXT_MAX + 1];
+    size_t units = bytes ? LENGTH(SIZES) : 1;
+    units_format(value, SIZES, units, is);
+    units_format(range->min, SIZES, units, least);
+    units_format(range->max, SIZES, units, most);
+    return diag_set(ERROR_INVALID, "option '%s' is from %s to %s, not %s", option->name, least,
+                    most, is);
+}
+
 static int value_set(void *out, const struct option *option, const char *text)
 {
     bool right = true;
@@ -176,7 +270,8 @@ static int value_set(void *out, const struct option *option, const char *text)
         right = units_parse(text, TIMES, LENGTH(TIMES), out) && *(uint64_t *)out <= UINT32_MAX;
         break;
     case OPTION_SWITCH:
-        right = word_parse(text, SWITCHES, LENGTH(SWITCHES), out);
+        right = word_parse(text, SWITCHES, LENGTH(SWITCHES), out) ||
+                word_parse(text, TRUTHS, LENGTH(TRUTHS), out);
         break;
     case OPTION_DURABILITY:
         right = word_parse(text, DURABILITIES, LENGTH(DURABILITIES), out);
@@ -194,7 +289,7 @@ static int value_set(void *out, const struct option *option, const char *text)
     if (!right)
         return diag_set(ERROR_INVALID, "option '%s' is %s, not '%s'", option->name,
                         KIND_FORM[option->kind], text);
-    return 0;
+    return range_check(out, option);
 }
 
 int options_create(struct options *options)
@@ -329,16 +424,6 @@ int options_set(struct options *options, const char *name, const char *value,
 
 /* ------------------------------------------------------------------------------- values to text */
 
-static void units_format(uint64_t value, const struct unit *units, size_t count, char *out)
-{
-    size_t best = 0;
-    for (size_t n = 1; n < count && value > 0; n++)
-        if (units[n].factor > 1 && value % units[n].factor == 0)
-            best = n;
-    snprintf(out, OPTIONS_TEXT_MAX + 1, "%llu%s", (unsigned long long)(value / units[best].factor),
-             units[best].name);
-}
-
 void options_format(const struct options *options, size_t number, char *out)
 {
     const struct option *option = &TABLE[number];
@@ -388,8 +473,10 @@ void options_print_markdown(FILE *out)
           "```lua\nreturn {\n    dir = '/var/lib/perigee',\n    memory_max = '2gb',\n"
           "    durability = 'interval',\n}\n```\n\n"
           "The command line counts more than the environment, the environment more than the file. "
-          "What a script hands to\n`box.cfg{...}` counts as much as a file. An option that does "
-          "not exist is an error.\n\n"
+          "What a script hands to\n`box.cfg{...}` counts as much as a file; which options it may "
+          "change, and until when, is said below with each. It\nrefuses the others, unless they "
+          "are given the value that they have, and then changes nothing. An option that does not\n"
+          "exist is an error. A switch (on or off) takes `true` and `false`, too.\n\n"
           "When no file is named, `settings.lua` in the folder `dir` is read, if it is there. "
           "CONFIG REWRITE writes what CONFIG SET\nhas set into the file that is named, or into "
           "that one ([redis.md](redis.md#server-commands)).\n\n"
@@ -409,9 +496,10 @@ void options_print_markdown(FILE *out)
         fprintf(out, "\n## %s\n\n%s\n\n", option->name, option->about);
         fprintf(out, "A value is %s. ", KIND_FORM[option->kind]);
         if (*option->text)
-            fprintf(out, "Default: `%s`.\n", option->text);
+            fprintf(out, "Default: `%s`. ", option->text);
         else
-            fputs("Default: empty.\n", out);
+            fputs("Default: empty. ", out);
+        fprintf(out, "%s\n", CHANGE_TEXT[CHANGES[n]]);
     }
 }
 
@@ -498,10 +586,15 @@ static int table_load(struct options *options, lua_State *L)
         if (lua_type(L, -2) != LUA_TSTRING)
             return diag_set(ERROR_INVALID, "the table's keys are names of options");
         const char *name = lua_tostring(L, -2);
-        if (lua_type(L, -1) != LUA_TSTRING && lua_type(L, -1) != LUA_TNUMBER)
-            return diag_set(ERROR_INVALID, "option '%s' is a string or a number, not a %s", name,
+        if (lua_type(L, -1) != LUA_TSTRING && lua_type(L, -1) != LUA_TNUMBER &&
+            lua_type(L, -1) != LUA_TBOOLEAN)
+            return diag_set(ERROR_INVALID,
+                            "option '%s' is a string, a number or a boolean, not a %s", name,
                             luaL_typename(L, -1));
-        int rc = options_set(options, name, lua_tostring(L, -1), OPTIONS_FILE);
+        const char *text = lua_type(L, -1) != LUA_TBOOLEAN ? lua_tostring(L, -1)
+                           : lua_toboolean(L, -1)          ? "true"
+                                                           : "false";
+        int rc = options_set(options, name, text, OPTIONS_FILE);
         if (rc)
             return rc;
         lua_pop(L, 1);

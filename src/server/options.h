@@ -47,8 +47,8 @@
       "the operating system has it, so that a killed process loses nothing; it is flushed every "  \
       "second. `none`: at once.")                                                                  \
     X(log_segment_max, uint64_t, SIZE, "64mb",                                                     \
-      "How large a file of the log may become; the first ones are smaller. A file is given up as " \
-      "a whole, so smaller ones follow checkpoints more closely.")                                 \
+      "How large a file of the log may become, from 64kb; the first ones are smaller. A file is "  \
+      "given up as a whole, so smaller ones follow checkpoints more closely.")                     \
     X(memory_max, uint64_t, SIZE, "0",                                                             \
       "Memory for rows and their indexes, and for caches of what lies on disk. When it gets "      \
       "short, a checkpoint frees what can be freed, then writers are slowed; when it is used up, " \
@@ -172,12 +172,20 @@ struct options {
 
 enum { OPTIONS_TEXT_MAX = 255 };
 
+/* When an option may change: with a start only, until clients are served, at any time. */
+enum options_change { OPTIONS_CHANGE_START, OPTIONS_CHANGE_LISTEN, OPTIONS_CHANGE_ANY };
+
 /* All defaults. ERROR_MEMORY. */
 int options_create(struct options *options);
 void options_destroy(struct options *options);
 
 /* The name of the n-th option, n < OPTIONS_COUNT. */
 const char *options_name(size_t number);
+
+enum options_change options_change(size_t number);
+
+/* Whether the option has one value in both. */
+bool options_equal(const struct options *left, const struct options *right, size_t number);
 
 /* True unless the option still has its default. */
 bool options_is_set(const struct options *options, size_t number);

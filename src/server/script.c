@@ -4,8 +4,8 @@
  * The operator's own Lua in a process of its own.
  *
  * The database is open before the first line runs, so that `box` is at hand. box.cfg{..} therefore
- * cannot move it, nor change what was fixed by opening; it can repeat what holds, and set
- * everything that serving uses as long as nothing is served. Giving `listen` begins to serve.
+ * cannot move it, nor change what was fixed by opening; it can repeat what holds, change what may change at
+ * any time, and set everything that serving uses as long as nothing is served. Giving `listen` begins to serve.
  *
  * os.exit ends the process in order: what the script has done is durable, and clients get their
  * replies. It closes the state from inside, as LuaJIT's own does when asked to, and never returns.
@@ -22,8 +22,6 @@
 #include "base/clock.h"
 #include "base/diag.h"
 #include "base/error.h"
-#include "base/log.h"
-#include "db/memory.h"
 #include "lua/runtime.h"
 #include "server/command.h"
 #include "server/server.h"
@@ -79,6 +77,10 @@ static int value_to_text(const char **value, char *out, size_t size)
 {
     int64_t number;
     uint32_t length;
+    if (mp_typeof(**value) == MP_BOOL) {
+        snprintf(out, size, "%s", mp_decode_bool(value) ? "true" : "false");
+        return 0;
+    }
     if (mp_typeof(**value) == MP_STR) {
         const char *text = mp_decode_str(value, &length);
         if (length >= size || memchr(text, 0, length))
@@ -100,14 +102,6 @@ static bool same_folder(const char *left, const char *right)
            strcmp(left_path, right_path) == 0;
 }
 
-/* What opening the database has fixed. */
-static bool option_is_fixed(size_t number)
-{
-    return number == OPTIONS_dir || number == OPTIONS_workers || number == OPTIONS_durability ||
-           number == OPTIONS_config || number == OPTIONS_memory_cache || number == OPTIONS_tuner ||
-           number == OPTIONS_memory_lua;
-}
-
 static size_t option_number(const char *name)
 {
     size_t number = 0;
@@ -116,47 +110,78 @@ static size_t option_number(const char *name)
     return number;
 }
 
-/* True when the options in force, but for this one, are the same after `next` came. */
 static bool unchanged(const struct options *now, const struct options *next, size_t number)
 {
-    char before[OPTIONS_TEXT_MAX + 1], after[OPTIONS_TEXT_MAX + 1];
-    options_format(now, number, before);
-    options_format(next, number, after);
-    return strcmp(before, after) == 0 ||
+    return options_equal(now, next, number) ||
            (number == OPTIONS_dir && same_folder(now->dir, next->dir));
 }
 
-/* Tries the value on a copy, so that what is refused changes nothing. */
-static int option_apply(struct script *script, const char *name, const char *value)
+/* A setting of Redis's. */
+static int setting_take(const struct script *script, const char *name, const char *value, bool set)
+{
+    if (server_listens(script->server))
+        return diag_set(ERROR_INVALID,
+                        "setting '%s' is changed by CONFIG SET while clients are served", name);
+    return set ? options_set(script->options, name, value, OPTIONS_FILE) : 0;
+}
+
+/* One that may have the value that `trial` has. */
+static int option_take(const struct script *script, size_t number, const char *value,
+                       const struct options *trial, bool set)
+{
+    const char *name = options_name(number);
+    enum options_change change = options_change(number);
+    if (script->options->source[number] > OPTIONS_FILE)
+        return 0;
+    if (change != OPTIONS_CHANGE_ANY && unchanged(script->options, trial, number))
+        return 0;
+    if (change == OPTIONS_CHANGE_START)
+        return diag_set(ERROR_INVALID,
+                        "option '%s' is fixed since the database was opened: give it on the "
+                        "command line in front of the file, or in the environment",
+                        name);
+    if (change == OPTIONS_CHANGE_LISTEN && server_listens(script->server))
+        return diag_set(ERROR_INVALID, "option '%s' cannot change while clients are served", name);
+    int rc = set ? options_set(script->options, name, value, OPTIONS_FILE) : 0;
+    if (!rc && set && change == OPTIONS_CHANGE_ANY)
+        rc = server_option_changed(script->server, number);
+    return rc;
+}
+
+/* Tries the value on a copy; sets it when `set`. */
+static int option_try(const struct script *script, const char *name, const char *value, bool set)
 {
     size_t number = option_number(name = options_canonical(name));
     struct options trial;
     int rc = options_create(&trial);
     if (!rc)
         rc = options_set(&trial, name, value, OPTIONS_FILE);
-    if (!rc && number == OPTIONS_COUNT)
-        rc = server_listens(script->server)
-                 ? diag_set(ERROR_INVALID,
-                            "setting '%s' is changed by CONFIG SET while clients are served", name)
-                 : options_set(script->options, name, value, OPTIONS_FILE);
-    else if (!rc && script->options->source[number] <= OPTIONS_FILE &&
-             !unchanged(script->options, &trial, number)) {
-        if (option_is_fixed(number))
-            rc = diag_set(ERROR_INVALID,
-                          "option '%s' is fixed since the database was opened: give it on the "
-                          "command line in front of the file, or in the environment",
-                          name);
-        else if (server_listens(script->server) && number != OPTIONS_log_level &&
-                 number != OPTIONS_memory_max)
-            rc =
-                diag_set(ERROR_INVALID, "option '%s' cannot change while clients are served", name);
-        else
-            rc = options_set(script->options, name, value, OPTIONS_FILE);
-    }
+    if (!rc)
+        rc = number == OPTIONS_COUNT ? setting_take(script, name, value, set)
+                                     : option_take(script, number, value, &trial, set);
     options_destroy(&trial);
     return rc;
 }
 
+/* The options of a map of MessagePack; *listen: one of them is `listen`. */
+static int options_try(const struct script *script, const char *table, bool set, bool *listen)
+{
+    for (uint32_t left = mp_decode_map(&table); left > 0; left--) {
+        char name[64], value[1024];
+        if (mp_typeof(*table) != MP_STR || value_to_text(&table, name, sizeof name))
+            return diag_set(ERROR_INVALID, "the keys of box.cfg's table are names of options");
+        if (value_to_text(&table, value, sizeof value))
+            return diag_set(ERROR_INVALID, "option '%s' is a string, a whole number or a boolean",
+                            name);
+        int rc = option_try(script, name, value, set);
+        if (rc)
+            return rc;
+        *listen = *listen || strcmp(name, "listen") == 0;
+    }
+    return 0;
+}
+
+/* All are looked at before the first is set, so that what is refused changes nothing. */
 static int on_configure(void *arg, const char *table, size_t size)
 {
     (void)size;
@@ -166,24 +191,14 @@ static int on_configure(void *arg, const char *table, size_t size)
         return 0; /* an empty table of Lua may be either */
     if (mp_typeof(*table) != MP_MAP)
         return diag_set(ERROR_INVALID, "box.cfg takes a table of options");
-    for (uint32_t left = mp_decode_map(&table); left > 0; left--) {
-        char name[64], value[1024];
-        if (mp_typeof(*table) != MP_STR || value_to_text(&table, name, sizeof name))
-            return diag_set(ERROR_INVALID, "the keys of box.cfg's table are names of options");
-        if (value_to_text(&table, value, sizeof value))
-            return diag_set(ERROR_INVALID, "option '%s' is a string or a whole number", name);
-        int rc = option_apply(script, name, value);
-        if (rc)
-            return rc;
-        listen = listen || strcmp(name, "listen") == 0;
-    }
-    log_level_set((enum log_level)script->options->log_level);
-    db_memory_max_set(server_db(script->server), script->options->memory_max);
-    if (!listen || server_listens(script->server))
-        return 0;
+    int rc = options_try(script, table, false, &listen);
+    if (!rc)
+        rc = options_try(script, table, true, &listen);
+    if (rc || !listen || server_listens(script->server))
+        return rc;
     lua_runtime_host(script->runtime, false); /* a worker does it from here on */
     server_signals_block(); /* for the threads that start; the script's own has them open */
-    int rc = server_listen(script->server);
+    rc = server_listen(script->server);
     server_signals_unblock();
     return rc;
 }

@@ -25,10 +25,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "base/atomic.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "db/memory.h"
 #include "io/io_schedule.h"
 #include "lua/expression.h"
 #include "lua/runtime.h"
@@ -55,6 +57,11 @@ enum {
 static const char LOCK_FILE[] = "lock", ADDRESS_FILE[] = "address",
                   ADDRESS_FILE_NEW[] = "address.new", SOCKET_FILE[] = "socket";
 
+struct setting_text {
+    struct setting_text *next;
+    char text[OPTIONS_TEXT_MAX + 1];
+};
+
 struct server {
     const struct options *options;
     struct clock *clock;
@@ -71,6 +78,7 @@ struct server {
     struct service_fact variants[4];
     struct service_fact settings[OPTIONS_COUNT];
     char setting_texts[OPTIONS_COUNT][OPTIONS_TEXT_MAX + 1];
+    struct setting_text *setting_changes; /* texts of those that have changed since then */
     char address[ADDRESS_TEXT_MAX + 1];
     char admin_key[ADMIN_KEY_SIZE + 1]; /* "": none */
     char executable[256];
@@ -151,17 +159,21 @@ static int data_folder_open(struct server *server)
     return rc;
 }
 
+static struct io_limits io_limits_of(const struct options *options)
+{
+    struct io_limits limits;
+    io_limits_default(&limits);
+    limits.depth = options->io_depth;
+    limits.classes[IO_BACKGROUND].bytes_per_second = options->background_rate;
+    return limits;
+}
+
 /* For the files of the data folder, which come and go from now on. */
 static int scheduler_open(struct server *server)
 {
     const struct options *options = server->options;
     struct io_scheduler_options scheduler = {.allow_uring = true};
-    if (options->io_depth == 0 || options->io_depth > IO_DEPTH_MAX)
-        return diag_set(ERROR_INVALID, "option 'io_depth' is from 1 to %d, not %u", IO_DEPTH_MAX,
-                        options->io_depth);
-    io_limits_default(&scheduler.limits);
-    scheduler.limits.depth = options->io_depth;
-    scheduler.limits.classes[IO_BACKGROUND].bytes_per_second = options->background_rate;
+    scheduler.limits = io_limits_of(options);
     return io_scheduler_new(server->io, &scheduler, &server->scheduler);
 }
 
@@ -225,10 +237,6 @@ static void backup_status(void *arg, struct service_backup *out)
 
 static int database_open(struct server *server)
 {
-    unsigned threads = server->options->compaction_threads;
-    if (threads == 0 || threads > DB_COMPACTION_THREADS_MAX)
-        return diag_set(ERROR_INVALID, "option 'compaction_threads' is from 1 to %d, not %u",
-                        DB_COMPACTION_THREADS_MAX, threads);
     const struct db_options options = {
         .io = server->io,
         .clock = server->clock,
@@ -245,7 +253,7 @@ static int database_open(struct server *server)
         .checkpoint = {.log_bytes = server->options->checkpoint_log_bytes,
                        .interval_ms = server->options->checkpoint_interval,
                        .rate = server->options->checkpoint_rate,
-                       .threads = threads},
+                       .threads = server->options->compaction_threads},
         .on_advance = on_advance,
         .arg = server,
         .expressions = lua_expressions(),
@@ -484,6 +492,45 @@ int server_listen(struct server *server)
     return rc;
 }
 
+/* What clients are shown of it. They may be reading what it was. */
+static int fact_change(struct server *server, size_t number)
+{
+    struct setting_text *change = malloc(sizeof *change);
+    if (!change)
+        return diag_set(ERROR_MEMORY, "out of memory");
+    options_format(server->options, number, change->text);
+    if (strcmp(change->text, load_relaxed(&server->settings[number].value)) == 0) {
+        free(change);
+        return 0;
+    }
+    change->next = server->setting_changes;
+    server->setting_changes = change;
+    store_release(&server->settings[number].value, change->text);
+    return 0;
+}
+
+int server_option_changed(struct server *server, size_t number)
+{
+    const struct options *options = server->options;
+    switch (number) {
+    case OPTIONS_log_level:
+        log_level_set((enum log_level)options->log_level);
+        break;
+    case OPTIONS_memory_max:
+        db_memory_max_set(server->db, options->memory_max);
+        break;
+    case OPTIONS_io_depth:
+    case OPTIONS_background_rate: {
+        const struct io_limits limits = io_limits_of(options);
+        io_scheduler_limit(server->scheduler, &limits);
+        break;
+    }
+    default:
+        ASSERT(options_change(number) != OPTIONS_CHANGE_ANY);
+    }
+    return server->service ? fact_change(server, number) : 0;
+}
+
 bool server_listens(const struct server *server)
 {
     return server->service != NULL;
@@ -639,6 +686,11 @@ int server_close(struct server *server)
     if (server->stopped >= 0)
         close(server->stopped);
     pthread_mutex_destroy(&server->settings_mutex);
+    while (server->setting_changes) {
+        struct setting_text *change = server->setting_changes;
+        server->setting_changes = change->next;
+        free(change);
+    }
     free(server);
     return rc;
 }

@@ -46,6 +46,12 @@ bool server_listens(const struct server *server);
 /* Where programs of this machine connect, "" when it does not listen, or for others only. */
 const char *server_address(const struct server *server);
 
+/*
+ * Does what the option says now, one that may change at any time (options_change). ERROR_MEMORY: clients are
+ * shown what it was before. By the thread that has opened the server.
+ */
+int server_option_changed(struct server *server, size_t number);
+
 struct db *server_db(struct server *server);
 
 /* "listening on 127.0.0.1:6379, 2 workers, dir var, log 12.3 MB": into out[size]. */

@@ -24,9 +24,11 @@ struct session;
 struct session_worker;
 struct lua_runtime;
 
-/* A name and what it says: a line of INFO, or an answer of CONFIG GET. */
+/* A name and what it says, which may change: a line of INFO, or an answer of CONFIG GET. A text that no
+ * longer holds stays where it is until the service ends. */
 struct service_fact {
-    const char *name, *value;
+    const char *name;
+    _Atomic(const char *) value;
 };
 
 struct service_limits {

@@ -301,6 +301,100 @@ test('a file runs with box at hand and keeps what it has done', async (t) => {
     assert.deepEqual(tuples, [[[1], [1, 1]], [[1], [1, 2]], [[1], [1, 3]]]);
 });
 
+// What a file of Lua prints, in a folder of its own.
+async function printed(t, text, args = []) {
+    const folder = folderFor(t);
+    const file = path.join(folder, 'program.lua');
+    fs.writeFileSync(file, text);
+    const ended = await run(['--dir', path.join(folder, 'data'), ...args, file]);
+    assert.equal(ended.error, '');
+    return ended.out.trim().split('\n');
+}
+
+test('a file changes what may change at any time', async (t) => {
+    assert.deepEqual(await printed(t, `
+        print(box.stat.io.depth, box.stat.io.background.rate)
+        box.cfg{io_depth = 3, background_rate = '2mb', memory_max = '1gb'}
+        print(box.stat.io.depth, box.stat.io.background.rate, box.stat.memory.limit)
+        box.cfg{background_rate = 0}
+        print(box.cfg.io_depth, box.stat.io.depth, box.stat.io.background.rate)
+    `), ['64\t0', `3\t${2 << 20}\t${1 << 30}`, '3\t3\t0']);
+    assert.deepEqual(await printed(t, `
+        box.cfg{io_depth = 3, background_rate = '2mb'}
+        print(box.cfg.io_depth, box.stat.io.depth, box.stat.io.background.rate)
+    `, ['--io_depth', '7']), [`7\t7\t${2 << 20}`]); // the command line counts more
+});
+
+test('a file does not change what opening has fixed', async (t) => {
+    const fixed = {
+        workers: 5, durability: "'none'", log_segment_max: "'1mb'", memory_cache: 30, memory_lua: 5,
+        checkpoint_log_bytes: "'1mb'", checkpoint_interval: 5, checkpoint_rate: "'1mb'",
+        compaction_threads: 7, log_compression: true, watch_log_max: "'1mb'", archive: "'elsewhere'", backup_dir: "'elsewhere'", config: "'elsewhere'",
+    };
+    const lines = Object.entries(fixed).map(([name, value]) => `try{${name} = ${value}}`);
+    const out = await printed(t, `
+        local function try(options)
+            local before = box.cfg[next(options)]
+            local ok, problem = pcall(box.cfg, options)
+            print(next(options), not ok and problem.message, before == box.cfg[next(options)])
+        end
+        ${lines.join('\n')}
+        box.cfg{compaction_threads = 2, checkpoint_interval = '60min', log_compression = false} -- as it is
+        print(pcall(box.cfg, {io_depth = 5, lua_time_max = '9s', checkpoint_rate = 5, background_rate = 1000}))
+        print(box.stat.io.depth, box.cfg.io_depth, box.cfg.lua_time_max, box.cfg.background_rate)
+    `);
+    const words = 'is fixed since the database was opened: give it on the command line in front of the file, or in the environment';
+    assert.deepEqual(out.slice(0, -2), Object.keys(fixed).map((name) => `${name}\toption '${name}' ${words}\ttrue`));
+    assert.match(out.at(-2), /^false\t.*'checkpoint_rate' is fixed/);
+    assert.equal(out.at(-1), '64\t64\t5s\t0'); // all or nothing
+});
+
+test('box.cfg looks at values', async (t) => {
+    assert.deepEqual(await printed(t, `
+        for _, options in ipairs{{log_segment_max = 1}, {io_depth = 0}, {io_depth = 257}, {compaction_threads = 17}, {balance = 'maybe'},
+            {io_depth = true}, {io_depth = 1.5}} do
+            print(select(2, pcall(box.cfg, options)).message)
+        end
+        box.cfg{balance = false}
+        print(box.cfg.balance)
+        box.cfg{balance = true, password = 'one'}
+        print(box.cfg.balance, box.cfg.password)
+    `), [
+        "option 'log_segment_max' is from 64kb to 1tb, not 1",
+        "option 'io_depth' is from 1 to 256, not 0",
+        "option 'io_depth' is from 1 to 256, not 257",
+        "option 'compaction_threads' is from 1 to 16, not 17",
+        "option 'balance' is on or off, not 'maybe'",
+        "option 'io_depth' is a whole number, not 'true'",
+        "option 'io_depth' is a string, a whole number or a boolean",
+        'off', 'on\t(set)',
+    ]);
+});
+
+test('clients are shown what a file has changed while it serves', async (t) => {
+    const folder = folderFor(t);
+    const file = path.join(folder, 'program.lua');
+    fs.writeFileSync(file, `
+        box.cfg{listen = 'unix:${folder}/socket', password = 'one'}
+        box.cfg{io_depth = 9, background_rate = '3mb'}
+        assert(not pcall(box.cfg, {password = 'two'}))
+        assert(not pcall(box.cfg, {lua_time_max = '9s'}))
+        box.cfg{password = 'one'}
+        redis.call('SET', 'changed', 'yes')
+    `);
+    const ended = run(['--dir', path.join(folder, 'data'), file]);
+    while (!fs.existsSync(path.join(folder, 'data', 'address'))) await new Promise(setImmediate);
+    const wire = await Wire.open({ address: `unix:${folder}/socket` });
+    wire.send(command('AUTH', 'one'));
+    await wire.expect('+OK\r\n');
+    do wire.send(command('EXISTS', 'changed')); while (await wire.line() !== ':1');
+    wire.send(command('CONFIG', 'GET', 'io_depth') + command('CONFIG', 'GET', 'background_rate') +
+        command('EVAL', 'return box.cfg.io_depth', '0'));
+    await wire.expect('*2\r\n$8\r\nio_depth\r\n$1\r\n9\r\n*2\r\n$15\r\nbackground_rate\r\n$3\r\n3mb\r\n$1\r\n9\r\n');
+    wire.send(command('SHUTDOWN'));
+    assert.equal((await ended).status, 0);
+});
+
 test('an error in a file prints the stack and ends with status 1', async (t) => {
     const folder = folderFor(t);
     const file = path.join(folder, 'program.lua');

@@ -74,6 +74,18 @@ static void sizes_and_times_have_units(void **state)
     assert_int_equal(options.lua_time_max, 120000);
 }
 
+static void a_switch_is_a_word_or_a_truth(void **state)
+{
+    (void)state;
+    static const char *const VALUES[][2] = {{"on", "off"}, {"true", "false"}, {"ON", "False"}};
+    for (size_t n = 0; n < sizeof VALUES / sizeof *VALUES; n++) {
+        argument("log_compression", VALUES[n][0]);
+        assert_true(options.log_compression);
+        argument("log_compression", VALUES[n][1]);
+        assert_false(options.log_compression);
+    }
+}
+
 static void a_bad_value_is_told_what_would_be_right(void **state)
 {
     (void)state;
@@ -91,6 +103,11 @@ static void a_bad_value_is_told_what_would_be_right(void **state)
         {"workers", "4294967296"},
         {"durability", "always"},
         {"log_level", "loud"},
+        {"balance", "maybe"},
+        {"io_depth", "0"},
+        {"io_depth", "257"},
+        {"compaction_threads", "17"},
+        {"log_segment_max", "65535"},
     };
     for (size_t n = 0; n < sizeof BAD / sizeof *BAD; n++) {
         int rc = options_set(&options, BAD[n][0], BAD[n][1], OPTIONS_ARGUMENT);
@@ -207,11 +224,13 @@ static void a_file_is_lua_that_returns_a_table(void **state)
 {
     (void)state;
     assert_int_equal(file_load("local mb = 1024 * 1024\n"
-                               "return {dir = 'there', memory_max = 3 * mb, durability = 'none'}"),
+                               "return {dir = 'there', memory_max = 3 * mb, durability = 'none', "
+                               "log_compression = true}"),
                      0);
     assert_string_equal(options.dir, "there");
     assert_int_equal(options.memory_max, 3 << 20);
     assert_int_equal(options.durability, WAL_DURABILITY_NONE);
+    assert_true(options.log_compression);
 }
 
 static void what_is_wrong_in_a_file_is_told_with_its_name(void **state)
@@ -282,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         in_options(defaults_are_as_declared),
         in_options(sizes_and_times_have_units),
+        in_options(a_switch_is_a_word_or_a_truth),
         in_options(a_bad_value_is_told_what_would_be_right),
         in_options(an_unknown_option_is_told_the_nearest),
         in_options(settings_have_the_names_that_redis_has_for_them),
