@@ -455,6 +455,7 @@ static int space_truncate(struct ddl *ddl, void *arg)
         return rc;
     ddl__space_def(space, &def);
     def.incarnation = incarnation_next(ddl);
+    txn_spare(ddl->txn, true); /* it frees more than it takes */
     struct store *store;
     if ((rc = ddl__store_make(ddl, args->id, def.incarnation, &store)) != 0)
         return rc;

@@ -170,6 +170,11 @@ static void throttle_look(struct db *db)
         db_checkpoint_request(db);
 }
 
+static void relieve(void *arg)
+{
+    budget_relieve(&((struct db *)arg)->memory.budget);
+}
+
 void db__memory_create(struct db *db, const struct db_options *options)
 {
     throttle_create(&db->memory.throttle);
@@ -181,6 +186,7 @@ void db__memory_create(struct db *db, const struct db_options *options)
                                            .head_limit = head_limit,
                                            .head_limit_set = head_limit_set,
                                            .arg = db});
+    heap_relief_set(db->heap, relieve, db);
 }
 
 void db__memory_start(struct db *db)

@@ -49,10 +49,12 @@ static bool cache_measure(void *arg, struct tuner_reading *out)
                                   *caches = &view.parts[BUDGET_CACHES];
     if (head->limit == 0 || caches->limit == 0)
         return false;
+    /* What caches have lent (mem/budget.h) they get back: it is the share that has to fit. */
+    uint64_t limit = head->limit - view.lent_bytes;
     bool full = caches->used >= caches->limit / 100 * CACHES_FULL;
     *out = (struct tuner_reading){.what = "rows and indexes take of their limit",
                                   .unit = "%",
-                                  .value = (double)head->used * 100 / (double)head->limit,
+                                  .value = (double)head->used * 100 / (double)limit,
                                   .low = 70,
                                   .high = 90,
                                   .above = -1,

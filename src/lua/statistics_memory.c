@@ -122,7 +122,7 @@ static void put_redis(struct db *db, struct mp_buffer *out)
 static void put_budget(struct mp_buffer *out, const struct budget_view *view)
 {
     put_text(out, "budget");
-    mp_put_map(out, 10);
+    mp_put_map(out, 11);
     put_count(out, "max", view->bytes_max);
     put_text(out, "stage");
     put_text(out, budget_stage_name(view->stage));
@@ -142,6 +142,7 @@ static void put_budget(struct mp_buffer *out, const struct budget_view *view)
     put_count(out, "early", view->early);
     put_count(out, "flushes", view->flushes);
     put_count(out, "evicted", view->evicted_bytes);
+    put_count(out, "lent", view->lent_bytes);
     put_count(out, "slowed", view->slowed);
     put_number(out, "slowed_time", (double)view->slowed_ns / 1e9);
     put_number(out, "delay", (double)view->delay_ns / 1e9);

@@ -2,10 +2,13 @@
 /*
  * The look: a sample for the forecast, the stage, and what the stage asks of the clients.
  *
- * A flush is begun once a second at most, and evictions at each look: the former is work that goes on, the
- * latter is done when it returns. A stage is left only two percent below where it began, so that a level at a
- * border does not begin it again and again. The forecast makes two stages early, and no more: it may be wrong,
- * and what flushing and evicting cost is not the writers'.
+ * A flush is begun once a second at most, since it is work that goes on. A stage is left only two percent below
+ * where it began, so that a level at a border does not begin it again and again. The forecast makes two stages
+ * early, and no more: it may be wrong, and what flushing and evicting cost is not the writers'.
+ *
+ * What caches lend goes in steps, so that a level that creeps does not resize them at each look. By the level they
+ * lend at once what is needed; by the forecast, and when they get it back, a step a second. A step is given
+ * back only when the stage stays easy without it, by the forecast as well: else it would be lent again.
  */
 #include "mem/budget.h"
 
@@ -16,7 +19,8 @@
 enum {
     LOOK_NS = 100 * 1000 * 1000,
     SHORT_LOOK_NS = 1000 * 1000,
-    FLUSH_EVERY_NS = 1000 * 1000 * 1000
+    FLUSH_EVERY_NS = 1000 * 1000 * 1000,
+    LEND_EVERY_NS = 1000 * 1000 * 1000
 };
 
 const char *budget_stage_name(enum budget_stage stage)
@@ -91,10 +95,11 @@ static uint64_t share(uint64_t bytes, unsigned percent)
     return bytes / 100 * percent + bytes % 100 * percent / 100;
 }
 
-uint64_t budget_excess(uint64_t used, uint64_t limit)
+uint64_t budget_shortage(uint64_t used, uint64_t limit)
 {
-    uint64_t enough = share(limit, BUDGET_EVICT_PERCENT - BUDGET_BACK_PERCENT);
-    return limit > 0 && used > enough ? used - enough : 0;
+    uint64_t left = BUDGET_EVICT_PERCENT - BUDGET_BACK_PERCENT; /* EVICT is, below it */
+    uint64_t enough = used / left * 100 + (used % left * 100 + left - 1) / left + 1;
+    return limit > 0 && enough > limit ? enough - limit : 0;
 }
 
 void budget_split(uint64_t bytes_max, unsigned cache_percent, unsigned lua_percent,
@@ -117,30 +122,60 @@ static unsigned weight_of(const struct budget_client *client)
     return client->weight == 0 ? 1 : client->weight;
 }
 
-/* With the mutex: splits anew, and tells. */
-static void share_out(struct budget *budget)
+/* What of their part caches lend in a step. */
+static uint64_t step_bytes(const struct budget *budget)
+{
+    return budget->parts[BUDGET_CACHES] / BUDGET_LENT_OF;
+}
+
+static uint64_t lent_bytes(const struct budget *budget)
+{
+    return step_bytes(budget) * budget->lent;
+}
+
+static void head_limit_tell(struct budget *budget)
 {
     const struct budget_options *options = &budget->options;
+    uint64_t limit = budget->parts[BUDGET_HEAD] + lent_bytes(budget);
+    options->head_limit_set(options->arg, limit);
+    store_relaxed(&budget->easy_bytes,
+                  limit == 0 ? UINT64_MAX : share(limit, BUDGET_FLUSH_PERCENT));
+    store_relaxed(&budget->next_ns, 0);
+}
+
+static uint64_t cache_weights(const struct budget *budget)
+{
     uint64_t weights = 0;
     list_for_each (link, &budget->clients) {
         const struct budget_client *client = list_entry(link, struct budget_client, link);
         weights += is_cache(client) ? weight_of(client) : 0;
     }
-    budget_split(options->bytes_max, weights > 0 ? options->cache_percent : 0, options->lua_percent,
-                 budget->parts);
-    options->head_limit_set(options->arg, budget->parts[BUDGET_HEAD]);
-    store_relaxed(&budget->easy_bytes,
-                  budget->parts[BUDGET_HEAD] == 0
-                      ? UINT64_MAX
-                      : share(budget->parts[BUDGET_HEAD], BUDGET_FLUSH_PERCENT));
-    store_relaxed(&budget->next_ns, 0);
+    return weights;
+}
+
+static void caches_tell(struct budget *budget)
+{
+    uint64_t weights = cache_weights(budget),
+             bytes = budget->parts[BUDGET_CACHES] - lent_bytes(budget);
     list_for_each (link, &budget->clients) {
         struct budget_client *client = list_entry(link, struct budget_client, link);
         if (is_cache(client))
-            client->resize(client->arg, options->bytes_max == 0 ? client->bytes
-                                                                : budget->parts[BUDGET_CACHES] /
-                                                                      weights * weight_of(client));
+            client->resize(client->arg, budget->options.bytes_max == 0
+                                            ? client->bytes
+                                            : bytes / weights * weight_of(client));
     }
+}
+
+/* With the mutex: splits anew, and tells. What is lent stays lent, as so many steps of the new part. */
+static void share_out(struct budget *budget)
+{
+    const struct budget_options *options = &budget->options;
+    budget_split(options->bytes_max, cache_weights(budget) > 0 ? options->cache_percent : 0,
+                 options->lua_percent, budget->parts);
+    if (step_bytes(budget) == 0)
+        budget->lent = 0;
+    head_limit_tell(budget);
+    caches_tell(budget);
 }
 
 void budget_create(struct budget *budget, const struct budget_options *options)
@@ -219,16 +254,70 @@ static void flush(struct budget *budget, uint64_t now_ns)
     }
 }
 
-static void evict(struct budget *budget, uint64_t bytes)
+static uint64_t caches_used(const struct budget *budget)
 {
+    uint64_t used = 0;
     list_for_each (link, &budget->clients) {
-        struct budget_client *client = list_entry(link, struct budget_client, link);
-        if (bytes == 0 || client->evict == NULL)
-            continue;
-        uint64_t freed = client->evict(client->arg, bytes);
-        budget->evicted_bytes += freed;
-        bytes -= freed < bytes ? freed : bytes;
+        const struct budget_client *client = list_entry(link, struct budget_client, link);
+        used += is_cache(client) && client->used != NULL ? client->used(client->arg) : 0;
     }
+    return used;
+}
+
+/* Whoever gets less is told first. */
+static void lend(struct budget *budget, unsigned steps)
+{
+    if (steps < budget->lent) {
+        budget->lent = steps;
+        head_limit_tell(budget);
+        caches_tell(budget);
+        return;
+    }
+    uint64_t before = caches_used(budget);
+    budget->lent = steps;
+    caches_tell(budget);
+    uint64_t after = caches_used(budget);
+    budget->evicted_bytes += before > after ? before - after : 0;
+    head_limit_tell(budget);
+}
+
+/* Caches lend what is missing with so much in use, as far as they do. */
+static void lend_for(struct budget *budget, uint64_t used)
+{
+    uint64_t step = step_bytes(budget), limit = budget->parts[BUDGET_HEAD];
+    if (step == 0 || budget->lent == BUDGET_LENT_MAX)
+        return;
+    uint64_t steps = (budget_shortage(used, limit) + step - 1) / step;
+    if (steps > BUDGET_LENT_MAX)
+        steps = BUDGET_LENT_MAX;
+    if (steps > budget->lent)
+        lend(budget, (unsigned)steps);
+}
+
+static void evict(struct budget *budget, uint64_t now_ns, uint64_t used,
+                  const struct forecast_view *forecast)
+{
+    uint64_t limit = budget->parts[BUDGET_HEAD] + lent_bytes(budget);
+    lend_for(budget, used);
+    if (now_ns < budget->lend_again_ns)
+        return;
+    budget->lend_again_ns = now_ns + LEND_EVERY_NS;
+    if (step_bytes(budget) > 0 && budget->lent < BUDGET_LENT_MAX &&
+        budget_shortage(used, limit) == 0 && budget_shortage(forecast->ahead[0], limit) > 0)
+        lend(budget, budget->lent + 1);
+}
+
+/* Caches get a step back, if it stays easy without. */
+static void give_back(struct budget *budget, uint64_t now_ns, uint64_t used)
+{
+    if (budget->lent == 0 || now_ns < budget->lend_again_ns)
+        return;
+    budget->lend_again_ns = now_ns + LEND_EVERY_NS;
+    uint64_t limit = budget->parts[BUDGET_HEAD] + lent_bytes(budget) - step_bytes(budget);
+    struct forecast_view forecast;
+    forecast_view(&budget->forecast, used, limit, &forecast);
+    if (budget_decide(used, limit, forecast.limit_s, BUDGET_FLUSH) == BUDGET_EASY)
+        lend(budget, budget->lent - 1);
 }
 
 static bool any_busy(struct budget *budget)
@@ -258,7 +347,9 @@ static void look(struct budget *budget, uint64_t now_ns)
     if (stage >= BUDGET_FLUSH)
         flush(budget, now_ns);
     if (stage >= BUDGET_EVICT)
-        evict(budget, budget_excess(used, limit));
+        evict(budget, now_ns, used, &forecast);
+    else if (stage == BUDGET_EASY)
+        give_back(budget, now_ns, used);
     store_relaxed(&budget->slowing, stage == BUDGET_SLOW && any_busy(budget));
     store_relaxed(&budget->next_ns, now_ns + (stage >= BUDGET_EVICT ? SHORT_LOOK_NS : LOOK_NS));
 }
@@ -268,6 +359,14 @@ void budget_tick(struct budget *budget, uint64_t now_ns)
     if (now_ns < load_relaxed(&budget->next_ns) || pthread_mutex_trylock(&budget->mutex) != 0)
         return;
     look(budget, now_ns);
+    pthread_mutex_unlock(&budget->mutex);
+}
+
+void budget_relieve(struct budget *budget)
+{
+    const struct budget_options *options = &budget->options;
+    pthread_mutex_lock(&budget->mutex);
+    lend_for(budget, options->head_used(options->arg));
     pthread_mutex_unlock(&budget->mutex);
 }
 
@@ -302,6 +401,7 @@ void budget_view(struct budget *budget, uint64_t now_ns, struct budget_view *out
                                 .flushes = budget->flushes,
                                 .early = budget->early,
                                 .evicted_bytes = budget->evicted_bytes,
+                                .lent_bytes = lent_bytes(budget),
                                 .slowed = load_relaxed(&budget->slowed),
                                 .slowed_ns = load_relaxed(&budget->slowed_ns),
                                 .delay_ns = delay_now(budget)};
@@ -315,6 +415,7 @@ void budget_view(struct budget *budget, uint64_t now_ns, struct budget_view *out
     }
     out->parts[BUDGET_HEAD].used += used;
     out->parts[BUDGET_HEAD].limit = limit;
+    out->parts[BUDGET_CACHES].limit -= out->lent_bytes;
     forecast_view(&budget->forecast, used, limit, &out->forecast);
     pthread_mutex_unlock(&budget->mutex);
 }

@@ -10,8 +10,12 @@
  *
  *      EASY ──80%──> FLUSH ──90%──> EVICT ──95%──> SLOW ──100%──> FULL
  *             what can free memory is asked to;      writers wait     writes are refused
- *             from EVICT on, what may be dropped     a little longer
- *                                     goes           each, the less is left
+ *             from EVICT on, caches lend             a little longer
+ *             of their part                          each, the less is left
+ *
+ * What caches have can be read again. So from EVICT on they become smaller by what the head is short of, up to half
+ * of their part, and its limit grows by as much: the next stages begin when that is used up, too. When the stage
+ * is EASY again, they get it back.
  *
  * FLUSH and EVICT begin earlier when the forecast (mem/forecast.h) says that the limit is near. Writers are
  * slowed only while somebody is at work to free memory: otherwise waiting helps nobody, and the limit alone
@@ -52,7 +56,9 @@ enum {
     BUDGET_BACK_PERCENT = 2,   /* a stage is left when it is so much below */
     BUDGET_FLUSH_AHEAD_S = 60,
     BUDGET_EVICT_AHEAD_S = 30,
-    BUDGET_DELAY_MS_MAX = 20
+    BUDGET_DELAY_MS_MAX = 20,
+    BUDGET_LENT_OF = 16, /* caches lend sixteenths of their part, */
+    BUDGET_LENT_MAX = 8  /* so many at most */
 };
 
 /* The stage with `used` of `limit` bytes (0: none) in use and the limit `limit_s` seconds away by the
@@ -64,8 +70,8 @@ enum budget_stage budget_decide(uint64_t used, uint64_t limit, double limit_s,
  * with the square of what is gone of the rest; nothing above the limit, where it is refused. */
 uint64_t budget_delay_ns(uint64_t used, uint64_t limit);
 
-/* How many bytes are to be freed so that EVICT is left; 0: none. */
-uint64_t budget_excess(uint64_t used, uint64_t limit);
+/* How many bytes a limit would have to be larger so that EVICT is left; 0: none, or there is no limit. */
+uint64_t budget_shortage(uint64_t used, uint64_t limit);
 
 /* Parts of `bytes_max` by percent; what is left is the head's. With 0 all are 0: no limit. */
 void budget_split(uint64_t bytes_max, unsigned cache_percent, unsigned lua_percent,
@@ -81,15 +87,13 @@ struct budget_client {
     const char *name;
     enum budget_part part;
     uint64_t (*used)(void *arg); /* bytes in use; of a part the sum counts */
-    /* A cache's: what it may have from now on. Caches share their part by `weight` (0 counts as 1); without a
-     * limit each has the `bytes` it has come with. */
+    /* A cache's: what it may have from now on; what is too much has gone when it returns. Caches share their part,
+     * without what they lend, by `weight` (0 counts as 1); without a limit each has the `bytes` it has come with. */
     void (*resize)(void *arg, uint64_t bytes);
     uint64_t bytes;
     unsigned weight;
     /* Memory gets short: begins to write out what may then be freed. True when something was begun. */
     bool (*flush)(void *arg, enum budget_stage stage);
-    /* Drops what it can do without, about so many bytes, and returns how many. */
-    uint64_t (*evict)(void *arg, uint64_t bytes);
     /* Whether it is at work to free memory: writers are slowed for its sake. */
     bool (*busy)(void *arg);
     void *arg;
@@ -113,7 +117,8 @@ struct budget {
     struct list clients;
     struct forecast forecast;
     uint64_t parts[BUDGET_PARTS];
-    uint64_t flush_again_ns;
+    unsigned lent; /* steps of the caches' part that are the head's for now */
+    uint64_t flush_again_ns, lend_again_ns;
     enum budget_stage stage;
     uint64_t entered[BUDGET_STAGES], flushes, early, evicted_bytes;
     CACHE_ALIGNED _Atomic uint64_t
@@ -141,6 +146,10 @@ uint64_t budget_bytes_max(struct budget *budget);
  * millisecond. Any thread: one at a time does, the others go on at once. */
 void budget_tick(struct budget *budget, uint64_t now_ns);
 
+/* More is in use than the limit allows, and a writer is about to be refused: caches lend what they can at once,
+ * without a look. Any thread. */
+void budget_relieve(struct budget *budget);
+
 /* Whether a writer may pass without asking: one load. */
 static inline bool budget_is_easy(const struct budget *budget, uint64_t used)
 {
@@ -156,9 +165,11 @@ struct budget_part_view {
 struct budget_view {
     uint64_t bytes_max;
     enum budget_stage stage;
-    struct budget_part_view parts[BUDGET_PARTS]; /* limit 0: none of its own */
+    struct budget_part_view parts[BUDGET_PARTS]; /* limit 0: none of its own; with what is lent */
     uint64_t entered[BUDGET_STAGES];             /* how often each began */
-    uint64_t flushes, evicted_bytes;             /* asked for; freed by those asked */
+    uint64_t flushes;                            /* that were begun */
+    uint64_t evicted_bytes;                      /* of caches, as these lent in all */
+    uint64_t lent_bytes;                         /* of the caches' part, by now the head's */
     uint64_t early;                              /* stages that began because of the forecast */
     uint64_t slowed, slowed_ns;                  /* writers, and for how long */
     uint64_t delay_ns;                           /* of a writer that came now */

@@ -88,6 +88,8 @@ struct heap {
     CACHE_ALIGNED _Atomic int64_t
         used_bytes; /* may be negative for a moment: caches report apart */
     _Atomic size_t limit_bytes;
+    void (*relieve)(void *arg); /* or NULL */
+    void *relieve_arg;
     CACHE_ALIGNED pthread_mutex_t slab_mutex;
     struct heap_slab *slabs;
     char *slab_next, *slab_end; /* part of the newest slab that is not yet given out as spans */
@@ -521,4 +523,20 @@ bool heap_over_limit(const struct heap *heap)
 {
     size_t limit = heap_limit_bytes(heap);
     return limit > 0 && heap_used_bytes(heap) > limit;
+}
+
+void heap_relief_set(struct heap *heap, void (*relieve)(void *arg), void *arg)
+{
+    heap->relieve = relieve;
+    heap->relieve_arg = arg;
+}
+
+bool heap_is_full(struct heap *heap)
+{
+    if (!heap_over_limit(heap))
+        return false;
+    if (heap->relieve == NULL)
+        return true;
+    heap->relieve(heap->relieve_arg);
+    return heap_over_limit(heap);
 }

@@ -62,7 +62,7 @@ void heap_cache_close(struct heap_cache *cache);
 
 /* At least `size` bytes aligned to 8 (16 when size is a multiple of 16; 64 when size is a multiple
  * of 64), undefined content, or NULL when the system has none. size 0 counts as 1. Does not look at
- * the limit: whoever serves a request asks heap_over_limit. */
+ * the limit: whoever serves a request asks heap_is_full. */
 void *heap_alloc_as(struct heap_cache *cache, size_t size, enum heap_kind kind);
 
 /* `size` and `kind` are what was asked for; `object` NULL is allowed. From any thread, through its
@@ -112,5 +112,12 @@ void heap_limit_set(struct heap *heap, size_t limit_bytes);
 
 /* True when more is in use than the limit allows. */
 bool heap_over_limit(const struct heap *heap);
+
+/* Who can raise the limit, or free something, is called when a write is about to be refused, by its thread.
+ * Set before others use the heap. */
+void heap_relief_set(struct heap *heap, void (*relieve)(void *arg), void *arg);
+
+/* Whether a write is to be refused: heap_over_limit, and relief has not helped. */
+bool heap_is_full(struct heap *heap);
 
 #endif

@@ -51,9 +51,9 @@
       "given up as a whole, so smaller ones follow checkpoints more closely.")                     \
     X(memory_max, uint64_t, SIZE, "0",                                                             \
       "Memory for rows and their indexes, and for caches of what lies on disk. When it gets "      \
-      "short, a checkpoint frees what can be freed, then writers are slowed; when it is used up, " \
-      "writes that need more are refused with `-OOM`, while reads and deletions go on. 0: no "     \
-      "limit.")                                                                                    \
+      "short, a checkpoint frees what can be freed, then caches become smaller, then writers are " \
+      "slowed; when it is used up, writes that need more are refused with `-OOM`, while reads "    \
+      "and deletions go on. 0: no limit.")                                                         \
     X(memory_cache, unsigned, COUNT, "25",                                                         \
       "How much of `memory_max`, in percent up to 80, is for caches, once a space has something "  \
       "on disk to be cached. What is left is for rows and their indexes.")                         \

@@ -259,7 +259,7 @@ static int put_allowed(struct txn *txn, const struct head *head, size_t key_size
     if (key_size > key_size_max(head))
         return diag_set(ERROR_TOO_LARGE, "a key of %zu bytes is above the limit of %zu", key_size,
                         key_size_max(head));
-    if (!txn->spares && heap_over_limit(txn->worker->system->heap))
+    if (!txn->spares && heap_is_full(txn->worker->system->heap))
         return diag_set(ERROR_MEMORY, "command not allowed when used memory > 'memory_max'");
     return 0;
 }

@@ -104,8 +104,7 @@ struct client {
     struct budget_client base;
     struct fixture *fixture;
     char name;
-    uint64_t bytes;     /* resized to */
-    uint64_t evictable; /* can free so much of the head */
+    uint64_t bytes; /* resized to */
     bool busy, dull;
 };
 
@@ -137,16 +136,6 @@ static bool on_flush(void *arg, enum budget_stage stage)
     (void)stage;
     note(client, 'f');
     return !client->dull;
-}
-
-static uint64_t on_evict(void *arg, uint64_t bytes)
-{
-    struct client *client = arg;
-    note(client, 'e');
-    uint64_t freed = bytes < client->evictable ? bytes : client->evictable;
-    client->evictable -= freed;
-    client->fixture->used -= freed;
-    return freed;
 }
 
 static bool on_busy(void *arg)
@@ -193,40 +182,145 @@ static const char *tick(struct fixture *f, uint64_t now_ns, uint64_t used)
     return f->calls;
 }
 
+/* A cache that has 1600 bytes, as the head has: it lends 100 at a time, and 800 at most. */
+static void begin_with_cache(struct fixture *f, struct client *cache)
+{
+    begin(f, 3200, 50, 0);
+    *cache = (struct client){
+        .base = {.name = "cache", .part = BUDGET_CACHES, .resize = on_resize, .used = on_used}};
+    join(f, cache, 'c');
+    assert_int_equal(cache->bytes, 1600);
+    assert_int_equal(f->limit, 1600);
+}
+
+static struct budget_view view_of(struct fixture *f)
+{
+    struct budget_view view;
+    f->budget.next_ns = UINT64_MAX; /* as it is */
+    budget_view(&f->budget, 0, &view);
+    f->budget.next_ns = 0;
+    return view;
+}
+
 static void pressure_flushes_then_evicts_then_slows_and_the_limit_is_the_heads(void **state)
 {
     (void)state;
     struct fixture f;
-    begin(&f, 1000, 0, 0);
-    struct client a = {.base = {.name = "a", .flush = on_flush, .busy = on_busy}, .busy = true};
-    struct client b = {.base = {.name = "b", .evict = on_evict}, .evictable = 30};
-    struct client c = {.base = {.name = "c", .evict = on_evict}, .evictable = 1000};
-    join(&f, &a, 'a'), join(&f, &b, 'b'), join(&f, &c, 'c');
-    assert_int_equal(f.limit, 1000);
-    assert_string_equal(tick(&f, 1 * S, 700), "");
-    assert_true(budget_is_easy(&f.budget, 700) && !budget_is_easy(&f.budget, 800));
-    assert_string_equal(tick(&f, 2 * S, 850), "af ");
+    struct client a = {.base = {.name = "a", .flush = on_flush, .busy = on_busy}, .busy = true}, c;
+    begin_with_cache(&f, &c);
+    join(&f, &a, 'a');
+    assert_string_equal(tick(&f, 1 * S, 1200), "");
+    assert_true(budget_is_easy(&f.budget, 1200) && !budget_is_easy(&f.budget, 1280));
+    assert_string_equal(tick(&f, 2 * S, 1300), "af ");
     assert_int_equal(budget_slow(&f.budget), 0);
-    assert_string_equal(tick(&f, 3 * S, 905), "af be "); /* 25 too many: b has as much */
-    assert_int_equal(f.used, 880);
-    assert_string_equal(tick(&f, 4 * S, 975), "af be ce ");
-    assert_int_equal(f.used, 880); /* so nobody is slowed */
+    assert_int_equal(f.limit, 1600);
+    /* 1440 are 90%, and 88% of some 1637: a sixteenth of what the cache has is enough. */
+    assert_string_equal(tick(&f, 3 * S, 1440), "af ");
+    assert_int_equal(f.limit, 1700);
+    assert_int_equal(c.bytes, 1500);
+    assert_true(budget_is_easy(&f.budget, 1359) && !budget_is_easy(&f.budget, 1360));
+    struct budget_view view = view_of(&f);
+    assert_int_equal(view.lent_bytes, 100);
+    assert_int_equal(view.evicted_bytes, 50); /* the cache is half full */
+    assert_int_equal(view.parts[BUDGET_CACHES].limit, 1500);
+    assert_int_equal(view.parts[BUDGET_HEAD].limit, 1700);
+    /* Beyond the limit at once: it lends what it takes, so nobody is slowed. */
+    assert_string_equal(tick(&f, 4 * S, 1750), "af ");
+    assert_int_equal(f.limit, 2000);
     assert_int_equal(budget_slow(&f.budget), 0);
-    c.evictable = 0;
-    assert_string_equal(tick(&f, 5 * S, 975), "af be ce ");
+    tick(&f, 4 * S + MS, 1750);
+    assert_int_equal(view_of(&f).stage, BUDGET_FLUSH);
+    /* Half of it, and no more: then writers are slowed. */
+    tick(&f, 5 * S, 2340);
+    assert_int_equal(f.limit, 2400);
+    assert_int_equal(c.bytes, 800);
+    tick(&f, 6 * S, 2340);
+    assert_int_equal(f.limit, 2400);
     assert_int_equal(budget_slow(&f.budget), BUDGET_DELAY_MS_MAX * MS / 4);
-    struct budget_view view;
-    budget_view(&f.budget, 5 * S, &view);
+    view = view_of(&f);
     assert_int_equal(view.stage, BUDGET_SLOW);
     assert_int_equal(view.slowed, 1);
     assert_int_equal(view.slowed_ns, BUDGET_DELAY_MS_MAX * MS / 4);
-    assert_int_equal(view.flushes, 4);
-    assert_int_equal(view.evicted_bytes, 25 + 5 + 90);
+    assert_int_equal(view.flushes, 5);
+    assert_int_equal(view.lent_bytes, 800);
+    assert_int_equal(view.evicted_bytes, 400);
     assert_int_equal(view.entered[BUDGET_FLUSH], 1);
     assert_int_equal(view.entered[BUDGET_EVICT], 1);
-    budget_leave(&f.budget, &a.base), budget_leave(&f.budget, &b.base);
+    budget_leave(&f.budget, &a.base), budget_leave(&f.budget, &c.base);
+    assert_int_equal(f.limit, 3200); /* without a cache nothing is lent */
+    budget_destroy(&f.budget);
+}
+
+static void what_caches_lent_they_get_back_step_by_step_when_it_is_easy(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct client c;
+    begin_with_cache(&f, &c);
+    tick(&f, 1 * S, 1750);
+    assert_int_equal(c.bytes, 1200);
+    for (uint64_t s = 2; s < 10; s++)
+        tick(&f, s * S, 1600); /* 80% of what it has now */
+    assert_int_equal(c.bytes, 1200);
+    /* Easy with 2000; with 1800 it would be more than 78%. */
+    for (uint64_t s = 10; s < 20; s++)
+        tick(&f, s * S, 1450);
+    assert_int_equal(c.bytes, 1300);
+    assert_int_equal(f.limit, 1900);
+    tick(&f, 20 * S, 100);
+    assert_int_equal(c.bytes, 1400);
+    tick(&f, 20 * S + 500 * MS, 100); /* a step a second */
+    assert_int_equal(c.bytes, 1400);
+    for (uint64_t s = 21; s < 30; s++)
+        tick(&f, s * S, 100);
+    assert_int_equal(c.bytes, 1600);
+    assert_int_equal(f.limit, 1600);
+    assert_int_equal(view_of(&f).lent_bytes, 0);
     budget_leave(&f.budget, &c.base);
     budget_destroy(&f.budget);
+}
+
+static void a_writer_that_meets_the_limit_between_looks_gets_what_caches_can_lend(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct client c;
+    begin_with_cache(&f, &c);
+    f.used = 1601;
+    budget_relieve(&f.budget);
+    assert_int_equal(f.limit, 1900);
+    f.used = 9999;
+    budget_relieve(&f.budget);
+    assert_int_equal(f.limit, 2400);
+    budget_relieve(&f.budget);
+    assert_int_equal(f.limit, 2400);
+    assert_int_equal(c.bytes, 800);
+    /* Of another part it is the same in sixteenths. */
+    budget_cache_percent_set(&f.budget, 25);
+    assert_int_equal(c.bytes, 400);
+    assert_int_equal(f.limit, 2800);
+    budget_bytes_max_set(&f.budget, 0);
+    assert_int_equal(f.limit, 0);
+    budget_relieve(&f.budget);
+    assert_int_equal(view_of(&f).lent_bytes, 0);
+    budget_leave(&f.budget, &c.base);
+    budget_destroy(&f.budget);
+}
+
+static void a_shortage_is_what_the_limit_is_too_low_by(void **state)
+{
+    (void)state;
+    assert_int_equal(budget_shortage(879, 1000), 0);
+    assert_int_equal(budget_shortage(5, 0), 0);
+    for (uint64_t limit = 1000; limit < (uint64_t)1 << 48; limit = 3 * limit + 7)
+        for (uint64_t used = limit / 2; used < 3 * limit; used += limit / 10) {
+            uint64_t more = budget_shortage(used, limit);
+            assert_int_equal(budget_decide(used, limit + more, -1, BUDGET_EVICT) >= BUDGET_EVICT,
+                             false);
+            if (more > limit / 10) /* and by no more than that */
+                assert_true(budget_decide(used, limit + more - limit / 100, -1, BUDGET_EVICT) >=
+                            BUDGET_EVICT);
+        }
 }
 
 static void writers_are_slowed_only_while_somebody_frees(void **state)
@@ -273,7 +367,7 @@ static void it_begins_before_the_limit_is_near_when_memory_grows_fast(void **sta
     (void)state;
     struct fixture f;
     begin(&f, 1000 * MB, 0, 0);
-    struct client a = {.base = {.name = "a", .flush = on_flush, .evict = on_evict}};
+    struct client a = {.base = {.name = "a", .flush = on_flush}};
     join(&f, &a, 'a');
     uint64_t first = 0;
     for (uint64_t s = 0; s < 100; s++) {
@@ -290,6 +384,33 @@ static void it_begins_before_the_limit_is_near_when_memory_grows_fast(void **sta
     assert_true(view.early >= 1);
     assert_true(view.forecast.trend > 6.9 * (double)MB && view.forecast.trend < 7.1 * (double)MB);
     budget_leave(&f.budget, &a.base);
+    budget_destroy(&f.budget);
+}
+
+static void caches_lend_before_the_limit_is_near_when_memory_grows_fast(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct client c;
+    begin_with_cache(&f, &c);
+    budget_bytes_max_set(&f.budget, 3200 * MB);
+    uint64_t s = 0, used = 1000 * MB, lent_at = 0;
+    for (; view_of(&f).lent_bytes == 0; s++) {
+        lent_at = used += 10 * MB;
+        tick(&f, (100 + s) * S, used);
+    }
+    /* Half a minute before 1600 MB, and one step. */
+    assert_int_equal(lent_at, 1300 * MB);
+    assert_int_equal(view_of(&f).lent_bytes, 100 * MB);
+    for (unsigned n = 0; n < 20; n++)
+        tick(&f, (100 + s) * S + n * MS, used += MB / 1000);
+    assert_int_equal(view_of(&f).lent_bytes, 100 * MB);
+    /* It stays at that: the forecast needs a while to believe it, and then the cache gets it back. */
+    for (unsigned n = 0; n < 200; n++)
+        tick(&f, (101 + s + n) * S, used - 100 * MB);
+    assert_int_equal(view_of(&f).lent_bytes, 0);
+    assert_int_equal(f.limit, 1600 * MB);
+    budget_leave(&f.budget, &c.base);
     budget_destroy(&f.budget);
 }
 
@@ -342,9 +463,13 @@ int main(void)
         cmocka_unit_test(the_delay_grows_smoothly_up_to_a_bound),
         cmocka_unit_test(the_parts_are_the_whole),
         cmocka_unit_test(pressure_flushes_then_evicts_then_slows_and_the_limit_is_the_heads),
+        cmocka_unit_test(what_caches_lent_they_get_back_step_by_step_when_it_is_easy),
+        cmocka_unit_test(a_writer_that_meets_the_limit_between_looks_gets_what_caches_can_lend),
+        cmocka_unit_test(a_shortage_is_what_the_limit_is_too_low_by),
         cmocka_unit_test(writers_are_slowed_only_while_somebody_frees),
         cmocka_unit_test(looks_are_rare_and_flushes_rarer),
         cmocka_unit_test(it_begins_before_the_limit_is_near_when_memory_grows_fast),
+        cmocka_unit_test(caches_lend_before_the_limit_is_near_when_memory_grows_fast),
         cmocka_unit_test(caches_share_their_part_and_the_head_has_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,6 +154,37 @@ static void more_than_the_limit_is_told_and_less_again_as_well(void **state)
     heap_delete(heap);
 }
 
+static unsigned asked;
+
+static void raise_limit(void *arg)
+{
+    if (++asked == 1)
+        heap_limit_set(arg, 4 << 20);
+}
+
+static void a_write_is_refused_when_relief_does_not_help(void **state)
+{
+    (void)state;
+    struct heap *heap = heap_make(1 << 20);
+    struct heap_cache *cache = cache_make(heap);
+    void *big = heap_alloc(cache, 2 << 20);
+    assert_non_null(big);
+    assert_true(heap_is_full(heap));
+    heap_relief_set(heap, raise_limit, heap);
+    asked = 0;
+    assert_true(heap_over_limit(heap)); /* which only tells */
+    assert_int_equal(asked, 0);
+    assert_false(heap_is_full(heap));
+    assert_false(heap_is_full(heap));
+    assert_int_equal(asked, 1);
+    heap_limit_set(heap, 1 << 20);
+    assert_true(heap_is_full(heap));
+    assert_int_equal(asked, 2);
+    heap_free(cache, big, 2 << 20);
+    heap_cache_close(cache);
+    heap_delete(heap);
+}
+
 static void fill_and_empty(struct heap *heap, size_t size, int count)
 {
     struct heap_cache *from = cache_make(heap), *to = cache_make(heap);
@@ -425,6 +456,7 @@ int main(void)
         cmocka_unit_test(a_good_size_is_not_less_and_wastes_little),
         cmocka_unit_test(objects_keep_their_bytes_until_freed),
         cmocka_unit_test(more_than_the_limit_is_told_and_less_again_as_well),
+        cmocka_unit_test(a_write_is_refused_when_relief_does_not_help),
         cmocka_unit_test(what_closed_caches_left_is_used_again),
         cmocka_unit_test(what_a_closed_cache_did_not_cut_is_used_by_others),
         cmocka_unit_test(without_memory_an_allocation_fails_and_nothing_is_counted),
