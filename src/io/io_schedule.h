@@ -32,7 +32,8 @@
 struct clock;
 struct io_scheduler;
 
-/* From the most urgent one. */
+/* From the most urgent one. A log that has a queue of its own (io_queue_new) is only counted as IO_LOG: its writes
+ * don't queue here, and the limits of the class bind those alone that are submitted with it. */
 enum io_class { IO_LOG, IO_CHECKPOINT, IO_USER, IO_BACKGROUND, IO_CLASSES };
 
 /* "log", "checkpoint", "user", "background". */

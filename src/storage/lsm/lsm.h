@@ -85,9 +85,11 @@ struct lsm_stats {
     uint64_t compactions, moves, dropped_rows;
     uint64_t expired_rows;      /* of those that were dropped: since they have expired */
     uint64_t gets, probes;      /* files that a get asked, */
-    uint64_t filtered;          /* and of them those that told without reading a block */
+    uint64_t filtered;          /* and of them those that told without looking at a block */
     double write_amplification; /* bytes written for each that absorb wrote; 0 before the first */
-    double read_amplification;  /* blocks read for each get */
+    /* Blocks that gets looked at, in the cache or by reading: one of each file that did not tell without; for
+     * each get. 0 before the first. */
+    double read_amplification;
     double space_amplification; /* bytes for each that is alive, by an estimate; 0 without rows */
     double debt;                /* as engine_stats.debt */
     enum engine_urgency urgency;

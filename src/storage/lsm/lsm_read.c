@@ -37,9 +37,10 @@ int lsm__get(struct body_view *base, const void *key, size_t key_size, uint64_t 
         unsigned at = lsm__sequence_find(sequence, key, key_size);
         if (at == sequence->count)
             continue;
+        struct run *run = sequence->files[at]->run;
         probes++;
-        if (run_may_contain(sequence->files[at]->run, key, key_size))
-            rc = run_get_probable(sequence->files[at]->run, key, key_size, ts, arena, out);
+        if (ts >= run_info(run)->min_ts && run_may_contain(run, key, key_size))
+            rc = run_get_probable(run, key, key_size, ts, arena, out);
         else
             filtered++;
     }
