@@ -167,8 +167,13 @@ function console:note(problem)
     if self.db and type(problem) == 'table'
         and (problem.code == client.LOST or problem.code == client.PROTOCOL) then
         self.db:close()
+        if self.transaction then
+            problem.message = problem.message .. '; the transaction is rolled back'
+        end
         self.db, self.transaction, self.stopped = nil, nil, nil
-        redis.close(self)
+        if redis.close(self) then
+            problem.message = problem.message .. '; what MULTI had queued is dropped'
+        end
     end
 end
 
@@ -419,6 +424,16 @@ function console:run_lines(file, name)
     end
 end
 
+--- What is open at the end of the input is undone, and whoever has written it should know.
+function console:finish()
+    self.place = nil
+    if self.transaction then
+        self:fail({ message = 'the input ends within a transaction, which is rolled back' })
+    elseif self.redis_state and self.redis_state.multi then
+        self:fail({ message = 'the input ends within MULTI, whose commands are dropped: EXEC is missing' })
+    end
+end
+
 --- A console that is connected. Raises an error of the client's.
 ---@param options table {address, user, password, admin_key, native, interactive, colored, history, write,
 --- write_error, output}
@@ -484,6 +499,8 @@ function console.main(options)
     elseif #options.texts == 0 then
         self:run_lines(io.stdin)
     end
+    io.stdout:flush()
+    self:finish()
     io.stdout:flush()
     if self.out then
         self.out:close()

@@ -93,34 +93,85 @@ end
 
 -- --------------------------------------------------------------------------------- connection
 
---- The connection, made when it is wanted first.
-local function connection(console)
-    if console.redis and console.redis.socket then
-        return console.redis
-    end
-    console.redis_state = nil
-    console.redis = resp.connect(console.address, {
+local function raise(reply)
+    error({ code = 0, name = 'ERROR_LUA', message = reply.text }, 0)
+end
+
+local function is_error(reply)
+    return type(reply) == 'table' and reply.kind == 'error'
+end
+
+local function state_of(console)
+    console.redis_state = console.redis_state or { database = 0 }
+    return console.redis_state
+end
+
+local function open(console)
+    local link = resp.connect(console.address, {
         user = console.admin_key and 'admin' or console.user,
         password = console.admin_key or console.password,
         tls = console.tls,
         timeout = CONNECT_SECONDS,
         interrupted = console.interactive and console.native.interrupted or nil,
     })
-    return console.redis
+    link.database = 0
+    return link
 end
 
-function redis.close(console)
-    if console.redis then
-        console.redis:close()
-        console.redis, console.redis_state = nil, nil
+--- Takes the connection into the database of the prompt: a new one begins in 0, and SELECT within a
+--- transaction that was typed is not told to it.
+local function in_database(console, link)
+    local state = state_of(console)
+    if link.database ~= state.database then
+        local reply = link:request({ 'SELECT', tostring(state.database) })
+        if is_error(reply) then
+            state.database = link.database
+            raise(reply)
+        end
+        link.database = state.database
     end
+    return link
+end
+
+--- The connection of what is typed, made when it is wanted first and after it was lost.
+local function connection(console)
+    if not console.redis or not console.redis.socket then
+        console.redis_lost = console.redis_lost or console.redis ~= nil
+        console.redis = open(console)
+    end
+    return in_database(console, console.redis)
+end
+
+--- The one of what the console asks by itself: another one while MULTI would queue it.
+local function asking(console)
+    if not state_of(console).multi then
+        return connection(console)
+    elseif not console.redis_spare or not console.redis_spare.socket then
+        console.redis_spare = open(console)
+    end
+    return in_database(console, console.redis_spare)
+end
+
+--- Closes what there is. The database stays that of the prompt, what MULTI has queued is gone: whether
+--- there was something.
+function redis.close(console)
+    local state = state_of(console)
+    local queued = state.multi
+    for _, name in ipairs({ 'redis', 'redis_spare' }) do
+        if console[name] then
+            console[name]:close()
+            console[name] = nil
+        end
+    end
+    state.multi, state.queued = nil, nil
+    return queued or false
 end
 
 --- The reply to a command that the console itself asks.
 function redis.ask(console, ...)
-    local reply = connection(console):request({ ... })
-    if type(reply) == 'table' and reply.kind == 'error' then
-        error({ code = 0, name = 'ERROR_LUA', message = reply.text }, 0)
+    local reply = asking(console):request({ ... })
+    if is_error(reply) then
+        raise(reply)
     end
     return reply
 end
@@ -193,7 +244,7 @@ function show(reply, indent)
     elseif marks[reply.kind] then
         return show_list(reply, indent)
     elseif reply.kind == 'verbatim' then
-        return text.printable(reply.text, '\n\t'):gsub('[\r\n]+$', '')
+        return text.printable((reply.text:gsub('\r\n', '\n')), '\n\t'):gsub('\n+$', '')
     elseif reply.kind == 'error' then
         return '(error) ' .. text.printable(reply.text)
     elseif reply.kind == 'double' then
@@ -257,25 +308,35 @@ local function of_lua(v)
     return reply
 end
 
---- In the prompt, what Redis's own state is: a database, MULTI.
-local function note_state(console, words, reply)
+--- In the prompt, what Redis's own state is: a database, MULTI. `link`: on which it was run, nil within a
+--- transaction that was typed.
+local function note_state(console, words, reply, link)
     local verb = words[1]:lower()
-    local state = console.redis_state or { database = 0 }
-    local fine = type(reply) == 'table' and reply.kind == 'status' and reply.text == 'OK'
-    if verb == 'select' and fine then
-        state.database = tonumber(words[2]) or 0
-    elseif verb == 'multi' and fine then
+    local state = state_of(console)
+    local status = type(reply) == 'table' and reply.kind == 'status' and reply.text
+    local database
+    if verb == 'select' and status == 'OK' then
+        database = tonumber(words[2])
+    elseif verb == 'select' and status == 'QUEUED' then
+        state.queued = tonumber(words[2])
+    elseif verb == 'multi' and status == 'OK' then
         state.multi = true
     elseif verb == 'exec' or verb == 'discard' or verb == 'reset' then
-        state.multi = nil
-        state.database = verb == 'reset' and 0 or state.database
+        database = verb == 'reset' and 0
+            or verb == 'exec' and type(reply) == 'table' and reply.kind == 'array' and state.queued or nil
+        state.multi, state.queued = nil, nil
     end
-    console.redis_state = state
+    if database then
+        state.database = database
+        if link then
+            link.database = database
+        end
+    end
 end
 
 --- Shows a reply; an error of Redis's fails the input.
 local function deliver(console, reply)
-    if type(reply) == 'table' and reply.kind == 'error' then
+    if is_error(reply) then
         console:fail({ message = reply.text, code = 0 })
     else
         console:show_reply(reply)
@@ -291,12 +352,30 @@ local function listen(console, link)
         local ok, reply = pcall(link.read, link)
         if not ok and reply.code == client.INTERRUPTED then
             console:print('')
-            return
+            return redis.close(console)
         elseif not ok then
             error(reply, 0)
         end
         deliver(console, reply)
     end
+end
+
+-- A statement of a transaction, whose requests each begin in database 0.
+local CALL = [[
+local database = ...
+redis.setresp(3)
+if database ~= 0 then
+    redis.call('SELECT', database)
+end
+return redis.call(select(2, ...))
+]]
+
+--- Runs it as a part of the transaction that was typed.
+local function run_within(console, words)
+    local where, database = console.transaction, state_of(console).database
+    local reply = of_lua(console:try(where.eval, where, CALL, database, unpack(words)))
+    note_state(console, words, reply)
+    deliver(console, reply)
 end
 
 --- Runs a line of Redis and shows its reply.
@@ -307,28 +386,29 @@ function redis.run(console, source)
     if not words then
         error({ message = 'the quotes do not end, or something follows them without a blank' }, 0)
     elseif console.transaction then
-        local call = 'redis.setresp(3) return redis.call(...)'
-        local open = console.transaction
-        deliver(console, of_lua(console:try(open.eval, open, call, unpack(words))))
-        return
+        return run_within(console, words)
     end
     local link = connection(console)
+    if console.redis_lost and console.interactive then
+        console:print('connected to ' .. console.address .. ' again')
+    end
+    console.redis_lost = false
     local ok, reply = pcall(link.request, link, words, function(push) deliver(console, push) end)
     if not ok then
-        if (console.redis_state or {}).multi then
+        console.redis_lost = type(reply) == 'table' and reply.code == client.LOST
+        if redis.close(console) and type(reply) == 'table' then
             reply.message = reply.message .. '; what MULTI had queued is dropped'
         end
-        redis.close(console)
         error(reply, 0)
     end
-    note_state(console, words, reply)
+    note_state(console, words, reply, link)
     deliver(console, reply)
     local verb = words[1]:lower()
-    local failed = type(reply) == 'table' and reply.kind == 'error'
-    if not failed and (verb == 'monitor' or verb:find('^[ps]?subscribe$')) then
+    if not is_error(reply) and (verb == 'monitor' or verb:find('^[ps]?subscribe$')) then
         listen(console, link)
     elseif verb == 'quit' then
         redis.close(console)
+        console.redis_state = nil
     end
 end
 

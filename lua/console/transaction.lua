@@ -98,6 +98,8 @@ local verbs = {}
 function verbs.begin(console, wish)
     if console.transaction then
         error({ message = 'a transaction is open already: COMMIT, ROLLBACK or SAVEPOINT' }, 0)
+    elseif console.redis_state and console.redis_state.multi then
+        error({ message = 'BEGIN is not allowed inside MULTI: EXEC or DISCARD first' }, 0)
     end
     console.transaction = console:database():begin(wish.options)
 end

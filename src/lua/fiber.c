@@ -54,6 +54,7 @@ static void context_take(const struct lua_runtime *runtime, struct lua__context 
         .fiber = runtime->fiber,
         .job = runtime->job,
         .owner = runtime->owner,
+        .database = runtime->database,
         .txn = runtime->txn,
         .txn_sequence = runtime->txn_sequence,
         .txn_deadline_ns = runtime->txn_deadline_ns,
@@ -91,6 +92,7 @@ static void context_put(struct lua_runtime *runtime, const struct lua__context *
     runtime->fiber = context->fiber;
     runtime->job = context->job;
     runtime->owner = context->owner;
+    runtime->database = context->database;
     runtime->txn = context->txn;
     runtime->txn_sequence = context->txn_sequence;
     runtime->txn_deadline_ns = context->txn_deadline_ns;
@@ -782,6 +784,7 @@ int lua__fiber_background(struct lua_runtime *runtime, const struct lua_request 
         struct preparation preparation = {fiber, prepare, arg};
         fiber->background = true;
         fiber->request = *request;
+        fiber->context.database = request->database;
         code = lua__protect(runtime, make_request, &preparation);
     }
     code = lua__request_end(runtime, code, NULL);

@@ -29,6 +29,7 @@ struct lua__context {
     struct ddl_job *job;
     struct lock_owner *owner;
     struct txn *txn;
+    unsigned database;
     uint64_t txn_sequence, txn_deadline_ns;
     struct txn_savepoint start;
     uint64_t seen_ts, now_ms;

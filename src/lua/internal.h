@@ -176,6 +176,8 @@ struct lua_runtime {
     bool waits;                        /* the latter */
     bool committed;                    /* the request has done what can't be done again */
     const struct lua_request *request; /* never NULL */
+    unsigned
+        database; /* of Redis's, for redis.call outside of scripts: the request's, or SELECT's */
     struct ddl_job *job;        /* a change of the schema that the request has begun, or NULL */
     struct lock_owner *owner;   /* whose locks its transactions have; NULL: their own */
     sem_t woken;                /* posted when a lock that a parked transaction waits for is had */

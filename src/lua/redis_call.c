@@ -341,7 +341,7 @@ static int run_time(struct redis_call *call)
     return 0;
 }
 
-/* For the script's further commands; the connection keeps its own. */
+/* For the further commands of the script, or of the request; the connection keeps its own. */
 static int run_select(struct redis_call *call)
 {
     int64_t number;
@@ -435,6 +435,8 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
     if (writes && (runtime->request->readonly || runtime->script.readonly ||
                    (runtime->txn != NULL && txn_readonly(runtime->txn))))
         return diag_set(ERROR_LUA, "Write commands are not allowed from read-only scripts.");
+    bool script = runtime->script.runs || runtime->script.reads;
+    unsigned *database = script ? &runtime->script.database : &runtime->database;
     struct redis_call call = {.worker = runtime->worker,
                               .lookups = runtime->options.callbacks.lookups,
                               .protocol = runtime->script.resp == 3 ? 3 : 2,
@@ -444,18 +446,16 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
                               .config = runtime->options.callbacks.config
                                             ? runtime->options.callbacks.config
                                             : redis_config_default(),
-                              .database = runtime->script.database,
+                              .database = *database,
                               .interest = runtime->options.callbacks.interest,
                               .client_id = runtime->request->session_id,
                               .granted = runtime->request->granted,
                               .scripted = true,
                               .no_touch = runtime->request->no_touch};
-    if (!runtime->script.runs && !runtime->script.reads)
-        call.database = runtime->request->database;
     code =
         runtime->txn != NULL ? run_in(runtime, command, &call) : run_alone(runtime, command, &call);
     if (code == 0)
-        runtime->script.database = call.database;
+        *database = call.database;
     return code;
 }
 

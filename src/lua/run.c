@@ -323,6 +323,7 @@ void lua__request_none(struct lua_runtime *runtime)
 void lua__request_begin(struct lua_runtime *runtime, const struct lua_request *request)
 {
     runtime->request = request;
+    runtime->database = request->database;
     lua__user_begin(runtime, request);
     runtime->owner = request->owner;
     runtime->seen_ts = 0;
@@ -500,6 +501,7 @@ static int run_once(struct lua_runtime *runtime, struct txn_options *options,
                     int (*body)(lua_State *L, struct lua_runtime *runtime, void *arg), void *arg)
 {
     options->latest = lua__latest(runtime);
+    runtime->database = runtime->request->database;
     int code = lua__begin(runtime, options);
     if (code != 0)
         return code;

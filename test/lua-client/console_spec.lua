@@ -2,7 +2,11 @@
 package.path = 'lua/?.lua;test/lib/client/?.lua;' .. package.path
 
 local client = require('client')
+local console_case = require('console_case')
 local process = require('process')
+
+local enter, open = console_case.enter, console_case.open
+local piped, with_server = console_case.piped, console_case.with_server
 
 local SETUP = [[
 box.schema.space.create('people', {format = {{'id', 'unsigned'}, {'name', 'string'}}})
@@ -14,24 +18,6 @@ box.schema.func.create('greet', {readonly = true, body = 'function(name) return 
 ]]
 
 local PEOPLE = ' id | name\n----+------\n  1 | Ada\n  2 | Grace\n'
-
-local function with_server(run, ...)
-    local folder = process.folder()
-    local server = process.server(folder, ...)
-    local ok, problem = pcall(run, server, folder)
-    server:kill()
-    server:finish()
-    process.remove(folder)
-    assert(ok, problem)
-end
-
---- Runs the console without a terminal on what `input` says; gives its output and status.
-local function piped(server, input, ...)
-    local console = process.spawn({ process.perigee, 'console', server.address, ... })
-    console:write(input)
-    console:close_input()
-    return console:finish()
-end
 
 describe('the console without a terminal', function()
     it('runs the inputs of its standard input and shows the results as tables', function()
@@ -427,20 +413,6 @@ end)
 
 describe('the console in a terminal', function()
     local WIDE = 250 -- inputs stay on one line behind a prompt that has the path of any socket
-
-    local function open(server, home, columns)
-        local console = process.terminal({ process.perigee, 'console', server.address },
-            { TERM = 'xterm', HOME = home, NO_COLOR = '', LC_ALL = 'C', PAGER = 'cat' }, columns or WIDE)
-        console:expect('help for help\n')
-        console:expect('> ')
-        return console
-    end
-
-    local function enter(console, input, result)
-        console:write(input .. '\r')
-        console:expect(result)
-        console:expect('perigee unix:[^\n]*> ')
-    end
 
     it('gathers lines, shows results and times, and leaves at Ctrl-D', function()
         with_server(function(server, folder)
