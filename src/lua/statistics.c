@@ -315,13 +315,21 @@ static int native_statistics(lua_State *L)
         const char *name;
         uint64_t value;
     } rows[] = {
-        {"commits", txn.commits},           {"rollbacks", txn.rollbacks},
-        {"conflicts", txn.conflicts},       {"retries", txn.retries},
-        {"gate_entries", txn.gate_entries}, {"rows_queued", txn.rows_queued},
-        {"open_transactions", txn.open},    {"locks_held", locks.held},
-        {"locks_waiting", locks.waiting},   {"deadlocks", locks.deadlocks},
-        {"log_blocks", wal.blocks},         {"log_records", wal.records},
-        {"log_bytes", wal.log_bytes},       {"log_flushes", wal.flushes},
+        {"commits", txn.commits},
+        {"rollbacks", txn.rollbacks},
+        {"conflicts", txn.conflicts},
+        {"retries", txn.retries},
+        {"gate_entries", txn.gate_entries},
+        {"rows_queued", txn.rows_queued},
+        {"open_transactions", txn.open},
+        {"locks_held", locks.held},
+        {"locks_waiting", locks.waiting},
+        {"deadlocks", locks.deadlocks},
+        {"log_blocks", wal.blocks},
+        {"log_records", wal.records},
+        {"log_bytes", wal.log_bytes},
+        {"log_flushes", wal.flushes},
+        {"log_blocks_by_workers", wal.stood_in},
     };
     lua_newtable(L);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

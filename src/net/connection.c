@@ -456,7 +456,7 @@ void net__connections_flush(struct net_worker *worker)
         net__cost_add(&worker->load, &connection->cost);
     }
     if (!list_empty(&worker->waiting) || session_worker_deferred(worker->session_worker))
-        wal_kick(worker->wal); /* once for all that was executed in this turn */
+        wal_write_now(worker->wal); /* once for all that was executed in this turn */
 }
 
 /* ------------------------------------------------------------------------------------ life */

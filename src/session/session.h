@@ -25,7 +25,7 @@
  *         session_resume(session) when that sent anything: executes what back-pressure held back;
  *             then output once more
  *         stop or start reading as session_wants_read says; close when session_wants_close
- *   - after all connections' turns: wal_kick, when some session is waiting
+ *   - after all connections' turns: wal_write_now, when some session is waiting
  *   - session_worker_run names the session: session_resume, then its output; or, during an
  *     unfinished write, session_postpone
  *   - the peer has ended its side, or the server stops: session_hurry, session_resume, its output;

@@ -236,6 +236,7 @@ static void info_perigee(struct service *service, struct mp_buffer *out)
     struct wal_stats wal;
     wal_stats_get(service->wal, &wal);
     line(out, "wal_blocks:%" PRIu64, wal.blocks);
+    line(out, "wal_blocks_by_workers:%" PRIu64, wal.stood_in);
     line(out, "wal_records:%" PRIu64, wal.records);
     line(out, "wal_bytes:%" PRIu64, wal.bytes);
     line(out, "wal_flushes:%" PRIu64, wal.flushes);

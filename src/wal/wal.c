@@ -286,7 +286,8 @@ void wal_kick(struct wal *wal)
     if (load_seq_cst(&wal->sleeping) == WAL_AWAKE)
         return;
     pthread_mutex_lock(&wal->mutex);
-    pthread_cond_signal(&wal->wake);
+    if (!wal->stood_in_for) /* else who stands in sees `kicked` when that is done */
+        pthread_cond_signal(&wal->wake);
     pthread_mutex_unlock(&wal->mutex);
 }
 
@@ -320,6 +321,8 @@ static int wait_for(struct wal *wal, uint64_t (*reached)(const struct wal *wal),
 
 int wal_wait(struct wal *wal, uint64_t ts)
 {
+    if (wal_reply_ts(wal) < ts)
+        wal_write_now(wal);
     return wal_reply_ts(wal) >= ts ? 0 : wait_for(wal, wal_reply_ts, ts);
 }
 
@@ -359,6 +362,7 @@ const char *wal_failure(const struct wal *wal)
 void wal_stats_get(const struct wal *wal, struct wal_stats *out)
 {
     out->blocks = load_relaxed(&wal->stats.blocks);
+    out->stood_in = load_relaxed(&wal->stats.stood_in);
     out->records = load_relaxed(&wal->stats.records);
     out->bytes = load_relaxed(&wal->stats.bytes);
     out->segments = load_relaxed(&wal->stats.segments);

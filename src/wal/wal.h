@@ -16,7 +16,7 @@
  *      3. wal_clock_next  takes it
  *      4. wal_append      leaves the record, can't fail; or not at all, when validation failed
  *      5. wal_end
- *      6. wal_kick        when a reply is going to wait (or wal_kick_early, and wal_kick soon)
+ *      6. wal_write_now   when a reply is going to wait (or wal_kick_early, and wal_write_now soon)
  *
  * The log writer ends an epoch: it raises the flag `cutting`, fences, reads C from the clock,
  * records it as the last cut, lowers the flag; waits until no worker is between 2 and 5 with a
@@ -65,7 +65,7 @@ struct wal_options {
     /* A follower that keeps more than so many bytes of log from being given up is cut off; 0: 1 GiB.
      */
     uint64_t follow_bytes_max;
-    /* Called by the log writer after D or the written timestamp has advanced, and once after the
+    /* Called by the log writer, or who stands in for it (wal_write_now), after D or the written timestamp has advanced, and once after the
      * log has failed. Must be short; may read timestamps and the failure, not wait or close. It is
      * for waking those who sleep while replies wait. May be NULL. */
     void (*on_advance)(void *arg);
@@ -158,10 +158,19 @@ bool wal_cut_state(const struct wal *wal, uint64_t *last_cut);
  * after wal_end when a reply is going to wait; under none the log writer also wakes by itself. */
 void wal_kick(struct wal *wal);
 
+/*
+ * The same, for a caller that can spare the time of a write into the page cache. Under interval, while
+ * the log writer sleeps and there is little to write, it stands in for it: instead of two switches of
+ * context. A write of more than two milliseconds is the last one of that kind for a second, so that a
+ * slow disk holds up the log writer, and not whoever has more to do. Otherwise this is wal_kick. What
+ * has been written is seen in wal_reply_ts. Not between wal_begin and wal_end.
+ */
+void wal_write_now(struct wal *wal);
+
 /* Another flush_interval_ms, from the last flush on. Any thread. */
 void wal_flush_interval_set(struct wal *wal, unsigned ms);
 
-/* The same for a caller that has more to execute and calls wal_kick when that is done. Under commit
+/* wal_kick for a caller that has more to execute and calls wal_write_now when that is done. Under commit
  * it kicks, because the disk works meanwhile and what comes later gathers behind; else it does
  * nothing, because then a block costs CPU rather than time, and one serves the whole turn. */
 void wal_kick_early(struct wal *wal);
@@ -222,7 +231,8 @@ const char *wal_failure(const struct wal *wal);
  * many of those are used. */
 struct wal_stats {
     uint64_t blocks, records;
-    uint64_t bytes; /* of blocks, with their padding */
+    uint64_t stood_in; /* blocks that others than the log writer have written: wal_write_now */
+    uint64_t bytes;    /* of blocks, with their padding */
     uint64_t segments, log_bytes, used_bytes;
     uint64_t flushes;            /* under commit one for each block */
     uint64_t flush_ns;           /* under interval and none: how long they took together */

@@ -34,10 +34,13 @@ enum wal_mutation {
         8192, /* the log may begin at a segment of which nothing is durable (rule 2) */
     WAL_MUTATION_COMPRESS_SMALL = 16384, /* no rule: chunks of any size are compressed */
     WAL_MUTATION_NO_QUIESCE = 32768,     /* wal_quiesce does not wait */
+    WAL_MUTATION_TWO_WRITERS =
+        65536, /* the log writer does not wait for who stands in for it (rule 2) */
 };
 
 enum {
-    WAL_INFLIGHT_MAX = 8, /* epochs whose blocks are being written */
+    WAL_COMPRESS_BYTES_MIN = 16 << 10, /* a chunk of less is not compressed */
+    WAL_INFLIGHT_MAX = 8,              /* epochs whose blocks are being written */
     WAL_PIPELINE_BYTES =
         256 * 1024, /* so much pending starts another block while some are in flight */
     WAL_BLOCK_KEEP_BYTES = 4 << 20,     /* block memory above this is given back after use, */
@@ -47,15 +50,19 @@ enum {
     WAL_EXTERNAL_BYTES_MAX = 64 << 20, /* of records outside of a ring, unless it is a single one */
     WAL_SEGMENT_BYTES_DEFAULT = 64 << 20,
     WAL_SEGMENT_BYTES_FIRST = 4 << 20, /* of an incarnation; each is twice the one before */
-    WAL_NONE_INTERVAL_MS = 10,         /* durability none: written this often */
+    WAL_STAND_IN_BYTES = WAL_COMPRESS_BYTES_MIN, /* no more is written by who stands in, */
+    WAL_STAND_IN_ROOM_BYTES =
+        256 << 10, /* into segments with so much room, which it does not wait for; */
+    WAL_STAND_IN_SLOW_NS = 2 * 1000 * 1000,    /* who took that long */
+    WAL_STAND_IN_REST_NS = 1000 * 1000 * 1000, /* is the last for so long */
+    WAL_NONE_INTERVAL_MS = 10,                 /* durability none: written this often */
     WAL_FLUSH_INTERVAL_MS_DEFAULT = 1000,
     WAL_ARCHIVE_RETRY_MS_DEFAULT = 10000,
     WAL_SPARES_MAX = 2,         /* segments given up that are kept to be made into new ones */
     WAL_COPY_BYTES = 256 << 10, /* archived in pieces of so much */
     WAL_ZEROS_PAUSES = 3,       /* between pieces of zeros: times what a piece took, */
     WAL_ZEROS_PAUSE_NS_MAX = 20 * 1000 * 1000, /* and at most so long */
-    WAL_FOLLOW_HOPS = 256,             /* headers passed over before others have their turn */
-    WAL_COMPRESS_BYTES_MIN = 16 << 10, /* a chunk of less is not compressed */
+    WAL_FOLLOW_HOPS = 256, /* headers passed over before others have their turn */
 };
 
 #define WAL_FOLLOW_BYTES_DEFAULT (UINT64_C(1) << 30)
@@ -226,15 +233,17 @@ struct wal {
         struct wal *wal); /* of a test: it has nothing to do, and neither sleeps nor ends yet */
     _Atomic uint64_t flush_interval_ns;
 
-    pthread_mutex_t mutex;   /* innermost: nothing else is taken inside */
-    pthread_cond_t wake;     /* for the log writer */
+    pthread_mutex_t mutex; /* innermost: nothing else is taken inside */
+    pthread_cond_t wake;   /* for the log writer */
+    /* Under `mutex`: what is the log writer's own is somebody else's; it has woken and waits for that. */
+    bool stood_in_for, awaited;
     pthread_cond_t advanced; /* for wal_wait */
     pthread_cond_t room;     /* for wal_reserve */
 
     struct wal_buffer **buffers;
     _Atomic unsigned buffer_count; /* buffers ever opened */
 
-    /* The log writer's own. */
+    /* The log writer's own, or that of who stands in for it. */
     pthread_t writer;
     bool writer_started;
     struct io_queue *queue;
@@ -252,7 +261,9 @@ struct wal {
     uint32_t previous_checksum;               /* at first that of the first segment's header */
     uint64_t previous_c;
     uint64_t cut_next_ns;
-    uint64_t flush_from_ns; /* from when on the interval until the next flush counts */
+    uint64_t flush_from_ns;    /* from when on the interval until the next flush counts */
+    uint64_t stand_in_ns;      /* nobody stands in before */
+    uint64_t stand_in_slow_ns; /* WAL_STAND_IN_SLOW_NS, but in tests */
     struct wal_segment *segments, *current;
 
     /* The next segment, made ready by a thread of its own. Under `mutex`. */
@@ -290,7 +301,8 @@ struct wal {
     char failure[512]; /* written once, before `failed` */
 
     struct {
-        _Atomic uint64_t blocks, records, bytes, segments, log_bytes, used_bytes, flushes, flush_ns;
+        _Atomic uint64_t blocks, stood_in, records, bytes, segments, log_bytes, used_bytes, flushes,
+            flush_ns;
         _Atomic uint64_t released, recycled, archived, archive_failures;
         _Atomic uint64_t compressed_from, compressed_to;
         _Atomic uint64_t followers_cut;

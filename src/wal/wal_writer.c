@@ -29,6 +29,14 @@
  * other. A kick that finds `kicked` set need do nothing: the writer takes the flag before it reads
  * the clock for a cut.
  *
+ * Standing in. Under interval a block is a copy into the page cache, which takes less time than
+ * waking the log writer and being woken by it. So whoever wants little written while it sleeps takes
+ * what is its own, ends an epoch, and gives it back (`stood_in_for`). Both are done under `mutex`, by
+ * which each sees what the other has left. The log writer does not go on meanwhile, whatever has
+ * woken it: one thread at a time ends epochs and writes (invariant 2). It is woken for what is left: a
+ * flush, as from now on something is written and not durable; a kick that came meanwhile; a write
+ * that is not through; a failure.
+ *
  * Failure (invariant 7): wal__fail freezes D, keeps the message, wakes all who wait. What is in
  * flight is waited for and not published; nothing is written or flushed again.
  */
@@ -512,7 +520,7 @@ static void flush(struct wal *wal)
     advance(wal, load_relaxed(&wal->written), true);
 }
 
-/* ---------------------------------------------------------------------------------- the thread */
+/* ------------------------------------------------------------------------------------ sleeping */
 
 static void wait_until(struct wal *wal, uint64_t deadline_ns)
 {
@@ -544,9 +552,69 @@ static void sleep_a_while(struct wal *wal)
     bool missed = none && !pending && load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut);
     if (!missed && load_seq_cst(&wal->kicked) == 0 && !load_seq_cst(&wal->closing))
         wait_until(wal, deadline);
+    wal->awaited = true;
+    while (wal->stood_in_for && !(wal->mutations & WAL_MUTATION_TWO_WRITERS))
+        pthread_cond_wait(&wal->wake, &wal->mutex);
+    wal->awaited = false;
     store_seq_cst(&wal->sleeping, WAL_AWAKE);
     pthread_mutex_unlock(&wal->mutex);
 }
+
+/* ----------------------------------------------------------------------------------- standing in */
+
+/* With the mutex, while nobody else stands in: whether what is there is written at once, without waiting
+ * for anything but the page cache. */
+static bool is_little_to_do(struct wal *wal)
+{
+    return epochs_inflight(wal) == 0 && !wal_failed(wal) && !load_relaxed(&wal->closing) &&
+           wal__pending_bytes(wal) <= WAL_STAND_IN_BYTES &&
+           wal->current->bytes - wal->current->used >= WAL_STAND_IN_ROOM_BYTES &&
+           now_ns() >= wal->stand_in_ns;
+}
+
+/* False: the log writer does not sleep, or is about to wake up, or is to do it. */
+static bool stand_in_begin(struct wal *wal)
+{
+    if (!has_level(wal, WAL_DURABILITY_INTERVAL) || load_relaxed(&wal->kicked) != 0 ||
+        load_relaxed(&wal->sleeping) != WAL_SLEEPING || pthread_mutex_trylock(&wal->mutex) != 0)
+        return false;
+    bool free =
+        load_relaxed(&wal->sleeping) == WAL_SLEEPING && !wal->stood_in_for && is_little_to_do(wal);
+    if (free)
+        wal->stood_in_for = true;
+    pthread_mutex_unlock(&wal->mutex);
+    return free;
+}
+
+static void stand_in_end(struct wal *wal, bool more)
+{
+    pthread_mutex_lock(&wal->mutex);
+    wal->stood_in_for = false;
+    if (more || wal->awaited || load_seq_cst(&wal->kicked) != 0)
+        pthread_cond_signal(&wal->wake);
+    pthread_mutex_unlock(&wal->mutex);
+}
+
+void wal_write_now(struct wal *wal)
+{
+    if (!stand_in_begin(wal)) {
+        wal_kick(wal);
+        return;
+    }
+    bool first = load_relaxed(&wal->written) == load_relaxed(&wal->durable);
+    if (load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut)) {
+        uint64_t began_ns = now_ns();
+        epoch_begin(wal);
+        reap(wal, false);
+        uint64_t ended_ns = now_ns();
+        if (ended_ns - began_ns > wal->stand_in_slow_ns)
+            wal->stand_in_ns = ended_ns + WAL_STAND_IN_REST_NS;
+        atomic_fetch_add_explicit(&wal->stats.stood_in, 1, memory_order_relaxed);
+    }
+    stand_in_end(wal, first || epochs_inflight(wal) > 0 || wal_failed(wal));
+}
+
+/* ---------------------------------------------------------------------------------- the thread */
 
 static void sleep_until_closing(struct wal *wal)
 {
@@ -595,6 +663,7 @@ static void *writer_main(void *arg)
 
 int wal__writer_start(struct wal *wal)
 {
+    wal->stand_in_slow_ns = WAL_STAND_IN_SLOW_NS;
     int rc = io_queue_new(wal->options.io, WAL_INFLIGHT_MAX, &wal->queue);
     if (rc != 0)
         return rc;
