@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "io/io.h"
 #include "storage/run/run.h"
+#include "storage/run/run_filter.h"
 
 enum { KEY_BYTES = 16, DATA_BYTES = 100, RUNS = 8 };
 
@@ -116,20 +117,26 @@ static void get_rows(struct io *io, enum compress_method method, uint64_t rows)
     run_close(run);
 }
 
+static const char *filter_name(enum run_filter_kind kind)
+{
+    return kind == RUN_FILTER_RIBBON ? "ribbon" : "bloom";
+}
+
 /* Every second key is there. */
-static void look_in_vain(struct io *io, unsigned filter_bits, uint64_t rows)
+static void look_in_vain(struct io *io, enum run_filter_kind kind, unsigned filter_bits,
+                         uint64_t rows)
 {
     enum { LOOKS = 50000 };
-    char name[16], label[64];
+    char name[32], label[64];
     struct run *run;
     struct run_writer *writer;
     struct engine_row row;
     struct arena arena;
     struct random random;
     unsigned char key[KEY_BYTES];
-    snprintf(name, sizeof name, "filter%u", filter_bits);
+    snprintf(name, sizeof name, "%s%u", filter_name(kind), filter_bits);
     const struct run_options options = {
-        .io = io, .name = name, .up_to_ts = 1, .filter_bits = filter_bits};
+        .io = io, .name = name, .up_to_ts = 1, .filter = kind, .filter_bits = filter_bits};
     bench_check(run_writer_new(&options, &writer), "run_writer_new");
     for (uint64_t i = 0; i < rows; i++) {
         key_make(i * 2, key);
@@ -147,10 +154,58 @@ static void look_in_vain(struct io *io, unsigned filter_bits, uint64_t rows)
             abort();
         arena_reset(&arena);
     }
-    snprintf(label, sizeof label, "look in vain, filter of %u bits", filter_bits);
+    snprintf(label, sizeof label, "look in vain, filter of %u bits, %s", filter_bits,
+             filter_name(kind));
     bench_print(label, start, LOOKS);
     arena_destroy(&arena);
     run_close(run);
+}
+
+/* The filter alone, made of every second key and asked for those between them. */
+static void filter_alone(enum run_filter_kind kind, uint64_t rows)
+{
+    enum { LOOKS = 4000000 };
+    struct run_filter_builder builder = {0};
+    struct run_memory contents = {0};
+    struct run_filter filter;
+    struct random random;
+    unsigned char key[KEY_BYTES];
+    uint64_t found = 0;
+    char label[64];
+    const char *name = filter_name(kind);
+    double start = bench_cpu_ns();
+    for (uint64_t i = 0; i < rows; i++) {
+        key_make(i * 2, key);
+        bench_check(run_filter_add(&builder, key, sizeof key), "run_filter_add");
+    }
+    snprintf(label, sizeof label, "hash a key for a filter, %s", name);
+    bench_print(label, start, rows);
+    start = bench_cpu_ns();
+    bench_check(run_filter_end(&builder, kind, 10, &contents), "run_filter_end");
+    snprintf(label, sizeof label, "build, a key, %s", name);
+    bench_print(label, start, rows);
+    bench_check(run_filter_open(&filter, contents.data, contents.size), "run_filter_open");
+    for (unsigned there = 0; there < 2; there++) {
+        random_create(&random, 3);
+        found = 0;
+        start = bench_cpu_ns();
+        for (uint64_t i = 0; i < LOOKS; i++) {
+            key_make(random_below(&random, rows) * 2 + 1 - there, key);
+            found += run_filter_may_contain(&filter, key, sizeof key);
+        }
+        snprintf(label, sizeof label, "ask for a key that is %s, %s", there ? "there" : "not there",
+                 name);
+        bench_print(label, start, LOOKS);
+        if (there && found != LOOKS)
+            abort();
+        if (!there)
+            printf("%s: %.2f bits a key, %.3f %% false\n", name,
+                   8.0 * (double)contents.size / (double)rows,
+                   100.0 * (double)found / (double)LOOKS);
+    }
+    run_filter_close(&filter);
+    run_memory_destroy(&contents);
+    run_filter_builder_destroy(&builder);
 }
 
 static void merge_runs(struct io *io, uint64_t rows)
@@ -194,8 +249,11 @@ int main(int argc, char **argv)
         write_run(io, name, COMPRESS_NONE, rows / RUNS, i, RUNS);
     }
     merge_runs(io, rows);
-    for (unsigned bits = 0; bits <= 10; bits += 10)
-        look_in_vain(io, bits, rows);
+    for (enum run_filter_kind kind = RUN_FILTER_BLOOM; kind <= RUN_FILTER_RIBBON; kind++)
+        filter_alone(kind, rows);
+    look_in_vain(io, RUN_FILTER_BLOOM, 0, rows);
+    for (enum run_filter_kind kind = RUN_FILTER_BLOOM; kind <= RUN_FILTER_RIBBON; kind++)
+        look_in_vain(io, kind, 10, rows);
     io_delete(io);
     bench_dir_remove(dir);
     return 0;

@@ -121,8 +121,8 @@ signature.path = {
 --- Options of the tables that functions take, by the name of the function.
 signature.options = {
     ['box.schema.space.create'] = 'bloom_bits compaction compaction_window compression constraint '
-        .. 'dictionary engine field_count foreign_key format id if_not_exists is_local level_size owner '
-        .. 'page_size range_size run_count_per_level run_size_ratio temporary',
+        .. 'dictionary engine field_count filter foreign_key format id if_not_exists is_local level_size '
+        .. 'owner page_size range_size run_count_per_level run_size_ratio temporary',
     ['box.schema.func.create'] = 'body if_not_exists isolation readonly setuid transaction',
     ['box.begin'] = 'isolation readonly',
     create_index = 'func if_not_exists parts sequence type unique',

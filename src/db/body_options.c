@@ -32,6 +32,8 @@ static const char *const strategies[] = {[LSM_LEVELLED] = "levelled",
                                          [LSM_UNIVERSAL] = "universal",
                                          [LSM_TIME_WINDOW] = "time-window"};
 
+static const char *const filters[] = {[RUN_FILTER_BLOOM] = "bloom", [RUN_FILTER_RIBBON] = "ribbon"};
+
 enum { HAS_LEVELS = 1, HAS_PAGES = 2 };
 
 static unsigned engine_has(const struct engine_vtab *engine)
@@ -53,6 +55,7 @@ static const struct {
     [BODY_DICTIONARY] = {"dictionary", HAS_LEVELS, "'lsm'"},
     [BODY_PAGE_SIZE] = {"page_size", HAS_LEVELS | HAS_PAGES, "'lsm' and 'btree'"},
     [BODY_BLOOM_BITS] = {"bloom_bits", HAS_LEVELS, "'lsm'"},
+    [BODY_FILTER] = {"filter", HAS_LEVELS, "'lsm'"},
     [BODY_RUN_COUNT] = {"run_count_per_level", HAS_LEVELS, "'lsm'"},
     [BODY_RANGE_SIZE] = {"range_size", HAS_LEVELS, "'lsm'"},
     [BODY_SIZE_RATIO] = {"run_size_ratio", HAS_LEVELS, "'lsm'"},
@@ -79,10 +82,10 @@ bool body_options_equal(const struct body_options *a, const struct body_options 
            memcmp(a->lsm.compression, b->lsm.compression, sizeof a->lsm.compression) == 0 &&
            a->lsm.dictionary_bytes == b->lsm.dictionary_bytes &&
            a->lsm.block_bytes == b->lsm.block_bytes && a->lsm.filter_bits == b->lsm.filter_bits &&
-           a->lsm.l0_files == b->lsm.l0_files && a->lsm.file_bytes == b->lsm.file_bytes &&
-           a->lsm.size_ratio == b->lsm.size_ratio && a->lsm.level_bytes == b->lsm.level_bytes &&
-           a->page_bytes == b->page_bytes && a->expire_field == b->expire_field &&
-           a->expire_after_ms == b->expire_after_ms;
+           a->lsm.filter_kind == b->lsm.filter_kind && a->lsm.l0_files == b->lsm.l0_files &&
+           a->lsm.file_bytes == b->lsm.file_bytes && a->lsm.size_ratio == b->lsm.size_ratio &&
+           a->lsm.level_bytes == b->lsm.level_bytes && a->page_bytes == b->page_bytes &&
+           a->expire_field == b->expire_field && a->expire_after_ms == b->expire_after_ms;
 }
 
 bool body_options_any(const struct engine_vtab *engine)
@@ -225,6 +228,16 @@ static int bloom_read(const char *value, struct lsm_options *out)
         return refused(BODY_BLOOM_BITS, "a whole number of bits for each key, from 0 to 32", value);
     out->filter_bits = (unsigned)bits;
     return 0;
+}
+
+static int filter_read(const char *value, struct lsm_options *out)
+{
+    for (unsigned i = RUN_FILTER_BLOOM; i <= RUN_FILTER_RIBBON; i++)
+        if (string_is(value, filters[i])) {
+            out->filter_kind = (enum run_filter_kind)i;
+            return 0;
+        }
+    return refused(BODY_FILTER, "'bloom' or 'ribbon' (none with bloom_bits = 0)", value);
 }
 
 static bool number_read(const char *value, uint64_t min, uint64_t max, uint64_t *out)
@@ -406,6 +419,8 @@ static int option_read(const struct engine_vtab *engine, enum body_option option
         return dictionary_read(value, &out->lsm);
     case BODY_PAGE_SIZE:
         return page_size_read(engine, value, out);
+    case BODY_FILTER:
+        return filter_read(value, &out->lsm);
     case BODY_RUN_COUNT:
         return run_count_read(value, &out->lsm);
     case BODY_RANGE_SIZE:
@@ -522,7 +537,7 @@ void body_options_put(const struct engine_vtab *engine, const struct body_option
     const struct lsm_options *lsm = &options->lsm;
     bool window = lsm->strategy == LSM_TIME_WINDOW, levels = engine_has(engine) == HAS_LEVELS,
          levelled = lsm->strategy == LSM_LEVELLED, expires = options->expire_field > 0;
-    mp_put_map(out, levels ? 7 + window + 2 * levelled + expires : 1);
+    mp_put_map(out, levels ? 8 + window + 2 * levelled + expires : 1);
     put_name(out, BODY_PAGE_SIZE);
     mp_put_uint(out, levels ? lsm->block_bytes : options->page_bytes);
     if (!levels)
@@ -537,6 +552,8 @@ void body_options_put(const struct engine_vtab *engine, const struct body_option
     put_name(out, BODY_DICTIONARY);
     mp_put_bool(out, lsm->dictionary_bytes > 0);
     put_number(out, BODY_BLOOM_BITS, lsm->filter_bits);
+    put_name(out, BODY_FILTER);
+    put_text(out, filters[lsm->filter_kind]);
     put_number(out, BODY_RUN_COUNT, lsm->l0_files);
     put_number(out, BODY_RANGE_SIZE, lsm->file_bytes);
     if (levelled) {

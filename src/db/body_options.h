@@ -13,6 +13,7 @@
  *      dictionary         'lsm'            whether the last level has one, which is zstd's then
  *      page_size          'lsm', 'btree'   bytes that are read at a time: of a block, or a page
  *      bloom_bits         'lsm'            a key; 0: no filters
+ *      filter             'lsm'            'bloom', or 'ribbon', which errs as often as one of bloom_bits
  *      run_count_per_level 'lsm'           so many sequences at level 0, or of one size, are merged
  *      range_size         'lsm'            bytes at which a file ends
  *      run_size_ratio     'lsm'            of a level to the one above it, where compaction is 'levelled'
@@ -35,6 +36,7 @@ enum body_option {
     BODY_DICTIONARY,
     BODY_PAGE_SIZE,
     BODY_BLOOM_BITS,
+    BODY_FILTER,
     BODY_RUN_COUNT,
     BODY_RANGE_SIZE,
     BODY_SIZE_RATIO,

@@ -187,6 +187,20 @@ static void number_line(const char *name, uint64_t value)
     printf("  \"%s\": %" PRIu64 ",\n", name, value);
 }
 
+static const char *filter_name(enum run_filter_kind kind)
+{
+    switch (kind) {
+    case RUN_FILTER_NONE:
+        return "none";
+    case RUN_FILTER_BLOOM:
+        return "bloom";
+    case RUN_FILTER_RIBBON:
+        return "ribbon";
+    default:
+        return "unknown";
+    }
+}
+
 static int stats(struct run *run, void *arg)
 {
     (void)arg;
@@ -210,6 +224,7 @@ static int stats(struct run *run, void *arg)
     number_line("key_bytes_max", info->key_bytes_max);
     printf("  \"compression\": \"%s\",\n", compress_method_name(info->compression));
     number_line("dictionary_bytes", info->dictionary_bytes);
+    printf("  \"filter\": \"%s\",\n", filter_name(info->filter));
     number_line("filter_bytes", info->filter_bytes);
     dump_create(&dump);
     int rc = key_line(&dump, "  \"first_key\": ", info->first_key, info->first_key_size);

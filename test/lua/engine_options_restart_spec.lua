@@ -12,7 +12,7 @@ describe('a server whose spaces have options', function()
         server:eval([[
             local lsm = box.schema.space.create('events', { engine = 'lsm', compaction = 'size-tiered',
                 compression = { 'none', 'zstd' }, dictionary = true, page_size = 4096, bloom_bits = 0,
-                run_count_per_level = 3, range_size = 2 ^ 20 })
+                filter = 'ribbon', run_count_per_level = 3, range_size = 2 ^ 20 })
             lsm:create_index('pk')
             for _, size in ipairs({ 4096, 16384, 65536 }) do
                 local s = box.schema.space.create('pages' .. size, { engine = 'btree', page_size = size })
@@ -64,7 +64,8 @@ describe('a server whose spaces have options', function()
 
     local function check(count, has_files)
         assert.same({ compaction = 'size-tiered', compression = { 'none', 'zstd' }, dictionary = true,
-            page_size = 4096, bloom_bits = 0, run_count_per_level = 3, range_size = 2 ^ 20 },
+            page_size = 4096, bloom_bits = 0, filter = 'ribbon', run_count_per_level = 3,
+            range_size = 2 ^ 20 },
             server:eval('return box.space.events.options'))
         assert.same(server:eval('return box.space.events.options'), in_force())
         assert.equal(count, server:eval('return box.space.events:count()'))
@@ -114,6 +115,43 @@ describe('a server whose spaces have options', function()
         server:restart()
         assert.same(before, server:eval('return box.space.events.options'))
         assert.same(before, in_force())
+    end)
+
+    --- All rows are found, and hardly one of the numbers between them is looked for in a block.
+    local function check_filtered(filter)
+        assert.equal(filter, server:eval('return box.stat.lsm.filtered.options.filter'))
+        assert.is_true(server:eval([[
+            local space = box.space.filtered
+            for id = 1, 3999 do
+                assert((space:get(id) ~= nil) == (id % 2 == 0), id)
+            end
+            local reads = box.stat.lsm.filtered.reads
+            assert(reads.filtered > 1900, reads.filtered)
+            return box.verify('filtered')
+        ]]))
+    end
+
+    it('reads the filters that it has written, whichever it writes now', function()
+        server:eval([[
+            local space = box.schema.space.create('filtered', { engine = 'lsm', filter = 'ribbon' })
+            space:create_index('pk')
+            box.atomic(function()
+                for id = 2, 4000, 2 do space:replace({ id, 'a row' }) end
+            end)
+        ]])
+        checkpoint()
+        check_filtered('ribbon')
+        server:kill()
+        server:restart()
+        check_filtered('ribbon')
+        server:eval("box.space.filtered:alter({ filter = 'bloom' })")
+        server:restart()
+        check_filtered('bloom')
+        server:eval("box.space.filtered:alter({ filter = 'ribbon', bloom_bits = 12 })")
+        server:eval('box.space.filtered:compact()')
+        server:kill()
+        server:restart()
+        check_filtered('ribbon')
     end)
 
     local function run(command)

@@ -48,8 +48,8 @@ describe('the options of an engine', function()
     it('are what it does by itself without any', function()
         local plain = {
             compaction = 'levelled', compression = 'lz4', dictionary = false, page_size = 8192,
-            bloom_bits = 10, run_count_per_level = 4, run_size_ratio = 10, range_size = 32 * 2 ^ 20,
-            level_size = 256 * 2 ^ 20,
+            bloom_bits = 10, filter = 'bloom', run_count_per_level = 4, run_size_ratio = 10,
+            range_size = 32 * 2 ^ 20, level_size = 256 * 2 ^ 20,
         }
         assert.same(plain, make('plain', { engine = 'lsm' }).options)
         assert.same(plain, in_force('plain'))
@@ -72,6 +72,8 @@ describe('the options of an engine', function()
             { compaction = 'levelled', compression = { 'lz4', 'lz4', 'lz4', 'lz4', 'lz4', 'lz4', 'zstd' } },
             { run_count_per_level = 2, run_size_ratio = 100, range_size = 2 ^ 34, level_size = 2 ^ 40 },
             { compaction = 'size-tiered', run_count_per_level = 32, range_size = 2 ^ 20 },
+            { bloom_bits = 8, filter = 'ribbon' },
+            { filter = 'bloom' },
         }
         for n, options in ipairs(given) do
             options.engine = 'lsm'
@@ -130,6 +132,9 @@ describe('the options of an engine', function()
             { lsm, { bloom_bits = 33 },
                 'bloom_bits is a whole number of bits for each key, from 0 to 32, not 33' },
             { lsm, { bloom_bits = -1 }, 'from 0 to 32, not -1' },
+            { lsm, { filter = 'none' },
+                "filter is 'bloom' or 'ribbon' (none with bloom_bits = 0), not 'none'" },
+            { lsm, { filter = true }, 'bloom_bits = 0), not this' },
             { lsm, { run_count_per_level = 1 },
                 'run_count_per_level is a whole number of runs from 2 to 32, not 1' },
             { lsm, { run_count_per_level = 33 }, 'from 2 to 32, not 33' },
@@ -164,6 +169,7 @@ describe('the options of an engine', function()
                 "engine 'memory' has no option \"bloom_bits\": that is of 'lsm'" },
             { 'memtx', { page_size = 4096 }, "that is of 'lsm' and 'btree'" },
             { 'btree', { range_size = 2 ^ 20 }, "engine 'btree' has no option \"range_size\"" },
+            { 'btree', { filter = 'ribbon' }, "has no option \"filter\": that is of 'lsm'" },
             { 'btree', { run_size_ratio = 3 }, 'has no option "run_size_ratio"' },
             { 'memory', { run_count_per_level = 3 }, 'has no option "run_count_per_level"' },
             { nil, { dictionary = false }, "engine 'memory' has no option \"dictionary\"" },
@@ -262,6 +268,50 @@ describe('the options of an engine', function()
         assert.equal(0, box.stat.lsm.bits0.reads.filtered)
         assert.is_true(box.stat.lsm.bits10.reads.filtered > 200)
         assert.is_true(bytes_of('bits0') < bytes_of('bits10'))
+    end)
+
+    --- Even numbers are there; of the odd ones that the filters have not ruled out, how many.
+    local function let_through(name)
+        local space, before = box.space[name], box.stat.lsm[name].reads
+        for id = 1, 3999 do
+            local row = space:get(id)
+            assert.equal(id % 2 == 0 and id or nil, row and row[1])
+        end
+        local now = box.stat.lsm[name].reads
+        return now.probes - before.probes - (now.filtered - before.filtered) - 1999
+    end
+
+    it('decide which filter it is, and files of both are read', function()
+        local bytes = {}
+        for _, kind in ipairs({ 'bloom', 'ribbon' }) do
+            local space = make('by_' .. kind, { engine = 'lsm', filter = kind })
+            box.atomic(function()
+                for id = 2, 4000, 2 do
+                    space:replace({ id })
+                end
+            end)
+        end
+        assert.is_true(box.checkpoint())
+        for _, kind in ipairs({ 'bloom', 'ribbon' }) do
+            assert.is_true(let_through('by_' .. kind) < 60)
+            assert.is_true(box.verify('by_' .. kind))
+            bytes[kind] = bytes_of('by_' .. kind)
+        end
+        -- Seven bits for each of two thousand instead of ten.
+        assert.is_true(bytes.bloom - bytes.ribbon > 650 and bytes.bloom - bytes.ribbon < 850)
+
+        local space = box.space.by_ribbon
+        space:alter({ filter = 'bloom' })
+        assert.equal('bloom', in_force('by_ribbon').filter)
+        assert.equal(bytes.ribbon, bytes_of('by_ribbon'))
+        assert.is_true(let_through('by_ribbon') < 60)
+        assert.is_true(space:compact())
+        assert.is_true(bytes_of('by_ribbon') - bytes.ribbon > 600)
+        assert.is_true(let_through('by_ribbon') < 60)
+        space:alter({ filter = 'ribbon', bloom_bits = 16 })
+        assert.is_true(space:compact())
+        assert.is_true(let_through('by_ribbon') < 10)
+        assert.is_true(box.verify('by_ribbon'))
     end)
 
     --- Levels of a space's files, in order.
@@ -386,8 +436,8 @@ describe('the options of an engine', function()
         local before = bytes_of('changed')
         space:alter({ compression = 'zstd', bloom_bits = 4, page_size = 16384, dictionary = true })
         assert.same({ compaction = 'time-window', compaction_window = 60, compression = 'zstd',
-            dictionary = true, page_size = 16384, bloom_bits = 4, run_count_per_level = 4,
-            range_size = 32 * 2 ^ 20 }, space.options)
+            dictionary = true, page_size = 16384, bloom_bits = 4, filter = 'bloom',
+            run_count_per_level = 4, range_size = 32 * 2 ^ 20 }, space.options)
         assert.same(space.options, in_force('changed'))
         assert.equal(before, bytes_of('changed'))
         assert.is_true(space:compact())

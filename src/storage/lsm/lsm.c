@@ -30,6 +30,7 @@ void lsm_options_default(struct lsm_options *out)
         .file_bytes = 32 << 20,
         .block_bytes = 8 << 10,
         .filter_bits = 10,
+        .filter_kind = RUN_FILTER_BLOOM,
         .window_ms = UINT64_C(24) * 60 * 60 * 1000,
         .space_percent = 200,
     };

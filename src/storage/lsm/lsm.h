@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "codec/compress.h"
 #include "storage/engine.h"
+#include "storage/run/run.h"
 
 extern const struct engine_vtab engine_lsm;
 
@@ -50,12 +51,14 @@ struct lsm_space {
 
 struct lsm_options {
     enum lsm_strategy strategy;
-    unsigned size_ratio;    /* of a level to the one above it; > 1 */
-    unsigned l0_files;      /* so many sequences at level 0, or of one size, are merged; > 1 */
-    uint64_t level_bytes;   /* at which the first level below 0 is full */
-    uint64_t file_bytes;    /* at which a file ends; rows of one key are never parted */
-    size_t block_bytes;     /* as run_options.block_bytes */
-    unsigned filter_bits;   /* a key; 0: no filters */
+    unsigned size_ratio;  /* of a level to the one above it; > 1 */
+    unsigned l0_files;    /* so many sequences at level 0, or of one size, are merged; > 1 */
+    uint64_t level_bytes; /* at which the first level below 0 is full */
+    uint64_t file_bytes;  /* at which a file ends; rows of one key are never parted */
+    size_t block_bytes;   /* as run_options.block_bytes */
+    unsigned filter_bits; /* a key; 0: no filters */
+    enum run_filter_kind
+        filter_kind;        /* ribbon: those that err as often as Bloom filters of so many */
     uint64_t window_ms;     /* of the time window strategy */
     unsigned space_percent; /* universal: merges all when the newer sequences are that much of the
                                oldest one */

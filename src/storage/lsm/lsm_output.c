@@ -44,6 +44,7 @@ static int file_begin(struct lsm_output *output)
             .dictionary = output->dictionary,
             .dictionary_size = output->dictionary_size,
             .filter_bits = options->filter_bits,
+            .filter = options->filter_kind,
             .background = output->background};
         rc = run_writer_new(&run, &output->writer);
     }

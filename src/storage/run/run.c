@@ -443,6 +443,7 @@ static int filter_load(struct run *run)
         if (rc != 0)
             rc = rc == ERROR_MEMORY ? no_memory(run) : run__corrupt(run, extent.offset, "filter");
         run->info.filter_bytes = size;
+        run->info.filter = run->filter.kind;
     }
     run__buffers_destroy(&buffers);
     return rc;

@@ -45,6 +45,15 @@ enum {
     RUN_DICTIONARY_BYTES_MAX = 1 << 20,
 };
 
+/* What tells which keys a run certainly has no version of (run_filter.h). A ribbon is smaller than a
+ * Bloom filter that errs as often, and slower. */
+enum run_filter_kind {
+    RUN_FILTER_NONE,
+    RUN_FILTER_BLOOM,
+    RUN_FILTER_RIBBON,
+    RUN_FILTER_UNKNOWN /* of a later version; it is passed over */
+};
+
 struct run_options {
     struct io *io;
     const char *name; /* copied */
@@ -59,8 +68,9 @@ struct run_options {
      * RUN_DICTIONARY_BYTES_MAX; none when the size is 0. */
     const void *dictionary;
     size_t dictionary_size;
-    unsigned
-        filter_bits; /* a key, of a filter that spares looks for keys that are elsewhere; 0: none */
+    /* A key, of a Bloom filter that spares looks for keys that are elsewhere; 0: none. */
+    unsigned filter_bits;
+    enum run_filter_kind filter; /* RUN_FILTER_RIBBON: one that errs as often; else Bloom */
     /* The writes compete for the disk as background work, as merging is; else as a checkpoint's. */
     bool background;
 };
@@ -80,6 +90,7 @@ struct run_info {
     enum compress_method compression; /* what was asked for */
     uint64_t dictionary_bytes;        /* 0: none */
     uint64_t filter_bytes;            /* 0: none */
+    enum run_filter_kind filter;
     /* Of the first and last row; NULL when there are none. From run_info() they are the run's and
      * live as long as it is open; run_writer_finish gives NULL with the sizes. */
     const unsigned char *first_key, *last_key;

@@ -41,7 +41,8 @@ struct run_writer {
     struct run_memory packed;               /* what a block becomes by compression */
     struct compress_dictionary *dictionary; /* NULL: none */
     struct run_memory first_key;
-    unsigned filter_bits; /* a key; 0: no filter */
+    unsigned filter_bits;             /* a key; 0: no filter */
+    enum run_filter_kind filter_kind; /* that is asked for; then that it is */
     struct run_filter_builder filter;
     uint64_t dictionary_bytes, filter_bytes;
     bool rows_ended;
@@ -236,6 +237,7 @@ int run_writer_new(const struct run_options *options, struct run_writer **out)
     memcpy(writer->name, options->name, strlen(options->name) + 1);
     writer->io = options->io;
     writer->filter_bits = options->filter_bits;
+    writer->filter_kind = options->filter_bits == 0 ? RUN_FILTER_NONE : options->filter;
     writer->header = (struct run_header){
         .space_id = options->space_id,
         .incarnation = options->incarnation,
@@ -384,10 +386,14 @@ static int filter_put(struct run_writer *writer)
     struct run_memory contents = {0};
     if (writer->filter_bits == 0)
         return 0;
-    int rc = run_filter_end(&writer->filter, writer->filter_bits, &contents) != 0
-                 ? no_memory(writer)
-                 : section_put(writer, RUN_SECTION_FILTER, 0, contents.data, contents.size);
-    writer->filter_bytes = contents.size;
+    int rc = run_filter_end(&writer->filter, writer->filter_kind, writer->filter_bits, &contents);
+    if (rc == 0) {
+        writer->filter_bytes = contents.size;
+        writer->filter_kind = run_filter_kind_of(&contents);
+        rc = section_put(writer, RUN_SECTION_FILTER, 0, contents.data, contents.size);
+    } else {
+        rc = no_memory(writer);
+    }
     run_memory_destroy(&contents);
     return rc;
 }
@@ -458,6 +464,7 @@ static void info_fill(const struct run_writer *writer, struct run_info *info)
         .compression = run_flags_method(header->flags),
         .dictionary_bytes = writer->dictionary_bytes,
         .filter_bytes = writer->filter_bytes,
+        .filter = writer->filter_kind,
         .first_key_size = footer->first_key_size,
         .last_key_size = footer->last_key_size,
     };

@@ -81,18 +81,19 @@ static void what_is_read_is_written_so_that_it_reads_the_same(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"lsm", "{\"page_size\":8192,\"compaction\":\"levelled\",\"compression\":\"lz4\","
-                "\"dictionary\":false,\"bloom_bits\":10,\"run_count_per_level\":2,"
-                "\"range_size\":1048576,\"run_size_ratio\":100,\"level_size\":1099511627776}"},
+        {"lsm",
+         "{\"page_size\":8192,\"compaction\":\"levelled\",\"compression\":\"lz4\","
+         "\"dictionary\":false,\"bloom_bits\":10,\"filter\":\"bloom\",\"run_count_per_level\":2,"
+         "\"range_size\":1048576,\"run_size_ratio\":100,\"level_size\":1099511627776}"},
         {"lsm", "{\"page_size\":4097,\"compaction\":\"time-window\",\"compaction_window\":77,"
                 "\"compression\":[\"none\",\"snappy\",\"zstd\"],\"dictionary\":true,"
                 "\"bloom_bits\":0,\"run_count_per_level\":32,\"range_size\":17179869184}"},
         {"lsm", "{\"page_size\":65536,\"compaction\":\"universal\",\"compression\":"
                 "[\"none\",\"none\",\"none\",\"none\",\"none\",\"none\",\"lz4\"],"
-                "\"dictionary\":false,\"bloom_bits\":32}"},
+                "\"dictionary\":false,\"bloom_bits\":32,\"filter\":\"ribbon\"}"},
         {"btree", "{\"page_size\":16384}"},
     };
-    static const uint32_t sizes[] = {9, 8, 7, 1};
+    static const uint32_t sizes[] = {10, 9, 8, 1};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct body_options options;
         struct mp_buffer out;
@@ -121,6 +122,7 @@ static void options_differ_when_any_of_them_does(void **state)
         "{\"compression\": [\"none\", \"lz4\"]}",
         "{\"page_size\": 4096}",
         "{\"bloom_bits\": 9}",
+        "{\"filter\": \"ribbon\"}",
         "{\"run_count_per_level\": 3}",
         "{\"range_size\": 1048577}",
         "{\"run_size_ratio\": 9}",
@@ -154,6 +156,7 @@ static void rows_without_options_are_those_of_older_versions(void **state)
         assert_int_equal(now.strategy, otherwise.strategy);
         assert_int_equal(now.block_bytes, otherwise.block_bytes);
         assert_int_equal(now.filter_bits, otherwise.filter_bits);
+        assert_int_equal(now.filter_kind, RUN_FILTER_BLOOM);
         assert_memory_equal(now.compression, otherwise.compression, sizeof now.compression);
         assert_non_null(now.space);
         assert_int_equal(page_bytes_of("t"), BTREE_PAGE_MIN);
@@ -168,8 +171,10 @@ static void rows_without_options_are_those_of_older_versions(void **state)
 static void bodies_work_by_their_options_whatever_a_start_has_found(void **state)
 {
     (void)state;
-    space_make("s", "{\"engine\": \"lsm\", \"compaction\": \"universal\", \"compression\": "
-                    "[\"none\", \"zstd\"], \"bloom_bits\": 3, \"page_size\": 6000}");
+    space_make(
+        "s",
+        "{\"engine\": \"lsm\", \"compaction\": \"universal\", \"compression\": "
+        "[\"none\", \"zstd\"], \"bloom_bits\": 3, \"filter\": \"ribbon\", \"page_size\": 6000}");
     space_make("t", "{\"engine\": \"btree\", \"page_size\": 32768}");
     /* The log alone; a manifest with bodies that have no files; files; others after an emptying. */
     for (unsigned round = 0; round < 6; round++) {
@@ -192,6 +197,7 @@ static void bodies_work_by_their_options_whatever_a_start_has_found(void **state
         assert_int_equal(now.compression[1], COMPRESS_ZSTD);
         assert_int_equal(now.compression[LSM_LEVEL_LAST], COMPRESS_ZSTD);
         assert_int_equal(now.filter_bits, 3);
+        assert_int_equal(now.filter_kind, RUN_FILTER_RIBBON);
         assert_int_equal(now.block_bytes, 6000);
         assert_int_equal(page_bytes_of("t"), 32768);
     }
@@ -218,6 +224,9 @@ static void a_change_is_in_force_when_it_is_durable_and_only_then(void **state)
     assert_int_equal(space_of(&f, NULL, "s")->options->lsm.filter_bits, 0);
     assert_int_equal(lsm_of("s").strategy, LSM_TIERED);
     assert_int_equal(alter("s", "{\"compaction\": \"elsewhere\"}"), ERROR_INVALID);
+    assert_int_equal(alter("s", "{\"filter\": \"cuckoo\"}"), ERROR_INVALID);
+    assert_int_equal(alter("s", "{\"filter\": \"ribbon\"}"), 0);
+    assert_int_equal(lsm_of("s").filter_kind, RUN_FILTER_RIBBON);
     assert_int_equal(alter("s", "{\"run_size_ratio\": 3}"), ERROR_INVALID);
     assert_int_equal(alter("s", "{\"compaction\": \"levelled\", \"run_size_ratio\": 3, "
                                 "\"level_size\": 2000000, \"range_size\": 3000000}"),
@@ -234,6 +243,7 @@ static void a_change_is_in_force_when_it_is_durable_and_only_then(void **state)
     db_fixture_reopen(&f);
     assert_int_equal(lsm_of("t").strategy, LSM_TIERED);
     assert_int_equal(lsm_of("t").filter_bits, 0);
+    assert_int_equal(lsm_of("t").filter_kind, RUN_FILTER_RIBBON);
     assert_int_equal(lsm_of("t").l0_files, 7);
     assert_int_equal(lsm_of("t").file_bytes, 3000000);
 }

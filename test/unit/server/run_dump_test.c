@@ -153,6 +153,7 @@ static void stats_print_what_the_run_says_about_itself(void **state)
         "\"blocks\": 1,",
         "\"compression\": \"none\",",
         "\"dictionary_bytes\": 0,",
+        "\"filter\": \"none\",",
         "\"filter_bytes\": 0,",
         "\"first_key\": [1],",
         "\"last_key\": {\"$bin\":\"//8=\"}\n}\n",

@@ -612,10 +612,12 @@ static void changing_the_strategy_of_a_body_loses_nothing(void **state)
             for (unsigned i = 0; i < LSM_LEVELS; i++)
                 world->options.compression[i] = random_below(&world->random, COMPRESS_METHODS);
             world->options.filter_bits = (unsigned)random_below(&world->random, 16);
+            world->options.filter_kind = RUN_FILTER_BLOOM + random_below(&world->random, 2);
             body_configure(world->body, &options);
             lsm_options_get(world->body, &now);
             assert_int_equal(now.strategy, world->options.strategy);
             assert_int_equal(now.filter_bits, world->options.filter_bits);
+            assert_int_equal(now.filter_kind, world->options.filter_kind);
         }
         assert_int_equal(body_verify(world->body), 0);
         check(world, 4);

@@ -184,6 +184,7 @@ static void rounds_run(bool lends)
         lsm.strategy = round % 3 == 0 ? LSM_UNIVERSAL : LSM_LEVELLED;
         lsm.block_bytes = 128 << round % 3;
         lsm.filter_bits = (unsigned)(round % 2) * 10;
+        lsm.filter_kind = RUN_FILTER_BLOOM + round / 2 % 2;
         for (unsigned n = 0; n < LSM_LEVELS; n++)
             lsm.compression[n] = (enum compress_method)(round % COMPRESS_METHODS);
         body_configure(shared.body, &options);

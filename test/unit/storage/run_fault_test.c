@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/test_seed.h"
 #include "io/disk.h"
+#include "storage/run/run_filter.h"
 #include "storage/run_fixture.h"
 
 enum { LARGE_ROWS = 24, LARGE_BYTES = 1 << 20 };
@@ -193,6 +194,47 @@ static void an_allocation_that_fails_is_told_and_does_no_harm(void **state)
     (void)state;
     fail_each_allocation(false);
     fail_each_allocation(true);
+}
+
+/* The section of a thousand keys, of which hashes are kept already. */
+static enum run_filter_kind filter_made(struct run_filter_builder *builder)
+{
+    struct run_memory contents = {0};
+    struct run_filter filter;
+    enum run_filter_kind kind = RUN_FILTER_NONE;
+    if (run_filter_end(builder, RUN_FILTER_RIBBON, 10, &contents) == 0)
+        kind = run_filter_kind_of(&contents);
+    if (kind != RUN_FILTER_NONE && run_filter_open(&filter, contents.data, contents.size) == 0) {
+        for (unsigned i = 0; i < 1000; i++)
+            assert_true(run_filter_may_contain(&filter, &i, sizeof i));
+        run_filter_close(&filter);
+    }
+    run_memory_destroy(&contents);
+    return kind;
+}
+
+static void a_ribbon_filter_without_memory_to_solve_it_gives_way_to_a_bloom_filter(void **state)
+{
+    (void)state;
+    struct run_filter_builder builder = {0};
+    unsigned blooms = 0, none = 0;
+    bool more = true;
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(run_filter_add(&builder, &i, sizeof i), 0);
+    for (uint64_t n = 1; more; n++) {
+        alloc_fail_nth(n);
+        enum run_filter_kind kind = filter_made(&builder);
+        more = alloc_fail_end();
+        blooms += kind == RUN_FILTER_BLOOM;
+        none += kind == RUN_FILTER_NONE;
+        assert_true(more || kind == RUN_FILTER_RIBBON);
+    }
+    assert_int_equal(blooms, 2); /* neither for what is written nor for solving */
+    assert_int_equal(none, 0);
+    alloc_fail_from(1);
+    assert_int_equal(filter_made(&builder), RUN_FILTER_NONE); /* nor for a Bloom filter */
+    assert_true(alloc_fail_end());
+    run_filter_builder_destroy(&builder);
 }
 
 static void assert_damage_is_named(struct io *io, const char *what, size_t at)
@@ -374,6 +416,7 @@ int main(void)
             a_run_that_was_acknowledged_survives_a_power_cut_and_no_other_passes_for_one),
         cmocka_unit_test(a_reader_whose_nth_call_fails_says_so),
         cmocka_unit_test(an_allocation_that_fails_is_told_and_does_no_harm),
+        cmocka_unit_test(a_ribbon_filter_without_memory_to_solve_it_gives_way_to_a_bloom_filter),
         cmocka_unit_test(a_changed_bit_is_noticed_wherever_it_is),
         cmocka_unit_test(a_file_cut_or_lengthened_anywhere_is_damaged),
         cmocka_unit_test(a_block_of_another_place_or_another_run_is_noticed),

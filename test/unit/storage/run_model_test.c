@@ -105,6 +105,7 @@ static void model_make(struct model *model, const struct op *ops, size_t count)
             model->options[op->run].block_bytes = RUN_BLOCK_BYTES_MIN + op->size * 8u;
             run_options_way(&model->options[op->run], op->ts % RUN_WAYS);
             model->options[op->run].filter_bits = op->flags % 12;
+            model->options[op->run].filter = op->flags / 12 % 2 + RUN_FILTER_BLOOM;
         } else if (op->kind == PUT || op->kind == DELETE) {
             model->rows[model->count++] =
                 (struct model_row){.key = key_make(op->key),

@@ -409,12 +409,13 @@ static void a_dictionary_that_is_none_is_refused_and_leaves_no_file(void **state
 enum { FILTERED_ROWS = 2000 };
 
 /* Even numbers, each in two versions. */
-static struct run *filtered_run(unsigned bits)
+static struct run *filtered_run(unsigned bits, enum run_filter_kind kind)
 {
     struct run_options options = options_of("r");
     struct run_writer *writer;
     struct run *run;
     options.filter_bits = bits;
+    options.filter = kind;
     assert_int_equal(run_writer_new(&options, &writer), 0);
     for (unsigned i = 0; i < FILTERED_ROWS; i++) {
         char key[16];
@@ -422,9 +423,12 @@ static struct run *filtered_run(unsigned bits)
         struct engine_row row = run_text_row(&(struct run_text){key, 9 - i % 2, "x"});
         assert_int_equal(run_writer_add(writer, &row), 0);
     }
-    assert_int_equal(run_writer_finish(writer, NULL), 0);
+    struct run_info info;
+    assert_int_equal(run_writer_finish(writer, &info), 0);
     assert_int_equal(run_open(io, "r", &run), 0);
     assert_int_equal(run_verify(run, NULL, NULL), 0);
+    assert_int_equal(run_info(run)->filter, info.filter);
+    assert_int_equal(run_info(run)->filter_bytes, info.filter_bytes);
     return run;
 }
 
@@ -452,18 +456,79 @@ static unsigned looks_in_vain(struct run *run)
 static void a_filter_spares_the_reads_for_keys_that_are_not_there(void **state)
 {
     (void)state;
-    struct run *run = filtered_run(0);
+    struct run *run = filtered_run(0, RUN_FILTER_RIBBON);
     assert_int_equal(run_info(run)->filter_bytes, 0);
+    assert_int_equal(run_info(run)->filter, RUN_FILTER_NONE);
     assert_int_equal(looks_in_vain(run), FILTERED_ROWS / 2 - 1);
     run_close(run);
     assert_int_equal(io_unlink(io, "r"), 0);
-    run = filtered_run(10);
+    run = filtered_run(10, RUN_FILTER_BLOOM);
     /* Ten bits for each of a thousand keys, in blocks of 512. */
     assert_int_equal(run_info(run)->filter_bytes, RUN_FILTER_HEADER_BYTES + 20 * 64);
+    assert_int_equal(run_info(run)->filter, RUN_FILTER_BLOOM);
     assert_in_range(looks_in_vain(run), 0, 30); /* the hash has no seed: the same each time */
     assert_false(run_may_contain(run, "0", 1));
     assert_false(run_may_contain(run, "9", 1));
     run_close(run);
+    assert_int_equal(io_unlink(io, "r"), 0);
+    run = filtered_run(10, RUN_FILTER_RIBBON);
+    /* Nine blocks of 128 rows, four of six columns, five of seven. */
+    assert_int_equal(run_info(run)->filter_bytes, RUN_FILTER_RIBBON_BYTES + (4 * 6 + 5 * 7) * 16);
+    assert_int_equal(run_info(run)->filter, RUN_FILTER_RIBBON);
+    assert_in_range(looks_in_vain(run), 0, 30);
+    assert_false(run_may_contain(run, "0", 1));
+    run_close(run);
+}
+
+static void few_keys_have_a_bloom_filter_where_a_ribbon_is_no_smaller(void **state)
+{
+    (void)state;
+    static const struct run_text texts[] = {{"a", 9, "x"}, {"b", 8, "y"}};
+    struct run_options options = options_of("r");
+    options.filter_bits = 10;
+    options.filter = RUN_FILTER_RIBBON;
+    for (unsigned count = 0; count <= 2; count++) {
+        struct run *run = open_of(&options, texts, count);
+        assert_int_equal(run_info(run)->filter, RUN_FILTER_BLOOM);
+        assert_int_equal(run_info(run)->filter_bytes, RUN_FILTER_HEADER_BYTES + 64);
+        run_close(run);
+        assert_int_equal(io_unlink(io, "r"), 0);
+    }
+}
+
+/* Every word of a ribbon filter's header in turn is another one. */
+static void a_ribbon_filter_with_another_header_is_damage_or_reads_what_is_there(void **state)
+{
+    (void)state;
+    static const uint32_t words[] = {0, 1, 2, 3, 5, 7, 9, 32, 256, 0x10000, 0x7fffffff, UINT32_MAX};
+    struct run_filter_builder builder = {0};
+    struct run_memory contents = {0};
+    struct run_filter filter;
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(run_filter_add(&builder, &i, sizeof i), 0);
+    assert_int_equal(run_filter_end(&builder, RUN_FILTER_RIBBON, 10, &contents), 0);
+    assert_int_equal(run_filter_kind_of(&contents), RUN_FILTER_RIBBON);
+    for (size_t at = RUN_FILTER_HEADER_BYTES; at < RUN_FILTER_RIBBON_BYTES; at += sizeof *words)
+        for (size_t n = 0; n < sizeof words / sizeof *words; n++) {
+            unsigned char *copy = malloc(contents.size);
+            assert_non_null(copy);
+            memcpy(copy, contents.data, contents.size);
+            memcpy(copy + at, &words[n], sizeof *words);
+            int rc = run_filter_open(&filter, copy, contents.size);
+            assert_true(rc == 0 || rc == ERROR_CORRUPT);
+            free(copy);
+            for (unsigned i = 0; rc == 0 && i < 3000; i++)
+                run_filter_may_contain(&filter, &i, sizeof i);
+            run_filter_close(&filter);
+        }
+    for (size_t size = 0; size < contents.size; size++)
+        assert_int_equal(run_filter_open(&filter, contents.data, size), ERROR_CORRUPT);
+    assert_int_equal(run_filter_open(&filter, contents.data, contents.size), 0);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_true(run_filter_may_contain(&filter, &i, sizeof i));
+    run_filter_close(&filter);
+    run_memory_destroy(&contents);
+    run_filter_builder_destroy(&builder);
 }
 
 /* The bytes of the section of a run with two keys, against what the header describes. */
@@ -498,10 +563,11 @@ static void the_bytes_of_a_filter_are_those_that_its_header_describes(void **sta
 static void a_filter_of_a_later_version_is_passed_over_and_another_size_is_damage(void **state)
 {
     (void)state;
-    unsigned char contents[RUN_FILTER_HEADER_BYTES + 65] = {2};
+    unsigned char contents[RUN_FILTER_HEADER_BYTES + 65] = {3};
     struct run_filter filter;
     assert_int_equal(run_filter_open(&filter, contents, sizeof contents), 0);
     assert_true(run_filter_may_contain(&filter, "a", 1));
+    assert_int_equal(filter.kind, RUN_FILTER_UNKNOWN);
     contents[0] = RUN_FILTER_BLOOM;
     assert_int_equal(run_filter_open(&filter, contents, sizeof contents), ERROR_CORRUPT);
     assert_int_equal(run_filter_open(&filter, contents, RUN_FILTER_HEADER_BYTES), ERROR_CORRUPT);
@@ -762,6 +828,8 @@ int main(void)
         TEST(a_row_may_be_larger_than_everything),
         TEST(rows_are_saved_by_the_dictionary_and_lost_with_it),
         TEST(a_filter_spares_the_reads_for_keys_that_are_not_there),
+        TEST(few_keys_have_a_bloom_filter_where_a_ribbon_is_no_smaller),
+        TEST(a_ribbon_filter_with_another_header_is_damage_or_reads_what_is_there),
         TEST(the_bytes_of_a_filter_are_those_that_its_header_describes),
         TEST(a_filter_of_a_later_version_is_passed_over_and_another_size_is_damage),
         TEST(a_dictionary_that_is_none_is_refused_and_leaves_no_file),
