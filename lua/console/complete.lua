@@ -4,15 +4,12 @@
 -- options, procedures, the console's own commands with what they take, Redis's commands and keys.
 
 local command = require('console.command')
+local complete_redis = require('console.complete_redis')
 local help = require('console.help')
-local redis = require('console.redis')
 local setting = require('console.setting')
 local signature = require('console.signature')
 
 local complete = {}
-
-local KEYS_MAX = 100        -- that are listed
-local SCAN_COUNT = '1000'   -- keys that are looked at for them
 
 local function words(s)
     local list = {}
@@ -40,20 +37,9 @@ local members = {
         .. 'in ipairs( load( local math next( nil not or os pairs( pcall( print( redis repeat require( '
         .. 'return select( setmetatable( string table then tonumber( tostring( true type( unpack( until '
         .. 'while xpcall('),
-    ['box.'] = functions_of(signature.path['box.'], 'NULL backup cfg debug error func index info module '
-        .. 'schema sequence session space stat trigger tuple watch'),
-    ['box.schema.'] = words('func role sequence space user'),
-    ['box.schema.space.'] = functions_of(signature.path['box.schema.space.']),
-    ['box.schema.func.'] = functions_of(signature.path['box.schema.func.']),
-    ['box.schema.user.'] = functions_of(signature.path['box.schema.user.']),
-    ['box.schema.sequence.'] = functions_of(signature.path['box.schema.sequence.']),
-    ['box.module.'] = functions_of(signature.path['box.module.']),
-    ['box.session.'] = functions_of(signature.path['box.session.']),
-    ['box.stat.'] = words('io( memory('),
-    ['box.tuple.'] = words('is( new('),
-    ['box.index.'] = words('ALL EQ GE GT LE LT REQ'),
+    ['box.index.'] = words('ALL ANY EQ GE GT LE LT REQ'),
     ['box.info.'] = words('checkpoint lua schema_version status uptime version'),
-    ['redis.'] = functions_of(signature.path['redis.'], 'setresp('),
+    ['box.txn_isolation_level.'] = words('READ_COMMITTED READ_UNCOMMITTED REPEATABLE_READ SERIALIZABLE'),
     ['string.'] = words('byte( char( find( format( gmatch( gsub( len( lower( match( rep( reverse( sub( '
         .. 'upper('),
     ['table.'] = words('concat( insert( maxn( move( remove( sort('),
@@ -62,6 +48,23 @@ local members = {
     ['bit.'] = words('arshift( band( bnot( bor( bswap( bxor( lshift( rol( ror( rshift( tobit( tohex('),
     ['coroutine.'] = words('create( resume( running( status( wrap( yield('),
 }
+
+-- Beside functions, what there is.
+local tables = {
+    ['box.'] = 'NULL backup cfg debug error func index info module schema sequence session space stat '
+        .. 'tuple txn_isolation_level',
+    ['box.schema.'] = 'func migration role sequence space trigger user watch',
+    ['box.session.'] = 'storage',
+    ['box.tuple.'] = 'format',
+    ['redis.'] = 'breakpoint( debug( replicate_commands( set_repl(',
+}
+for path, list in pairs(signature.path) do
+    members[path] = functions_of(list, tables[path])
+    tables[path] = nil
+end
+for path, list in pairs(tables) do
+    members[path] = words(list)
+end
 
 local function names_of(list)
     local names = {}
@@ -131,72 +134,127 @@ local function of_command(line, catalog)
     return list and list(catalog, given) or {}, prefix or ''
 end
 
--- --------------------------------------------------------------------------------------- Redis
-
---- The command's name in the letters in which it was begun.
-local function redis_names(known, prefix, small)
-    local list = {}
-    for name in pairs(known) do
-        if not name:find('|', 1, true) then
-            list[#list + 1] = small and name or name:upper()
-        end
-    end
-    return list, prefix
-end
-
---- Keys that begin with what was typed; characters that mean something to SCAN are taken as they are.
-local function redis_keys(ask, prefix)
-    local pattern = prefix:gsub('[%*%?%[%]\\^-]', '\\%0') .. '*'
-    local ok, reply = pcall(ask, 'SCAN', '0', 'MATCH', pattern, 'COUNT', SCAN_COUNT)
-    local list = {}
-    for _, key in ipairs(ok and reply[2] or {}) do
-        if #list < KEYS_MAX and not key:find('[%s%c"\']') then
-            list[#list + 1] = key
-        end
-    end
-    return list, prefix
-end
-
---- Candidates for a line of Redis; nil: it is none.
-local function of_redis(line, asked)
-    local small, name = line:match('^%s*(/%s*)(%l*)$')
-    if small then
-        return redis_names(asked.names(), name, true)
-    end
-    name = line:match('^%s*(%u[%u%d_.]*)$')
-    if name then
-        local list = redis_names(asked.names(), name, false)
-        for _, word in ipairs(words('BEGIN COMMIT RELEASE ROLLBACK SAVEPOINT')) do
-            list[#list + 1] = not asked.names()[word:lower()] and word or nil
-        end
-        return list, name
-    end
-    local source = redis.parse(line)
-    local verb, prefix = (source or ''):match('^(%S+)%s.-(%S*)$')
-    if verb and (line:find('^%s*/') or asked.names()[verb:lower()]) then
-        return redis_keys(asked.ask, prefix)
-    end
-    return nil
-end
-
 -- ----------------------------------------------------------------------------------------- Lua
 
---- Within quotes or braces of a call: fields and indexes of its space, options of the function.
+--- Values of options, by their names.
+local values = {
+    engine = words('btree lsm memory'),
+    event = words('before_replace instead_of on_auth on_begin on_commit on_connect on_delete on_disconnect '
+        .. 'on_replace on_rollback on_schema_change on_start statement'),
+    isolation = words('read-committed read-uncommitted repeatable-read serializable snapshot'),
+    iterator = words('ALL ANY EQ GE GT LE LT REQ'),
+    lock = words('exclusive shared'),
+    sort_order = words('asc desc'),
+}
+values.txn_isolation = values.isolation
+
+--- What `type` may be in the options of a call, and in the tables within them.
+local INDEX_TYPES = words('hash tree')
+local FIELD_TYPES = words('any array boolean datetime decimal double integer interval map number scalar '
+    .. 'string unsigned uuid varbinary')
+
+--- Within quotes of a call: a value of the option before them, a field of the space, a name.
+local function quoted(callee, place, space, catalog)
+    local option = place.inner:match('([%a_][%w_]*)%s*=%s*$')
+    local method = callee:match('[%w_]+$')
+    local on_space = callee:find('^box%.space%.') ~= nil
+    if option == 'type' then
+        return method == 'create_index' and place.level == 1 and INDEX_TYPES or FIELD_TYPES
+    elseif option == 'space' then
+        return names_of(catalog.spaces)
+    elseif option == 'func' and method == 'create' then
+        return names_of(catalog.functions)
+    elseif option then
+        return values[option] or {}
+    elseif place.level == 0 and place.inner:match('^%s*$') then
+        local first = signature.first[callee] or signature.first[not on_space and '' or ':' .. method]
+        if first == 'space' then
+            return names_of(catalog.spaces)
+        elseif first == 'func' then
+            return names_of(catalog.functions)
+        end
+        return words(first or '')
+    elseif place.level > 1 and space then
+        local operator = (method == 'update' or method == 'upsert') and place.inner:match('^%s*$')
+        return operator and words('! # & + - : = ^ |') or names_of(space.format or {})
+    end
+    return {}
+end
+
+--- Within quotes or braces of a call; nil where anything of Lua may stand.
 local function within_call(line, catalog)
-    local callee, typed, bracket = signature.open_call(line)
+    local callee, place = signature.open_call(line)
     if not callee then
         return nil
     end
-    local prefix = typed:match('[%w_]*$')
     local name = callee:match('^box%.space%.([%w_]+)')
     local space = name and catalog.by_name[name]
-    if bracket == '"' and space then
-        return names_of(space.format or {}), prefix
-    elseif bracket == '{' and typed:find('[{,]%s*[%w_]*$') then
-        local list = signature.options[callee] or signature.options[callee:match('[%w_]+$') or '']
-        return list and words((list:gsub('%S+', '%0='))), prefix
+    if place.quoted then
+        return quoted(callee, place, space, catalog), place.quoted
+    elseif place.bracket == '{' and place.level == 1
+        and (place.inner:find('^%s*[%w_]*$') or place.inner:find(',%s*[%w_]*$')) then
+        local method = callee:match('[%w_]+$')
+        local kind = not callee:find(':') and '' or callee:find('%.index%.') and 'index:' or 'space:'
+        local list = signature.options[callee] or signature.options[kind .. method]
+        return list and words((list:gsub('%S+', '%0='))), place.inner:match('[%w_]*$')
     end
     return nil
+end
+
+--- Within box.space[' and its like: names, also those that are no names of Lua.
+local function within_brackets(line, catalog)
+    local path, quote, prefix = line:match('([%a_][%w_%.]*)%s*%[%s*(["\'])([^"\']*)$')
+    local name = path and path:match('^box%.space%.([%w_]+)%.index$')
+    local space = name and catalog.by_name[name]
+    local items = path == 'box.space' and catalog.spaces or path == 'box.func' and catalog.functions
+        or space and space.indexes
+    if not items then
+        return nil
+    end
+    local list = {}
+    for n, item in ipairs(items) do
+        list[n] = item.name .. quote .. ']'
+    end
+    return list, prefix
+end
+
+--- The line with box.space.name for box.space['name'], and the catalog with that name: one of its own for
+--- a space whose name is no name of Lua.
+local function dotted(line, catalog)
+    local by_name = setmetatable({}, { __index = catalog.by_name })
+    local count = 0
+    local plain = line:gsub('(box%.space)%[(["\'])([^"\']*)%2%]', function(path, _, name)
+        count = count + 1
+        local alias = 'space_' .. count .. '_in_brackets'
+        by_name[alias] = catalog.by_name[name]
+        return path .. '.' .. alias
+    end)
+    if count == 0 then
+        return line, catalog
+    end
+    return plain, setmetatable({ by_name = by_name }, { __index = catalog })
+end
+
+--- Candidates for Lua, and the part of them that is there already.
+local function of_lua(line, catalog)
+    local list, prefix = within_brackets(line, catalog)
+    if list then
+        return list, prefix
+    end
+    line, catalog = dotted(line, catalog)
+    list, prefix = within_brackets(line, catalog)
+    if not list then
+        list, prefix = within_call(line, catalog)
+    end
+    if list then
+        return list, prefix
+    end
+    local path
+    path, prefix = line:match('([%a_][%w_%.:]*[%.:])([%w_]*)$')
+    if not path then
+        path, prefix = '', line:match('[%w_]*$')
+    end
+    return prefix == '' and path == '' and {} or after(path, catalog), prefix
 end
 
 --- The candidates for what stands at the end of `line`, and the part of them that is there already.
@@ -208,22 +266,11 @@ function complete.candidates(line, catalog, asked)
     local list, prefix
     if line:find('^%s*\\') then
         list, prefix = of_command(line, catalog)
-    else
-        list, prefix = nil, nil
-        if asked then
-            list, prefix = of_redis(line, asked)
-        end
-        if not list then
-            list, prefix = within_call(line, catalog)
-        end
+    elseif asked then
+        list, prefix = complete_redis.candidates(line, catalog, asked)
     end
     if not list then
-        local path
-        path, prefix = line:match('([%a_][%w_%.:]*[%.:])([%w_]*)$')
-        if not path then
-            path, prefix = '', line:match('[%w_]*$')
-        end
-        list = prefix == '' and path == '' and {} or after(path, catalog)
+        list, prefix = of_lua(line, catalog)
     end
     local found = {}
     for _, word in ipairs(list) do

@@ -41,13 +41,13 @@ end
 ---@param catalog table of console.catalog
 ---@return string?
 function hint.of_lua(s, catalog)
-    local callee, typed, bracket = signature.open_call(s)
-    local found = callee and bracket == '(' and signature.of(callee)
+    local callee, place = signature.open_call(s)
+    local found = callee and place.bracket == '(' and not place.quoted and signature.of(callee)
     if not found then
         return nil
     end
     local wanted = split(with_fields(catalog, callee, found.arguments):sub(2, -2))
-    local given = split(typed)
+    local given = split(place.typed)
     if #given > #wanted then
         return nil
     end

@@ -2,7 +2,6 @@
 package.path = 'lua/?.lua;' .. package.path
 
 local chunk = require('console.chunk')
-local complete = require('console.complete')
 local grid = require('console.grid')
 local msgpack = require('client.msgpack')
 local text = require('console.text')
@@ -123,81 +122,5 @@ describe('an input', function()
             'x = box.space.a:get(1)', 'box.space.a:get(1), box.space.b:get(1)', 'f(box.space.a:get(1))' }) do
             assert.is_nil(chunk.space_of(source), source)
         end
-    end)
-end)
-
-describe('completion', function()
-    local catalog = {
-        spaces = { { name = 'accounts', format = { { name = 'balance' } },
-            indexes = { { name = 'primary' }, { name = 'owner' } } },
-            { name = 'acme', indexes = {} }, { name = 'with blank', indexes = {} } },
-        functions = { { name = 'transfer' } },
-        by_name = {},
-    }
-    for _, space in ipairs(catalog.spaces) do
-        catalog.by_name[space.name] = space
-    end
-    local function words(line)
-        return (table.concat(complete.candidates(line, catalog), ' '))
-    end
-
-    it('knows spaces, their indexes and methods, and procedures', function()
-        assert.equal('accounts acme', words('box.space.'))
-        assert.equal('accounts acme', words('x = f(box.space.ac'))
-        assert.equal('index', words('box.space.accounts.in'))
-        assert.equal('owner primary', words('box.space.accounts.index.'))
-        assert.equal('select(', words('box.space.accounts:s'))
-        assert.equal('max( min(', words('box.space.accounts.index.owner:m'))
-        assert.equal('transfer', words('box.func.'))
-        assert.equal('call(', words('box.func.transfer:'))
-        assert.equal('', words('box.space.unknown:'))
-    end)
-
-    it('knows words of Lua, members and commands', function()
-        assert.equal('repeat require( return', (words('x() re'):gsub('redis ', '')))
-        assert.equal('savepoint( schema sequence session space stat', words('box.s'))
-        assert.equal('\\d \\delete \\df \\dm \\down \\dt', words('\\d'))
-        assert.equal('accounts acme', words('\\d '))
-        assert.equal('transfer', words('\\df t'))
-        assert.equal('', words('x = '))
-    end)
-
-    it('knows what commands, functions and statements take', function()
-        assert.equal('output', words('\\set o'))
-        assert.equal('json', words('\\set output j'))
-        assert.equal('redis', words('\\help re'))
-        assert.equal('off on', words('\\x '))
-        assert.equal('engine=', words("box.schema.space.create('a', {en"))
-        assert.equal('limit=', words('box.space.accounts:select(1, {iterator = "GE", l'))
-        assert.equal('balance', words('box.space.accounts:update(1, {{"+", "ba'))
-        assert.equal('print(', words('f({pri'))
-    end)
-
-    it('knows commands and keys of Redis', function()
-        local asked
-        local server = {
-            names = function() return { get = true, getdel = true, set = true, ['client|list'] = true } end,
-            ask = function(...)
-                asked = table.concat({ ... }, ' ')
-                return { '0', { 'user:1', 'user:2', 'with blank' } }
-            end,
-        }
-        local function for_redis(line)
-            return (table.concat(complete.candidates(line, catalog, server), ' '))
-        end
-        assert.equal('GET GETDEL', for_redis('GE'))
-        assert.equal('get getdel', for_redis('/ge'))
-        assert.equal('BEGIN', for_redis('BE'))
-        assert.equal('user:1 user:2', for_redis('GET us'))
-        assert.equal('SCAN 0 MATCH us* COUNT 1000', asked)
-        assert.equal('user:1', for_redis('/get user:1'))
-        assert.equal('', for_redis('GET a*'))
-        assert.equal('SCAN 0 MATCH a\\** COUNT 1000', asked)
-    end)
-
-    it('inserts what all have in common and lists them in columns', function()
-        assert.equal('ac', complete.common({ 'accounts', 'acme' }))
-        assert.equal('', complete.common({}))
-        assert.equal('a    ccc\nbb   d', complete.listing({ 'a', 'bb', 'ccc', 'd' }, 10))
     end)
 end)
