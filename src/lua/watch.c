@@ -3,7 +3,7 @@
  * box.watch: streams (stream/stream.h) that fibers read.
  *
  * Nothing here waits. A fiber takes events one by one; when there is none it says that it is going to
- * wait (watch_wait) and gives its turn away. The log writer wakes it by way of a flag and the
+ * wait (watch_wait) and gives its turn away. Whoever writes the log wakes it by way of a flag and the
  * runtime's loop, so nobody looks at the log in the meantime.
  *
  *      log writer ──▶ on_wake: watch->woken, fibers->stirred, the loop's async handle

@@ -121,7 +121,7 @@ static unsigned core_count(void)
     return count > 0 ? (unsigned)count : 1;
 }
 
-/* The log writer's thread. */
+/* The log writer's thread, or that of who stands in for it. */
 static void on_advance(void *arg)
 {
     struct server *server = arg;

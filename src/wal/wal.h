@@ -162,7 +162,7 @@ void wal_kick(struct wal *wal);
  * The same, for a caller that can spare the time of a write into the page cache. Under interval, while
  * the log writer sleeps and there is little to write, it stands in for it: instead of two switches of
  * context. A write of more than two milliseconds is the last one of that kind for a second, so that a
- * slow disk holds up the log writer, and not whoever has more to do. Otherwise this is wal_kick. What
+ * slow disk holds up the log writer, and whoever has more to do once a second at most. Otherwise this is wal_kick. What
  * has been written is seen in wal_reply_ts. Not between wal_begin and wal_end.
  */
 void wal_write_now(struct wal *wal);

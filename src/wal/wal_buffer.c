@@ -460,3 +460,12 @@ uint64_t wal__pending_bytes(struct wal *wal)
     }
     return bytes;
 }
+
+bool wal__any_begun(struct wal *wal)
+{
+    unsigned count = load_acquire(&wal->buffer_count);
+    for (unsigned i = 0; i < count; i++)
+        if (load_relaxed(&wal->buffers[i]->inflight) != 0)
+            return true;
+    return false;
+}

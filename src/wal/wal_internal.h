@@ -50,7 +50,7 @@ enum {
     WAL_EXTERNAL_BYTES_MAX = 64 << 20, /* of records outside of a ring, unless it is a single one */
     WAL_SEGMENT_BYTES_DEFAULT = 64 << 20,
     WAL_SEGMENT_BYTES_FIRST = 4 << 20, /* of an incarnation; each is twice the one before */
-    WAL_STAND_IN_BYTES = WAL_COMPRESS_BYTES_MIN, /* no more is written by who stands in, */
+    WAL_STAND_IN_BYTES = WAL_COMPRESS_BYTES_MIN, /* who stands in writes less, */
     WAL_STAND_IN_ROOM_BYTES =
         256 << 10, /* into segments with so much room, which it does not wait for; */
     WAL_STAND_IN_SLOW_NS = 2 * 1000 * 1000,    /* who took that long */
@@ -228,7 +228,7 @@ struct wal {
     CACHE_ALIGNED struct wal_options options;
     unsigned mutations;
     void (*clock_read)(
-        struct wal *wal); /* of a test: the log writer has C and not yet recorded it */
+        struct wal *wal); /* of a test: whoever ends an epoch has C and not yet recorded it */
     void (*_Atomic found_nothing)(
         struct wal *wal); /* of a test: it has nothing to do, and neither sleeps nor ends yet */
     _Atomic uint64_t flush_interval_ns;
@@ -342,6 +342,8 @@ unsigned char *wal__buffer_block(const struct wal_take *take, uint64_t *memory_b
 void wal__external_delete(unsigned char *memory, uint64_t memory_bytes);
 /* Bytes in all rings (and beside them) that no cut has taken. */
 uint64_t wal__pending_bytes(struct wal *wal);
+/* Whether some worker is between wal_begin and wal_end, as far as can be seen. */
+bool wal__any_begun(struct wal *wal);
 
 /* wal_segment.c */
 void wal__segment_name(uint64_t number, char out[32]);

@@ -563,11 +563,12 @@ static void sleep_a_while(struct wal *wal)
 /* ----------------------------------------------------------------------------------- standing in */
 
 /* With the mutex, while nobody else stands in: whether what is there is written at once, without waiting
- * for anything but the page cache. */
+ * for anything but the page cache. Who is committing may be about to leave a large record, for which the cut would wait, and
+ * which would be written as well. He may begin behind this look, too, which is rare enough. */
 static bool is_little_to_do(struct wal *wal)
 {
     return epochs_inflight(wal) == 0 && !wal_failed(wal) && !load_relaxed(&wal->closing) &&
-           wal__pending_bytes(wal) <= WAL_STAND_IN_BYTES &&
+           !wal__any_begun(wal) && wal__pending_bytes(wal) < WAL_STAND_IN_BYTES &&
            wal->current->bytes - wal->current->used >= WAL_STAND_IN_ROOM_BYTES &&
            now_ns() >= wal->stand_in_ns;
 }
@@ -578,8 +579,8 @@ static bool stand_in_begin(struct wal *wal)
     if (!has_level(wal, WAL_DURABILITY_INTERVAL) || load_relaxed(&wal->kicked) != 0 ||
         load_relaxed(&wal->sleeping) != WAL_SLEEPING || pthread_mutex_trylock(&wal->mutex) != 0)
         return false;
-    bool free =
-        load_relaxed(&wal->sleeping) == WAL_SLEEPING && !wal->stood_in_for && is_little_to_do(wal);
+    bool free = load_relaxed(&wal->sleeping) == WAL_SLEEPING && !wal->stood_in_for &&
+                !wal->awaited && is_little_to_do(wal);
     if (free)
         wal->stood_in_for = true;
     pthread_mutex_unlock(&wal->mutex);
@@ -595,23 +596,34 @@ static void stand_in_end(struct wal *wal, bool more)
     pthread_mutex_unlock(&wal->mutex);
 }
 
+/* A write that is not through is left to the log writer. */
+static void stand_in(struct wal *wal)
+{
+    uint64_t began_ns = now_ns(), sequence = wal->sequence;
+    epoch_begin(wal);
+    reap(wal, false);
+    uint64_t ended_ns = now_ns();
+    if (epochs_inflight(wal) > 0 || ended_ns - began_ns > wal->stand_in_slow_ns)
+        wal->stand_in_ns = ended_ns + WAL_STAND_IN_REST_NS;
+    if (wal->sequence > sequence)
+        atomic_fetch_add_explicit(&wal->stats.stood_in, 1, memory_order_relaxed);
+}
+
+static bool is_flushed(const struct wal *wal)
+{
+    return load_relaxed(&wal->written) == load_relaxed(&wal->durable);
+}
+
 void wal_write_now(struct wal *wal)
 {
     if (!stand_in_begin(wal)) {
         wal_kick(wal);
         return;
     }
-    bool first = load_relaxed(&wal->written) == load_relaxed(&wal->durable);
-    if (load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut)) {
-        uint64_t began_ns = now_ns();
-        epoch_begin(wal);
-        reap(wal, false);
-        uint64_t ended_ns = now_ns();
-        if (ended_ns - began_ns > wal->stand_in_slow_ns)
-            wal->stand_in_ns = ended_ns + WAL_STAND_IN_REST_NS;
-        atomic_fetch_add_explicit(&wal->stats.stood_in, 1, memory_order_relaxed);
-    }
-    stand_in_end(wal, first || epochs_inflight(wal) > 0 || wal_failed(wal));
+    bool flushed = is_flushed(wal);
+    if (load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut))
+        stand_in(wal);
+    stand_in_end(wal, flushed != is_flushed(wal) || epochs_inflight(wal) > 0 || wal_failed(wal));
 }
 
 /* ---------------------------------------------------------------------------------- the thread */
