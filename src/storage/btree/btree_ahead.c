@@ -143,9 +143,10 @@ void btree__ahead_read(struct btree_ahead *ahead, const struct btree_file *file,
     }
     if (batch.count == 0)
         return;
-    uint64_t began = clock_monotonic_ns(clock_system());
+    struct clock *clock = ahead->prefetch.clock;
+    uint64_t began = clock_monotonic_ns(clock);
     batch_read(file, &batch, BTREE_LEAF);
-    ahead->waited_ns = clock_monotonic_ns(clock_system()) - began;
+    ahead->waited_ns = clock_monotonic_ns(clock) - began;
     prefetch_arrived(&ahead->prefetch, ahead->waited_ns);
     ahead->leaves += batch.count;
 }

@@ -389,9 +389,9 @@ int btree__cursor_next(struct body_cursor *base, struct engine_row *out)
     return rc;
 }
 
-const struct btree_ahead *btree__cursor_ahead(const struct body_cursor *cursor)
+struct btree_ahead *btree__cursor_ahead(struct body_cursor *cursor)
 {
-    return &((const struct btree_cursor *)cursor)->ahead;
+    return &((struct btree_cursor *)cursor)->ahead;
 }
 
 void btree__cursor_close(struct body_cursor *base)

@@ -271,8 +271,8 @@ void btree__ahead_create(struct btree_ahead *ahead);
 void btree__ahead_read(struct btree_ahead *ahead, const struct btree_file *file, const void *branch,
                        unsigned slot, const struct engine_range *range);
 
-/* Of an open cursor, for tests. */
-const struct btree_ahead *btree__cursor_ahead(const struct body_cursor *cursor);
+/* Of an open cursor, for tests, which may give it another clock before it begins. */
+struct btree_ahead *btree__cursor_ahead(struct body_cursor *cursor);
 
 struct btree_view {
     struct body_view base;

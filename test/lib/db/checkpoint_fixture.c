@@ -85,6 +85,9 @@ static int hook_queue_new(struct io *io, unsigned depth, struct io_queue **out)
 
 static void hook_delete(struct io *io)
 {
+    if (hook.scheduler != NULL)
+        io_scheduler_delete(hook.scheduler);
+    hook.scheduler = NULL;
     io_delete(under(io));
     free(io);
 }
@@ -106,6 +109,11 @@ static struct io *hook_wrap(struct io *io)
     atomic_init(&made->base.direct_variant, "unknown");
     atomic_init(&made->base.queue_variant, "unknown");
     made->under = io;
+    if (hook.schedules) {
+        struct io_scheduler_options options = {.allow_uring = false};
+        io_limits_default(&options.limits);
+        assert_int_equal(io_scheduler_new(&made->base, &options, &hook.scheduler), 0);
+    }
     return &made->base;
 }
 
@@ -126,6 +134,7 @@ int checkpoint_setup(void **state)
 {
     hook_set(NULL);
     atomic_store(&hook.room, 0);
+    hook.schedules = false;
     db_fixture_open(&f);
     f.engine = *state;
     f.wrap = hook_wrap;

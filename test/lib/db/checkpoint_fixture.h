@@ -12,6 +12,7 @@
 
 #include "db/checkpoint.h"
 #include "db/db_fixture.h"
+#include "io/io_schedule.h"
 
 /* The database of the program; its name is short since each line of a test has it. */
 extern struct db_fixture f;
@@ -31,8 +32,10 @@ enum hook_call { HOOK_OPEN, HOOK_RENAME, HOOK_UNLINK };
 typedef int (*hook_fn)(enum hook_call call, const char *path);
 struct hook {
     _Atomic(hook_fn) fn;
-    unsigned calls;        /* that the function has acted on, as it counts them */
-    _Atomic uint64_t room; /* what the disk is said to have left; 0: what it has */
+    unsigned calls;                 /* that the function has acted on, as it counts them */
+    _Atomic uint64_t room;          /* what the disk is said to have left; 0: what it has */
+    bool schedules;                 /* from the next start on there is a scheduler for the disk, */
+    struct io_scheduler *scheduler; /* which is this one; NULL: none */
 };
 extern struct hook hook;
 

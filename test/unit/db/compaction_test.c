@@ -2,7 +2,7 @@
 
 /*
  * Compaction by threads of its own: what is urgent comes first, a checkpoint does not wait for it, and
- * closing, dropping, failing disks and power cuts end it without a trace. A test holds the threads
+ * writers are slowed by what it is behind, and closing, dropping, failing disks and power cuts end it without a trace. A test holds the threads
  * before their steps, so it decides what happens meanwhile.
  */
 #include <sched.h>
@@ -22,6 +22,7 @@
 #include "db/checkpoint_fixture.h"
 #include "db/checkpoint_private.h"
 #include "db/compaction.h"
+#include "db/memory.h"
 #include "storage/lsm/lsm.h"
 
 enum { L0_FILES = 4, STEPS = 64 };
@@ -216,6 +217,179 @@ static void a_nearly_full_disk_makes_compaction_critical(void **state)
     assert_int_equal(stats_of("s").urgency, ENGINE_IDLE);
 }
 
+static uint64_t written_as(enum io_class class)
+{
+    struct io_class_stats stats;
+    io_scheduler_stats(hook.scheduler, class, &stats);
+    return stats.writes;
+}
+
+static void what_is_critical_writes_as_a_checkpoint_does(void **state)
+{
+    (void)state;
+    hook.schedules = true;
+    db_fixture_reopen(&f);
+    schema_make();
+    sequences("s", L0_FILES);
+    db__checkpoint_wait_idle(f.db);
+    uint64_t background = written_as(IO_BACKGROUND), before = stats_of("s").compactions;
+    assert_true(before > 0 && background > 0);
+    steps_hold();
+    atomic_store(&hook.room, 1); /* from before it begins */
+    sequences("s", L0_FILES);
+    step_wait();
+    uint64_t checkpoints = written_as(IO_CHECKPOINT);
+    steps_let_go();
+    db__checkpoint_wait_idle(f.db);
+    assert_true(stats_of("s").compactions > before);
+    assert_int_equal(written_as(IO_BACKGROUND), background);
+    assert_true(written_as(IO_CHECKPOINT) > checkpoints);
+}
+
+/* The state of the one job once it has written something; CHECKPOINT_JOB_NONE: there was none. */
+static unsigned state_of_job_that_has_written(void)
+{
+    struct checkpoint *checkpoint = f.db->checkpoint;
+    for (;; sched_yield()) {
+        unsigned state = CHECKPOINT_JOB_NONE;
+        pthread_mutex_lock(&checkpoint->mutex);
+        for (unsigned i = 0; i < CHECKPOINT_JOBS; i++)
+            if (checkpoint->jobs[i].store != NULL && checkpoint->jobs[i].written > 0)
+                state = checkpoint->jobs[i].state;
+        pthread_mutex_unlock(&checkpoint->mutex);
+        if (state != CHECKPOINT_JOB_NONE || stats_of("s").compactions > 0)
+            return state;
+    }
+}
+
+/* Three hours pass from each look at it to the next, so that no rate is felt; once it stands, any is. */
+static struct {
+    struct clock base;
+    _Atomic uint64_t now_ns;
+    _Atomic bool stands;
+} leaping;
+
+static uint64_t leaping_monotonic_ns(struct clock *clock)
+{
+    (void)clock;
+    uint64_t by_ns = atomic_load(&leaping.stands) ? 0 : UINT64_C(10000) * 1000000000;
+    return atomic_fetch_add(&leaping.now_ns, by_ns) + by_ns;
+}
+
+static uint64_t leaping_realtime_ms(struct clock *clock)
+{
+    (void)clock;
+    return 1000;
+}
+
+static void what_is_critical_knows_no_rate(void **state)
+{
+    (void)state;
+    leaping.base = (struct clock){leaping_monotonic_ns, leaping_realtime_ms};
+    atomic_store(&leaping.stands, false);
+    f.clock = &leaping.base;
+    f.checkpoint.rate = 1000;
+    db_fixture_reopen(&f);
+    schema_make();
+    steps_hold();
+    sequences("s", L0_FILES);
+    step_wait();
+    atomic_store(&leaping.stands, true);
+    pthread_mutex_lock(&f.db->checkpoint->mutex);
+    f.db->checkpoint->jobs_ns = clock_monotonic_ns(f.clock); /* as if it began now */
+    pthread_mutex_unlock(&f.db->checkpoint->mutex);
+    steps_let_go();
+    assert_int_equal(state_of_job_that_has_written(), CHECKPOINT_JOB_RUNS); /* it waits */
+    atomic_store(&hook.room, 1);
+    db__checkpoint_wait_idle(f.db);
+    assert_true(stats_of("s").compactions > 0);
+    db_fixture_stop(&f);
+    f.clock = NULL;
+    f.checkpoint.rate = 0;
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+static struct throttle_view throttled(void)
+{
+    struct throttle_view view;
+    db_throttle_view(f.db, &view);
+    return view;
+}
+
+static void writers_are_slowed_by_what_compaction_is_behind(void **state)
+{
+    (void)state;
+    struct clock_manual clock;
+    struct engine_stats body = {0};
+    clock_manual_create(&clock, 1000);
+    f.clock = &clock.base;
+    db_fixture_reopen(&f);
+    schema_make();
+    steps_hold();
+    for (unsigned i = 1; body.debt <= 0.75; i++) {
+        put("s", i % 3, i);
+        checkpoint();
+        body_stats(body_of("s"), &body);
+        assert_true(throttled().debt == body.debt);
+        assert_int_equal(throttled().rate > 0, body.debt > 0.5);
+    }
+    big_rows(NULL, 100, 100); /* in no time, by this clock */
+    assert_int_equal(db_memory_slow_ns(f.db), THROTTLE_DELAY_MS_MAX * 1000000);
+    assert_int_equal(throttled().slowed, 1);
+    steps_let_go();
+    while (throttled().debt > 0.5)
+        sched_yield();
+    db__checkpoint_wait_idle(f.db);
+    assert_int_equal(throttled().rate, 0);
+    assert_int_equal(db_memory_slow_ns(f.db), 0);
+    db_fixture_stop(&f);
+    f.clock = NULL;
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
+/* What the throttle was like when the first file was made, and when the manifest got its name. */
+static struct {
+    uint64_t rate;
+    enum throttle_phase phases[2];
+} course;
+
+static enum throttle_phase phase_now(void)
+{
+    struct throttle *throttle = &f.db->memory.throttle;
+    pthread_mutex_lock(&throttle->mutex);
+    enum throttle_phase phase = throttle->phase;
+    pthread_mutex_unlock(&throttle->mutex);
+    return phase;
+}
+
+static int course_look(enum hook_call call, const char *path)
+{
+    if (call == HOOK_OPEN && is_run(path) && hook.calls++ == 0) {
+        course.rate = throttled().rate;
+        course.phases[0] = phase_now();
+    }
+    if (call == HOOK_RENAME)
+        course.phases[1] = phase_now();
+    return 0;
+}
+
+static void writers_are_slowed_by_what_a_checkpoint_still_takes(void **state)
+{
+    (void)state;
+    schema_make();
+    db_memory_max_set(f.db, UINT64_C(1) << 30);
+    big_rows(NULL, 0, 100);
+    assert_int_equal(throttled().rate, 0);
+    hook_set(course_look);
+    checkpoint();
+    hook_set(NULL);
+    assert_true(course.rate > 0);
+    assert_int_equal(course.phases[0], THROTTLE_PREPARE);
+    assert_int_equal(course.phases[1], THROTTLE_WRITE);
+    assert_int_equal(phase_now(), THROTTLE_FREE);
+    assert_int_equal(throttled().rate, 0); /* it has ended */
+}
+
 static void closing_gives_up_a_compaction_and_leaves_none_of_its_files(void **state)
 {
     (void)state;
@@ -387,6 +561,10 @@ int main(void)
         TEST(a_checkpoint_does_not_wait_for_a_compaction),
         TEST(what_is_behind_comes_before_what_only_profits),
         TEST(a_nearly_full_disk_makes_compaction_critical),
+        TEST(what_is_critical_writes_as_a_checkpoint_does),
+        TEST(what_is_critical_knows_no_rate),
+        TEST(writers_are_slowed_by_what_compaction_is_behind),
+        TEST(writers_are_slowed_by_what_a_checkpoint_still_takes),
         TEST(closing_gives_up_a_compaction_and_leaves_none_of_its_files),
         TEST(a_space_that_is_dropped_ends_its_compaction),
         TEST(one_that_is_asked_for_shows_how_far_it_is_and_its_end),

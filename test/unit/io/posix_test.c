@@ -275,6 +275,41 @@ static void an_unaligned_write_on_a_file_opened_direct_fails_an_assertion(void *
     assert_int_equal(WTERMSIG(status), SIGABRT);
 }
 
+/* Whether the file system takes direct writes of IO_ALIGN bytes, by asking it without an io. */
+static bool takes_direct(void)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/file", dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+    bool takes = fd >= 0;
+#ifdef STATX_DIOALIGN
+    struct statx stat;
+    if (takes && statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stat) == 0 &&
+        (stat.stx_mask & STATX_DIOALIGN))
+        takes = stat.stx_dio_offset_align != 0 && stat.stx_dio_offset_align <= IO_ALIGN &&
+                stat.stx_dio_mem_align <= IO_ALIGN;
+#endif
+    close(fd);
+    return takes;
+}
+
+static void the_page_cache_is_passed_where_the_file_system_takes_that(void **state)
+{
+    (void)state;
+    bool takes = takes_direct();
+    struct io *io;
+    struct io_file *file;
+    assert_int_equal(io_posix_new(dir, false, &io), 0);
+    assert_int_equal(io_open(io, "file", IO_WRITE | IO_CREATE | IO_UNCACHED, &file), 0);
+    assert_int_equal(file->uncached, takes);
+    io_close(file);
+    assert_int_equal(io_open(io, "file", IO_WRITE | IO_CREATE | IO_DIRECT, &file), 0);
+    assert_int_equal(io_file_direct(file), takes);
+    assert_string_equal(io->direct_variant, takes ? "direct" : "buffered");
+    io_close(file);
+    io_delete(io);
+}
+
 static void the_directory_is_made_for_its_owner_only(void **state)
 {
     (void)state;
@@ -549,6 +584,7 @@ int main(void)
         TEST(a_short_write_is_completed),
         TEST(a_durable_write_is_followed_by_a_flush_whose_error_is_reported),
         TEST(an_unaligned_write_on_a_file_opened_direct_fails_an_assertion),
+        TEST(the_page_cache_is_passed_where_the_file_system_takes_that),
         TEST(the_directory_is_made_for_its_owner_only),
         TEST(allocated_zeros_are_written_and_no_holes),
         TEST(a_removed_file_stays_whole_for_whoever_has_it_open_or_by_another_name),

@@ -8,6 +8,7 @@
  * queue meanwhile; nothing here depends on time.
  */
 #include <errno.h>
+#include <liburing.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -27,7 +28,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "io/disk.h"
-#include "io/io_schedule.h"
+#include "io/io_schedule_internal.h"
 
 enum { PAGE = IO_ALIGN, PAGES = 64 };
 
@@ -352,6 +353,57 @@ static void a_file_may_be_closed_and_another_opened_any_number_of_times(void **s
     }
 }
 
+/* Whether the kernel takes what a scheduler's ring registers, by asking it for another ring. */
+static bool kernel_takes(bool files)
+{
+    enum { FILES = 256 };
+    const size_t bytes = (size_t)IO_BUFFERS * IO_BUFFER_BYTES;
+    struct io_uring ring;
+    struct iovec all = {aligned_alloc(IO_ALIGN, bytes), bytes};
+    assert_non_null(all.iov_base);
+    assert_int_equal(io_uring_queue_init(8, &ring, 0), 0);
+    bool takes = (ring.features & IORING_FEAT_RSRC_TAGS) != 0;
+    if (takes && files)
+        takes = io_uring_register_files_sparse(&ring, FILES) == 0;
+    else if (takes)
+        takes = io_uring_register_buffers(&ring, &all, 1) == 0;
+    io_uring_queue_exit(&ring);
+    free(all.iov_base);
+    return takes;
+}
+
+static void the_ring_knows_files_where_the_kernel_takes_them(void **state)
+{
+    (void)state;
+    if (strcmp(io_scheduler_variant(scheduler), "io_uring") != 0 || !kernel_takes(true))
+        skip();
+    submit_pages(IO_USER, false, 0, 2); /* through the ring */
+    wait_pages(0, 2);
+    assert_true(file->slot > 0);
+}
+
+/* Memory that may be locked is limited, and other processes use of it: so it counts if there was enough again and
+ * again, and never for the scheduler. */
+static void the_ring_knows_buffers_where_the_kernel_takes_them(void **state)
+{
+    enum { TRIES = 50 };
+    (void)state;
+    if (strcmp(io_scheduler_variant(scheduler), "io_uring") != 0)
+        skip();
+    for (unsigned tries = 0; tries < TRIES; tries++) {
+        unsigned char *buffer = io_buffer_take(scheduler);
+        assert_non_null(buffer);
+        bool known = scheduler->buffers == buffer;
+        io_buffer_give(scheduler, buffer);
+        assert_null(scheduler->buffers);
+        if (known)
+            return;
+        if (!kernel_takes(false))
+            skip();
+    }
+    fail_msg("the kernel takes buffers, and the ring has none");
+}
+
 static void the_logs_queue_is_counted(void **state)
 {
     (void)state;
@@ -663,6 +715,8 @@ int main(void)
         EVERYWHERE(buffers_are_aligned_and_go_back),
         EVERYWHERE(a_direct_file_is_read_and_written),
         EVERYWHERE(a_file_may_be_closed_and_another_opened_any_number_of_times),
+        ON(the_ring_knows_files_where_the_kernel_takes_them, uring),
+        ON(the_ring_knows_buffers_where_the_kernel_takes_them, uring),
         EVERYWHERE(the_logs_queue_is_counted),
         EVERYWHERE(each_request_of_a_failed_operation_fails),
         ON(each_read_and_write_may_fail, disk),
