@@ -128,13 +128,14 @@ function console:connect()
 end
 
 function console:connect_as(user, password)
+    local function tell(_, told) progress.show(self, told) end
     local db = client.connect(self.address, {
         user = user,
         password = password,
         tls = self.tls,
         timeout = CONNECT_SECONDS,
         interrupted = self.interactive and self.native.interrupted or nil,
-        progress = self.interactive and function(_, told) progress.show(self, told) end or nil,
+        progress = self.interactive and not self.dumb and tell or nil,
     })
     local ok, problem = pcall(db.ping, db)
     if not ok then
@@ -201,6 +202,18 @@ function console:show(source, v)
     return result.show(self, source, v)
 end
 
+-- What people type first who know other consoles.
+local LEAVE = '\\q leaves, or Ctrl-D'
+local other_words = { help = '\\help shows what there is', exit = LEAVE, quit = LEAVE }
+
+--- Says what is meant here by a word of other consoles that is nothing on this server.
+local function advise(self, source, given)
+    local word = self.interactive and given == nil and source:match('^%s*(%l+)%s*%(?%s*%)?%s*;?%s*$')
+    if other_words[word] then
+        self:print(other_words[word])
+    end
+end
+
 function console:evaluate(source)
     if stepper.wanted(self) then
         return stepper.run(self, source, false, function(given) self:show(source, given) end)
@@ -211,6 +224,7 @@ function console:evaluate(source)
     local seconds = socket.now() - started
     local rows = self:show(source, given)
     result.summary(self, rows, seconds)
+    advise(self, source, given)
 end
 
 --- Whether the text is an input as it stands; what is Lua may need more lines.
@@ -264,6 +278,7 @@ function console:run(source)
             self.transaction.lost = true
         end
         self:fail(problem, source)
+        advise(self, source, nil)
     end
 end
 
@@ -378,7 +393,7 @@ function console:run_interactive()
     local about = type(version) == 'string' and 'Perigee ' .. version or 'Perigee'
     self:print(about .. ' at ' .. self.address .. '; \\help for help')
     self.native.edit_open()
-    local edit = editor.new(self.native, {
+    local edit = (self.dumb and editor.plain or editor.new)(self.native, {
         folder = self.history,
         address = self.address,
         is_complete = function(source) return self:is_complete(source) end,
@@ -435,8 +450,8 @@ function console:finish()
 end
 
 --- A console that is connected. Raises an error of the client's.
----@param options table {address, user, password, admin_key, native, interactive, colored, history, write,
---- write_error, output}
+---@param options table {address, user, password, admin_key, native, interactive, colored, dumb, history,
+--- write, write_error, output}
 function console.open(options)
     local self = setmetatable({
         address = options.address,
@@ -447,11 +462,12 @@ function console.open(options)
         native = options.native,
         interactive = options.interactive,
         colored = options.colored,
+        dumb = options.dumb,
         history = options.history,
         timing = options.interactive,
         output = options.output or 'table',
-        paging = options.interactive,
-        hints = options.interactive,
+        paging = options.interactive and not options.dumb,
+        hints = options.interactive and not options.dumb,
         write = options.write or function(s) io.stdout:write(s) end,
         write_error = options.write_error or function(s) io.stderr:write(s) end,
         failed = false,
@@ -483,6 +499,7 @@ function console.main(options)
         native = native,
         output = options.output,
         interactive = interactive,
+        dumb = interactive and (term == nil or term == '' or term == 'dumb'),
         colored = interactive and term ~= nil and term ~= 'dumb' and not os.getenv('NO_COLOR'),
         history = home and home ~= '' and home .. '/.perigee' or nil,
     })

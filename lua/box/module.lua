@@ -595,9 +595,19 @@ function module.new(globals)
         return row and describe(row)
     end
 
-    --- box.module.available(): the names of those that come with the server.
-    function functions.available()
-        return native.modules_builtin()
+    --- box.module.available(): the names of those that come with the server; with {about = true} name,
+    --- version and summary of each.
+    function functions.available(settings)
+        local names = native.modules_builtin()
+        if not settings or not settings.about then
+            return names
+        end
+        local list = {}
+        for n, name in ipairs(names) do
+            local _, manifest = read_source(name)
+            list[n] = { name = name, version = manifest.version, summary = manifest.summary }
+        end
+        return list
     end
 
     --- box.module.options(name): the values of its options; with a table sets some of them.

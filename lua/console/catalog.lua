@@ -67,6 +67,21 @@ function methods:field_names(name)
     return names
 end
 
+--- Types of the fields, with a mark where nil may be, as the names.
+---@param name string
+---@return string[]|nil
+function methods:field_types(name)
+    local space = self.by_name[name]
+    if not space or #space.format == 0 then
+        return nil
+    end
+    local types = {}
+    for n, field in ipairs(space.format) do
+        types[n] = (field.type or 'any') .. (field.is_nullable and '?' or '')
+    end
+    return types
+end
+
 --- 'id, name' for the parts of an index.
 ---@param space table
 ---@param index table

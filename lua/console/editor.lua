@@ -110,4 +110,49 @@ function methods:read(look)
     return nil
 end
 
+-- ------------------------------------------------------------------------------ plain terminals
+
+local plain = {}
+plain.__index = plain
+
+--- For a terminal that takes no more than text (TERM=dumb): its own line editing, and prompts.
+---@param native table of console.native
+---@param options table as of `new`
+function editor.plain(native, options)
+    return setmetatable({ native = native, is_complete = options.is_complete, bytes = '',
+        history = history.open(native, options.folder, options.address) }, plain)
+end
+
+--- The next line; nil at the end.
+local function next_line(self)
+    while not self.bytes:find('\n', 1, true) do
+        local more = self.native.read()
+        if more == '' then
+            local rest = self.bytes
+            self.bytes = ''
+            return rest ~= '' and rest or nil
+        end
+        self.bytes = self.bytes .. more
+    end
+    local text, rest = self.bytes:match('^([^\n]*)\n(.*)$')
+    self.bytes = rest
+    return text
+end
+
+--- As of the other one. The terminal has dropped its line at Ctrl-C, and the lines before go with it.
+function plain:read(look)
+    local text
+    self.native.interrupted()
+    repeat
+        io.stdout:write(text and look.continuation or look.prompt)
+        io.stdout:flush()
+        local more = next_line(self)
+        if self.native.interrupted() then
+            text = nil
+        end
+        text = text and text .. '\n' .. (more or '') or more
+    until not more or self.is_complete(text)
+    return text
+end
+
 return editor

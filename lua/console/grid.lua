@@ -41,7 +41,7 @@ local function all(list, is)
 end
 
 --- Rows of a list of tuples; columns without a name have their number.
-local function of_tuples(list, names)
+local function of_tuples(list, names, types)
     local count = 0
     for _, tuple in ipairs(list) do
         count = math.max(count, #tuple)
@@ -50,7 +50,7 @@ local function of_tuples(list, names)
     for n = 1, count do
         head[n] = names and names[n] or tostring(n)
     end
-    return { head = head, rows = list, source = list, count = count, named = names ~= nil }
+    return { head = head, types = types, rows = list, source = list, count = count, named = names ~= nil }
 end
 
 --- Rows of a list of maps, a column for each key.
@@ -79,14 +79,15 @@ local function of_maps(list)
     return { head = head, rows = rows, source = list, count = #keys, named = true }
 end
 
---- What can be drawn as a table: {head, rows, count, named, source}; nil for anything else. `source` are
---- the rows as they came, `named` tells whether the columns have names.
+--- What can be drawn as a table: {head, types, rows, count, named, source}; nil for anything else. `source`
+--- are the rows as they came, `named` tells whether the columns have names.
 ---@param result any
 ---@param names string[]? of the columns of tuples
+---@param types string[]? of the columns of tuples, to be shown
 ---@return table|nil
-function grid.shape(result, names)
+function grid.shape(result, names, types)
     if all(result, value.is_array) then
-        local shape = of_tuples(result, names)
+        local shape = of_tuples(result, names, types)
         return shape.count > 0 and shape or nil
     elseif all(result, value.is_map) then
         return of_maps(result)
@@ -127,10 +128,25 @@ local function cells_of(shape)
     return cells, right
 end
 
-local function widths_of(shape, head, cells)
+--- A line for each line of the head: the names, and the types below them.
+local function heads_of(shape)
+    local heads = {}
+    for n, list in ipairs({ shape.head, shape.types }) do
+        heads[n] = {}
+        for column = 1, shape.count do
+            heads[n][column] = text.printable(list[column] or '')
+        end
+    end
+    return heads
+end
+
+local function widths_of(shape, heads, cells)
     local widths = {}
     for column = 1, shape.count do
-        widths[column] = text.width(head[column])
+        widths[column] = 0
+        for _, head in ipairs(heads) do
+            widths[column] = math.max(widths[column], text.width(head[column]))
+        end
         for _, line in ipairs(cells) do
             widths[column] = math.max(widths[column], text.width(line[column]))
         end
@@ -174,12 +190,9 @@ end
 ---@param columns integer? of the terminal; nil: nothing is cut
 ---@return string
 function grid.draw(shape, columns)
-    local head = {}
-    for n, name in ipairs(shape.head) do
-        head[n] = text.printable(name)
-    end
+    local heads = heads_of(shape)
     local cells, right = cells_of(shape)
-    local widths = widths_of(shape, head, cells)
+    local widths = widths_of(shape, heads, cells)
     if columns then
         shrink(widths, columns)
     end
@@ -187,7 +200,11 @@ function grid.draw(shape, columns)
     for n, width in ipairs(widths) do
         rule[n] = ('-'):rep(width + (n == #widths and 1 or 2))
     end
-    local lines = { draw_line(head, widths, right), table.concat(rule, '+') }
+    local lines = {}
+    for n, head in ipairs(heads) do
+        lines[n] = draw_line(head, widths, right)
+    end
+    lines[#lines + 1] = table.concat(rule, '+')
     for _, line in ipairs(cells) do
         lines[#lines + 1] = draw_line(line, widths, right)
     end
@@ -201,7 +218,8 @@ end
 function grid.expand(shape, columns)
     local head, wide = {}, 1
     for n = 1, shape.count do
-        head[n] = text.printable(shape.head[n])
+        local of_type = shape.types and shape.types[n]
+        head[n] = text.printable(shape.head[n] .. (of_type and ' (' .. of_type .. ')' or ''))
         wide = math.max(wide, text.width(head[n]))
     end
     local lines = {}

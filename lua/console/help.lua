@@ -54,6 +54,7 @@ redis.call in Lua. SELECT, MULTI, SUBSCRIBE, MONITOR do what they do for any cli
 
 topics.output = [[
   \set output table|lua|json|yaml|csv|markdown
+  \set types on                     the types of fields below their names
   \x                                a line for each field
   \o FILE                           results go into the file, \o ends it
   \set paging off                   no pager (PAGER, else less)

@@ -14,10 +14,13 @@ local result = {}
 
 local COLUMNS_DEFAULT = 80
 
---- Names of the columns of what a statement on a space gave, when they can be known.
+--- Names of the columns of what a statement on a space gave, and their types where these are wanted, when
+--- they can be known.
 local function names_of(console, space)
-    local ok = pcall(console.catalog.refresh, console.catalog)
-    return ok and console.catalog:field_names(space) or nil
+    if not pcall(console.catalog.refresh, console.catalog) then
+        return nil
+    end
+    return console.catalog:field_names(space), console.types and console.catalog:field_types(space) or nil
 end
 
 --- How wide a table may be; nil: nothing is cut.
@@ -63,12 +66,12 @@ function result.show(console, source, v)
     if space and (v == nil or (value.is_array(v) and #v == 0)) then
         return 0
     end
-    local names
+    local names, types
     if space and value.is_array(v) then
-        names = names_of(console, space)
+        names, types = names_of(console, space)
         v = method == 'select' and v or { v }
     end
-    local shape = grid.shape(v, names)
+    local shape = grid.shape(v, names, types)
     if not shape then
         show_value(console, source, v)
         return nil

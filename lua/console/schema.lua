@@ -147,11 +147,9 @@ for _, one in ipairs(box.module.list()) do
     list[#list + 1] = { one.name, one.version, 'yes', one.summary }
     known[one.name] = true
 end
-for _, one in ipairs(box.module.available()) do
-    local name = type(one) == 'table' and one.name or one
-    if not known[name] then
-        list[#list + 1] = { name, type(one) == 'table' and one.version or '', 'no',
-            type(one) == 'table' and one.summary or '' }
+for _, one in ipairs(box.module.available({ about = true })) do
+    if not known[one.name] then
+        list[#list + 1] = { one.name, one.version, 'no', one.summary or '' }
     end
 end
 return list

@@ -31,21 +31,23 @@ local function break_row(layout)
     layout.column = 0
 end
 
-local function style(number, s)
-    return number and '\27[' .. number .. 'm' .. s .. '\27[0m' or s
-end
-
---- One character, or several of which only whole rows are broken.
+--- One character, or several of which only whole rows are broken; in a style, a number of SGR, that is set
+--- once in each row.
 local function put(layout, s, number)
+    local on, off = number and '\27[' .. number .. 'm' or '', number and '\27[0m' or ''
+    layout.rows[#layout.rows] = layout.rows[#layout.rows] .. on
     for char in s:gmatch('[%z\1-\127\192-\255][\128-\191]*') do
         local shown = char == '\t' and (' '):rep(4) or text.printable(char)
         local width = text.width(shown)
         if layout.column + width > layout.columns then
+            layout.rows[#layout.rows] = layout.rows[#layout.rows] .. off
             break_row(layout)
+            layout.rows[#layout.rows] = on
         end
-        layout.rows[#layout.rows] = layout.rows[#layout.rows] .. style(number, shown)
+        layout.rows[#layout.rows] = layout.rows[#layout.rows] .. shown
         layout.column = layout.column + width
     end
+    layout.rows[#layout.rows] = layout.rows[#layout.rows] .. off
 end
 
 --- Where the next character would stand.

@@ -10,6 +10,7 @@ local setting = {}
 local list = {
     { 'output', table.concat(format.names, '|'), 'how results are written' },
     { 'expanded', 'on|off', 'one field a line instead of a table (\\x)' },
+    { 'types', 'on|off', 'the types of fields below their names, where a space has a format' },
     { 'timing', 'on|off', 'whether times are shown (\\timing)' },
     { 'paging', 'on|off', 'a pager for what is longer than the screen' },
     { 'colored', 'on|off', 'colours' },
@@ -19,7 +20,7 @@ local list = {
 setting.list = list
 
 local titles = { colored = 'colours are', hints = 'hints are', private = 'private mode is',
-    expanded = 'expanded output is' }
+    types = 'types are', expanded = 'expanded output is' }
 
 local function value_text(console, name)
     local v = console[name]

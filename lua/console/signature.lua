@@ -168,7 +168,7 @@ signature.path = {
         drop(name, [{if_exists}])       removes one
     ]]),
     ['box.module.'] = parse([[
-        available()                     those that come with the server
+        available([{about}])            those that come with the server; about: with version and summary
         install(name, [options])        installs one
         info(name)                      about one
         list()                          those that are installed
@@ -234,6 +234,7 @@ signature.options = {
     ['box.debug.flamegraph'] = 'title',
     ['box.debug.profile'] = 'interval mode worker',
     ['box.debug.start'] = 'breakpoints step',
+    ['box.module.available'] = 'about',
     ['box.module.install'] = 'if_not_exists options',
     ['box.module.remove'] = 'if_exists purge',
     ['box.module.upgrade'] = 'force options',

@@ -241,6 +241,38 @@ struct arguments {
     unsigned text_count;
 };
 
+static const char HELP[] =
+    "perigee console [ADDRESS] [OPTION]...\n"
+    "\n"
+    "Runs Lua and Redis's commands on a server. Without -e it reads standard input, or a terminal, "
+    "where\n"
+    "\\help tells more. ADDRESS is host:port, :port or unix:path; without it the option `listen`.\n"
+    "\n"
+    "  -e TEXT                           runs it and ends: status 1 if it has failed; several "
+    "times\n"
+    "  -o FORMAT                         table, lua, json, yaml, csv or markdown\n"
+    "  -u USER                           who this is; `default` if there is a password only\n"
+    "  --password TEXT                   or PERIGEE_PASSWORD\n"
+    "  --dir FOLDER                      of the server: who can read it is the admin without a "
+    "password\n"
+    "  --tls                             speaks TLS, as each of these does:\n"
+    "  --cacert FILE                     who is believed; without it those whom the system "
+    "believes\n"
+    "  --cert FILE --key FILE            who this is\n"
+    "  --hostname NAME                   whom the server's certificate must be for\n"
+    "  --insecure                        believes anybody\n";
+
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int n = 0; n < argc; n++) {
+        if (strcmp(argv[n], "--help") == 0 || strcmp(argv[n], "-h") == 0)
+            return true;
+        if (argv[n][0] == '-' && argv[n][1] && strchr("eou", argv[n][1]) && !argv[n][2])
+            n++; /* its value */
+    }
+    return false;
+}
+
 /* Options, -e TEXT, -o FORMAT, -u USER, how TLS is spoken, and one address, in any order. */
 static int arguments_read(struct arguments *arguments, struct options *options, int argc,
                           char **argv)
@@ -322,6 +354,10 @@ int command_console(int argc, char **argv)
 {
     struct options options;
     struct arguments arguments = {0};
+    if (asks_for_help(argc, argv)) {
+        fputs(HELP, stdout);
+        return 0;
+    }
     int rc = options_create(&options);
     if (rc)
         return command_failed(rc);

@@ -24,7 +24,7 @@ struct command {
 static const struct command COMMANDS[] = {
     {"serve", "[--OPTION VALUE]...", "serve a database until SIGTERM or SIGINT", command_serve,
      false},
-    {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console, false},
+    {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console, true},
     {"load", "FILE SPACE [ADDRESS] ...", "put the rows of a file into a space", command_load, true},
     {"dump", "SPACE [FILE [ADDRESS]] ...", "write the rows of a space to a file", command_dump,
      true},

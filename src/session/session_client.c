@@ -98,7 +98,8 @@ static void about_put(const struct access *access, const struct session *session
                       struct mp_buffer *out)
 {
     const struct session_about *about = &session->about;
-    const struct session_command *command = load_relaxed(&about->command);
+    const char *command = load_relaxed(&about->command);
+    bool rpc = load_relaxed(&about->kind) == PROTO_RPC;
     uint64_t active = load_relaxed(&about->active_ms);
     int queued = load_relaxed(&about->queued);
     uint64_t out_bytes = load_relaxed(&about->bytes.out);
@@ -126,8 +127,8 @@ static void about_put(const struct access *access, const struct session *session
                     load_relaxed(&about->bytes.query_free), load_relaxed(&about->bytes.kept),
                     load_relaxed(&about->bytes.queued), out_memory, out_memory, out_bytes,
                     load_relaxed(&about->bytes.replies), out_bytes, load_relaxed(&about->bytes.all),
-                    out_bytes ? "rw" : "r", command ? command->name : "NULL", user,
-                    load_relaxed(&about->redirect), load_relaxed(&about->resp));
+                    out_bytes ? "rw" : "r", command ? command : "NULL", user,
+                    load_relaxed(&about->redirect), rpc ? 0 : load_relaxed(&about->resp));
     mp_put_raw(out, numbers, (size_t)size);
     mp_put_raw(out, text_or_empty(about->library_name), strlen(text_or_empty(about->library_name)));
     mp_put_raw(out, " lib-ver=", 9);

@@ -507,7 +507,7 @@ void session__execute(struct session *session, const struct session_command *fou
         if (keep(session, argv, argc))
             return;
     } else {
-        store_relaxed(&session->about.command, command);
+        store_relaxed(&session->about.command, command->name);
         if (session->multi && !(command->flags & SESSION_AT_ONCE)) {
             if (session__multi_queue(session, command, argv, request.argc) == 0)
                 resp_put_queued(&session->out);

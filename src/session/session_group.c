@@ -125,7 +125,7 @@ static void done(struct session *session, const struct group *group, uint64_t co
         session__executed(session, &request, 0, group->ticks[n] + commit_ticks / group->count);
         session__reply_end(session, ts, 0, false);
     }
-    store_relaxed(&session->about.command, group->commands[group->count - 1]);
+    store_relaxed(&session->about.command, group->commands[group->count - 1]->name);
     store_relaxed(&session->about.active_ms, group->now_ms[group->count - 1]);
     service__count(&session->worker->stats.commands, group->count);
     session->group_losses -= session->group_losses > 0;

@@ -430,7 +430,7 @@ struct session_about {
     char address[SESSION_ADDRESS_SIZE_MAX + 1], local_address[SESSION_ADDRESS_SIZE_MAX + 1];
     char *name, *library_name, *library_version; /* NULL: none */
     _Atomic uint64_t active_ms;
-    const struct session_command *_Atomic command; /* the last one */
+    const char *_Atomic command; /* the name of the last one, a constant; NULL: none yet */
     _Atomic int resp;
     _Atomic int kind; /* enum proto_kind */
     _Atomic uint32_t user_id;

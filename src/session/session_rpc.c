@@ -411,6 +411,7 @@ static const struct rpc_method *method_of(const struct rpc_request *request)
 int session__rpc_run(struct session *session, struct rpc_call *call)
 {
     const struct rpc_method *method = call->method = method_of(call->request);
+    store_relaxed(&session->about.command, method == &PROCEDURE ? "call" : method->name);
     int rc = method->flags & RPC_BEFORE_AUTH
                  ? 0
                  : session__check(session, !(method->flags & RPC_FOR_ALL));

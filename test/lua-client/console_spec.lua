@@ -321,6 +321,7 @@ describe('the console without a terminal', function()
             }) do
                 assert.is_truthy(output:find(text, 1, true), 'not there: ' .. text .. '\nin:\n' .. output)
             end
+            assert.matches('\n csv +| +[%d.]+ +| no +| %u', output)
             assert.equal('1\n2\n3\n4\n', output:match('\n(1\n2\n3\n4\n)$'))
             output, status = piped(server, '\\watch\n\\help nonsense\n\\dt nobody\n')
             assert.equal(1, status)

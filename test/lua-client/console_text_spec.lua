@@ -35,6 +35,24 @@ describe('a result', function()
         }, '\n'), drawn({ { 1, msgpack.NULL }, { 2, 'b', { 1, 'x' } } }))
     end)
 
+    it('has types below the names where they are known', function()
+        local list = received({ { 1, 'alice' }, { 20, 'bob', true } })
+        local shape = grid.shape(list, { 'id', 'name' }, { 'unsigned', 'string?' })
+        assert.equal(table.concat({
+            '       id | name    | 3',
+            ' unsigned | string? |',
+            '----------+---------+-----',
+            '        1 | alice   |',
+            '       20 | bob     | true',
+        }, '\n'), grid.draw(shape))
+        assert.equal(table.concat({
+            '-[ 1 ]-----------',
+            ' id (unsigned)  | 1',
+            ' name (string?) | alice',
+            ' 3              |',
+        }, '\n'), grid.expand(shape):match('^(.-)\n%-%[ 2'))
+    end)
+
     it('is a table when it is a list of maps', function()
         assert.equal(table.concat({
             ' a | b',

@@ -51,6 +51,6 @@ describe('docs/modules.md', function()
                 setfenv(assert(loadstring(text, '=example')), environment)()
             end
         end
-        assert.equal(16, shown)
+        assert.equal(17, shown)
     end)
 end)
