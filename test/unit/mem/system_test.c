@@ -8,7 +8,11 @@
 #include <stdint.h>
 /* cmocka.h needs those above. */
 #include <cmocka.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "mem/system.h"
 
@@ -34,6 +38,45 @@ static void a_mapping_is_zeroed_and_aligned_to_its_size(void **state)
         assert_int_equal(mapped[i], 0);
     mapped[size - 1] = 1;
     system_unmap(mapped, size);
+}
+
+/* Whether the system has taken the advice for the mapping that has this place: "hg" among its flags. */
+static bool is_advised_huge(const void *place)
+{
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool here = false, huge = false;
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+        uintptr_t first, behind;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &first, &behind) == 2)
+            here = first <= (uintptr_t)place && (uintptr_t)place < behind;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            huge = strstr(line, " hg") != NULL;
+    }
+    if (maps != NULL)
+        fclose(maps);
+    return huge;
+}
+
+static void mappings_are_advised_huge_where_the_system_takes_advice(void **state)
+{
+    (void)state;
+    const size_t size = 2 * SYSTEM_HUGE_BYTES;
+    char *own = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(own != MAP_FAILED);
+    assert_false(is_advised_huge(own));
+    madvise(own, size, MADV_HUGEPAGE);
+    bool takes = is_advised_huge(own);
+    munmap(own, size);
+    char *slab = system_map(size), *large = system_map_large(size + 1);
+    assert_non_null(slab);
+    assert_non_null(large);
+    assert_int_equal(is_advised_huge(slab), takes);
+    assert_int_equal(is_advised_huge(slab + size - 1), takes);
+    assert_int_equal(is_advised_huge(large), takes);
+    assert_int_equal(is_advised_huge(large + size), takes);
+    system_unmap(slab, size);
+    system_unmap_large(large, size + 1);
 }
 
 static void the_planted_request_fails_and_the_next_succeeds(void **state)
@@ -75,6 +118,7 @@ int main(void)
         cmocka_unit_test(a_large_mapping_may_have_any_size),
         cmocka_unit_test(memory_is_aligned_as_asked),
         cmocka_unit_test(a_mapping_is_zeroed_and_aligned_to_its_size),
+        cmocka_unit_test(mappings_are_advised_huge_where_the_system_takes_advice),
         cmocka_unit_test(the_planted_request_fails_and_the_next_succeeds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
