@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -28,7 +29,7 @@ void tuner_destroy(struct tuner *tuner)
 
 void tuner_join(struct tuner *tuner, struct tuner_knob *knob)
 {
-    ASSERT(knob->min <= knob->value && knob->value <= knob->max);
+    ASSERT(knob->min <= knob->max);
     knob->patience = TUNER_PATIENCE;
     pthread_mutex_lock(&tuner->mutex);
     list_add_tail(&tuner->knobs, &knob->link);
@@ -40,6 +41,23 @@ void tuner_leave(struct tuner *tuner, struct tuner_knob *knob)
     pthread_mutex_lock(&tuner->mutex);
     list_remove(&knob->link);
     pthread_mutex_unlock(&tuner->mutex);
+}
+
+bool tuner_limit(struct tuner *tuner, const char *name, uint64_t min, uint64_t max)
+{
+    bool found = false;
+    ASSERT(min <= max);
+    pthread_mutex_lock(&tuner->mutex);
+    list_for_each (link, &tuner->knobs) {
+        struct tuner_knob *knob = list_entry(link, struct tuner_knob, link);
+        if (strcmp(knob->name, name) != 0)
+            continue;
+        knob->min = min;
+        knob->max = max;
+        found = true;
+    }
+    pthread_mutex_unlock(&tuner->mutex);
+    return found;
 }
 
 void tuner_switch(struct tuner *tuner, bool on)
@@ -65,6 +83,28 @@ static uint64_t next_value(const struct tuner_knob *knob, int way)
     return way > 0 ? value + step : value - step;
 }
 
+/* To another value, for the reason that is noted. */
+static void adjust(struct tuner_knob *knob, uint64_t value)
+{
+    log_info("tuner: %s from %" PRIu64 " to %" PRIu64 " %s: %s", knob->name, knob->value, value,
+             knob->unit, knob->reason);
+    knob->ups += value > knob->value;
+    knob->downs += value < knob->value;
+    knob->value = value;
+    knob->times = 0;
+}
+
+/* Whether it was outside of its limits. */
+static bool bring_within(struct tuner_knob *knob)
+{
+    if (knob->min <= knob->value && knob->value <= knob->max)
+        return false;
+    snprintf(knob->reason, sizeof knob->reason, "its limits are %" PRIu64 " and %" PRIu64,
+             knob->min, knob->max);
+    adjust(knob, knob->value < knob->min ? knob->min : knob->max);
+    return true;
+}
+
 int tuner_decide(struct tuner_knob *knob, const struct tuner_reading *reading)
 {
     int side = reading->value > reading->high ? 1 : reading->value < reading->low ? -1 : 0;
@@ -74,8 +114,9 @@ int tuner_decide(struct tuner_knob *knob, const struct tuner_reading *reading)
         knob->patience -= knob->patience > TUNER_PATIENCE;
         return 0;
     }
-    knob->times = side == knob->side ? knob->times + 1 : 1;
+    knob->times = side == knob->side && way == knob->way ? knob->times + 1 : 1;
     knob->side = side;
+    knob->way = way;
     bool turns = way == -knob->last_way;
     if (knob->times < (turns ? 2 * knob->patience : knob->patience))
         return 0;
@@ -87,13 +128,8 @@ int tuner_decide(struct tuner_knob *knob, const struct tuner_reading *reading)
     snprintf(knob->reason, sizeof knob->reason, "%s %.3g %s, %s %.3g", reading->what,
              reading->value, reading->unit, side > 0 ? "above" : "below",
              side > 0 ? reading->high : reading->low);
-    log_info("tuner: %s from %" PRIu64 " to %" PRIu64 " %s: %s", knob->name, knob->value, value,
-             knob->unit, knob->reason);
-    knob->value = value;
-    knob->times = 0;
+    adjust(knob, value);
     knob->last_way = way;
-    knob->ups += way > 0;
-    knob->downs += way < 0;
     return way;
 }
 
@@ -108,7 +144,10 @@ void tuner_tick(struct tuner *tuner, uint64_t now_ns)
     list_for_each (link, &tuner->knobs) {
         struct tuner_knob *knob = list_entry(link, struct tuner_knob, link);
         struct tuner_reading reading;
+        bool moved = bring_within(knob);
         if (knob->measure(knob->arg, &reading) && tuner_decide(knob, &reading) != 0)
+            moved = true;
+        if (moved)
             knob->set(knob->arg, knob->value);
     }
     pthread_mutex_unlock(&tuner->mutex);

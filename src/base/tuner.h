@@ -10,7 +10,8 @@
  * when it is above or below. Once a second each knob is looked at. When the reading was outside of its
  * band TUNER_PATIENCE times in a row, on the same side, the knob goes one step. To go back on the way it
  * came takes twice as many, and each time that it does doubles them, up to TUNER_PATIENCE_MAX, so that it comes
- * to rest instead of swinging; readings within the band bring the patience back. Each adjustment is counted, and logged with its reason.
+ * to rest instead of swinging; readings within the band bring the patience back. A knob that is outside of its
+ * limits is brought to the nearest at the first look. Each adjustment is counted, and logged with its reason.
  *
  * No clock and no thread of its own: whoever has time calls tuner_tick. What is decided depends on the readings
  * and on nothing else.
@@ -35,7 +36,7 @@ struct tuner_knob {
     const char *name, *unit;
     uint64_t min, max;
     uint64_t step;  /* added or taken away; 0: doubled or halved */
-    uint64_t value; /* the present one, within the limits */
+    uint64_t value; /* the present one; the first look brings it within the limits */
     /* What has been measured since the last look; false: nothing, and the knob stays. Both are called by one
      * thread at a time and may not call the tuner. */
     bool (*measure)(void *arg, struct tuner_reading *out);
@@ -43,7 +44,7 @@ struct tuner_knob {
     void *arg;
     /* The tuner's: */
     struct list link;
-    int side, last_way; /* of the reading; of the last adjustment */
+    int side, way, last_way; /* of the last reading; of the last adjustment */
     unsigned times, patience;
     uint64_t ups, downs;
     char reason[TUNER_REASON_MAX]; /* of the last adjustment, "" */
@@ -64,6 +65,9 @@ void tuner_destroy(struct tuner *tuner);
 /* The knob has its value already: it is not set. From any thread, as all that follows. */
 void tuner_join(struct tuner *tuner, struct tuner_knob *knob);
 void tuner_leave(struct tuner *tuner, struct tuner_knob *knob);
+
+/* Other limits of the knob with this name. False: there is none. */
+bool tuner_limit(struct tuner *tuner, const char *name, uint64_t min, uint64_t max);
 
 /* When it is switched off, knobs stay where they are. */
 void tuner_switch(struct tuner *tuner, bool on);

@@ -108,6 +108,7 @@ int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes)
 {
     checkpoint__breathe(checkpoint);
     db_memory_tick(checkpoint->db);
+    tuner_tick(db_tuner(checkpoint->db), now_ns(checkpoint));
     uint64_t rate = checkpoint->options.rate;
     checkpoint->paced_bytes += bytes;
     pthread_mutex_lock(&checkpoint->mutex);
@@ -477,6 +478,7 @@ static struct checkpoint *checkpoint_new(struct db *db, const struct db_options 
         return NULL;
     checkpoint->db = db;
     checkpoint->options = options->checkpoint;
+    checkpoint->step_bytes = DB_COMPACTION_STEP_BYTES;
     checkpoint->on_end = options->on_advance;
     checkpoint->on_end_arg = options->arg;
     pthread_mutex_init(&checkpoint->mutex, NULL);

@@ -11,20 +11,22 @@
  * reading and writing in between is done by other threads. So a checkpoint never waits for a compaction:
  * one that is through waits until the checkpoint has ended.
  *
- * A step writes some 64 KB. Behind each step a thread takes the most urgent job that waits, of equals the
+ * A step writes some 64 KB, unless the tuner says otherwise (db/tune.h). Behind each step a thread takes the most urgent job that waits, of equals the
  * one that was begun first: what is urgent comes first although all threads are busy, and what is not
  * goes on where it was. Urgency is looked at again a few times a second, since it grows while a job
  * waits. A critical job (writers are held up, or the disk is nearly full) reads and writes as a
  * checkpoint does, and knows no rate; others do so in the background, and step aside for whoever serves.
  *
  * There are a bounded number of jobs, the last few places kept for those that are behind. Threads are
- * made when there is work for them, so a database without such bodies has none.
+ * made when there is work for them, so a database without such bodies has none. When there are to be fewer, those
+ * beyond finish their steps and rest.
  *
  * A job of a store that has been dropped, or after the log has failed (invariant 7), ends in vain. So
  * does one that is under way when the database is closed: what it has written goes, and it is begun
  * anew at the next start.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,7 +39,7 @@
 #include "base/log.h"
 #include "db/checkpoint_private.h"
 
-enum { STEP_BYTES = 64 << 10, PLACES_KEPT = 4, AGAIN_MS = 60000, NICE = 10 };
+enum { PLACES_KEPT = 4, AGAIN_MS = 60000, NICE = 10 };
 
 static const uint64_t NS_PER_MS = 1000 * 1000;
 
@@ -50,10 +52,18 @@ static enum engine_urgency urgency_of(const struct store *store)
 
 /* ------------------------------------------------------------------------------------- the threads */
 
-/* The most urgent job that waits, or NULL. With the mutex. */
+static unsigned threads_max(const struct checkpoint *checkpoint)
+{
+    unsigned max = checkpoint->options.threads;
+    return max == 0 ? 1 : max < CHECKPOINT_THREADS ? max : CHECKPOINT_THREADS;
+}
+
+/* The most urgent job that waits, or NULL, also when as many threads are at work as may be. With the mutex. */
 static struct checkpoint_job *job_next(struct checkpoint *checkpoint)
 {
     struct checkpoint_job *best = NULL;
+    if (checkpoint->jobs_running >= threads_max(checkpoint))
+        return NULL;
     for (unsigned i = 0; i < CHECKPOINT_JOBS; i++) {
         struct checkpoint_job *job = &checkpoint->jobs[i];
         if (job->state == CHECKPOINT_JOB_WAITS &&
@@ -95,17 +105,22 @@ static void job_step(struct checkpoint *checkpoint, struct checkpoint_job *job,
 {
     struct engine_tidied done = {ENGINE_TIDY_WORKING, 0};
     bool urgent = job->urgency == ENGINE_CRITICAL;
+    uint64_t bytes_max = checkpoint->step_bytes;
     job->state = CHECKPOINT_JOB_RUNS;
+    checkpoint->jobs_running++;
     pthread_mutex_unlock(&checkpoint->mutex);
     void (*before)(uint32_t space_id) = load_acquire(&checkpoint->before_step);
     if (before != NULL)
         before(job->store->head.id);
-    int rc = load_relaxed(&job->store->dropped)
-                 ? ERROR_CANCELLED
-                 : body_job_step(job->job, urgent, STEP_BYTES, &done);
+    uint64_t began_ns = clock_monotonic_ns(checkpoint->db->clock);
+    int rc = load_relaxed(&job->store->dropped) ? ERROR_CANCELLED
+                                                : body_job_step(job->job, urgent, bytes_max, &done);
+    uint64_t took_ns = clock_monotonic_ns(checkpoint->db->clock) - began_ns;
     if (!urgent)
         checkpoint__step_aside(breathed_ns);
     pthread_mutex_lock(&checkpoint->mutex);
+    checkpoint->steps++;
+    checkpoint->steps_ns += took_ns;
     checkpoint->stats.merged_bytes += done.bytes;
     job->written += done.bytes;
     job_pace(checkpoint, job, done.bytes);
@@ -113,6 +128,7 @@ static void job_step(struct checkpoint *checkpoint, struct checkpoint_job *job,
         job_through(checkpoint, job, rc);
     else
         job->state = CHECKPOINT_JOB_WAITS;
+    checkpoint->jobs_running--;
 }
 
 static void *thread_main(void *arg)
@@ -137,15 +153,40 @@ static void *thread_main(void *arg)
 /* One more thread, if there are fewer than jobs and than there may be. With the mutex. */
 static int thread_start(struct checkpoint *checkpoint)
 {
-    unsigned max = checkpoint->options.threads > 0 ? checkpoint->options.threads : 1;
-    if (max > CHECKPOINT_THREADS)
-        max = CHECKPOINT_THREADS;
-    if (checkpoint->thread_count >= max || checkpoint->thread_count >= checkpoint->jobs_open)
+    if (checkpoint->thread_count >= threads_max(checkpoint) ||
+        checkpoint->thread_count >= checkpoint->jobs_open)
         return 0;
     pthread_t *thread = &checkpoint->threads[checkpoint->thread_count];
     if (pthread_create(thread, NULL, thread_main, checkpoint) == 0)
         checkpoint->thread_count++;
     return checkpoint->thread_count > 0 ? 0 : diag_set(ERROR_MEMORY, "no thread for compaction");
+}
+
+void checkpoint__threads_set(struct checkpoint *checkpoint, unsigned threads)
+{
+    pthread_mutex_lock(&checkpoint->mutex);
+    checkpoint->options.threads = threads;
+    for (unsigned before = UINT_MAX; before != checkpoint->thread_count;) {
+        before = checkpoint->thread_count;
+        thread_start(checkpoint); /* a failure leaves it with those there are */
+    }
+    pthread_cond_broadcast(&checkpoint->work);
+    pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+void checkpoint__step_set(struct checkpoint *checkpoint, uint64_t bytes)
+{
+    pthread_mutex_lock(&checkpoint->mutex);
+    checkpoint->step_bytes = bytes;
+    pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+void checkpoint__steps_get(struct checkpoint *checkpoint, uint64_t *steps, uint64_t *ns)
+{
+    pthread_mutex_lock(&checkpoint->mutex);
+    *steps = checkpoint->steps;
+    *ns = checkpoint->steps_ns;
+    pthread_mutex_unlock(&checkpoint->mutex);
 }
 
 /* -------------------------------------------------------------------------- the checkpoint's thread */

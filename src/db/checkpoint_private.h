@@ -85,7 +85,10 @@ struct checkpoint {
     bool jobs_through;            /* some are */
     uint64_t jobs_bytes, jobs_ns; /* how much they have written since when */
     pthread_t threads[CHECKPOINT_THREADS];
-    unsigned thread_count;
+    unsigned thread_count;    /* how many there are; options.threads of them may be at a job */
+    unsigned jobs_running;    /* jobs that a thread is at a step of */
+    uint64_t step_bytes;      /* about how much a step writes */
+    uint64_t steps, steps_ns; /* how many there were, and what they took */
     void (*_Atomic before_step)(uint32_t space_id); /* of a test: what happens before each step */
     void (*_Atomic at_build)(enum checkpoint_build_stage stage); /* likewise, of an index's build */
 
@@ -216,6 +219,12 @@ void checkpoint__jobs_stop(struct checkpoint *checkpoint);
 /* How many jobs of a store there are, and the bytes that they have written. Any thread. */
 void checkpoint__jobs_of(struct checkpoint *checkpoint, const struct store *store, unsigned *jobs,
                          uint64_t *written);
+
+/* How many threads may work on jobs from now on (1 to CHECKPOINT_THREADS), and about how much a step of
+ * theirs writes; and how many steps there were since the start, and how long they took in all. Any thread. */
+void checkpoint__threads_set(struct checkpoint *checkpoint, unsigned threads);
+void checkpoint__step_set(struct checkpoint *checkpoint, uint64_t bytes);
+void checkpoint__steps_get(struct checkpoint *checkpoint, uint64_t *steps, uint64_t *ns);
 
 /* One step of tidying; clears `untidy` when there is nothing to do. */
 int checkpoint__tidy(struct checkpoint *checkpoint, struct engine_tidied *done);

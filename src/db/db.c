@@ -384,9 +384,8 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
                                         .clock = options->clock};
     if ((rc = txn_system_new(&system, &db->txn)) != 0)
         return rc;
-    db__tuning_start(db, options);
-    if ((rc = recover(db, stats)) != 0 || (rc = db__sequences_open(db)) != 0 ||
-        (rc = db__checkpoint_start(db, options, stats)) != 0)
+    if ((rc = db__tuning_start(db, options)) != 0 || (rc = recover(db, stats)) != 0 ||
+        (rc = db__sequences_open(db)) != 0 || (rc = db__checkpoint_start(db, options, stats)) != 0)
         return rc;
     db__memory_start(db);
     return db->builds_stale && source == NULL ? db__builds_forget(db) : 0;

@@ -22,7 +22,7 @@ struct db;
 struct db_worker;
 struct catalog;
 
-enum { DB_COMPACTION_THREADS_MAX = 16 };
+enum { DB_COMPACTION_THREADS_MAX = 16, DB_COMPACTION_STEP_BYTES = 64 << 10 };
 
 /* When checkpoints are made by themselves, and at what pace (db/checkpoint.h). */
 struct db_checkpoint_options {
@@ -51,10 +51,11 @@ struct db_options {
     struct clock *clock;
     enum wal_durability durability;
     unsigned worker_max;
-    uint64_t memory_max;   /* bytes of the head and what it shares them with; 0: no limit */
-    unsigned memory_cache; /* percent of that for caches, once there are some */
-    bool tuned;            /* knobs are adjusted (db/tune.h) */
-    unsigned memory_lua;   /* percent of that for Lua, by whoever has it; 0: it counts apart */
+    uint64_t memory_max;      /* bytes of the head and what it shares them with; 0: no limit */
+    unsigned memory_cache;    /* percent of that for caches, once there are some */
+    bool tuned;               /* knobs are adjusted (db/tune.h), */
+    const char *tuner_limits; /* between these; NULL or "": those that db/tune.h names */
+    unsigned memory_lua;      /* percent of that for Lua, by whoever has it; 0: it counts apart */
     void (*on_advance)(void *arg); /* see wal.h; also called when a checkpoint has ended */
     void *arg;
     struct db_checkpoint_options checkpoint;

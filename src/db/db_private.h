@@ -85,13 +85,13 @@ struct db_memory {
 };
 
 /* Knobs, and what was measured at the last look (tune.c). */
-enum { DB_KNOBS = 2 };
+enum { DB_KNOBS = 4 };
 enum { REDIS_RANKS_MAX = 16 };
 struct db_tuning {
     struct tuner tuner;
     struct tuner_knob knobs[DB_KNOBS];
     bool started;
-    uint64_t flushes, flush_ns;
+    uint64_t flushes, flush_ns, reads, read_ns, steps, steps_ns;
 };
 
 struct db {
@@ -149,7 +149,7 @@ struct db_worker {
 };
 
 /* The knobs are there from start to stop: while there is a log, and nobody calls after it. */
-void db__tuning_start(struct db *db, const struct db_options *options);
+int db__tuning_start(struct db *db, const struct db_options *options);
 void db__tuning_stop(struct db *db);
 
 /* The budget is there as soon as the heap is; checkpoints belong to it between start and stop. */

@@ -85,6 +85,7 @@ static const unsigned char CHANGES[OPTIONS_COUNT] = {
     [OPTIONS_listen] = OPTIONS_CHANGE_LISTEN,
     [OPTIONS_balance] = OPTIONS_CHANGE_LISTEN,
     [OPTIONS_memory_max] = OPTIONS_CHANGE_ANY,
+    [OPTIONS_tuner] = OPTIONS_CHANGE_ANY,
     [OPTIONS_background_rate] = OPTIONS_CHANGE_ANY,
     [OPTIONS_io_depth] = OPTIONS_CHANGE_ANY,
     [OPTIONS_lua_time_max] = OPTIONS_CHANGE_LISTEN,

@@ -63,10 +63,15 @@
       "counts apart, by `lua_memory_max`.")                                                        \
     X(tuner, int, SWITCH, "off",                                                                   \
       "Whether numbers that the database goes by are adjusted to what is measured: how often the " \
-      "log is flushed (durability `interval` and `none`, each 100 ms to a second), and what part " \
-      "of `memory_max` caches have (half to twice `memory_cache`). Each change is logged with "    \
-      "its "                                                                                       \
-      "reason, and `box.stat.memory.tuner` shows them.")                                           \
+      "log is flushed (durability `interval` and `none`), what part of `memory_max` caches have, " \
+      "how many threads merge files, and how much they take at once. Each change is logged with "  \
+      "its reason, and `box.stat.memory.tuner` shows them (docs/memory.md). When it is switched "  \
+      "off, they stay as they are.")                                                               \
+    X(tuner_limits, char *, TEXT, "",                                                              \
+      "Between which limits the tuner adjusts: `name=least..most`, with commas between them. "     \
+      "`log_flush_interval` is in ms (100..1000, if nothing is said), `cache_share` in percent "   \
+      "(half to twice `memory_cache`), `compaction_threads` a number (from 1 to twice the cores, " \
+      "or to `compaction_threads` if that is more), and `compaction_step` in KB (16..1024).")      \
     X(checkpoint_log_bytes, uint64_t, SIZE, "256mb",                                               \
       "A checkpoint is made when the log has grown by so much since the last one. It writes "      \
       "what has changed, and what it covers of the log is given up. 0: not for this reason.")      \

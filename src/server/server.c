@@ -31,6 +31,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "db/memory.h"
+#include "db/tune.h"
 #include "io/io_schedule.h"
 #include "lua/expression.h"
 #include "lua/runtime.h"
@@ -246,6 +247,7 @@ static int database_open(struct server *server)
         .memory_cache = server->options->memory_cache,
         .memory_lua = server->options->memory_lua,
         .tuned = server->options->tuner,
+        .tuner_limits = server->options->tuner_limits,
         .log_segment_bytes = server->options->log_segment_max,
         .log_archive = server->archive,
         .log_compression = server->options->log_compression,
@@ -518,6 +520,9 @@ int server_option_changed(struct server *server, size_t number)
         break;
     case OPTIONS_memory_max:
         db_memory_max_set(server->db, options->memory_max);
+        break;
+    case OPTIONS_tuner:
+        tuner_switch(db_tuner(server->db), options->tuner);
         break;
     case OPTIONS_io_depth:
     case OPTIONS_background_rate: {

@@ -48,6 +48,7 @@ int db_fixture_start(struct db_fixture *f, bool skip_flush)
                                  .durability =
                                      f->interval ? WAL_DURABILITY_INTERVAL : WAL_DURABILITY_COMMIT,
                                  .memory_cache = f->memory_cache,
+                                 .tuner_limits = f->tuner_limits,
                                  .worker_max = DB_FIXTURE_WORKERS,
                                  .replay_threads = f->replay_threads,
                                  .checkpoint = f->checkpoint,

@@ -31,7 +31,8 @@ struct db_fixture {
     uint64_t watch_log_bytes;                 /* as in db.h */
     const struct db_expressions *expressions; /* of the next opening; as in db.h */
     bool interval;                            /* durability interval instead of commit */
-    unsigned memory_cache;                    /* as in db.h */
+    unsigned memory_cache;                    /* these two as in db.h */
+    const char *tuner_limits;
     const char *engine; /* of spaces that are made without one; NULL: the default */
 };
 

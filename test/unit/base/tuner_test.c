@@ -117,6 +117,51 @@ static int decide(struct tuner_knob *knob, double value)
     return tuner_decide(knob, &reading);
 }
 
+static void a_knob_outside_of_its_limits_is_brought_within_when_it_is_on(void **state)
+{
+    (void)state;
+    struct tuner tuner;
+    struct bench bench = {.quiet = true};
+    struct tuner_knob knob = knob_of(&bench, 15);
+    tuner_create(&tuner, false);
+    tuner_join(&tuner, &knob);
+    assert_true(tuner_limit(&tuner, "step", 50, 60));
+    assert_false(tuner_limit(&tuner, "stride", 50, 60));
+    tuner_tick(&tuner, 1 * S);
+    assert_int_equal(bench.set, 0);
+    tuner_switch(&tuner, true);
+    tuner_tick(&tuner, 2 * S);
+    assert_int_equal(bench.set, 50);
+    assert_int_equal(knob.ups, 1);
+    assert_string_equal(knob.reason, "its limits are 50 and 60");
+    tuner_limit(&tuner, "step", 10, 20);
+    tuner_tick(&tuner, 3 * S);
+    assert_int_equal(bench.set, 20);
+    assert_int_equal(knob.downs, 1);
+    bench.set = 0;
+    tuner_tick(&tuner, 4 * S);
+    assert_int_equal(bench.set, 0);
+    tuner_leave(&tuner, &knob);
+    tuner_destroy(&tuner);
+}
+
+/* A knob may go by one thing now and by another the next time. */
+static void readings_that_call_for_different_ways_are_not_counted_together(void **state)
+{
+    (void)state;
+    struct bench bench = {.value = 0};
+    struct tuner_knob knob = knob_of(&bench, 15);
+    const struct tuner_reading
+        up = {.what = "debt", .unit = "%", .value = 9, .high = 5, .above = 1},
+        down = {.what = "time", .unit = "s", .value = 9, .high = 5, .above = -1};
+    knob.patience = TUNER_PATIENCE;
+    for (unsigned n = 1; n < TUNER_PATIENCE; n++)
+        assert_int_equal(tuner_decide(&knob, &up), 0);
+    for (unsigned n = 1; n < TUNER_PATIENCE; n++)
+        assert_int_equal(tuner_decide(&knob, &down), 0);
+    assert_int_equal(tuner_decide(&knob, &down), -1);
+}
+
 static void single_readings_and_such_within_the_band_change_nothing(void **state)
 {
     (void)state;
@@ -213,6 +258,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_knob_moves_when_the_reading_has_been_outside_long_enough),
         cmocka_unit_test(it_looks_once_a_second_and_not_at_all_when_it_is_off),
+        cmocka_unit_test(a_knob_outside_of_its_limits_is_brought_within_when_it_is_on),
+        cmocka_unit_test(readings_that_call_for_different_ways_are_not_counted_together),
         cmocka_unit_test(single_readings_and_such_within_the_band_change_nothing),
         cmocka_unit_test(without_a_step_it_doubles_and_halves),
         cmocka_unit_test(one_that_swings_comes_to_rest),
