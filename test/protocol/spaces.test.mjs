@@ -8,7 +8,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { decode, encode } from '@msgpack/msgpack';
 import Redis from 'ioredis';
-import { createClient } from 'redis';
+import { RESP_TYPES, createClient } from 'redis';
 import { Server, command, later, runProgram } from './lib/server.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
@@ -89,6 +89,71 @@ test('msgpack: arguments behind the name and replies are MessagePack values', as
         Buffer.from('cb4000000000000000', 'hex'), Buffer.from('cfffffffffffffffff', 'hex'), Buffer.from('d40507', 'hex')]);
     await redis.callBuffer('SPACE.REPLACE', binary('things'), tuple);
     assert.deepEqual(await redis.callBuffer('SPACE.GET', binary('things'), binary([1])), tuple);
+});
+
+/* Every command with the same arguments in one format: what it has answered, as values of JavaScript. */
+async function all(t, format) {
+    const client = createClient({ socket: { port: server.port, host: '127.0.0.1' }, RESP: 3 });
+    later(t, () => client.destroy());
+    await client.connect();
+    const bytes = client.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer });
+    await client.sendCommand(['CLIENT', 'FORMAT', format]);
+    const word = (text) => ({ text });
+    const told = (argument) => {
+        if (format === 'msgpack') return binary(argument?.text ?? argument);
+        return argument?.text ?? JSON.stringify(argument);
+    };
+    const ask = async (name, ...args) => {
+        const reply = await (format === 'native' ? client : bytes).sendCommand([name, ...args.map(told)]);
+        if (format === 'native') return reply;
+        return format === 'json' ? JSON.parse(reply.toString()) : decode(reply);
+    };
+    const replies = {};
+    const keep = async (label, ...request) => { replies[label] = await ask(...request); };
+    const space = word('copies');
+    await keep('create', 'SPACE.CREATE', space, { format: [['id', 'unsigned'], ['owner', 'string'], ['balance', 'number']] });
+    await keep('index create', 'SPACE.INDEX.CREATE', space, word('id'), { parts: ['id'] });
+    await keep('second index', 'SPACE.INDEX.CREATE', space, word('owner'), { parts: ['owner'], unique: false });
+    await keep('index alter', 'SPACE.INDEX.ALTER', space, word('owner'), { name: 'by_owner' });
+    await keep('list', 'SPACE.LIST');
+    await keep('insert', 'SPACE.INSERT', space, [1, 'ann', 10]);
+    await keep('replace', 'SPACE.REPLACE', space, [2, 'bob', 20.5]);
+    await keep('replace again', 'SPACE.REPLACE', space, [1, 'ann', 11]);
+    await keep('get', 'SPACE.GET', space, 2);
+    await keep('get nothing', 'SPACE.GET', space, 9);
+    await keep('update', 'SPACE.UPDATE', space, 1, [['+', 'balance', 0.5]]);
+    await keep('upsert', 'SPACE.UPSERT', space, [3, 'eve', 0], [['+', 'balance', 1]]);
+    await keep('upsert again', 'SPACE.UPSERT', space, [3, 'eve', 0], [['+', 'balance', 1]]);
+    await keep('select', 'SPACE.SELECT', space, [], { iterator: 'GE', limit: 10 });
+    await keep('count', 'SPACE.COUNT', space, 'ann', word('INDEX'), word('by_owner'));
+    await keep('delete', 'SPACE.DELETE', space, 2);
+    await keep('alter', 'SPACE.ALTER', space, { name: 'others' });
+    await keep('info', 'SPACE.INFO', word('others'));
+    await keep('index drop', 'SPACE.INDEX.DROP', word('others'), word('by_owner'));
+    await keep('truncate', 'SPACE.TRUNCATE', word('others'));
+    await keep('count of none', 'SPACE.COUNT', word('others'));
+    await keep('drop', 'SPACE.DROP', word('others'));
+    delete replies.info.id;
+    if (format !== 'native') await keep('call', 'CALL', word('echo'), { a: [1, null, 'x'] }, 'text', 2.5);
+    return JSON.parse(JSON.stringify(replies, (_, value) => (typeof value === 'bigint' ? Number(value) : value)));
+}
+
+test('every command answers the same values in every format', async (t) => {
+    await admin.call('LUA', `box.schema.func.create('echo', {replace = true, body = 'return ...'})`);
+    const json = await all(t, 'json');
+    assert.deepEqual(json.select, [[1, 'ann', 11.5], [2, 'bob', 20.5], [3, 'eve', 1]]);
+    assert.deepEqual(json.list.sort(), ['accounts', 'copies']);
+    assert.deepEqual(json.update, [1, 'ann', 11.5]);
+    assert.deepEqual(json.call, [{ a: [1, null, 'x'] }, 'text', 2.5]);
+    assert.equal(json['get nothing'], null);
+    assert.equal(json['count of none'], 0);
+    const msgpack = await all(t, 'msgpack');
+    msgpack.list.sort();
+    assert.deepEqual(msgpack, json);
+    const native = await all(t, 'native');
+    native.list.sort();
+    delete json.call;
+    assert.deepEqual(native, json);
 });
 
 test('several keys: a tuple for each in their order, or null', async (t) => {
