@@ -13,6 +13,7 @@ local core = require('box.core')
 local job = require('box.job')
 local definition = require('box.definition')
 local encode = require('box.encode')
+local ingest = require('box.ingest')
 local redis_view = require('box.redis_view')
 local sequence = require('box.sequence')
 local transaction = require('box.transaction')
@@ -724,6 +725,12 @@ function space_methods.compact(self)
     check_self(self, 'compact')
     local failures = native.compact_begin(self.id)
     return job.wait(function() return native.compact_ended(self.id, failures) end, 0.02)
+end
+
+--- space:ingest(tuples), or of an iterator: box/ingest.lua tells of it.
+function space_methods.ingest(self, source, param, state)
+    check_self(self, 'ingest')
+    return ingest.all(self.id, source, param, state)
 end
 
 --- What a space takes: rows, their bytes, and what each index takes.

@@ -29,6 +29,7 @@ signature.space = parse([[
     frommap(map)                        a tuple of a table by names of fields
     get(key)                            the tuple with the key, or nil
     get_many(keys)                      a tuple or nil for each key
+    ingest(tuples)                      takes in a list or an iterator at once, as finished files
     insert(tuple)                       a new tuple; one with the key must not be there
     instead_of(body, [name])            a trigger, in place of each write
     len()                               how many tuples there are

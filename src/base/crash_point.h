@@ -36,6 +36,10 @@
     X("merge.run.written", "when a merged run is durable and no manifest has it")                 \
     X("index.build.begun", "when writers maintain an index and none of its rows is filled in")    \
     X("index.build.filled", "when an index is filled and its row still says that it is built")    \
+    X("ingest.written",                                                                           \
+      "when the files of rows that are ingested are there, and no part of a body")                \
+    X("ingest.taken", "when a body has taken them in and no manifest names them")                 \
+    X("ingest.in_force", "when one does, and nobody has seen the rows")                           \
     X("index.body.viewed", "when the picture of a body is held whose rows an index is to have")   \
     X("index.body.sorted", "when the keys of these rows are sorted and none of them is in it")    \
     X("index.body.absorbed", "when the last of them is durable in the body")                      \

@@ -87,6 +87,8 @@
     X(GATE_UNSEEN, 24, "a new writer does not look at the gate")                                   \
     X(GATE_CLOSED_AT_ONCE, 24, "who closes the gate does not wait for running writers")            \
     X(RESUMED_BEFORE_GATE, 24, "who goes on stops counting as parked before it passes the gate")   \
+    X(PARKED_BEHIND_GATE, 24, "who parks leaves the gate before others may claim it")              \
+    X(CANCELLED_IN_GATE, 24, "who ends a parked one because of a limit does not pass the gate")    \
     X(GATE_NEVER, 24, "who has lost several times is not let into the gate")                       \
     X(AGE_FORGOTTEN, 24, "who has lost is as young as ever when it is run again")                  \
     X(SEVERAL_ROWS_WEAKLY, 25, "a command on several rows runs at read committed")                 \
@@ -110,30 +112,37 @@
     X(LISTED_ROW_FREED, 33, "a listed row is freed when it leaves its tree")                       \
     X(TIME_UNTOLD, 35, "who drops what has expired does not ask for the time of those who run")    \
     X(RENEWED_KEY_UNASKED, 35, "who writes a row anew does not ask for the unique keys it had")    \
-    X(ENTRY_TIME_KEPT, 35, "an entry keeps the time at which its row expired before it was written")
+    X(ENTRY_TIME_KEPT, 35,                                                                         \
+      "an entry keeps the time at which its row expired before it was written")                    \
+    X(INGESTED_UNABSORBED, 36, "rows are ingested in front of what the head has of the space")     \
+    X(REPLACED_ROW_STAYS, 36, "a row that is replaced by an ingested one stays in the head")       \
+    X(INGEST_END_UNSEEN, 36, "rows are taken in although that was cancelled in the gate")
 
 /* X(name, where it is) */
-#define MUTATION_POINT_LIST(X)                                                                    \
-    X(SNAPSHOT_READ, "a snapshot has been read and is not yet published")                         \
-    X(GATE_WAIT, "a writer waits outside of the gate")                                            \
-    X(GATE_CLOSING, "who closes the gate waits for a running writer")                             \
-    X(TAG_LOADED, "a reader has a tag and has not yet looked at its owner")                       \
-    X(TAG_PASSED, "a reader goes on to what is below an uncommitted version")                     \
-    X(ROW_FOUND, "a writer has looked for its row and not yet written it")                        \
-    X(OWNER_MET, "a writer waits for the owner of a tag")                                         \
-    X(FOR_UPDATE, "a row is about to be tagged for an update")                                    \
-    X(UNIQUE_WAIT, "one of two that race for a unique key waits for the other")                   \
-    X(BEFORE_TIMESTAMP, "a commit is about to take its timestamp")                                \
-    X(TIMESTAMP_TAKEN, "a commit has its timestamp and is about to validate")                     \
-    X(WAL_ENDED, "a commit is in the log buffer, and a cut may pass it")                          \
-    X(CHAIN_FOLLOWED, "a version is about to be unlinked")                                        \
-    X(ROW_ENDING, "a row is about to end, and its leaf not yet latched")                          \
-    X(STATEMENT_WRITES, "a statement is about to put its version, or its entry if that is first") \
-    X(SCRIPT_COMMAND, "a command of a script is about to run")                                    \
-    X(BLOCKING, "who waits for a key has found nothing and is about to register")                 \
-    X(BUILD_SLICE, "some rows of an index that is being built are about to be filled in")         \
-    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")                 \
-    X(WALK_MERGES, "a cursor has a row of the head and is about to look at the body")
+#define MUTATION_POINT_LIST(X)                                                                     \
+    X(SNAPSHOT_READ, "a snapshot has been read and is not yet published")                          \
+    X(GATE_WAIT, "a writer waits outside of the gate")                                             \
+    X(GATE_CLOSING, "who closes the gate waits for a running writer")                              \
+    X(PARKING, "one that parks has left the gate and can not be claimed yet")                      \
+    X(TAG_LOADED, "a reader has a tag and has not yet looked at its owner")                        \
+    X(TAG_PASSED, "a reader goes on to what is below an uncommitted version")                      \
+    X(ROW_FOUND, "a writer has looked for its row and not yet written it")                         \
+    X(OWNER_MET, "a writer waits for the owner of a tag")                                          \
+    X(FOR_UPDATE, "a row is about to be tagged for an update")                                     \
+    X(UNIQUE_WAIT, "one of two that race for a unique key waits for the other")                    \
+    X(BEFORE_TIMESTAMP, "a commit is about to take its timestamp")                                 \
+    X(TIMESTAMP_TAKEN, "a commit has its timestamp and is about to validate")                      \
+    X(WAL_ENDED, "a commit is in the log buffer, and a cut may pass it")                           \
+    X(CHAIN_FOLLOWED, "a version is about to be unlinked")                                         \
+    X(ROW_ENDING, "a row is about to end, and its leaf not yet latched")                           \
+    X(STATEMENT_WRITES, "a statement is about to put its version, or its entry if that is first")  \
+    X(SCRIPT_COMMAND, "a command of a script is about to run")                                     \
+    X(BLOCKING, "who waits for a key has found nothing and is about to register")                  \
+    X(BUILD_SLICE, "some rows of an index that is being built are about to be filled in")          \
+    X(ENTRY_FILLING, "an entry of a version that was found is about to be added")                  \
+    X(WALK_MERGES, "a cursor has a row of the head and is about to look at the body")              \
+    X(INGEST_PUBLISHES, "rows that are ingested are in files, and the gate is about to be closed") \
+    X(INGEST_LOOKS, "the gate is closed, and the head is about to be compared with such rows")
 
 #define MUTATION_NAME(name, rule, text) MUTATION_##name,
 enum mutation { MUTATION_NONE, MUTATION_LIST(MUTATION_NAME) MUTATION_MAX };

@@ -63,11 +63,14 @@ static void progress(void *arg, uint64_t bytes)
         to->tell(to->arg, "backup", backing->done, backing->total);
 }
 
-/* Names it, and notes which segment of the log goes on from here, as long as that is there. */
+/* Names it, and notes which segment of the log goes on from here, as long as that is there. ERROR_AGAIN: some tree is
+ * ahead of what it says of the others. */
 static int log_look(const struct manifest *manifest, void *arg)
 {
     struct backing *backing = arg;
     struct backup *backup = &backing->backup;
+    if (manifest_is_ahead(manifest))
+        return ERROR_AGAIN;
     /* 0: of the log nothing has ever been given up. */
     backup->first_segment = manifest->first_segment == 0 ? 1 : manifest->first_segment;
     backup->k = manifest->clock;
@@ -79,13 +82,18 @@ static void id_make(char *out)
     snprintf(out, BACKUP_ID_SIZE + 1, "%016" PRIx64 "%016" PRIx64, random_seed(), random_seed());
 }
 
+/* A manifest that has ingested rows, which are ahead of the others, says nothing of one moment: the next one does. */
 static int manifest_take(struct backing *backing)
 {
-    int rc = db_checkpoint(backing->db);
-    if (rc != 0)
-        return rc;
-    backing->backup.time_ms = clock_realtime_ms(backing->db->clock) + 1;
-    return db__files_hold(backing->db, &backing->manifest, log_look, backing);
+    int rc;
+    do {
+        rc = db_checkpoint(backing->db);
+        if (rc != 0)
+            return rc;
+        backing->backup.time_ms = clock_realtime_ms(backing->db->clock) + 1;
+        rc = db__files_hold(backing->db, &backing->manifest, log_look, backing);
+    } while (rc == ERROR_AGAIN);
+    return rc;
 }
 
 /* ------------------------------------------------------------------------------------------- runs

@@ -101,7 +101,8 @@ void checkpoint__step_aside(uint64_t *breathed_ns)
 
 void checkpoint__breathe(struct checkpoint *checkpoint)
 {
-    checkpoint__step_aside(&checkpoint->breathed_ns);
+    if (!checkpoint->gated)
+        checkpoint__step_aside(&checkpoint->breathed_ns);
 }
 
 int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes)
@@ -112,7 +113,7 @@ int checkpoint__pace(struct checkpoint *checkpoint, uint64_t bytes)
     uint64_t rate = checkpoint->options.rate;
     checkpoint->paced_bytes += bytes;
     pthread_mutex_lock(&checkpoint->mutex);
-    while (rate > 0 && !load_relaxed(&checkpoint->stop)) {
+    while (rate > 0 && !checkpoint->gated && !load_relaxed(&checkpoint->stop)) {
         double due_ns = (double)checkpoint->paced_bytes / (double)rate * 1e9;
         double gone_ns = (double)(now_ns(checkpoint) - checkpoint->paced_ns);
         if (gone_ns >= due_ns)
@@ -134,13 +135,14 @@ static void pace_begin(struct checkpoint *checkpoint)
 
 /* -------------------------------------------------------------------------------- one checkpoint */
 
-/* Nothing has changed since the last one, and none of the log could be given up. Not with the mutex: it
+/* Nothing has changed since the last one, none of the log could be given up, and all trees are of one moment. Not with the mutex: it
  * waits for who has the gate, and a change of the schema takes the mutex in there. */
 static bool needless(const struct checkpoint *checkpoint)
 {
     struct db *db = checkpoint->db;
     uint64_t floor;
     return txn_changes_pending(db->txn) == 0 && !checkpoint->stale &&
+           !manifest_is_ahead(&checkpoint->manifest) &&
            db__watch_floor(checkpoint->worker, wal_durable_ts(db->wal), false, &floor) == 0 &&
            wal_first_needed(db->wal, floor) <= checkpoint->manifest.first_segment;
 }
@@ -228,11 +230,14 @@ static void ended_tell(struct checkpoint *checkpoint)
 static void run(struct checkpoint *checkpoint)
 {
     uint64_t ticket = checkpoint->requested, rows = 0, bytes = 0;
-    bool wanted = wal_failed(checkpoint->db->wal) || checkpoint__builds_wait(checkpoint);
+    bool wanted = wal_failed(checkpoint->db->wal) || checkpoint__builds_wait(checkpoint) ||
+                  checkpoint__ingests_wait(checkpoint);
     checkpoint->began_ns = now_ns(checkpoint);
     checkpoint->stats.running = true;
     pthread_mutex_unlock(&checkpoint->mutex);
     bool skip = !wanted && needless(checkpoint);
+    if (!skip)
+        checkpoint__ingests_begin(checkpoint);
     uint64_t log = log_bytes(checkpoint);
     if (!skip)
         db__throttle_begin(checkpoint->db);
@@ -240,6 +245,7 @@ static void run(struct checkpoint *checkpoint)
     db__throttle_end(checkpoint->db, rc == 0 && !skip);
     if (rc != 0)
         checkpoint__builds_fail(checkpoint, rc);
+    bool ingested = checkpoint__ingests_end(checkpoint, rc);
     if (rc != 0 && !load_relaxed(&checkpoint->stop))
         log_error("checkpoint failed: %s", diag_message_for(rc));
     else if (!skip)
@@ -266,6 +272,10 @@ static void run(struct checkpoint *checkpoint)
     checkpoint->ended_ns = now_ns(checkpoint);
     checkpoint->stats.running = false;
     checkpoint->finished = ticket;
+    if (ingested) { /* the next one says that the log has come to what was taken in */
+        checkpoint->stale = true;
+        checkpoint->requested++;
+    }
     ended_tell(checkpoint);
 }
 
@@ -297,7 +307,8 @@ static bool time_is_over(const struct checkpoint *checkpoint, uint64_t now)
 /* With the mutex. */
 static bool due(const struct checkpoint *checkpoint)
 {
-    if (checkpoint->requested > checkpoint->finished || checkpoint__builds_wait(checkpoint))
+    if (checkpoint->requested > checkpoint->finished || checkpoint__builds_wait(checkpoint) ||
+        checkpoint__ingests_wait(checkpoint))
         return true;
     const struct db_checkpoint_options *options = &checkpoint->options;
     uint64_t now = now_ns(checkpoint);
@@ -433,7 +444,8 @@ static void idle(struct checkpoint *checkpoint)
     expired_look(checkpoint);
     pthread_mutex_lock(&checkpoint->mutex);
     if (!load_relaxed(&checkpoint->stop) && !checkpoint->dropped && !checkpoint->untidied &&
-        !checkpoint->jobs_through && !checkpoint->idle_awaited && !due(checkpoint))
+        !checkpoint->jobs_through && !checkpoint->idle_awaited && !due(checkpoint) &&
+        !checkpoint__ingests_left(checkpoint))
         checkpoint__wait_ns(checkpoint, &checkpoint->wake, POLL_MS * NS_PER_MS);
     checkpoint->idle_awaited = false;
 }
@@ -452,6 +464,8 @@ static void *thread_main(void *arg)
             discarded_free(checkpoint);
         if (checkpoint->untidied)
             untidied(checkpoint);
+        while (checkpoint__ingests_left(checkpoint))
+            checkpoint__ingests_free(checkpoint);
         if (checkpoint->dropped)
             sweep(checkpoint);
         else if (due(checkpoint)) {
@@ -553,6 +567,7 @@ void db__checkpoint_stop(struct db *db)
     pthread_mutex_unlock(&checkpoint->mutex);
     if (checkpoint->started)
         pthread_join(checkpoint->thread, NULL);
+    checkpoint__ingests_stop(checkpoint);
     checkpoint__jobs_stop(checkpoint);
     struct db_worker *worker = checkpoint->worker;
     for (size_t i = 0; i < checkpoint->store_count; i++)

@@ -319,7 +319,7 @@ void checkpoint__jobs_end(struct checkpoint *checkpoint, unsigned *merged, unsig
         bool changed;
         int rc = job_end(checkpoint, through[i], true, &changed);
         if (rc == 0 && changed)
-            rc = checkpoint__manifest_store(checkpoint, 0, 0);
+            rc = checkpoint__manifest_store(checkpoint, 0, 0, NULL);
         if (rc != 0)
             job_failed(checkpoint, through[i]->store, rc);
         *failed += rc != 0;

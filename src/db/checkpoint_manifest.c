@@ -255,6 +255,7 @@ static void manifest_in_force(struct checkpoint *checkpoint, struct manifest *ma
         body_settle(store->body);
         if (k != 0)
             store->k = k;
+        store_relaxed(&store->head.doubtful, false); /* what it has is what this manifest says */
         if (db__store_leaves(store))
             store_show(checkpoint, store);
     }
@@ -276,7 +277,8 @@ static void manifest_failed(struct checkpoint *checkpoint, struct manifest *mani
     manifest_destroy(manifest);
 }
 
-int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64_t first_segment)
+int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64_t first_segment,
+                               bool *doubtful)
 {
     struct manifest manifest;
     bool replaced = false;
@@ -292,6 +294,8 @@ int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64
     char message[DIAG_MESSAGE_MAX];
     snprintf(message, sizeof message, "%s", diag_message_for(rc));
     manifest_failed(checkpoint, &manifest, replaced);
+    if (doubtful != NULL)
+        *doubtful = replaced;
     return diag_set(rc, "%s", message);
 }
 
@@ -309,7 +313,7 @@ static int store_tidy(struct checkpoint *checkpoint, struct store *store,
                  ? checkpoint__job_begin(checkpoint, store, &held, done)
                  : body_tidy(store->body, &held, TIDY_STEP_BYTES, done);
     if (rc == 0 && done->what == ENGINE_TIDY_CHANGED)
-        rc = checkpoint__manifest_store(checkpoint, 0, 0);
+        rc = checkpoint__manifest_store(checkpoint, 0, 0, NULL);
     return rc;
 }
 

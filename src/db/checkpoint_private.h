@@ -68,6 +68,8 @@ struct checkpoint {
     pthread_mutex_t mutex; /* requests, stats; innermost */
     pthread_cond_t wake, ended, built;
     struct body_build *builds; /* indexes that are being built where rows leave */
+    struct ingest *ingests;    /* rows that are to be taken in */
+    bool publishing;           /* the thread of some of them is at what is this thread's */
     _Atomic bool stop;
     uint64_t requested, finished; /* tickets */
     uint64_t idles;               /* how often it has found nothing to do */
@@ -120,6 +122,7 @@ struct checkpoint {
     uint64_t retry_ns;              /* not by itself before, after a failure */
     uint64_t ended_ns;              /* when the last one ended */
     unsigned failures;              /* in a row */
+    bool gated;                     /* it has the gate, and no time */
     uint64_t breathed_ns;           /* processor time at which it stood back last */
     uint64_t paced_bytes, paced_ns; /* how much has been written since when */
 };
@@ -132,6 +135,7 @@ struct changed {
 };
 
 struct body_build;
+struct ingest;
 
 struct round {
     struct checkpoint *checkpoint;
@@ -201,6 +205,36 @@ struct body_build *checkpoint__build_serve(const struct round *round, const stru
 int checkpoint__build_peek(struct body_build *build, const struct engine_row **out);
 void checkpoint__build_take(struct body_build *build);
 
+/*
+ * checkpoint_ingest.c (db/ingest_private.h). Whether a checkpoint is wanted; with the mutex. Before and behind one; true: rows were taken in.
+ */
+bool checkpoint__ingests_wait(const struct checkpoint *checkpoint);
+void checkpoint__ingests_begin(struct checkpoint *checkpoint);
+bool checkpoint__ingests_end(struct checkpoint *checkpoint, int rc);
+
+/* Those that their jobs have left: whether there is one whose thread has ended; frees one of them. With the mutex, which
+ * it lets go of meanwhile. _stop, when the checkpoint's thread has ended, waits for all that are left. */
+bool checkpoint__ingests_left(const struct checkpoint *checkpoint);
+void checkpoint__ingests_free(struct checkpoint *checkpoint);
+void checkpoint__ingests_stop(struct checkpoint *checkpoint);
+
+/* checkpoint_write.c. What has failed (0: nothing) and its message, while things are done that may set the diagnostics: _restore
+ * sets them as they were, and returns it. */
+struct checkpoint_failure {
+    int rc;
+    char message[DIAG_MESSAGE_MAX];
+};
+void checkpoint__failure_keep(struct checkpoint_failure *failure, int rc);
+int checkpoint__failure_restore(const struct checkpoint_failure *failure);
+
+/*
+ * checkpoint_write.c: in the gate, gives the body of one store what its head has up to k, where all that is committed
+ * is durable. The caller puts a manifest in force that says so, or does not (rc), and then calls _absorbed.
+ */
+int checkpoint__gate_absorb(struct checkpoint *checkpoint, struct store *store, uint64_t k,
+                            struct round **out);
+void checkpoint__gate_absorbed(struct round *round, struct store *store, int rc);
+
 /* Ends the rows whose tombstones are in the bodies, as far as it goes now; a few at a time, since
  * nobody else's memory is handed back meanwhile. */
 void checkpoint__collect(struct checkpoint *checkpoint);
@@ -236,8 +270,10 @@ unsigned checkpoint__jobs_begin(struct checkpoint *checkpoint);
 void checkpoint__sweep(struct checkpoint *checkpoint);
 
 /* Writes the manifest that says how the bodies are now, with K for each tree; settles or reverts
- * the bodies; removes files that are no longer named. */
-int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64_t first_segment);
+ * the bodies; removes files that are no longer named. When it fails *doubtful (may be NULL) says whether the next start may
+ * find it in force all the same. */
+int checkpoint__manifest_store(struct checkpoint *checkpoint, uint64_t k, uint64_t first_segment,
+                               bool *doubtful);
 
 /* Removes what could not be removed while somebody held the files. */
 void checkpoint__unlink_again(struct checkpoint *checkpoint);

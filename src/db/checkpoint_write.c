@@ -190,9 +190,9 @@ static int changed_compare(const void *a_pointer, const void *b_pointer, void *a
                : (a->row->key_size > b->row->key_size) - (a->row->key_size < b->row->key_size);
 }
 
-static int items_sort(struct round *round)
+/* The first so many of the changes. */
+static int items_sort(struct round *round, size_t count)
 {
-    size_t count = round->changes.count;
     round->items = malloc((count + 1) * sizeof *round->items);
     if (round->items == NULL)
         return diag_set(ERROR_MEMORY, "no memory to sort the %zu rows of a checkpoint", count);
@@ -285,7 +285,7 @@ static int runs_write(struct round *round)
         return rc;
     rc = snapshots_take(round);
     if (rc == 0)
-        rc = items_sort(round);
+        rc = items_sort(round, round->changes.count);
     if (rc == 0)
         rc = stores_absorb(round);
     if (rc != 0) {
@@ -325,7 +325,7 @@ static int manifest_write(struct round *round)
         wal_release(wal, first_segment);
         wal_release_wait(wal);
     }
-    return checkpoint__manifest_store(checkpoint, round->k, first_segment);
+    return checkpoint__manifest_store(checkpoint, round->k, first_segment, NULL);
 }
 
 /* Where a manifest has failed this has been done, and does nothing. */
@@ -393,4 +393,77 @@ int checkpoint__make(struct checkpoint *checkpoint, uint64_t *rows, uint64_t *by
     *bytes = round.bytes;
     round_end(&round);
     return rc;
+}
+
+/* ---------------------------------------------------------------------------------- one store, in the gate */
+
+/* Puts the changes of the store before the others; how many they are. */
+static size_t changes_part(struct round *round, const struct store *store)
+{
+    struct txn_changes *changes = &round->changes;
+    size_t count = 0;
+    for (size_t i = 0; i < changes->count; i++) {
+        struct txn_change change = changes->items[i];
+        if (change_store(&change) != store)
+            continue;
+        changes->items[i] = changes->items[count];
+        changes->items[count++] = change;
+    }
+    return count;
+}
+
+void checkpoint__failure_keep(struct checkpoint_failure *failure, int rc)
+{
+    failure->rc = rc;
+    snprintf(failure->message, sizeof failure->message, "%s", rc == 0 ? "" : diag_message_for(rc));
+}
+
+int checkpoint__failure_restore(const struct checkpoint_failure *failure)
+{
+    return failure->rc == 0 ? 0 : diag_set(failure->rc, "%s", failure->message);
+}
+
+int checkpoint__gate_absorb(struct checkpoint *checkpoint, struct store *store, uint64_t k,
+                            struct round **out)
+{
+    struct round *round = calloc(1, sizeof *round);
+    if (round == NULL)
+        return diag_set(ERROR_MEMORY, "no memory for a checkpoint");
+    round->checkpoint = checkpoint;
+    round->k = k;
+    checkpoint->gated = true;
+    int rc = changes_take(round);
+    size_t count = rc == 0 ? changes_part(round, store) : 0;
+    if (rc == 0)
+        rc = snapshots_take(round);
+    if (rc == 0)
+        rc = items_sort(round, count);
+    if (rc == 0 && count > 0)
+        rc = checkpoint__store_absorb(round, store, 0, count);
+    if (rc != 0)
+        checkpoint__gate_absorbed(round, store, rc);
+    else
+        *out = round;
+    return rc;
+}
+
+void checkpoint__gate_absorbed(struct round *round, struct store *store, int rc)
+{
+    struct checkpoint *checkpoint = round->checkpoint;
+    struct txn_changes *changes = &round->changes;
+    struct checkpoint_failure failure;
+    size_t kept = 0;
+    checkpoint__failure_keep(&failure, rc);
+    if (rc != 0)
+        body_revert(store->body, false);
+    for (size_t i = 0; rc == 0 && i < changes->count; i++)
+        if (change_store(&changes->items[i]) != store || !change_done(round, &changes->items[i]))
+            changes->items[kept++] = changes->items[i];
+    if (rc == 0)
+        changes->count = kept;
+    changes_return(round);
+    checkpoint->gated = false;
+    round_end(round);
+    free(round);
+    checkpoint__failure_restore(&failure);
 }

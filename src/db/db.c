@@ -340,6 +340,15 @@ static int log_replay(struct db *db, const struct wal_options *options,
     return rc != 0 ? rc : ended;
 }
 
+/* Rows that were ingested are of timestamps that the log need not have come to. */
+static uint64_t k_max(const struct manifest *manifest)
+{
+    uint64_t k = 0;
+    for (unsigned i = 0; i < manifest->tree_count; i++)
+        k = manifest->trees[i].k > k ? manifest->trees[i].k : k;
+    return k;
+}
+
 static int open_parts(struct db *db, const struct db_options *options, struct db_open_stats *stats)
 {
     int rc = heap_new(options->memory_max, &db->heap);
@@ -361,6 +370,7 @@ static int open_parts(struct db *db, const struct db_options *options, struct db
                               .durability = options->durability,
                               .buffer_max = options->worker_max + 3,
                               .first_segment = dry ? 0 : db->loaded.first_segment,
+                              .clock_min = k_max(&db->loaded),
                               .on_advance = options->on_advance,
                               .arg = options->arg,
                               .segment_bytes = options->log_segment_bytes,
@@ -408,6 +418,7 @@ int db_open(const struct db_options *options, struct db_open_stats *stats, struc
     db->online_rows_min = ONLINE_ROWS_MIN;
     db->build_sort_bytes = BUILD_SORT_BYTES;
     db->build_round_bytes = BUILD_ROUND_BYTES;
+    db->ingest_margin = INGEST_MARGIN;
     pthread_mutex_init(&db->catalog_mutex, NULL);
     pthread_mutex_init(&db->stores_mutex, NULL);
     pthread_mutex_init(&db->discard_mutex, NULL);

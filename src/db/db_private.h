@@ -31,7 +31,8 @@ enum {
     HELD_CATALOGS_MAX = 2,
     ONLINE_ROWS_MIN = 1000,
     BUILD_SORT_BYTES = 16 << 20,
-    BUILD_ROUND_BYTES = 64 << 20
+    BUILD_ROUND_BYTES = 64 << 20,
+    INGEST_MARGIN = 1 << 24
 };
 
 /* The place of the primary index, whose tree is the head's, has the tree of an index that is being made
@@ -48,6 +49,8 @@ struct store {
     bool taken;             /* of the checkpoint's thread: among the stores that it works on */
     uint64_t tidy_again_ns; /* of the checkpoint's thread: after a failure not before */
     _Atomic uint64_t compactions_failed;
+    _Atomic bool
+        ingesting; /* rows are being ingested: the space is not changed. Set when nobody has the gate */
     uint64_t k;        /* rows up to this timestamp are in the body, and replay passes over them */
     struct body *body; /* where cold rows live; opened when the catalog names the engine */
     struct body_options configured; /* of the body; changed inside the gate */
@@ -126,6 +129,7 @@ struct db {
     uint64_t online_rows_min;   /* from so many rows on an index is built while others write */
     size_t build_sort_bytes;    /* memory for the keys of an index over rows that are in a body */
     uint64_t build_round_bytes; /* and how much of them a checkpoint takes */
+    uint64_t ingest_margin;     /* how far ahead of the clock rows that are ingested are at first */
     bool builds_stale;          /* recovery has met indexes that were being built */
     _Atomic uint64_t next_file; /* numbers for the names of files of bodies */
     uint64_t last_revision;     /* of a function's body; changed inside the gate */

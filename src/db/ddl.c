@@ -320,7 +320,8 @@ static int change_make(struct ddl *ddl, ddl_fn change, ddl_fn finish, void *arg)
     if (rc != 0)
         return rc;
     if (txn_has_writes(ddl->txn) && !ddl->only_functions)
-        txn_abort_parked(ddl->txn); /* they may hold on to what is about to go */
+        /* They may hold on to what is about to go. */
+        txn_abort_parked(ddl->txn, "the transaction was rolled back: the schema was being changed");
     return finish == NULL ? 0 : finish(ddl, arg);
 }
 
@@ -477,5 +478,12 @@ int ddl__space_find_for(struct ddl *ddl, uint32_t id, unsigned privileges, struc
     if ((*out)->coming != NULL)
         return diag_set(ERROR_SCHEMA, "space \"%s\" cannot be changed while it is being altered",
                         (*out)->name);
+    const struct store *store = (*out)->head->arg;
+    if (atomic_load(&store->ingesting))
+        return diag_set(ERROR_SCHEMA,
+                        "space \"%s\" cannot be changed while rows are being ingested into it",
+                        (*out)->name);
+    if (load_relaxed(&store->head.doubtful))
+        return txn_doubtful(&store->head);
     return ddl__may(ddl, privileges, ACCESS_SPACE, id, (*out)->owner, (*out)->name);
 }

@@ -147,7 +147,7 @@ bool ddl_job_waits(const struct ddl_job *job)
 void ddl_job_cancel(struct ddl_job *job)
 {
     fail(job, diag_set(ERROR_CANCELLED, "%s was cancelled",
-                       job->vtab->reads_only ? "the verification" : "the change of the schema"));
+                       job->vtab->what != NULL ? job->vtab->what : "the change of the schema"));
     log_info("%s: cancelled after %" PRIu64 " rows", job->name, job->rows);
     job_delete(job);
 }

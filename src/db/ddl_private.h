@@ -96,6 +96,7 @@ int ddl__space_touch(struct ddl *ddl, const struct space *space);
  */
 struct ddl_job_vtab {
     const char *doing, *done;           /* "is being built", "is built" */
+    const char *what;                   /* "the verification"; NULL: a change of the schema */
     bool reads_only;                    /* there are no gates, and others may change the space */
     bool waits;                         /* a slice waits for what others do */
     int (*slice)(struct ddl_job *job);  /* a few rows; ERROR_END: these were the last */

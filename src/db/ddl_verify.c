@@ -240,6 +240,7 @@ static void destroy(struct ddl_job *job)
 
 static const struct ddl_job_vtab verify_job = {.doing = "is being verified",
                                                .done = "is verified",
+                                               .what = "the verification",
                                                .reads_only = true,
                                                .slice = slice,
                                                .finish = finish,

@@ -15,7 +15,7 @@
  * there.
  *
  * If the manifest is lost all runs are taken that are there. A merge may have replaced some of them
- * and left out what was deleted; so deleted rows may be back.
+ * and left out what was deleted; so deleted rows may be back, and rows be there that were being ingested.
  */
 #include "db/repair.h"
 

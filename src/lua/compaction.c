@@ -85,11 +85,12 @@ static void put_space(struct mp_buffer *out, const struct db_compaction *compact
         count += files->levels[level].files;
         bytes += files->levels[level].bytes;
     }
-    mp_put_map(out, 13);
+    mp_put_map(out, 14);
     put_count(out, "files", count);
     put_count(out, "bytes", bytes);
     put_count(out, "runs", files->sequences);
     put_count(out, "absorbed_bytes", files->absorbed_bytes);
+    put_count(out, "ingested_bytes", files->ingested_bytes);
     put_number(out, "write_amplification", files->write_amplification);
     put_number(out, "read_amplification", files->read_amplification);
     put_number(out, "space_amplification", files->space_amplification);

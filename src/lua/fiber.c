@@ -53,6 +53,7 @@ static void context_take(const struct lua_runtime *runtime, struct lua__context 
         .request = runtime->request,
         .fiber = runtime->fiber,
         .job = runtime->job,
+        .ingests = runtime->ingests,
         .owner = runtime->owner,
         .database = runtime->database,
         .txn = runtime->txn,
@@ -91,6 +92,7 @@ static void context_put(struct lua_runtime *runtime, const struct lua__context *
     runtime->request = context->request;
     runtime->fiber = context->fiber;
     runtime->job = context->job;
+    runtime->ingests = context->ingests;
     runtime->owner = context->owner;
     runtime->database = context->database;
     runtime->txn = context->txn;

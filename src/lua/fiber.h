@@ -27,6 +27,7 @@ struct lua__context {
     const struct lua_request *request;
     struct lua_fiber *fiber;
     struct ddl_job *job;
+    struct lua__ingest *ingests;
     struct lock_owner *owner;
     struct txn *txn;
     unsigned database;

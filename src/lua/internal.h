@@ -111,6 +111,7 @@ struct lua__limits_before {
     struct lua__limits limits;
     uint64_t at_ns, asleep_ns, rows_left, rows_given;
     size_t memory_bytes_max;
+    const struct lua__ingest *ingests;
     bool limits_time, limits_memory, limits_rows; /* those that this level has put into force */
 };
 
@@ -178,13 +179,14 @@ struct lua_runtime {
     const struct lua_request *request; /* never NULL */
     unsigned
         database; /* of Redis's, for redis.call outside of scripts: the request's, or SELECT's */
-    struct ddl_job *job;        /* a change of the schema that the request has begun, or NULL */
-    struct lock_owner *owner;   /* whose locks its transactions have; NULL: their own */
-    sem_t woken;                /* posted when a lock that a parked transaction waits for is had */
-    struct txn_savepoint start; /* of a request in somebody else's transaction */
-    bool undoes;                /* it returns there when it fails */
-    uint64_t seen_ts;           /* of the request so far */
-    uint64_t now_ms;            /* of the run */
+    struct ddl_job *job;         /* a change of the schema that the request has begun, or NULL */
+    struct lua__ingest *ingests; /* that the request has begun and not ended: ingest.c */
+    struct lock_owner *owner;    /* whose locks its transactions have; NULL: their own */
+    sem_t woken;                 /* posted when a lock that a parked transaction waits for is had */
+    struct txn_savepoint start;  /* of a request in somebody else's transaction */
+    bool undoes;                 /* it returns there when it fails */
+    uint64_t seen_ts;            /* of the request so far */
+    uint64_t now_ms;             /* of the run */
 
     struct mp_buffer args[2];  /* what native.encode made for the statement that follows */
     struct mp_buffer scratch;  /* where values are made; never what a statement reads */
@@ -501,8 +503,13 @@ void lua__host_settle_on(lua_State *L, struct lua_runtime *runtime);
 /* schema.c: raises unless a change of the schema may happen now; its result. */
 struct lua_runtime *lua__check_ddl(lua_State *L);
 int lua__ddl_result(lua_State *L, struct lua_runtime *runtime, int code);
+/* What is left of a change: pushes whether there is anything, for which job_step is then called. */
+struct ddl_job;
+int lua__job_take(lua_State *L, struct lua_runtime *runtime, int code, struct ddl_job *job);
 /* Takes back the change that the request has begun and not ended; keeps the diagnostics. */
 void lua__job_drop(struct lua_runtime *runtime);
+/* ingest.c: nothing becomes of what the request has begun to ingest behind `kept` (NULL: of all); keeps the diagnostics. */
+void lua__ingests_drop(struct lua_runtime *runtime, const struct lua__ingest *kept);
 
 /* Each adds its functions to the table `native` on top of the stack. */
 void lua__open_convert(struct lua_runtime *runtime);
@@ -515,6 +522,7 @@ void lua__open_statistics(struct lua_runtime *runtime);
 void lua__open_statistics_memory(struct lua_runtime *runtime);
 void lua__open_statistics_io(struct lua_runtime *runtime);
 void lua__open_compaction(struct lua_runtime *runtime);
+void lua__open_ingest(struct lua_runtime *runtime);
 void lua__open_fiber(struct lua_runtime *runtime);
 void lua__open_socket(struct lua_runtime *runtime);
 void lua__open_http(struct lua_runtime *runtime);

@@ -128,6 +128,7 @@ void lua__limits_enter(struct lua_runtime *runtime, const struct func *func, uin
     before->at_ns = load_relaxed(&runtime->deadline.at_ns);
     before->asleep_ns = runtime->asleep_ns;
     before->memory_bytes_max = runtime->memory_bytes_max;
+    before->ingests = runtime->ingests;
     before->rows_left = before->rows_given = runtime->rows_left;
     before->limits_time =
         func->timeout_ms != 0 &&
@@ -197,6 +198,8 @@ int lua__limits_leave(struct lua_runtime *runtime, const struct lua__limits_befo
         lua__deadline_arm_at(&runtime->deadline, at_ns);
     }
     *limits = before->limits;
+    if (code != 0)
+        lua__ingests_drop(runtime, before->ingests); /* no Lua code could */
     return code == 0 ? 0 : lose_transaction(runtime, code);
 }
 

@@ -420,6 +420,8 @@ int lua__request_end(struct lua_runtime *runtime, int code, uint64_t *reply_ts)
     lua__limits_end(runtime);
     if (runtime->job != NULL)
         lua__job_drop(runtime);
+    if (runtime->ingests != NULL)
+        lua__ingests_drop(runtime, NULL);
     if (runtime->handlers)
         lua__run_handlers(runtime);
     if (runtime->walks != NULL)

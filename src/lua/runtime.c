@@ -167,6 +167,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_statistics_memory(runtime);
     lua__open_statistics_io(runtime);
     lua__open_compaction(runtime);
+    lua__open_ingest(runtime);
     lua__open_fiber(runtime);
     lua__open_socket(runtime);
     lua__open_http(runtime);

@@ -470,8 +470,7 @@ static int native_space_drop(lua_State *L)
     return lua__ddl_result(L, runtime, ddl_space_drop(runtime->worker, check_id(L, 1)));
 }
 
-/* What is left of a change: pushes whether there is anything, for which job_step is then called. */
-static int job_take(lua_State *L, struct lua_runtime *runtime, int code, struct ddl_job *job)
+int lua__job_take(lua_State *L, struct lua_runtime *runtime, int code, struct ddl_job *job)
 {
     if (code == 0 && job != NULL) {
         runtime->job = job;
@@ -574,7 +573,7 @@ static int native_space_format(lua_State *L)
     mp_buffer_reset(out, 65536);
     lua__encode(L, runtime, 2, out, LUA__STRICT);
     int code = ddl_space_format_begin(runtime->worker, id, out->data, &job);
-    return job_take(L, runtime, code, job);
+    return lua__job_take(L, runtime, code, job);
 }
 
 static int native_space_alter(lua_State *L)
@@ -584,7 +583,7 @@ static int native_space_alter(lua_State *L)
     uint32_t id = check_id(L, 1);
     const char *options = options_at(L, runtime, 2);
     int code = ddl_space_alter_begin(runtime->worker, id, options, &job);
-    return job_take(L, runtime, code, job);
+    return lua__job_take(L, runtime, code, job);
 }
 
 /* space_verify(id) */
@@ -593,7 +592,7 @@ static int native_space_verify(lua_State *L)
     struct lua_runtime *runtime = check_ddl_job(L);
     struct ddl_job *job = NULL;
     int code = ddl_verify_begin(runtime->worker, check_id(L, 1), &job);
-    return job_take(L, runtime, code, job);
+    return lua__job_take(L, runtime, code, job);
 }
 
 static int native_space_truncate(lua_State *L)
@@ -611,7 +610,7 @@ static int native_index_create(lua_State *L)
     const char *name = luaL_checklstring(L, 2, &size);
     const char *options = options_at(L, runtime, 3);
     int code = ddl_index_create_begin(runtime->worker, space_id, name, size, options, &id, &job);
-    return job_take(L, runtime, code, job);
+    return lua__job_take(L, runtime, code, job);
 }
 
 /* index_rebuild(space_id, index_id) */
@@ -620,7 +619,7 @@ static int native_index_rebuild(lua_State *L)
     struct lua_runtime *runtime = check_ddl_job(L);
     struct ddl_job *job;
     int code = ddl_index_rebuild_begin(runtime->worker, check_id(L, 1), check_id(L, 2), &job);
-    return job_take(L, runtime, code, job);
+    return lua__job_take(L, runtime, code, job);
 }
 
 static int native_index_rename(lua_State *L)

@@ -355,9 +355,10 @@ static void snapshots_expire(struct session_worker *worker, uint64_t now)
         return;
     list_for_each_safe (link, &worker->streams) {
         struct session_stream *stream = list_entry(link, struct session_stream, link);
-        if (txn_resume(stream->txn) == 0)
-            txn_park(stream->txn);
-        else if (after_ms(stream->begun_ns, limit_ms) > now)
+        if (!txn_was_ended(stream->txn)) /* to go on with it might wait at the gate */
+            continue;
+        txn_resume(stream->txn);
+        if (after_ms(stream->begun_ns, limit_ms) > now)
             tell(stream); /* it was ended for another reason */
         else
             expired(stream, "the transaction's snapshot was held", "snapshot_age_max", limit_ms);

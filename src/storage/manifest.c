@@ -21,7 +21,8 @@
  * The checksum is looked at first, but for the first line, since a newer format may have another
  * one. There is one way only to write each manifest: whatever decodes encodes to the same bytes. So
  * the last three words of a file are there when one of them is not zero, and the version is 2 when
- * some file has them, else 1, which older programs read.
+ * some file has them, else 1, which older programs read; it is 3 when the K of some tree is above the
+ * clock, as it is behind rows that were ingested until the next checkpoint.
  */
 #include "storage/manifest.h"
 
@@ -40,7 +41,7 @@
 #define ORDER       "little-endian"
 #define ORDER_OTHER "big-endian"
 
-enum { FORMAT_VERSION = 2, END_LINE_SIZE = 4 + 8 + 1, TREES_MAX = 1 << 24, FILES_MAX = 1 << 20 };
+enum { FORMAT_VERSION = 3, END_LINE_SIZE = 4 + 8 + 1, TREES_MAX = 1 << 24, FILES_MAX = 1 << 20 };
 
 STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
@@ -112,9 +113,19 @@ static bool has_level(const struct engine_file *file)
     return file->level != 0 || file->group != 0 || file->time_ms != 0;
 }
 
+bool manifest_is_ahead(const struct manifest *manifest)
+{
+    for (unsigned i = 0; i < manifest->tree_count; i++)
+        if (manifest->trees[i].k > manifest->clock)
+            return true;
+    return false;
+}
+
 /* The oldest version that has words for all of it. */
 static unsigned version_needed(const struct manifest *manifest)
 {
+    if (manifest_is_ahead(manifest))
+        return 3;
     for (unsigned i = 0; i < manifest->tree_count; i++)
         for (unsigned n = 0; n < manifest->trees[i].file_count; n++)
             if (has_level(&manifest->trees[i].files[n]))
@@ -287,14 +298,15 @@ static int read_file(struct reader *reader, struct manifest_tree *tree)
     return manifest_file_add(tree, &file);
 }
 
-static int read_tree(struct reader *reader, struct manifest *manifest)
+static int read_tree(struct reader *reader, uint64_t version, struct manifest *manifest)
 {
+    uint64_t k_max = version < 3 ? manifest->clock : UINT64_MAX;
     uint64_t space_id, incarnation, index_id, k, files;
     char engine[ENGINE_NAME_MAX + 1];
     if (!read_text(reader, "tree") || !read_next(reader, UINT32_MAX, &space_id) ||
         !read_next(reader, UINT32_MAX, &incarnation) || !read_next(reader, UINT32_MAX, &index_id) ||
         !read_text(reader, " ") || !read_word(reader, engine, ENGINE_NAME_MAX) ||
-        !read_next(reader, manifest->clock, &k) || !read_next(reader, FILES_MAX, &files) ||
+        !read_next(reader, k_max, &k) || !read_next(reader, FILES_MAX, &files) ||
         !read_text(reader, "\n"))
         return damaged(reader, "line of a tree");
     struct manifest_tree *tree;
@@ -319,7 +331,7 @@ static int read_all(struct reader *reader, struct manifest *manifest)
         !read_line(reader, "trees ", &trees) || trees > TREES_MAX)
         return damaged(reader, "line of a number");
     while (rc == 0 && trees-- > 0)
-        rc = read_tree(reader, manifest);
+        rc = read_tree(reader, version, manifest);
     if (rc == 0 && reader->at != reader->end)
         rc = damaged(reader, "more lines than expected");
     if (rc == 0 && version != version_needed(manifest))

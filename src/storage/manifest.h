@@ -34,7 +34,9 @@ struct manifest_tree {
 };
 
 struct manifest {
-    uint64_t clock;         /* some timestamp that was durable when this was written, >= every k */
+    /* Some timestamp that the log had durable when this was written. A tree's k is above it only where rows
+     * were ingested (db/ingest.h): these are in no log. */
+    uint64_t clock;
     uint64_t first_segment; /* where the log begins (wal_options.first_segment) */
     uint64_t next_file;     /* above the number of every file named so far */
     unsigned tree_count, tree_capacity;
@@ -52,6 +54,9 @@ int manifest_tree_add(struct manifest *manifest, uint32_t space_id, uint32_t inc
 
 /* Adds a file, which is newer than the tree's other ones. ERROR_MEMORY. */
 int manifest_file_add(struct manifest_tree *tree, const struct engine_file *file);
+
+/* Whether some tree's k is above the clock, so that it is not of one moment. */
+bool manifest_is_ahead(const struct manifest *manifest);
 
 /* Whether some tree has a file of that name. */
 bool manifest_names(const struct manifest *manifest, const char *name);

@@ -91,6 +91,8 @@ struct head {
     bool tracked;  /* changed rows are listed for checkpoints (txn_changes_take), and tombstones of
                      what a run has stay until one has taken them (invariants 19 and 33) */
     bool unlogged; /* what is written is in no record of the log: it lasts until the end */
+    /* Nobody knows which rows it has: nothing is written (txn_doubtful) until that is known. Set in the gate. */
+    _Atomic bool doubtful;
     /* All of the above is only read, what follows is written by every commit (28). */
     char apart[CACHE_LINE_SIZE];
     /* How many rows exist and the bytes of their tuples, as changes by commits; the sums count, each
@@ -271,15 +273,22 @@ int txn_open(struct txn_worker *worker, const struct txn_options *options, struc
 void txn_park(struct txn *txn);
 int txn_resume(struct txn *txn);
 
+/* Whether a parked one has been ended by others: then txn_resume does not wait. By its owner. */
+bool txn_was_ended(const struct txn *txn);
+
 /* Cancels parked transactions, and marks running ones so that their next operation returns
  * ERROR_CANCELLED: those of a session, or those whose snapshot is older than age_ns. Returns how
- * many. From any thread that has a worker without a current transaction. */
+ * many. From any thread that has a worker without a current transaction. Does not wait: a parked one that may write is
+ * left as it is while somebody owns the gate, and not counted; the next call looks again. */
 unsigned txn_cancel_session(struct txn_worker *worker, uint64_t session_id);
 unsigned txn_cancel_older(struct txn_worker *worker, uint64_t age_ns);
 
-/* Rolls back every parked transaction that has written. The worker's running transaction is
- * exclusive. */
-void txn_abort_parked(struct txn *txn);
+/* ERROR_BUSY, saying so, for a head that is `doubtful`. */
+int txn_doubtful(const struct head *head);
+
+/* Rolls back every parked transaction that may write, for a reason, a static string that its owner is told: behind it
+ * there is none that began before the gate was closed. The worker's running transaction is exclusive. */
+void txn_abort_parked(struct txn *txn, const char *reason);
 
 /* The least time at which a transaction that runs, or will, looks for what has expired: what head_expiry.horizon_ms
  * gives. Any thread. */
@@ -690,6 +699,21 @@ bool txn_change_done(struct txn_worker *worker, const struct txn_change *change,
 /* Reclamation epochs for a thread that follows rows without a current transaction; short. */
 void txn_worker_enter(struct txn_worker *worker);
 void txn_worker_leave(struct txn_worker *worker);
+
+/*
+ * Rows that are to be what the body says of them, to all who read from now on and to those who read already: they
+ * leave the head at once, whatever snapshots are held and whoever has them queued. What is published of the body
+ * has each version of theirs that a snapshot sees. `txn` is exclusive, and there are no parked transactions that may write.
+ * _expellable, in the gate too: false when something of the row is not committed, or is newer than k, or code that nobody
+ * can vouch for computes its entries; *there tells whether the head says anything of the row: only such a one is put out.
+ */
+bool txn_row_expellable(const struct row *row, uint64_t k, bool *there);
+void txn_rows_expel(struct txn *txn, struct head *head, struct row *const *rows, size_t count);
+
+/* Puts the clock forward to ts at least, and a record of nothing into the log, so that the log comes to it too. Once
+ * after _reserve, which may wait; nothing of the worker commits in between. ERROR_LOG_FAILED, ERROR_MEMORY. */
+int txn_clock_reserve(struct txn_worker *worker);
+void txn_clock_raise(struct txn_worker *worker, uint64_t ts);
 
 /* Recovery: puts what a run says into a head, and notes that one has the row (invariant 33). Before
  * the log. No transaction runs. 0 or ERROR_MEMORY. */

@@ -528,6 +528,61 @@ void txn_collect_forget(struct txn *txn, const struct head *head)
     txn__changes_forget(txn->worker, head);
 }
 
+/* --------------------------------------------------------------------------- rows that are put out */
+
+bool txn_row_expellable(const struct row *row, uint64_t k, bool *there)
+{
+    const struct version *newest = load_acquire(&row->newest);
+    *there = newest != NULL && newest != &txn__version_dead;
+    if (!*there)
+        return true;
+    uint64_t ts = committed_ts(newest);
+    return ts != 0 && ts <= k && !(load_relaxed(&row->state) & ROW_ENTRIES_MASK);
+}
+
+/* What the body has of it counts from now on, whoever reads. */
+static void row_expel(struct txn_worker *worker, struct head *head, struct row *row)
+{
+    struct row_end end = {load_acquire(&row->newest)};
+    bool removed = tree_remove(head->tree, &worker->thread, (struct item *)row, row_end, &end);
+    ASSERT(removed);
+    if (removed && txn__exists(end.last))
+        txn__rows_count(head, worker->number, -1, -(int64_t)end.last->size);
+    for (struct version *version = end.last, *older; version != NULL; version = older) {
+        older = load_acquire(&version->older);
+        version_drop(worker, head, row, version);
+    }
+}
+
+static void queue_forget_dead(struct garbage_queue *queue, const struct head *head)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < queue->count; i++) {
+        struct garbage_entry entry = queue->entries[(queue->head + i) & (queue->capacity - 1)];
+        if (entry.head != head || load_relaxed(&entry.row->newest) != &txn__version_dead)
+            queue->entries[(queue->head + kept++) & (queue->capacity - 1)] = entry;
+    }
+    queue->count = kept;
+}
+
+void txn_rows_expel(struct txn *txn, struct head *head, struct row *const *rows, size_t count)
+{
+    ASSERT(txn->exclusive && head->body != NULL);
+    struct txn_worker *worker = txn->worker;
+    struct txn_system *system = worker->system;
+    if (count == 0)
+        return;
+    for (size_t i = 0; i < count; i++)
+        row_expel(worker, head, rows[i]);
+    for (unsigned i = 0; i < system->worker_max; i++)
+        if (system->workers[i] != NULL && !system->workers[i]->apart) {
+            queue_forget_dead(&system->workers[i]->garbage, head);
+            queue_forget_dead(&system->workers[i]->held, head);
+        }
+    for (size_t i = 0; i < count; i++)
+        row_let_go(worker, head, rows[i]);
+}
+
 static void queue_destroy(struct garbage_queue *queue, uint32_t place)
 {
     for (size_t i = 0; i < queue->count; i++) {

@@ -9,9 +9,14 @@
  *
  * Whoever brings the slot's phase from parked to claimed has the transaction to himself: he rolls it
  * back with the means of his own worker and says that it has ended. Its owner finds that out when he
- * resumes it. It happens to let an exclusive transaction pass that has met its tag, before a change
- * of the catalog, and because of limits. The owner's thread meanwhile may hold pointers to the
+ * resumes it. It happens to let an exclusive transaction pass that has met its tag, in the gate to all
+ * that may write, and because of limits. The owner's thread meanwhile may hold pointers to the
  * struct, so the struct and its arena go only when he has resumed it.
+ *
+ * None that may write passes the gate unseen by its owner (invariant 24). Who parks counts as writing until he
+ * can be claimed, and who goes on does again before he takes himself back; who ends one because of a
+ * limit counts as writing from before he claims it until it is undone, and leaves it while the gate is closed: he
+ * comes again. So in the gate one that is open is parked, or has been ended, and nothing is undone but by the gate's owner.
  *
  * Others that meet the tag of a parked transaction wait for its lock owner (txn_lock.c).
  */
@@ -91,9 +96,14 @@ void txn_park(struct txn *txn)
     txn->worker->current = NULL;
     txn->worker->seen_ts = txn->seen_ts;
     epoch_leave(txn->worker->thread.epoch);
-    if (!txn->readonly)
+    bool writes = !txn->readonly;
+    if (writes && MUTATION(PARKED_BEHIND_GATE)) {
         txn__gate_leave_writer(slot);
-    store_seq_cst(&slot->phase, PHASE_PARKED); /* last: from here on others may claim it */
+        MUTATION_POINT(PARKING);
+    }
+    store_seq_cst(&slot->phase, PHASE_PARKED); /* from here on others may claim it */
+    if (writes && !MUTATION(PARKED_BEHIND_GATE))
+        txn__gate_leave_writer(slot); /* whoever has closed the gate finds it parked */
 }
 
 /* Takes a parked transaction to oneself. */
@@ -113,11 +123,18 @@ static int resume_ended(struct txn *txn)
     return rc;
 }
 
+bool txn_was_ended(const struct txn *txn)
+{
+    return load_acquire(&txn->slot->phase) == PHASE_ENDED;
+}
+
 int txn_resume(struct txn *txn)
 {
     struct txn_worker *worker = txn->home;
     struct txn_slot *slot = txn->slot;
     ASSERT(worker->current == NULL);
+    if (txn_was_ended(txn))
+        return resume_ended(txn);
     /* The gate first: while it waits there it is still parked, and whoever owns the gate and meets
      * what it has written can roll it back. */
     bool writes = load_relaxed(&slot->readonly) == 0;
@@ -175,16 +192,17 @@ bool txn__claim_and_abort(struct txn_worker *worker, struct txn_slot *slot,
     return true;
 }
 
-void txn_abort_parked(struct txn *txn)
+void txn_abort_parked(struct txn *txn, const char *reason)
 {
     ASSERT(txn->exclusive);
     struct txn_system *system = txn->worker->system;
     uint32_t high = load_seq_cst(&system->slot_high);
     for (uint32_t i = system->worker_max; i < high; i++) {
         struct txn_slot *slot = &system->slots[i];
+        for (unsigned turn = 0; load_acquire(&slot->phase) == PHASE_CLAIMED; spin_wait(&turn))
+            continue; /* by who has met one in this slot that is gone by now, and lets go */
         if (load_acquire(&slot->phase) == PHASE_PARKED && !load_relaxed(&slot->readonly))
-            txn__claim_and_abort(txn->worker, slot, NULL, ERROR_CANCELLED,
-                                 "the transaction was rolled back: the schema was being changed");
+            txn__claim_and_abort(txn->worker, slot, NULL, ERROR_CANCELLED, reason);
     }
 }
 
@@ -211,17 +229,41 @@ static uint64_t began_ns(struct txn_slot *slot, uint64_t now_ns)
     return load_relaxed(&slot->sampled_ns);
 }
 
-/* `begun` says which of those that have the slot one after the other. */
+/* False: it is not parked (any more). *same: it was `begun`, and has been ended. */
+static bool cancel_parked(struct txn_worker *worker, struct txn_slot *slot, uint64_t begun,
+                          const char *reason, bool *same)
+{
+    if (!claim(slot, PHASE_CLAIMED))
+        return false;
+    *same = load_acquire(&slot->begun) == begun;
+    if (*same)
+        abort_claimed(worker, slot->parked, ERROR_CANCELLED, reason);
+    else
+        store_release(&slot->phase, PHASE_PARKED);
+    return true;
+}
+
+/* A parked one: of those that may write only where the gate is open. */
+static bool may_claim(struct txn_worker *worker, bool writes)
+{
+    return !writes || MUTATION(CANCELLED_IN_GATE) ||
+           txn__gate_try_writer(worker->system, worker->slot);
+}
+
+/* `begun` says which of those that have the slot one after the other. At the gate nobody is waited for. */
 static bool cancel(struct txn_worker *worker, struct txn_slot *slot, uint64_t begun,
                    const char *reason)
 {
-    if (claim(slot, PHASE_CLAIMED)) {
-        bool same = load_acquire(&slot->begun) == begun;
-        if (same)
-            abort_claimed(worker, slot->parked, ERROR_CANCELLED, reason);
-        else
-            store_release(&slot->phase, PHASE_PARKED);
-        return same;
+    bool same;
+    if (load_acquire(&slot->phase) == PHASE_PARKED) {
+        bool writes = !load_relaxed(&slot->readonly);
+        if (!may_claim(worker, writes))
+            return false; /* not now */
+        bool was_parked = cancel_parked(worker, slot, begun, reason, &same);
+        if (writes && !MUTATION(CANCELLED_IN_GATE))
+            txn__gate_leave_writer(worker->slot);
+        if (was_parked)
+            return same;
     }
     if (load_acquire(&slot->snapshot) == SNAPSHOT_NONE)
         return false;
@@ -231,6 +273,7 @@ static bool cancel(struct txn_worker *worker, struct txn_slot *slot, uint64_t be
 
 unsigned txn_cancel_session(struct txn_worker *worker, uint64_t session_id)
 {
+    ASSERT(worker->current == NULL && !worker->apart);
     struct txn_system *system = worker->system;
     unsigned count = 0;
     uint32_t high = load_seq_cst(&system->slot_high);
@@ -245,6 +288,7 @@ unsigned txn_cancel_session(struct txn_worker *worker, uint64_t session_id)
 
 unsigned txn_cancel_older(struct txn_worker *worker, uint64_t age_ns)
 {
+    ASSERT(worker->current == NULL && !worker->apart);
     struct txn_system *system = worker->system;
     uint64_t now_ns = clock_monotonic_ns(system->clock);
     unsigned count = 0;

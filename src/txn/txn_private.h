@@ -684,6 +684,8 @@ void txn__snapshot_drop(struct txn_slot *slot);
  * else owns it. */
 void txn__gate_enter_writer(struct txn_system *system, struct txn_slot *slot);
 void txn__gate_leave_writer(struct txn_slot *slot);
+/* As enter_writer, but false instead of waiting. */
+bool txn__gate_try_writer(struct txn_system *system, struct txn_slot *slot);
 void txn__gate_close(struct txn_worker *worker, struct txn_slot *slot);
 void txn__gate_open(struct txn_system *system, struct txn_slot *slot);
 /* A running writer takes the gate for its commit: false when another owns or wants it. */

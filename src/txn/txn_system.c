@@ -318,20 +318,37 @@ uint64_t txn_horizon_ms(struct txn_system *system)
     return horizon_ms;
 }
 
+int txn_clock_reserve(struct txn_worker *worker)
+{
+    return wal_reserve(worker->log, 0);
+}
+
+void txn_clock_raise(struct txn_worker *worker, uint64_t ts)
+{
+    struct wal *wal = worker->system->wal;
+    wal_clock_raise(wal, ts);
+    wal_begin(worker->log);
+    wal_append(worker->log, wal_clock_next(wal), "", 0);
+    wal_end(worker->log);
+}
+
+bool txn__gate_try_writer(struct txn_system *system, struct txn_slot *slot)
+{
+    atomic_exchange(&slot->writing, 1); /* seq_cst: before looking at the gate */
+    if (load_seq_cst(&system->gate) == 0 || MUTATION(GATE_UNSEEN))
+        return true;
+    store_release(&slot->writing, 0);
+    return false;
+}
+
 void txn__gate_enter_writer(struct txn_system *system, struct txn_slot *slot)
 {
-    _Atomic uint32_t *gate = &system->gate;
     unsigned turn = 0;
-    for (;;) {
-        atomic_exchange(&slot->writing, 1); /* seq_cst: before looking at the gate */
-        if (load_seq_cst(gate) == 0 || MUTATION(GATE_UNSEEN))
-            return;
-        store_release(&slot->writing, 0);
-        while (load_acquire(gate) != 0) {
+    while (!txn__gate_try_writer(system, slot))
+        while (load_acquire(&system->gate) != 0) {
             MUTATION_POINT(GATE_WAIT);
             spin_wait(&turn);
         }
-    }
 }
 
 void txn__gate_leave_writer(struct txn_slot *slot)

@@ -192,6 +192,15 @@ static bool space_has_locks(struct txn_system *system, const struct head *head)
     return load_seq_cst(&system->locked[txn__lock_flag(head)]) != 0 && !MUTATION(LOCKED_UNSEEN);
 }
 
+int txn_doubtful(const struct head *head)
+{
+    return diag_set(ERROR_BUSY,
+                    "space %u cannot be written to or changed until the next checkpoint that "
+                    "succeeds, or the next "
+                    "start: nobody knows before whether rows that were ingested are in it",
+                    head->id);
+}
+
 int txn__write_version(struct txn *txn, struct head *head, const void *key, size_t key_size,
                        struct version *version, struct row **row_out)
 {
@@ -199,8 +208,8 @@ int txn__write_version(struct txn *txn, struct head *head, const void *key, size
         return diag_set(ERROR_MEMORY, "no memory for the write set");
     txn->writes.count--;
     bool covered = false;
-    int rc = 0;
-    if (txn->opened && !(version_flags(version) & VERSION_LOCK)) {
+    int rc = load_relaxed(&head->doubtful) ? txn_doubtful(head) : 0;
+    if (rc == 0 && txn->opened && !(version_flags(version) & VERSION_LOCK)) {
         rc = txn__lock_cover(txn, head, key, key_size, true);
         covered = true;
     }

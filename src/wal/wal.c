@@ -106,11 +106,12 @@ static int incarnation_start(struct wal *wal, const struct wal_replay_stats *sta
 {
     wal->incarnation = end->incarnation + 1;
     wal->salt = random_seed();
-    wal->previous_c = stats->clock;
-    store_relaxed(&wal->clock, stats->clock);
-    store_relaxed(&wal->durable, stats->clock);
-    store_relaxed(&wal->written, stats->clock);
-    store_relaxed(&wal->last_cut, stats->clock);
+    uint64_t clock = stats->clock > wal->options.clock_min ? stats->clock : wal->options.clock_min;
+    wal->previous_c = clock;
+    store_relaxed(&wal->clock, clock);
+    store_relaxed(&wal->durable, clock);
+    store_relaxed(&wal->written, clock);
+    store_relaxed(&wal->last_cut, clock);
     wal->begin = end->begin;
     wal->written_block = stats->last_ts > end->begin ? stats->last_ts : end->begin;
     store_relaxed(&wal->durable_block, wal->written_block);
@@ -224,6 +225,13 @@ void wal_buffer_close(struct wal_buffer *buffer)
 uint64_t wal_clock_next(struct wal *wal)
 {
     return atomic_fetch_add(&wal->clock, 1) + 1;
+}
+
+void wal_clock_raise(struct wal *wal, uint64_t ts)
+{
+    uint64_t clock = load_seq_cst(&wal->clock);
+    if (clock < ts) /* those that others take meanwhile come on top */
+        atomic_fetch_add(&wal->clock, ts - clock);
 }
 
 uint64_t wal_clock(const struct wal *wal)

@@ -55,6 +55,8 @@ struct wal_options {
      * (wal_first_needed, wal_release). Segments below are not read; what is left of them goes. This
      * one must be there: ERROR_CORRUPT names it otherwise. 0: nothing has ever been released. */
     uint64_t first_segment;
+    /* The clock starts at least here: what is durable elsewhere may have later timestamps than the log. */
+    uint64_t clock_min;
     /* Another directory, to which finished segments are copied, durably, before they are given up;
      * must outlive the log. NULL: none. */
     struct io *archive;
@@ -129,6 +131,9 @@ void wal_end(struct wal_buffer *buffer);
 
 /* Step 3: the next commit timestamp, by a sequentially consistent fetch-add. */
 uint64_t wal_clock_next(struct wal *wal);
+
+/* Puts the clock forward to ts at least, as so many commits without a record would. Any thread. */
+void wal_clock_raise(struct wal *wal, uint64_t ts);
 
 /* Step 4. The body is copied (see wal_reserved_body) and checksummed here, in the worker. Timestamps of one buffer ascend
  * (equal ones are allowed, invariant 28). */

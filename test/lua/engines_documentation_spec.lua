@@ -28,6 +28,6 @@ describe('docs/engines.md', function()
             show = function(expected, value) assert.equal(expected, tostring(value)) end,
         }, { __index = _G })
         setfenv(assert(loadstring(table.concat(chunks, '\n'), '=docs/engines.md')), environment)()
-        assert.equal(36, shown)
+        assert.equal(42, shown)
     end)
 end)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rules that are kept around transactions: by blocks of the log (invariant 5), by statements on
  * spaces (invariants 14 and 21), by commands (25) and by scripts (27); by indexes that are being
- * built (29), by foreign keys (30), by triggers (31) and by sequences (32). */
+ * built (29), by foreign keys (30), by triggers (31), by sequences (32) and by rows that are ingested (36). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,9 +11,11 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "db/db_fixture.h"
 #include "db/db_private.h"
+#include "db/ingest_private.h"
 #include "db/sequence.h"
 #include "lua/internal.h"
 #include "lua/lua_fixture.h"
@@ -495,6 +497,105 @@ static const char *a_number_that_a_row_has_is_not_given_again(void)
     return NULL;
 }
 
+/* ------------------------------------------------------------------------------------ rule 36 */
+
+static int row_try(const char *json)
+{
+    struct ingest *ingest;
+    struct ddl_job *job;
+    size_t size;
+    const char *tuple = mp_of(json, &size);
+    int rc;
+    assert_int_equal(ingest_new(f.workers[0], space_of(&f, NULL, "s")->id, &ingest), 0);
+    assert_int_equal(ingest_add(ingest, tuple, size), 0);
+    assert_int_equal(ingest_run(ingest, &job), 0);
+    while ((rc = ddl_job_step(job)) == ERROR_WAIT)
+        continue;
+    return rc;
+}
+
+static void row_ingest(const char *json)
+{
+    assert_int_equal(row_try(json), 0);
+}
+
+static void open_lsm(void)
+{
+    db_fixture_open(&f);
+    assert_int_equal(make_space(&f, "s", "{\"engine\": \"lsm\"}"), 0);
+    assert_int_equal(make_index(&f, "s", "pk", NULL), 0);
+}
+
+static int publisher_nice;
+
+/* On the thread of the rows, in front of the gate. */
+static void other_inserts(void)
+{
+    publisher_nice = getpriority(PRIO_PROCESS, 0); /* of the calling thread */
+    struct txn *txn = begin(&f, 1, TXN_READ_COMMITTED);
+    assert_int_equal(insert(&f, txn, "s", "[2, \"written\"]"), 0);
+    assert_int_equal(txn_commit(txn), 0);
+}
+
+static const char *what_was_written_before_rows_came_is_not_lost(void)
+{
+    open_lsm();
+    scene_at(MUTATION_AT_INGEST_PUBLISHES, other_inserts);
+    row_ingest("[1, \"ingested\"]");
+    assert_int_equal(publisher_nice, getpriority(PRIO_PROCESS, 0)); /* everybody waits for it */
+    assert_int_equal(db_checkpoint(f.db), 0);
+    db_fixture_reopen(&f);
+    const char *rows = select_by(&f, NULL, "s", "pk", ITERATOR_ALL, NULL);
+    SCENE_EXPECT(strcmp(rows, "[1,\"ingested\"] [2,\"written\"]") == 0, "a row was lost");
+    db_fixture_close(&f);
+    return NULL;
+}
+
+static void other_inserts_the_same(void)
+{
+    struct txn *txn = begin(&f, 1, TXN_READ_COMMITTED);
+    assert_int_equal(insert(&f, txn, "s", "[1, \"before\"]"), 0);
+    assert_int_equal(txn_commit(txn), 0);
+}
+
+/* A reader from before holds the row in the head. */
+static const char *a_row_that_came_hides_what_the_head_had(void)
+{
+    const struct txn_options options = {.level = TXN_SNAPSHOT, .readonly = true, .latest = true};
+    struct txn *held;
+    open_lsm();
+    assert_int_equal(txn_open(db_worker_txn(f.workers[2]), &options, &held), 0);
+    txn_park(held);
+    scene_at(MUTATION_AT_INGEST_PUBLISHES, other_inserts_the_same);
+    row_ingest("[1, \"ingested\"]");
+    const char *row = get_by(&f, NULL, "s", "pk", "[1]");
+    SCENE_EXPECT(strcmp(row, "[1,\"ingested\"]") == 0, "a row is read that was replaced");
+    assert_int_equal(txn_resume(held), 0);
+    txn_rollback(held);
+    db_fixture_close(&f);
+    return NULL;
+}
+
+static void it_is_cancelled(void)
+{
+    pthread_mutex_lock(&f.db->checkpoint->mutex);
+    store_relaxed(&f.db->checkpoint->ingests->cancelled, true);
+    pthread_mutex_unlock(&f.db->checkpoint->mutex);
+}
+
+static const char *what_is_cancelled_in_the_gate_is_not_taken_in(void)
+{
+    open_lsm();
+    scene_at(MUTATION_AT_INGEST_LOOKS, it_is_cancelled);
+    int rc = row_try("[1, \"ingested\"]");
+    SCENE_EXPECT(rc == ERROR_CANCELLED, "what was cancelled goes on, and everybody waits for it");
+    assert_string_equal(select_by(&f, NULL, "s", "pk", ITERATOR_ALL, NULL), "");
+    row_ingest("[1, \"again\"]");
+    assert_string_equal(select_by(&f, NULL, "s", "pk", ITERATOR_ALL, NULL), "[1,\"again\"]");
+    db_fixture_close(&f);
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     static const struct scene scenes[] = {
@@ -516,6 +617,9 @@ int main(int argc, char **argv)
         SCENE(a_statement_whose_trigger_fails_changes_nothing, TRIGGER_ERROR_KEEPS),
         SCENE(a_trigger_takes_back_only_what_it_has_done_itself, TRIGGER_GOES_BACK),
         SCENE(a_number_that_a_row_has_is_not_given_again, SEQUENCE_UNRESERVED),
+        SCENE(what_was_written_before_rows_came_is_not_lost, INGESTED_UNABSORBED),
+        SCENE(a_row_that_came_hides_what_the_head_had, REPLACED_ROW_STAYS),
+        SCENE(what_is_cancelled_in_the_gate_is_not_taken_in, INGEST_END_UNSEEN),
     };
     return scenes_main(argc, argv, scenes, sizeof scenes / sizeof *scenes);
 }

@@ -264,6 +264,45 @@ static const char *who_waits_at_the_gate_can_be_taken_out_of_its_owners_way(void
     return NULL;
 }
 
+/* What a change of the schema does, and who ingests rows. */
+static void owner_of_the_gate_ends_those_that_are_parked(void)
+{
+    in_the_gate = begin_exclusive(0);
+    txn_abort_parked(in_the_gate, "");
+    owner_of_the_gate_finishes();
+}
+
+static const char *whoever_parks_is_found_in_the_gate(void)
+{
+    fixture_open(&f, 2);
+    struct txn *parked = open_on(1, TXN_SERIALIZABLE);
+    fixture_get(&f, parked, "n");
+    scene_at(MUTATION_AT_PARKING, owner_of_the_gate_ends_those_that_are_parked);
+    txn_park(parked);
+    if (scene_passed() == 0)
+        owner_of_the_gate_ends_those_that_are_parked();
+    assert_int_equal(gate_rc, 0);
+    SCENE_EXPECT(txn_resume(parked) == ERROR_CANCELLED, "one has outlived the gate");
+    fixture_close(&f);
+    return NULL;
+}
+
+static const char *nothing_is_undone_in_the_gate_but_by_its_owner(void)
+{
+    fixture_open(&f, 3);
+    struct txn *parked = open_on(1, TXN_SNAPSHOT);
+    assert_int_equal(fixture_put(&f, parked, "n", "parked"), 0);
+    txn_park(parked);
+    in_the_gate = begin_exclusive(0);
+    txn_cancel_session(f.workers[2], 0);
+    SCENE_EXPECT(!txn_was_ended(parked), "a row was written to while another owned the gate");
+    txn_rollback(in_the_gate);
+    assert_int_equal(txn_cancel_session(f.workers[2], 0), 1);
+    assert_int_equal(txn_resume(parked), ERROR_CANCELLED);
+    fixture_close(&f);
+    return NULL;
+}
+
 /* Another gets its write in each time that it can. */
 static int loses_if_it_can(struct txn *txn, void *arg)
 {
@@ -437,6 +476,8 @@ int main(int argc, char **argv)
         SCENE(nobody_disturbs_who_owns_the_gate, GATE_UNSEEN),
         SCENE(who_closes_the_gate_waits_for_those_who_run, GATE_CLOSED_AT_ONCE),
         SCENE(who_waits_at_the_gate_can_be_taken_out_of_its_owners_way, RESUMED_BEFORE_GATE),
+        SCENE(whoever_parks_is_found_in_the_gate, PARKED_BEHIND_GATE),
+        SCENE(nothing_is_undone_in_the_gate_but_by_its_owner, CANCELLED_IN_GATE),
         SCENE(who_loses_again_and_again_is_let_into_the_gate, GATE_NEVER),
         SCENE(who_has_lost_does_not_lose_to_a_younger_one, AGE_FORGOTTEN),
         SCENE(a_tombstone_lasts_until_a_run_has_it, TOMBSTONE_ENDS_EARLY),

@@ -148,7 +148,7 @@ static void lsm_close(struct body *base)
 
 /* ------------------------------------------------------------------------------------- absorbing */
 
-static int rows_write(struct lsm_output *output, struct engine_source *rows)
+int lsm__rows_write(struct lsm_output *output, struct engine_source *rows)
 {
     struct engine_row row;
     uint64_t count = 0;
@@ -163,8 +163,7 @@ static int rows_write(struct lsm_output *output, struct engine_source *rows)
     return rc == ERROR_END ? lsm__output_end(output) : rc;
 }
 
-/* The present version with these files as the newest sequence. */
-static int sequence_put(struct lsm_body *body, struct lsm_file *const *files, unsigned count)
+int lsm__sequence_put(struct lsm_body *body, struct lsm_file *const *files, unsigned count)
 {
     struct lsm_places places = {0};
     struct lsm_version *version;
@@ -182,14 +181,14 @@ static int sequence_put(struct lsm_body *body, struct lsm_file *const *files, un
     return rc;
 }
 
-/* Time does not go back from one sequence to the next. */
-static uint64_t time_now(const struct lsm_body *body)
+uint64_t lsm__time_now(struct lsm_body *body)
 {
+    struct lsm_version *version = lsm__version_hold(body);
     uint64_t now_ms = clock_realtime_ms(body->clock);
-    const struct lsm_version *version = body->version;
-    return version->count > 0 && version->sequences[0].time_ms > now_ms
-               ? version->sequences[0].time_ms
-               : now_ms;
+    if (version->count > 0 && version->sequences[0].time_ms > now_ms)
+        now_ms = version->sequences[0].time_ms;
+    lsm__version_release(version);
+    return now_ms;
 }
 
 static int lsm_absorb(struct body *base, struct engine_source *rows, uint64_t up_to_ts,
@@ -197,92 +196,17 @@ static int lsm_absorb(struct body *base, struct engine_source *rows, uint64_t up
 {
     (void)snapshots; /* keeps every version it is given: compaction drops them */
     struct lsm_body *body = (struct lsm_body *)base;
-    struct lsm_output output = {.body = body, .up_to_ts = up_to_ts, .time_ms = time_now(body)};
+    struct lsm_output output = {.body = body, .up_to_ts = up_to_ts, .time_ms = lsm__time_now(body)};
     lsm__options(body, &output.options);
-    int rc = rows_write(&output, rows);
+    int rc = lsm__rows_write(&output, rows);
     if (rc == 0 && output.count > 0)
-        rc = sequence_put(body, output.files, output.count);
+        rc = lsm__sequence_put(body, output.files, output.count);
     if (rc == 0)
         atomic_fetch_add(&body->absorbed_bytes, output.file_bytes);
     if (rc != 0)
         lsm__output_abandon(&output);
     else
         lsm__output_release(&output);
-    return rc;
-}
-
-/* ------------------------------------------------------------------------------------- ingesting */
-
-/* Opens a run that somebody has written, as what its header says that it is. */
-static int foreign_open(struct lsm_body *body, const char *name, struct lsm_file **out)
-{
-    struct engine_file meta = {.time_ms = time_now(body)};
-    char own[ENGINE_FILE_NAME_MAX + 1];
-    struct run *run;
-    int rc = run_open(body->io, name, &run);
-    if (rc != 0)
-        return rc;
-    const struct run_info *info = run_info(run);
-    engine_file_name(own, body->space_id, body->incarnation, info->sequence);
-    meta.bytes = info->file_bytes;
-    meta.rows = info->rows;
-    meta.tombstones = info->tombstones;
-    bool named = strcmp(own, name) == 0;
-    run_close(run);
-    if (!named || meta.rows == 0)
-        return diag_set(ERROR_INVALID,
-                        "the run %s is not of space %u under a number of its own, "
-                        "or has no rows",
-                        name, body->space_id);
-    strcpy(meta.name, name);
-    return lsm__file_open(body, &meta, out);
-}
-
-/* In order of keys, and, where rows of the body have keys in between, newer than those. */
-static int foreign_check(const struct lsm_body *body, struct lsm_file *const *files, unsigned count)
-{
-    const struct lsm_version *version = body->version;
-    for (unsigned i = 1; i < count; i++)
-        if (run_key_compare(files[i - 1]->last.data, files[i - 1]->last.size, files[i]->first.data,
-                            files[i]->first.size) >= 0)
-            return diag_set(ERROR_INVALID, "the runs %s and %s overlap", files[i - 1]->meta.name,
-                            files[i]->meta.name);
-    for (unsigned i = 0; i < count; i++) {
-        const struct lsm_pick pick = {.lower = files[i]->first, .upper = files[i]->last};
-        uint64_t min_ts = run_info(files[i]->run)->min_ts;
-        for (unsigned n = 0; n < version->count; n++) {
-            unsigned from, to;
-            lsm__pick_files(&pick, &version->sequences[n], &from, &to);
-            for (; from < to; from++)
-                if (run_info(version->sequences[n].files[from]->run)->max_ts >= min_ts)
-                    return diag_set(ERROR_INVALID, "the run %s overlaps %s, and is not newer",
-                                    files[i]->meta.name,
-                                    version->sequences[n].files[from]->meta.name);
-        }
-    }
-    return 0;
-}
-
-int lsm_ingest(struct body *base, const char *const *names, unsigned count)
-{
-    struct lsm_body *body = (struct lsm_body *)base;
-    struct lsm_file **files = calloc(count + 1u, sizeof(struct lsm_file *));
-    unsigned opened = 0;
-    uint64_t bytes = 0;
-    int rc = files == NULL ? diag_set(ERROR_MEMORY, "no memory to take runs in") : 0;
-    for (; rc == 0 && opened < count; opened += rc == 0) {
-        rc = foreign_open(body, names[opened], &files[opened]);
-        bytes += rc == 0 ? files[opened]->meta.bytes : 0;
-    }
-    if (rc == 0)
-        rc = foreign_check(body, files, count);
-    if (rc == 0 && count > 0)
-        rc = sequence_put(body, files, count);
-    if (rc == 0)
-        atomic_fetch_add(&body->absorbed_bytes, bytes);
-    while (opened > 0)
-        lsm__file_release(files[--opened]);
-    free((void *)files);
     return rc;
 }
 
@@ -430,6 +354,7 @@ void lsm_stats_get(struct body *base, struct lsm_stats *out)
     struct lsm_options options;
     lsm__options(body, &options);
     *out = (struct lsm_stats){.absorbed_bytes = load_relaxed(&body->absorbed_bytes),
+                              .ingested_bytes = load_relaxed(&body->ingested_bytes),
                               .compacted_bytes = load_relaxed(&body->compacted_bytes),
                               .read_bytes = load_relaxed(&body->read_bytes),
                               .compactions = load_relaxed(&body->compactions),

@@ -83,6 +83,7 @@ struct lsm_stats {
         uint64_t bytes, rows, tombstones;
     } levels[LSM_LEVELS];
     uint64_t absorbed_bytes;  /* of files that absorb has written, since the body was opened */
+    uint64_t ingested_bytes;  /* of those, files that were taken in as they were */
     uint64_t compacted_bytes; /* of files that compaction has written, and */
     uint64_t read_bytes;      /* of those that it has read */
     uint64_t compactions, moves, dropped_rows;
@@ -118,5 +119,16 @@ bool lsm_compact_wanted(struct body *body);
  * body. What is absorbed later is newer. After an error the files are the caller's.
  */
 int lsm_ingest(struct body *body, const char *const *names, unsigned count);
+
+/*
+ * The same in two steps. lsm_write, of any thread, writes rows as absorb does, in order and each key once, none newer than
+ * up_to_ts, into files that are no part of the body: *out is a view of them alone. lsm_take takes them in as
+ * lsm_ingest does, without opening them again. The view is closed as any other; or, where the files were not taken in,
+ * by lsm_write_undo, which removes them.
+ */
+int lsm_write(struct body *body, struct engine_source *rows, uint64_t up_to_ts,
+              struct body_view **out);
+int lsm_take(struct body *body, struct body_view *written);
+void lsm_write_undo(struct body *body, struct body_view *written);
 
 #endif

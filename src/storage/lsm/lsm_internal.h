@@ -81,7 +81,7 @@ struct lsm_body {
     struct lsm_job *job;         /* NULL: nothing is being merged */
     _Atomic bool all_wanted;     /* lsm_compact_request */
     _Atomic uint64_t absorbed_bytes, compacted_bytes, read_bytes, compactions, moves, dropped_rows;
-    _Atomic uint64_t expired_rows;
+    _Atomic uint64_t expired_rows, ingested_bytes;
     struct lsm_reads reads[LSM_STRIPES];
 };
 
@@ -90,6 +90,12 @@ enum { LSM_SECTION_EXPIRES = RUN_SECTION_CALLER };
 
 /* What the options are now. Any thread. */
 void lsm__options(struct lsm_body *body, struct lsm_options *out);
+
+/* The wall-clock time of what is taken in now: it does not go back from one sequence to the next. Any thread. */
+uint64_t lsm__time_now(struct lsm_body *body);
+
+/* Makes the present version one with these files as the newest sequence. */
+int lsm__sequence_put(struct lsm_body *body, struct lsm_file *const *files, unsigned count);
 
 /* ------------------------------------------------------------------------- lsm_version.c: lists */
 
@@ -150,6 +156,9 @@ int lsm__output_add(struct lsm_output *output, const struct engine_row *row);
 
 /* Ends the last file: now output->files are all. */
 int lsm__output_end(struct lsm_output *output);
+
+/* Adds all rows of the source, and ends. */
+int lsm__rows_write(struct lsm_output *output, struct engine_source *rows);
 
 /* Lets go of the files, which stay. */
 void lsm__output_release(struct lsm_output *output);

@@ -23,6 +23,7 @@
 #include "db/checkpoint_fixture.h"
 #include "db/checkpoint_private.h"
 #include "db/compaction.h"
+#include "db/ingest.h"
 #include "storage/lsm/lsm.h"
 
 enum { BEGIN_S = 1000, KEYS = 60, STEPS = 900 };
@@ -117,6 +118,66 @@ static void verify(void)
     while ((rc = ddl_job_step(job)) == ERROR_WAIT)
         ;
     must(rc);
+}
+
+/* ----------------------------------------------------------------------------------------- ingested */
+
+/* Two rows, NULL for the second: one. */
+static int ingest(const char *first, const char *second)
+{
+    const char *const rows[] = {first, second};
+    struct ingest *ingest;
+    struct ddl_job *job;
+    int rc;
+    must(ingest_new(f.workers[0], space_of(&f, NULL, "s")->id, &ingest));
+    for (unsigned i = 0; i < 2 && rows[i] != NULL; i++) {
+        size_t size;
+        const char *tuple = mp_of(rows[i], &size);
+        must(ingest_add(ingest, tuple, size));
+    }
+    if ((rc = ingest_run(ingest, &job)) != 0)
+        return rc;
+    while ((rc = ddl_job_step(job)) == ERROR_WAIT)
+        continue;
+    return rc;
+}
+
+/* Nor does one that has expired, here or there, keep others from its unique keys, or hide or show anything. */
+static void rows_that_are_ingested_expire_as_others(void **state)
+{
+    (void)state;
+    space_make();
+    must(insert(&f, NULL, "s", "[1, 1100, \"in a file\", 1]"));
+    let_leave();
+    must(insert(&f, NULL, "s", "[2, 1100, \"in memory\", 1]"));
+    refused(ingest("[3, 1300, \"in a file\", 2]", NULL), ERROR_DUPLICATE, "name");
+    refused(ingest("[3, 1300, \"in memory\", 2]", NULL), ERROR_DUPLICATE, "name");
+    go_to(1200);
+    must(ingest("[3, 1300, \"in a file\", 2]", "[4, 1300, \"in memory\", 2]"));
+    must(ingest("[5, 1150, \"expired\", 2]", "[6, null, \"stays\", 2]"));
+    for (unsigned i = 0; i < 2; i++) {
+        struct txn *txn = begin(&f, 0, TXN_SERIALIZABLE);
+        assert_int_equal(count_of(txn, "pk"), 3);
+        assert_int_equal(count_of(txn, "name"), 3);
+        assert_int_equal(count_of(txn, "kind"), 3);
+        must(txn_commit(txn));
+        assert_text(get_by(&f, NULL, "s", "name", "[\"in a file\"]"), "[3,1300,\"in a file\",2]");
+        assert_text(get_by(&f, NULL, "s", "pk", "[5]"), NULL);
+        verify();
+        if (i == 0)
+            db_fixture_reopen(&f);
+    }
+    must(insert(&f, NULL, "s", "[7, null, \"expired\", 2]"));
+    must(ingest("[4, 1400, \"renewed\", 3]", NULL));
+    go_to(1350);
+    assert_text(get_by(&f, NULL, "s", "pk", "[3]"), NULL);
+    assert_text(get_by(&f, NULL, "s", "pk", "[4]"), "[4,1400,\"renewed\",3]");
+    let_leave();
+    compact();
+    verify();
+    struct txn *txn = begin(&f, 0, TXN_SERIALIZABLE);
+    assert_int_equal(count_of(txn, "name"), 3);
+    must(txn_commit(txn));
 }
 
 /* ------------------------------------------------------------------------------------------- absent */
@@ -536,6 +597,7 @@ static void whatever_happens_it_is_as_a_model_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(rows_that_are_ingested_expire_as_others),
         TEST(what_has_expired_is_absent_for_every_statement),
         TEST(a_transaction_sees_what_had_not_expired_at_its_time),
         TEST(at_read_committed_each_statement_has_its_time),

@@ -194,6 +194,26 @@ static void the_reply_of_a_script_is_not_touched_by_them(void **state)
     assert_eval(&fixture, "redis.call('get', 'n')", "[\"101\"]");
 }
 
+/* In a request, and in a fiber that it has begun. */
+static void rows_that_are_ingested_beyond_the_time_leave_the_space_free(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "box.space.rows:ingest(function() while true do end end)",
+        "local fiber = require('fiber') local f = fiber.create(function() "
+        "box.space.rows:ingest(function() while true do end end) end) return f:status()",
+        "pcall(function() box.space.rows:ingest(function() while true do end end) end)",
+    };
+    lua_fixture_do_patiently(
+        &fixture, "box.schema.space.create('rows', {engine = 'lsm'}):create_index('pk')");
+    limit_time(50);
+    for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++) {
+        lua_fixture_eval(&fixture, texts[i]);
+        lua_fixture_do_patiently(&fixture, "assert(box.space.rows:ingest{{1}, {2}} == 2)");
+    }
+    lua_fixture_do_patiently(&fixture, "box.space.rows:drop()");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +226,7 @@ int main(void)
         TEST(text_that_leaves_its_transaction_open_runs_them),
         TEST(what_they_leave_open_is_rolled_back),
         TEST(the_reply_of_a_script_is_not_touched_by_them),
+        TEST(rows_that_are_ingested_beyond_the_time_leave_the_space_free),
 #undef TEST
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

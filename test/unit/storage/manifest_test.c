@@ -156,7 +156,7 @@ static int decode_sealed(const char *text)
 static void a_newer_format_and_another_order_of_bytes_are_refused_in_words(void **state)
 {
     (void)state;
-    assert_int_equal(decode_sealed("perigee-manifest 3 little-endian\nunknown\n"), ERROR_VERSION);
+    assert_int_equal(decode_sealed("perigee-manifest 4 little-endian\nunknown\n"), ERROR_VERSION);
     assert_non_null(strstr(diag_message(), "newer perigee"));
     assert_int_equal(decode_sealed("perigee-manifest 1 big-endian\nclock 1\n"), ERROR_VERSION);
     assert_non_null(strstr(diag_message(), "order of bytes"));
@@ -185,6 +185,32 @@ static void files_of_levels_say_so_and_others_are_as_older_programs_read_them(vo
     manifest_destroy(&manifest);
 }
 
+/* As behind rows that were ingested: version 3, which is written only then. */
+static void a_tree_may_be_above_the_clock(void **state)
+{
+    (void)state;
+    static const char expected[] = "perigee-manifest 3 little-endian\n"
+                                   "clock 9\nlog 1\nnext-file 1\ntrees 2\n"
+                                   "tree 512 1 0 lsm 16777225 0\n"
+                                   "tree 513 1 0 lsm 9 0\n";
+    struct manifest manifest;
+    struct manifest_tree *tree;
+    char *text;
+    size_t size;
+    manifest_create(&manifest);
+    manifest.clock = 9;
+    manifest.first_segment = 1;
+    assert_int_equal(manifest_tree_add(&manifest, 512, 1, 0, "lsm", 16777225, &tree), 0);
+    assert_int_equal(manifest_tree_add(&manifest, 513, 1, 0, "lsm", 9, &tree), 0);
+    assert_int_equal(manifest_encode(&manifest, &text, &size), 0);
+    assert_memory_equal(text, expected, sizeof expected - 1);
+    manifest_destroy(&manifest);
+    assert_int_equal(manifest_decode(&manifest, text, size), 0);
+    assert_int_equal(manifest.trees[0].k, 16777225);
+    manifest_destroy(&manifest);
+    free(text);
+}
+
 #define FIRST_LINES "perigee-manifest 1 little-endian\nclock 9\nlog 1\nnext-file 1\n"
 
 static void what_has_a_right_checksum_and_makes_no_sense_is_damage(void **state)
@@ -204,6 +230,8 @@ static void what_has_a_right_checksum_and_makes_no_sense_is_damage(void **state)
         FIRST_LINES "trees 1\ntree 1 0 0 lsm 1 1\nfile a.run 1 1 0 1\n",
         FIRST_LINES "trees 1\ntree 1 0 0 lsm 1 1\nfile a.run 1 1 0 1 1 1\n", /* version 1 */
         "perigee-manifest 2 little-endian\nclock 9\nlog 1\nnext-file 1\ntrees 0\n",
+        "perigee-manifest 3 little-endian\nclock 9\nlog 1\nnext-file 1\ntrees 1\n"
+        "tree 1 0 0 lsm 9 0\n", /* no K above the clock */
         FIRST_LINES "trees 1\ntree 1 0 0 a-much-longer-name-than-any-engine-has 1 0\n",
     };
     assert_int_equal(decode_sealed(FIRST_LINES "trees 0\n"), 0);
@@ -310,6 +338,7 @@ int main(void)
         cmocka_unit_test(every_byte_that_is_changed_or_missing_is_told),
         cmocka_unit_test(a_newer_format_and_another_order_of_bytes_are_refused_in_words),
         cmocka_unit_test(files_of_levels_say_so_and_others_are_as_older_programs_read_them),
+        cmocka_unit_test(a_tree_may_be_above_the_clock),
         cmocka_unit_test(what_has_a_right_checksum_and_makes_no_sense_is_damage),
         cmocka_unit_test(a_directory_without_a_manifest_says_so),
         cmocka_unit_test(a_cut_leaves_the_old_one_or_the_new_one),

@@ -376,6 +376,32 @@ static void a_session_is_cancelled_parked_or_running(void **state)
     assert_null(fixture_latest(&f, 2, "a"));
 }
 
+/* A worker's loop would stand still for as long as the gate is closed. */
+static void who_cancels_does_not_wait_at_the_gate(void **state)
+{
+    (void)state;
+    struct txn *exclusive;
+    const struct txn_options options = {.level = TXN_SNAPSHOT, .exclusive = true};
+    struct txn *writer = open_at(0, TXN_SNAPSHOT, false);
+    assert_int_equal(fixture_put(&f, writer, "a", "1"), 0);
+    txn_park(writer);
+    struct txn *reader = open_at(0, TXN_SNAPSHOT, true);
+    txn_park(reader);
+    assert_int_equal(txn_begin(f.workers[1], &options, &exclusive), 0);
+    assert_int_equal(txn_cancel_session(f.workers[2], 100), 1);
+    assert_true(txn_was_ended(reader));
+    assert_false(txn_was_ended(writer));
+    assert_int_equal(txn_resume(reader), ERROR_CANCELLED);
+    assert_int_equal(txn_cancel_session(f.workers[2], 100), 0);
+    txn_rollback(exclusive);
+    assert_int_equal(txn_cancel_session(f.workers[2], 100), 1);
+    assert_int_equal(txn_begin(f.workers[1], &options, &exclusive), 0);
+    assert_true(txn_was_ended(writer));
+    assert_int_equal(txn_resume(writer), ERROR_CANCELLED); /* nor who is told */
+    txn_rollback(exclusive);
+    assert_null(fixture_latest(&f, 2, "a"));
+}
+
 static void the_oldest_snapshot_has_a_name_and_old_ones_can_be_cancelled(void **state)
 {
     (void)state;
@@ -688,6 +714,7 @@ int main(void)
         TEST(an_exclusive_one_ends_a_parked_one_that_is_in_its_way_and_no_other),
         TEST(one_that_waits_at_the_gate_to_go_on_can_still_be_ended_by_its_owner),
         TEST(a_session_is_cancelled_parked_or_running),
+        TEST(who_cancels_does_not_wait_at_the_gate),
         TEST(the_oldest_snapshot_has_a_name_and_old_ones_can_be_cancelled),
         TEST(a_cancellation_that_comes_too_late_does_not_meet_the_next_one),
         TEST(between_statements_of_read_committed_no_snapshot_grows_old),
