@@ -6,7 +6,7 @@
  * then the power is cut, and what is found must be what was acknowledged, or what was on its way.
  * Several lives of one database, so that runs, manifests and logs of earlier ones are there as well.
  *
- * PERIGEE_STRESS_SECONDS: how long, in all (2).
+ * PERIGEE_STRESS_SECONDS: how long, in all (2), for each engine.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +28,7 @@
 #include "base/test_seed.h"
 #include "db/checkpoint.h"
 #include "db/db_fixture.h"
+#include "storage/engines.h"
 
 enum { WRITERS = 2, KEYS = 300, LIFE_MS = 250, SCHEMA_WORKER = 0 };
 
@@ -186,7 +187,6 @@ static void live(uint64_t seed, struct random *random)
 
 static void what_was_acknowledged_beside_everything_is_there_after_each_cut(void **state)
 {
-    (void)state;
     const char *text = getenv("PERIGEE_STRESS_SECONDS");
     uint64_t seed = test_seed(), lives = 0, checkpoints = 0, merges = 0;
     uint64_t seconds = text == NULL ? 2 : strtoull(text, NULL, 10);
@@ -194,8 +194,10 @@ static void what_was_acknowledged_beside_everything_is_there_after_each_cut(void
     struct random random;
     random_create(&random, seed);
     db_fixture_open(&f);
+    f.engine = *state;
+    truncations = 0;
     for (unsigned i = 0; i < WRITERS; i++) {
-        writers[i].number = i;
+        writers[i] = (struct writer){.number = i};
         random_create(&writers[i].random, seed + i);
         assert_int_equal(make_space(&f, spaces[i], NULL), 0);
         assert_int_equal(make_index(&f, spaces[i], "pk", NULL), 0);
@@ -226,8 +228,9 @@ static void what_was_acknowledged_beside_everything_is_there_after_each_cut(void
 int main(void)
 {
     log_level_set(LOG_ERROR);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_acknowledged_beside_everything_is_there_after_each_cut),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct CMUnitTest tests[ENGINES_MAX];
+    unsigned count =
+        engines_tests(tests, "what was acknowledged beside everything is there after each cut",
+                      what_was_acknowledged_beside_everything_is_there_after_each_cut, NULL, NULL);
+    return engines_run("checkpoints beside everything", tests, count);
 }
