@@ -198,10 +198,12 @@ static void the_reply_of_a_script_is_not_touched_by_them(void **state)
 static void rows_that_are_ingested_beyond_the_time_leave_the_space_free(void **state)
 {
     (void)state;
+    static const char in_a_fiber[] =
+        "local fiber = require('fiber') local f = fiber.create(function() "
+        "box.space.rows:ingest(function() while true do end end) end) return f:status()";
     static const char *const texts[] = {
         "box.space.rows:ingest(function() while true do end end)",
-        "local fiber = require('fiber') local f = fiber.create(function() "
-        "box.space.rows:ingest(function() while true do end end) end) return f:status()",
+        in_a_fiber,
         "pcall(function() box.space.rows:ingest(function() while true do end end) end)",
     };
     lua_fixture_do_patiently(
