@@ -22,6 +22,7 @@
 #include "server/command.h"
 #include "server/folder.h"
 #include "server/moment.h"
+#include "server/progress.h"
 #include "server/server.h"
 
 enum { POLL_MS = 100, ADDRESS_BYTES_MAX = 255 };
@@ -31,14 +32,6 @@ struct backup_arguments {
     const char *target, *base;
     struct client_arguments server; /* without an address: the one that has the folder */
 };
-
-static void on_progress(void *arg, const char *what, uint64_t done, uint64_t total)
-{
-    (void)arg;
-    if (isatty(STDERR_FILENO) && total > 0)
-        fprintf(stderr, "\r%s: %u %%\033[K%s", what,
-                (unsigned)(100.0 * (double)done / (double)total), done >= total ? "\r\033[K" : "");
-}
 
 static int result_print(const struct backup_result *result, const char *folder)
 {
@@ -54,7 +47,7 @@ static int result_print(const struct backup_result *result, const char *folder)
 
 /* ---------------------------------------------------------------------------------- of a server */
 
-static int asked_wait(struct ask *ask, struct backup_result *result)
+static int asked_wait(struct ask *ask, struct progress *progress, struct backup_result *result)
 {
     for (;;) {
         int rc = ask_command(ask, 2, (const char *const[]){"BACKUP", "STATUS"});
@@ -67,7 +60,8 @@ static int asked_wait(struct ask *ask, struct backup_result *result)
             break;
         if (strcmp(state, "running") != 0)
             return diag_set(ERROR_IO, "the server knows nothing of its backup any more");
-        on_progress(NULL, "backup", ask_number(ask, "done_bytes"), ask_number(ask, "total_bytes"));
+        progress_tell(progress, "backup", ask_number(ask, "done_bytes"),
+                      ask_number(ask, "total_bytes"));
         nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
     }
     *result = (struct backup_result){.k = ask_number(ask, "ts"),
@@ -83,6 +77,7 @@ static int asked_wait(struct ask *ask, struct backup_result *result)
 static int backup_asked(const struct backup_arguments *arguments)
 {
     const char *argv[5] = {"BACKUP", "TO", arguments->target, "BASE", arguments->base};
+    struct progress progress = {.unit = "B"};
     struct backup_result result;
     struct ask *ask;
     char folder[1024];
@@ -92,7 +87,8 @@ static int backup_asked(const struct backup_arguments *arguments)
         return rc;
     rc = ask_command(ask, arguments->base ? 5 : 3, argv);
     if (!rc)
-        rc = asked_wait(ask, &result);
+        rc = asked_wait(ask, &progress, &result);
+    progress_end(&progress);
     if (!rc) {
         snprintf(folder, sizeof folder, "%s", ask_member(ask, "folder"));
         rc = result_print(&result, folder);
@@ -105,15 +101,17 @@ static int backup_asked(const struct backup_arguments *arguments)
 
 static int backup_here(const struct backup_arguments *arguments)
 {
-    const struct db_progress progress = {on_progress, NULL};
+    struct progress progress = {.unit = "B"};
+    const struct db_progress shown = progress_shown(&progress);
     struct backup_result result;
     struct server *server;
     int rc = server_open(&arguments->options, NULL, false, &server);
     if (rc)
         return rc;
     char message[DIAG_MESSAGE_MAX];
-    rc = backup_folder(server_db(server), arguments->target, arguments->base, &progress, NULL,
-                       &result);
+    rc =
+        backup_folder(server_db(server), arguments->target, arguments->base, &shown, NULL, &result);
+    progress_end(&progress);
     snprintf(message, sizeof message, "%s", diag_message_for(rc));
     int closed = server_close(server);
     if (rc)

@@ -25,6 +25,7 @@
 #include "server/folder.h"
 #include "server/moment.h"
 #include "server/options.h"
+#include "server/progress.h"
 
 enum { STATUS_CLEAN, STATUS_DAMAGED, STATUS_FAILED };
 
@@ -33,15 +34,8 @@ struct check_arguments {
     const char *dir, *target;
     bool json, repair, past_gaps;
     struct dump dump; /* of keys */
+    struct progress progress;
 };
-
-static void on_progress(void *arg, const char *what, uint64_t done, uint64_t total)
-{
-    (void)arg;
-    if (isatty(STDERR_FILENO) && total > 0)
-        fprintf(stderr, "\r%s: %u %%\033[K%s", what,
-                (unsigned)(100.0 * (double)done / (double)total), done >= total ? "\r\033[K" : "");
-}
 
 /* ------------------------------------------------------------------------------------------- JSON
  */
@@ -78,7 +72,8 @@ static void line_print(struct mp_buffer *out)
 
 static void on_finding(const struct check_finding *finding, void *arg)
 {
-    const struct check_arguments *arguments = arg;
+    struct check_arguments *arguments = arg;
+    progress_end(&arguments->progress);
     if (arguments->json) {
         struct mp_buffer out;
         mp_buffer_create(&out);
@@ -131,8 +126,10 @@ static int check(struct check_arguments *arguments, struct io *io, int *status)
     int rc = folder_make_temporary(scratch, sizeof scratch, &options.scratch);
     if (rc)
         return rc;
-    options.progress = (struct db_progress){on_progress, NULL};
+    arguments->progress = (struct progress){.unit = "B"};
+    options.progress = progress_shown(&arguments->progress);
     rc = db_check(&options, &report);
+    progress_end(&arguments->progress);
     io_delete(options.scratch);
     folder_remove(scratch);
     if (rc)
@@ -182,6 +179,7 @@ static void loss_print_log(const struct repair_loss *loss)
 static void on_loss(const struct repair_loss *loss, void *arg)
 {
     struct check_arguments *arguments = arg;
+    progress_end(&arguments->progress);
     if (!arguments->json) {
         printf("lost: %s: offset %" PRIu64 ": %s", loss->file, loss->offset, loss->check);
         if (loss->run)
@@ -256,13 +254,14 @@ static void repair_print(const struct check_arguments *arguments,
 
 static int repair(struct check_arguments *arguments, struct io *io, int *status)
 {
+    arguments->progress = (struct progress){.unit = "parts"};
     struct repair_options options = {.io = io,
                                      .past_gaps = arguments->past_gaps,
                                      .clock = clock_system(),
                                      .expressions = lua_expressions(),
                                      .lost = on_loss,
                                      .arg = arguments,
-                                     .progress = {on_progress, NULL}};
+                                     .progress = progress_shown(&arguments->progress)};
     struct repair_report report;
     char message[DIAG_MESSAGE_MAX];
     int rc = folder_begin(arguments->target, &options.target);
@@ -270,6 +269,7 @@ static int repair(struct check_arguments *arguments, struct io *io, int *status)
         return rc;
     dump_create(&arguments->dump);
     rc = db_repair(&options, &report);
+    progress_end(&arguments->progress);
     snprintf(message, sizeof message, "%s", diag_message_for(rc));
     int finished = folder_finish(arguments->target, options.target, rc == 0);
     dump_destroy(&arguments->dump);

@@ -21,6 +21,7 @@
 #include "server/command.h"
 #include "server/folder.h"
 #include "server/moment.h"
+#include "server/progress.h"
 
 struct restore_arguments {
     const char *target, *archive, *log, *to;
@@ -34,14 +35,6 @@ struct restore_open {
     struct restore_folder chain[RESTORE_CHAIN_MAX];
     char *found[RESTORE_CHAIN_MAX]; /* names of those that were looked for */
 };
-
-static void on_progress(void *arg, const char *what, uint64_t done, uint64_t total)
-{
-    (void)arg;
-    if (isatty(STDERR_FILENO) && total > 0)
-        fprintf(stderr, "\r%s: %u %%\033[K%s", what,
-                (unsigned)(100.0 * (double)done / (double)total), done >= total ? "\r\033[K" : "");
-}
 
 /* ------------------------------------------------------------------------------------- arguments */
 
@@ -208,8 +201,10 @@ static int restore(const struct restore_arguments *arguments, struct restore_ope
     char message[DIAG_MESSAGE_MAX];
     options->clock = clock_system();
     options->expressions = lua_expressions();
-    options->progress = (struct db_progress){on_progress, NULL};
+    struct progress progress = {.unit = "B"};
+    options->progress = progress_shown(&progress);
     rc = db_restore(options, &report);
+    progress_end(&progress);
     snprintf(message, sizeof message, "%s", diag_message_for(rc));
     int finished = options->target ? folder_finish(arguments->target, options->target, rc == 0) : 0;
     if (rc)

@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "server/command.h"
 #include "server/dump.h"
+#include "server/progress.h"
 #include "storage/run/run.h"
 #include "storage/run/run_format.h"
 
@@ -137,19 +138,23 @@ static int run_cat(int argc, char **argv)
 
 /* ---------------------------------------------------------------------------------------- verify */
 
+struct verifying {
+    struct progress progress;
+    const char *name;
+};
+
 static void on_progress(void *arg, uint64_t done, uint64_t total)
 {
-    fprintf(stderr, "\r%s: %u %%%s", (const char *)arg,
-            (unsigned)(100 * (double)done / (double)total), done == total ? "\r\033[K" : "");
+    struct verifying *verifying = arg;
+    progress_tell(&verifying->progress, verifying->name, done, total);
 }
 
 static int verify(struct run *run, void *arg)
 {
+    struct verifying verifying = {.progress.unit = "B", .name = run_name(run)};
     (void)arg;
-    bool watched = isatty(STDERR_FILENO);
-    int rc = run_verify(run, watched ? on_progress : NULL, (void *)(uintptr_t)run_name(run));
-    if (rc && watched)
-        fputc('\n', stderr);
+    int rc = run_verify(run, on_progress, &verifying);
+    progress_end(&verifying.progress);
     if (!rc)
         printf("%s: whole, %" PRIu64 " rows\n", run_name(run), run_info(run)->rows);
     return rc;
