@@ -53,6 +53,7 @@ struct db_options {
     unsigned worker_max;
     uint64_t memory_max;      /* bytes of the head and what it shares them with; 0: no limit */
     unsigned memory_cache;    /* percent of that for caches, once there are some */
+    const char *cache_policy; /* of storage/cache/cache.h; NULL: the default */
     bool tuned;               /* knobs are adjusted (db/tune.h), */
     const char *tuner_limits; /* between these; NULL or "": those that db/tune.h names */
     unsigned memory_lua;      /* percent of that for Lua, by whoever has it; 0: it counts apart */

@@ -82,7 +82,10 @@ struct db_memory {
     struct throttle throttle;
     struct budget_client checkpoint;
     bool joined;
+    pthread_mutex_t
+        cache_mutex;     /* orders making the cache and changing its policy, and looking at them */
     struct cache *cache; /* of what bodies have read; NULL until the first reads while it runs */
+    const char *cache_policy;
     struct budget_client blocks;
     uint64_t ticket; /* of the checkpoint that was asked for last; under the budget's mutex */
 };

@@ -178,6 +178,9 @@ static void relieve(void *arg)
 void db__memory_create(struct db *db, const struct db_options *options)
 {
     throttle_create(&db->memory.throttle);
+    pthread_mutex_init(&db->memory.cache_mutex, NULL);
+    db->memory.cache_policy =
+        options->cache_policy != NULL ? options->cache_policy : CACHE_POLICY_DEFAULT;
     budget_create(&db->memory.budget,
                   &(struct budget_options){.bytes_max = options->memory_max,
                                            .cache_percent = options->memory_cache,
@@ -219,23 +222,54 @@ static void cache_set(void *arg, uint64_t bytes)
     cache_resize(arg, bytes);
 }
 
+static int cache_make(struct db_memory *memory)
+{
+    const struct cache_options options = {.budget_bytes = CACHE_BYTES,
+                                          .policy = memory->cache_policy};
+    int rc = cache_new(&options, &memory->cache);
+    if (rc != 0)
+        return rc;
+    memory->blocks = (struct budget_client){.name = "blocks",
+                                            .part = BUDGET_CACHES,
+                                            .used = cache_used,
+                                            .resize = cache_set,
+                                            .bytes = CACHE_BYTES,
+                                            .arg = memory->cache};
+    budget_join(&memory->budget, &memory->blocks);
+    return 0;
+}
+
 int db__cache(struct db *db, struct cache **out)
 {
     struct db_memory *memory = &db->memory;
-    int rc = 0;
-    if (memory->cache == NULL &&
-        (rc = cache_new(&(struct cache_options){.budget_bytes = CACHE_BYTES}, &memory->cache)) ==
-            0) {
-        memory->blocks = (struct budget_client){.name = "blocks",
-                                                .part = BUDGET_CACHES,
-                                                .used = cache_used,
-                                                .resize = cache_set,
-                                                .bytes = CACHE_BYTES,
-                                                .arg = memory->cache};
-        budget_join(&memory->budget, &memory->blocks);
-    }
+    pthread_mutex_lock(&memory->cache_mutex);
+    int rc = memory->cache == NULL ? cache_make(memory) : 0;
     *out = memory->cache;
+    pthread_mutex_unlock(&memory->cache_mutex);
     return rc;
+}
+
+int db_cache_policy_set(struct db *db, const char *name)
+{
+    struct db_memory *memory = &db->memory;
+    pthread_mutex_lock(&memory->cache_mutex);
+    int rc = memory->cache != NULL ? cache_policy_set(memory->cache, name) : 0;
+    if (rc == 0)
+        memory->cache_policy = name;
+    pthread_mutex_unlock(&memory->cache_mutex);
+    return rc;
+}
+
+const char *db_cache_stats(struct db *db, struct cache_stats *out)
+{
+    struct db_memory *memory = &db->memory;
+    *out = (struct cache_stats){.hits = 0};
+    pthread_mutex_lock(&memory->cache_mutex);
+    const char *policy = memory->cache_policy;
+    if (memory->cache != NULL)
+        cache_stats_get(memory->cache, out);
+    pthread_mutex_unlock(&memory->cache_mutex);
+    return policy;
 }
 
 /* Nobody reads any more. */
@@ -244,6 +278,7 @@ void db__memory_destroy(struct db *db)
     if (db->memory.cache != NULL)
         budget_leave(&db->memory.budget, &db->memory.blocks);
     cache_delete(db->memory.cache);
+    pthread_mutex_destroy(&db->memory.cache_mutex);
     budget_destroy(&db->memory.budget);
     throttle_destroy(&db->memory.throttle);
 }

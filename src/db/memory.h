@@ -15,6 +15,7 @@
 #include "db/db.h"
 #include "db/throttle.h"
 #include "mem/budget.h"
+#include "storage/cache/cache.h"
 
 /* Whoever has caches, or can free memory, joins. */
 struct budget *db_budget(struct db *db);
@@ -23,6 +24,13 @@ void db_memory_tick(struct db *db);
 
 /* Another memory_max, of all; 0: no limit. Any thread. */
 void db_memory_max_set(struct db *db, uint64_t bytes);
+
+/* Another policy for the cache that bodies share, a static name of cache_policy_name; what is there stays. An error
+ * leaves the one that there was. Any thread. */
+int db_cache_policy_set(struct db *db, const char *name);
+
+/* What that cache has and has done, nothing before the first body that reads; returns its policy. Any thread. */
+const char *db_cache_stats(struct db *db, struct cache_stats *out);
 
 /* At this moment. Any thread. */
 void db_memory_view(struct db *db, struct budget_view *out);

@@ -178,6 +178,27 @@ static void put_forecast(struct mp_buffer *out, const struct forecast_view *fore
     put_text(out, forecast_advice_text(view.advice));
 }
 
+/* "cache": what spaces on disk have read and may read again. */
+static void put_cache(struct mp_buffer *out, struct db *db)
+{
+    struct cache_stats stats;
+    const char *policy = db_cache_stats(db, &stats);
+    put_text(out, "cache");
+    mp_put_map(out, 11);
+    put_text(out, "policy");
+    put_text(out, policy);
+    put_count(out, "limit", stats.budget_bytes);
+    put_count(out, "used", stats.used_bytes);
+    put_count(out, "tables", stats.tables_bytes);
+    put_count(out, "entries", stats.entries);
+    put_count(out, "hits", stats.hits);
+    put_count(out, "misses", stats.misses);
+    put_count(out, "waits", stats.waits);
+    put_count(out, "evictions", stats.evictions);
+    put_count(out, "ghosts_recency", stats.ghost_hits_recency);
+    put_count(out, "ghosts_frequency", stats.ghost_hits_frequency);
+}
+
 static void count_knob(const struct tuner_knob *knob, void *arg)
 {
     (void)knob;
@@ -229,7 +250,7 @@ static int native_stat_memory(lua_State *L)
     heap_stats_get(db_heap(db), &heap);
     db_memory_view(db, &view);
     mp_buffer_reset(out, 65536);
-    mp_put_map(out, 13);
+    mp_put_map(out, 14);
     put_count(out, "limit", heap_limit_bytes(db_heap(db)));
     put_count(out, "used", heap.used);
     put_count(out, "total", heap.mapped + heap.huge + allocated);
@@ -240,6 +261,7 @@ static int native_stat_memory(lua_State *L)
     put_spaces(runtime, out);
     put_redis(db, out);
     put_budget(out, &view);
+    put_cache(out, db);
     struct throttle_view throttle;
     db_throttle_view(db, &throttle);
     put_throttle(out, &throttle);

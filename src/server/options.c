@@ -23,6 +23,7 @@
 #include "net/tls.h"
 #include "server/nearest.h"
 #include "session/service.h"
+#include "storage/cache/cache.h"
 #include "wal/wal.h"
 
 enum option_kind {
@@ -35,7 +36,8 @@ enum option_kind {
     OPTION_DURABILITY,
     OPTION_TLS_CLIENTS,
     OPTION_TLS_USER,
-    OPTION_LEVEL
+    OPTION_LEVEL,
+    OPTION_CACHE_POLICY
 };
 
 struct option {
@@ -63,6 +65,7 @@ static const char *const KIND_FORM[] = {
     [OPTION_TLS_CLIENTS] = "off, optional or required",
     [OPTION_TLS_USER] = "off, cn or san",
     [OPTION_LEVEL] = "error, warn, info or debug",
+    [OPTION_CACHE_POLICY] = "clock, lru, 2q, lru-k, lirs, arc or arc-scan",
 };
 
 struct unit {
@@ -85,6 +88,7 @@ static const unsigned char CHANGES[OPTIONS_COUNT] = {
     [OPTIONS_listen] = OPTIONS_CHANGE_LISTEN,
     [OPTIONS_balance] = OPTIONS_CHANGE_LISTEN,
     [OPTIONS_memory_max] = OPTIONS_CHANGE_ANY,
+    [OPTIONS_cache_policy] = OPTIONS_CHANGE_ANY,
     [OPTIONS_tuner] = OPTIONS_CHANGE_ANY,
     [OPTIONS_background_rate] = OPTIONS_CHANGE_ANY,
     [OPTIONS_io_depth] = OPTIONS_CHANGE_ANY,
@@ -213,6 +217,18 @@ static bool word_parse(const char *text, const char *const *words, int count, in
     return false;
 }
 
+static bool cache_policy_parse(const char *text, int *out)
+{
+    const char *name;
+    for (int n = 0; (name = cache_policy_name((unsigned)n)) != NULL; n++) {
+        if (strcasecmp(text, name) == 0) {
+            *out = n;
+            return true;
+        }
+    }
+    return false;
+}
+
 static int text_set(char **out, const char *text)
 {
     char *copy = strdup(text);
@@ -285,6 +301,9 @@ static int value_set(void *out, const struct option *option, const char *text)
         break;
     case OPTION_LEVEL:
         right = word_parse(text, LEVELS, LENGTH(LEVELS), out);
+        break;
+    case OPTION_CACHE_POLICY:
+        right = cache_policy_parse(text, out);
         break;
     }
     if (!right)
@@ -459,6 +478,9 @@ void options_format(const struct options *options, size_t number, char *out)
         break;
     case OPTION_LEVEL:
         snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", LEVELS[*(int *)value]);
+        break;
+    case OPTION_CACHE_POLICY:
+        snprintf(out, OPTIONS_TEXT_MAX + 1, "%s", cache_policy_name(*(unsigned *)value));
         break;
     }
 }

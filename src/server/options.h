@@ -20,7 +20,8 @@
  *
  * The kinds: TEXT, a string of the options' own; SECRET, one that is not shown; COUNT, a number;
  * SIZE, bytes; TIME, milliseconds; SWITCH, 0 or 1; DURABILITY, TLS_CLIENTS, TLS_USER and LEVEL, one of
- * some words (an enum wal_durability, tls_clients, tls_name, log_level).
+ * some words (an enum wal_durability, tls_clients, tls_name, log_level); CACHE_POLICY, the number of one
+ * (cache_policy_name).
  */
 #define OPTIONS_LIST(X)                                                                            \
     X(dir, char *, TEXT, "var",                                                                    \
@@ -57,6 +58,11 @@
     X(memory_cache, unsigned, COUNT, "25",                                                         \
       "How much of `memory_max`, in percent up to 80, is for caches, once a space has something "  \
       "on disk to be cached. What is left is for rows and their indexes.")                         \
+    X(cache_policy, int, CACHE_POLICY, "arc-scan",                                                 \
+      "What of the caches goes when there is no room left. `arc-scan` weighs what was used "       \
+      "lately against what was used often, and is not led astray by scans; the others are to be "  \
+      "compared with it. A change keeps what is in the caches; `box.stat.memory().cache` says "    \
+      "how often they had what was looked for.")                                                   \
     X(memory_lua, unsigned, COUNT, "0",                                                            \
       "How much of `memory_max`, in percent up to 15, is for the Lua of all workers together, "    \
       "each of which has an equal part and needs 8 MB; who stands by may have as much. 0: Lua "    \

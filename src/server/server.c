@@ -245,6 +245,7 @@ static int database_open(struct server *server)
         .worker_max = server->worker_count + STANDBY_WORKERS + OTHER_WORKERS,
         .memory_max = server->options->memory_max,
         .memory_cache = server->options->memory_cache,
+        .cache_policy = cache_policy_name((unsigned)server->options->cache_policy),
         .memory_lua = server->options->memory_lua,
         .tuned = server->options->tuner,
         .tuner_limits = server->options->tuner_limits,
@@ -521,6 +522,13 @@ int server_option_changed(struct server *server, size_t number)
     case OPTIONS_memory_max:
         db_memory_max_set(server->db, options->memory_max);
         break;
+    case OPTIONS_cache_policy: {
+        int rc =
+            db_cache_policy_set(server->db, cache_policy_name((unsigned)options->cache_policy));
+        if (rc)
+            return rc;
+        break;
+    }
     case OPTIONS_tuner:
         tuner_switch(db_tuner(server->db), options->tuner);
         break;

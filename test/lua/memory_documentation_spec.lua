@@ -22,6 +22,6 @@ describe('docs/memory.md', function()
             show = function(expected, value) assert.equal(expected, tostring(value)) end,
         }, { __index = _G })
         setfenv(assert(loadstring(table.concat(chunks, '\n'), '=docs/memory.md')), environment)()
-        assert.equal(9, shown)
+        assert.equal(10, shown)
     end)
 end)

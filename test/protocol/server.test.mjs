@@ -325,6 +325,49 @@ test('a file changes what may change at any time', async (t) => {
     `, ['--io_depth', '7']), [`7\t7\t${2 << 20}`]); // the command line counts more
 });
 
+const POLICIES = ['clock', 'lru', '2q', 'lru-k', 'lirs', 'arc', 'arc-scan'];
+
+// What the cache of a space on disk has done, by its policy.
+const CACHED = `
+    local function show()
+        local cache = box.stat.memory.cache
+        print(box.cfg.cache_policy, cache.policy, cache.entries > 0, cache.misses > 0, cache.limit > 0)
+    end
+    local function fill()
+        local events = box.schema.space.create('events', {engine = 'btree'})
+        events:create_index('pk')
+        for i = 1, 1000 do events:insert{i, ('x'):rep(200)} end
+        box.checkpoint()
+        for i = 1, 1000 do assert(events:get(i)[1] == i) end
+    end
+`;
+
+test('a server begins with the cache policy that it is told', async (t) => {
+    for (const policy of POLICIES) {
+        assert.deepEqual(await printed(t, `${CACHED} show() fill() show()`, ['--cache_policy', policy]),
+            [`${policy}\t${policy}\tfalse\tfalse\tfalse`, `${policy}\t${policy}\ttrue\ttrue\ttrue`]);
+    }
+    const { status, error } = await run(['serve', '--dir', folderFor(t), '--listen', '127.0.0.1:0', '--cache_policy', 'mru']);
+    assert.equal(status, 1);
+    assert.match(error, /option 'cache_policy' is clock, lru, 2q, lru-k, lirs, arc or arc-scan, not 'mru'/);
+});
+
+test('a file changes the cache policy while the database is open', async (t) => {
+    const changes = POLICIES.map((policy) => `box.cfg{cache_policy = '${policy}'} show()`);
+    assert.deepEqual(await printed(t, `${CACHED}
+        show()
+        box.cfg{cache_policy = 'lru'} -- before there is a cache
+        fill()
+        show()
+        ${changes.join('\n')}
+        print(select(2, pcall(box.cfg, {cache_policy = 'mru'})).message)
+        show()
+    `), ['arc-scan\tarc-scan\tfalse\tfalse\tfalse',
+        ...['lru', ...POLICIES].map((policy) => `${policy}\t${policy}\ttrue\ttrue\ttrue`),
+        "option 'cache_policy' is clock, lru, 2q, lru-k, lirs, arc or arc-scan, not 'mru'",
+        'arc-scan\tarc-scan\ttrue\ttrue\ttrue']);
+});
+
 test('a file does not change what opening has fixed', async (t) => {
     const fixed = {
         workers: 5, durability: "'none'", log_segment_max: "'1mb'", memory_cache: 30, memory_lua: 5,

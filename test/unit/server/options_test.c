@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "server/nearest.h"
 #include "server/options.h"
+#include "storage/cache/cache.h"
 #include "wal/wal.h"
 
 static struct options options;
@@ -107,6 +108,7 @@ static void a_bad_value_is_told_what_would_be_right(void **state)
         {"io_depth", "0"},
         {"io_depth", "257"},
         {"compaction_threads", "17"},
+        {"cache_policy", "mru"},
         {"log_segment_max", "65535"},
     };
     for (size_t n = 0; n < sizeof BAD / sizeof *BAD; n++) {
@@ -117,6 +119,26 @@ static void a_bad_value_is_told_what_would_be_right(void **state)
     assert_refused(options_set(&options, "durability", "always", OPTIONS_ARGUMENT),
                    "commit, interval or none");
     assert_int_equal(options.durability, WAL_DURABILITY_COMMIT);
+}
+
+static void a_cache_policy_is_each_that_there_is_and_others_are_told_them_all(void **state)
+{
+    (void)state;
+    const char *name;
+    char text[OPTIONS_TEXT_MAX + 1];
+    size_t number = 0;
+    assert_string_equal(cache_policy_name((unsigned)options.cache_policy), CACHE_POLICY_DEFAULT);
+    while (strcmp(options_name(number), "cache_policy") != 0)
+        number++;
+    for (unsigned n = 0; (name = cache_policy_name(n)) != NULL; n++) {
+        argument("cache_policy", name);
+        options_format(&options, number, text);
+        assert_string_equal(text, name);
+        assert_refused(options_set(&options, "cache_policy", "mru", OPTIONS_ARGUMENT), name);
+        assert_int_equal(options.cache_policy, n);
+    }
+    assert_refused(options_set(&options, "cache_policy", "", OPTIONS_ARGUMENT),
+                   "clock, lru, 2q, lru-k, lirs, arc or arc-scan");
 }
 
 static void an_unknown_option_is_told_the_nearest(void **state)
@@ -303,6 +325,7 @@ int main(void)
         in_options(sizes_and_times_have_units),
         in_options(a_switch_is_a_word_or_a_truth),
         in_options(a_bad_value_is_told_what_would_be_right),
+        in_options(a_cache_policy_is_each_that_there_is_and_others_are_told_them_all),
         in_options(an_unknown_option_is_told_the_nearest),
         in_options(settings_have_the_names_that_redis_has_for_them),
         in_options(the_stronger_source_counts_in_whatever_order),
