@@ -25,6 +25,7 @@
 #include "lua/sha1.h"
 #include "redis/redis_glob.h"
 #include "redis/redis_memory.h"
+#include "redis/redis_spec.h"
 #include "redis/redis_value.h"
 
 enum { CALL_ARGS_ON_STACK = 32 };
@@ -398,6 +399,26 @@ static int unknown(struct lua_runtime *runtime, const struct redis_slice *name)
                                        : "Unknown Redis command called from script");
 }
 
+/* Whether it names a subcommand that there is not. */
+static bool is_unknown_part(const struct redis_command *command, const struct redis_slice *argv,
+                            unsigned argc)
+{
+    return (command->flags & REDIS_CONTAINER) != 0 && argc > 1 &&
+           redis_subcommand_find(argv) == NULL;
+}
+
+/* What stands against calling it from a script, in Redis's words and order. */
+static int check(const struct redis_command *command, const struct redis_slice *argv, unsigned argc)
+{
+    if (is_unknown_part(command, argv, argc))
+        return diag_set(ERROR_INVALID, "Unknown Redis command called from script");
+    if (redis_command_check(command, argv, argc) != 0)
+        return diag_set(ERROR_INVALID, "Wrong number of args calling Redis command from script");
+    if ((command->flags & REDIS_NOSCRIPT) != 0)
+        return diag_set(ERROR_INVALID, "This Redis command is not allowed from script");
+    return 0;
+}
+
 /* What is none of redis/: INFO and its like. */
 static int run_of_server(struct lua_runtime *runtime, const struct redis_slice *argv, unsigned argc)
 {
@@ -423,11 +444,9 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
         command = own_find(&argv[0]);
     if (command == NULL)
         return run_of_server(runtime, argv, argc);
-    if ((command->flags & REDIS_NOSCRIPT) != 0)
-        return diag_set(ERROR_INVALID, "This Redis command is not allowed from script");
-    int code = redis_command_check(command, argc);
+    int code = check(command, argv, argc);
     if (code != 0)
-        return diag_set(ERROR_INVALID, "Wrong number of args calling Redis command from script");
+        return code;
     bool writes = (command->flags & REDIS_WRITE) != 0;
     if ((code = before(runtime, command, argv, argc)) < 0 ||
         (code == 0 && (code = may_run(runtime, command)) != 0))
@@ -576,6 +595,8 @@ static int native_redis_may_run(lua_State *L)
         words[n].data = luaL_checklstring(L, (int)n + 1, &words[n].size);
     const struct redis_command *command = data_find(words, count);
     if (command == NULL && own_find(&words[0]) == NULL && !taken(runtime, &words[0]))
+        return 0;
+    if (command != NULL && is_unknown_part(command, words, count))
         return 0;
     int code = command == NULL ? 1 : ask(L, runtime, command);
     lua_pushboolean(L,

@@ -139,6 +139,7 @@ enum redis_flags {
     REDIS_NOSCRIPT = 512,
     REDIS_SHORT = 1024,  /* of the time of those that are fast, if what it is given is short */
     REDIS_REMOTE = 2048, /* talks to another server, where the caller can (redis_call.migration) */
+    REDIS_CONTAINER = 4096, /* its first argument is a subcommand, with a row in redis_spec.h */
 };
 
 struct redis_command {
@@ -161,8 +162,10 @@ const struct redis_command *redis_command_at(unsigned n);
 /* Runs it. What does not need memory (REDIS_DENY_OOM) is not refused for want of it. */
 int redis_command_run(const struct redis_command *command, struct redis_call *call);
 
-/* Checks the arity: 0, or ERROR_INVALID with Redis's message. */
-int redis_command_check(const struct redis_command *command, unsigned argc);
+/* Checks the arity and, of a container, the subcommand: 0, or ERROR_INVALID with Redis's message.
+ * What the caller has found for argv[0] is passed. */
+int redis_command_check(const struct redis_command *command, const struct redis_slice *argv,
+                        unsigned argc);
 
 /* True when this run of it is on one row: REDIS_ONE_ROW, or a command on several keys that was
  * given one. */

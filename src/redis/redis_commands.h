@@ -167,15 +167,14 @@ int redis__xautoclaim(struct redis_call *call);
 /* redis_stream_info.c */
 int redis__xinfo(struct redis_call *call);
 
-/* redis_subcommand.c: a command whose first argument names another. _run: argc is at least 2; the
- * arity of a subcommand counts both names. _unknown: what Redis says of arguments that do not fit. */
+/* redis_subcommand.c: a command whose first argument names another (REDIS_CONTAINER). _run: the one of
+ * them that is named, which is there and has as many arguments as it takes. _unknown: what Redis says
+ * of arguments that do not fit. */
 struct redis_subcommand {
     const char *name; /* lower case; NULL behind the last */
-    int arity;
     int (*run)(struct redis_call *call);
 };
-int redis__subcommand_run(struct redis_call *call, const char *command,
-                          const struct redis_subcommand *subcommands);
+int redis__subcommand_run(struct redis_call *call, const struct redis_subcommand *subcommands);
 int redis__subcommand_unknown(struct redis_call *call, const char *command);
 int redis__help_reply(struct redis_call *call, const char *const *lines, size_t count);
 

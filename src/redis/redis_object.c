@@ -9,7 +9,6 @@
 #include "redis/redis_commands.h"
 #include "redis/redis_list.h"
 #include "redis/redis_packed.h"
-#include "redis/redis_spec.h"
 
 /* As Redis would have it: a number, a short string, any other. */
 static const char *string_encoding(const struct redis_value *value)
@@ -56,7 +55,7 @@ static void help(struct redis_call *call)
         "    Return the number of references of the value associated with the specified",
         "    <key>.",
         "HELP",
-        "    Print this help.",
+        "    Prints this help.",
     };
     enum { COUNT = sizeof LINES / sizeof *LINES };
     call->sink->vtab->array(call->sink, COUNT);
@@ -86,18 +85,13 @@ int redis__object(struct redis_call *call)
     call->no_touch = true;
     struct redis_key key;
     struct redis_value value;
-    int rc = redis_subcommand_check(call->argv, call->argc);
-    if (rc)
-        return rc;
     if (redis_word(call, 1, "help")) {
         help(call);
         return 0;
     }
     bool wants_encoding = redis_word(call, 1, "encoding");
     bool wants_count = redis_word(call, 1, "freq"), wants_idle = redis_word(call, 1, "idletime");
-    if (!wants_encoding && !wants_count && !wants_idle && !redis_word(call, 1, "refcount"))
-        return redis_subcommand_unknown(call->argv);
-    rc = redis_value_get(call, 2, &key, &value);
+    int rc = redis_value_get(call, 2, &key, &value);
     if (rc)
         return rc;
     if (value.type == REDIS_TYPE_NONE)
@@ -110,7 +104,7 @@ int redis__object(struct redis_call *call)
             return diag_code();
         call->sink->vtab->bulk(call->sink, name, strlen(name));
     } else
-        call->sink->vtab->integer(call->sink, 1); /* values are not shared */
+        call->sink->vtab->integer(call->sink, 1); /* REFCOUNT: values are not shared */
     return 0;
 }
 

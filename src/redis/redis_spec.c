@@ -49,7 +49,7 @@ static bool name_add(char *name, size_t room, size_t *size, const struct redis_s
     return true;
 }
 
-int redis_subcommand_unknown(const struct redis_slice *argv)
+static int subcommand_unknown(const struct redis_slice *argv)
 {
     enum { SHOWN_MAX = 128 };
     char name[SPEC_NAME_MAX] = "";
@@ -59,7 +59,7 @@ int redis_subcommand_unknown(const struct redis_slice *argv)
                     (int)(argv[1].size < SHOWN_MAX ? argv[1].size : SHOWN_MAX), argv[1].data, name);
 }
 
-int redis_subcommand_check(const struct redis_slice *argv, unsigned argc)
+const struct redis_spec *redis_subcommand_find(const struct redis_slice *argv)
 {
     char name[SPEC_NAME_MAX];
     size_t size = 0;
@@ -67,11 +67,18 @@ int redis_subcommand_check(const struct redis_slice *argv, unsigned argc)
     bool fits = name_add(name, sizeof name, &size, &argv[0], false) &&
                 name_add(name, sizeof name, &size, &bar, false) &&
                 name_add(name, sizeof name, &size, &argv[1], false);
-    const struct redis_spec *spec = fits ? redis_spec_find(name) : NULL;
+    return fits ? redis_spec_find(name) : NULL;
+}
+
+int redis_subcommand_check(const struct redis_slice *argv, unsigned argc)
+{
+    const struct redis_spec *spec = redis_subcommand_find(argv);
     if (!spec)
-        return redis_subcommand_unknown(argv);
+        return subcommand_unknown(argv);
     bool right = spec->arity > 0 ? argc == (unsigned)spec->arity : argc >= (unsigned)-spec->arity;
-    return right ? 0 : diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", name);
+    return right
+               ? 0
+               : diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", spec->name);
 }
 
 const struct redis_spec *redis_spec_at(unsigned n)

@@ -88,10 +88,12 @@ const struct redis_spec *redis_spec_find(const char *name);
 /* All rows, those of data first; NULL behind the last. */
 const struct redis_spec *redis_spec_at(unsigned n);
 
-/* Whether argv[1] is a subcommand of argv[0] and the number of arguments is right for it: 0, or
- * ERROR_INVALID with Redis's message. */
+/* The subcommand of argv[0] that argv[1] names; NULL: none. */
+const struct redis_spec *redis_subcommand_find(const struct redis_slice *argv);
+
+/* Whether there is one and the number of arguments is right for it: 0, or ERROR_INVALID with
+ * Redis's message. */
 int redis_subcommand_check(const struct redis_slice *argv, unsigned argc);
-int redis_subcommand_unknown(const struct redis_slice *argv);
 
 /* All categories of a command: enum redis_category. */
 uint32_t redis_spec_categories(const struct redis_spec *spec);

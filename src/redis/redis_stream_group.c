@@ -245,7 +245,7 @@ static int group_help(struct redis_call *call)
         "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
         "    Set the current group ID and entries_read counter.",
         "HELP",
-        "    Print this help.",
+        "    Prints this help.",
     };
     return redis__help_reply(call, LINES, sizeof LINES / sizeof *LINES);
 }
@@ -253,15 +253,15 @@ static int group_help(struct redis_call *call)
 int redis__xgroup(struct redis_call *call)
 {
     static const struct redis_subcommand SUBCOMMANDS[] = {
-        {"create", -5, group_create},
-        {"setid", -5, group_setid},
-        {"destroy", 4, group_destroy},
-        {"createconsumer", 5, group_createconsumer},
-        {"delconsumer", 5, group_delconsumer},
-        {"help", 2, group_help},
-        {NULL, 0, NULL},
+        {"create", group_create},
+        {"setid", group_setid},
+        {"destroy", group_destroy},
+        {"createconsumer", group_createconsumer},
+        {"delconsumer", group_delconsumer},
+        {"help", group_help},
+        {NULL, NULL},
     };
-    return redis__subcommand_run(call, "xgroup", SUBCOMMANDS);
+    return redis__subcommand_run(call, SUBCOMMANDS);
 }
 
 /* ------------------------------------------------------------------------------------------ XACK */

@@ -305,7 +305,7 @@ static int info_help(struct redis_call *call)
         "STREAM <key> [FULL [COUNT <count>]",
         "    Show information about the stream.",
         "HELP",
-        "    Print this help.",
+        "    Prints this help.",
     };
     return redis__help_reply(call, LINES, sizeof LINES / sizeof *LINES);
 }
@@ -313,11 +313,11 @@ static int info_help(struct redis_call *call)
 int redis__xinfo(struct redis_call *call)
 {
     static const struct redis_subcommand SUBCOMMANDS[] = {
-        {"stream", -3, info_stream},
-        {"groups", 3, info_groups},
-        {"consumers", 4, info_consumers},
-        {"help", 2, info_help},
-        {NULL, 0, NULL},
+        {"stream", info_stream},
+        {"groups", info_groups},
+        {"consumers", info_consumers},
+        {"help", info_help},
+        {NULL, NULL},
     };
-    return redis__subcommand_run(call, "xinfo", SUBCOMMANDS);
+    return redis__subcommand_run(call, SUBCOMMANDS);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "redis/redis_commands.h"
@@ -26,24 +27,14 @@ int redis__subcommand_unknown(struct redis_call *call, const char *command)
         (int)(call->argv[1].size < 128 ? call->argv[1].size : 128), call->argv[1].data, name);
 }
 
-int redis__subcommand_run(struct redis_call *call, const char *command,
-                          const struct redis_subcommand *subcommands)
+int redis__subcommand_run(struct redis_call *call, const struct redis_subcommand *subcommands)
 {
-    char name[32];
-    upper(name, command);
-    for (const struct redis_subcommand *sub = subcommands; sub->name; sub++) {
-        if (!redis_word(call, 1, sub->name))
-            continue;
-        bool fits = sub->arity > 0 ? call->argc == (unsigned)sub->arity
-                                   : call->argc >= (unsigned)-sub->arity;
-        if (fits)
-            return sub->run(call);
-        return diag_set(ERROR_INVALID, "wrong number of arguments for '%s|%s' command", command,
-                        sub->name);
+    const struct redis_subcommand *sub = subcommands;
+    while (!redis_word(call, 1, sub->name)) {
+        sub++;
+        ASSERT(sub->name); /* redis_command_check has found it */
     }
-    return diag_set(ERROR_INVALID, "unknown subcommand '%.*s'. Try %s HELP.",
-                    (int)(call->argv[1].size < 128 ? call->argv[1].size : 128), call->argv[1].data,
-                    name);
+    return sub->run(call);
 }
 
 int redis__help_reply(struct redis_call *call, const char *const *lines, size_t count)

@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/diag.h"
 #include "base/error.h"
+#include "redis/redis_spec.h"
 #include "redis/redis_table.h"
 
 static const struct redis_command *const PARTS[] = {
@@ -81,13 +82,14 @@ const struct redis_command *redis_command_at(unsigned n)
     return n < command_count ? commands[n] : NULL;
 }
 
-int redis_command_check(const struct redis_command *command, unsigned argc)
+int redis_command_check(const struct redis_command *command, const struct redis_slice *argv,
+                        unsigned argc)
 {
     bool right =
         command->arity > 0 ? argc == (unsigned)command->arity : argc >= (unsigned)-command->arity;
-    return right ? 0
-                 : diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command",
-                            command->name);
+    if (!right)
+        return diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", command->name);
+    return command->flags & REDIS_CONTAINER ? redis_subcommand_check(argv, argc) : 0;
 }
 
 int redis_command_run(const struct redis_command *command, struct redis_call *call)

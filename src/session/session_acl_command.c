@@ -536,10 +536,12 @@ static int acl_dryrun(struct session *session, struct session_request *request)
     if (!user)
         return diag_set(ERROR_INVALID, "User '%.*s' not found",
                         (int)(argv[2].size < 128 ? argv[2].size : 128), argv[2].data);
-    if (!service__command_find(session->service, argv[3].data, argv[3].size))
+    const struct session_command *command =
+        service__command_find(session->service, argv[3].data, argv[3].size);
+    if (!command || session__part_is_unknown(command, argv + 3, request->argc - 3))
         return diag_set(ERROR_INVALID, "Command '%.*s' not found",
                         (int)(argv[3].size < 128 ? argv[3].size : 128), argv[3].data);
-    const struct session_command *command = session__resolve(session, argv + 3, request->argc - 3);
+    command = session__resolve(session, argv + 3, request->argc - 3);
     if (!command)
         return ERROR_INVALID;
     struct acl acl;

@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "redis/redis_block.h"
+#include "redis/redis_spec.h"
 #include "session/session_migrate.h"
 #include "txn/lock.h"
 
@@ -128,6 +129,16 @@ static const struct session_command *subcommand_find(const struct session_comman
     return NULL;
 }
 
+bool session__part_is_unknown(const struct session_command *command, const struct redis_slice *argv,
+                              unsigned argc)
+{
+    if (argc < 2)
+        return false;
+    if (command->redis && (command->redis->flags & REDIS_CONTAINER))
+        return !redis_subcommand_find(argv);
+    return command->subcommands && !subcommand_find(command, &argv[1]);
+}
+
 static const struct session_command *resolve(const struct session_command *command,
                                              const struct redis_slice *argv, unsigned argc)
 {
@@ -139,10 +150,14 @@ static const struct session_command *resolve(const struct session_command *comma
         }
         command = sub;
     }
-    if (session__arity_fits(command, argc))
-        return command;
-    diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", command->name);
-    return NULL;
+    if (!session__arity_fits(command, argc)) {
+        diag_set(ERROR_INVALID, "wrong number of arguments for '%s' command", command->name);
+        return NULL;
+    }
+    if (command->redis && (command->redis->flags & REDIS_CONTAINER) &&
+        redis_subcommand_check(argv, argc))
+        return NULL;
+    return command;
 }
 
 const struct session_command *session__resolve(struct session *session,

@@ -580,6 +580,10 @@ int session__retry(struct session *session, int rc, unsigned *losses, struct txn
 
 bool session__arity_fits(const struct session_command *command, unsigned argc);
 
+/* Whether argv[1] should name a subcommand of it, and names none. */
+bool session__part_is_unknown(const struct session_command *command, const struct redis_slice *argv,
+                              unsigned argc);
+
 /* session_group.c. _group: runs requests from the first on in one transaction, and replies; how many,
  * 0: the first is to be executed by itself. *first: what is known of it for session__execute.
  * _groupable: whether this command may be among them. */

@@ -144,14 +144,13 @@ static const struct session_command *command_of(struct service *service,
         diag_set(ERROR_INVALID, "Unknown Redis command called from script");
         return NULL;
     }
+    if (!session__arity_fits(command, argc)) {
+        diag_set(ERROR_INVALID, "Wrong number of args calling Redis command from script");
+        return NULL;
+    }
     const struct redis_spec *spec = service->specs[command->number];
     if (command->redis || !spec || (spec->flags & SPEC_NOSCRIPT) || !command->run) {
         not_allowed();
-        return NULL;
-    }
-    int arity = command->arity;
-    if (arity >= 0 ? argc != (unsigned)arity : argc < (unsigned)-arity) {
-        diag_set(ERROR_INVALID, "Wrong number of args calling Redis command from script");
         return NULL;
     }
     return command;

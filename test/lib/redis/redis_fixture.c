@@ -276,7 +276,7 @@ const char *redis_fixture_run_in(struct redis_fixture *fixture, struct txn *txn,
     unsigned argc = words_split(line, argv);
     const struct redis_command *command = redis_command_find(argv[0].data, argv[0].size);
     assert_non_null(command);
-    assert_int_equal(redis_command_check(command, argc), 0);
+    assert_int_equal(redis_command_check(command, argv, argc), 0);
     int rc = run(fixture, txn, command, argv, argc);
     if (code)
         *code = rc;
@@ -294,7 +294,7 @@ const char *redis_fixture_run(struct redis_fixture *fixture, const char *format,
     unsigned argc = words_split(line, argv);
     const struct redis_command *command = redis_command_find(argv[0].data, argv[0].size);
     assert_non_null(command);
-    int code = redis_command_check(command, argc);
+    int code = redis_command_check(command, argv, argc);
     if (code)
         return error_text_of(fixture, code);
     bool readonly = command->flags & REDIS_READONLY, one_row = redis_command_one_row(command, argc);
