@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/cache_trace.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
 #include "base/random.h"
 
 enum { SKEWED = 1500, PART = 8192 };
@@ -111,4 +116,57 @@ void cache_trace_make(enum cache_trace_kind kind, uint64_t seed, struct cache_ac
         traces[turn].step++;
         out[n] = (struct cache_access){.page = (kind == TRACE_MIXED ? turn * PART : 0) + page};
     }
+}
+
+/* --------------------------------------------------------------------------------------- recorded */
+
+enum { FILE_BYTES_MAX = 1 << 20, TEXT_BYTES_MAX = 8 * TRACE_RECORDED_MAX };
+
+static const char *const RECORDED[] = {"lsm", "btree"};
+
+const char *cache_trace_recorded(unsigned number)
+{
+    return number < sizeof RECORDED / sizeof RECORDED[0] ? RECORDED[number] : NULL;
+}
+
+/* What a file has, decompressed, as a string that the caller frees; NULL when there is no such file. */
+static char *text_of(const char *path)
+{
+    char *packed = malloc(FILE_BYTES_MAX), *text = malloc(TEXT_BYTES_MAX + 1);
+    FILE *in = fopen(path, "rb");
+    size_t size = 0;
+    if (packed == NULL || text == NULL)
+        abort();
+    if (in != NULL)
+        size = fread(packed, 1, FILE_BYTES_MAX, in);
+    if (in != NULL)
+        fclose(in);
+    size = ZSTD_decompress(text, TEXT_BYTES_MAX, packed, size);
+    free(packed);
+    if (in == NULL || ZSTD_isError(size)) {
+        free(text);
+        return NULL;
+    }
+    text[size] = 0;
+    return text;
+}
+
+size_t cache_trace_read(unsigned number, struct cache_access *out, size_t room)
+{
+    char path[64], *end;
+    size_t count = 0;
+    snprintf(path, sizeof path, "test/cache/%s.trace.zst", RECORDED[number]);
+    char *text = text_of(path);
+    for (char *at = text; at != NULL && *at != 0 && count < room; at = end + 1) {
+        unsigned long page = strtoul(at, &end, 10);
+        if (end == at || page >= TRACE_PAGES)
+            break;
+        bool scan = strncmp(end, " s", 2) == 0;
+        out[count++] = (struct cache_access){.page = (uint32_t)page, .scan = scan};
+        end += scan ? 2 : 0;
+        if (*end != '\n')
+            break;
+    }
+    free(text);
+    return count;
 }

@@ -3,8 +3,9 @@
 #define TEST_STORAGE_CACHE_TRACE_H
 
 /*
- * Traces of accesses to pages, made from a seed: the same seed gives the same trace on every machine.
- * Each kind is one that is known to tell policies apart.
+ * Traces of accesses to pages: made from a seed, where the same seed gives the same trace on every machine and
+ * each kind is one that is known to tell policies apart; and what engines wanted while the program ran, as
+ * test/cache/record.sh records it.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,11 +22,12 @@ enum cache_trace_kind {
     TRACE_KINDS,
 };
 
-enum { TRACE_PAGES = 1 << 16 }; /* page numbers are below */
+enum { TRACE_PAGES = 1 << 16 };      /* page numbers are below */
+enum { TRACE_RECORDED_MAX = 60000 }; /* accesses of a recorded one */
 
 struct cache_access {
     uint32_t page;
-    bool scan; /* said to be part of a scan; never so in the traces here */
+    bool scan; /* said to be part of a scan; never so in those that are made */
 };
 
 const char *cache_trace_name(enum cache_trace_kind kind);
@@ -33,5 +35,11 @@ const char *cache_trace_name(enum cache_trace_kind kind);
 /* Writes `count` accesses. */
 void cache_trace_make(enum cache_trace_kind kind, uint64_t seed, struct cache_access *out,
                       size_t count);
+
+/* The nth of what was recorded, from 0: its name, NULL behind the last. */
+const char *cache_trace_recorded(unsigned number);
+
+/* Reads it, from the root of the source tree; the number of accesses, at most `room`, 0 when that fails. */
+size_t cache_trace_read(unsigned number, struct cache_access *out, size_t room);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Each replacement policy against a model of its paper over traces of several kinds. */
+/* Each replacement policy against a model of its paper, over traces of several kinds and over recorded ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,10 +19,31 @@
 #include "storage/cache_trace.h"
 
 enum { COUNT = 12000, ROOMS = 3, POLICIES_MAX = 16, SIZE = 64, SEED = 20 };
+/* Two of them differ by so much at least in what was recorded. */
+#define RECORDED_APART 0.002
+enum { RECORDED = 2, TRACES = TRACE_KINDS + RECORDED };
 
 static const unsigned rooms[ROOMS] = {32, 100, 300};
 
-static struct cache_access trace[COUNT];
+static struct cache_access trace[TRACE_RECORDED_MAX];
+static size_t trace_count;
+
+static void trace_make(enum cache_trace_kind kind)
+{
+    cache_trace_make(kind, SEED, trace, COUNT);
+    trace_count = COUNT;
+}
+
+/* Of all: first those that are made, then what was recorded. Returns its name. */
+static const char *trace_take(unsigned number)
+{
+    if (number < TRACE_KINDS) {
+        trace_make((enum cache_trace_kind)number);
+        return cache_trace_name((enum cache_trace_kind)number);
+    }
+    trace_count = cache_trace_read(number - TRACE_KINDS, trace, TRACE_RECORDED_MAX);
+    return cache_trace_recorded(number - TRACE_KINDS);
+}
 
 static int load(struct cache_fill *fill, void *arg)
 {
@@ -61,11 +82,11 @@ static double rate_of(const char *policy, unsigned room)
 {
     struct cache *cache = cache_of(policy, room);
     size_t hits = 0;
-    for (size_t n = 0; n < COUNT; n++)
+    for (size_t n = 0; n < trace_count; n++)
         hits += use(cache, trace[n].page, trace[n].scan ? CACHE_SCAN : 0);
-    assert_int_equal(misses_of(cache), COUNT - hits);
+    assert_int_equal(misses_of(cache), trace_count - hits);
     cache_delete(cache);
-    return (double)hits / COUNT;
+    return (double)hits / (double)trace_count;
 }
 
 static double distance(double a, double b)
@@ -77,9 +98,9 @@ static void check_against_model(const char *policy, const char *name)
 {
     for (unsigned i = 0; i < ROOMS; i++) {
         double rate = rate_of(policy, rooms[i]);
-        size_t hits = cache_model_hits(policy, rooms[i], trace, COUNT);
+        size_t hits = cache_model_hits(policy, rooms[i], trace, trace_count);
         assert_true(hits != SIZE_MAX);
-        double model = (double)hits / COUNT;
+        double model = (double)hits / (double)trace_count;
         if (distance(rate, model) > 0.01)
             fail_msg("%s, %s, room for %u: %.4f, and %.4f in the model", policy, name, rooms[i],
                      rate, model);
@@ -89,10 +110,8 @@ static void check_against_model(const char *policy, const char *name)
 static void hit_rates_are_those_of_a_model_of_the_paper(void **state)
 {
     const char *policy = *state;
-    for (unsigned kind = 0; kind < TRACE_KINDS; kind++) {
-        cache_trace_make(kind, SEED, trace, COUNT);
-        check_against_model(policy, cache_trace_name(kind));
-    }
+    for (unsigned n = 0; n < TRACES; n++)
+        check_against_model(policy, trace_take(n));
 }
 
 static void hit_rates_with_scans_that_say_so_are_those_of_the_model(void **state)
@@ -100,39 +119,84 @@ static void hit_rates_with_scans_that_say_so_are_those_of_the_model(void **state
     (void)state;
     const enum cache_trace_kind kinds[] = {TRACE_SCAN_HOT, TRACE_MIXED};
     for (unsigned i = 0; i < 2; i++) {
-        cache_trace_make(kinds[i], SEED, trace, COUNT);
-        for (size_t n = 0; n < COUNT; n++)
+        trace_make(kinds[i]);
+        for (size_t n = 0; n < trace_count; n++)
             trace[n].scan = trace[n].page % 8192 >= 60 && trace[n].page / 8192 < 3;
         check_against_model("arc-scan", cache_trace_name(kinds[i]));
+    }
+}
+
+/* What engines wanted: each is many accesses to more pages than there is room for, some of them a scan's. */
+static void recorded_traces_are_what_they_should_be(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < RECORDED; n++) {
+        uint32_t pages = 0;
+        size_t scans = 0;
+        trace_take(TRACE_KINDS + n);
+        for (size_t i = 0; i < trace_count; i++) {
+            pages = trace[i].page >= pages ? trace[i].page + 1 : pages;
+            scans += trace[i].scan;
+        }
+        assert_in_range(trace_count, 20000, TRACE_RECORDED_MAX - 1);
+        assert_in_range(pages, 4 * rooms[ROOMS - 1], TRACE_PAGES);
+        assert_in_range(scans, 1000, trace_count / 2);
+    }
+    assert_null(cache_trace_recorded(RECORDED));
+}
+
+/* Hit rates of each policy, over traces and rooms. */
+static double rates[POLICIES_MAX][TRACES][ROOMS];
+
+static unsigned rates_measure(void)
+{
+    unsigned count = 0;
+    for (; cache_policy_name(count) != NULL; count++)
+        assert_true(count < POLICIES_MAX);
+    for (unsigned trace_number = 0; trace_number < TRACES; trace_number++) {
+        trace_take(trace_number);
+        for (unsigned n = 0; n < count; n++) {
+            for (unsigned i = 0; i < ROOMS; i++)
+                rates[n][trace_number][i] = rate_of(cache_policy_name(n), rooms[i]);
+        }
+    }
+    return count;
+}
+
+/* Somewhere in the traces [first, end). */
+static void check_apart(unsigned a, unsigned b, unsigned first, unsigned end, double least)
+{
+    double most = 0;
+    for (unsigned n = first; n < end; n++) {
+        for (unsigned i = 0; i < ROOMS; i++) {
+            double apart = distance(rates[a][n][i], rates[b][n][i]);
+            most = apart > most ? apart : most;
+        }
+    }
+    if (most < least)
+        fail_msg("%s and %s are at most %.4f apart in traces %u to %u", cache_policy_name(a),
+                 cache_policy_name(b), most, first, end - 1);
+}
+
+static void recorded_print(unsigned count)
+{
+    for (unsigned n = 0; n < count; n++) {
+        print_message("%-8s", cache_policy_name(n));
+        for (unsigned i = 0; i < RECORDED * ROOMS; i++)
+            print_message(" %4.1f", 100 * rates[n][TRACE_KINDS + i / ROOMS][i % ROOMS]);
+        print_message("\n");
     }
 }
 
 static void no_two_policies_have_the_same_curve(void **state)
 {
     (void)state;
-    static double rates[POLICIES_MAX][TRACE_KINDS][ROOMS];
-    unsigned count = 0;
-    for (; cache_policy_name(count) != NULL; count++)
-        assert_true(count < POLICIES_MAX);
-    for (unsigned kind = 0; kind < TRACE_KINDS; kind++) {
-        cache_trace_make(kind, SEED, trace, COUNT);
-        for (unsigned n = 0; n < count; n++) {
-            for (unsigned i = 0; i < ROOMS; i++)
-                rates[n][kind][i] = rate_of(cache_policy_name(n), rooms[i]);
-        }
-    }
+    unsigned count = rates_measure();
+    recorded_print(count);
     for (unsigned a = 0; a < count; a++) {
         for (unsigned b = 0; b < a; b++) {
-            double most = 0;
-            for (unsigned kind = 0; kind < TRACE_KINDS; kind++) {
-                for (unsigned i = 0; i < ROOMS; i++) {
-                    double apart = distance(rates[a][kind][i], rates[b][kind][i]);
-                    most = apart > most ? apart : most;
-                }
-            }
-            if (most < 0.01)
-                fail_msg("%s and %s are at most %.4f apart", cache_policy_name(a),
-                         cache_policy_name(b), most);
+            check_apart(a, b, 0, TRACE_KINDS, 0.01);
+            check_apart(a, b, TRACE_KINDS, TRACES, RECORDED_APART);
         }
     }
 }
@@ -237,8 +301,8 @@ static size_t recency_after(enum cache_trace_kind kind)
 {
     struct cache *cache = cache_of("arc-scan", 100);
     struct cache_stats stats;
-    cache_trace_make(kind, SEED, trace, COUNT);
-    for (size_t n = 0; n < COUNT; n++)
+    trace_make(kind);
+    for (size_t n = 0; n < trace_count; n++)
         use(cache, trace[n].page, 0);
     cache_stats_get(cache, &stats);
     cache_delete(cache);
@@ -259,7 +323,8 @@ static void the_controller_gives_recency_what_a_moving_set_needs_and_takes_it_fo
 int main(void)
 {
     static char names[POLICIES_MAX][128];
-    struct CMUnitTest tests[POLICIES_MAX + 7] = {
+    struct CMUnitTest tests[POLICIES_MAX + 8] = {
+        cmocka_unit_test(recorded_traces_are_what_they_should_be),
         cmocka_unit_test(hit_rates_with_scans_that_say_so_are_those_of_the_model),
         cmocka_unit_test(no_two_policies_have_the_same_curve),
         cmocka_unit_test(a_scan_that_says_so_takes_nothing_from_the_hot_set),
@@ -269,7 +334,7 @@ int main(void)
         cmocka_unit_test(
             the_controller_gives_recency_what_a_moving_set_needs_and_takes_it_for_a_skewed_one),
     };
-    unsigned count = 7;
+    unsigned count = 8;
     const char *policy;
     for (unsigned n = 0; n < POLICIES_MAX && (policy = cache_policy_name(n)) != NULL; n++) {
         snprintf(names[n], sizeof names[n], "hit_rates_are_those_of_a_model_of_the_paper (%s)",
