@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- What is recorded (record.sh): `ENGINE fill` makes a space that is on disk, `ENGINE run` uses it as many do at
--- a time: rows by their key, some often and most seldom; what came last; short ranges; changes, with checkpoints
--- and compaction; and twice somebody goes over everything.
+-- What is recorded (record.sh): `ENGINE fill` makes a space that is on disk, `ENGINE run` uses it as many do
+-- at a time: rows by their key, some often and most seldom; what came last; short ranges; changes, with
+-- checkpoints and compaction; and twice somebody goes over everything.
 
 local engine, what = ...
 local ROWS, STEPS, CHECKPOINT_EACH = 60000, 14000, 1400
