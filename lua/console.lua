@@ -151,14 +151,35 @@ function console:connect_as(user, password)
     self.catalog = catalog.new(self.eval)
 end
 
---- The connection, a new one when the last one was lost.
-function console:database()
-    if not self.db then
-        self:connect()
-        if self.interactive and not self.dropped then
+--- A connection has been made: that is said when another one was lost before, and while an input runs, for
+--- at other times a line may be being edited.
+function console:connected()
+    self.untold, self.lost = self.untold or self.lost, false
+    if self.untold and self.busy then
+        self.untold = false
+        if self.interactive then
             self:print('connected to ' .. self.address .. ' again')
         end
-        self.dropped = false
+    end
+end
+
+--- Closes connections that have ended since they were used last, so that what comes next is sent on new ones.
+--- With what ended with them (a transaction, MULTI) they stay: who goes on there is to be told.
+function console:look()
+    local ended = redis.look(self)
+    if self.db and not self.transaction and not self.stopped and not self.db:alive() then
+        self.db:close()
+        self.db, ended = nil, true
+    end
+    self.lost = self.lost or ended
+end
+
+--- The connection, a new one when the last one was lost.
+function console:database()
+    self:look()
+    if not self.db then
+        self:connect()
+        self:connected()
     end
     return self.db
 end
@@ -172,9 +193,8 @@ function console:note(problem)
             problem.message = problem.message .. '; the transaction is rolled back'
         end
         self.db, self.transaction, self.stopped = nil, nil, nil
-        if redis.close(self) then
-            problem.message = problem.message .. '; what MULTI had queued is dropped'
-        end
+        problem.message = problem.message .. (redis.close(self) or '')
+        self.lost = true
     end
 end
 
@@ -259,7 +279,7 @@ function console:cancel()
     end
     if self.db and not self.transaction and not self.stopped then
         self.db:close()
-        self.db, self.dropped = nil, true
+        self.db = nil
     end
 end
 
@@ -268,7 +288,13 @@ function console:run(source)
     if chunk.is_blank(source) then
         return
     end
+    local within = self.busy -- of \i
+    self.busy = true
+    if self.untold then
+        self:connected()
+    end
     local ok, problem = pcall(runner_of(self, source))
+    self.busy = within
     if not ok then
         problem = type(problem) == 'table' and problem or { message = problem }
         if problem.code == client.INTERRUPTED then

@@ -133,38 +133,50 @@ local function in_database(console, link)
     return link
 end
 
---- The connection of what is typed, made when it is wanted first and after it was lost.
-local function connection(console)
-    if not console.redis or not console.redis.socket then
-        console.redis_lost = console.redis_lost or console.redis ~= nil
-        console.redis = open(console)
+local function close_ended(console, name)
+    local ended = console[name] and not console[name]:alive()
+    if ended then
+        console[name]:close()
+        console[name] = nil
     end
-    return in_database(console, console.redis)
+    return ended or false
+end
+
+--- Closes what has ended, as console:look has it; whether there was something.
+function redis.look(console)
+    local state = state_of(console)
+    local spare = close_ended(console, 'redis_spare')
+    return not state.multi and not state.watching and close_ended(console, 'redis') or spare
+end
+
+--- The connection `name`, made when it is wanted first and after it was lost.
+local function opened(console, name)
+    console:look()
+    if not console[name] or not console[name].socket then
+        console[name] = open(console)
+        console:connected()
+    end
+    return in_database(console, console[name])
 end
 
 --- The one of what the console asks by itself: another one while MULTI would queue it.
 local function asking(console)
-    if not state_of(console).multi then
-        return connection(console)
-    elseif not console.redis_spare or not console.redis_spare.socket then
-        console.redis_spare = open(console)
-    end
-    return in_database(console, console.redis_spare)
+    return opened(console, state_of(console).multi and 'redis_spare' or 'redis')
 end
 
---- Closes what there is. The database stays that of the prompt, what MULTI has queued is gone: whether
---- there was something.
+--- Closes what there is. The database stays that of the prompt; gives what is to be told of what is gone.
 function redis.close(console)
     local state = state_of(console)
-    local queued = state.multi
+    local gone = state.multi and '; what MULTI had queued is dropped'
+        or state.watching and '; what WATCH looked after is forgotten' or nil
     for _, name in ipairs({ 'redis', 'redis_spare' }) do
         if console[name] then
             console[name]:close()
             console[name] = nil
         end
     end
-    state.multi, state.queued = nil, nil
-    return queued or false
+    state.multi, state.queued, state.watching = nil, nil, nil
+    return gone
 end
 
 --- The reply to a command that the console itself asks.
@@ -321,10 +333,14 @@ local function note_state(console, words, reply, link)
         state.queued = tonumber(words[2])
     elseif verb == 'multi' and status == 'OK' then
         state.multi = true
+    elseif verb == 'watch' and status == 'OK' then
+        state.watching = true
+    elseif verb == 'unwatch' then
+        state.watching = nil
     elseif verb == 'exec' or verb == 'discard' or verb == 'reset' then
         database = verb == 'reset' and 0
             or verb == 'exec' and type(reply) == 'table' and reply.kind == 'array' and state.queued or nil
-        state.multi, state.queued = nil, nil
+        state.multi, state.queued, state.watching = nil, nil, nil
     end
     if database then
         state.database = database
@@ -388,16 +404,13 @@ function redis.run(console, source)
     elseif console.transaction then
         return run_within(console, words)
     end
-    local link = connection(console)
-    if console.redis_lost and console.interactive then
-        console:print('connected to ' .. console.address .. ' again')
-    end
-    console.redis_lost = false
+    local link = opened(console, 'redis')
     local ok, reply = pcall(link.request, link, words, function(push) deliver(console, push) end)
     if not ok then
-        console.redis_lost = type(reply) == 'table' and reply.code == client.LOST
-        if redis.close(console) and type(reply) == 'table' then
-            reply.message = reply.message .. '; what MULTI had queued is dropped'
+        console.lost = console.lost or type(reply) == 'table' and reply.code == client.LOST
+        local gone = redis.close(console)
+        if gone and type(reply) == 'table' then
+            reply.message = reply.message .. gone
         end
         error(reply, 0)
     end

@@ -175,6 +175,17 @@ function methods:request(words, on_push)
     end
 end
 
+--- Takes in what has come, without waiting; false: the connection has ended.
+---@return boolean
+function methods:alive()
+    local bytes = self.socket and self.socket:receive()
+    if bytes then
+        self.input = self.input:sub(self.position) .. bytes
+        self.position = 1
+    end
+    return bytes and true or false
+end
+
 function methods:close()
     if self.socket then
         self.socket:close()

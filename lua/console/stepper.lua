@@ -147,7 +147,7 @@ local function ask(console, ...)
     console.stopped = nil
     if type(result) == 'table' and result.code == client.INTERRUPTED and console.db then
         console.db:close() -- the server ends what runs for nobody
-        console.db, console.transaction = nil, nil
+        console.db, console.transaction, console.lost = nil, nil, true
     end
     error(result, 0)
 end
