@@ -5,6 +5,9 @@
  * server): 40 connections, one after the other, ask for a key each and are timed, and so is who
  * connects anew; first with nobody computing, then beside it.
  *
+ * How long others wait beside one function of C at a time, on a single worker: connections that have nothing to do with
+ * it are taken over between its steps, or when it ends.
+ *
  * And what connections get that all came to one of two workers and are busy all the time, with the option
  * `balance` and without.
  */
@@ -25,6 +28,56 @@ enum { CLIENTS = 40, ASKED_MAX = 4000000, BUSY = 8, PIPELINE = 64 };
 static const char LONG_RUN[] =
     "EVAL 'local n = 0 for i = 1, 2000000000 do n = n + i % 3 end return n' 0";
 
+/* Those that are short by themselves are repeated by nobody: what counts is one call. */
+static const struct work {
+    const char *name, *request;
+} WORKS[] = {
+    {"numbers sorted, a million", "LUA 'local t = {} for i = 1, 1e6 do t[i] = (i * 7919) % 1000003 "
+                                  "end table.sort(t) return #t'"},
+    {"the same by an order", "LUA 'local t = {} for i = 1, 1e6 do t[i] = (i * 7919) % 1000003 end "
+                             "table.sort(t, function(a, b) return a > b end) return #t'"},
+    {"strings joined, a million", "LUA 'local t = {} for i = 1, 1e6 do t[i] = \"word\" .. i % 1000 "
+                                  "end return #table.concat(t)'"},
+    {"string.rep, 64 MB", "LUA 'return #(\"ab\"):rep(32e6)'"},
+    {"string.upper, 64 MB", "LUA 'local s = (\"ab\"):rep(32e6) return #s:upper()'"},
+    {"string.find, a bad pattern",
+     "LUA 'return (\"a\"):rep(250):find((\".-\"):rep(3) .. \"b\")'"},
+    {"string.gsub, two million", "LUA 'return #(\"ab\"):rep(1e6):gsub(\"a\", \"xy\")'"},
+    {"table.insert at 1, twice in a million",
+     "LUA 'local t = {} for i = 1, 1e6 do t[i] = i end table.insert(t, 1, 0) table.insert(t, 1, 0) "
+     "return #t'"},
+    {"JSON made of a million",
+     "LUA 'local t = {} for i = 1, 1e6 do t[i] = i end return #require(\"json\").encode(t)'"},
+    {"JSON of 11 MB read", "LUA 'local s = \"[\" .. (\"1234567890,\"):rep(1e6) .. \"1]\" "
+                           "return #require(\"json\").decode(s)'"},
+    {"MessagePack made and read, a million",
+     "LUA 'local m, t = require(\"msgpack\"), {} for i = 1, 1e6 do t[i] = i end "
+     "return #m.decode(m.encode(t))'"},
+    {"cjson made and read, a million",
+     "EVAL 'local t = {} for i = 1, 1e6 do t[i] = i end return #cjson.decode(cjson.encode(t))' 0"},
+    {"a result of a million values", "LUA 'local t = {} for i = 1, 1e6 do t[i] = i end return t'"},
+    {"rows counted by a range, 900 thousand",
+     "LUA 'return box.space.rows:count(1e5, {iterator = \"GE\"})'"},
+    {"rows selected, 300 thousand", "LUA 'return #box.space.rows:select({}, {limit = 3e5})'"},
+    {"rows got by their keys, 300 thousand",
+     "LUA 'local t = {} for i = 1, 3e5 do t[i] = i end return #box.space.rows:get_many(t)'"},
+    {"SHA-256 of 64 MB", "LUA 'return #require(\"digest\").sha256((\"ab\"):rep(32e6))'"},
+    {"CRC-32C of 64 MB", "LUA 'return require(\"digest\").crc32((\"ab\"):rep(32e6))'"},
+    {"SMEMBERS of a million", "EVAL 'return #redis.call(\"SMEMBERS\", \"set\")' 0"},
+    {"SORT of a million", "EVAL 'return #redis.call(\"SORT\", \"set\", \"LIMIT\", 0, 10)' 0"},
+    {"SUNIONSTORE of a million", "EVAL 'return redis.call(\"SUNIONSTORE\", \"copy\", \"set\")' 0"},
+    {"DEL of a million", "EVAL 'return redis.call(\"DEL\", \"copy\")' 0"},
+    {"two million tables made and kept",
+     "LUA 'local t = {} for i = 1, 2e6 do t[i] = {i} end return #t'"},
+};
+
+static const char *const PREPARED[] = {
+    "LUA 'box.schema.space.create(\"rows\"):create_index(\"pk\")'",
+    "LUA 'for i = 1, 1e6, 1e4 do box.atomic(function() for j = i, i + 1e4 - 1 do "
+    "box.space.rows:insert({j, j % 1000, \"some text\"}) end end) end'",
+    "LUA 'for i = 1, 1e6, 1e3 do local t = {} for j = i, i + 999 do t[#t + 1] = j end "
+    "redis.call(\"SADD\", \"set\", unpack(t)) end'"};
+
 static struct server_process server;
 static struct server_client clients[CLIENTS];
 static double *times_us;
@@ -43,11 +96,21 @@ static int compare(const void *one, const void *other)
     return (a > b) - (a < b);
 }
 
+struct computation {
+    const char *request;
+    char reply[64];
+    double us;
+};
+
 static void *compute(void *arg)
 {
+    struct computation *computation = arg;
     struct server_client client;
     if (server_client_open(&client, &server)) {
-        server_client_ask(&client, LONG_RUN);
+        double start_us = now_us();
+        snprintf(computation->reply, sizeof computation->reply, "%s",
+                 server_client_ask(&client, computation->request));
+        computation->us = now_us() - start_us;
         server_client_close(&client);
     }
     store_relaxed(&computes, false);
@@ -83,12 +146,78 @@ static void measure(const char *name, double end_us, bool anew)
 
 static void beside(const char *name, bool anew)
 {
+    struct computation computation = {.request = LONG_RUN};
     pthread_t thread;
     store_relaxed(&computes, true);
-    if (pthread_create(&thread, NULL, compute, NULL) != 0)
+    if (pthread_create(&thread, NULL, compute, &computation) != 0)
         return;
     measure(name, 0, anew);
     pthread_join(thread, NULL);
+}
+
+/* --------------------------------------------------------------------------------- functions of C */
+
+/* The longest that somebody waited while it ran, and how long it took. */
+static double longest_us(const struct work *work, struct computation *computation)
+{
+    double longest = 0;
+    pthread_t thread;
+    *computation = (struct computation){.request = work->request};
+    store_relaxed(&computes, true);
+    if (pthread_create(&thread, NULL, compute, computation) != 0)
+        return 0;
+    for (unsigned n = 0; !is_over(0); n = (n + 1) % CLIENTS) {
+        double start_us = now_us();
+        server_client_ask(&clients[n], "GET k");
+        double us = now_us() - start_us;
+        longest = us > longest ? us : longest;
+    }
+    pthread_join(thread, NULL);
+    return longest;
+}
+
+enum { ROUNDS = 3 };
+
+/* Of several runs each, by the longest waits: what is not the machine's is there in all of them. */
+static int works_measure(void)
+{
+    static const char *const options[] = {"--durability",
+                                          "none",
+                                          "--workers",
+                                          "1",
+                                          "--lua_time_max",
+                                          "60000",
+                                          "--lua_memory_max",
+                                          "1GB",
+                                          "--log_level",
+                                          "error",
+                                          NULL};
+    char folder[256];
+    server_folder_make(folder);
+    server_process_start(&server, folder, options);
+    for (unsigned n = 0; n < CLIENTS; n++)
+        if (!server_client_open(&clients[n], &server))
+            return 1;
+    for (unsigned n = 0; n < sizeof PREPARED / sizeof *PREPARED; n++)
+        server_client_ask(&clients[0], PREPARED[n]);
+    for (unsigned n = 0; n < sizeof WORKS / sizeof *WORKS; n++) {
+        double us[ROUNDS];
+        struct computation computation = {.request = NULL};
+        for (unsigned round = 0; round < ROUNDS; round++) {
+            nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL); /* connections go home */
+            us[round] = longest_us(&WORKS[n], &computation);
+        }
+        qsort(us, ROUNDS, sizeof *us, compare);
+        printf("%-42s %7.0f ms   others wait %6.1f %6.1f %6.1f ms   %.20s\n", WORKS[n].name,
+               computation.us / 1000, us[0] / 1000, us[1] / 1000, us[2] / 1000, computation.reply);
+        fflush(stdout);
+    }
+    for (unsigned n = 0; n < CLIENTS; n++)
+        server_client_close(&clients[n]);
+    server_process_signal(&server, SIGTERM);
+    int failed = server_process_wait(&server);
+    server_folder_remove(folder);
+    return failed;
 }
 
 /* ------------------------------------------------------------------------------- busy connections */
@@ -180,13 +309,15 @@ static int busy_measure(const char *balance)
     return failed;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const char *const options[] = {
         "--durability", "interval",    "--workers", "2", "--lua_time_max",
         "3000",         "--log_level", "warn",      NULL};
     char folder[256];
-    if (busy_measure("off") || busy_measure("on"))
+    if (argc > 1 && strcmp(argv[1], "functions") == 0)
+        return works_measure();
+    if (works_measure() || busy_measure("off") || busy_measure("on"))
         return 1;
     server_folder_make(folder);
     server_process_start(&server, folder, options);

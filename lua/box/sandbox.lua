@@ -10,10 +10,10 @@
 
 local core = require('box.core')
 local pattern = require('box.pattern')
+local sort = require('box.sort')
 
 local native = core.native
 local real_load, real_rawset, real_getmetatable = load, rawset, debug.getmetatable
-local getinfo = debug.getinfo
 
 local sandbox = {}
 
@@ -64,20 +64,8 @@ function libraries.math.randomseed(seed)
     randomseed(seed)
 end
 
-local function less(left, right)
-    return left < right
-end
-
---- Comparisons are made in Lua, which can be interrupted: there are orders on which sorting takes
---- quadratic time. A few elements are sorted faster than that matters.
-local sort, SORTED_AT_ONCE_MAX = table.sort, 4096
 function libraries.table.sort(t, before)
     refuse_guarded(t, 2)
-    if before == nil then
-        return sort(t, type(t) == 'table' and #t > SORTED_AT_ONCE_MAX and less or nil)
-    elseif type(before) == 'function' and getinfo(before, 'S').what == 'C' then
-        return sort(t, function(left, right) return before(left, right) end)
-    end
     return sort(t, before)
 end
 

@@ -26,7 +26,10 @@
 #include "lua/internal.h"
 #include "lua/value.h"
 
-enum { JSON_MEMORY_FACTOR = 16 }; /* what the parser's tree takes for a byte of text, and more */
+enum {
+    JSON_MEMORY_FACTOR = 16, /* what the parser's tree takes for a byte of text, and more */
+    VALUES_AT_ONCE = 1024 /* from one look whether the time is over, or others wait, to the next */
+};
 static const int64_t exact_max = INT64_C(1) << 53;
 
 void lua__put_number(struct mp_buffer *out, double number)
@@ -119,7 +122,7 @@ void lua__encode_check(lua_State *L, struct lua_runtime *runtime, struct mp_buff
         mp_buffer_reset(out, 0);
         lua__raise(L, runtime, diag_set(ERROR_MEMORY, "a value takes too much memory"));
     }
-    if (lua__expired(runtime))
+    if (lua__interrupted(runtime))
         lua__raise(L, runtime, ERROR_TIMEOUT);
 }
 
@@ -127,7 +130,10 @@ static void encode_map(lua_State *L, struct lua_runtime *runtime, int index, uin
                        struct mp_buffer *out, enum lua__encoding encoding, unsigned depth)
 {
     mp_put_map(out, count);
+    uint32_t done = 0;
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        if (++done % VALUES_AT_ONCE == 0)
+            lua__encode_check(L, runtime, out);
         int top = lua_gettop(L);
         encode(L, runtime, top - 1, out, encoding, depth);
         encode(L, runtime, top, out, encoding, depth);
@@ -187,6 +193,8 @@ static void encode_table(lua_State *L, struct lua_runtime *runtime, int index,
     }
     mp_put_array(out, count);
     for (uint32_t i = 1; i <= count; i++) {
+        if (i % VALUES_AT_ONCE == 0)
+            lua__encode_check(L, runtime, out);
         lua_rawgeti(L, index, (int)i);
         encode(L, runtime, lua_gettop(L), out, encoding, depth + 1);
         lua_pop(L, 1);
@@ -263,6 +271,8 @@ static void push_table(lua_State *L, struct lua_runtime *runtime, const char **d
         uint32_t count = mp_decode_array(data);
         lua_createtable(L, (int)count, 0);
         for (uint32_t i = 1; i <= count; i++) {
+            if (i % VALUES_AT_ONCE == 0)
+                lua__pause(runtime);
             lua__push(L, runtime, data);
             lua_rawseti(L, -2, (int)i);
         }
@@ -270,7 +280,9 @@ static void push_table(lua_State *L, struct lua_runtime *runtime, const char **d
     }
     uint32_t count = mp_decode_map(data);
     lua_createtable(L, 0, (int)count);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 1; i <= count; i++) {
+        if (i % VALUES_AT_ONCE == 0)
+            lua__pause(runtime);
         lua__push(L, runtime, data);
         lua__push(L, runtime, data);
         if (lua_type(L, -2) == LUA_TNUMBER && lua_tonumber(L, -2) != lua_tonumber(L, -2))

@@ -111,7 +111,7 @@ static int native_cipher_update(lua_State *L)
         if (EVP_CipherUpdate(cipher->context, out + at, &written, data + done, (int)piece) != 1)
             return fail(L, "the cipher refuses this");
         at += (size_t)written;
-        if (size > PIECE && lua__expired(runtime))
+        if (size > PIECE && lua__interrupted(runtime))
             return lua__raise(L, runtime, ERROR_TIMEOUT);
     }
     lua_pushlstring(L, (const char *)out, at);

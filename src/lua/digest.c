@@ -171,7 +171,7 @@ static int native_digest_update(lua_State *L)
     for (size_t piece; size > 0; data += piece, size -= piece) {
         piece = size < PIECE ? size : PIECE;
         add(digest, data, piece);
-        if (size > PIECE && lua__expired(runtime))
+        if (size > PIECE && lua__interrupted(runtime))
             return lua__raise(L, runtime, ERROR_TIMEOUT);
     }
     return 0;
@@ -356,7 +356,7 @@ static int derive(struct lua_runtime *runtime, EVP_MAC_CTX *mac, const char *sal
             return diag_set(ERROR_MEMORY, "out of memory");
         for (size_t i = 0; i < size; i++)
             out[i] ^= u[i];
-        if ((uint64_t)round % ROUNDS_AT_ONCE == 0 && lua__expired(runtime))
+        if ((uint64_t)round % ROUNDS_AT_ONCE == 0 && lua__interrupted(runtime))
             return ERROR_TIMEOUT;
     }
     return 0;

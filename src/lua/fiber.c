@@ -4,7 +4,7 @@
  *
  * A fiber is a coroutine that C resumes. Where it waits, Lua yields a mark and the seconds; its
  * state is then exchanged for that of whoever resumed it. LuaJIT can't yield through a call from C
- * (sort, gsub, a trigger), and a transaction does not yield (invariant 23): lua/fiber.lua asks
+ * (__lt by table.sort, a trigger), and a transaction does not yield (invariant 23): lua/fiber.lua asks
  * before, so that neither is left half done. The exception is a lock that others hold: the
  * transaction is parked first, as an interactive one is between its statements, and the fiber yields
  * with it (lua__fiber_park, transaction.c).
@@ -1067,8 +1067,8 @@ static int native_check(lua_State *L)
     else if (runtime->fiber == NULL && (!runtime->fibers->alone || runtime->request->may_wait))
         code = diag_set(ERROR_INVALID, "nothing can be waited for here: only in a fiber");
     else if (runtime->fiber != NULL && !lua_isyieldable(L))
-        code = diag_set(ERROR_INVALID, "a function that C has called (as sort or gsub call one) "
-                                       "can't wait");
+        code = diag_set(ERROR_INVALID, "a function that C has called (as table.sort calls "
+                                       "__lt) can't wait");
     if (code != 0)
         return lua__raise(L, runtime, code);
     lua_pushboolean(L, runtime->fiber == NULL);

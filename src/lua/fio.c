@@ -242,7 +242,7 @@ static ssize_t transfer(struct lua_runtime *runtime, int fd, char *data, size_t 
         done += (size_t)count;
         if (count == 0)
             break;
-        if (runtime != NULL && size > PIECE && lua__expired(runtime))
+        if (runtime != NULL && size > PIECE && lua__interrupted(runtime))
             return -2;
     }
     return (ssize_t)done;

@@ -372,8 +372,12 @@ int lua__stopped(struct lua_runtime *runtime);
 
 void lua__seen(struct lua_runtime *runtime);
 bool lua__latest(struct lua_runtime *runtime);
-/* True once the time of the running call is over; sets diagnostics. For loops in C. */
+/* True once the time of the running call is over; sets diagnostics. */
 bool lua__expired(struct lua_runtime *runtime);
+/* For loops in C, at each step or once in so many as take a fraction of a millisecond: others who wait for the thread are served, as
+ * between two instructions of Lua; no latch is held. The second is also true once the time is over, as above. */
+void lua__pause(struct lua_runtime *runtime);
+bool lua__interrupted(struct lua_runtime *runtime);
 
 int lua__api_begin(struct lua_runtime *runtime, int level, int readonly, uint32_t losses,
                    double timeout);

@@ -40,7 +40,7 @@ static void steps(struct match *m, size_t count)
     if (m->steps < PATTERN_STEPS_CHECK)
         return;
     m->steps = 0;
-    if (lua__expired(m->runtime))
+    if (lua__interrupted(m->runtime))
         lua__raise(m->L, m->runtime, ERROR_TIMEOUT);
 }
 

@@ -232,8 +232,8 @@ int lua_runtime_loop_set(struct lua_runtime *runtime, struct uv_loop_s *loop);
  * For whom else the runtime's thread works (lua/watchdog.h): while Lua code runs on it, the watchdog asks
  * every few milliseconds whether they `wait`, from its own thread and under its mutex, and if they do has
  * that code interrupted: the runtime's thread calls `serve` between two of its instructions, which must not run Lua, nor touch
- * what code may have left half done. Code that is within a function of C is not interrupted before that
- * returns. Once, before any request; `arg` outlives the runtime. Without a watchdog nobody asks.
+ * what code may have left half done. Functions of C that go over rows, values or bytes call it between their
+ * steps, where no latch is held (lua__pause); within others code is not interrupted before they return. Once, before any request; `arg` outlives the runtime. Without a watchdog nobody asks.
  */
 void lua_runtime_others_set(struct lua_runtime *runtime, const struct lua_others *others);
 

@@ -492,7 +492,7 @@ static void decode_array(struct decoder *d)
 /* Pushes the value that the present token begins. */
 static void decode_value(struct decoder *d)
 {
-    if (lua__expired(d->runtime))
+    if (lua__interrupted(d->runtime))
         lua__raise(d->L, d->runtime, ERROR_TIMEOUT);
     switch (d->token) {
     case T_STRING:

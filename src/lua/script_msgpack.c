@@ -299,7 +299,7 @@ static void unpack_tagged(struct unpacker *u, unsigned tag)
 
 static void unpack_value(struct unpacker *u)
 {
-    if (lua__expired(u->runtime))
+    if (lua__interrupted(u->runtime))
         lua__raise(u->L, u->runtime, ERROR_TIMEOUT);
     unsigned tag = *take(u, 1);
     if (tag < 0x80)

@@ -195,7 +195,7 @@ static int scan(struct lua_runtime *runtime, struct txn *txn, struct index *inde
         code = cursor_next(&cursor, statement->lock, &tuple);
         if (code != 0)
             break;
-        if ((++passed & 255) == 0 && lua__expired(runtime))
+        if ((++passed & 255) == 0 && lua__interrupted(runtime))
             return ERROR_TIMEOUT;
         if ((code = lua__row_touched(runtime)) != 0)
             return code;
@@ -224,7 +224,7 @@ static int get_many(struct lua_runtime *runtime, struct txn *txn, struct index *
     mp_buffer_reset(&runtime->rows, 1 << 20);
     int code = space_gets_open(&gets, txn, index, statement->key);
     for (uint32_t n = 0; code == 0 && n < gets.count; n++) {
-        if (n % SPACE_GETS_BATCH == SPACE_GETS_BATCH - 1 && lua__expired(runtime))
+        if (n % SPACE_GETS_BATCH == SPACE_GETS_BATCH - 1 && lua__interrupted(runtime))
             return ERROR_TIMEOUT;
         if ((code = lua__row_touched(runtime)) == 0)
             code = space_gets_next(&gets, &tuple);

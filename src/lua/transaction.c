@@ -73,6 +73,18 @@ bool lua__expired(struct lua_runtime *runtime)
     return true;
 }
 
+void lua__pause(struct lua_runtime *runtime)
+{
+    if (!runtime->expressions)
+        lua__deadline_pause(&runtime->deadline);
+}
+
+bool lua__interrupted(struct lua_runtime *runtime)
+{
+    lua__pause(runtime);
+    return lua__expired(runtime);
+}
+
 /* ---------------------------------------------------------------------------- begin and end */
 
 /* How long the thread may sleep now. */

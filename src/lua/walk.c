@@ -140,7 +140,7 @@ static int read_batch(struct lua_runtime *runtime, struct lua__walk *walk, struc
     while (count < walk->rows && runtime->rows.size < BATCH_BYTES_MAX &&
            (code = space_cursor_next(cursor, &tuple)) == 0) {
         last = space_cursor_position(cursor);
-        if ((++count & 255) == 0 && lua__expired(runtime))
+        if ((++count & 255) == 0 && lua__interrupted(runtime))
             return ERROR_TIMEOUT;
         if ((code = lua__row_touched(runtime)) != 0)
             return code;

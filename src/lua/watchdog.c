@@ -81,6 +81,12 @@ static void on_others(lua_State *L, lua_Debug *ar)
 #define UNSEEN
 #endif
 
+void lua__deadline_pause(struct lua__deadline *deadline)
+{
+    if (lua_gethook(deadline->L) == on_others)
+        on_others(deadline->L, NULL);
+}
+
 /* No hook is set by somebody who needs it, of whom the others would make him lose it; they come again. */
 UNSEEN static bool is_at_rest(const struct lua__deadline *deadline)
 {

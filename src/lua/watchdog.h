@@ -14,7 +14,8 @@
  * then no hook is set, and compiled code pays nothing.
  *
  * In the same way code is interrupted for a moment, without noticing it, when others wait for its
- * thread: the hook then calls their function once, and is gone.
+ * thread: the hook then calls their function once, and is gone. Functions of C that go over much look
+ * whether it is set, and do the same (lua__deadline_pause).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -70,6 +71,10 @@ void lua__deadline_disarm(struct lua__deadline *deadline);
 
 /* Makes the deadline pass, from any thread, as long as its at_ns is still this one; whether it was. */
 bool lua__deadline_kill(struct lua__deadline *deadline, uint64_t at_ns);
+
+/* In a loop of C, by the thread that runs the state: what the hook would do between two instructions, if others wait.
+ * Nothing is to be half done of what they touch: see lua_runtime_others_set. */
+void lua__deadline_pause(struct lua__deadline *deadline);
 
 /* True when it has passed because of that. */
 static inline bool lua__deadline_killed(const struct lua__deadline *deadline)

@@ -157,7 +157,7 @@ static int next_event(struct reader *reader, yaml_event_t *event)
                                                                     : &reader->parser.problem_mark,
                           reader->parser.problem == NULL ? "out of memory"
                                                          : reader->parser.problem);
-    if ((++reader->events & 1023) == 0 && lua__expired(reader->runtime))
+    if ((++reader->events & 1023) == 0 && lua__interrupted(reader->runtime))
         reader->code = ERROR_TIMEOUT;
     if (reader->out.failed)
         reader->code = diag_set(ERROR_MEMORY, "the text takes too much memory");
@@ -377,7 +377,7 @@ static bool emit(struct writer *writer, yaml_event_t *event, int made)
         writer->code = writer->text.failed || writer->emitter.problem == NULL
                            ? diag_set(ERROR_MEMORY, "the text takes too much memory")
                            : diag_set(ERROR_INVALID, "YAML: %s", writer->emitter.problem);
-    else if (lua__expired(writer->runtime))
+    else if (lua__interrupted(writer->runtime))
         writer->code = ERROR_TIMEOUT;
     return writer->code == 0;
 }

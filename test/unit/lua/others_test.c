@@ -121,12 +121,72 @@ static void who_is_interrupted_keeps_to_its_memory(void **state)
         assert_begins(lua_fixture_eval(&fixture, "return box.func.hungry()"), "ERROR_MEMORY ");
 }
 
+/* One call of C each, which without its end lets nobody in but by itself. */
+static void others_cancel(void *arg)
+{
+    others_serve(arg);
+    if (served % SERVED == 0)
+        assert_true(lua_runtime_cancel(fixture.runtime));
+}
+
+static void functions_of_c_let_others_in_between_their_steps(void **state)
+{
+    (void)state;
+    static const char *const endless[] = {
+        "return (('a'):rep(100000)):find(('.-'):rep(40) .. 'b')",
+        "return require('digest').pbkdf2('x', 'y', 1e9)",
+    };
+    create(600000);
+    const struct lua_others others = {.wait = others_wait, .serve = others_cancel, .arg = &fixture};
+    lua_runtime_others_set(fixture.runtime, &others);
+    for (unsigned n = 0; n < sizeof endless / sizeof *endless; n++) {
+        served = 0;
+        assert_begins_at_last(lua_fixture_eval(&fixture, endless[n]), "ERROR_TIMEOUT ");
+        assert_int_equal(served, SERVED);
+    }
+}
+
+/* Statements that no Lua code runs around, again and again. */
+static void statements_let_others_in_between_rows(void **state)
+{
+    static const char all[] = {'\x90'};
+    struct mp_buffer result;
+    uint64_t reply_ts;
+    (void)state;
+    create(600000);
+    store_relaxed(&waiting, false);
+    lua_fixture_do(&fixture, "local s = box.schema.space.create('rows') s:create_index('pk') "
+                             "for i = 1, 20000 do s:insert({i}) end");
+    const struct lua_space_call calls[] = {
+        {.operation = LUA_SPACE_COUNT, .space = "rows", .space_size = 4, .iterator = -1},
+        {.operation = LUA_SPACE_SELECT,
+         .space = "rows",
+         .space_size = 4,
+         .subject = all,
+         .subject_size = sizeof all,
+         .iterator = -1,
+         .limit = UINT64_MAX},
+    };
+    store_relaxed(&waiting, true);
+    mp_buffer_create(&result);
+    for (unsigned n = 0; n < sizeof calls / sizeof *calls; n++)
+        for (served = 0; served < SERVED;) {
+            const struct lua_request request = {.latest = true};
+            mp_buffer_reset(&result, 1 << 20);
+            assert_int_equal(
+                lua_runtime_space(fixture.runtime, &request, &calls[n], &result, &reply_ts), 0);
+        }
+    mp_buffer_destroy(&result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(results_are_the_same, teardown),
         cmocka_unit_test_teardown(who_is_interrupted_is_still_stopped_in_time, teardown),
         cmocka_unit_test_teardown(who_is_interrupted_keeps_to_its_memory, teardown),
+        cmocka_unit_test_teardown(functions_of_c_let_others_in_between_their_steps, teardown),
+        cmocka_unit_test_teardown(statements_let_others_in_between_rows, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
