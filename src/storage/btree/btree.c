@@ -43,6 +43,12 @@ bool btree__mutated(const struct btree_body *body, enum btree_mutation mutation)
 
 /* -------------------------------------------------------------------------------- files, counted */
 
+uint64_t btree__file_serial(void)
+{
+    static _Atomic uint64_t last;
+    return 1 + atomic_fetch_add_explicit(&last, 1, memory_order_relaxed);
+}
+
 void btree__file_release(struct btree_file *file)
 {
     if (atomic_fetch_sub(&file->references, 1) > 1)

@@ -402,6 +402,7 @@ static int file_new(struct btree_body *body)
     if (file == NULL)
         return diag_set(ERROR_MEMORY, "no memory for a file");
     atomic_init(&file->references, 1);
+    file->serial = btree__file_serial();
     file->page_bytes = body->page_bytes;
     file->cache = body->cache;
     /* A file that was left over, and could not be removed, keeps its name. */

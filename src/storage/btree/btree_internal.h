@@ -51,10 +51,12 @@ struct btree_file {
     struct cache *cache; /* of nodes, by their first page; or NULL */
     uint32_t page_bytes, identity;
     uint64_t number;
+    uint64_t serial; /* of none else that this process has opened */
     char name[ENGINE_FILE_NAME_MAX + 1];
 };
 
 void btree__file_release(struct btree_file *file);
+uint64_t btree__file_serial(void);
 
 /* SPACE-INCARNATION-NUMBER.btree */
 void btree__file_name(char out[ENGINE_FILE_NAME_MAX + 1], uint32_t space_id, uint32_t incarnation,
@@ -270,6 +272,29 @@ void btree__ahead_create(struct btree_ahead *ahead);
  * those that come next, if that is worth it. What fails is left out. */
 void btree__ahead_read(struct btree_ahead *ahead, const struct btree_file *file, const void *branch,
                        unsigned slot, const struct engine_range *range);
+
+/* Whether the calling thread looks at the course of its point reads of a file. Mostly it does not: what it finds in the
+ * cache needs none. A leaf that was waited for makes it look at the next COURSE_LEAVES. */
+enum { BTREE_COURSES = 4, BTREE_COURSE_LEAVES = 2 * PREFETCH_PERIOD_MAX };
+extern _Thread_local uint64_t btree__courses_watched[BTREE_COURSES]; /* serials of files */
+
+static inline bool btree__course_watched(const struct btree_file *file)
+{
+    return btree__courses_watched[file->serial % BTREE_COURSES] == file->serial;
+}
+
+/* A point read wants the leaf of a slot of this branch, the node of `child`: reads it and those that come next,
+ * if there is a course. What fails is left out. */
+void btree__course_access(const struct btree_generation *generation, uint64_t child,
+                          const void *branch, unsigned slot);
+
+/* A point read has to wait for a leaf or a branch, and has waited, since what _begin returned. */
+uint64_t btree__course_wait_begin(const struct btree_file *file, bool leaf);
+void btree__course_wait_end(const struct btree_file *file, uint64_t began_ns);
+
+/* For tests: what the calling thread knows of a file; and its clock from now on, NULL: the system's. */
+const struct prefetch *btree__course_of(const struct btree_file *file);
+void btree__course_clock_set(struct clock *clock);
 
 /* Of an open cursor, for tests, which may give it another clock before it begins. */
 struct btree_ahead *btree__cursor_ahead(struct body_cursor *cursor);

@@ -171,6 +171,7 @@ int btree__open_file(struct btree_body *body, const struct engine_file *named)
         return diag_set(ERROR_MEMORY, "no memory to open %s", named->name);
     }
     atomic_init(&file->references, 2);
+    file->serial = btree__file_serial();
     file->cache = body->cache;
     strcpy(file->name, named->name);
     atomic_init(&generation->references, 2); /* of the list, and as the settled one */

@@ -75,6 +75,7 @@ struct node_wanted {
     const struct btree_file *file;
     uint64_t page, pages;
     enum btree_kind kind;
+    bool point;
 };
 
 static int node_load(struct cache_fill *fill, void *arg)
@@ -87,7 +88,11 @@ static int node_load(struct cache_fill *fill, void *arg)
     void *room = cache_fill_room(fill, wanted->pages * file->page_bytes);
     if (room == NULL)
         return diag_set(ERROR_MEMORY, "no memory to read %" PRIu64 " pages", wanted->pages);
-    return extent_load(file, IO_USER, wanted->page, wanted->pages, wanted->kind, room);
+    uint64_t began_ns =
+        wanted->point ? btree__course_wait_begin(file, wanted->kind == BTREE_LEAF) : 0;
+    rc = extent_load(file, IO_USER, wanted->page, wanted->pages, wanted->kind, room);
+    btree__course_wait_end(file, began_ns);
+    return rc;
 }
 
 static int node_get(struct node_wanted *wanted, enum btree_how how, struct btree_read *out)
@@ -117,7 +122,8 @@ int btree__read_node(const struct btree_file *file, uint64_t child, unsigned lev
     struct node_wanted wanted = {.file = file,
                                  .page = btree_child_page(child),
                                  .pages = btree_child_pages(child),
-                                 .kind = level == 0 ? BTREE_LEAF : BTREE_BRANCH};
+                                 .kind = level == 0 ? BTREE_LEAF : BTREE_BRANCH,
+                                 .point = how == BTREE_POINT};
     int rc = node_get(&wanted, how, out);
     if (rc != 0)
         return rc;
@@ -160,8 +166,10 @@ static int leaf_find(const struct btree_generation *generation,
         const unsigned char *key;
         size_t key_size;
         uint64_t ts;
-        child = btree_branch_child(out->data, btree_branch_slot(out->data, position), &key,
-                                   &key_size, &ts);
+        unsigned slot = btree_branch_slot(out->data, position);
+        if (level == 1 && btree__course_watched(generation->file))
+            btree__course_access(generation, child, out->data, slot);
+        child = btree_branch_child(out->data, slot, &key, &key_size, &ts);
         btree__read_release(out);
     }
 }

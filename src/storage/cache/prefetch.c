@@ -24,8 +24,16 @@ enum {
 
 void prefetch_create(struct prefetch *prefetch, struct clock *clock, uint64_t pages_end)
 {
-    *prefetch =
-        (struct prefetch){.clock = clock, .pages_end = pages_end, .depth = PREFETCH_DEPTH_MIN};
+    *prefetch = (struct prefetch){.clock = clock,
+                                  .pages_end = pages_end,
+                                  .stride_end = UINT64_MAX,
+                                  .depth = PREFETCH_DEPTH_MIN};
+}
+
+void prefetch_stride_within(struct prefetch *prefetch, uint64_t first, uint64_t end)
+{
+    prefetch->stride_first = first;
+    prefetch->stride_end = end;
 }
 
 void prefetch_pages_end_set(struct prefetch *prefetch, uint64_t pages_end)
@@ -91,19 +99,36 @@ static bool course_page(const struct prefetch *prefetch, unsigned n, uint64_t *p
     }
     uint64_t stride =
         prefetch->stride < 0 ? -(uint64_t)prefetch->stride : (uint64_t)prefetch->stride;
-    uint64_t room = prefetch->stride < 0                 ? prefetch->at
-                    : prefetch->at < prefetch->pages_end ? prefetch->pages_end - 1 - prefetch->at
-                                                         : 0;
+    uint64_t first = prefetch->stride_first, end = prefetch->stride_end < prefetch->pages_end
+                                                       ? prefetch->stride_end
+                                                       : prefetch->pages_end;
+    uint64_t room = 0;
+    if (prefetch->stride < 0 && prefetch->at > first)
+        room = prefetch->at - first;
+    else if (prefetch->stride > 0 && prefetch->at < end)
+        room = end - 1 - prefetch->at;
     if (room / stride < n)
         return false;
     *page = prefetch->stride < 0 ? prefetch->at - n * stride : prefetch->at + n * stride;
     return true;
 }
 
-static void course_end(struct prefetch *prefetch)
+void prefetch_unasked(struct prefetch *prefetch, unsigned count)
+{
+    ASSERT(count <= prefetch->ahead);
+    prefetch->asked -= count;
+    prefetch->ahead -= count;
+}
+
+void prefetch_lost(struct prefetch *prefetch)
 {
     prefetch->wasted += prefetch->ahead;
     prefetch->ahead = 0;
+}
+
+static void course_end(struct prefetch *prefetch)
+{
+    prefetch_lost(prefetch);
     prefetch->depth = PREFETCH_DEPTH_MIN;
     prefetch->pattern = PREFETCH_NONE;
 }

@@ -42,6 +42,7 @@ enum prefetch_pattern {
 struct prefetch {
     struct clock *clock;
     uint64_t pages_end; /* page numbers are below */
+    uint64_t stride_first, stride_end;
 
     uint64_t history[PREFETCH_PERIOD_MAX]; /* a ring; no page twice in a row */
     uint64_t count;                        /* of pages that ever were in it */
@@ -67,6 +68,9 @@ struct prefetch {
 /* For pages below `pages_end`. The clock outlives it. Nothing to destroy. */
 void prefetch_create(struct prefetch *prefetch, struct clock *clock, uint64_t pages_end);
 
+/* A stride ends at these: pages from `first` to before `end` are given for one. At first all are. */
+void prefetch_stride_within(struct prefetch *prefetch, uint64_t first, uint64_t end);
+
 /* There are more pages now, or fewer. */
 void prefetch_pages_end_set(struct prefetch *prefetch, uint64_t pages_end);
 
@@ -75,6 +79,12 @@ void prefetch_pages_end_set(struct prefetch *prefetch, uint64_t pages_end);
  * course is given once. The page that was wanted last may be told again, which means nothing. */
 unsigned prefetch_access(struct prefetch *prefetch, uint64_t page, uint64_t waited_ns,
                          uint64_t pages[PREFETCH_DEPTH_MAX]);
+
+/* The last `count` pages of those that prefetch_access gave were not read: they will be asked for again. */
+void prefetch_unasked(struct prefetch *prefetch, unsigned count);
+
+/* What was asked for and is still to be wanted has gone: it will be asked for again. */
+void prefetch_lost(struct prefetch *prefetch);
 
 /* A read that was asked for took this long. */
 void prefetch_arrived(struct prefetch *prefetch, uint64_t latency_ns);

@@ -27,7 +27,7 @@ static void data_make(unsigned number, char *out)
 {
     struct random random;
     random_create(&random, number);
-    for (unsigned i = 0; i < BODY_ROW_BYTES; i++)
+    for (unsigned i = 0; i < BODY_ROW_LARGE_BYTES; i++)
         out[i] = (char)random_below(&random, 256);
 }
 
@@ -98,7 +98,8 @@ struct source {
     struct engine_source base;
     unsigned next, end, step;
     uint64_t ts;
-    char key[BODY_ROW_KEY_BYTES], data[BODY_ROW_BYTES];
+    size_t bytes;
+    char key[BODY_ROW_KEY_BYTES], data[BODY_ROW_LARGE_BYTES];
 };
 
 static int source_next(struct engine_source *base, struct engine_row *out)
@@ -109,15 +110,19 @@ static int source_next(struct engine_source *base, struct engine_row *out)
     size_t size = body_rows_key(source->next, source->key);
     data_make(source->next, source->data);
     *out = (struct engine_row){(const unsigned char *)source->key, size, source->ts, source->data,
-                               BODY_ROW_BYTES};
+                               source->bytes};
     source->next += source->step;
     return 0;
 }
 
 void body_rows_add(struct body_rows *rows, unsigned first, unsigned end, unsigned step)
 {
-    struct source source = {
-        .base.next = source_next, .next = first, .end = end, .step = step, .ts = ++rows->ts};
+    struct source source = {.base.next = source_next,
+                            .next = first,
+                            .end = end,
+                            .step = step,
+                            .ts = ++rows->ts,
+                            .bytes = rows->large ? BODY_ROW_LARGE_BYTES : BODY_ROW_BYTES};
     body_view_close(rows->view);
     assert_int_equal(body_absorb(rows->body, &source.base, rows->ts, &none), 0);
     body_settle(rows->body);
@@ -143,11 +148,12 @@ unsigned body_rows_prefetch(struct body_rows *rows, const unsigned *numbers, uns
 
 bool body_rows_is(const struct engine_row *row, unsigned number)
 {
-    char key[BODY_ROW_KEY_BYTES], data[BODY_ROW_BYTES];
+    char key[BODY_ROW_KEY_BYTES], data[BODY_ROW_LARGE_BYTES];
     size_t size = body_rows_key(number, key);
     data_make(number, data);
     return row->key_size == size && memcmp(row->key, key, size) == 0 &&
-           row->size == BODY_ROW_BYTES && memcmp(row->data, data, BODY_ROW_BYTES) == 0;
+           (row->size == BODY_ROW_BYTES || row->size == BODY_ROW_LARGE_BYTES) &&
+           memcmp(row->data, data, row->size) == 0;
 }
 
 int body_rows_get(struct body_rows *rows, unsigned number)

@@ -4,7 +4,8 @@
 
 /*
  * A body behind a cache, on a disk in memory or in a folder of its own, with rows that have a number each: "key 00000" and so on, keys in the
- * order of numbers, data of BODY_ROW_BYTES made of the number.
+ * order of numbers, data of BODY_ROW_BYTES made of the number; or BODY_ROW_LARGE_BYTES of those that are added while
+ * `large` is set.
  */
 #include "io/disk.h"
 #include "io/io_schedule.h"
@@ -12,7 +13,7 @@
 #include "storage/cache/cache.h"
 #include "storage/engine.h"
 
-enum { BODY_ROW_BYTES = 150, BODY_ROW_KEY_BYTES = 16 };
+enum { BODY_ROW_BYTES = 150, BODY_ROW_LARGE_BYTES = 1000, BODY_ROW_KEY_BYTES = 16 };
 
 struct body_rows {
     struct disk *disk; /* NULL: the folder */
@@ -26,6 +27,7 @@ struct body_rows {
     struct arena arena;
     _Atomic uint64_t next_file;
     uint64_t ts;
+    bool large;
 };
 
 void body_rows_open(struct body_rows *rows, const struct engine_vtab *engine, size_t cache_bytes);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * How the engine "btree" goes to the disk: pages that are written together, and leaves that are read before a cursor comes to
- * them, as many as reading is slow. The disk counts what it is asked for, and time is made of that.
+ * How the engine "btree" goes to the disk: pages that are written together, and leaves that are read before a cursor or a course
+ * of point reads comes to them, as many as reading is slow. The disk counts what it is asked for, and time is made of that.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,8 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "base/random.h"
+#include "base/test_seed.h"
 #include "storage/body_rows.h"
 #include "storage/btree/btree.h"
 #include "storage/btree/btree_internal.h"
@@ -32,6 +34,7 @@ static int teardown(void **state)
 {
     (void)state;
     body_rows_close(&rows);
+    btree__course_clock_set(NULL);
     return 0;
 }
 
@@ -120,11 +123,180 @@ static void the_slower_the_disk_the_more_leaves_are_read_ahead(void **state)
     }
 }
 
+/* ---------------------------------------------------------------------------- courses of point reads */
+
+enum { MANY = 40000, LARGE = 6000, SOME = 50, SLOW_NS = 10 * 1000 * 1000 };
+
+/* So many rows that there are some branches, each with more than a hundred leaves, of a disk of that speed. */
+static void points_begin(unsigned count, uint64_t read_ns)
+{
+    body_rows_add(&rows, 0, count, 1);
+    body_rows_cool(&rows);
+    slow.base.monotonic_ns = slow_monotonic_ns;
+    slow.read_ns = read_ns;
+    slow.taken = 0;
+    btree__course_clock_set(&slow.base);
+}
+
+static const struct btree_file *file(void)
+{
+    return ((struct btree_view *)rows.view)->generation->file;
+}
+
+static const struct prefetch *course(void)
+{
+    return btree__course_of(file());
+}
+
+/* Gets a row; whether it had to wait for the disk. */
+static unsigned get_waits(unsigned number)
+{
+    uint64_t before = body_rows_reads(&rows);
+    assert_int_equal(body_rows_get(&rows, number), 0);
+    slow.taken++;
+    return body_rows_reads(&rows) != before;
+}
+
+struct strides {
+    unsigned gets, waits;
+    uint64_t reads;
+};
+
+/* Gets rows of that distance, from either end of `count`. */
+static struct strides stride(unsigned count, unsigned step, bool backward)
+{
+    struct strides done = {0, 0, body_rows_reads(&rows)};
+    for (unsigned number = 0; number < count; number += step, done.gets++)
+        done.waits += get_waits(backward ? count - 1 - number : number);
+    done.reads = body_rows_reads(&rows) - done.reads;
+    print_message("every %u. row: %u of %u gets waited, for %llu reads\n", step, done.waits,
+                  done.gets, (unsigned long long)done.reads);
+    return done;
+}
+
+static void assert_course(unsigned count, unsigned step, bool backward,
+                          enum prefetch_pattern pattern, uint64_t leaves)
+{
+    body_rows_cool(&rows);
+    struct strides done = stride(count, step, backward);
+    assert_int_equal(course()->pattern, pattern);
+    assert_int_equal(course()->depth, PREFETCH_DEPTH_MAX);
+    assert_in_range(done.waits, 1, leaves / 4);
+    assert_in_range(done.reads, leaves, leaves + leaves / 20);
+}
+
+static void point_reads_of_one_leaf_after_the_other_wait_seldom(void **state)
+{
+    (void)state;
+    points_begin(MANY, SLOW_NS);
+    uint64_t leaves = stride(MANY, 1, false).reads;
+    for (unsigned backward = 0; backward < 2; backward++)
+        assert_course(MANY, 10, backward, backward ? PREFETCH_BACKWARD : PREFETCH_FORWARD, leaves);
+}
+
+/* Each leaf has three rows. */
+static void point_reads_of_each_fourth_leaf_wait_seldom(void **state)
+{
+    (void)state;
+    rows.large = true;
+    points_begin(LARGE, SLOW_NS);
+    for (unsigned backward = 0; backward < 2; backward++)
+        assert_course(LARGE, 12, backward, PREFETCH_STRIDED, LARGE / 12);
+}
+
+/* Some have twenty rows, some twenty-one: equal distances of rows are none of leaves. */
+static void point_reads_at_distances_that_are_nearly_equal_read_little_in_vain(void **state)
+{
+    (void)state;
+    points_begin(MANY, SLOW_NS);
+    struct strides done = stride(MANY, 100, false);
+    assert_in_range(done.reads, done.gets, done.gets + done.gets * 15 / 100);
+    done = stride(MANY, 30, false);
+    assert_in_range(done.reads, done.gets * 7 / 10, done.gets + done.gets / 4);
+}
+
+static void the_slower_the_disk_the_more_leaves_are_read_ahead_of_point_reads(void **state)
+{
+    (void)state;
+    rows.large = true;
+    points_begin(LARGE, 10);
+    stride(LARGE, 12, false);
+    assert_int_equal(course()->pattern, PREFETCH_STRIDED);
+    assert_int_equal(course()->depth, PREFETCH_DEPTH_MIN);
+}
+
+/* The same fifty rows, in an order of their own, while others take the cache in between. */
+static void point_reads_that_come_again_wait_seldom(void **state)
+{
+    (void)state;
+    unsigned waits[4] = {0}, numbers[SOME];
+    struct random random;
+    random_create(&random, test_seed());
+    for (unsigned n = 0; n < SOME; n++)
+        numbers[n] = (unsigned)random_below(&random, MANY);
+    points_begin(MANY, SLOW_NS);
+    for (unsigned round = 0; round < 4; round++) {
+        body_rows_cool(&rows);
+        for (unsigned n = 0; n < SOME; n++)
+            waits[round] += get_waits(numbers[n]);
+    }
+    print_message("%u of %u gets waited the first time, then %u, %u and %u\n", waits[0], SOME,
+                  waits[1], waits[2], waits[3]);
+    assert_int_equal(course()->pattern, PREFETCH_REPEATING);
+    assert_in_range(waits[0], SOME - SOME / 5, SOME);
+    for (unsigned round = 1; round < 4; round++)
+        assert_in_range(waits[round], 1, SOME / 2);
+}
+
+/* Nor do they make a thread look at what it finds in the cache. */
+static void point_reads_without_a_course_read_nothing_ahead(void **state)
+{
+    (void)state;
+    struct random random;
+    points_begin(MANY, SLOW_NS);
+    random_create(&random, test_seed());
+    for (unsigned n = 0; n < 2000; n++) {
+        uint64_t before = body_rows_reads(&rows);
+        get_waits((unsigned)random_below(&random, MANY));
+        assert_in_range(body_rows_reads(&rows) - before, 0, 3);
+    }
+    assert_true(course()->asked <= 8);
+    for (unsigned round = 0; round < 2; round++)
+        stride(MANY / 2, 1, round);
+    uint64_t count = course()->count;
+    assert_false(btree__course_watched(file()));
+    assert_int_equal(stride(MANY / 2, 1, false).waits, 0);
+    assert_int_equal(course()->count, count);
+}
+
+/* What is read ahead is what the view shows, and not what has taken its place. */
+static void a_course_ends_with_the_view(void **state)
+{
+    (void)state;
+    points_begin(MANY, SLOW_NS);
+    for (unsigned round = 0; round < 12; round++) {
+        for (unsigned n = 0; n < SOME; n++)
+            get_waits(n * n * 13 % MANY);
+        for (unsigned number = round; number < MANY; number += 100)
+            get_waits(number);
+        body_rows_add(&rows, round * 100, MANY, 37);
+        body_rows_cool(&rows);
+    }
+    assert_int_equal(body_verify(rows.body), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(pages_that_are_neighbours_are_written_by_one_call),
         TEST(the_slower_the_disk_the_more_leaves_are_read_ahead),
+        TEST(point_reads_of_one_leaf_after_the_other_wait_seldom),
+        TEST(point_reads_of_each_fourth_leaf_wait_seldom),
+        TEST(point_reads_at_distances_that_are_nearly_equal_read_little_in_vain),
+        TEST(the_slower_the_disk_the_more_leaves_are_read_ahead_of_point_reads),
+        TEST(point_reads_that_come_again_wait_seldom),
+        TEST(point_reads_without_a_course_read_nothing_ahead),
+        TEST(a_course_ends_with_the_view),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -332,6 +332,46 @@ static void a_cursor_waits_no_more_once_the_depth_is_what_latency_demands(void *
     assert_true(waits_of(1000, 100000) > 0);
 }
 
+/* Each page of a stride that has begun is given once, but for those that were not read. */
+static void what_was_not_read_or_has_gone_is_asked_for_again(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_create(&scene, END);
+    for (uint64_t page = 100; page < 107; page += 3)
+        assert_int_equal(want(&scene, page), page < 106 ? 0 : PREFETCH_DEPTH_MIN);
+    prefetch_unasked(&scene.prefetch, PREFETCH_DEPTH_MIN);
+    assert_int_equal(scene.prefetch.asked, 0);
+    assert_true(want(&scene, 109) > 0);
+    assert_int_equal(scene.ahead[0], 112);
+    assert_int_equal(scene.prefetch.wasted, 0);
+    unsigned ahead = scene.prefetch.ahead;
+    prefetch_lost(&scene.prefetch);
+    assert_int_equal(scene.prefetch.wasted, ahead);
+    assert_true(want(&scene, 112) > 0);
+    assert_int_equal(scene.ahead[0], 115);
+    assert_int_equal(scene.prefetch.pattern, PREFETCH_STRIDED);
+}
+
+static void a_stride_stays_within_its_bounds(void **state)
+{
+    (void)state;
+    for (int backward = 0; backward < 2; backward++) {
+        struct scene scene;
+        scene_create(&scene, END);
+        speed_set(&scene, 1000, 100 * 1000);
+        prefetch_stride_within(&scene.prefetch, 1000, 1100);
+        unsigned given = 0;
+        for (uint64_t n = 0; n < 25; n++) {
+            unsigned count = want(&scene, backward ? 1099 - 4 * n : 1000 + 4 * n);
+            for (unsigned i = 0; i < count; i++)
+                assert_in_range(scene.ahead[i], 1000, 1099);
+            given += count;
+        }
+        assert_int_equal(given, 25 - 3);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +388,8 @@ int main(void)
         cmocka_unit_test(the_depth_follows_from_latency_and_stays_between_two_and_thirty_two),
         cmocka_unit_test(the_depth_grows_from_two_to_what_is_needed_and_falls_again),
         cmocka_unit_test(a_cursor_waits_no_more_once_the_depth_is_what_latency_demands),
+        cmocka_unit_test(what_was_not_read_or_has_gone_is_asked_for_again),
+        cmocka_unit_test(a_stride_stays_within_its_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
