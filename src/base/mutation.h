@@ -75,6 +75,7 @@
     X(TOMBSTONE_ENDS_EARLY, 19, "a tombstone ends before a run covers it")                         \
     X(NOT_LISTED_AGAIN, 19, "a row with versions above K is not listed again")                     \
     X(LISTED_LATE, 19, "changed rows are listed when a cut may have passed their commit")          \
+    X(UNLISTED_TO_LOOK, 19, "a row is off the list while a checkpoint looks whether it changed")   \
     X(CATALOG_NOT_CHECKED, 21, "the catalog rows are not checked at the commit")                   \
     X(INCARNATION_IGNORED, 21, "replay does not look at incarnations")                             \
     X(CONFLICT_DOES_NOT_DOOM, 22, "a conflict does not doom its transaction")                      \
@@ -135,6 +136,7 @@
     X(WAL_ENDED, "a commit is in the log buffer, and a cut may pass it")                           \
     X(CHAIN_FOLLOWED, "a version is about to be unlinked")                                         \
     X(ROW_ENDING, "a row is about to end, and its leaf not yet latched")                           \
+    X(CHANGE_LOOK, "a checkpoint is about to look whether a row has changed since")                \
     X(STATEMENT_WRITES, "a statement is about to put its version, or its entry if that is first")  \
     X(SCRIPT_COMMAND, "a command of a script is about to run")                                     \
     X(BLOCKING, "who waits for a key has found nothing and is about to register")                  \

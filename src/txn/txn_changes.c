@@ -4,17 +4,21 @@
  * Rows that have changed since a checkpoint has taken them (invariant 19).
  *
  * Whoever sets ROW_CHANGED in a row's state puts it on his worker's list, so that a row is listed
- * once however often it is written. A commit sets it after its one store that commits; a checkpoint
- * at K clears it after what the row was at K has become durable, and then looks at the row again:
+ * once however often it is written. A commit sets it after its one store that commits, and ROW_AGAIN
+ * with it; a checkpoint at K takes the row off the list after what it was at K has become durable,
+ * unless it has changed since:
  *
- *      commit:       committed    -> set the bit (was it clear? list the row)
- *      checkpoint:   clear the bit -> is there a version above K, or one not yet committed? set it
+ *      commit:       committed -> set ROW_CHANGED, ROW_AGAIN (was the first clear? list the row)
+ *      checkpoint:   clear ROW_AGAIN -> is there a version above K? it stays listed
+ *                                    -> clear ROW_CHANGED, if ROW_AGAIN is still clear; else it stays
  *
- * All are sequentially consistent read-modify-writes of one word, or ordered by it: either the
- * commit finds the bit clear and lists the row, or the checkpoint finds its version. A version that
- * is not yet committed when the checkpoint looks is listed by its own commit, which has its
- * set-the-bit still before it. And the commit does it before wal_end: the cut waits for that, so
- * whatever is at most D is listed when a checkpoint at K = D takes the lists.
+ * All are sequentially consistent read-modify-writes of one word, or ordered by it: the commit comes
+ * first, and the checkpoint finds its version; or in between, and it finds ROW_AGAIN; or last, and the
+ * commit lists the row. A version that is not yet committed when the checkpoint looks is one of the
+ * latter two. ROW_CHANGED is never clear, not for a moment, while the newest version is above K: a row
+ * whose tombstone no run has would end in that moment, and be freed with the list about to lead to it.
+ * And the commit does it before wal_end: the cut waits for that, so whatever is at most D is listed when
+ * a checkpoint at K = D takes the lists.
  *
  * Memory may be out at any time, and no row may be lost for that: what is taken is given back
  * without asking for any. The array of a struct txn_changes has a link before its first item, so
@@ -245,7 +249,7 @@ void txn__changes_list(struct txn_worker *worker, const struct txn_write *writes
     for (size_t i = 0; i < count; i++) {
         struct row *row = writes[i].row;
         if (!writes[i].head->tracked || (version_flags(writes[i].version) & VERSION_LOCK) ||
-            (atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED))
+            (atomic_fetch_or(&row->state, ROW_CHANGED | ROW_AGAIN) & ROW_CHANGED))
             continue;
         if (!latched)
             latch(list);
@@ -414,15 +418,20 @@ uint64_t txn_changes_pending(const struct txn_system *system)
     return count;
 }
 
-/* The list lets go of the row: frees it if it has ended, and says whether it had. */
-static bool row_drop(struct txn_system *system, struct tree_thread *thread, const struct head *head,
-                     struct row *row)
+/* A row that had ended when the list let go of it. */
+static void row_ended(struct txn_system *system, struct tree_thread *thread,
+                      const struct head *head, struct row *row)
 {
-    if (!(atomic_fetch_and(&row->state, ~(uint32_t)ROW_CHANGED) & ROW_DEAD))
-        return false;
     atomic_fetch_sub_explicit(&system->changes_ended, 1, memory_order_relaxed);
     txn__row_retire(thread, head, row);
-    return true;
+}
+
+/* The list lets go of the row: frees it if it has ended. */
+static void row_drop(struct txn_system *system, struct tree_thread *thread, const struct head *head,
+                     struct row *row)
+{
+    if (atomic_fetch_and(&row->state, ~(uint32_t)ROW_CHANGED) & ROW_DEAD)
+        row_ended(system, thread, head, row);
 }
 
 static bool row_is_there(const struct head *head, struct row *row, void *arg)
@@ -515,7 +524,7 @@ static bool changed_since(const struct row *row, uint64_t k)
         if (stamp & STAMP_TAG) {
             uint64_t state = load_seq_cst(&txn__tag_owner(stamp)->state);
             if ((state & STATE_MASK) != STATE_COMMITTED || (version_flags(version) & VERSION_LOCK))
-                continue; /* its commit, if it comes to that, finds the bit clear */
+                continue; /* its commit, if it comes to that, is later than ROW_AGAIN was cleared */
             stamp = state >> STATE_TS_SHIFT;
         }
         return stamp > k;
@@ -526,12 +535,18 @@ static bool changed_since(const struct row *row, uint64_t k)
 bool txn_change_done(struct txn_worker *worker, const struct txn_change *change, uint64_t k)
 {
     struct row *row = change->row;
-    if (row_drop(worker->system, &worker->thread, change->head, row))
-        return true;
-    if (changed_since(row, k) && !MUTATION(NOT_LISTED_AGAIN) &&
-        !(atomic_fetch_or(&row->state, ROW_CHANGED) & ROW_CHANGED))
+    uint32_t listed = MUTATION(UNLISTED_TO_LOOK) ? ROW_CHANGED : 0;
+    uint32_t state = atomic_fetch_and(&row->state, ~(ROW_AGAIN | listed)) & ~(uint32_t)ROW_AGAIN;
+    MUTATION_POINT(CHANGE_LOOK);
+    if (changed_since(row, k) && !MUTATION(NOT_LISTED_AGAIN))
         return false;
-    txn__changes_adopt(worker, change->head, row);
+    while (!atomic_compare_exchange_weak(&row->state, &state, state & ~(uint32_t)ROW_CHANGED))
+        if (state & ROW_AGAIN)
+            return false;
+    if (state & ROW_DEAD)
+        row_ended(worker->system, &worker->thread, change->head, row);
+    else
+        txn__changes_adopt(worker, change->head, row);
     return true;
 }
 

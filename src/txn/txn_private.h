@@ -43,8 +43,8 @@ enum { VERSION_LOCK = 2, VERSION_OPEN = 4, VERSION_PARCEL = 8 };
 /* Further states of a row. ROW_CHANGED: listed for the next checkpoint, or being written by one: its
  * memory stays. ROW_HELD: stands in the list of some worker's rows that wait for a snapshot to go.
  * ROW_IN_RUN: a run may have a version of it, so that it does not end while it is listed (invariant
- * 33). Never cleared. */
-enum { ROW_CHANGED = 8, ROW_HELD = 16, ROW_IN_RUN = 32 };
+ * 33). Never cleared. ROW_AGAIN: a commit has written it since a checkpoint has looked last. */
+enum { ROW_CHANGED = 8, ROW_HELD = 16, ROW_IN_RUN = 32, ROW_AGAIN = 64 };
 
 /* Whether a tombstone of the row is still needed for a run. */
 static inline bool txn__awaits_run(uint32_t state)

@@ -404,6 +404,28 @@ static const char *what_changed_above_k_is_in_the_next_run(void)
     return NULL;
 }
 
+static void garbage_goes(void)
+{
+    assert_int_equal(wal_wait_durable(f.wal, wal_clock(f.wal)), 0);
+    txn_collect(f.workers[0], SIZE_MAX);
+}
+
+static const char *a_row_is_listed_while_a_checkpoint_looks_at_it(void)
+{
+    open_tracked();
+    uint64_t k = fixture_set(&f, 0, "a", "1");
+    take_the_list();
+    txn_row_enters_run(listed.items[0].row);
+    fixture_set(&f, 0, "a", NULL);
+    scene_at(MUTATION_AT_CHANGE_LOOK, garbage_goes);
+    checkpoint_done(k);
+    assert_int_equal(scene_passed(), 1);
+    SCENE_EXPECT(fixture_chain(&f, "a") == 1 && txn_changes_pending(f.system) == 1,
+                 "a row ends that a run has, and its tombstone is in none");
+    fixture_close(&f);
+    return NULL;
+}
+
 static uint64_t checkpoint_k;
 
 static void checkpoint_begins(void)
@@ -482,6 +504,7 @@ int main(int argc, char **argv)
         SCENE(who_has_lost_does_not_lose_to_a_younger_one, AGE_FORGOTTEN),
         SCENE(a_tombstone_lasts_until_a_run_has_it, TOMBSTONE_ENDS_EARLY),
         SCENE(what_changed_above_k_is_in_the_next_run, NOT_LISTED_AGAIN),
+        SCENE(a_row_is_listed_while_a_checkpoint_looks_at_it, UNLISTED_TO_LOOK),
         SCENE(what_is_durable_is_listed, LISTED_LATE),
         SCENE(a_tombstone_lasts_when_the_row_came_from_a_run, LOAD_UNNOTED),
         SCENE(what_the_list_leads_to_is_there_although_it_has_left_its_tree, LISTED_ROW_FREED),
