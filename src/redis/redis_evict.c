@@ -16,8 +16,10 @@
  * Whoever wants memory when all of maxmemory is in use waits as long as some of it is on its way
  * out, or some garbage is left to be collected.
  *
- * Which key. For volatile-ttl the one that expires first, of a database picked at random; at random,
- * a row picked among all, or among those that expire, until one is there. For lru and lfu, as in
+ * Which key. For volatile-ttl the one that expires first, of a database picked at random. What has gone
+ * stays in the order of time for a while, and a look from the beginning passes over all of it: looks go
+ * on where the last one has found a key, and for one from the beginning, which finds what has come in
+ * front of it, there is a ninth of the time. At random, a row picked among all, or among those that expire, until one is there. For lru and lfu, as in
  * Redis: maxmemory-samples keys are looked at, the best sixteen of those seen so far are kept, and the
  * best of these goes, if it has not been used since it was looked at. What costs is the memory that a
  * look waits for, so a leaf of the tree that has been come to gives a few, as Redis takes a few from
@@ -46,16 +48,19 @@ enum {
     BURIED_FRACTION = 32,
     UNLOGGED_FRACTION = 64,
     KEYS_A_COMMAND = 8,
-    ROW_BYTES = 88,      /* what a row takes beside its bytes */
-    ELEMENT_BYTES = 128, /* about what an element of a spread collection takes */
-    BURIED_BYTES = 64    /* what is left of a row, or of an element, until a checkpoint */
+    ROW_BYTES = 88,              /* what a row takes beside its bytes */
+    ELEMENT_BYTES = 128,         /* about what an element of a spread collection takes */
+    FRONT_NS = 10 * 1000 * 1000, /* between two looks from the beginning, and */
+    FRONT_FACTOR = 8,            /* so many times as long as the last one took */
+    BURIED_BYTES = 64            /* what is left of a row, or of an element, until a checkpoint */
 };
 
 struct evicting {
     struct redis_call call; /* to which nothing has expired */
     uint64_t now_ms;
     unsigned policy;
-    struct redis_candidates *candidates;     /* NULL: the policy has none */
+    struct redis_candidates *candidates; /* NULL: the policy has none */
+    struct redis_ttl_places *places;
     uint64_t counts[REDIS_DATABASES], count; /* of rows of which one may go, and all of them */
     uint64_t bytes, buried;                  /* out: about how much was deleted; 0: nothing */
 };
@@ -165,20 +170,82 @@ static bool database_pick(struct evicting *evicting)
 
 /* A row of the database, the first at or behind a key that may go: what was deleted stays in the tree
  * for a while, in long stretches at times. *row NULL: there is none. */
-static int row_behind(struct evicting *evicting, struct txn_index *index, const struct item *item,
-                      struct row **row, const struct version **version)
+static int row_behind(struct evicting *evicting, struct txn_index *index, const void *key,
+                      size_t key_size, struct row **row, const struct version **version)
 {
-    struct txn_range range = {.lower = NULL, .lower_inclusive = true};
+    struct txn_range range = {
+        .lower = key_size ? key : NULL, .lower_size = key_size, .lower_inclusive = true};
     struct txn_cursor cursor;
-    if (item) {
-        range.lower = item->key;
-        range.lower_size = item->key_size;
-    }
     txn_cursor_open_loose(&cursor, evicting->call.txn, index, &range);
     int rc = txn_cursor_next(&cursor, row, version);
     if (rc)
         *row = NULL;
     return rc == ERROR_END ? 0 : rc;
+}
+
+static void places_lock(struct redis_ttl_places *places)
+{
+    unsigned turn = 0;
+    while (atomic_exchange_explicit(&places->busy, true, memory_order_acquire))
+        spin_wait(&turn);
+}
+
+static void places_unlock(struct redis_ttl_places *places)
+{
+    atomic_store_explicit(&places->busy, false, memory_order_release);
+}
+
+/* Where to go on in the call's database; size 0: at the beginning, which is then this one's to look
+ * from, and nobody else's until it has kept a place. The turn of the place. */
+static uint64_t place_take(struct evicting *evicting, uint64_t now_ns,
+                           struct redis_due_place *place)
+{
+    struct redis_ttl_place *kept = &evicting->places->items[evicting->call.database];
+    places_lock(evicting->places);
+    *place = kept->place;
+    if (now_ns >= kept->front_ns) {
+        place->size = 0;
+        kept->front_ns = UINT64_MAX;
+        kept->turn++;
+    }
+    uint64_t turn = kept->turn;
+    places_unlock(evicting->places);
+    return turn;
+}
+
+/* Others go on at the row, if there is one, unless somebody has begun anew meanwhile; front_ns 0: as
+ * it is. */
+static void place_keep(struct evicting *evicting, uint64_t turn, uint64_t front_ns,
+                       const struct row *row, const struct version *version)
+{
+    struct redis_ttl_place *kept = &evicting->places->items[evicting->call.database];
+    places_lock(evicting->places);
+    if (front_ns)
+        kept->front_ns = front_ns;
+    if (row && turn == kept->turn)
+        redis_due_place_keep(&kept->place, db_redis_expiry(version), row);
+    places_unlock(evicting->places);
+}
+
+/* The row that expires first, about. *row NULL: there is none. */
+static int first_pick(struct evicting *evicting, struct txn_index *index, struct row **row,
+                      const struct version **version)
+{
+    struct clock *clock = db_clock(db_worker_db(evicting->call.worker));
+    struct redis_due_place place;
+    uint64_t began_ns = clock_monotonic_ns(clock), front_ns = 0;
+    uint64_t turn = place_take(evicting, began_ns, &place);
+    bool front = place.size == 0;
+    *version = NULL;
+    int rc = row_behind(evicting, index, place.key, place.size, row, version);
+    if (!rc && !*row && !front)
+        rc = row_behind(evicting, index, NULL, 0, row, version);
+    if (front) {
+        uint64_t ended_ns = clock_monotonic_ns(clock);
+        front_ns = ended_ns + FRONT_NS + FRONT_FACTOR * (ended_ns - began_ns);
+    }
+    place_keep(evicting, turn, front_ns, rc ? NULL : *row, *version);
+    return rc;
 }
 
 /* A row of the call's database, whichever is there. *row NULL: this time none. */
@@ -193,7 +260,7 @@ static int row_pick(struct evicting *evicting, struct row **row, const struct ve
         index = db_redis_expiries(db, call->database);
     *row = NULL;
     if (evicting->policy == REDIS_POLICY_VOLATILE_TTL)
-        return row_behind(evicting, index, NULL, row, version);
+        return first_pick(evicting, index, row, version);
     for (unsigned n = 0; n < TRIES; n++) {
         item = tree_random(index->tree, redis_random(call));
         if (!item)
@@ -206,7 +273,8 @@ static int row_pick(struct evicting *evicting, struct row **row, const struct ve
         if (rc || *version)
             return rc;
     }
-    return row_behind(evicting, index, item, row, version);
+    return row_behind(evicting, index, item ? item->key : NULL, item ? item->key_size : 0, row,
+                      version);
 }
 
 /* Deletes the key of the row if it is there still and may go. */
@@ -424,7 +492,8 @@ int redis_housekeeping_evict(struct redis_housekeeping *keeping, struct db_worke
                                          .interest = keeping->interest,
                                          .no_touch = true},
                                 .now_ms = clock_realtime_ms(db_clock(db)),
-                                .policy = load_relaxed(&keeping->config->maxmemory_policy)};
+                                .policy = load_relaxed(&keeping->config->maxmemory_policy),
+                                .places = &keeping->ttl_places};
     uint64_t now_ns = clock_monotonic_ns(db_clock(db));
     if (now_ns >= load_relaxed(&keeping->evicting_until_ns))
         store_relaxed(&keeping->evicting_bytes, 0);

@@ -89,8 +89,7 @@ static int due_add(struct due_keys *due, unsigned database, const struct row *ro
     return 0;
 }
 
-/* The place of an entry in the order of time: the beginning of its key, which will do. */
-static void place_keep(struct redis_due_place *place, uint64_t expire_ms, const struct row *row)
+void redis_due_place_keep(struct redis_due_place *place, uint64_t expire_ms, const struct row *row)
 {
     size_t size = row->key_size;
     if (size > sizeof place->key - sizeof expire_ms)
@@ -130,7 +129,7 @@ static int due_find(const struct run *run, unsigned database, struct redis_due_p
         if (more || expire_ms > run->now_ms)
             *next_ms = expire_ms;
         if (more)
-            place_keep(place, expire_ms, row);
+            redis_due_place_keep(place, expire_ms, row);
         if (expire_ms > run->now_ms)
             break;
         if (!more)

@@ -19,6 +19,16 @@ struct redis_due_place {
     unsigned char key[260];
 };
 
+/* Where volatile-ttl goes on in the order of time of each database (redis_evict.c). */
+struct redis_ttl_places {
+    _Atomic bool busy; /* somebody copies one of them */
+    struct redis_ttl_place {
+        struct redis_due_place place;
+        uint64_t front_ns; /* monotonic: when somebody looks from the beginning again */
+        uint64_t turn;     /* how often somebody has */
+    } items[DB_REDIS_ELEMENTS];
+};
+
 /*
  * The best of the keys that were looked at for the policies lru and lfu, in order of how much they are
  * to go (redis_evict.c), the best one last; and so that a key of any length fits, only its beginning.
@@ -59,7 +69,11 @@ struct redis_housekeeping {
     _Atomic uint64_t burial;      /* ticket of a checkpoint, 0: none is asked for */
     _Atomic uint64_t evict_at_ns; /* monotonic: the earliest next try */
     struct redis_candidates candidates;
+    struct redis_ttl_places ttl_places;
 };
+
+/* The place of an entry in the order of time: the beginning of its key, which will do. */
+void redis_due_place_keep(struct redis_due_place *place, uint64_t expire_ms, const struct row *row);
 
 void redis_housekeeping_create(struct redis_housekeeping *keeping,
                                const struct redis_config *config,

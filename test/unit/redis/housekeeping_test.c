@@ -219,6 +219,43 @@ static void keys_that_may_go_do_when_memory_is_short(void **state)
     assert_int_equal(keeping.evicted_keys, 3 * 100 + 2 * 200);
 }
 
+static void evict_one(void)
+{
+    heap_limit_set(db_heap(fixture->db), 1);
+    assert_int_equal(redis_housekeeping_evict(&keeping, fixture->worker, 1), 0);
+    heap_limit_set(db_heap(fixture->db), 0);
+    rows(); /* it is durable, which those who only read wait for */
+}
+
+/* What has gone is passed over once: a look from the beginning, for what has come in front, is later. */
+static void looks_for_what_expires_first_go_on_from_the_last_one(void **state)
+{
+    (void)state;
+    char value[2001];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = 0;
+    expect("OK", "set stays %s", value); /* more than what is on its way out */
+    fixture->config.maxmemory_policy = REDIS_POLICY_VOLATILE_TTL;
+    expect("OK", "set d v ex 400");
+    expect("OK", "set a v ex 100");
+    expect("OK", "set c v ex 300");
+    evict_one();
+    expect("0", "exists a");
+    expect("OK", "set b v ex 50");
+    evict_one();
+    expect("1", "exists b c");
+    expect("0", "exists c");
+    clock_manual_advance_ms(&fixture->clock, 11);
+    evict_one();
+    expect("0", "exists b");
+    evict_one();
+    expect("0", "exists d");
+    expect("OK", "set b v ex 50");
+    evict_one(); /* from the beginning at once: there is nothing behind */
+    expect("0", "exists b");
+    assert_int_equal(keeping.evicted_keys, 5);
+}
+
 static void no_more_keys_go_than_must(void **state)
 {
     (void)state;
@@ -333,6 +370,8 @@ int main(void)
         WITH_FIXTURE(members_are_counted_when_a_rank_was_asked_for),
         WITH_FIXTURE(what_is_no_more_is_not_counted),
         cmocka_unit_test_setup_teardown(keys_that_may_go_do_when_memory_is_short, setup,
+                                        redis_teardown),
+        cmocka_unit_test_setup_teardown(looks_for_what_expires_first_go_on_from_the_last_one, setup,
                                         redis_teardown),
         cmocka_unit_test_setup_teardown(no_more_keys_go_than_must, setup, redis_teardown),
         cmocka_unit_test_setup_teardown(who_waits_for_memory_has_the_log_flushed, setup,
