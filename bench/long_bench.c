@@ -40,8 +40,7 @@ static const struct work {
                                   "end return #table.concat(t)'"},
     {"string.rep, 64 MB", "LUA 'return #(\"ab\"):rep(32e6)'"},
     {"string.upper, 64 MB", "LUA 'local s = (\"ab\"):rep(32e6) return #s:upper()'"},
-    {"string.find, a bad pattern",
-     "LUA 'return (\"a\"):rep(250):find((\".-\"):rep(3) .. \"b\")'"},
+    {"string.find, a bad pattern", "LUA 'return (\"a\"):rep(250):find((\".-\"):rep(3) .. \"b\")'"},
     {"string.gsub, two million", "LUA 'return #(\"ab\"):rep(1e6):gsub(\"a\", \"xy\")'"},
     {"table.insert at 1, twice in a million",
      "LUA 'local t = {} for i = 1, 1e6 do t[i] = i end table.insert(t, 1, 0) table.insert(t, 1, 0) "

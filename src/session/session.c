@@ -157,12 +157,12 @@ void session__bytes_note(struct session *session)
     store_relaxed(&about->bytes.query, session->in.size - session->in_start + apart);
     store_relaxed(&about->bytes.query_free, session->in.capacity - session->in.size);
     store_relaxed(&about->bytes.kept, session->kept_arena.used_bytes);
-    store_relaxed(&about->bytes.queued, session->queue_arena.used_bytes);
+    store_relaxed(&about->bytes.queued, session__queue_bytes(session));
     store_relaxed(&about->bytes.out, session__output_bytes(session) + session->push.size);
     store_relaxed(&about->bytes.replies, session->mark_count - session->mark_first);
     store_relaxed(&about->bytes.out_memory, out_memory);
     bytes_count(session, sizeof *session + session->in.capacity + apart + out_memory +
-                             session->kept_arena.used_bytes + session->queue_arena.used_bytes +
+                             session->kept_arena.used_bytes + session__queue_bytes(session) +
                              session->watch_arena.used_bytes);
 }
 
@@ -195,6 +195,7 @@ void session_delete(struct session *session)
     mp_buffer_destroy(&session->push);
     resp_parser_destroy(&session->resp);
     session__parcels_end(&session->parcels);
+    session__multi_end(session);
     mp_buffer_destroy(&session->in);
     mp_buffer_destroy(&session->out);
     session__inserts_end(&session->inserts);

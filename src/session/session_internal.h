@@ -412,7 +412,8 @@ struct session_watch {
 struct session_queued {
     struct session_queued *next;
     const struct session_command *command;
-    unsigned argc;
+    unsigned argc, parcel_count;
+    struct parcel **parcels; /* each has the bytes of an argument, and is held */
     struct redis_slice argv[];
 };
 

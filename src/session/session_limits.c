@@ -208,7 +208,7 @@ static void query_look(struct session *session)
     struct session_limits *limits = &session->service->client_limits;
     const struct session_about *about = &session->about;
     uint64_t max = (uint64_t)load_relaxed(&limits->query);
-    uint64_t bytes = session__input_bytes(session) + session->queue_arena.used_bytes;
+    uint64_t bytes = session__input_bytes(session) + session__queue_bytes(session);
     if (bytes <= max)
         return;
     log_warn("closing client %" PRIu64 " (%s): %" PRIu64

@@ -18,12 +18,23 @@
 
 #include "base/mutation.h"
 #include "db/ddl.h"
+#include "mem/parcel.h"
 #include "redis/redis_spread.h"
 
 /* ------------------------------------------------------------------------------------ the queue */
 
+/* Gives back what is held of queued commands. */
+static void queue_drop(struct session *session)
+{
+    for (struct session_queued *queued = session->queue_first; queued; queued = queued->next)
+        for (unsigned n = 0; n < queued->parcel_count; n++)
+            parcel_drop(queued->parcels[n]);
+    session->parcels.queued_bytes = 0;
+}
+
 void session__multi_end(struct session *session)
 {
+    queue_drop(session);
     session->multi = session->multi_failed = session->multi_atomic = false;
     session->queue_first = session->queue_last = NULL;
     session->queue_count = 0;
@@ -55,33 +66,64 @@ static size_t queue_bytes_max(const struct session *session)
     return 2 * session->service->limits.request_bytes_max;
 }
 
-int session__multi_queue(struct session *session, const struct session_command *command,
-                         const struct redis_slice *argv, unsigned argc)
+size_t session__queue_bytes(const struct session *session)
+{
+    return session->queue_arena.used_bytes + session->parcels.queued_bytes;
+}
+
+/* The argument for EXEC: copied, or where it is when that is a parcel. False: out of memory. */
+static bool argument_queue(struct session *session, struct session_queued *queued, unsigned n,
+                           struct redis_slice argument)
+{
+    struct parcel *parcel = session__parcel_of(&session->parcels, argument.data, argument.size);
+    queued->argv[n] = argument;
+    if (parcel) {
+        parcel_hold(parcel);
+        queued->parcels[queued->parcel_count++] = parcel;
+        session->parcels.queued_bytes += argument.size;
+        return true;
+    }
+    queued->argv[n].data = arena_copy(&session->queue_arena, argument.data, argument.size);
+    return queued->argv[n].data != NULL;
+}
+
+/* At the end of the queue; NULL: out of memory. */
+static struct session_queued *queue_add(struct session *session, unsigned argc)
 {
     struct arena *arena = &session->queue_arena;
-    if (arena->used_bytes > queue_bytes_max(session)) {
-        session->multi_failed = true;
-        return diag_set(ERROR_MEMORY, "too much is queued in this transaction");
-    }
-    struct session_queued *queued = arena_alloc(arena, sizeof *queued + argc * sizeof *argv);
-    if (queued) {
-        *queued = (struct session_queued){.command = command, .argc = argc};
-        for (unsigned n = 0; n < argc && queued; n++) {
-            queued->argv[n] =
-                (struct redis_slice){arena_copy(arena, argv[n].data, argv[n].size), argv[n].size};
-            if (!queued->argv[n].data)
-                queued = NULL;
-        }
-    }
-    if (!queued) {
-        session->multi_failed = true;
-        return diag_set(ERROR_MEMORY, "out of memory");
-    }
+    struct session_queued *queued =
+        arena_alloc(arena, sizeof *queued + argc * sizeof *queued->argv);
+    struct parcel **parcels = NULL;
+    if (session->parcels.count > 0)
+        parcels = arena_alloc(arena, session->parcels.count * sizeof *parcels);
+    if (!queued || (session->parcels.count > 0 && !parcels))
+        return NULL;
+    *queued = (struct session_queued){.argc = argc, .parcels = parcels};
     if (session->queue_last)
         session->queue_last->next = queued;
     else
         session->queue_first = queued;
     session->queue_last = queued;
+    return queued;
+}
+
+int session__multi_queue(struct session *session, const struct session_command *command,
+                         const struct redis_slice *argv, unsigned argc)
+{
+    if (session__queue_bytes(session) > queue_bytes_max(session)) {
+        session->multi_failed = true;
+        return diag_set(ERROR_MEMORY, "too much is queued in this transaction");
+    }
+    struct session_queued *queued = queue_add(session, argc);
+    bool all = queued != NULL;
+    if (queued)
+        queued->command = command;
+    for (unsigned n = 0; n < argc && all; n++)
+        all = argument_queue(session, queued, n, argv[n]);
+    if (!all) { /* nothing of the queue is going to be run */
+        session->multi_failed = true;
+        return diag_set(ERROR_MEMORY, "out of memory");
+    }
     store_relaxed(&session->about.queued, (int)++session->queue_count);
     return 0;
 }
@@ -215,6 +257,8 @@ static int queued_run_redis(struct session *session, const struct session_queued
                               .protocol = session->protocol,
                               .interest = &session->service->interest,
                               .client_id = session->about.id,
+                              .parcels = queued->parcels,
+                              .parcel_count = queued->parcel_count,
                               .granted = exec->granted,
                               .no_touch = load_relaxed(&session->about.no_touch)};
     txn_statement(exec->txn);

@@ -13,8 +13,8 @@
  *
  * Commands see an argument like any other. One that stores it as it is takes the parcel, and copies
  * nothing; should it be run again, it finds the bytes where they were, and copies them. The session drops
- * its holds when the request has been executed. One that then waits has been copied with all its arguments,
- * and so has what MULTI queues.
+ * its holds when the request has been executed. One that then waits has been copied with all its arguments. What
+ * MULTI queues has holds of its own until EXEC has ended, which can be run again.
  *
  * Requests are never parsed anew from their first byte while something of them is apart: that happens to those
  * behind one that was executed, and of these nothing is apart yet.
@@ -37,6 +37,15 @@ size_t session__parcels_bytes(const struct session_parcels *parcels)
     for (unsigned n = 0; n < parcels->count; n++)
         bytes += parcel_size(parcels->whole[n]);
     return bytes;
+}
+
+struct parcel *session__parcel_of(const struct session_parcels *parcels, const char *data,
+                                  size_t size)
+{
+    for (unsigned n = 0; n < parcels->count; n++)
+        if (parcel_data(parcels->whole[n]) == data && parcel_size(parcels->whole[n]) == size)
+            return parcels->whole[n];
+    return NULL;
 }
 
 void session__parcels_drop(struct session_parcels *parcels)

@@ -18,7 +18,12 @@ struct session_parcels {
     size_t filled;
     struct parcel *whole[RESP_APART_MAX];
     unsigned count;
+    size_t queued_bytes; /* of others, which MULTI keeps */
 };
+
+/* The parcel that has just these bytes; NULL: they are in none. */
+struct parcel *session__parcel_of(const struct session_parcels *parcels, const char *data,
+                                  size_t size);
 
 /* _begin: after parsing has stopped. _fill: takes what belongs to the argument that is
  * being received from the start of data[0..size); how much. _drop: the request has been executed. */
@@ -50,6 +55,9 @@ void session__insert_sent(struct session_inserts *inserts, size_t size);
 void session__inserts_cut(struct session_inserts *inserts, size_t size);
 void session__inserts_shift(struct session_inserts *inserts, size_t size);
 void session__inserts_end(struct session_inserts *inserts);
+
+/* What MULTI has queued, in bytes. */
+size_t session__queue_bytes(const struct session *session);
 
 /* What the session has to send yet, of its output and between. */
 size_t session__output_bytes(const struct session *session);

@@ -17,6 +17,7 @@
 #include "codec/mp.h"
 #include "mem/account.h"
 #include "mem/parcel.h"
+#include "session/session_internal.h"
 #include "session/sessions.h"
 
 static struct random rng;
@@ -434,6 +435,73 @@ static void what_was_read_is_sent_whatever_becomes_of_the_row(void **state)
     expect_sent(two);
 }
 
+/* What GET sends now; the session's own bytes when it has been copied. */
+static const char *first_sent_apart(struct session *session)
+{
+    const struct session_insert *insert = session__insert_first(&session->inserts);
+    assert_non_null(insert);
+    return insert->data;
+}
+
+static void what_multi_queues_becomes_the_row_where_it_is(void **state)
+{
+    (void)state;
+    expect(one, "+OK\r\n", "multi");
+    set_add("k", 5, 400000);
+    assert_string_equal(send_all(one, 70000), "+QUEUED\r\n");
+    const char *data = one->queue_last->argv[2].data;
+    assert_true(one->queue_arena.used_bytes < 400000);
+    expect_in(two, " multi-mem=400", "client list id 1");
+    expect(one, "*1\r\n+OK\r\n", "exec");
+    text_give(one, "get k\r\n");
+    assert_ptr_equal(first_sent_apart(one), data);
+    reply_add(5, 400000);
+    expect_sent(one);
+}
+
+static void of_what_multi_has_queued_nothing_stays(void **state)
+{
+    static const char *const ends[] = {"discard", "reset", NULL};
+    (void)state;
+    for (unsigned n = 0; n < 3; n++) {
+        uint64_t before = account_bytes(ACCOUNT_BUFFER);
+        struct session *third = session_fixture_connect(fixture, 1);
+        expect(third, "+OK\r\n", "multi");
+        for (unsigned k = 0; k < 3; k++) {
+            set_add("k", 5, 5000000);
+            assert_string_equal(send_all(third, 200000), "+QUEUED\r\n");
+        }
+        assert_true(account_bytes(ACCOUNT_BUFFER) >= before + 15000000);
+        if (ends[n])
+            session_fixture_text(fixture, third, "%s", ends[n]);
+        if (ends[n])
+            assert_true(account_bytes(ACCOUNT_BUFFER) < before + request.capacity + 1000000);
+        session_delete(third);
+        assert_true(account_bytes(ACCOUNT_BUFFER) < before + request.capacity + 1000000);
+    }
+    expect(one, ":0\r\n", "exists k");
+}
+
+static void what_watched_keys_drop_is_not_written(void **state)
+{
+    (void)state;
+    set("other", 1, 10);
+    expect(one, "+OK\r\n", "watch other");
+    expect(one, "+OK\r\n", "multi");
+    set_add("k", 5, 400000);
+    assert_string_equal(send_all(one, 70000), "+QUEUED\r\n");
+    set_add("k", 6, 500000);
+    assert_string_equal(send_all(one, 70000), "+QUEUED\r\n");
+    expect(two, "+OK\r\n", "set other x");
+    expect(one, "*-1\r\n", "exec");
+    expect(two, ":0\r\n", "exists k");
+    expect(one, "+OK\r\n", "multi");
+    set_add("k", 6, 500000);
+    assert_string_equal(send_all(one, 70000), "+QUEUED\r\n");
+    expect(one, "*1\r\n+OK\r\n", "exec");
+    expect_stored(two, "k", 6, 500000);
+}
+
 static void commands_that_give_the_old_value_give_it_whole(void **state)
 {
     (void)state;
@@ -518,6 +586,9 @@ int main(void)
         TEST(values_of_lists_and_hashes_may_be_large),
         TEST(large_values_stand_at_their_places_among_other_replies),
         TEST(what_was_read_is_sent_whatever_becomes_of_the_row),
+        TEST(what_multi_queues_becomes_the_row_where_it_is),
+        TEST(of_what_multi_has_queued_nothing_stays),
+        TEST(what_watched_keys_drop_is_not_written),
         TEST(commands_that_give_the_old_value_give_it_whole),
         TEST(a_reply_that_is_not_wanted_or_is_given_up_leaves_nothing),
         TEST(unread_ones_count_as_output),
