@@ -36,6 +36,7 @@ static void on_closed(uv_handle_t *handle)
     net__greeting_end(connection);
     tls_delete(connection->tls);
     mp_buffer_destroy(&connection->encrypted);
+    mp_buffer_destroy(&connection->ahead);
     list_remove(&connection->link);
     free(account_gone(ACCOUNT_NETWORK, connection));
     atomic_fetch_sub_explicit(&worker->connection_count, 1, memory_order_relaxed);
@@ -84,12 +85,47 @@ static void input_end(struct net_connection *connection)
     reading_set(connection, false);
 }
 
+/* What has been decrypted already; more may be meanwhile. */
+static void ahead_take(struct net_connection *connection)
+{
+    struct mp_buffer ahead = connection->ahead;
+    mp_buffer_create(&connection->ahead);
+    session_on_bytes(connection->session, ahead.data, ahead.size);
+    mp_buffer_destroy(&ahead);
+}
+
+void net__decrypt_ahead(struct net_connection *connection)
+{
+    struct mp_buffer *ahead = &connection->ahead;
+    char raw[NET_AHEAD_BYTES / 4];
+    bool ended;
+    uv_os_fd_t fd;
+    if (connection->closing || connection->ended || connection->writing ||
+        ahead->size > NET_AHEAD_BYTES || tls_keep(connection->tls) ||
+        uv_fileno(&connection->handle, &fd))
+        return;
+    ssize_t size = recv(fd, raw, sizeof raw, MSG_DONTWAIT);
+    if (size <= 0)
+        return; /* what that means is found in the next turn */
+    tls_feed(connection->tls, raw, (size_t)size);
+    char *to = mp_buffer_reserve(ahead, sizeof raw);
+    int taken = to ? tls_read(connection->tls, to, sizeof raw, &ended) : 0;
+    ahead->size += taken > 0 ? (size_t)taken : 0;
+    if (tls_keep(connection->tls))
+        net__connection_close(connection); /* bytes are missing */
+    net__encrypted_send(connection, 0);
+}
+
 void net__decrypt(struct net_connection *connection)
 {
     struct net_worker *worker = connection->worker;
     bool ended = false;
     int size = 1;
     while (size > 0 && !connection->ended && session_wants_read(connection->session)) {
+        if (connection->ahead.size > 0) {
+            ahead_take(connection);
+            continue;
+        }
         size = tls_read(connection->tls, worker->decrypted, NET_READ_BYTES, &ended);
         if (size > 0)
             session_on_bytes(connection->session, worker->decrypted, (size_t)size);
@@ -131,6 +167,8 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     if (size < 0 && (size != UV_EOF || connection->lingering || !connection->session)) {
         net__connection_close(connection);
     } else if (size == UV_EOF) {
+        if (connection->ahead.size > 0)
+            ahead_take(connection);
         input_end(connection);
         connection_dirty(connection);
     } else {
@@ -367,7 +405,7 @@ static bool output_write(struct net_connection *connection)
 static void input_go_on(struct net_connection *connection)
 {
     if (!connection->tls || connection->ended || !session_wants_read(connection->session) ||
-        !tls_has_input(connection->tls))
+        (connection->ahead.size == 0 && !tls_has_input(connection->tls)))
         return;
     net__decrypt(connection);
     if (!connection->closing) {

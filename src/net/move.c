@@ -117,6 +117,7 @@ static struct net_connection *connection_copy(const struct net_connection *conne
     list_create(&copy->dirty);
     list_create(&copy->waiting);
     mp_buffer_create(&copy->encrypted);
+    mp_buffer_create(&copy->ahead);
     return copy;
 }
 
@@ -155,6 +156,8 @@ static bool session_send(struct net_connection *connection, struct net_worker *t
         free(account_gone(ACCOUNT_NETWORK, accepted.moved));
         return false;
     }
+    accepted.moved->ahead = connection->ahead;
+    mp_buffer_create(&connection->ahead);
     session_leave(connection->session, to->session_worker);
     session_user_set(connection->session, accepted.moved);
     net__worker_put(to, accepted);
@@ -261,6 +264,18 @@ static void mailbox_leave(struct net_worker *worker)
     }
 }
 
+/* Only this thread can read what comes within TLS: there may be a `cancel` of what runs. */
+static void running_look(struct net_worker *worker)
+{
+    struct session *session = session_running_sealed(worker->session_worker);
+    if (!session)
+        return;
+    struct net_connection *connection = session_user(session);
+    net__decrypt_ahead(connection);
+    session_running_look(worker->session_worker,
+                         (struct session_output){connection->ahead.data, connection->ahead.size});
+}
+
 void net__serve(void *arg)
 {
     struct net_worker *worker = arg;
@@ -280,6 +295,7 @@ void net__serve(void *arg)
     } else {
         standby_call(worker->net);
     }
+    running_look(worker);
     uint64_t due_ns = session_worker_peek(worker->session_worker, session_go_on, NULL);
     dirty_go_on(&worker->dirty);
     dirty_go_on(&worker->turn);
@@ -330,6 +346,7 @@ void net__accepted_drop(struct net_worker *worker, struct net_accepted accepted)
         session_join(accepted.moved->session, worker->session_worker, accepted.fd);
         session_delete(accepted.moved->session);
         tls_delete(accepted.moved->tls);
+        mp_buffer_destroy(&accepted.moved->ahead);
         free(account_gone(ACCOUNT_NETWORK, accepted.moved));
     }
     close(accepted.fd);

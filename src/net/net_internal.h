@@ -35,6 +35,7 @@ enum {
     NET_GREETING_MS = 10000,       /* for the PROXY header and the handshake of TLS */
     NET_GREETINGS_MAX = 4096,      /* connections that have not come so far yet */
     NET_ENCRYPT_BYTES = 64 * 1024, /* of output at a time */
+    NET_AHEAD_BYTES = 64 * 1024,   /* decrypted ahead of the session */
     NET_COLLECT_MS = 20,           /* from work done to looking after old versions */
     NET_HOME_MS = 100,        /* from look to look whether those whom a standby serves can go */
     NET_COLLECT_IDLE_MAX = 3, /* looks that found nothing, after which nobody looks any more */
@@ -210,6 +211,8 @@ struct net_connection {
     uv_write_t write;
     struct mp_buffer encrypted; /* of the write that is going on */
     size_t write_bytes;         /* of the session's, in the write that is going on */
+    struct mp_buffer
+        ahead; /* decrypted while its request was running, and not taken by the session yet */
     bool writing, reading;
     bool ended;      /* nothing more is taken: close when everything has been answered */
     bool peer_ended; /* nothing more comes */
@@ -252,8 +255,10 @@ void net__connection_refuse(struct net_connection *connection, const char *text)
 /* Sends what lies in worker->encrypted, `bytes` of the session's. False: not all of it could be
  * sent at once, or the connection is closing. */
 bool net__encrypted_send(struct net_connection *connection, size_t bytes);
-/* Gives decrypted input to the session for as long as it wants any. */
+/* Gives decrypted input to the session for as long as it wants any. _ahead: what has come while its request runs goes
+ * to connection->ahead. */
 void net__decrypt(struct net_connection *connection);
+void net__decrypt_ahead(struct net_connection *connection);
 /* A session for whoever this is; false with the connection refused. */
 bool net__connection_serve(struct net_connection *connection, const struct address *peer,
                            const struct address *local, const char *user);

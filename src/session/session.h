@@ -135,6 +135,15 @@ void session_leave(struct session *session, struct session_worker *to);
 void session_redirect(struct session *session, struct session_worker *to);
 void session_join(struct session *session, struct session_worker *worker, int fd);
 
+/*
+ * Who speaks TLS, and whose request of MessagePack-RPC runs in Lua at this moment; NULL: nobody. To be asked, as all of
+ * this, by the worker's thread where that code is interrupted (lua_runtime_others_set). _look: ends the request when
+ * there is a `cancel` of it in what has been read, or in these bytes, which have been decrypted since and are to be
+ * given to session_on_bytes when the code has ended.
+ */
+struct session *session_running_sealed(struct session_worker *worker);
+void session_running_look(struct session_worker *worker, struct session_output ahead);
+
 /* As in CLIENT ID. */
 uint64_t session_id(const struct session *session);
 

@@ -17,6 +17,7 @@ bool session__running_enter(struct session *session, bool named, uint64_t id)
     struct session_running *running = &session->worker->running;
     if (load_relaxed(&running->state) != RUNNING_IDLE)
         return false;
+    running->session = session;
     running->fd = named ? session->about.fd : -1;
     running->sealed = session->sealed;
     running->id = id;
@@ -81,8 +82,22 @@ static bool cancel_among(const char *bytes, size_t size, uint64_t id, size_t *at
     return false;
 }
 
-/* In what has been read, and in what lies in the socket, of which the first message may have been read in part. */
-static bool cancel_there(const struct session_running *running)
+/* What comes behind what has been read: of the socket, or what the caller has decrypted. */
+static size_t next_bytes(const struct session_running *running, struct session_output ahead,
+                         char *out, size_t room)
+{
+    if (running->sealed) {
+        size_t size = ahead.size < room ? ahead.size : room;
+        if (size > 0)
+            memcpy(out, ahead.data, size);
+        return size;
+    }
+    ssize_t size = recv(running->fd, out, room, MSG_PEEK | MSG_DONTWAIT);
+    return size > 0 ? (size_t)size : 0;
+}
+
+/* In what has been read, and in what comes behind that, of which the first message may have been read in part. */
+static bool cancel_there(const struct session_running *running, struct session_output ahead)
 {
     char bytes[PEEK_BYTES];
     size_t at;
@@ -94,8 +109,8 @@ static bool cancel_there(const struct session_running *running)
         return false;
     if (part > 0)
         memcpy(bytes, running->rest + at, part);
-    ssize_t size = recv(running->fd, bytes + part, sizeof bytes - part, MSG_PEEK | MSG_DONTWAIT);
-    return size > 0 && cancel_among(bytes, part + (size_t)size, running->id, &at);
+    size_t size = next_bytes(running, ahead, bytes + part, sizeof bytes - part);
+    return size > 0 && cancel_among(bytes, part + size, running->id, &at);
 }
 
 static bool client_gone(const struct session_running *running)
@@ -109,7 +124,26 @@ static void worker_look(struct session_worker *worker)
     struct session_running *running = &worker->running;
     if (!hold(running))
         return;
-    if (running->fd >= 0 && (running->sealed ? client_gone(running) : cancel_there(running)))
+    if (running->fd >= 0 &&
+        (running->sealed ? client_gone(running)
+                         : cancel_there(running, (struct session_output){NULL, 0})))
+        running->cancelled |= lua_runtime_cancel(worker->lua);
+    let_go(running);
+}
+
+struct session *session_running_sealed(struct session_worker *worker)
+{
+    const struct session_running *running = &worker->running;
+    bool runs = load_relaxed(&running->state) != RUNNING_IDLE;
+    return runs && running->sealed && running->fd >= 0 ? running->session : NULL;
+}
+
+void session_running_look(struct session_worker *worker, struct session_output ahead)
+{
+    struct session_running *running = &worker->running;
+    if (!hold(running)) /* it is looked at: another time */
+        return;
+    if (cancel_there(running, ahead))
         running->cancelled |= lua_runtime_cancel(worker->lua);
     let_go(running);
 }

@@ -9,7 +9,8 @@
  * that request lies in the socket until the request has ended. Hence the watchdog, which looks at code that runs
  * every few milliseconds anyhow, looks through what has come behind the request, and into the socket of its
  * connection without taking anything out, and stops the code when it finds such a message. Within TLS the bytes
- * say nothing to it: there it stops the code when the client has closed its side.
+ * say nothing to it: there it stops the code when the client has closed its side, and the worker's own thread, which
+ * is interrupted for others, decrypts what has come and looks through it (session_running_look).
  *
  * Code that ends by itself, or goes to sleep, before the hook is set has not been stopped: then it is as if the
  * message had come a moment later.
@@ -35,6 +36,7 @@ enum { SESSION_CANCELLED_MAX = 16 };
 struct session_running {
     _Atomic uint32_t state; /* IDLE, RUNNING or HELD */
     /* Written before RUNNING, read by whoever holds it. */
+    struct session *session;
     int fd;           /* its connection's; -1: nothing is to be looked for there */
     bool sealed;      /* what comes is TLS's, of which only the end can be seen */
     uint64_t id;      /* of its request of MessagePack-RPC */

@@ -163,8 +163,40 @@ describe('TLS', function()
         terminal:write('1 + 1\r')
         terminal:expect('\n2\n')
         terminal:expect('> ')
+        terminal:write('BEGIN\r')
+        terminal:expect('transaction> ')
+        terminal:write(loop .. '\r')
+        server:expect('computing')
+        terminal:write('\3')
+        terminal:expect('\nerror: interrupted\n')
+        terminal:expect('transaction> ')
+        terminal:write('2 + 2\r')
+        terminal:expect('\n4\n')
+        terminal:expect('transaction> ')
         terminal:write('\4')
         terminal:finish()
+    end)
+
+    it('lets what computes be cancelled, and takes what comes meanwhile in order', function()
+        serve('--workers', '1')
+        local db = connect({ ca = file('ca.pem') })
+        for _, size in ipairs({ 0, 1000, 20000 }) do
+            local computes = db:send('eval', "require('log').error('computing') while true do end")
+            db:flush()
+            server:expect('computing')
+            local cancel, numbers = db:send('cancel', computes), {}
+            for n = 1, 300 do
+                numbers[n] = db:send('eval', 'return {#..., select(2, ...)}', ('x'):rep(size), n)
+            end
+            local ok, problem = db:wait(computes)
+            assert.is_false(ok)
+            assert.equal('ERROR_CANCELLED', problem.name)
+            assert.is_true(db:receive(cancel))
+            for n = 1, 300 do
+                assert.same({ size, n }, db:receive(numbers[n]))
+            end
+        end
+        db:close()
     end)
 
     local function perigee(word, ...)
