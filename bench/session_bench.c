@@ -58,6 +58,24 @@ static void get_of_few(struct bench *bench, uint64_t n)
     append(bench, "GET", n % 100, NULL);
 }
 
+static void get_nothing(struct bench *bench, uint64_t n)
+{
+    (void)n;
+    append(bench, "GET", KEYS + 1, NULL);
+}
+
+static void spop_nothing(struct bench *bench, uint64_t n)
+{
+    (void)n;
+    append(bench, "SPOP", KEYS + 1, NULL);
+}
+
+static void zpopmin_nothing(struct bench *bench, uint64_t n)
+{
+    (void)n;
+    append(bench, "ZPOPMIN", KEYS + 1, NULL);
+}
+
 static void incr_hot(struct bench *bench, uint64_t n)
 {
     (void)n;
@@ -112,6 +130,9 @@ int main(void)
     run(&bench, "GET", REQUESTS, get);
     run(&bench, "GET of a hundred keys", REQUESTS, get_of_few);
     run(&bench, "INCR of one key", REQUESTS, incr_hot);
+    run(&bench, "GET of no key", REQUESTS, get_nothing);
+    run(&bench, "SPOP of no key", REQUESTS, spop_nothing);
+    run(&bench, "ZPOPMIN of no key", REQUESTS, zpopmin_nothing);
     session_delete(bench.session);
     session_worker_close(worker);
     service_delete(service);

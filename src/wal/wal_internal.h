@@ -57,6 +57,8 @@ enum {
     WAL_STAND_IN_REST_NS = 1000 * 1000 * 1000, /* is the last for so long */
     WAL_NONE_INTERVAL_MS = 10,                 /* durability none: written this often */
     WAL_FLUSH_INTERVAL_MS_DEFAULT = 1000,
+    WAL_FLUSH_BYTES = 1 << 20, /* so much is flushed before the interval is over, */
+    WAL_FLUSH_REST = 100,      /* not before so many times what the last flush took */
     WAL_ARCHIVE_RETRY_MS_DEFAULT = 10000,
     WAL_SPARES_MAX = 2,         /* segments given up that are kept to be made into new ones */
     WAL_COPY_BYTES = 256 << 10, /* archived in pieces of so much */
@@ -262,6 +264,8 @@ struct wal {
     uint64_t previous_c;
     uint64_t cut_next_ns;
     uint64_t flush_from_ns;    /* from when on the interval until the next flush counts */
+    uint64_t flush_rested_ns;  /* from when on it may be earlier, if there are enough */
+    uint64_t unflushed_bytes;  /* of blocks that are written */
     uint64_t stand_in_ns;      /* nobody stands in before */
     uint64_t stand_in_slow_ns; /* WAL_STAND_IN_SLOW_NS, but in tests */
     struct wal_segment *segments, *current;

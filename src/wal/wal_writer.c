@@ -73,6 +73,11 @@ static unsigned epochs_inflight(const struct wal *wal)
     return (unsigned)(wal->epoch_next - wal->epoch_first);
 }
 
+static bool is_flushed(const struct wal *wal)
+{
+    return load_relaxed(&wal->written) == load_relaxed(&wal->durable);
+}
+
 /* ------------------------------------------------------------------------------------- failing */
 
 void wal__fail(struct wal *wal, int code)
@@ -159,6 +164,7 @@ static void publish(struct wal *wal)
             crash_point("wal.block.flushed");
             wal->written_sequence = epoch->sequence;
             wal->written_block = c;
+            wal->unflushed_bytes += epoch->bytes;
             count_block(wal, epoch);
         }
         block_release(epoch, WAL_BLOCK_KEEP_BYTES);
@@ -167,7 +173,7 @@ static void publish(struct wal *wal)
     }
     if (!advanced)
         return;
-    if (load_relaxed(&wal->written) == load_relaxed(&wal->durable))
+    if (is_flushed(wal))
         wal->flush_from_ns = now_ns();
     advance(wal, c, has_level(wal, WAL_DURABILITY_COMMIT));
 }
@@ -485,19 +491,26 @@ static bool cut_is_due(struct wal *wal)
 
 /* ------------------------------------------------------------------------------------ flushing */
 
+/*
+ * When much has been written it is earlier than it has to be: until D passes them, old versions stay, and rows
+ * that were deleted, which who looks for others has to pass over. As flushes hold up those who write, they take
+ * a WAL_FLUSH_REST'th of the time at most.
+ */
 static uint64_t flush_next_ns(const struct wal *wal)
 {
-    return wal->flush_from_ns + load_relaxed(&wal->flush_interval_ns);
+    uint64_t next_ns = wal->flush_from_ns + load_relaxed(&wal->flush_interval_ns);
+    return wal->unflushed_bytes >= WAL_FLUSH_BYTES && wal->flush_rested_ns < next_ns
+               ? wal->flush_rested_ns
+               : next_ns;
 }
 
 /* Under interval and none: whether what has been written is to be flushed now. */
 static bool flush_is_due(struct wal *wal)
 {
-    uint64_t durable = load_relaxed(&wal->durable);
-    if (load_relaxed(&wal->written) == durable)
+    if (is_flushed(wal))
         return false;
-    return load_seq_cst(&wal->flush_wanted) > durable || load_seq_cst(&wal->closing) ||
-           now_ns() >= flush_next_ns(wal);
+    return load_seq_cst(&wal->flush_wanted) > load_relaxed(&wal->durable) ||
+           load_seq_cst(&wal->closing) || now_ns() >= flush_next_ns(wal);
 }
 
 static void flush(struct wal *wal)
@@ -516,7 +529,10 @@ static void flush(struct wal *wal)
             return;
         atomic_fetch_add_explicit(&wal->stats.flushes, 1, memory_order_relaxed);
     }
-    atomic_fetch_add_explicit(&wal->stats.flush_ns, now_ns() - began_ns, memory_order_relaxed);
+    uint64_t ended_ns = now_ns();
+    wal->unflushed_bytes = 0;
+    wal->flush_rested_ns = ended_ns + WAL_FLUSH_REST * (ended_ns - began_ns);
+    atomic_fetch_add_explicit(&wal->stats.flush_ns, ended_ns - began_ns, memory_order_relaxed);
     advance(wal, load_relaxed(&wal->written), true);
 }
 
@@ -541,7 +557,7 @@ static void sleep_a_while(struct wal *wal)
     bool none = has_level(wal, WAL_DURABILITY_NONE);
     bool pending = none && load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut);
     uint64_t deadline = UINT64_MAX;
-    if (load_relaxed(&wal->written) != load_relaxed(&wal->durable))
+    if (!is_flushed(wal))
         deadline = flush_next_ns(wal);
     if (pending && wal->cut_next_ns < deadline)
         deadline = wal->cut_next_ns;
@@ -609,11 +625,6 @@ static void stand_in(struct wal *wal)
         atomic_fetch_add_explicit(&wal->stats.stood_in, 1, memory_order_relaxed);
 }
 
-static bool is_flushed(const struct wal *wal)
-{
-    return load_relaxed(&wal->written) == load_relaxed(&wal->durable);
-}
-
 void wal_write_now(struct wal *wal)
 {
     if (!stand_in_begin(wal)) {
@@ -623,7 +634,8 @@ void wal_write_now(struct wal *wal)
     bool flushed = is_flushed(wal);
     if (load_seq_cst(&wal->clock) != load_relaxed(&wal->last_cut))
         stand_in(wal);
-    stand_in_end(wal, flushed != is_flushed(wal) || epochs_inflight(wal) > 0 || wal_failed(wal));
+    stand_in_end(wal, flushed != is_flushed(wal) || flush_is_due(wal) || epochs_inflight(wal) > 0 ||
+                          wal_failed(wal));
 }
 
 /* ---------------------------------------------------------------------------------- the thread */

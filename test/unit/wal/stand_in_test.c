@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "io/disk.h"
 #include "wal/log.h"
@@ -235,6 +236,67 @@ static void a_flush_comes_behind_it(void **state)
     assert_int_equal(stop(f), 0);
 }
 
+static void durable_await(const struct fixture *f, uint64_t ts)
+{
+    for (unsigned turn = 0; wal_durable_ts(f->wal) < ts; spin_wait(&turn))
+        assert_false(wal_failed(f->wal));
+}
+
+/* A little each time, until it is much; returns the timestamp of the first. */
+static uint64_t write_much(struct fixture *f)
+{
+    uint64_t first_ts = 0;
+    for (unsigned bytes = 0; bytes < WAL_FLUSH_BYTES; bytes += WAL_STAND_IN_BYTES / 2) {
+        sleep_await(f);
+        uint64_t ts = commit(f, f->buffer, WAL_STAND_IN_BYTES / 2);
+        wal_write_now(f->wal);
+        written_await(f, ts);
+        first_ts = first_ts == 0 ? ts : first_ts;
+    }
+    return first_ts;
+}
+
+static void much_is_flushed_before_the_interval_is_over(void **state)
+{
+    struct fixture *f = *state;
+    f->options.flush_interval_ms = 3600 * 1000;
+    f->options.segment_bytes = 4 << 20;
+    start(f, 0);
+    sleep_await(f);
+    uint64_t ts = commit(f, f->buffer, WAL_FLUSH_BYTES);
+    wal_write_now(f->wal);
+    durable_await(f, ts);
+    durable_await(f, write_much(f));
+    assert_true(stood_in(f) > 0);
+    assert_int_equal(stop(f), 0);
+    assert_all_seen(f);
+}
+
+/* Flushes hold up those who write. */
+static void but_not_soon_behind_a_flush_that_took_long(void **state)
+{
+    struct fixture *f = *state;
+    struct wal_stats before, after;
+    f->options.flush_interval_ms = 3600 * 1000;
+    f->options.segment_bytes = 4 << 20;
+    start(f, 0);
+    uint64_t began_ns = clock_monotonic_ns(clock_system());
+    durable_await(f, write_much(f));
+    sleep_await(f);
+    wal_stats_get(f->wal, &before);
+    pthread_mutex_lock(&f->wal->mutex);
+    assert_true(f->wal->flush_rested_ns > began_ns + WAL_FLUSH_REST * before.flush_ns);
+    f->wal->flush_rested_ns = UINT64_MAX; /* it is as if it had taken for ever */
+    pthread_mutex_unlock(&f->wal->mutex);
+    uint64_t ts = write_much(f);
+    sleep_await(f);
+    wal_stats_get(f->wal, &after);
+    assert_int_equal(after.flushes, before.flushes);
+    assert_true(wal_durable_ts(f->wal) < ts);
+    assert_int_equal(stop(f), 0);
+    assert_all_seen(f);
+}
+
 static void a_write_that_fails_is_told_to_all(void **state)
 {
     struct fixture *f = *state;
@@ -375,6 +437,8 @@ int main(void)
         TEST(who_is_committing_leaves_it_to_the_log_writer),
         TEST(the_next_segment_is_the_log_writers),
         TEST(a_flush_comes_behind_it),
+        TEST(much_is_flushed_before_the_interval_is_over),
+        TEST(but_not_soon_behind_a_flush_that_took_long),
         TEST(a_write_that_fails_is_told_to_all),
         TEST(what_is_asked_for_meanwhile_is_written_by_the_log_writer),
         TEST(who_took_long_is_the_last_for_a_while),
