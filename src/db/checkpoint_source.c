@@ -358,9 +358,20 @@ static const struct space *indexed_space(const struct round *round, const struct
                : NULL;
 }
 
+/* What the body has of a row is looked up in what is published: where that was refused for want of memory it is older
+ * than K, and entries that follow from it would be wrong. */
+static bool is_shown(struct checkpoint *checkpoint, struct store *store)
+{
+    struct tree_thread *thread = txn_worker_thread(checkpoint->worker->txn);
+    return !db__store_leaves(store) || load_relaxed(&store->published.k) >= store->k ||
+           db__store_publish(store, thread, store->k) == 0;
+}
+
 int checkpoint__store_absorb(struct round *round, struct store *store, size_t first, size_t behind)
 {
     struct engine_stats before;
+    if (!is_shown(round->checkpoint, store))
+        return no_memory();
     body_stats(store->body, &before);
     unsigned capacity = BATCH_ROWS + (db__store_leaves(store) ? round->snapshots.count : 0);
     struct source *source = malloc(sizeof *source + capacity * sizeof *source->rows);

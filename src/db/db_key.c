@@ -17,6 +17,7 @@
 
 #include "base/diag.h"
 #include "base/error.h"
+#include "base/list.h"
 #include "codec/ext.h"
 #include "codec/json.h"
 #include "codec/mp.h"
@@ -461,49 +462,96 @@ int db__key_of_array(struct arena *arena, const struct index *index, const char 
     return 0;
 }
 
+/*
+ * Whether a version belongs under an entry, and which entries go with one, is found out without memory that could be
+ * refused: an entry must not outlive its row for want of it. So a key is encoded on the stack. One that has no room there has
+ * more bytes of strings than a tree takes in a key, hence no entry. Where Lua is asked, which can fail, entries hold their
+ * rows (ENTRY_COUNTED).
+ */
+enum { ROOM_SMALL = 512, ROOM_LARGE = 3 * TREE_KEY_SIZE_MAX + INDEX_PARTS_MAX * 64 };
+
+struct parts_taker {
+    /* What is done with the parts of a key; nonzero ends. */
+    int (*take)(struct parts_taker *taker, unsigned char *parts, size_t size);
+    size_t behind; /* bytes for which there is room behind them */
+};
+
+static int parts_encode(const struct index *index, const char *const *values, unsigned char *room,
+                        struct parts_taker *taker)
+{
+    bool has_nil = false;
+    const unsigned char *end = values_encode(index, values, room, &has_nil, false);
+    return end == NULL ? 0 : taker->take(taker, room, (size_t)(end - room));
+}
+
+/* Apart, so that short keys take little of the stack. */
+__attribute__((noinline)) static int parts_encode_long(const struct index *index,
+                                                       const char *const *values,
+                                                       struct parts_taker *taker)
+{
+    unsigned char room[ROOM_LARGE];
+    return parts_encode(index, values, room, taker);
+}
+
+static int parts_value(const struct index *index, const char *const *values, void *arg)
+{
+    struct parts_taker *taker = arg;
+    unsigned char room[ROOM_SMALL];
+    size_t size = values_size_max(index, values) + taker->behind;
+    if (size > ROOM_LARGE)
+        return 0;
+    return size <= sizeof room ? parts_encode(index, values, room, taker)
+                               : parts_encode_long(index, values, taker);
+}
+
 struct match {
+    struct parts_taker taker;
     const struct entry *entry;
     bool found;
 };
 
 /* Whether the key is the entry's. The primary key behind the parts is the row's in any case. */
-static int match_value(const struct index *index, const char *const *values, void *arg)
+static int match_parts(struct parts_taker *taker, unsigned char *parts, size_t size)
 {
-    struct match *match = arg;
-    unsigned char small[512];
-    size_t size = values_size_max(index, values);
-    unsigned char *data = size <= sizeof small ? small : malloc(size);
-    bool has_nil = false;
-    if (data == NULL)
-        return ERROR_MEMORY;
-    unsigned char *end = values_encode(index, values, data, &has_nil, false);
-    match->found =
-        end != NULL &&
-        (size_t)(end - data) == (load_relaxed(&match->entry->state) & ENTRY_PARTS_MASK) &&
-        memcmp(data, match->entry->key, (size_t)(end - data)) == 0;
-    if (data != small)
-        free(data);
+    struct match *match = list_entry(taker, struct match, taker);
+    match->found = size == (load_relaxed(&match->entry->state) & ENTRY_PARTS_MASK) &&
+                   memcmp(parts, match->entry->key, size) == 0;
     return match->found ? ERROR_END : 0;
 }
 
 int db__index_matches(const struct txn_index *scan, const struct entry *entry,
                       const struct version *version)
 {
-    struct match match = {entry, false};
-    int rc = keys_each(scan->arg, version->bytes, false, match_value, &match);
+    struct match match = {{match_parts, 0}, entry, false};
+    int rc = keys_each(scan->arg, version->bytes, false, parts_value, &match.taker);
     /* A tuple that the index cannot have (from before a change of format) has no entry in it. */
     return rc == 0 || rc == ERROR_END || rc == ERROR_SCHEMA ? match.found : rc;
 }
 
-static void entries_sweep(struct arena *arena, struct index *index, struct txn_worker *worker,
-                          struct row *row, const struct version *dropped)
+struct sweep {
+    struct parts_taker taker;
+    struct txn_worker *worker;
+    struct index *index;
+    struct row *row;
+};
+
+static int sweep_parts(struct parts_taker *taker, unsigned char *parts, size_t size)
 {
-    struct key_list keys;
-    /* Quietly: a statement that failed keeps its message when it is undone. */
-    if (keys_of_tuple(arena, index, dropped->bytes, false, &keys) != 0)
-        return;
-    for (uint32_t i = 0; i < keys.count; i++)
-        txn_entry_sweep(worker, &index->scan, keys.keys[i].data, keys.keys[i].size, row);
+    struct sweep *sweep = list_entry(taker, struct sweep, taker);
+    const struct row *row = sweep->row;
+    memcpy(parts + size, row->key, row->key_size);
+    if (size + row->key_size <= TREE_KEY_SIZE_MAX) /* else it has none */
+        txn_entry_sweep(sweep->worker, &sweep->index->scan, parts, size + row->key_size,
+                        sweep->row);
+    return 0;
+}
+
+/* Quietly: a statement that failed keeps its message when it is undone. */
+static void entries_sweep(struct index *index, struct txn_worker *worker, struct row *row,
+                          const struct version *dropped)
+{
+    struct sweep sweep = {{sweep_parts, row->key_size}, worker, index, row};
+    keys_each(index, dropped->bytes, false, parts_value, &sweep.taker);
 }
 
 void db__version_dropped(struct head *head, struct txn_worker *worker, struct row *row,
@@ -514,11 +562,8 @@ void db__version_dropped(struct head *head, struct txn_worker *worker, struct ro
     if (space == NULL || (space->index_count < 2 && space->building == NULL) ||
         (version_flags(dropped) & VERSION_TOMBSTONE))
         return;
-    struct arena arena;
-    arena_create(&arena, 0);
     for (uint32_t i = 1; i < space->index_count; i++)
-        entries_sweep(&arena, space->indexes[i], worker, row, dropped);
+        entries_sweep(space->indexes[i], worker, row, dropped);
     if (space->building != NULL)
-        entries_sweep(&arena, space->building, worker, row, dropped);
-    arena_destroy(&arena);
+        entries_sweep(space->building, worker, row, dropped);
 }
