@@ -215,3 +215,8 @@ int io_appender_new(struct io *io, const char *path, enum io_class class, struct
     *out = appender;
     return 0;
 }
+
+void io_appender_class_set(struct io_appender *appender, enum io_class class)
+{
+    appender->class = class;
+}

@@ -22,6 +22,9 @@ struct io_appender;
  * and ends it by io_appender_delete. */
 int io_appender_new(struct io *io, const char *path, enum io_class class, struct io_appender **out);
 
+/* From the next piece on. */
+void io_appender_class_set(struct io_appender *appender, enum io_class class);
+
 /* Appends. An error may be that of an earlier piece. It stays: all calls behind it give it again. */
 int io_appender_put(struct io_appender *appender, const void *data, size_t size);
 

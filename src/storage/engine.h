@@ -357,8 +357,8 @@ static inline int body_tidy(struct body *body, const struct engine_snapshots *sn
  * (ENGINE_TIDY) or it has been done at once (ENGINE_TIDY_CHANGED). The snapshots are as for tidying.
  *
  * job_step writes about bytes_max bytes and says ENGINE_TIDY_WORKING as long as more is to come. It
- * changes nothing of the body. `urgent`: its reads and writes are not in the background. After an
- * error the job can only be ended.
+ * changes nothing of the body. `urgent`: what it reads and writes competes for the disk as a
+ * checkpoint does, not in the background. After an error the job can only be ended.
  *
  * job_end puts into the body what the steps have made, if they are through, and `keep`; else that
  * goes. What has been reverted meanwhile it may be made of: then it goes, too (ENGINE_TIDY instead of

@@ -57,6 +57,7 @@ struct lsm_job {
     struct lsm_output output;
     void *dictionary;                 /* of the output, or NULL */
     uint64_t taken_rows, taken_bytes; /* of what it is made from */
+    bool urgent;                      /* of the step */
 };
 
 /* -------------------------------------------------------------------------------------- beginning */
@@ -155,8 +156,8 @@ static int dictionary_make(struct lsm_job *job)
     if (!output->bottom || options->dictionary_bytes == 0 ||
         options->compression[LSM_LEVEL_LAST] != COMPRESS_ZSTD)
         return 0;
-    int rc = lsm__dictionary_train(job->files, job->file_count, options, &job->dictionary,
-                                   &output->dictionary_size);
+    int rc = lsm__dictionary_train(job->files, job->file_count, job->urgent, options,
+                                   &job->dictionary, &output->dictionary_size);
     output->dictionary = job->dictionary;
     return rc;
 }
@@ -193,6 +194,7 @@ static int inputs_open(struct lsm_job *job)
         lsm__pick_files(&job->pick, sequence, &from, &to);
         lsm__walk_create(&job->walks[i], sequence, from, to, &all);
         job->walks[i].scan = true;
+        job->walks[i].hurry = job->urgent;
         job->walks[i].filter = job->output.options.filter;
         job->walks[i].horizon_ms = job->output.horizon_ms;
         job->walks[i].below = &job->below;
@@ -520,7 +522,10 @@ int lsm__job_begin(struct body *base, const struct engine_snapshots *snapshots,
 int lsm__job_step(struct body_job *base, bool urgent, uint64_t bytes_max, struct engine_tidied *out)
 {
     struct lsm_job *job = (struct lsm_job *)base;
-    job->output.background = !urgent;
+    job->urgent = urgent;
+    for (unsigned i = 0; i < job->count; i++)
+        lsm__walk_hurry(&job->walks[i], urgent);
+    lsm__output_background(&job->output, !urgent);
     int rc = job_write(job, bytes_max, out);
     if (rc != ERROR_END)
         return rc;

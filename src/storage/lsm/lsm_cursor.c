@@ -48,7 +48,16 @@ static int file_open(struct lsm_walk *walk)
     int rc = run_cursor_open(walk->sequence->files[at]->run, &walk->range, &walk->cursor);
     if (rc == 0 && walk->scan)
         run_cursor_scan(walk->cursor);
+    if (rc == 0)
+        run_cursor_hurry(walk->cursor, walk->hurry);
     return rc;
+}
+
+void lsm__walk_hurry(struct lsm_walk *walk, bool hurry)
+{
+    walk->hurry = hurry;
+    if (walk->cursor != NULL)
+        run_cursor_hurry(walk->cursor, hurry);
 }
 
 static bool has_expired(const struct lsm_walk *walk, const struct engine_row *row)

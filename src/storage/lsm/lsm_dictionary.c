@@ -42,7 +42,7 @@ static void row_take(struct samples *samples, const struct engine_row *row)
 }
 
 /* Rows from the beginning of a file, until `end` bytes are used. */
-static int file_sample(const struct lsm_file *file, struct samples *samples, size_t end)
+static int file_sample(const struct lsm_file *file, bool hurry, struct samples *samples, size_t end)
 {
     struct run_cursor *cursor;
     struct engine_row row;
@@ -50,6 +50,7 @@ static int file_sample(const struct lsm_file *file, struct samples *samples, siz
     if (rc != 0)
         return rc;
     run_cursor_scan(cursor);
+    run_cursor_hurry(cursor, hurry);
     while (samples->used < end && samples->count < SAMPLES_MAX &&
            (rc = run_cursor_next(cursor, &row)) == 0) {
         if (row.data == NULL || row.size == 0 || row.size > samples->room - samples->used)
@@ -109,7 +110,7 @@ static int pays(const struct samples *samples, const void *data, size_t size, ui
            (double)(without - with) / (double)without * (double)file_bytes > (double)size;
 }
 
-int lsm__dictionary_train(struct lsm_file *const *files, unsigned count,
+int lsm__dictionary_train(struct lsm_file *const *files, unsigned count, bool hurry,
                           const struct lsm_options *options, void **out, size_t *size)
 {
     size_t room = SAMPLE_PART * options->dictionary_bytes;
@@ -128,7 +129,7 @@ int lsm__dictionary_train(struct lsm_file *const *files, unsigned count,
                  ? diag_set(ERROR_MEMORY, "no memory for a dictionary")
                  : 0;
     for (unsigned i = 0; rc == 0 && i < chosen; i++)
-        rc = file_sample(files[(uint64_t)i * count / chosen], &samples,
+        rc = file_sample(files[(uint64_t)i * count / chosen], hurry, &samples,
                          samples.room / chosen * (i + 1));
     if (rc == 0 && samples.count > 0)
         rc = train(&samples, options->dictionary_bytes, out, size);

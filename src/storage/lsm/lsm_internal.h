@@ -154,6 +154,9 @@ struct lsm_output {
 /* Adds a row, in order. After an error only abandon is allowed. */
 int lsm__output_add(struct lsm_output *output, const struct engine_row *row);
 
+/* What is written from now on competes for the disk as background work, or as a checkpoint's. */
+void lsm__output_background(struct lsm_output *output, bool background);
+
 /* Ends the last file: now output->files are all. */
 int lsm__output_end(struct lsm_output *output);
 
@@ -230,9 +233,10 @@ void lsm__job_abandon(struct lsm_body *body);
 
 /* -------------------------------------------------- lsm_dictionary.c: what rows have in common */
 
-/* Trains a dictionary of at most options->dictionary_bytes from rows of these files; *out is to be freed, NULL
- * when there are too few rows, or files would not get smaller by it. */
-int lsm__dictionary_train(struct lsm_file *const *files, unsigned count,
+/* Trains a dictionary of at most options->dictionary_bytes from rows of these files, which are read in a hurry
+ * (run_cursor_hurry) or not; *out is to be freed, NULL when there are too few rows, or files would not get smaller by
+ * it. */
+int lsm__dictionary_train(struct lsm_file *const *files, unsigned count, bool hurry,
                           const struct lsm_options *options, void **out, size_t *size);
 
 /* Whether the space on the disk is running out. */
@@ -248,6 +252,7 @@ struct lsm_walk {
     struct engine_range range;
     struct run_cursor *cursor; /* in the present file, or NULL */
     bool scan;                 /* run_cursor_scan */
+    bool hurry;                /* run_cursor_hurry, of those that are opened */
     /* What expired up to the horizon is given as a tombstone, where nothing is below it, and counted. */
     const struct lsm_filter *filter; /* NULL: nothing expires */
     uint64_t horizon_ms, expired;
@@ -258,6 +263,8 @@ struct lsm_walk {
 void lsm__walk_create(struct lsm_walk *walk, const struct lsm_sequence *sequence, unsigned from,
                       unsigned to, const struct engine_range *range);
 int lsm__walk_next(struct engine_source *walk, struct engine_row *out);
+/* Of what is read from now on. */
+void lsm__walk_hurry(struct lsm_walk *walk, bool hurry);
 void lsm__walk_destroy(struct lsm_walk *walk);
 
 unsigned lsm__prefetch(struct body_view *view, const struct engine_key *keys, unsigned count,

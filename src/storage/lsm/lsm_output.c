@@ -134,6 +134,13 @@ static int file_cut(struct lsm_output *output, const struct engine_row *row)
     return order == 0 ? 0 : file_end(output);
 }
 
+void lsm__output_background(struct lsm_output *output, bool background)
+{
+    output->background = background;
+    if (output->writer != NULL)
+        run_writer_background(output->writer, background);
+}
+
 int lsm__output_add(struct lsm_output *output, const struct engine_row *row)
 {
     int rc = file_cut(output, row);

@@ -72,6 +72,8 @@ static int read_exactly(const struct run *run, const struct run_extent *extent, 
 
 static enum io_class class_of(const struct run_buffers *buffers)
 {
+    if (buffers->hurry)
+        return IO_CHECKPOINT;
     return buffers->background ? IO_BACKGROUND : IO_USER;
 }
 

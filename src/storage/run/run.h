@@ -115,6 +115,9 @@ int run_writer_add(struct run_writer *writer, const struct engine_row *row);
 int run_writer_section(struct run_writer *writer, uint32_t type, bool required, const void *data,
                        size_t size);
 
+/* Whether what it hands to the disk from now on competes as background work (run_options.background). */
+void run_writer_background(struct run_writer *writer, bool background);
+
 /* Bytes of the file so far, the block being filled included as it is before compression. */
 uint64_t run_writer_bytes(const struct run_writer *writer);
 
@@ -169,6 +172,9 @@ int run_cursor_open(struct run *run, const struct engine_range *range, struct ru
  * blocks are read several at a time, and give way to others at the disk. A cursor that has read many
  * blocks goes over to the first two. */
 void run_cursor_scan(struct run_cursor *cursor);
+
+/* What such a cursor reads from now on competes as a checkpoint does, or, with false, as before. */
+void run_cursor_hurry(struct run_cursor *cursor, bool hurry);
 
 /* 0, or ERROR_END. The row is valid until the next call. */
 int run_cursor_next(struct run_cursor *cursor, struct engine_row *out);

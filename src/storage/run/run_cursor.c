@@ -56,6 +56,11 @@ void run_cursor_scan(struct run_cursor *cursor)
     cursor->buffers.scan = cursor->buffers.background = true;
 }
 
+void run_cursor_hurry(struct run_cursor *cursor, bool hurry)
+{
+    cursor->buffers.hurry = hurry;
+}
+
 void run_cursor_close(struct run_cursor *cursor)
 {
     run__buffers_destroy(&cursor->buffers);

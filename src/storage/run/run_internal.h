@@ -44,7 +44,8 @@ struct run_buffers {
     bool
         scan; /* what is not in the cache is not put there, and blocks are read several at a time */
     bool backward;   /* the next ones are those before */
-    bool background; /* reading gives way to others */
+    bool background; /* reading gives way to others, */
+    bool hurry;      /* but not now */
     struct run_ahead ahead;
 };
 

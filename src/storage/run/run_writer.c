@@ -175,11 +175,20 @@ static int block_flush(struct run_writer *writer, const struct engine_row *next)
 /* -------------------------------------------------------------------------------------- the caller
  */
 
+static enum io_class class_of(bool background)
+{
+    return background ? IO_BACKGROUND : IO_CHECKPOINT;
+}
+
+void run_writer_background(struct run_writer *writer, bool background)
+{
+    io_appender_class_set(writer->file, class_of(background));
+}
+
 static int file_begin(struct run_writer *writer, bool background)
 {
     unsigned char bytes[RUN_HEADER_BYTES];
-    int rc = io_appender_new(writer->io, writer->name, background ? IO_BACKGROUND : IO_CHECKPOINT,
-                             &writer->file);
+    int rc = io_appender_new(writer->io, writer->name, class_of(background), &writer->file);
     if (rc != 0)
         return rc;
     run_header_encode(&writer->header, bytes);

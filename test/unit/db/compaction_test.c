@@ -217,14 +217,14 @@ static void a_nearly_full_disk_makes_compaction_critical(void **state)
     assert_int_equal(stats_of("s").urgency, ENGINE_IDLE);
 }
 
-static uint64_t written_as(enum io_class class)
+static struct io_class_stats done_as(enum io_class class)
 {
     struct io_class_stats stats;
     io_scheduler_stats(hook.scheduler, class, &stats);
-    return stats.writes;
+    return stats;
 }
 
-static void what_is_critical_writes_as_a_checkpoint_does(void **state)
+static void what_is_critical_reads_and_writes_as_a_checkpoint_does(void **state)
 {
     (void)state;
     hook.schedules = true;
@@ -232,18 +232,21 @@ static void what_is_critical_writes_as_a_checkpoint_does(void **state)
     schema_make();
     sequences("s", L0_FILES);
     db__checkpoint_wait_idle(f.db);
-    uint64_t background = written_as(IO_BACKGROUND), before = stats_of("s").compactions;
-    assert_true(before > 0 && background > 0);
+    struct io_class_stats background = done_as(IO_BACKGROUND);
+    uint64_t before = stats_of("s").compactions;
+    assert_true(before > 0 && background.writes > 0 && background.reads > 0);
     steps_hold();
     atomic_store(&hook.room, 1); /* from before it begins */
     sequences("s", L0_FILES);
     step_wait();
-    uint64_t checkpoints = written_as(IO_CHECKPOINT);
+    struct io_class_stats checkpoints = done_as(IO_CHECKPOINT);
     steps_let_go();
     db__checkpoint_wait_idle(f.db);
     assert_true(stats_of("s").compactions > before);
-    assert_int_equal(written_as(IO_BACKGROUND), background);
-    assert_true(written_as(IO_CHECKPOINT) > checkpoints);
+    assert_int_equal(done_as(IO_BACKGROUND).writes, background.writes);
+    assert_int_equal(done_as(IO_BACKGROUND).reads, background.reads);
+    assert_true(done_as(IO_CHECKPOINT).writes > checkpoints.writes);
+    assert_true(done_as(IO_CHECKPOINT).reads > checkpoints.reads);
 }
 
 /* The state of the one job once it has written something; CHECKPOINT_JOB_NONE: there was none. */
@@ -561,7 +564,7 @@ int main(void)
         TEST(a_checkpoint_does_not_wait_for_a_compaction),
         TEST(what_is_behind_comes_before_what_only_profits),
         TEST(a_nearly_full_disk_makes_compaction_critical),
-        TEST(what_is_critical_writes_as_a_checkpoint_does),
+        TEST(what_is_critical_reads_and_writes_as_a_checkpoint_does),
         TEST(what_is_critical_knows_no_rate),
         TEST(writers_are_slowed_by_what_compaction_is_behind),
         TEST(writers_are_slowed_by_what_a_checkpoint_still_takes),

@@ -243,6 +243,27 @@ static void writes_are_of_their_class(void **state)
     assert_true(stats.bytes_written < 1500000 + IO_ALIGN);
 }
 
+static uint64_t writes_of(enum io_class class)
+{
+    struct io_class_stats stats;
+    io_scheduler_stats(scheduler, class, &stats);
+    return stats.writes;
+}
+
+static void a_file_that_is_begun_goes_on_in_another_class(void **state)
+{
+    (void)state;
+    struct io_appender *appender;
+    assert_int_equal(io_appender_new(io, "file", IO_BACKGROUND, &appender), 0);
+    assert_int_equal(io_appender_put(appender, bytes, 2 * (size_t)IO_BUFFER_BYTES + 1), 0);
+    io_appender_class_set(appender, IO_CHECKPOINT);
+    assert_int_equal(io_appender_put(appender, bytes, 3 * (size_t)IO_BUFFER_BYTES), 0);
+    assert_int_equal(io_appender_finish(appender), 0);
+    io_appender_delete(appender);
+    assert_int_equal(writes_of(IO_BACKGROUND), 2);
+    assert_int_equal(writes_of(IO_CHECKPOINT), 4);
+}
+
 #define ON(name, how) cmocka_unit_test_setup_teardown(name, setup_##how, teardown)
 
 int main(void)
@@ -264,6 +285,8 @@ int main(void)
         ON(writes_are_of_their_class, uring),
         ON(writes_are_of_their_class, threads),
         ON(writes_are_of_their_class, disk_scheduled),
+        ON(a_file_that_is_begun_goes_on_in_another_class, uring),
+        ON(a_file_that_is_begun_goes_on_in_another_class, disk_scheduled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
