@@ -23,6 +23,9 @@ enum {
 
 void checkpoint__ingest_state(struct ingest *ingest, int rc, enum ingest_state state)
 {
+    if (rc == ERROR_UNKNOWN_OUTCOME && !ingest->taken) /* that of what others wrote */
+        rc = diag_set(ERROR_LOG_FAILED, "no row was taken in, since the log has failed: %s",
+                      wal_failure(ingest->checkpoint->db->wal));
     if (rc != 0) {
         ingest->rc = rc;
         snprintf(ingest->failure, sizeof ingest->failure, "%s", diag_message_for(rc));

@@ -425,6 +425,23 @@ static void when_the_log_fails_behind_the_manifest_the_outcome_is_unknown(void *
     db_fixture_close(&ingest_f);
 }
 
+/* What was written before is on its way, and does not arrive. */
+static void when_the_log_fails_before_the_manifest_no_row_is_there(void **state)
+{
+    (void)state;
+    faults_open();
+    db__checkpoint_wait_idle(ingest_f.db);
+    disk_fail_always(ingest_f.disk, DISK_QUEUE_WRITE, EIO);
+    must(replace(&ingest_f, NULL, "s", "[9, 9, 9]"));
+    assert_int_equal(faults_take(), ERROR_LOG_FAILED);
+    assert_true(wal_failed(db_wal(ingest_f.db)));
+    disk_fail_always(ingest_f.disk, DISK_QUEUE_WRITE, 0);
+    ingest_reopen();
+    assert_string_equal(ingest_all("pk"), before);
+    ingest_assert_whole();
+    db_fixture_close(&ingest_f);
+}
+
 static void behind_a_row_of_which_half_was_added_there_is_nothing(void **state)
 {
     char text[64];
@@ -462,6 +479,7 @@ int main(void)
         cmocka_unit_test(while_nobody_knows_nobody_writes),
         cmocka_unit_test(nor_until_the_next_start_when_there_is_no_checkpoint),
         cmocka_unit_test(when_the_log_fails_behind_the_manifest_the_outcome_is_unknown),
+        cmocka_unit_test(when_the_log_fails_before_the_manifest_no_row_is_there),
         cmocka_unit_test(when_the_disk_fails_all_are_there_or_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
