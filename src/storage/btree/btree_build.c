@@ -10,7 +10,10 @@
  * the flush the root counts for views; for a start it counts when a manifest names it.
  *
  * Writes wait in a batch of BATCH_PAGES, are sorted by place, and neighbours go to the file as one;
- * so do those with at most GAP_PAGES between them, if nobody needs what lies there: zeros then.
+ * so do those with at most GAP_PAGES between them, if nobody needs what lies there: zeros then. What somebody needs is
+ * never written over, be it with the same bytes, since a write that power cuts short would lose it. So that there are
+ * neighbours where changes have left many small holes, pages are taken from runs of RUN_PAGES and more first, then of
+ * half of that, and so on; the file grows when none is left.
  *
  * The root goes to page 0 or page 1, by turns, since one of them is free when the manifest in force
  * names the other. Where that is not so (nobody knows which of two manifests is in force, a view is
@@ -25,7 +28,7 @@
 #include "base/error.h"
 #include "storage/btree/btree_internal.h"
 
-enum { BATCH_PAGES = 64, GAP_PAGES = 10, ROOT_SLOTS = 2, NAMES_TRIED_MAX = 1000 };
+enum { BATCH_PAGES = 64, GAP_PAGES = 10, RUN_PAGES = 16, ROOT_SLOTS = 2, NAMES_TRIED_MAX = 1000 };
 
 struct pending {
     uint64_t page, pages;
@@ -39,8 +42,12 @@ struct btree_build {
     enum io_class class;
     bool new_file;
     struct btree_extents allocated, freed;
-    uint64_t from;        /* no page before it is free */
-    unsigned char *dirty; /* by region: the map differs from the older generation's */
+    uint64_t run, run_end; /* pages that are given out next, one by one */
+    uint64_t run_least;    /* of a run; those of so many before it are used up */
+    uint64_t file_end; /* when it began: the pages behind it are taken when no others are left */
+    uint64_t
+        extents_from[BATCH_PAGES + 1]; /* by pages: before, as many are nowhere free together */
+    unsigned char *dirty;              /* by region: the map differs from the older generation's */
     size_t dirty_count;
     struct btree_map_page *maps; /* room for more regions than there are */
     size_t map_count;
@@ -111,11 +118,57 @@ static int pages_take(struct btree_build *build, uint64_t page, uint64_t pages)
     return 0;
 }
 
+/* Where pages are looked for: in long runs first, unless most of the file is free, which the lowest pages make shorter. */
+static void places_begin(struct btree_build *build)
+{
+    const struct btree_map *map = &build->body->map;
+    uint64_t end = btree__map_end(map, map->busy);
+    build->file_end = end > ROOT_SLOTS ? end : ROOT_SLOTS;
+    build->run = build->run_end = ROOT_SLOTS;
+    for (unsigned pages = 0; pages <= BATCH_PAGES; pages++)
+        build->extents_from[pages] = ROOT_SLOTS;
+    build->run_least = btree__map_busy_pages(map) >= build->file_end / 2 ? RUN_PAGES : 1;
+}
+
+/* The next run, the shorter ones when there are no longer ones; in the end what is behind the file. */
+static void run_next(struct btree_build *build)
+{
+    const struct btree_map *map = &build->body->map;
+    while (!btree__map_run(map, build->run_end, build->file_end, build->run_least, &build->run,
+                           &build->run_end)) {
+        if (build->run_least == 1) {
+            build->run = build->file_end;
+            build->run_end = UINT64_MAX;
+            return;
+        }
+        build->run_least /= 2;
+        build->run_end = ROOT_SLOTS;
+    }
+}
+
+static uint64_t page_next(struct btree_build *build)
+{
+    for (;; build->run++) { /* an extent, or the root, may have taken pages of the run */
+        if (build->run == build->run_end)
+            run_next(build);
+        if (!btree__map_busy(&build->body->map, build->run))
+            return build->run++;
+    }
+}
+
+static uint64_t extent_next(struct btree_build *build, uint64_t pages)
+{
+    uint64_t from = build->extents_from[pages < BATCH_PAGES ? pages : BATCH_PAGES];
+    uint64_t page = btree__map_find(&build->body->map, from, pages);
+    for (uint64_t larger = pages; larger <= BATCH_PAGES && build->extents_from[larger] < page;
+         larger++)
+        build->extents_from[larger] = page;
+    return page;
+}
+
 static int pages_find(struct btree_build *build, uint64_t pages, uint64_t *page)
 {
-    *page = btree__map_find(&build->body->map, build->from, pages);
-    if (pages == 1)
-        build->from = *page + 1;
+    *page = pages == 1 ? page_next(build) : extent_next(build, pages);
     if (*page + pages > UINT64_C(1) << BTREE_PAGE_BITS)
         return diag_set(ERROR_TOO_LARGE, "the file %s has as many pages as can be",
                         build->body->file->name);
@@ -462,7 +515,7 @@ static int build_begin(struct btree_build *build, uint64_t timestamp)
     atomic_init(&next->references, 1);
     next->order = ++body->order;
     next->timestamp = timestamp;
-    build->from = ROOT_SLOTS;
+    places_begin(build);
     int rc = writer_open(build);
     const struct btree_generation *base = body->current;
     uint64_t region_pages = btree__region_pages(body->page_bytes);

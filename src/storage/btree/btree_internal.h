@@ -135,10 +135,16 @@ struct btree_map {
 int btree__map_reserve(struct btree_map *map, uint64_t pages);
 void btree__map_free(struct btree_map *map);
 bool btree__map_busy(const struct btree_map *map, uint64_t page);
+uint64_t btree__map_busy_pages(const struct btree_map *map);
 void btree__map_set(struct btree_map *map, uint64_t *bits, uint64_t page, uint64_t pages, bool on);
 
 /* One more than the last page whose bit is set. */
 uint64_t btree__map_end(const struct btree_map *map, const uint64_t *bits);
+
+/* The first run from `from` to before `end` of at least so many pages that are not busy, all of it: *first to before
+ * *behind. False: there is none. */
+bool btree__map_run(const struct btree_map *map, uint64_t from, uint64_t end, uint64_t least,
+                    uint64_t *first, uint64_t *behind);
 
 /* The first page from `from` on that begins `pages` which are not busy; beyond the end of the map
  * there are enough. */

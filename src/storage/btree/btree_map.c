@@ -6,8 +6,8 @@
  *      used   the current generation has it. This is what the map in the file says.
  *      busy   some generation that is still needed has it, the current one or an older one.
  *
- * Pages are given out from the lowest that is not busy, so that the file stays short, and what is
- * written together mostly lies together.
+ * Who writes many pages takes them from runs of such as are not busy, since what lies together is written together
+ * (btree__map_run); before the file grows, all that are not busy have been taken.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +70,14 @@ uint64_t btree__map_end(const struct btree_map *map, const uint64_t *bits)
     return 0;
 }
 
+uint64_t btree__map_busy_pages(const struct btree_map *map)
+{
+    uint64_t pages = 0;
+    for (uint64_t i = 0; i < map->words; i++)
+        pages += (uint64_t)__builtin_popcountll(map->busy[i]);
+    return pages;
+}
+
 /* The first page from `from` on that is not busy. */
 static uint64_t next_free(const struct btree_map *map, uint64_t from)
 {
@@ -81,6 +89,32 @@ static uint64_t next_free(const struct btree_map *map, uint64_t from)
         free_bits = ~map->busy[word];
     return word < map->words ? word * WORD_BITS + (uint64_t)__builtin_ctzll(free_bits)
                              : map->words * WORD_BITS;
+}
+
+/* The first page from `from` on that is busy; the end of the map when none is. */
+static uint64_t next_busy(const struct btree_map *map, uint64_t from)
+{
+    uint64_t word = from / WORD_BITS;
+    if (word >= map->words)
+        return from;
+    uint64_t bits = map->busy[word] & (UINT64_MAX << from % WORD_BITS);
+    while (bits == 0 && ++word < map->words)
+        bits = map->busy[word];
+    return word < map->words ? word * WORD_BITS + (uint64_t)__builtin_ctzll(bits)
+                             : map->words * WORD_BITS;
+}
+
+bool btree__map_run(const struct btree_map *map, uint64_t from, uint64_t end, uint64_t least,
+                    uint64_t *first, uint64_t *behind)
+{
+    for (*first = next_free(map, from); *first < end; *first = next_free(map, *behind)) {
+        *behind = next_busy(map, *first);
+        if (*behind > end)
+            *behind = end;
+        if (*behind - *first >= least)
+            return true;
+    }
+    return false;
 }
 
 uint64_t btree__map_find(const struct btree_map *map, uint64_t from, uint64_t pages)

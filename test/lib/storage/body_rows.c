@@ -97,6 +97,7 @@ void body_rows_close(struct body_rows *rows)
 struct source {
     struct engine_source base;
     unsigned next, end, step;
+    struct random *random; /* NULL: the step is what it is; else at random up to twice that */
     uint64_t ts;
     size_t bytes;
     char key[BODY_ROW_KEY_BYTES], data[BODY_ROW_LARGE_BYTES];
@@ -111,22 +112,35 @@ static int source_next(struct engine_source *base, struct engine_row *out)
     data_make(source->next, source->data);
     *out = (struct engine_row){(const unsigned char *)source->key, size, source->ts, source->data,
                                source->bytes};
-    source->next += source->step;
+    source->next += source->random == NULL
+                        ? source->step
+                        : 1 + (unsigned)random_below(source->random, 2 * source->step - 1);
     return 0;
+}
+
+static void add(struct body_rows *rows, struct source *source)
+{
+    source->base.next = source_next;
+    source->ts = ++rows->ts;
+    source->bytes = rows->large ? BODY_ROW_LARGE_BYTES : BODY_ROW_BYTES;
+    body_view_close(rows->view);
+    assert_int_equal(body_absorb(rows->body, &source->base, rows->ts, &none), 0);
+    body_settle(rows->body);
+    assert_int_equal(body_view_open(rows->body, &rows->view), 0);
 }
 
 void body_rows_add(struct body_rows *rows, unsigned first, unsigned end, unsigned step)
 {
-    struct source source = {.base.next = source_next,
-                            .next = first,
-                            .end = end,
-                            .step = step,
-                            .ts = ++rows->ts,
-                            .bytes = rows->large ? BODY_ROW_LARGE_BYTES : BODY_ROW_BYTES};
-    body_view_close(rows->view);
-    assert_int_equal(body_absorb(rows->body, &source.base, rows->ts, &none), 0);
-    body_settle(rows->body);
-    assert_int_equal(body_view_open(rows->body, &rows->view), 0);
+    struct source source = {.next = first, .end = end, .step = step};
+    add(rows, &source);
+}
+
+void body_rows_add_some(struct body_rows *rows, struct random *random, unsigned end,
+                        unsigned one_in)
+{
+    struct source source = {.end = end, .step = one_in, .random = random};
+    source.next = (unsigned)random_below(random, one_in);
+    add(rows, &source);
 }
 
 void body_rows_cool(struct body_rows *rows)

@@ -7,6 +7,7 @@
  * order of numbers, data of BODY_ROW_BYTES made of the number; or BODY_ROW_LARGE_BYTES of those that are added while
  * `large` is set.
  */
+#include "base/random.h"
 #include "io/disk.h"
 #include "io/io_schedule.h"
 #include "mem/arena.h"
@@ -39,6 +40,10 @@ void body_rows_close(struct body_rows *rows);
 
 /* Absorbs the rows first, first + step, .. below `end`, and opens the view anew. */
 void body_rows_add(struct body_rows *rows, unsigned first, unsigned end, unsigned step);
+
+/* The same of rows anywhere below `end`, about one in so many. */
+void body_rows_add_some(struct body_rows *rows, struct random *random, unsigned end,
+                        unsigned one_in);
 
 /* "key 00000"; the bytes without the end of the string. */
 size_t body_rows_key(unsigned number, char out[BODY_ROW_KEY_BYTES]);

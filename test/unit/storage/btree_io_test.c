@@ -72,6 +72,86 @@ static void pages_that_are_neighbours_are_written_by_one_call(void **state)
     assert_together(0, 50, TOGETHER_PAGES);
 }
 
+enum { SCATTERED = 40000, ROUNDS = 60 };
+
+/* Changes one row in so many, again and again, each time in another place; what the last half of them wrote. */
+static struct written scatter(struct random *random, unsigned one_in)
+{
+    struct written before = {0, 0};
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        if (round == ROUNDS / 2)
+            before = written();
+        body_rows_add_some(&rows, random, SCATTERED, one_in);
+    }
+    struct written after = written();
+    return (struct written){after.pages - before.pages, after.writes - before.writes};
+}
+
+static uint64_t file_pages(void)
+{
+    struct engine_stats stats;
+    body_stats(rows.body, &stats);
+    return stats.bytes / PAGE_BYTES;
+}
+
+/* All rows were written a second time, so half of the file is free; changes have been making holes since. */
+static void pages_are_taken_from_runs_that_are_free(void **state)
+{
+    (void)state;
+    static const unsigned one_in[] = {200, 50};
+    struct random random;
+    random_create(&random, test_seed());
+    body_rows_add(&rows, 0, SCATTERED, 1);
+    body_rows_add(&rows, 0, SCATTERED, 1);
+    uint64_t most = file_pages();
+    for (unsigned i = 0; i < sizeof one_in / sizeof *one_in; i++) {
+        struct written done = scatter(&random, one_in[i]);
+        print_message("one row in %u changes: %llu pages by %llu writes, file of %llu pages\n",
+                      one_in[i], (unsigned long long)done.pages, (unsigned long long)done.writes,
+                      (unsigned long long)file_pages());
+        assert_in_range(done.writes, done.pages / TOGETHER_PAGES, done.pages / 3);
+        assert_in_range(file_pages(), most / 2, most + 1);
+    }
+    assert_int_equal(body_verify(rows.body), 0);
+}
+
+/* There are none but what the change before has left, here and there: all of these are taken before the file grows. */
+static void a_file_without_runs_does_not_grow(void **state)
+{
+    (void)state;
+    struct random random;
+    random_create(&random, test_seed());
+    body_rows_add(&rows, 0, SCATTERED, 1);
+    uint64_t least = file_pages();
+    struct written done = scatter(&random, 2000);
+    print_message("one row in 2000 changes: %llu pages by %llu writes\n",
+                  (unsigned long long)done.pages, (unsigned long long)done.writes);
+    assert_in_range(file_pages(), least, least + 4 * done.pages / (ROUNDS / 2));
+}
+
+/* A view has kept what all rows were while they were written again, twice. Where most of the file is free, the lowest
+ * pages are taken, and its end is cut off. */
+static void a_file_that_is_mostly_free_becomes_shorter(void **state)
+{
+    (void)state;
+    struct body_view *view;
+    struct random random;
+    random_create(&random, test_seed());
+    body_rows_add(&rows, 0, SCATTERED, 1);
+    uint64_t least = file_pages();
+    assert_int_equal(body_view_open(rows.body, &view), 0);
+    for (unsigned n = 0; n < 2; n++)
+        body_rows_add(&rows, 0, SCATTERED, 1);
+    body_view_close(view);
+    uint64_t most = file_pages();
+    assert_in_range(most, 2 * least + least / 2, 4 * least);
+    scatter(&random, 20);
+    print_message("%llu pages are needed, the file had %llu and has %llu\n",
+                  (unsigned long long)least, (unsigned long long)most,
+                  (unsigned long long)file_pages());
+    assert_in_range(file_pages(), least, most * 3 / 4);
+}
+
 /* ---------------------------------------------------------------------------------- reading ahead */
 
 enum { ROW_NS = 1000 }; /* what is done with a row */
@@ -289,6 +369,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(pages_that_are_neighbours_are_written_by_one_call),
+        TEST(pages_are_taken_from_runs_that_are_free),
+        TEST(a_file_without_runs_does_not_grow),
+        TEST(a_file_that_is_mostly_free_becomes_shorter),
         TEST(the_slower_the_disk_the_more_leaves_are_read_ahead),
         TEST(point_reads_of_one_leaf_after_the_other_wait_seldom),
         TEST(point_reads_of_each_fourth_leaf_wait_seldom),
