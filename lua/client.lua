@@ -658,7 +658,7 @@ end
 ---@class ClientOptions
 ---@field timeout number? seconds for connecting, and then for each wait
 ---@field user string? for whom, the default one when there is none
----@field password string? what `auth` sends
+---@field password string|function? what `auth` sends, or what gives it for each connection
 ---@field tls boolean|table? TLS, and by which files: see client.tls
 ---@field reconnect boolean|table? a request after a loss connects again: {first, most, seconds}
 ---@field progress function? called with the number of a request and what box.session.push has told of it
@@ -679,12 +679,16 @@ local function open(self)
     end
     stream.interrupted = options.interrupted
     self.socket = stream
-    if options.user or (options.password and options.password ~= '') then
+    local password = options.password
+    if type(password) == 'function' then
+        password = password()
+    end
+    if options.user or (password and password ~= '') then
         local ok, problem
         if options.user then
-            ok, problem = pcall(self.auth, self, options.user, options.password or '')
+            ok, problem = pcall(self.auth, self, options.user, password or '')
         else
-            ok, problem = pcall(self.auth, self, options.password)
+            ok, problem = pcall(self.auth, self, password)
         end
         if not ok then
             self:close()

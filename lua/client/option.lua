@@ -8,7 +8,7 @@ local core = package.loaded['box.core']
 local option = {}
 
 local connecting = {
-    timeout = 'seconds', user = 'string', password = 'string', tls = 'tls', reconnect = 'reconnect',
+    timeout = 'seconds', user = 'string', password = 'password', tls = 'tls', reconnect = 'reconnect',
     progress = 'function', interrupted = 'function',
 }
 local tls = { ca = 'string', cert = 'string', key = 'string', hostname = 'string', verify = 'boolean' }
@@ -16,7 +16,7 @@ local reconnect = { first = 'seconds', most = 'seconds', seconds = 'seconds' }
 local pool = {
     address = 'addresses', min = 'count', max = 'count', wait = 'seconds', waiting_max = 'count',
     idle = 'seconds', check = 'seconds', first = 'seconds', most = 'seconds',
-    timeout = 'seconds', user = 'string', password = 'string', tls = 'tls',
+    timeout = 'seconds', user = 'string', password = 'password', tls = 'tls',
     progress = 'function', interrupted = 'function',
 }
 
@@ -60,6 +60,11 @@ function check.string(name, value)
         error(name .. ' has a zero byte in it', 0)
     end
     return value
+end
+
+--- A text, or a function that gives it, for each connection anew.
+function check.password(name, value)
+    return type(value) == 'function' and value or check.string(name, value)
 end
 
 function check.seconds(name, value)

@@ -13,11 +13,10 @@ local function connect_as(arguments, admin, reconnect)
     local given = { tls = arguments.tls, reconnect = reconnect, user = arguments.user,
         password = arguments.password }
     if admin then
-        given.user, given.password = 'admin', nil
         -- each start of the server has another key
-        setmetatable(given, { __index = function(_, name)
-            return name == 'password' and native.admin_key(arguments.dir, arguments.address) or nil
-        end })
+        given.user, given.password = 'admin', function()
+            return native.admin_key(arguments.dir, arguments.address)
+        end
     end
     local db = client.connect(arguments.address, given)
     local ok, problem = pcall(db.ping, db)
