@@ -226,11 +226,19 @@ end
 local LEAVE = '\\q leaves, or Ctrl-D'
 local other_words = { help = '\\help shows what there is', exit = LEAVE, quit = LEAVE }
 
---- Says what is meant here by a word of other consoles that is nothing on this server.
-local function advise(self, source, given)
-    local word = self.interactive and given == nil and source:match('^%s*(%l+)%s*%(?%s*%)?%s*;?%s*$')
-    if other_words[word] then
-        self:print(other_words[word])
+--- Says what is meant here by words of other consoles that are nothing on this server.
+function console:advise(source, given)
+    if not self.interactive or given ~= nil then
+        return
+    end
+    local lower = source:lower()
+    local _, behind = lower:find('^%s*select%s.*%sfrom%s+["`]?')
+    local from = behind and source:match('^[%w_]+', behind + 1)
+    local word = other_words[source:match('^%s*(%l+)%s*%(?%s*%)?%s*;?%s*$')]
+    if from then
+        self:print(('there is no SQL here: box.space.%s:select()'):format(from))
+    elseif word or lower:find('^%s*show%s+%a+%s*;?%s*$') then
+        self:print(word or '\\d shows what spaces there are')
     end
 end
 
@@ -244,7 +252,7 @@ function console:evaluate(source)
     local seconds = socket.now() - started
     local rows = self:show(source, given)
     result.summary(self, rows, seconds)
-    advise(self, source, given)
+    self:advise(source, given)
 end
 
 --- Whether the text is an input as it stands; what is Lua may need more lines.
@@ -304,7 +312,7 @@ function console:run(source)
             self.transaction.lost = true
         end
         self:fail(problem, source)
-        advise(self, source, nil)
+        self:advise(source, nil)
     end
 end
 

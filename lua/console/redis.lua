@@ -416,6 +416,9 @@ function redis.run(console, source)
     end
     note_state(console, words, reply, link)
     deliver(console, reply)
+    if is_error(reply) then
+        console:advise(source, nil)
+    end
     local verb = words[1]:lower()
     if not is_error(reply) and (verb == 'monitor' or verb:find('^[ps]?subscribe$')) then
         listen(console, link)

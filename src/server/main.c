@@ -18,29 +18,96 @@ const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000";
 struct command {
     const char *name, *arguments, *about;
     int (*run)(int argc, char **argv);
-    bool helps; /* it says more when it is asked for --help */
+    bool helps;       /* it says more itself when it is asked for --help */
+    const char *more; /* what else is said then, or NULL */
 };
+
+static const char SERVE_MORE[] =
+    "\n"
+    "  --dir FOLDER          where its data are; else var\n"
+    "  --listen ADDRESSES    host:port, [IPv6 address]:port, unix:path, with commas between them, "
+    "and tls, proxy\n"
+    "                        or mode=660 behind one; else 127.0.0.1:6379\n"
+    "  --password TEXT       what clients have to say; without one, only this machine is served\n"
+    "  --workers N           threads that serve; else one for each core\n"
+    "  --config FILE         a file of Lua that returns a table of options\n"
+    "\n"
+    "`perigee options` says what others there are. Each may also be in the environment, as "
+    "PERIGEE_DIR.\n"
+    "`perigee console` connects to it.\n";
+
+static const char TEST_MORE[] =
+    "\n"
+    "  --OPTION VALUE        an option of the database\n"
+    "  --clock manual        time stands still, and specs move it\n"
+    "  -j N                  so many files at once; else as many as there are cores\n"
+    "\n"
+    "Without SPEC or FOLDER those below specs are run. What else follows is for busted.\n";
+
+static const char WAL_MORE[] =
+    "\n"
+    "  cat                   transactions, a line for each (as without a word)\n"
+    "  blocks, segments      what the log is made of\n"
+    "  verify                whether all of it is whole\n"
+    "  --json                lines of JSON\n"
+    "  --from N, --to N      from this segment on, up to this timestamp\n"
+    "\n"
+    "DIR is a folder of data, or an archive; else --dir, else var.\n";
+
+static const char RUN_MORE[] = "\n"
+                               "  cat FILE [--limit ROWS]     its rows\n"
+                               "  verify FILE...              whether all of it is whole\n"
+                               "  stats FILE                  what it is made of\n";
+
+static const char BACKUP_MORE[] =
+    "\n"
+    "  --base FOLDER         a backup before it: what has not changed since is not stored again\n"
+    "  --dir DIR             the folder that is to be backed up, served or not; else var\n"
+    "  --connect ADDRESS     the server that has it; with --tls and its kin as `perigee console` "
+    "has them\n"
+    "\n"
+    "FOLDER is below the option backup_dir of a server.\n";
+
+static const char RESTORE_MORE[] =
+    "\n"
+    "  --base FOLDER         a backup that it rests on; several times for a chain\n"
+    "  --archive DIR         the log since, as the option archive has kept it\n"
+    "  --log DIR             the folder of the lost server, for the newest of its log\n"
+    "  --to MOMENT           2026-11-21T10:04:57Z, seconds since 1970 as @1795255497, or a "
+    "timestamp\n"
+    "  --verify              instead of NEWDIR: only checks the backup\n";
+
+static const char CHECK_MORE[] =
+    "\n"
+    "  --repair NEWDIR       makes a new folder of what can be read\n"
+    "  --past-gaps           also of what comes behind a gap in the log\n"
+    "\n"
+    "DIR is else --dir, else var. It must not be served.\n";
 
 static const struct command COMMANDS[] = {
     {"serve", "[--OPTION VALUE]...", "serve a database until SIGTERM or SIGINT", command_serve,
-     false},
-    {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console, true},
-    {"load", "FILE SPACE [ADDRESS] ...", "put the rows of a file into a space", command_load, true},
+     false, SERVE_MORE},
+    {"console", "[ADDRESS] [-e LUA]", "type Lua and see what it gives", command_console, true,
+     NULL},
+    {"load", "FILE SPACE [ADDRESS] ...", "put the rows of a file into a space", command_load, true,
+     NULL},
     {"dump", "SPACE [FILE [ADDRESS]] ...", "write the rows of a space to a file", command_dump,
-     true},
+     true, NULL},
     {"test", "[SPEC or FOLDER]...", "run busted with `box` at hand, on throw-away databases",
-     command_test, false},
-    {"wal", "[verify|...] [DIR]", "print or check a log, or an archive of one", command_wal, false},
+     command_test, false, TEST_MORE},
+    {"wal", "[verify|...] [DIR]", "print or check a log, or an archive of one", command_wal, false,
+     WAL_MORE},
     {"run", "cat|verify|stats FILE", "print or check a run, the file of sorted rows", command_run,
-     false},
-    {"backup", "FOLDER [--base FOLDER]", "back a database up, served or not", command_backup,
-     false},
+     false, RUN_MORE},
+    {"backup", "FOLDER [--base FOLDER]", "back a database up, served or not", command_backup, false,
+     BACKUP_MORE},
     {"restore", "BACKUP NEWDIR ...", "make a folder of a backup, up to any moment", command_restore,
-     false},
+     false, RESTORE_MORE},
     {"check", "[DIR] [--repair NEWDIR]", "check a folder; save what can be saved", command_check,
-     false},
-    {"options", "", "print all options as a document", command_options, false},
-    {"version", "", "print the version, and what of the system is in use", command_version, false},
+     false, CHECK_MORE},
+    {"options", "", "print all options as a document", command_options, false, NULL},
+    {"version", "", "print the version, and what of the system is in use", command_version, false,
+     NULL},
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };
 
@@ -55,17 +122,20 @@ static bool asks_for_help(const char *word)
     return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-static int help_of(const struct command *command)
+static void help_line(const struct command *command)
 {
     printf("perigee %-7s %-27s %s\n", command->name, command->arguments, command->about);
-    return 0;
 }
 
-/* Of a word that says more. */
-static int help_more(const struct command *command)
+static int help_of(const struct command *command)
 {
     char word[] = "--help", *words[] = {word, NULL};
-    return command->run(1, words);
+    if (command->helps)
+        return command->run(1, words);
+    help_line(command);
+    if (command->more)
+        fputs(command->more, stdout);
+    return 0;
 }
 
 static int help(void)
@@ -73,7 +143,7 @@ static int help(void)
     puts("perigee [--OPTION VALUE]... FILE.lua [ARGUMENT]...\n"
          "                                    run a file with `box` at hand");
     for (size_t n = 0; n < COMMAND_COUNT; n++)
-        help_of(&COMMANDS[n]);
+        help_line(&COMMANDS[n]);
     puts("`perigee COMMAND --help` shows one of them, `perigee options` what OPTIONs there are.");
     return 0;
 }
@@ -106,7 +176,7 @@ int main(int argc, char **argv)
         word = "version";
     const struct command *command = find(word);
     if (command && (helps || (argc == 3 && argv[2][0] == '-' && asks_for_help(argv[2]))))
-        return command->helps ? help_more(command) : help_of(command);
+        return help_of(command);
     if (command)
         return command->run(argc - 2, argv + 2);
     if (!helps && is_file(word))

@@ -252,8 +252,11 @@ test('help shows all commands, or one', async () => {
     for (const words of [['help', 'serve'], ['serve', '--help'], ['serve', '-h']]) {
         const one = await run(words);
         assert.equal(one.status, 0);
-        assert.match(one.out, /^perigee serve .*serve a database until SIGTERM or SIGINT\n$/);
+        assert.match(one.out, /^perigee serve .*serve a database until SIGTERM or SIGINT\n\n  --dir FOLDER /);
     }
+    for (const [name, word] of [['test', '-j N'], ['wal', 'verify'], ['run', 'cat FILE'], ['backup', '--connect'],
+        ['restore', '--archive'], ['check', '--past-gaps'], ['load', '--create'], ['dump', '--format'], ['console', '-o FORMAT']])
+        assert.match((await run([name, '--help'])).out, new RegExp(`^perigee ${name} [^]*\n  .*${word}`));
     for (const words of [['help', 'srve'], ['srve']]) {
         const wrong = await run(words);
         assert.equal(wrong.status, 1);
