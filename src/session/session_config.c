@@ -34,6 +34,7 @@ enum setting_kind {
     SETTING_SHARE, /* bytes, or below 0 percent of maxmemory */
     SETTING_SAVE,
     SETTING_PASSWORD,
+    SETTING_LOG_LEVEL,
     SETTING_FIXED
 };
 
@@ -127,15 +128,28 @@ static void text_databases(struct service *service, char out[TEXT_MAX])
     snprintf(out, TEXT_MAX, "%d", REDIS_DATABASES);
 }
 
-/* What is the process's, in Redis's words. */
-static void text_loglevel(struct service *service, char out[TEXT_MAX])
+/* What is the process's, in Redis's words; of two for one level the first is told. */
+static const struct {
+    const char *name;
+    enum log_level level;
+} LOG_LEVELS[] = {{"debug", LOG_DEBUG},
+                  {"notice", LOG_INFO},
+                  {"verbose", LOG_INFO},
+                  {"warning", LOG_WARN},
+                  {"nothing", LOG_ERROR}};
+enum { LOG_LEVEL_COUNT = sizeof LOG_LEVELS / sizeof *LOG_LEVELS };
+
+static const char *log_level_name(unsigned n)
 {
-    enum log_level level = log_level_get();
-    (void)service;
-    snprintf(out, TEXT_MAX, "%s",
-             level == LOG_DEBUG  ? "debug"
-             : level == LOG_INFO ? "notice"
-                                 : "warning");
+    return n < LOG_LEVEL_COUNT ? LOG_LEVELS[n].name : NULL;
+}
+
+static void log_level_text(char out[TEXT_MAX])
+{
+    unsigned n = 0;
+    while (LOG_LEVELS[n].level != log_level_get())
+        n++;
+    snprintf(out, TEXT_MAX, "%s", LOG_LEVELS[n].name);
 }
 
 /* --------------------------------------------------------------------------------- what follows */
@@ -213,7 +227,7 @@ static const struct setting SETTINGS[] = {
     NUMBER("list-max-listpack-size", "list-max-ziplist-size", config.list_max_listpack_size,
            INT32_MIN, INT32_MAX, NULL),
     FIXED("logfile", ""),
-    MADE("loglevel", text_loglevel),
+    {"loglevel", NULL, SETTING_LOG_LEVEL, 0, 0, 0, 0, NULL, NULL, NULL},
     MADE("lua-time-limit", text_lua_time),
     FIXED("masterauth", ""),
     NUMBER("maxclients", NULL, settings.clients_max, 1, UINT32_MAX, NULL),
@@ -343,6 +357,9 @@ static void setting_text(struct service *service, const struct setting *setting,
     case SETTING_PASSWORD:
         service__password_get(service, out, TEXT_MAX);
         return;
+    case SETTING_LOG_LEVEL:
+        log_level_text(out);
+        return;
     case SETTING_FIXED:
         if (setting->text)
             setting->text(service, out);
@@ -421,11 +438,13 @@ static int range_check(const struct setting *setting, int64_t value, char why[RE
                   setting->min, setting->max);
 }
 
-static int policy_parse(const struct redis_slice *value, int64_t *out, char why[REASON_MAX])
+/* One of so many names; *out: which. */
+static int name_parse(const struct redis_slice *value, const char *(*name_of)(unsigned n),
+                      int64_t *out, char why[REASON_MAX])
 {
     const char *name;
     size_t size = (size_t)snprintf(why, REASON_MAX, "argument(s) must be one of the following: ");
-    for (unsigned n = 0; (name = redis_policy_name(n)) != NULL; n++) {
+    for (unsigned n = 0; (name = name_of(n)) != NULL; n++) {
         if (arg_is(value, name)) {
             *out = n;
             return 0;
@@ -518,7 +537,9 @@ static int value_parse(struct service *service, const struct setting *setting,
         *out = arg_is(value, "yes");
         return *out || arg_is(value, "no") ? 0 : reason(why, "argument must be 'yes' or 'no'");
     case SETTING_POLICY:
-        return policy_parse(value, out, why);
+        return name_parse(value, redis_policy_name, out, why);
+    case SETTING_LOG_LEVEL:
+        return name_parse(value, log_level_name, out, why);
     case SETTING_NOTIFY:
         if (!redis_notify_parse(value->data, value->size, &flags))
             return reason(why, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");
@@ -560,6 +581,8 @@ static void value_store(struct service *service, const struct setting *setting,
         unsigned count;
         save_parse(value, points, &count, why);
         db_checkpoint_points_set(service->options.db, points, count);
+    } else if (setting->kind == SETTING_LOG_LEVEL) {
+        log_level_set(LOG_LEVELS[number].level);
     } else if (setting->kind != SETTING_FIXED && setting->kind != SETTING_PASSWORD) {
         field_set(service, setting, number);
     }

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "session/session_internal.h"
 #include "session/sessions.h"
 
@@ -251,6 +252,21 @@ static void settings_are_read_and_set_several_at_once(void **state)
     expect(one, "*2\r\n$22\r\nnotify-keyspace-events\r\n$3\r\nAKE\r\n", "config get NOTIFY-*");
     expect_in(one, "maxmemory_policy:allkeys-lru", "info memory");
     expect(one, "+OK\r\n", "config set save \"\" appendonly yes");
+}
+
+static void the_process_logs_as_much_as_is_set(void **state)
+{
+    (void)state;
+    enum log_level before = log_level_get();
+    expect(one, "+OK\r\n", "config set loglevel Debug");
+    assert_int_equal(log_level_get(), LOG_DEBUG);
+    expect(one, "*2\r\n$8\r\nloglevel\r\n$5\r\ndebug\r\n", "config get loglevel");
+    expect(one, "+OK\r\n", "config set loglevel nothing");
+    assert_int_equal(log_level_get(), LOG_ERROR);
+    expect_in(one, "- argument(s) must be one of the following: debug, ",
+              "config set loglevel loud");
+    expect_in(one, "nothing", "config get loglevel");
+    log_level_set(before);
 }
 
 static void nothing_is_set_when_one_value_is_wrong(void **state)
@@ -622,6 +638,7 @@ int main(void)
         WITH_SESSIONS(who_waits_for_a_lock_can_be_unblocked),
         WITH_SESSIONS(what_a_connection_says_of_itself_is_listed),
         WITH_SESSIONS(settings_are_read_and_set_several_at_once),
+        WITH_SESSIONS(the_process_logs_as_much_as_is_set),
         WITH_SESSIONS(nothing_is_set_when_one_value_is_wrong),
         WITH_SESSIONS(idle_connections_are_closed_when_that_is_set),
         WITH_SESSIONS(no_more_clients_than_maxclients_are_served),
