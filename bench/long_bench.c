@@ -40,7 +40,8 @@ static const struct work {
                                   "end return #table.concat(t)'"},
     {"string.rep, 64 MB", "LUA 'return #(\"ab\"):rep(32e6)'"},
     {"string.upper, 64 MB", "LUA 'local s = (\"ab\"):rep(32e6) return #s:upper()'"},
-    {"string.find, a bad pattern", "LUA 'return (\"a\"):rep(250):find((\".-\"):rep(3) .. \"b\")'"},
+    {"string.find, a bad pattern",
+     "LUA 'return not (\"a\"):rep(250):find((\".-\"):rep(3) .. \"b\")'"},
     {"string.gsub, two million", "LUA 'return #(\"ab\"):rep(1e6):gsub(\"a\", \"xy\")'"},
     {"table.insert at 1, twice in a million",
      "LUA 'local t = {} for i = 1, 1e6 do t[i] = i end table.insert(t, 1, 0) table.insert(t, 1, 0) "
@@ -71,7 +72,7 @@ static const struct work {
 };
 
 static const char *const PREPARED[] = {
-    "LUA 'box.schema.space.create(\"rows\"):create_index(\"pk\")'",
+    "LUA 'box.schema.space.create(\"rows\"):create_index(\"pk\") return 1'",
     "LUA 'for i = 1, 1e6, 1e4 do box.atomic(function() for j = i, i + 1e4 - 1 do "
     "box.space.rows:insert({j, j % 1000, \"some text\"}) end end) end'",
     "LUA 'for i = 1, 1e6, 1e3 do local t = {} for j = i, i + 999 do t[#t + 1] = j end "

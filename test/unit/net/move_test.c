@@ -112,6 +112,19 @@ static void others_are_served_while_lua_computes(void **state)
     client_expect(scene->busy, "Script killed by user with SCRIPT KILL.");
 }
 
+/* A single call of C, which looks after them between its steps. */
+static void others_are_served_while_a_pattern_is_matched(void **state)
+{
+    struct scene *scene = *state;
+    client_send(scene->busy,
+                "EVAL \"return (('a'):rep(100000)):find(('.-'):rep(40) .. 'b')\" 0\r\n");
+    client_settle(scene->busy);
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned n = 0; n < CLIENTS; n++)
+            client_ask(scene->clients[n], "ECHO one\r\n", "$3\r\none\r\n");
+    script_end(scene, scene->clients[1]);
+}
+
 static void who_comes_meanwhile_is_served(void **state)
 {
     struct scene *scene = *state;
@@ -485,6 +498,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         with_scene(others_are_served_while_lua_computes),
+        with_scene(others_are_served_while_a_pattern_is_matched),
         with_scene(who_comes_meanwhile_is_served),
         with_scene(a_request_that_had_come_in_part_goes_on),
         with_scene(what_a_session_has_goes_with_it),
