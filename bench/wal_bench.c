@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Commits a second through the log on a real directory: threads that each wait for their commit,
- * and threads that let a group gather, as workers with many connections do. Then what compression
- * gives and costs: rows of JSON, small ones in groups and large ones.
+ * and threads that let a group gather, as workers with many connections do. What it gives that the log waits
+ * for those whom it has served (wal_gather_set), where writes take longer than here. Then what
+ * compression gives and costs: rows of JSON, small ones in groups and large ones.
  *
  * bench_wal [directory [seconds]]
  */
@@ -18,7 +19,7 @@
 #include "base/diag.h"
 #include "wal/wal.h"
 
-enum { BODY_BYTES = 120, THREADS_MAX = 64, TEXT_BYTES = 8 << 20 };
+enum { BODY_BYTES = 120, THREADS_MAX = 64, TEXT_BYTES = 8 << 20, SLOW_DEPTH = 8 };
 
 struct worker {
     struct wal *wal;
@@ -77,6 +78,7 @@ struct shape {
     size_t body_bytes;
     const char *text;
     bool compression;
+    unsigned gather_us;
 };
 
 struct result {
@@ -98,6 +100,7 @@ static struct result run(struct io *io, const struct shape *shape, double second
         fprintf(stderr, "%s\n", diag_message());
         exit(1);
     }
+    wal_gather_set(wal, shape->gather_us);
     wal_stats_get(wal, &before);
     uint64_t start = now_ns();
     struct result result = {0};
@@ -147,6 +150,149 @@ static void measure(const char *dir, const struct shape *shape, double seconds)
            io->queue_variant ? io->queue_variant : "-");
     io_delete(io);
 }
+
+/* ------------------------------------------------------------------------------ a slower disk */
+
+/* Passes everything on, and tells of each write when so much time has passed. */
+struct slow_io {
+    struct io base;
+    struct io *inner;
+    uint64_t write_ns;
+};
+
+struct slow_queue {
+    struct io_queue base;
+    struct io_queue *inner;
+    uint64_t write_ns;
+    unsigned count; /* completed, and not told of */
+    struct {
+        struct io_completion completion;
+        uint64_t due_ns;
+    } done[SLOW_DEPTH];
+    uint64_t begun_ns[SLOW_DEPTH]; /* by cookie */
+};
+
+static struct io *inner_of(struct io *io)
+{
+    return ((struct slow_io *)(void *)io)->inner;
+}
+
+static int slow_open(struct io *io, const char *path, int flags, struct io_file **out)
+{
+    return io_open(inner_of(io), path, flags, out);
+}
+
+static int slow_rename(struct io *io, const char *from, const char *to)
+{
+    return io_rename(inner_of(io), from, to);
+}
+
+static int slow_unlink(struct io *io, const char *path)
+{
+    return io_unlink(inner_of(io), path);
+}
+
+static int slow_sync_dir(struct io *io)
+{
+    return io_sync_dir(inner_of(io));
+}
+
+static int slow_list(struct io *io, int (*each)(const char *name, uint64_t size, void *arg),
+                     void *arg)
+{
+    return io_list(inner_of(io), each, arg);
+}
+
+static int slow_queue_new(struct io *io, unsigned depth, struct io_queue **out)
+{
+    struct slow_queue *queue = calloc(1, sizeof *queue);
+    ASSERT(queue != NULL && depth <= SLOW_DEPTH);
+    queue->base.vtab = io->vtab;
+    queue->write_ns = ((struct slow_io *)(void *)io)->write_ns;
+    *out = &queue->base;
+    return io_queue_new(inner_of(io), depth, &queue->inner);
+}
+
+static void slow_queue_delete(struct io_queue *base)
+{
+    struct slow_queue *queue = (struct slow_queue *)(void *)base;
+    io_queue_delete(queue->inner);
+    free(queue);
+}
+
+static int slow_queue_write(struct io_queue *base, struct io_file *file, const void *data,
+                            size_t size, uint64_t offset, bool durable, uint64_t cookie)
+{
+    struct slow_queue *queue = (struct slow_queue *)(void *)base;
+    queue->begun_ns[cookie % SLOW_DEPTH] = now_ns();
+    return io_queue_write(queue->inner, file, data, size, offset, durable, cookie);
+}
+
+static void sleep_until(uint64_t ns)
+{
+    uint64_t now = now_ns();
+    if (ns > now)
+        usleep((useconds_t)((ns - now) / 1000));
+}
+
+static int slow_queue_wait(struct io_queue *base, bool block, struct io_completion *out,
+                           unsigned max)
+{
+    struct slow_queue *queue = (struct slow_queue *)(void *)base;
+    struct io_completion all[SLOW_DEPTH];
+    int count = io_queue_wait(queue->inner, block && queue->count == 0, all, SLOW_DEPTH);
+    for (int i = 0; i < count; i++) {
+        queue->done[queue->count].completion = all[i];
+        queue->done[queue->count++].due_ns =
+            queue->begun_ns[all[i].cookie % SLOW_DEPTH] + queue->write_ns;
+    }
+    if (block && queue->count > 0)
+        sleep_until(queue->done[0].due_ns);
+    int told = 0;
+    while (queue->count > 0 && (unsigned)told < max && queue->done[0].due_ns <= now_ns()) {
+        out[told++] = queue->done[0].completion;
+        memmove(&queue->done[0], &queue->done[1], --queue->count * sizeof queue->done[0]);
+    }
+    return told;
+}
+
+static const struct io_vtab slow_vtab = {
+    .open = slow_open,
+    .rename = slow_rename,
+    .unlink = slow_unlink,
+    .sync_dir = slow_sync_dir,
+    .list = slow_list,
+    .queue_new = slow_queue_new,
+    .queue_delete = slow_queue_delete,
+    .queue_write = slow_queue_write,
+    .queue_wait = slow_queue_wait,
+};
+
+/* With writes that take so long, and with the wait that the tuner comes to there. */
+static void measure_gather(const char *dir, double seconds)
+{
+    static const unsigned threads[] = {1, 4, 16}, write_us[] = {0, 1000, 4000};
+    for (size_t n = 0; n < 3; n++)
+        for (size_t i = 0; i < 3; i++)
+            for (unsigned waits = 0; waits < 2; waits++) {
+                struct slow_io io = {
+                    {.vtab = &slow_vtab}, directory(dir), write_us[n] * UINT64_C(1000)};
+                const struct shape shape = {.level = WAL_DURABILITY_COMMIT,
+                                            .threads = threads[i],
+                                            .group = 1,
+                                            .body_bytes = BODY_BYTES,
+                                            .gather_us = waits ? 100 + write_us[n] / 4 : 0};
+                struct result result = run(&io.base, &shape, seconds);
+                printf("commit, writes of %4u us more, %2u threads, waiting %4u us for them: %8.0f "
+                       "commits/s, %5.1f commits a block\n",
+                       write_us[n], threads[i], shape.gather_us,
+                       (double)result.commits / result.elapsed,
+                       (double)result.commits / (double)result.blocks);
+                io_delete(io.inner);
+            }
+}
+
+/* ---------------------------------------------------------------------------------- compression */
 
 /* Rows of JSON, one behind the other. */
 static char *text_new(void)
@@ -216,6 +362,7 @@ int main(int argc, char **argv)
                                     .group = shapes[i].group,
                                     .body_bytes = BODY_BYTES},
                     seconds);
+    measure_gather(dir, seconds);
     measure_compression(dir, seconds);
     if (argc <= 1) {
         struct io *io;

@@ -91,13 +91,14 @@ struct db_memory {
 };
 
 /* Knobs, and what was measured at the last look (tune.c). */
-enum { DB_KNOBS = 4 };
+enum { DB_KNOBS = 5 };
 enum { REDIS_RANKS_MAX = 16 };
 struct db_tuning {
     struct tuner tuner;
     struct tuner_knob knobs[DB_KNOBS];
     bool started;
     uint64_t flushes, flush_ns, reads, read_ns, steps, steps_ns;
+    uint64_t blocks, blocks_ns, followed, gathered, gathered_in_vain;
 };
 
 struct db {

@@ -19,6 +19,10 @@
 enum {
     INTERVAL_MS_MIN = 100,
     INTERVAL_MS_MAX = 1000,
+    GATHER_US_MAX = 2000,
+    GATHER_US_STEP = 100,
+    WRITE_US_SLOW = 400,
+    IN_VAIN_PERCENT = 50,
     CACHE_PERCENT_MAX = 80,
     CACHES_FULL = 95,
     STEP_KB_MIN = 16,
@@ -29,7 +33,7 @@ enum {
     READ_MS_SLOW = 5
 };
 
-enum knob { LOG_FLUSH_INTERVAL, CACHE_SHARE, COMPACTION_THREADS, COMPACTION_STEP };
+enum knob { LOG_FLUSH_INTERVAL, LOG_GATHER, CACHE_SHARE, COMPACTION_THREADS, COMPACTION_STEP };
 _Static_assert(COMPACTION_STEP + 1 == DB_KNOBS, "there is a place for each knob");
 
 /* Which limits one may give. */
@@ -38,6 +42,7 @@ static const struct {
     uint64_t least, most;
 } KNOBS[DB_KNOBS] = {
     [LOG_FLUSH_INTERVAL] = {"log_flush_interval", "ms", 1, 60000},
+    [LOG_GATHER] = {"log_gather", "us", 0, 10000},
     [CACHE_SHARE] = {"cache_share", "%", 1, CACHE_PERCENT_MAX},
     [COMPACTION_THREADS] = {"compaction_threads", "threads", 1, DB_COMPACTION_THREADS_MAX},
     [COMPACTION_STEP] = {"compaction_step", "KB", 4, 16384},
@@ -69,6 +74,64 @@ static bool flush_measure(void *arg, struct tuner_reading *out)
 static void flush_set(void *arg, uint64_t ms)
 {
     wal_flush_interval_set(((struct db *)arg)->wal, (unsigned)ms);
+}
+
+/* ------------------------------------------------------------------------------------------- log_gather */
+
+/* Since the last look. */
+struct log_writes {
+    uint64_t blocks, ns, followed, gathered, in_vain;
+};
+
+static struct log_writes writes_look(struct db *db)
+{
+    struct db_tuning *tuning = &db->tuning;
+    struct wal_stats stats;
+    wal_stats_get(db->wal, &stats);
+    struct log_writes writes = {.blocks = stats.blocks - tuning->blocks,
+                                .ns = stats.write_ns - tuning->blocks_ns,
+                                .followed = stats.followed - tuning->followed,
+                                .gathered = stats.gathered - tuning->gathered,
+                                .in_vain = stats.gathered_in_vain - tuning->gathered_in_vain};
+    tuning->blocks = stats.blocks;
+    tuning->blocks_ns = stats.write_ns;
+    tuning->followed = stats.followed;
+    tuning->gathered = stats.gathered;
+    tuning->gathered_in_vain = stats.gathered_in_vain;
+    return writes;
+}
+
+/* What is waited for is worth it as long as it is little beside a write that would be waited for instead. */
+static bool gather_measure(void *arg, struct tuner_reading *out)
+{
+    struct db *db = arg;
+    struct log_writes writes = writes_look(db);
+    if (writes.blocks == 0)
+        return false;
+    double ms = (double)db->tuning.knobs[LOG_GATHER].value / 1e3;
+    double in_vain =
+        writes.gathered == 0 ? 0 : (double)writes.in_vain * 100 / (double)writes.gathered;
+    bool crowded = 2 * (writes.followed + writes.gathered) > writes.blocks;
+    if (in_vain > IN_VAIN_PERCENT)
+        *out = (struct tuner_reading){.what = "those whom the log waited for did not come in",
+                                      .unit = "%",
+                                      .value = in_vain,
+                                      .high = IN_VAIN_PERCENT,
+                                      .above = -1};
+    else
+        *out = (struct tuner_reading){.what = "a write of the log took",
+                                      .unit = "ms",
+                                      .value = (double)writes.ns / (double)writes.blocks / 1e6,
+                                      .low = 2 * ms,
+                                      .high = 4 * ms + WRITE_US_SLOW / 1e3,
+                                      .above = crowded,
+                                      .below = -1};
+    return true;
+}
+
+static void gather_set(void *arg, uint64_t us)
+{
+    wal_gather_set(((struct db *)arg)->wal, (unsigned)us);
 }
 
 /* ------------------------------------------------------------------------------------- cache_share */
@@ -195,8 +258,8 @@ static int limit_set(struct db *db, const char *text, const char *end)
         n++;
     if (n == DB_KNOBS)
         return diag_set(ERROR_INVALID,
-                        "the tuner has no knob '%.*s', but log_flush_interval, cache_share, "
-                        "compaction_threads and compaction_step",
+                        "the tuner has no knob '%.*s', but log_flush_interval, log_gather, "
+                        "cache_share, compaction_threads and compaction_step",
                         (int)size, text);
     uint64_t least = 0, most = 0;
     int length = 0;
@@ -287,6 +350,14 @@ int db__tuning_start(struct db *db, const struct db_options *options)
                                   .value = INTERVAL_MS_MAX,
                                   .measure = flush_measure,
                                   .set = flush_set});
+    else
+        join(db, LOG_GATHER,
+             &(struct tuner_knob){.min = 0,
+                                  .max = GATHER_US_MAX,
+                                  .step = GATHER_US_STEP,
+                                  .value = 0,
+                                  .measure = gather_measure,
+                                  .set = gather_set});
     if (cache > 1)
         join(db, CACHE_SHARE,
              &(struct tuner_knob){.min = cache / 2,

@@ -7,6 +7,10 @@
  *
  *   log_flush_interval   under interval and none, 100 to 1000 ms: longer when a flush takes above 20 ms, shorter,
  *                        so that less is lost with the power, when it takes below 2
+ *   log_gather           under commit, 0 to 2000 us: how long the log waits, when a block is done, for those whom it has
+ *                        served (wal_gather_set). Longer when writing a block takes above 400 us and four times as long,
+ *                        and most blocks found somebody waiting for them; shorter when it takes below twice as long, or
+ *                        those who are waited for mostly do not come
  *   cache_share          of memory_max, in percent, half to twice memory_cache, once there is a cache: less when the
  *                        head uses above 90% of its limit, more when it uses below 70 and the caches are full
  *   compaction_threads   one more when compaction is behind by more than half of its debt, one less when it is not and

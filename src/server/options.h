@@ -69,13 +69,15 @@
       "counts apart, by `lua_memory_max`.")                                                        \
     X(tuner, int, SWITCH, "off",                                                                   \
       "Whether numbers that the database goes by are adjusted to what is measured: how often the " \
-      "log is flushed (durability `interval` and `none`), what part of `memory_max` caches have, " \
+      "log is flushed (durability `interval` and `none`), how long it waits for more to write at " \
+      "once (`commit`), what part of `memory_max` caches have, "                                   \
       "how many threads merge files, and how much they take at once. Each change is logged with "  \
       "its reason, and `box.stat.memory.tuner` shows them (docs/memory.md). When it is switched "  \
       "off, they stay as they are.")                                                               \
     X(tuner_limits, char *, TEXT, "",                                                              \
       "Between which limits the tuner adjusts: `name=least..most`, with commas between them. "     \
-      "`log_flush_interval` is in ms (100..1000, if nothing is said), `cache_share` in percent "   \
+      "`log_flush_interval` is in ms (100..1000, if nothing is said), `log_gather` in us "         \
+      "(0..2000), `cache_share` in percent "                                                       \
       "(half to twice `memory_cache`), `compaction_threads` a number (from 1 to twice the cores, " \
       "or to `compaction_threads` if that is more), and `compaction_step` in KB (16..1024).")      \
     X(checkpoint_log_bytes, uint64_t, SIZE, "256mb",                                               \

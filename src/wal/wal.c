@@ -287,8 +287,22 @@ void wal_quiesce(struct wal *wal)
 
 /* ------------------------------------------------------------------------------------- waiting */
 
+/* Whether the log writer, which waits for more to be committed, has enough of it, or somebody is in a hurry. */
+static bool is_gathered(const struct wal *wal)
+{
+    uint64_t ts = load_seq_cst(&wal->gather_ts);
+    return ts != 0 && (load_seq_cst(&wal->clock) >= ts ||
+                       load_seq_cst(&wal->flush_wanted) > load_relaxed(&wal->last_cut) ||
+                       load_seq_cst(&wal->room_waiters) > 0);
+}
+
 void wal_kick(struct wal *wal)
 {
+    if (is_gathered(wal)) {
+        pthread_mutex_lock(&wal->mutex);
+        pthread_cond_signal(&wal->wake);
+        pthread_mutex_unlock(&wal->mutex);
+    }
     if (load_seq_cst(&wal->kicked) != 0 || atomic_exchange(&wal->kicked, 1) != 0)
         return;
     if (load_seq_cst(&wal->sleeping) == WAL_AWAKE)
@@ -378,6 +392,10 @@ void wal_stats_get(const struct wal *wal, struct wal_stats *out)
     out->used_bytes = load_relaxed(&wal->stats.used_bytes);
     out->flushes = load_relaxed(&wal->stats.flushes);
     out->flush_ns = load_relaxed(&wal->stats.flush_ns);
+    out->write_ns = load_relaxed(&wal->stats.write_ns);
+    out->followed = load_relaxed(&wal->stats.followed);
+    out->gathered = load_relaxed(&wal->stats.gathered);
+    out->gathered_in_vain = load_relaxed(&wal->stats.gathered_in_vain);
     out->released = load_relaxed(&wal->stats.released);
     out->recycled = load_relaxed(&wal->stats.recycled);
     out->archived = load_relaxed(&wal->stats.archived);
@@ -385,6 +403,11 @@ void wal_stats_get(const struct wal *wal, struct wal_stats *out)
     out->compressed_from = load_relaxed(&wal->stats.compressed_from);
     out->compressed_to = load_relaxed(&wal->stats.compressed_to);
     out->followers_cut = load_relaxed(&wal->stats.followers_cut);
+}
+
+void wal_gather_set(struct wal *wal, unsigned us)
+{
+    store_relaxed(&wal->gather_ns, us * UINT64_C(1000));
 }
 
 void wal_flush_interval_set(struct wal *wal, unsigned ms)

@@ -172,6 +172,14 @@ void wal_kick(struct wal *wal);
  */
 void wal_write_now(struct wal *wal);
 
+/*
+ * How long at most, under commit, the log writer waits for those who were there a moment ago: whoever a block has served is
+ * likely to come back, and then one block serves him and those who were waiting for the next. It waits until so many commits are
+ * there as the last block had and as were waiting when it was done, or until this time has passed since. So one client alone, and
+ * whoever finds that nothing has been written for so long, is served at once. 0, as at first: it does not wait. Any thread.
+ */
+void wal_gather_set(struct wal *wal, unsigned us);
+
 /* Another flush_interval_ms, from the last flush on. Any thread. */
 void wal_flush_interval_set(struct wal *wal, unsigned ms);
 
@@ -239,8 +247,12 @@ struct wal_stats {
     uint64_t stood_in; /* blocks that others than the log writer have written: wal_write_now */
     uint64_t bytes;    /* of blocks, with their padding */
     uint64_t segments, log_bytes, used_bytes;
-    uint64_t flushes;            /* under commit one for each block */
-    uint64_t flush_ns;           /* under interval and none: how long they took together */
+    uint64_t flushes;  /* under commit one for each block */
+    uint64_t flush_ns; /* under interval and none: how long they took together */
+    uint64_t write_ns; /* what blocks took together, from the log writer's hands to the disk */
+    uint64_t followed; /* under commit: blocks at whose end others waited for the next one */
+    uint64_t gathered,
+        gathered_in_vain; /* times that was waited (wal_gather_set); and less than half of them came */
     uint64_t released, recycled; /* segments given up; those of them made into new ones */
     uint64_t archived, archive_failures;
     uint64_t compressed_from, compressed_to; /* bytes of records before and after compression */

@@ -156,6 +156,7 @@ struct wal_epoch {
     struct wal_segment *segment;
     uint64_t offset;
     uint64_t bytes, records;
+    uint64_t begun_ns; /* to be written */
     bool done;
     unsigned char *block; /* aligned memory, kept from use to use by some epoch or other */
     size_t block_bytes;
@@ -225,6 +226,7 @@ struct wal {
     _Atomic unsigned waiters;  /* threads waiting for `advanced` */
     _Atomic unsigned room_waiters;
     _Atomic uint64_t flush_wanted; /* the largest ts somebody wants on stable storage now */
+    _Atomic uint64_t gather_ts; /* the log writer waits for the clock to reach it; 0: it does not */
     _Atomic bool closing;
 
     CACHE_ALIGNED struct wal_options options;
@@ -233,7 +235,7 @@ struct wal {
         struct wal *wal); /* of a test: whoever ends an epoch has C and not yet recorded it */
     void (*_Atomic found_nothing)(
         struct wal *wal); /* of a test: it has nothing to do, and neither sleeps nor ends yet */
-    _Atomic uint64_t flush_interval_ns;
+    _Atomic uint64_t flush_interval_ns, gather_ns;
 
     pthread_mutex_t mutex; /* innermost: nothing else is taken inside */
     pthread_cond_t wake;   /* for the log writer */
@@ -264,6 +266,8 @@ struct wal {
     uint64_t previous_c;
     uint64_t cut_next_ns;
     uint64_t flush_from_ns;    /* from when on the interval until the next flush counts */
+    uint64_t gather_from_ns;   /* when a block was done, the last time, */
+    uint64_t gather_commits;   /* how many it had, and how many were waiting */
     uint64_t flush_rested_ns;  /* from when on it may be earlier, if there are enough */
     uint64_t unflushed_bytes;  /* of blocks that are written */
     uint64_t stand_in_ns;      /* nobody stands in before */
@@ -306,7 +310,7 @@ struct wal {
 
     struct {
         _Atomic uint64_t blocks, stood_in, records, bytes, segments, log_bytes, used_bytes, flushes,
-            flush_ns;
+            flush_ns, write_ns, followed, gathered, gathered_in_vain;
         _Atomic uint64_t released, recycled, archived, archive_failures;
         _Atomic uint64_t compressed_from, compressed_to;
         _Atomic uint64_t followers_cut;

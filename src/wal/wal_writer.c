@@ -21,6 +21,11 @@
  * the disk busy during bulk loads and does not spend a block on each commit otherwise. A second
  * block could not be acknowledged before the first anyway.
  *
+ * Gathering. Of clients that come back when they are served, half are served by one block while the other
+ * half waits for the next: each waits for two writes, and a write serves half of them. If the log writer waits a little when a
+ * block is done, for as many commits as it had and as are waiting already, one write serves all, which pays where a write takes
+ * much longer than coming back does (wal_gather_set; db/tune.c).
+ *
  * An epoch without records needs no block: it takes its turn in the order, so that D still passes
  * the timestamps of transactions that failed validation.
  *
@@ -150,6 +155,16 @@ static void advance(struct wal *wal, uint64_t c, bool durable)
     notify_advance(wal);
 }
 
+/* Blocks with so many commits are done. */
+static void gather_note(struct wal *wal, uint64_t commits)
+{
+    uint64_t waiting = load_seq_cst(&wal->clock) - load_relaxed(&wal->last_cut);
+    wal->gather_commits = commits + waiting;
+    wal->gather_from_ns = now_ns();
+    if (waiting != 0)
+        atomic_fetch_add_explicit(&wal->stats.followed, 1, memory_order_relaxed);
+}
+
 /* Publishes the epochs that are done, up to the first that is not. */
 static void publish(struct wal *wal)
 {
@@ -175,6 +190,8 @@ static void publish(struct wal *wal)
         return;
     if (is_flushed(wal))
         wal->flush_from_ns = now_ns();
+    if (has_level(wal, WAL_DURABILITY_COMMIT))
+        gather_note(wal, c - load_relaxed(&wal->written));
     advance(wal, c, has_level(wal, WAL_DURABILITY_COMMIT));
 }
 
@@ -194,6 +211,8 @@ static void epoch_done(struct wal *wal, const struct io_completion *completion)
     ASSERT(!epoch->done && epoch->sequence != 0);
     wal->writes--;
     epoch->segment->pending--;
+    atomic_fetch_add_explicit(&wal->stats.write_ns, now_ns() - epoch->begun_ns,
+                              memory_order_relaxed);
     if (completion->result != 0 && !(wal->mutations & WAL_MUTATION_GO_ON)) {
         char name[32];
         wal__segment_name(epoch->segment->number, name);
@@ -439,6 +458,7 @@ static int epoch_write(struct wal *wal, struct wal_epoch *epoch, unsigned chunks
     crash_point("wal.block.before");
     if (crash_point_armed_now("wal.block.half"))
         die_halfway(wal, epoch);
+    epoch->begun_ns = now_ns();
     rc = io_queue_write(wal->queue, epoch->segment->file, epoch->block, bytes, epoch->offset,
                         durable, wal->epoch_next);
     if (rc != 0)
@@ -657,6 +677,35 @@ static void found_nothing(struct wal *wal)
         tell(wal);
 }
 
+/* False: it has what it waits for, or somebody waits for it. */
+static bool gathers(const struct wal *wal, uint64_t ts)
+{
+    return load_seq_cst(&wal->clock) < ts && !load_seq_cst(&wal->closing) &&
+           load_seq_cst(&wal->flush_wanted) <= load_relaxed(&wal->last_cut) &&
+           load_seq_cst(&wal->room_waiters) == 0;
+}
+
+/* Before an epoch ends, see the top. */
+static void gather(struct wal *wal)
+{
+    uint64_t ts = load_relaxed(&wal->last_cut) + wal->gather_commits;
+    uint64_t deadline_ns = wal->gather_from_ns + load_relaxed(&wal->gather_ns);
+    uint64_t before = load_seq_cst(&wal->clock);
+    if (wal->gather_commits == 0 || epochs_inflight(wal) > 0 || !gathers(wal, ts) ||
+        now_ns() >= deadline_ns)
+        return;
+    pthread_mutex_lock(&wal->mutex);
+    store_seq_cst(&wal->gather_ts, ts);
+    while (gathers(wal, ts) && now_ns() < deadline_ns)
+        wait_until(wal, deadline_ns);
+    store_seq_cst(&wal->gather_ts, 0);
+    pthread_mutex_unlock(&wal->mutex);
+    wal->gather_commits = 0;
+    atomic_fetch_add_explicit(&wal->stats.gathered, 1, memory_order_relaxed);
+    if (2 * (load_seq_cst(&wal->clock) - before) < ts - before)
+        atomic_fetch_add_explicit(&wal->stats.gathered_in_vain, 1, memory_order_relaxed);
+}
+
 static void *writer_main(void *arg)
 {
     struct wal *wal = arg;
@@ -668,6 +717,7 @@ static void *writer_main(void *arg)
         if (wal_failed(wal))
             break;
         if (cut_is_due(wal)) {
+            gather(wal);
             epoch_begin(wal);
         } else if (epochs_inflight(wal) > 0) {
             reap(wal, true);

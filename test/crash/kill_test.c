@@ -310,6 +310,8 @@ static const struct rolled rolled_options[] = {
     {"--checkpoint_interval", {"0", "20ms", "1h"}},
     {"--checkpoint_rate", {"0", "4mb"}},
     {"--log_compression", {"on", "off"}},
+    {"--tuner", {"off", "on"}}, /* how the log writer waits for more to write */
+    {"--tuner_limits", {"log_gather=0..2000", "log_gather=1000..2000"}},
 };
 
 /* With `released`, so that segments of the log are given up and used again soon. */

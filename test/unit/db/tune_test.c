@@ -21,6 +21,7 @@
 #include "db/memory.h"
 #include "db/tune.h"
 #include "mem/heap.h"
+#include "wal/wal_internal.h"
 
 enum { MB = 1 << 20 };
 
@@ -158,6 +159,10 @@ static void without_a_cache_its_share_stays(void **state)
 struct measured {
     uint64_t flush_ms, read_ms, step_ms;
     double debt;
+    /* Of ten writes of the log, if they took any time: whether most found somebody waiting for them, before how many the
+     * log waited, and how often nobody came. */
+    uint64_t write_us, gathered, in_vain;
+    bool crowded;
 };
 
 static void say_one(uint64_t ms, uint64_t count, uint64_t ns, uint64_t *last_count,
@@ -178,6 +183,11 @@ static void look_at(struct measured measured)
     wal_stats_get(f.db->wal, &stats);
     checkpoint__steps_get(f.db->checkpoint, &steps, &steps_ns);
     say_one(measured.flush_ms, stats.flushes, stats.flush_ns, &tuning->flushes, &tuning->flush_ns);
+    tuning->blocks = stats.blocks - (measured.write_us > 0 ? 10 : 0);
+    tuning->blocks_ns = stats.write_ns - 10 * measured.write_us * 1000;
+    tuning->followed = stats.followed - (measured.crowded ? 6 : 5);
+    tuning->gathered = stats.gathered - measured.gathered;
+    tuning->gathered_in_vain = stats.gathered_in_vain - measured.in_vain;
     say_one(measured.step_ms, steps, steps_ns, &tuning->steps, &tuning->steps_ns);
     say_one(measured.read_ms, 0, 0, &tuning->reads, &tuning->read_ns);
     pthread_mutex_unlock(&tuning->tuner.mutex);
@@ -291,6 +301,59 @@ static void flushes_of_the_log_are_measured(void **state)
     struct tuner_knob flush = knob("log_flush_interval");
     assert_true(flush.measure(f.db, &reading));
     assert_true(reading.value > 0);
+}
+
+/* ------------------------------------------------------------------------------------------- log_gather */
+
+static void the_log_waits_for_those_it_has_served_when_its_writes_take_long(void **state)
+{
+    (void)state;
+    f.interval = false;
+    open_with("log_gather=0..150", 0);
+    tuner_switch(db_tuner(f.db), true);
+    look_often_at(4 * TUNER_PATIENCE, (struct measured){.write_us = 390, .crowded = true});
+    look_often_at(4 * TUNER_PATIENCE, (struct measured){.write_us = 3000}); /* nobody waits */
+    assert_int_equal(knob("log_gather").value, 0);
+    log_begin();
+    look_often_at(TUNER_PATIENCE, (struct measured){.write_us = 3000, .crowded = true});
+    const char *text = log_end();
+    assert_int_equal(knob("log_gather").value, 100);
+    assert_int_equal(knob("log_gather").ups, 1);
+    assert_int_equal(load_relaxed(&f.db->wal->gather_ns), 100000);
+    assert_non_null(strstr(text,
+                           "tuner: log_gather from 0 to 100 us: a write of the log took 3 ms, "
+                           "above 0.4\n"));
+    look_often_at(4 * TUNER_PATIENCE, (struct measured){.write_us = 790, .crowded = true});
+    assert_int_equal(knob("log_gather").value, 100); /* it would be too much of a write */
+    look_often_at(TUNER_PATIENCE, (struct measured){.write_us = 3000, .gathered = 6});
+    assert_int_equal(knob("log_gather").value, 150);
+    log_begin();
+    look_often_at(2 * TUNER_PATIENCE,
+                  (struct measured){.write_us = 3000, .gathered = 10, .in_vain = 8});
+    text = log_end();
+    assert_int_equal(knob("log_gather").value, 50);
+    assert_int_equal(knob("log_gather").downs, 1);
+    assert_non_null(strstr(text,
+                           "tuner: log_gather from 150 to 50 us: those whom the log waited for "
+                           "did not come in 80 %, above 50\n"));
+    look_often_at(2 * TUNER_PATIENCE, (struct measured){.write_us = 90, .crowded = true});
+    assert_int_equal(knob("log_gather").value, 0);
+    assert_int_equal(load_relaxed(&f.db->wal->gather_ns), 0);
+    f.interval = true;
+}
+
+static void writes_of_the_log_are_measured(void **state)
+{
+    (void)state;
+    struct tuner_reading reading;
+    f.interval = false;
+    open_with(NULL, 0);
+    must(make_space(&f, "s", NULL));
+    struct tuner_knob gather = knob("log_gather");
+    assert_true(gather.measure(f.db, &reading));
+    assert_true(reading.value > 0);
+    assert_false(gather.measure(f.db, &reading));
+    f.interval = true;
 }
 
 /* ------------------------------------------------------------------------------------- compaction */
@@ -513,6 +576,7 @@ static void limits_that_are_none_are_refused(void **state)
         {"compaction_threads=1..100000000000000000000000000000000000000000", "like"},
         {"compaction_threads=0..4", "lie between 1 and 16 threads, the lower one first: not 0..4"},
         {"compaction_threads=4..17", "between 1 and 16"},
+        {"log_gather=0..20000", "lie between 0 and 10000 us"},
         {"compaction_step=64..16", "between 4 and 16384 KB, the lower one first: not 64..16"},
         {"compaction_threads=1..2, cache_share=10..81", "between 1 and 80 %"},
     };
@@ -535,6 +599,8 @@ int main(void)
         WITH_DATABASE(flushes_of_the_log_are_measured),
         WITH_DATABASE(
             the_log_is_flushed_less_often_when_that_takes_long_and_sooner_when_it_is_cheap),
+        WITH_DATABASE(writes_of_the_log_are_measured),
+        WITH_DATABASE(the_log_waits_for_those_it_has_served_when_its_writes_take_long),
         WITH_DATABASE(compaction_gets_a_thread_when_it_is_behind_and_gives_it_up_for_reads),
         WITH_DATABASE(
             a_step_of_compaction_takes_less_at_once_when_it_is_slow_and_more_when_it_is_fast),

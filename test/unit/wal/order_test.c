@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Replies are released in order of sequence although writes are in flight together (rule 2).
+ * Replies are released in order of sequence although writes are in flight together (rule 2). And for whom the log writer
+ * waits when a write is done (wal_gather_set).
  *
  * Between the log and the test disk stands an io that passes everything on, but keeps back the
  * completion of one write until it is told to let it go. While it keeps one back it answers a
@@ -178,11 +179,189 @@ static void without_the_order_d_would_pass_a_block_that_is_not_durable(void **st
     assert_int_equal(durable_behind_a_gap(WAL_MUTATION_ANY_ORDER), 3);
 }
 
+/* ------------------------------------------------------------------------------------- gathering */
+
+enum { MS_US = 1000 };
+#define HOUR_US 3600000000u
+
+struct gathering {
+    struct disk *disk;
+    struct holding_io io;
+    struct wal *wal;
+    struct wal_buffer *buffer;
+    struct log_seen seen;
+    uint64_t id, ts;
+};
+
+static void gathering_open(struct gathering *g)
+{
+    struct wal_options options = log_options(&g->io.base);
+    struct wal_replay_stats stats;
+    assert_int_equal(wal_open(&options, log_seen_add, &g->seen, &stats, &g->wal), 0);
+    assert_int_equal(wal_buffer_open(g->wal, &g->buffer), 0);
+}
+
+static void gathering_close(struct gathering *g)
+{
+    wal_buffer_close(g->buffer);
+    assert_int_equal(wal_close(g->wal), 0);
+}
+
+static void gathering_end(struct gathering *g)
+{
+    log_seen_destroy(&g->seen);
+    io_delete(g->io.inner);
+    disk_delete(g->disk);
+}
+
+static void commit(struct gathering *g)
+{
+    assert_int_equal(log_commit(g->wal, g->buffer, ++g->id, 30, &g->ts), 0);
+    wal_kick(g->wal);
+}
+
+/* A block with one commit is done while two others wait: so the next one is to have three. */
+static void gathering_begin(struct gathering *g, unsigned us)
+{
+    *g = (struct gathering){.disk = disk_new(5)};
+    g->io.base.vtab = &holding_vtab;
+    g->io.inner = disk_io(g->disk);
+    g->io.hold = true;
+    gathering_open(g);
+    wal_gather_set(g->wal, us);
+    commit(g);
+    while (load_seq_cst(&g->io.writes) < 1)
+        sched_yield();
+    commit(g);
+    commit(g);
+    store_seq_cst(&g->io.hold, false);
+}
+
+/* Until the log writer waits for the third. */
+static void gathering_await(struct gathering *g)
+{
+    while (load_seq_cst(&g->wal->gather_ts) == 0)
+        sched_yield();
+    assert_int_equal(load_seq_cst(&g->wal->gather_ts), 4);
+    assert_int_equal(load_seq_cst(&g->io.writes), 1);
+}
+
+static struct wal_stats gathering_stats(const struct gathering *g)
+{
+    struct wal_stats stats;
+    wal_stats_get(g->wal, &stats);
+    return stats;
+}
+
+static void whom_a_block_has_served_is_waited_for(void **state)
+{
+    (void)state;
+    struct gathering g;
+    gathering_begin(&g, HOUR_US);
+    gathering_await(&g);
+    commit(&g);
+    assert_int_equal(wal_wait(g.wal, g.ts), 0);
+    struct wal_stats stats = gathering_stats(&g);
+    assert_int_equal(stats.blocks, 2); /* of one and three */
+    assert_int_equal(stats.followed, 1);
+    assert_int_equal(stats.gathered, 1);
+    assert_int_equal(stats.gathered_in_vain, 0);
+    assert_true(stats.write_ns > 0);
+    /* All three are expected once more, although nobody waited when they were served. */
+    commit(&g);
+    commit(&g);
+    while (load_seq_cst(&g.wal->gather_ts) == 0)
+        sched_yield();
+    commit(&g);
+    assert_int_equal(wal_wait(g.wal, g.ts), 0);
+    assert_int_equal(gathering_stats(&g).blocks, 3);
+    gathering_close(&g);
+    gathering_end(&g);
+}
+
+static void who_does_not_come_is_not_waited_for_any_longer(void **state)
+{
+    (void)state;
+    struct gathering g;
+    gathering_begin(&g, MS_US);
+    assert_int_equal(wal_wait(g.wal, g.ts), 0);
+    struct wal_stats stats = gathering_stats(&g);
+    assert_int_equal(stats.blocks, 2);     /* of one and two */
+    assert_in_range(stats.gathered, 0, 1); /* the time may have passed before it looked */
+    assert_int_equal(stats.gathered_in_vain, stats.gathered);
+    gathering_close(&g);
+    gathering_end(&g);
+}
+
+static void who_waits_for_the_disk_is_served_at_once(void **state)
+{
+    (void)state;
+    struct gathering g;
+    gathering_begin(&g, HOUR_US);
+    gathering_await(&g);
+    assert_int_equal(wal_wait_durable(g.wal, g.ts), 0);
+    assert_int_equal(gathering_stats(&g).gathered_in_vain, 1);
+    gathering_close(&g);
+    gathering_end(&g);
+}
+
+/* The ring has room for one record of these. */
+static void who_waits_for_room_is_served_at_once(void **state)
+{
+    (void)state;
+    struct gathering g;
+    gathering_begin(&g, HOUR_US);
+    gathering_await(&g);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(log_commit(g.wal, g.buffer, ++g.id, 2000, &g.ts), 0);
+    assert_int_equal(wal_wait_durable(g.wal, g.ts), 0);
+    gathering_close(&g);
+    gathering_end(&g);
+}
+
+static void the_end_of_the_log_is_not_held_up_and_has_all(void **state)
+{
+    (void)state;
+    struct gathering g;
+    gathering_begin(&g, HOUR_US);
+    gathering_await(&g);
+    gathering_close(&g);
+    gathering_open(&g);
+    assert_int_equal(g.seen.count, 3);
+    gathering_close(&g);
+    gathering_end(&g);
+}
+
+static void one_alone_is_never_waited_for(void **state)
+{
+    (void)state;
+    struct gathering g;
+    gathering_begin(&g, HOUR_US);
+    gathering_await(&g);
+    commit(&g);
+    assert_int_equal(wal_wait_durable(g.wal, g.ts), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        commit(&g);
+        assert_int_equal(i == 0 ? wal_wait_durable(g.wal, g.ts) : wal_wait(g.wal, g.ts), 0);
+    }
+    assert_int_equal(gathering_stats(&g).blocks, 2 + 5);
+    assert_in_range(gathering_stats(&g).gathered, 1,
+                    2); /* the first of the five, if it was in time */
+    gathering_close(&g);
+    gathering_end(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_block_that_is_done_waits_for_those_before_it),
         cmocka_unit_test(without_the_order_d_would_pass_a_block_that_is_not_durable),
+        cmocka_unit_test(whom_a_block_has_served_is_waited_for),
+        cmocka_unit_test(who_does_not_come_is_not_waited_for_any_longer),
+        cmocka_unit_test(who_waits_for_the_disk_is_served_at_once),
+        cmocka_unit_test(who_waits_for_room_is_served_at_once),
+        cmocka_unit_test(the_end_of_the_log_is_not_held_up_and_has_all),
+        cmocka_unit_test(one_alone_is_never_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
