@@ -91,6 +91,7 @@ static const unsigned char CHANGES[OPTIONS_COUNT] = {
     [OPTIONS_cache_policy] = OPTIONS_CHANGE_ANY,
     [OPTIONS_tuner] = OPTIONS_CHANGE_ANY,
     [OPTIONS_background_rate] = OPTIONS_CHANGE_ANY,
+    [OPTIONS_user_rate] = OPTIONS_CHANGE_ANY,
     [OPTIONS_io_depth] = OPTIONS_CHANGE_ANY,
     [OPTIONS_lua_time_max] = OPTIONS_CHANGE_LISTEN,
     [OPTIONS_lua_memory_max] = OPTIONS_CHANGE_LISTEN,

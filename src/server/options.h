@@ -91,6 +91,11 @@
     X(background_rate, uint64_t, SIZE, "0",                                                        \
       "How many bytes a second background work, which is the merging of files, reads and writes "  \
       "at most. 0: no limit.")                                                                     \
+    X(user_rate, uint64_t, SIZE, "0",                                                              \
+      "How many bytes a second requests read from files at most, so that others have something "   \
+      "of "                                                                                        \
+      "a disk that is shared with them. 0: no limit. The log has none: everybody waits for it, "   \
+      "and it has a ring of its own.")                                                             \
     X(compaction_threads, unsigned, COUNT, "2",                                                    \
       "How many threads merge the files of spaces whose rows leave memory, from 1 to 16.")         \
     X(io_depth, unsigned, COUNT, "64",                                                             \

@@ -166,6 +166,7 @@ static struct io_limits io_limits_of(const struct options *options)
     io_limits_default(&limits);
     limits.depth = options->io_depth;
     limits.classes[IO_BACKGROUND].bytes_per_second = options->background_rate;
+    limits.classes[IO_USER].bytes_per_second = options->user_rate;
     return limits;
 }
 
@@ -533,7 +534,8 @@ int server_option_changed(struct server *server, size_t number)
         tuner_switch(db_tuner(server->db), options->tuner);
         break;
     case OPTIONS_io_depth:
-    case OPTIONS_background_rate: {
+    case OPTIONS_background_rate:
+    case OPTIONS_user_rate: {
         const struct io_limits limits = io_limits_of(options);
         io_scheduler_limit(server->scheduler, &limits);
         break;

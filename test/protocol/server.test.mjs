@@ -314,6 +314,20 @@ async function printed(t, text, args = []) {
     return ended.out.trim().split('\n');
 }
 
+// Rows that have left memory are read, three megabytes of them at one a second.
+const READ_SLOWLY = `
+    local events = box.schema.space.create('events', {engine = 'lsm', compression = 'none'})
+    events:create_index('pk')
+    for i = 1, 1500 do events:insert{i, ('x'):rep(2000)} end
+    box.checkpoint()
+    print(box.stat.io.user.rate, box.stat.io.user.throttled)
+    box.cfg{user_rate = '1mb'}
+    local before = box.stat.io.user.throttled
+    print(box.stat.io.user.rate, events:count() == 1500, box.stat.io.user.throttled > before)
+    box.cfg{user_rate = 0}
+    print(box.stat.io.user.rate)
+`;
+
 test('a file changes what may change at any time', async (t) => {
     assert.deepEqual(await printed(t, `
         print(box.stat.io.depth, box.stat.io.background.rate)
@@ -322,6 +336,7 @@ test('a file changes what may change at any time', async (t) => {
         box.cfg{background_rate = 0}
         print(box.cfg.io_depth, box.stat.io.depth, box.stat.io.background.rate)
     `), ['64\t0', `3\t${2 << 20}\t${1 << 30}`, '3\t3\t0']);
+    assert.deepEqual(await printed(t, READ_SLOWLY), ['0\t0', `${1 << 20}\ttrue\ttrue`, '0']);
     assert.deepEqual(await printed(t, `
         box.cfg{io_depth = 3, background_rate = '2mb'}
         print(box.cfg.io_depth, box.stat.io.depth, box.stat.io.background.rate)
