@@ -32,7 +32,9 @@ enum { CALL_ARGS_ON_STACK = 32 };
 
 /* --------------------------------------------------------------------------------- replies */
 
-static void push_reply(lua_State *L, const char **reply);
+enum { VALUES_AT_ONCE = 1024 }; /* of a reply, from one look whether others wait to the next */
+
+static void push_reply(lua_State *L, struct lua_runtime *runtime, const char **reply);
 
 static void push_field_table(lua_State *L, const char *field, const char *text, size_t size)
 {
@@ -41,26 +43,32 @@ static void push_field_table(lua_State *L, const char *field, const char *text, 
     lua_setfield(L, -2, field);
 }
 
-static void push_elements(lua_State *L, const char **reply, uint32_t count)
+static void push_elements(lua_State *L, struct lua_runtime *runtime, const char **reply,
+                          uint32_t count)
 {
     luaL_checkstack(L, 4, "nested reply");
     lua_createtable(L, (int)count, 0);
     for (uint32_t i = 1; i <= count; i++) {
-        push_reply(L, reply);
+        if (i % VALUES_AT_ONCE == 0)
+            lua__pause(runtime);
+        push_reply(L, runtime, reply);
         lua_rawseti(L, -2, (int)i);
     }
 }
 
 /* The table of a RESP3 reply that is more than one value: {field = {key = value}}, or {key = true}. */
-static void push_keys(lua_State *L, const char **reply, uint32_t count, const char *field)
+static void push_keys(lua_State *L, struct lua_runtime *runtime, const char **reply, uint32_t count,
+                      const char *field)
 {
     luaL_checkstack(L, 6, "nested reply");
     lua_createtable(L, 0, 1);
     lua_createtable(L, 0, (int)count);
-    for (uint32_t i = 0; i < count; i++) {
-        push_reply(L, reply);
+    for (uint32_t i = 1; i <= count; i++) {
+        if (i % VALUES_AT_ONCE == 0)
+            lua__pause(runtime);
+        push_reply(L, runtime, reply);
         if (field[0] == 'm')
-            push_reply(L, reply);
+            push_reply(L, runtime, reply);
         else
             lua_pushboolean(L, 1);
         if (lua_isnil(L, -2))
@@ -99,7 +107,7 @@ static void push_verbatim(lua_State *L, const char *text, uint32_t size, bool re
     lua_setfield(L, -2, "verbatim_string");
 }
 
-static void push_ext(lua_State *L, const char **reply, bool resp3)
+static void push_ext(lua_State *L, struct lua_runtime *runtime, const char **reply, bool resp3)
 {
     uint32_t size, count;
     int type;
@@ -108,9 +116,9 @@ static void push_ext(lua_State *L, const char **reply, bool resp3)
     case LUA__REPLY_SET:
         memcpy(&count, text, sizeof count);
         if (resp3)
-            push_keys(L, reply, count, "set");
+            push_keys(L, runtime, reply, count, "set");
         else
-            push_elements(L, reply, count);
+            push_elements(L, runtime, reply, count);
         return;
     case LUA__REPLY_BIG_NUMBER:
         if (resp3)
@@ -126,7 +134,7 @@ static void push_ext(lua_State *L, const char **reply, bool resp3)
     }
 }
 
-static void push_reply(lua_State *L, const char **reply)
+static void push_reply(lua_State *L, struct lua_runtime *runtime, const char **reply)
 {
     uint32_t size;
     const char *text;
@@ -159,17 +167,17 @@ static void push_reply(lua_State *L, const char **reply)
         lua_pushlstring(L, text, size);
         return;
     case MP_ARRAY:
-        push_elements(L, reply, mp_decode_array(reply));
+        push_elements(L, runtime, reply, mp_decode_array(reply));
         return;
     case MP_MAP:
         size = mp_decode_map(reply);
         if (resp3)
-            push_keys(L, reply, size, "map");
+            push_keys(L, runtime, reply, size, "map");
         else
-            push_elements(L, reply, 2 * size);
+            push_elements(L, runtime, reply, 2 * size);
         return;
     default:
-        push_ext(L, reply, resp3);
+        push_ext(L, runtime, reply, resp3);
     }
 }
 
@@ -436,6 +444,11 @@ static int run_of_server(struct lua_runtime *runtime, const struct redis_slice *
     return code;
 }
 
+static void pause_for_others(void *runtime)
+{
+    lua__pause(runtime);
+}
+
 /* Returns a code whose message is in the diagnostics; the reply is in runtime->reply. */
 static int run_command(struct lua_runtime *runtime, const struct redis_slice *argv, unsigned argc)
 {
@@ -470,6 +483,8 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
                               .client_id = runtime->request->session_id,
                               .granted = runtime->request->granted,
                               .scripted = true,
+                              .pause = pause_for_others,
+                              .pause_arg = runtime,
                               .no_touch = runtime->request->no_touch};
     code =
         runtime->txn != NULL ? run_in(runtime, command, &call) : run_alone(runtime, command, &call);
@@ -513,7 +528,7 @@ static int call_command(lua_State *L, struct lua_runtime *runtime)
         return code;
     }
     const char *reply = runtime->reply.data;
-    push_reply(L, &reply);
+    push_reply(L, runtime, &reply);
     return 0;
 }
 

@@ -108,7 +108,19 @@ struct redis_call {
     struct parcel *const *parcels; /* each of which is one of the arguments, and may be taken */
     unsigned parcel_count;
     const struct version *opened; /* what was looked at last: for redis_value.c, redis_migrate.c */
+    /* Called now and then by commands that go over much, where nothing is held; NULL: not. */
+    void (*pause)(void *arg);
+    void *pause_arg;
+    unsigned passed; /* elements and keys */
 };
+
+/* One more is about to be looked at. */
+static inline void redis_passed(struct redis_call *call)
+{
+    enum { REDIS_PASSED_PAUSE = 256 };
+    if (++call->passed % REDIS_PASSED_PAUSE == 0 && call->pause)
+        call->pause(call->pause_arg);
+}
 
 /*
  * Who waits for keys or wants to know when they change: how many connections do. While both are 0 a

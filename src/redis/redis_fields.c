@@ -489,8 +489,10 @@ static int expired_count(struct redis_fields *fields, int64_t *out)
                     db_redis_expiries(db_worker_db(call->worker), DB_REDIS_ELEMENTS), &range);
     int rc;
     *out = 0;
-    while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0)
+    while ((rc = txn_cursor_next(&cursor, &row, &version)) == 0) {
+        redis_passed(call);
         *out += row->key_size >= sizeof prefix && memcmp(row->key, prefix, sizeof prefix) == 0;
+    }
     return rc == ERROR_END ? 0 : rc;
 }
 

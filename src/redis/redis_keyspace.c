@@ -93,6 +93,7 @@ static int walk_name(struct walk *walk)
 static int walk_next(struct walk *walk)
 {
     const struct version *version;
+    redis_passed(walk->call);
     int rc = txn_cursor_next(&walk->cursor, &walk->row, &version);
     if (!rc)
         rc = redis_value_unpack(version, walk->call->now_ms, &walk->value);

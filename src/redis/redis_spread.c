@@ -105,6 +105,7 @@ int redis_element_put(struct redis_call *call, uint64_t id, int kind, const void
                       struct redis_slice value, uint64_t expire_ms)
 {
     struct row *row;
+    redis_passed(call);
     unsigned char *at = row_key(call, id, kind, key, size);
     if (!at)
         return diag_code();
@@ -231,6 +232,7 @@ int redis_elements_next(struct redis_elements *elements, struct redis_element *o
 {
     struct row *row;
     const struct version *version;
+    redis_passed(elements->call);
     int rc = txn_cursor_next(&elements->cursor, &row, &version);
     if (rc)
         return rc;

@@ -146,6 +146,26 @@ static void functions_of_c_let_others_in_between_their_steps(void **state)
     }
 }
 
+/* More often in one call than code around it could be interrupted. */
+static void commands_of_redis_let_others_in_between_elements(void **state)
+{
+    enum { TRIES = 1000, TIMES = 15 };
+    (void)state;
+    create(600000);
+    store_relaxed(&waiting, false);
+    lua_fixture_do(&fixture, "for i = 1, 200000, 1000 do local t = {} "
+                             "for j = i, i + 999 do t[#t + 1] = j end "
+                             "redis.call('SADD', 'set', unpack(t)) end");
+    store_relaxed(&waiting, true);
+    served = 0;
+    for (unsigned n = 0; n < TRIES && served < TIMES; n++) {
+        served = 0;
+        assert_begins(
+            lua_fixture_eval(&fixture, "return redis.call('SUNIONSTORE', 'other', 'set')"), "[");
+    }
+    assert_true(served >= TIMES);
+}
+
 /* Statements that no Lua code runs around, again and again. */
 static void statements_let_others_in_between_rows(void **state)
 {
@@ -186,6 +206,7 @@ int main(void)
         cmocka_unit_test_teardown(who_is_interrupted_is_still_stopped_in_time, teardown),
         cmocka_unit_test_teardown(who_is_interrupted_keeps_to_its_memory, teardown),
         cmocka_unit_test_teardown(functions_of_c_let_others_in_between_their_steps, teardown),
+        cmocka_unit_test_teardown(commands_of_redis_let_others_in_between_elements, teardown),
         cmocka_unit_test_teardown(statements_let_others_in_between_rows, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
