@@ -12,8 +12,9 @@
  * size_ratio'th of the one below: so what is superseded takes a ninth at most where the ratio is
  * ten. The level to which level 0 goes is the last one at first and moves up when it is larger than
  * level_bytes (Dong et al., "Optimizing Space Amplification in RocksDB", CIDR 2017). A level that is
- * too full gives that file to the next one which meets the fewest bytes there for each of its own:
- * this writes least (the same).
+ * too full, by a file at least, gives that file to the next one which meets the fewest bytes there for
+ * each of its own: this writes least (the same). What level 0 goes to is written anew with it, so level
+ * 0 waits until it has a third as much; as long as there is less, its sequences are merged as tiered does.
  *
  * Tiered. The shortest-lived choice first: the window of at least l0_files neighbours, the newest
  * one, whose largest is not larger than the others together. So a row's sequence at least doubles
@@ -32,7 +33,13 @@
 
 #include "storage/lsm/lsm_internal.h"
 
-enum { SEQUENCES_MAX = 32, UNIVERSAL_PART = 3, L0_SLOW = 5 };
+enum {
+    SEQUENCES_MAX = 32,
+    UNIVERSAL_PART = 3,
+    L0_PART = 3, /* level 0 goes when it has such a part of what it meets, */
+    L0_MANY = 2, /* or so many times l0_files sequences; more than these are a debt, */
+    L0_SLOW = 4  /* of 1 with so many times l0_files more */
+};
 
 /* ---------------------------------------------------------------------------------------- helpers */
 
@@ -178,55 +185,33 @@ static void pick_level(const struct lsm_version *version, unsigned at, struct ls
                              .level = sequence->level + 1};
 }
 
+/* The most that a level above the last one keeps: with less than a file too much it would give what meets all of
+ * the next level. */
+static uint64_t level_limit(const struct lsm_targets *targets, const struct lsm_options *options,
+                            unsigned level)
+{
+    return targets->bytes[level] + options->file_bytes;
+}
+
+static uint64_t base_bytes(const struct lsm_version *version, const struct lsm_targets *targets)
+{
+    unsigned count = l0_count(version);
+    return count < version->count && version->sequences[count].level == targets->base
+               ? version->sequences[count].bytes
+               : 0;
+}
+
+/* 1: level 0 goes to the base level. */
 static double l0_score(const struct lsm_version *version, const struct lsm_options *options,
                        const struct lsm_targets *targets)
 {
     unsigned count = l0_count(version);
-    double by_count = (double)count / options->l0_files;
-    double by_size = (double)bytes_of(version, 0, count) / (double)targets->bytes[targets->base];
+    uint64_t bytes = bytes_of(version, 0, count);
+    double by_count = (double)count / options->l0_files,
+           by_size = (double)bytes / (double)options->level_bytes;
+    if (bytes * L0_PART < base_bytes(version, targets))
+        by_count /= L0_MANY;
     return count > 1 && by_size > by_count ? by_size : by_count;
-}
-
-/* What is fullest goes first. */
-static void pick_levelled(const struct lsm_version *version, const struct lsm_options *options,
-                          struct lsm_pick *out)
-{
-    struct lsm_targets targets;
-    lsm__targets(version, options, &targets);
-    double best = l0_score(version, options, &targets);
-    unsigned chosen = version->count, first = l0_count(version);
-    for (unsigned i = first; i < version->count; i++) {
-        const struct lsm_sequence *sequence = &version->sequences[i];
-        if (sequence->level == LSM_LEVEL_LAST)
-            break;
-        uint64_t target = targets.bytes[sequence->level];
-        double score = (double)sequence->bytes / (double)(target > 0 ? target : 1);
-        if (score > 1 && score > best) {
-            best = score;
-            chosen = i;
-        }
-    }
-    if (chosen < version->count)
-        pick_level(version, chosen, out);
-    else if (best >= 1)
-        pick_l0(version, first, &targets, out);
-}
-
-/* ------------------------------------------------------------------------------- without levels */
-
-/* Where there are too many whatever their sizes: the cheapest. */
-static void pick_cheapest(const struct lsm_version *version, unsigned width, struct lsm_pick *out)
-{
-    unsigned best = 0;
-    uint64_t best_bytes = UINT64_MAX;
-    for (unsigned i = 0; i + width <= version->count; i++) {
-        uint64_t bytes = bytes_of(version, i, i + width);
-        if (bytes < best_bytes) {
-            best = i;
-            best_bytes = bytes;
-        }
-    }
-    pick_window(version, LSM_MANY, best, best + width, out);
 }
 
 /* Of sequences [0, count): see the top. */
@@ -251,6 +236,50 @@ static bool pick_similar(const struct lsm_version *version, unsigned count, unsi
         }
     }
     return false;
+}
+
+/* What is fullest goes first. */
+static void pick_levelled(const struct lsm_version *version, const struct lsm_options *options,
+                          struct lsm_pick *out)
+{
+    struct lsm_targets targets;
+    lsm__targets(version, options, &targets);
+    double best = l0_score(version, options, &targets);
+    unsigned chosen = version->count, first = l0_count(version);
+    for (unsigned i = first; i < version->count; i++) {
+        const struct lsm_sequence *sequence = &version->sequences[i];
+        if (sequence->level == LSM_LEVEL_LAST)
+            break;
+        double score =
+            (double)sequence->bytes / (double)level_limit(&targets, options, sequence->level);
+        if (score > 1 && score > best) {
+            best = score;
+            chosen = i;
+        }
+    }
+    if (chosen < version->count)
+        pick_level(version, chosen, out);
+    else if (best >= 1)
+        pick_l0(version, first, &targets, out);
+    else if (first >= options->l0_files)
+        (void)pick_similar(version, first, options->l0_files, out);
+}
+
+/* ------------------------------------------------------------------------------- without levels */
+
+/* Where there are too many whatever their sizes: the cheapest. */
+static void pick_cheapest(const struct lsm_version *version, unsigned width, struct lsm_pick *out)
+{
+    unsigned best = 0;
+    uint64_t best_bytes = UINT64_MAX;
+    for (unsigned i = 0; i + width <= version->count; i++) {
+        uint64_t bytes = bytes_of(version, i, i + width);
+        if (bytes < best_bytes) {
+            best = i;
+            best_bytes = bytes;
+        }
+    }
+    pick_window(version, LSM_MANY, best, best + width, out);
 }
 
 static void pick_tiered(const struct lsm_version *version, const struct lsm_options *options,
@@ -363,19 +392,19 @@ double lsm__debt(const struct lsm_version *version, const struct lsm_options *op
 {
     struct lsm_targets targets;
     unsigned first = options->strategy == LSM_LEVELLED ? l0_count(version) : version->count;
-    unsigned wanted =
-        options->strategy == LSM_LEVELLED ? options->l0_files : options->l0_files + SEQUENCES_MAX;
+    unsigned wanted = options->strategy == LSM_LEVELLED ? L0_MANY * options->l0_files
+                                                        : options->l0_files + SEQUENCES_MAX;
     double debt =
-        first > wanted ? (double)(first - wanted) / ((double)(L0_SLOW - 1) * options->l0_files) : 0;
+        first > wanted ? (double)(first - wanted) / ((double)L0_SLOW * options->l0_files) : 0;
     if (options->strategy != LSM_LEVELLED)
         return debt;
     lsm__targets(version, options, &targets);
     double pending = 0, enough = 4 * (double)options->level_bytes;
     for (unsigned i = first; i < version->count; i++) {
         const struct lsm_sequence *sequence = &version->sequences[i];
-        uint64_t target = targets.bytes[sequence->level];
-        if (sequence->level < LSM_LEVEL_LAST && sequence->bytes > target)
-            pending += (double)(sequence->bytes - target) * (options->size_ratio + 1);
+        uint64_t limit = level_limit(&targets, options, sequence->level);
+        if (sequence->level < LSM_LEVEL_LAST && sequence->bytes > limit)
+            pending += (double)(sequence->bytes - limit) * (options->size_ratio + 1);
         enough += (double)sequence->bytes / 4;
     }
     return pending / enough > debt ? pending / enough : debt;

@@ -118,9 +118,49 @@ static void level_0_goes_to_the_last_level_while_that_is_small(void **state)
     whole(made, 0, 0, 1 * MB);
     struct lsm_pick found = pick(made, &options, 0);
     assert_pick(&found, LSM_MANY, 0, 4, LSM_LEVEL_LAST);
-    whole(made, LSM_LEVEL_LAST, 0, 90 * MB);
+    whole(made, LSM_LEVEL_LAST, 0, 12 * MB);
     found = pick(made, &options, 0);
     assert_pick(&found, LSM_MANY, 0, 5, LSM_LEVEL_LAST); /* with what is there */
+    free(made);
+}
+
+/* What they meet would be written anew for little. */
+static void level_0_is_merged_for_itself_while_it_is_small_beside_what_it_meets(void **state)
+{
+    (void)state;
+    struct made *made = made_new();
+    struct lsm_options options = options_of(LSM_LEVELLED);
+    for (unsigned i = 0; i < 3; i++)
+        whole(made, 0, 0, 1 * MB);
+    whole(made, 0, 0, 4 * MB); /* not of their size */
+    whole(made, LSM_LEVEL_LAST, 0, 90 * MB);
+    assert_int_equal(pick(made, &options, 0).reason, LSM_NOTHING);
+    made->sequences[3].bytes = 3 * MB;
+    struct lsm_pick found = pick(made, &options, 0);
+    assert_pick(&found, LSM_SIZE, 0, 4, 0);
+    made->sequences[3].bytes = 27 * MB;
+    found = pick(made, &options, 0);
+    assert_pick(&found, LSM_MANY, 0, 5, LSM_LEVEL_LAST);
+    free(made);
+}
+
+static void level_0_goes_when_it_has_many_sequences_of_any_sizes(void **state)
+{
+    (void)state;
+    struct made *made = made_new();
+    struct lsm_options options = options_of(LSM_LEVELLED);
+    uint64_t bytes = 1000;
+    for (unsigned n = 0; n < 8; n++, bytes *= 4)
+        whole(made, 0, 0, bytes);
+    made->version.count--; /* the last one is not there yet */
+    sequence(made, LSM_LEVEL_LAST, 0);
+    made->sequences[7].bytes = 90 * MB;
+    assert_int_equal(pick(made, &options, 0).reason, LSM_NOTHING);
+    made->sequences[8] = made->sequences[7];
+    made->sequences[7] = made->sequences[6];
+    made->version.count++;
+    struct lsm_pick found = pick(made, &options, 0);
+    assert_pick(&found, LSM_MANY, 0, 9, LSM_LEVEL_LAST);
     free(made);
 }
 
@@ -166,6 +206,9 @@ static void a_level_that_is_too_large_gives_the_file_that_meets_the_least(void *
     assert_int_equal(from, 2);
     assert_int_equal(to, 3);
     assert_true(lsm__debt(&made->version, &options) > 0);
+    made->sequences[0].bytes = 130 * MB; /* less than a file too much */
+    assert_int_equal(pick(made, &options, 0).reason, LSM_NOTHING);
+    assert_true(lsm__debt(&made->version, &options) == 0);
     free(made);
 }
 
@@ -310,6 +353,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_body_needs_nothing_whatever_the_strategy),
         cmocka_unit_test(level_0_goes_to_the_last_level_while_that_is_small),
+        cmocka_unit_test(level_0_is_merged_for_itself_while_it_is_small_beside_what_it_meets),
+        cmocka_unit_test(level_0_goes_when_it_has_many_sequences_of_any_sizes),
         cmocka_unit_test(the_base_level_moves_up_when_the_last_one_has_grown),
         cmocka_unit_test(a_level_that_is_too_large_gives_the_file_that_meets_the_least),
         cmocka_unit_test(sequences_of_one_size_are_merged_and_the_large_one_behind_them_is_not),
