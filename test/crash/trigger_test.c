@@ -9,7 +9,7 @@
  * moments and started again with small segments and many checkpoints. Then the notes of each row are
  * exactly its changes: as many as the row counts itself, in order, and of a row that was deleted
  * the last is that; what was acknowledged is there; and no id and no value of a sequence was given
- * twice, whether what it was for is there or not.
+ * twice, whether what it was for is there or not. All of it for spaces of each engine.
  *
  * CRASH_ROUNDS sets the number of rounds, PERIGEE_SEED the seed.
  */
@@ -31,6 +31,7 @@
 #include "base/test_seed.h"
 #include "server/resp_client.h"
 #include "server/server_process.h"
+#include "storage/engines.h"
 
 enum {
     WRITERS = 4,
@@ -60,8 +61,10 @@ static const char *const setup[] = {
     "box.schema.sequence.create('ids', { cache = 10 })",
     "box.schema.sequence.create('order')",
     "box.schema.sequence.create('free', { cache = 100 })",
-    "local s = box.schema.space.create('audited') s:create_index('id', { sequence = 'ids' })",
-    "local s = box.schema.space.create('notes') s:create_index('id', { sequence = 'order' })",
+    ("local s = box.schema.space.create('audited', { engine = ENGINE }) "
+     "s:create_index('id', { sequence = 'ids' })"),
+    ("local s = box.schema.space.create('notes', { engine = ENGINE }) "
+     "s:create_index('id', { sequence = 'order' })"),
     ("box.space.audited:create_trigger('note', { event = 'on_replace', body = [[function(old, new) "
      "box.space.notes:insert({ box.NULL, (new or old)[1], (new or old)[2], new == nil }) end]] })"),
 };
@@ -268,8 +271,8 @@ static void run_and_kill(struct server_process *server, struct writer *writers,
 
 static void what_a_trigger_writes_is_there_with_its_row_and_no_value_is_given_twice(void **state)
 {
-    (void)state;
     static struct writer writers[WRITERS];
+    memset(writers, 0, sizeof writers);
     char folder[256];
     struct server_process server;
     struct server_client client;
@@ -279,8 +282,11 @@ static void what_a_trigger_writes_is_there_with_its_row_and_no_value_is_given_tw
     server_folder_make(folder);
     server_start(&server, folder);
     assert_true(server_client_open(&client, &server));
-    for (size_t i = 0; i < sizeof setup / sizeof *setup; i++)
-        lua_must(&client, setup[i], &reply);
+    for (size_t i = 0; i < sizeof setup / sizeof *setup; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "local ENGINE = '%s' %s", (const char *)*state, setup[i]);
+        lua_must(&client, text, &reply);
+    }
     server_client_close(&client);
     for (unsigned i = 0; i < WRITERS; i++) {
         random_create(&writers[i].random, random_next(&random));
@@ -314,8 +320,9 @@ static void what_a_trigger_writes_is_there_with_its_row_and_no_value_is_given_tw
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_a_trigger_writes_is_there_with_its_row_and_no_value_is_given_twice),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct CMUnitTest tests[ENGINES_MAX];
+    unsigned count = engines_tests(
+        tests, "what_a_trigger_writes_is_there_with_its_row_and_no_value_is_given_twice",
+        what_a_trigger_writes_is_there_with_its_row_and_no_value_is_given_twice, NULL, NULL);
+    return engines_run("triggers and kills", tests, count);
 }

@@ -8,7 +8,8 @@
  * it is told. The server is killed at random moments and started again with small segments and many
  * checkpoints. In the end the notes of a key, one behind the other, are what was written to it: from
  * 1 up without a gap, at least up to what was acknowledged; a step back, to what it is told again, at
- * most once for each time it was started, and for the few changes whose position was not stored.
+ * most once for each time it was started, and for the few changes whose position was not stored. All of it for
+ * spaces of each engine.
  *
  * CRASH_ROUNDS sets the number of rounds, PERIGEE_SEED the seed.
  */
@@ -31,6 +32,7 @@
 #include "base/test_seed.h"
 #include "server/resp_client.h"
 #include "server/server_process.h"
+#include "storage/engines.h"
 
 enum { WRITERS = 4, KEYS = 4, ROUNDS_DEFAULT = 8, KILL_MS_MAX = 300, WAIT_MS_MAX = 60000 };
 
@@ -43,9 +45,10 @@ struct writer {
 };
 
 static const char *const setup[] = {
-    "box.schema.space.create('numbers'):create_index('id')",
+    "box.schema.space.create('numbers', { engine = ENGINE }):create_index('id')",
     "box.schema.sequence.create('order')",
-    "local s = box.schema.space.create('notes') s:create_index('id', { sequence = 'order' })",
+    ("local s = box.schema.space.create('notes', { engine = ENGINE }) "
+     "s:create_index('id', { sequence = 'order' })"),
     ("box.schema.func.create('note', { body = [[function(event) "
      "box.space.notes:insert({ box.NULL, event.key[1], event.tuple[2] }) end]] })"),
     "box.schema.watch.create('noter', { space = 'numbers', func = 'note' })",
@@ -173,7 +176,6 @@ static unsigned rounds(void)
 
 static void a_kept_watch_is_told_of_all_that_was_acknowledged_in_order(void **state)
 {
-    (void)state;
     char folder[256];
     struct server_process server;
     struct server_client client;
@@ -184,8 +186,11 @@ static void a_kept_watch_is_told_of_all_that_was_acknowledged_in_order(void **st
     server_folder_make(folder);
     server_start(&server, folder);
     assert_true(server_client_open(&client, &server));
-    for (size_t i = 0; i < sizeof setup / sizeof *setup; i++)
-        lua_must(&client, setup[i], &reply);
+    for (size_t i = 0; i < sizeof setup / sizeof *setup; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "local ENGINE = '%s' %s", (const char *)*state, setup[i]);
+        lua_must(&client, text, &reply);
+    }
     server_client_close(&client);
     for (unsigned i = 0; i < WRITERS; i++) {
         writers[i].number = i;
@@ -229,8 +234,9 @@ static void a_kept_watch_is_told_of_all_that_was_acknowledged_in_order(void **st
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_kept_watch_is_told_of_all_that_was_acknowledged_in_order),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct CMUnitTest tests[ENGINES_MAX];
+    unsigned count =
+        engines_tests(tests, "a_kept_watch_is_told_of_all_that_was_acknowledged_in_order",
+                      a_kept_watch_is_told_of_all_that_was_acknowledged_in_order, NULL, NULL);
+    return engines_run("watches and kills", tests, count);
 }
