@@ -3,6 +3,7 @@
  * What libyaml's events become: whatever the text, the bytes are valid MessagePack, one value for each
  * document. And base64 of whatever bytes stays within its room.
  */
+#include <lauxlib.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -10,7 +11,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct lua_runtime runtime; /* no deadline is armed */
+    static struct lua_runtime runtime; /* no deadline is armed, but a long text asks who else waits */
+    if (runtime.deadline.L == NULL && (runtime.deadline.L = luaL_newstate()) == NULL)
+        return 0;
     struct mp_buffer out;
     uint32_t documents;
     mp_buffer_create(&out);
