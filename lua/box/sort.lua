@@ -2,8 +2,8 @@
 --
 -- table.sort, in Lua: LuaJIT's own is one call of C, in which nobody is interrupted, neither for others nor
 -- because the time is over. The algorithm is that of Lua 5.1 (ltablib.c: quicksort by the median of three,
--- the smaller part first), step by step, so equal elements, errors and calls of an
--- order are the same as there.
+-- the smaller part first), step by step, so equal elements, errors and calls of an order are the same as
+-- there.
 
 local type, rawget, rawset, getmetatable = type, rawget, rawset, debug.getmetatable
 
@@ -11,73 +11,7 @@ local type, rawget, rawset, getmetatable = type, rawget, rawset, debug.getmetata
 local AT_ONCE_MAX = 4096
 local sort_at_once = table.sort
 
--- The same twice, since each makes its own compiled code: of values that `<` compares as they are, and by
--- an order.
--- True: the order contradicts itself.
-
-local function sort_less(t, low, high)
-    while low < high do
-        local first, last = t[low], t[high]
-        if last < first then
-            t[low], t[high] = last, first
-        end
-        if high - low == 1 then
-            return
-        end
-        local i = (low + high - (low + high) % 2) / 2
-        local middle = t[i]
-        first, last = t[low], t[high]
-        if middle < first then
-            t[i], t[low] = first, middle
-        elseif last < middle then
-            t[i], t[high] = last, middle
-        end
-        if high - low == 2 then
-            return
-        end
-        local pivot = t[i]
-        t[i], t[high - 1] = t[high - 1], pivot
-        i = low
-        local j = high - 1
-        while true do
-            i = i + 1
-            local left = t[i]
-            while left < pivot do
-                if i >= high then
-                    return true
-                end
-                i = i + 1
-                left = t[i]
-            end
-            j = j - 1
-            local right = t[j]
-            while pivot < right do
-                if j <= low then
-                    return true
-                end
-                j = j - 1
-                right = t[j]
-            end
-            if j < i then
-                break
-            end
-            t[i], t[j] = right, left
-        end
-        t[high - 1], t[i] = t[i], t[high - 1]
-        if i - low < high - i then
-            if sort_less(t, low, i - 1) then
-                return true
-            end
-            low = i + 1
-        else
-            if sort_less(t, i + 1, high) then
-                return true
-            end
-            high = i - 1
-        end
-    end
-end
-
+--- True: the order contradicts itself.
 local function sort_before(t, low, high, before)
     while low < high do
         local first, last = t[low], t[high]
@@ -173,11 +107,9 @@ local function are_plain(t, count)
     return true
 end
 
-local function run(t, count, before)
-    if not before and are_plain(t, count) then
-        return sort_less(t, 1, count)
-    end
-    return sort_before(t, 1, count, before or less)
+--- Without the questions that other values need.
+local function less_plain(left, right)
+    return left < right
 end
 
 --- As table.sort.
@@ -195,7 +127,7 @@ return function(t, before)
             list[n] = rawget(t, n)
         end
     end
-    if run(list, count, before) then
+    if sort_before(list, 1, count, before or are_plain(list, count) and less_plain or less) then
         error('invalid order function for sorting', 2)
     end
     for n = 1, list ~= t and count or 0 do
