@@ -185,12 +185,13 @@ static void pick_level(const struct lsm_version *version, unsigned at, struct ls
                              .level = sequence->level + 1};
 }
 
-/* The most that a level above the last one keeps: with less than a file too much it would give what meets all of
- * the next level. */
+/* The most that a level above the last one keeps. With less than a file too much it would give what meets
+ * all of the next level; where levels are set so small that a file is more than one, as much again. */
 static uint64_t level_limit(const struct lsm_targets *targets, const struct lsm_options *options,
                             unsigned level)
 {
-    return targets->bytes[level] + options->file_bytes;
+    uint64_t target = targets->bytes[level];
+    return target + (options->file_bytes < target ? options->file_bytes : target);
 }
 
 static uint64_t base_bytes(const struct lsm_version *version, const struct lsm_targets *targets)

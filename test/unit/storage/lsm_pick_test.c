@@ -212,6 +212,22 @@ static void a_level_that_is_too_large_gives_the_file_that_meets_the_least(void *
     free(made);
 }
 
+static void a_level_that_is_less_than_a_file_gives_when_it_has_twice_its_bytes(void **state)
+{
+    (void)state;
+    struct made *made = made_new();
+    struct lsm_options options = options_of(LSM_LEVELLED);
+    options.level_bytes = 1 * MB;
+    assert_true(options.file_bytes > 10 * MB);
+    whole(made, LSM_LEVEL_LAST - 1, 0, 1 * MB);
+    whole(made, LSM_LEVEL_LAST, 0, 9 * MB);
+    assert_int_equal(pick(made, &options, 0).reason, LSM_NOTHING);
+    made->sequences[0].bytes = 2 * MB;
+    struct lsm_pick found = pick(made, &options, 0);
+    assert_pick(&found, LSM_SIZE, 0, 2, LSM_LEVEL_LAST);
+    free(made);
+}
+
 static void sequences_of_one_size_are_merged_and_the_large_one_behind_them_is_not(void **state)
 {
     (void)state;
@@ -357,6 +373,7 @@ int main(void)
         cmocka_unit_test(level_0_goes_when_it_has_many_sequences_of_any_sizes),
         cmocka_unit_test(the_base_level_moves_up_when_the_last_one_has_grown),
         cmocka_unit_test(a_level_that_is_too_large_gives_the_file_that_meets_the_least),
+        cmocka_unit_test(a_level_that_is_less_than_a_file_gives_when_it_has_twice_its_bytes),
         cmocka_unit_test(sequences_of_one_size_are_merged_and_the_large_one_behind_them_is_not),
         cmocka_unit_test(too_many_sequences_of_any_sizes_are_merged_where_it_is_cheapest),
         cmocka_unit_test(universal_takes_what_is_not_larger_than_all_before_it),
