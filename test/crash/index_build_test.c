@@ -45,18 +45,6 @@ static const char *const count = "return box.space.s.index.i:count(3) .. ''";
 static const char *const alter = "box.space.s:format{{'id', 'unsigned'}, {'value', 'unsigned'}}";
 static const char *const fields = "return #box.space.s:format() .. ''";
 
-/* The text of the reply's first part; NULL when the connection is gone. */
-static const char *lua(struct server_client *client, const char *text)
-{
-    static struct resp_reply reply;
-    const char *const arguments[] = {"LUA", text};
-    if (!resp_send(client, 2, arguments) || !resp_read(client, &reply))
-        return NULL;
-    if (reply.items[0].type == '-')
-        fail_msg("%s: %s", text, reply.items[0].text);
-    return reply.items[0].text;
-}
-
 struct scene {
     const char *first, *change;
     unsigned pass;     /* of the point: what comes first may pass it, too */
@@ -74,8 +62,8 @@ static void kill_at(const char *point, const struct scene *scene)
     snprintf(armed, sizeof armed, "%s:%u", point, scene->pass);
     assert_true(server_process_start_armed(&server, folder, none, armed));
     assert_true(server_client_open(&client, &server));
-    assert_non_null(lua(&client, scene->first));
-    assert_null(lua(&client, scene->change));
+    assert_non_null(resp_lua(&client, scene->first));
+    assert_null(resp_lua(&client, scene->change));
     server_client_close(&client);
     assert_int_equal(server_process_wait(&server), -SIGKILL);
 
@@ -83,9 +71,9 @@ static void kill_at(const char *point, const struct scene *scene)
     assert_int_equal(server_process_run(check), 0);
     server_process_start(&server, folder, none);
     assert_true(server_client_open(&client, &server));
-    assert_string_equal(lua(&client, look), scene->there);
-    assert_non_null(lua(&client, scene->change));
-    assert_string_equal(lua(&client, scene->question), scene->answer);
+    assert_string_equal(resp_lua(&client, look), scene->there);
+    assert_non_null(resp_lua(&client, scene->change));
+    assert_string_equal(resp_lua(&client, scene->question), scene->answer);
     server_client_close(&client);
     server_process_signal(&server, SIGTERM);
     assert_int_equal(server_process_wait(&server), 0);

@@ -33,18 +33,6 @@ static const char *const look =
     "if t[3] == 0 then old = old + 1 else new = new + 1 end end return old .. ' ' .. new";
 static const char *const none = "1000 0", *const all = "500 2000";
 
-/* The text of the reply's first part; NULL when the connection is gone. */
-static const char *lua(struct server_client *client, const char *text)
-{
-    static struct resp_reply reply;
-    const char *const arguments[] = {"LUA", text};
-    if (!resp_send(client, 2, arguments) || !resp_read(client, &reply))
-        return NULL;
-    if (reply.items[0].type == '-')
-        fail_msg("%s: %s", text, reply.items[0].text);
-    return reply.items[0].text;
-}
-
 /* Whether the rows were there behind it. */
 static bool kill_at(const char *point)
 {
@@ -56,28 +44,28 @@ static bool kill_at(const char *point)
     const char *const check[] = {"check", folder, NULL};
     assert_true(server_process_start_armed(&server, folder, options, point));
     assert_true(server_client_open(&client, &server));
-    assert_non_null(lua(&client, make));
-    assert_null(lua(&client, ingest));
+    assert_non_null(resp_lua(&client, make));
+    assert_null(resp_lua(&client, ingest));
     server_client_close(&client);
     assert_int_equal(server_process_wait(&server), -SIGKILL);
 
     assert_int_equal(server_process_run(check), 0);
     server_process_start(&server, folder, options);
     assert_true(server_client_open(&client, &server));
-    const char *there = lua(&client, look);
+    const char *there = resp_lua(&client, look);
     bool taken = strcmp(there, all) == 0;
     if (!taken)
         assert_string_equal(there, none);
     /* Written behind the start; once more, and once more after a kill. */
-    assert_non_null(lua(&client, "box.space.s:replace{700, 700, 0}"));
+    assert_non_null(resp_lua(&client, "box.space.s:replace{700, 700, 0}"));
     server_process_signal(&server, SIGKILL);
     assert_int_equal(server_process_wait(&server), -SIGKILL);
     server_client_close(&client);
     server_process_start(&server, folder, options);
     assert_true(server_client_open(&client, &server));
-    assert_string_equal(lua(&client, look), taken ? "501 1999" : none);
-    assert_string_equal(lua(&client, ingest), "2000");
-    assert_string_equal(lua(&client, look), all);
+    assert_string_equal(resp_lua(&client, look), taken ? "501 1999" : none);
+    assert_string_equal(resp_lua(&client, ingest), "2000");
+    assert_string_equal(resp_lua(&client, look), all);
     server_client_close(&client);
     server_process_signal(&server, SIGTERM);
     assert_int_equal(server_process_wait(&server), 0);

@@ -488,12 +488,9 @@ static void lists_make(struct client *client, const struct server_process *serve
                        const char *engine)
 {
     char text[sizeof PROCEDURE_MAKE + 64];
-    const char *const arguments[] = {"LUA", text};
     snprintf(text, sizeof text, "local ENGINE = '%s' %s", engine, PROCEDURE_MAKE);
     server_client_open(client->to, server);
-    assert_true(resp_send(client->to, 2, arguments) && resp_read(client->to, &client->reply));
-    if (client->reply.items[0].type == '-')
-        fail_msg("%s", client->reply.items[0].text);
+    assert_non_null(resp_lua(client->to, text));
     server_client_close(client->to);
     at_once_count = 0;
     list_next = ACTIVE + ACTIVE % 2; /* even */

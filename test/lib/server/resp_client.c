@@ -70,3 +70,15 @@ bool resp_is_error(const struct resp_reply *reply, const char *prefix)
     return reply->items[0].type == '-' &&
            strncmp(reply->items[0].text, prefix, strlen(prefix)) == 0;
 }
+
+const char *resp_lua(struct server_client *client, const char *text)
+{
+    static struct resp_reply reply;
+    const char *const arguments[] = {"LUA", text};
+    if (!resp_send(client, 2, arguments) || !resp_read(client, &reply))
+        return NULL;
+    if (reply.items[0].type == '-')
+        fprintf(stderr, "%s: %s\n", text, reply.items[0].text);
+    ASSERT(reply.items[0].type != '-');
+    return reply.items[0].text;
+}

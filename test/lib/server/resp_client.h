@@ -38,6 +38,12 @@ bool resp_sendf(struct server_client *client, const char *format, ...)
 /* Reads the next reply; false when the connection is gone. */
 bool resp_read(struct server_client *client, struct resp_reply *reply);
 
+/*
+ * Runs the text by LUA: the text of the reply's first part, valid until the next call; NULL when the
+ * connection is gone. An error ends the test's program.
+ */
+const char *resp_lua(struct server_client *client, const char *text);
+
 /* Whether the reply is an error that begins so. */
 bool resp_is_error(const struct resp_reply *reply, const char *prefix);
 
