@@ -36,7 +36,7 @@ const struct redis_spec *redis_spec_find(const char *name)
                            sizeof *redis__spec_server, by_name);
 }
 
-/* Appends a name in lower or upper case; false when there is no room. */
+/* Appends a name in lower or upper case; false when there is no room, or it has a zero byte, as no name has. */
 static bool name_add(char *name, size_t room, size_t *size, const struct redis_slice *part, bool up)
 {
     if (part->size >= room - *size)
@@ -46,7 +46,7 @@ static bool name_add(char *name, size_t room, size_t *size, const struct redis_s
         name[(*size)++] = (char)(up ? toupper(c) : tolower(c));
     }
     name[*size] = 0;
-    return true;
+    return strlen(name) == *size;
 }
 
 static int subcommand_unknown(const struct redis_slice *argv)

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/error.h"
 #include "redis/redis.h"
 #include "redis/redis_spec.h"
 
@@ -37,6 +38,24 @@ static void each_data_command_is_published_as_it_is_run(void **state)
         if (!(spec->flags & SPEC_PUBSUB) && strcmp(command->name, "xgroup") != 0)
             assert_int_equal(!!(spec->flags & SPEC_WRITE), !!(command->flags & REDIS_WRITE));
         assert_int_equal(spec->arity, command->arity);
+    }
+}
+
+static int check(const char *name, struct redis_slice part)
+{
+    const struct redis_slice argv[2] = {{name, strlen(name)}, part};
+    return redis_command_check(redis_command_find(name, strlen(name)), argv, 2);
+}
+
+static void a_subcommand_is_all_of_its_word(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"object", "xgroup", "xinfo"};
+    for (unsigned n = 0; n < sizeof names / sizeof *names; n++) {
+        assert_int_equal(check(names[n], (struct redis_slice){"Help", 4}), 0);
+        assert_int_equal(check(names[n], (struct redis_slice){"help\0", 5}), ERROR_INVALID);
+        assert_int_equal(check(names[n], (struct redis_slice){"hel", 3}), ERROR_INVALID);
+        assert_int_equal(check(names[n], (struct redis_slice){"", 0}), ERROR_INVALID);
     }
 }
 
@@ -181,6 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_is_found_by_its_name),
         cmocka_unit_test(each_data_command_is_published_as_it_is_run),
+        cmocka_unit_test(a_subcommand_is_all_of_its_word),
         cmocka_unit_test(categories_follow_from_flags_and_from_the_row),
         cmocka_unit_test(keys_are_found_as_redis_finds_them),
         cmocka_unit_test(more_keys_than_there_is_room_for_are_counted),
