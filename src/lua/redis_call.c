@@ -107,6 +107,13 @@ static void push_verbatim(lua_State *L, const char *text, uint32_t size, bool re
     lua_setfield(L, -2, "verbatim_string");
 }
 
+/* What Redis marks its table of a command's error with; scripts that walk over it see that. */
+static void mark_counted(lua_State *L)
+{
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "ignore_error_stats_update");
+}
+
 static void push_ext(lua_State *L, struct lua_runtime *runtime, const char **reply, bool resp3)
 {
     uint32_t size, count;
@@ -131,6 +138,8 @@ static void push_ext(lua_State *L, struct lua_runtime *runtime, const char **rep
         return;
     default:
         push_field_table(L, type == LUA__REPLY_STATUS ? "ok" : "err", text, size);
+        if (type != LUA__REPLY_STATUS)
+            mark_counted(L);
     }
 }
 
@@ -496,7 +505,7 @@ static int run_command(struct lua_runtime *runtime, const struct redis_slice *ar
 /* Pushes {err = "PREFIX message"}. */
 static void push_error(lua_State *L, int code)
 {
-    lua_createtable(L, 0, 1);
+    lua_createtable(L, 0, 2);
     lua_pushfstring(L, "%s %s", error_prefix(code), diag_message_for(code));
     lua_setfield(L, -2, "err");
 }
@@ -525,6 +534,8 @@ static int call_command(lua_State *L, struct lua_runtime *runtime)
         return lua__raise(L, runtime, code);
     if (code != 0) {
         push_error(L, code);
+        if (wrong == NULL)
+            mark_counted(L);
         return code;
     }
     const char *reply = runtime->reply.data;
