@@ -76,6 +76,7 @@ int service_new(const struct service_options *options, struct service **out)
     SERVICE_HINT_SWITCHES(X)
     SERVICE_HINT_NUMBERS(X)
 #undef X
+    store_relaxed(&service->hints.busy_reply_threshold, service->limits.lua_time_max_ms);
     store_relaxed(&service->settings.slowlog_slower_us, 10000);
     store_relaxed(&service->settings.slowlog_max, 128);
     store_relaxed(&service->settings.tracking_keys_max, 1000000);

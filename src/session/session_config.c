@@ -117,11 +117,6 @@ static void text_workers(struct service *service, char out[TEXT_MAX])
     snprintf(out, TEXT_MAX, "%u", service->options.worker_max);
 }
 
-static void text_lua_time(struct service *service, char out[TEXT_MAX])
-{
-    snprintf(out, TEXT_MAX, "%u", service->limits.lua_time_max_ms);
-}
-
 static void text_databases(struct service *service, char out[TEXT_MAX])
 {
     (void)service;
@@ -204,7 +199,8 @@ static const struct setting SETTINGS[] = {
     MADE("appendfsync", text_appendfsync),
     FIXED("appendonly", "yes"),
     MADE("bind", text_bind),
-    MADE("busy-reply-threshold", text_lua_time),
+    NUMBER("busy-reply-threshold", "lua-time-limit", hints.busy_reply_threshold, 0, INT64_MAX,
+           NULL),
     {"client-output-buffer-limit", NULL, SETTING_OUTPUT_LIMITS, 0, 0, 0, 0, NULL, NULL, NULL},
     MEMORY("client-query-buffer-limit", NULL, client_limits.query, 1048576, NULL),
     FIXED("cluster-enabled", "no"),
@@ -228,7 +224,6 @@ static const struct setting SETTINGS[] = {
            INT32_MIN, INT32_MAX, NULL),
     FIXED("logfile", ""),
     {"loglevel", NULL, SETTING_LOG_LEVEL, 0, 0, 0, 0, NULL, NULL, NULL},
-    MADE("lua-time-limit", text_lua_time),
     FIXED("masterauth", ""),
     NUMBER("maxclients", NULL, settings.clients_max, 1, UINT32_MAX, NULL),
     MEMORY("maxmemory", NULL, config.maxmemory, 0, memory_changed),

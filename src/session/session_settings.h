@@ -16,7 +16,7 @@ struct service_settings {
 };
 
 /* Settings of Redis for what is not there: files that are written by a child, a table of keys that grows
- * in steps, a thread that frees. They are checked, kept and told, and change nothing, as in Redis they
+ * in steps, a thread that frees, scripts that others wait for. They are checked, kept and told, and change nothing, as in Redis they
  * change no reply; X(Redis's name, field, default). */
 #define SERVICE_HINT_SWITCHES(X)                                     \
     X("activedefrag", activedefrag, false)                           \
@@ -47,6 +47,7 @@ struct service_hints {
 #define X(name, field, value) _Atomic int64_t field;
     SERVICE_HINT_NUMBERS(X)
 #undef X
+    _Atomic int64_t busy_reply_threshold; /* milliseconds; begins as lua_time_max */
 };
 
 #endif

@@ -18,7 +18,8 @@ SET = (('maxmemory', '104857600'), ('maxmemory-policy', 'allkeys-lfu'), ('maxmem
        ('latency-tracking', 'no'), ('latency-tracking-info-percentiles', '50 99.5'),
        ('notify-keyspace-events', 'AKE'), ('timeout', '77'), ('maxclients', '321'), ('lfu-log-factor', '3'),
        ('save', '3600 1 300 100'), ('client-output-buffer-limit', 'pubsub 1048576 524288 30'), ('tcp-keepalive', '55'),
-       ('loglevel', 'debug'), ('activedefrag', 'no'), ('hz', '20'), ('proto-max-bulk-len', '2097152'))
+       ('loglevel', 'debug'), ('activedefrag', 'no'), ('hz', '20'), ('proto-max-bulk-len', '2097152'),
+       ('busy-reply-threshold', '250'))
 
 
 class PerigeeOfFile(server.Perigee):

@@ -518,6 +518,11 @@ static void settings_for_what_is_not_there_are_kept(void **state)
            "config get lazyfree-lazy-expire");
     expect(two, "*2\r\n$22\r\nlazyfree-lazy-eviction\r\n$2\r\nno\r\n",
            "config get lazyfree-lazy-eviction");
+    expect(one, "+OK\r\n", "config set lua-time-limit 250");
+    expect(two, "*2\r\n$20\r\nbusy-reply-threshold\r\n$3\r\n250\r\n",
+           "config get busy-reply-threshold");
+    expect(two, "*2\r\n$14\r\nlua-time-limit\r\n$3\r\n250\r\n", "config get lua-time-limit");
+    expect_in(one, "- argument must be between 0 and ", "config set busy-reply-threshold -1");
     expect_in(one, "- argument must be 'yes' or 'no'\r\n", "config set rdbcompression maybe");
     expect_in(one, "- argument couldn't be parsed into an integer\r\n",
               "config set repl-timeout x");
