@@ -80,7 +80,7 @@ static unsigned epochs_inflight(const struct wal *wal)
 
 static bool is_flushed(const struct wal *wal)
 {
-    return load_relaxed(&wal->written) == load_relaxed(&wal->durable);
+    return load_relaxed(&wal->written) <= load_relaxed(&wal->durable);
 }
 
 /* ------------------------------------------------------------------------------------- failing */
@@ -524,13 +524,23 @@ static uint64_t flush_next_ns(const struct wal *wal)
                : next_ns;
 }
 
+/* Whether it goes before whatever else is to be written: of that there may always be some. */
+static bool flush_is_late(const struct wal *wal)
+{
+    uint64_t wanted = load_seq_cst(&wal->flush_wanted);
+    if (is_flushed(wal))
+        return false;
+    return (wanted > load_relaxed(&wal->durable) && wanted <= load_relaxed(&wal->written)) ||
+           now_ns() >= flush_next_ns(wal);
+}
+
 /* Under interval and none: whether what has been written is to be flushed now. */
 static bool flush_is_due(struct wal *wal)
 {
     if (is_flushed(wal))
         return false;
     return load_seq_cst(&wal->flush_wanted) > load_relaxed(&wal->durable) ||
-           load_seq_cst(&wal->closing) || now_ns() >= flush_next_ns(wal);
+           load_seq_cst(&wal->closing) || flush_is_late(wal);
 }
 
 static void flush(struct wal *wal)
@@ -716,7 +726,7 @@ static void *writer_main(void *arg)
         reap(wal, false);
         if (wal_failed(wal))
             break;
-        if (cut_is_due(wal)) {
+        if (!flush_is_late(wal) && cut_is_due(wal)) {
             gather(wal);
             epoch_begin(wal);
         } else if (epochs_inflight(wal) > 0) {

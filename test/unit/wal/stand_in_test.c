@@ -297,6 +297,71 @@ static void but_not_soon_behind_a_flush_that_took_long(void **state)
     assert_all_seen(f);
 }
 
+/* There is more to write whenever something has been written. */
+static struct {
+    struct fixture *f;
+    uint64_t first_ts;
+    unsigned late; /* blocks that were begun when a flush was due, or wanted */
+} flood;
+
+static bool flush_waits(const struct wal *wal)
+{
+    uint64_t durable = wal_durable_ts(wal), written = wal_reply_ts(wal);
+    uint64_t wanted = load_seq_cst(&wal->flush_wanted);
+    uint64_t due_ns = wal->flush_from_ns + load_relaxed(&wal->flush_interval_ns);
+    return written > durable && (clock_monotonic_ns(clock_system()) >= due_ns ||
+                                 (wanted > durable && wanted <= written));
+}
+
+static void flood_go_on(struct wal *wal)
+{
+    flood.late += flush_waits(wal);
+    if (wal_durable_ts(wal) >= flood.first_ts || flood.late > 100) {
+        wal->clock_read = NULL;
+        return;
+    }
+    commit(flood.f, flood.f->other, 20);
+    wal_kick(wal);
+}
+
+static void flood_begin(struct fixture *f, unsigned interval_ms)
+{
+    f->options.flush_interval_ms = interval_ms;
+    f->options.segment_bytes = 4 << 20;
+    start(f, 0);
+    sleep_await(f);
+    flood.f = f;
+    flood.late = 0;
+    flood.first_ts = commit(f, f->buffer, 20);
+    f->wal->clock_read = flood_go_on;
+    wal_kick(f->wal);
+}
+
+/* One may have become due behind the look. */
+static void flood_end(struct fixture *f)
+{
+    sleep_await(f);
+    assert_in_range(flood.late, 0, 1);
+    assert_int_equal(stop(f), 0);
+    assert_all_seen(f);
+}
+
+static void a_flush_does_not_wait_until_there_is_nothing_to_write(void **state)
+{
+    struct fixture *f = *state;
+    flood_begin(f, 1);
+    durable_await(f, flood.first_ts);
+    flood_end(f);
+}
+
+static void nor_does_one_that_somebody_waits_for(void **state)
+{
+    struct fixture *f = *state;
+    flood_begin(f, 3600 * 1000);
+    assert_int_equal(wal_wait_durable(f->wal, flood.first_ts), 0);
+    flood_end(f);
+}
+
 static void a_write_that_fails_is_told_to_all(void **state)
 {
     struct fixture *f = *state;
@@ -439,6 +504,8 @@ int main(void)
         TEST(a_flush_comes_behind_it),
         TEST(much_is_flushed_before_the_interval_is_over),
         TEST(but_not_soon_behind_a_flush_that_took_long),
+        TEST(a_flush_does_not_wait_until_there_is_nothing_to_write),
+        TEST(nor_does_one_that_somebody_waits_for),
         TEST(a_write_that_fails_is_told_to_all),
         TEST(what_is_asked_for_meanwhile_is_written_by_the_log_writer),
         TEST(who_took_long_is_the_last_for_a_while),
