@@ -41,7 +41,7 @@ static const struct {
     const char *name, *unit;
     uint64_t least, most;
 } KNOBS[DB_KNOBS] = {
-    [LOG_FLUSH_INTERVAL] = {"log_flush_interval", "ms", 1, 60000},
+    [LOG_FLUSH_INTERVAL] = {"log_flush_interval", "ms", 1, 1000}, /* `interval` says a second */
     [LOG_GATHER] = {"log_gather", "us", 0, 10000},
     [CACHE_SHARE] = {"cache_share", "%", 1, CACHE_PERCENT_MAX},
     [COMPACTION_THREADS] = {"compaction_threads", "threads", 1, DB_COMPACTION_THREADS_MAX},
