@@ -239,9 +239,12 @@ static void run(struct checkpoint *checkpoint)
     if (!skip)
         checkpoint__ingests_begin(checkpoint);
     uint64_t log = log_bytes(checkpoint);
-    if (!skip)
+    if (!skip) {
         db__throttle_begin(checkpoint->db);
+        atomic_fetch_add(&checkpoint->begun_count, 1);
+    }
     int rc = skip ? 0 : make(checkpoint, &rows, &bytes);
+    atomic_store(&checkpoint->ended_count, load_relaxed(&checkpoint->begun_count));
     db__throttle_end(checkpoint->db, rc == 0 && !skip);
     if (rc != 0)
         checkpoint__builds_fail(checkpoint, rc);
@@ -326,6 +329,7 @@ static void tidy(struct checkpoint *checkpoint)
     struct engine_tidied done;
     pthread_mutex_unlock(&checkpoint->mutex);
     int rc = checkpoint__tidy(checkpoint, &done);
+    db__throttle_tick(checkpoint->db);
     if (rc == 0)
         rc = checkpoint__pace(checkpoint, done.bytes);
     if (rc != 0 && !load_relaxed(&checkpoint->stop)) {
@@ -646,6 +650,16 @@ bool db_checkpoint_done(struct db *db, uint64_t ticket, int *rc)
         *rc = result(checkpoint);
     pthread_mutex_unlock(&checkpoint->mutex);
     return done;
+}
+
+uint64_t db_checkpoint_begun(const struct db *db)
+{
+    return load_acquire(&db->checkpoint->begun_count);
+}
+
+uint64_t db_checkpoint_ended(const struct db *db)
+{
+    return load_acquire(&db->checkpoint->ended_count);
 }
 
 int db_checkpoint(struct db *db)

@@ -33,6 +33,11 @@ bool db_checkpoint_done(struct db *db, uint64_t ticket, int *rc);
 /* Asks for one and blocks until it has ended: for threads that have nothing else to do. */
 int db_checkpoint(struct db *db);
 
+/* The numbers of the checkpoint that was begun last and of the one that has ended last: different while one runs, which keeps
+ * what is deleted meanwhile. Any thread. */
+uint64_t db_checkpoint_begun(const struct db *db);
+uint64_t db_checkpoint_ended(const struct db *db);
+
 struct db_checkpoint_stats {
     uint64_t count, failed; /* since the start */
     uint64_t skipped;       /* asked for, with nothing to do */

@@ -56,6 +56,7 @@ enum checkpoint_build_stage {
 
 struct checkpoint {
     struct db *db;
+    _Atomic uint64_t begun_count, ended_count; /* how many have */
     struct db_checkpoint_options options;
     void (*on_end)(void *arg); /* called when one has ended */
     void *on_end_arg;

@@ -87,7 +87,8 @@ struct db_memory {
     struct cache *cache; /* of what bodies have read; NULL until the first reads while it runs */
     const char *cache_policy;
     struct budget_client blocks;
-    uint64_t ticket; /* of the checkpoint that was asked for last; under the budget's mutex */
+    uint64_t ticket;     /* of the checkpoint that was asked for last; under the budget's mutex */
+    _Atomic bool evicts; /* keys are evicted when memory is short */
 };
 
 /* Knobs, and what was measured at the last look (tune.c). */

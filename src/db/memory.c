@@ -19,7 +19,9 @@
 enum {
     CACHE_BYTES = 64 << 20, /* without a memory_max */
     DEAD_BYTES = 64,        /* about what a deleted row takes beside its key */
-    DEAD_FRACTION = 32      /* of the limit: so much of them is worth a checkpoint */
+    DEAD_FRACTION = 32,     /* of the limit: so much of them is worth a checkpoint */
+    EVICTS_LOOK_FRACTION =
+        4 /* of the limit, where keys are evicted: from here on one may be due before it is reached */
 };
 
 static uint64_t head_used(void *arg)
@@ -37,12 +39,22 @@ static void head_limit_set(void *arg, uint64_t bytes)
     heap_limit_set(((struct db *)arg)->heap, bytes);
 }
 
+/* All that a head takes. */
+static uint64_t head_bytes(const struct head *head)
+{
+    return tree_count(head->tree) * DEAD_BYTES + tree_item_bytes(head->tree) +
+           tree_node_bytes(head->tree) + txn_head_bytes(head);
+}
+
+static uint64_t head_items(const struct head *head)
+{
+    return tree_count(head->tree);
+}
+
 /* About what the rows of a head take all together, of which a checkpoint lets all go. */
 static uint64_t head_leaving_bytes(const struct head *head)
 {
-    return head->body == NULL ? 0
-                              : tree_count(head->tree) * DEAD_BYTES + tree_item_bytes(head->tree) +
-                                    tree_node_bytes(head->tree) + txn_head_bytes(head);
+    return head->body == NULL ? 0 : head_bytes(head);
 }
 
 /* About what rows take that are in the tree and exist no more. */
@@ -103,7 +115,8 @@ static struct throttle_memory memory_now(struct db *db)
 {
     return (struct throttle_memory){.now_ns = clock_monotonic_ns(db->clock),
                                     .used = heap_used_bytes(db->heap),
-                                    .limit = heap_limit_bytes(db->heap)};
+                                    .limit = heap_limit_bytes(db->heap),
+                                    .evicts = load_relaxed(&db->memory.evicts)};
 }
 
 static uint64_t head_leaving_items(const struct head *head)
@@ -112,11 +125,12 @@ static uint64_t head_leaving_items(const struct head *head)
 }
 
 /* About what a checkpoint would free of what leaves: rows that one has written already, and that stay for the sake of some
- * snapshot, do not count. */
+ * snapshot, do not count. Where keys are evicted, what it has of all. */
 static uint64_t leaving_bytes(struct db *db, uint64_t rows)
 {
-    uint64_t bytes = heads_bytes(db, head_leaving_bytes),
-             items = heads_bytes(db, head_leaving_items);
+    bool evicts = load_relaxed(&db->memory.evicts);
+    uint64_t bytes = heads_bytes(db, evicts ? head_bytes : head_leaving_bytes),
+             items = heads_bytes(db, evicts ? head_items : head_leaving_items);
     return rows < items ? (uint64_t)((double)bytes * (double)rows / (double)items) : bytes;
 }
 
@@ -157,6 +171,12 @@ void db__throttle_tick(struct db *db)
     bool leave = limit > 0 && heads_bytes(db, head_leaving_items) > 0;
     throttle_easy_set(&db->memory.throttle,
                       leave ? limit / 100 * THROTTLE_LOOK_PERCENT : UINT64_MAX);
+    struct throttle_memory memory = memory_now(db);
+    if (!memory.evicts || memory.used < limit / EVICTS_LOOK_FRACTION)
+        return;
+    uint64_t rows = txn_changes_pending(db->txn);
+    if (throttle_due(&db->memory.throttle, &memory, rows, leaving_bytes(db, rows)))
+        db_checkpoint_request(db);
 }
 
 /* Asks for a checkpoint before memory is short, if writers would have to be slower than it otherwise. */
@@ -327,6 +347,19 @@ uint64_t db_memory_slow_ns(struct db *db)
     uint64_t delay_ns = throttle_delay_ns(&db->memory.throttle, clock_monotonic_ns(db->clock),
                                           heap_used_bytes(db->heap));
     return delay_ns > 0 ? delay_ns : budget_slow(&db->memory.budget);
+}
+
+uint64_t db_memory_pace_ns(struct db *db)
+{
+    if (!load_relaxed(&db->memory.throttle.on))
+        return 0;
+    return throttle_delay_ns(&db->memory.throttle, clock_monotonic_ns(db->clock),
+                             heap_used_bytes(db->heap));
+}
+
+void db_memory_evicts_set(struct db *db, bool evicts)
+{
+    store_relaxed(&db->memory.evicts, evicts);
 }
 
 static void tree_add(const struct tree *tree, uint64_t *items, struct db_memory_space *out)

@@ -45,6 +45,14 @@ void db_throttle_view(struct db *db, struct throttle_view *out);
  * mostly 0, by a few loads. It is counted: who has asked waits. Any thread. */
 uint64_t db_memory_slow_ns(struct db *db);
 
+/* The same where keys are evicted, as the caller has said: only what lets memory last until the checkpoint that runs has
+ * ended. */
+uint64_t db_memory_pace_ns(struct db *db);
+
+/* Whether keys are evicted when memory is short: checkpoints are made in time then, since what has gone stays while one runs.
+ * Any thread. */
+void db_memory_evicts_set(struct db *db, bool evicts);
+
 /* Whether memory is nearly used up and checkpoints are about to free a good part of it, as rows leave the head: then
  * it is worth a writer's while to wait before it begins. Mostly one load. Any thread without a transaction. */
 bool db_memory_frees(struct db *db);

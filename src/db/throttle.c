@@ -7,9 +7,12 @@ enum {
     RATE_FRACTION = 32,
     DEBT_PERCENT = 50,
     DUE_PERCENT = 45,
+    EVICTS_DUE_FRACTION = 16,
+    EVICTS_LEFT_FRACTION = 4,
     REMAINING_MS_MIN = 2,
     LOOK_NS = 10 * 1000 * 1000,
     LOOKS_FRESH = 20,
+    EVICTS_LOOKS_FRESH = 1000, /* a checkpoint may have been running meanwhile */
     BENT_NS = 5 * 1000 * 1000,
     FAILED_NS = 1000 * 1000 * 1000,
     MEASURED_ROWS_MIN = 5000
@@ -92,12 +95,36 @@ static void line_set(struct throttle *throttle, const struct throttle_memory *me
     store_relaxed(&throttle->on, rate > 0);
 }
 
+static double percent_of(const struct throttle_memory *memory, unsigned percent)
+{
+    return (double)memory->limit / 100 * percent;
+}
+
+/* What a checkpoint that begins allows to be in use when it ends. */
+static double evicts_goal(const struct throttle_memory *memory, uint64_t leaving)
+{
+    double used = (double)memory->used;
+    double left = percent_of(memory, THROTTLE_EVICTS_GOAL_PERCENT) - used;
+    return used + ((double)leaving > left ? (double)leaving : left) / 2;
+}
+
+/* By how much more bytes may be in use until then. One that takes longer than was thought gets a part of what is left. */
+static double evicts_room(const struct throttle *throttle, const struct throttle_memory *memory)
+{
+    double used = (double)memory->used, room = throttle->goal - used;
+    double most = percent_of(memory, THROTTLE_EVICTS_MOST_PERCENT) - used;
+    if (room < most / EVICTS_LEFT_FRACTION)
+        room = most / EVICTS_LEFT_FRACTION;
+    return room < most ? room : most;
+}
+
 static double rate_by_memory(const struct throttle *throttle, const struct throttle_memory *memory,
                              double phase_left)
 {
     if (!throttle->flushing || memory->limit == 0)
         return 0;
-    double room = (double)memory->limit / 100 * THROTTLE_GOAL_PERCENT - (double)memory->used;
+    double room = memory->evicts ? evicts_room(throttle, memory)
+                                 : percent_of(memory, THROTTLE_GOAL_PERCENT) - (double)memory->used;
     double rate = room / remaining_ns(throttle, phase_left) * 1e9;
     double least = flush_rate(throttle) / RATE_FRACTION;
     return rate > least ? rate : least;
@@ -119,6 +146,7 @@ static void bend(struct throttle *throttle, const struct throttle_memory *memory
     bool debt_counts = by_debt > 0 && (by_memory == 0 || by_debt < by_memory);
     line_set(throttle, memory, debt_counts ? by_debt : by_memory);
     throttle->limit = memory->limit;
+    throttle->evicts = memory->evicts;
     throttle->phase_left_ns = phase_left;
     throttle->bent_ns = memory->now_ns;
 }
@@ -127,7 +155,7 @@ static void bend(struct throttle *throttle, const struct throttle_memory *memory
  * so as much is left as was, of less room. */
 static void bend_again(struct throttle *throttle, uint64_t now_ns, uint64_t used)
 {
-    const struct throttle_memory memory = {now_ns, used, throttle->limit};
+    const struct throttle_memory memory = {now_ns, used, throttle->limit, throttle->evicts};
     if (throttle->flushing && now_ns > throttle->bent_ns + BENT_NS)
         bend(throttle, &memory,
              throttle->phase == THROTTLE_WRITE ? throttle->phase_left_ns
@@ -161,6 +189,7 @@ static void begin(struct throttle *throttle, const struct throttle_memory *memor
     throttle->flushing = leaving > 0; /* one that frees nothing is nothing to wait for */
     throttle->rows = rows;
     throttle->leaving_bytes = leaving;
+    throttle->goal = evicts_goal(memory, leaving);
     throttle->began_ns = memory->now_ns;
     phase_begin(throttle, THROTTLE_PREPARE, memory->now_ns);
     bend(throttle, memory, phase_left_ns(throttle, memory->now_ns));
@@ -251,7 +280,8 @@ static double growth(struct throttle *throttle, const struct throttle_memory *me
     double grown = (double)memory->used - (double)throttle->seen_bytes;
     throttle->seen_bytes = memory->used;
     throttle->seen_ns = memory->now_ns;
-    if (gone_ns == 0 || gone_ns > LOOKS_FRESH * (double)LOOK_NS)
+    if (gone_ns == 0 ||
+        gone_ns > (memory->evicts ? EVICTS_LOOKS_FRESH : LOOKS_FRESH) * (double)LOOK_NS)
         return -1;
     return grown > 0 ? grown / gone_ns * 1e9 : 0;
 }
@@ -260,10 +290,13 @@ static bool is_due(struct throttle *throttle, const struct throttle_memory *memo
                    uint64_t leaving)
 {
     double rate = growth(throttle, memory), takes_ns = 0;
-    double goal = (double)memory->limit / 100 * THROTTLE_GOAL_PERCENT, used = (double)memory->used;
+    double goal = percent_of(memory, THROTTLE_GOAL_PERCENT), used = (double)memory->used;
     double stays = used > (double)leaving ? used - (double)leaving : 0;
     for (int phase = 0; phase < THROTTLE_PHASES; phase++)
         takes_ns += row_ns(throttle, (enum throttle_phase)phase) * (double)rows;
+    if (memory->evicts)
+        return rate >= 0 && memory->limit > 0 && leaving >= memory->limit / EVICTS_DUE_FRACTION &&
+               used + 2 * rate * takes_ns / 1e9 >= percent_of(memory, THROTTLE_EVICTS_GOAL_PERCENT);
     return rate >= 0 && memory->limit > 0 &&
            (double)leaving >= (goal - stays) / 100 * DUE_PERCENT &&
            used + rate * takes_ns / 1e9 >= goal;

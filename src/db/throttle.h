@@ -21,6 +21,11 @@
  *        |. '       o     below it: it does not wait, and the line comes down to what is in use, so that nothing
  *        +--------------> time    can be saved up
  *
+ * Where keys are evicted (throttle_memory.evicts) a checkpoint that runs keeps what has gone, and when it has ended what it has
+ * can go at once. So there the bytes in use may rise, while one of b bytes runs, by half of b, or of what is left below
+ * EVICTS_GOAL_PERCENT if that is more: the next one then has half as much to do, and by the time the limit is reached they are
+ * short. For the same reason they are due earlier.
+ *
  * The rate never falls below a thirty-second of what checkpoints write, and nobody waits for more than DELAY_MS_MAX. It
  * knows neither the database nor a clock: numbers are given. Any thread, except where it says otherwise.
  */
@@ -31,8 +36,11 @@
 #include "base/atomic.h"
 
 enum {
-    THROTTLE_LOOK_PERCENT = 40,  /* of the limit: below nobody looks whether a checkpoint is due */
-    THROTTLE_GOAL_PERCENT = 92,  /* below where writers are stopped (BUDGET_SLOW_PERCENT) */
+    THROTTLE_LOOK_PERCENT = 40, /* of the limit: below nobody looks whether a checkpoint is due */
+    THROTTLE_GOAL_PERCENT = 92, /* below where writers are stopped (BUDGET_SLOW_PERCENT) */
+    THROTTLE_EVICTS_GOAL_PERCENT = 90,
+    THROTTLE_EVICTS_MOST_PERCENT =
+        99,                      /* what is evicted beyond the goal must last for one that runs */
     THROTTLE_DELAY_US_MIN = 200, /* shorter waits are put off until they are worth it */
     THROTTLE_DELAY_MS_MAX = 20
 };
@@ -48,12 +56,14 @@ struct throttle {
     double line, rate; /* bytes at line_ns, and how many more a second; rate 0: there is none */
     uint64_t line_ns;
     uint64_t bent_ns, limit; /* when the rate was looked at last, and the limit then */
+    bool evicts;             /* as it was then */
     double phase_left_ns;    /* of the phase, then */
     /* The checkpoint that runs. */
     bool flushing; /* one runs, or has been asked for */
     enum throttle_phase phase;
     uint64_t began_ns, phase_ns; /* it, and its phase */
     uint64_t rows, leaving_bytes;
+    double goal; /* what may be in use at its end, where keys are evicted */
     /* Means over checkpoints; 0: none has been measured. */
     double row_ns[THROTTLE_PHASES];
     double flush_rate; /* bytes of memory that one frees, by the second */
@@ -70,10 +80,11 @@ void throttle_destroy(struct throttle *throttle);
 struct throttle_memory {
     uint64_t now_ns;
     uint64_t used, limit; /* bytes; limit 0: none */
+    bool evicts;          /* keys go when it is short */
 };
 
 /*
- * The course of a checkpoint. `leaving`: bytes of rows that it will free. It begins once more when it is no longer only
+ * The course of a checkpoint. `leaving`: bytes of rows that it will free, or that can be evicted behind it. It begins once more when it is no longer only
  * asked for. _written: so many of its rows are; _free: all of them, and what follows frees memory. Ending it with `ok`
  * measures it, if it has some thousands of rows; ending it without, nobody looks whether one is due for a second.
  */
@@ -91,7 +102,8 @@ void throttle_debt_set(struct throttle *throttle, const struct throttle_memory *
 /*
  * Whether a checkpoint has to be asked for now, so that writers need not be slower than checkpoints are: none is, what
  * would leave is nearly half of what is not there to stay, and at the rate at which `used` has grown since the last look
- * the rest would be full before one had ended. Then it is taken for asked for.
+ * the rest would be full before one had ended; where keys are evicted, when it has a sixteenth of the limit to write and half
+ * of the rest would be. Then it is taken for asked for.
  */
 bool throttle_due(struct throttle *throttle, const struct throttle_memory *memory, uint64_t rows,
                   uint64_t leaving);

@@ -8,11 +8,15 @@
  * is on its way out when a checkpoint ends. So that this delay does not cost more keys than it must, it
  * counts as free at once:
  *   evicting  values: until the log has what was deleted, and nobody reads it any more. How long that
- *             takes is not known; EVICTING_NS after the first of them it is no longer counted with. The
+ *             takes is not known; EVICTING_NS after the first of them it is no longer counted with, but for
+ *             as long as a checkpoint runs, whose snapshot sees them. The
  *             log is asked for a flush when they are a sixty-fourth of maxmemory, or somebody waits;
- *   buried    rows and tombstones: those stay until a checkpoint has them (invariant 19). When they are
+ *   buried    rows and tombstones of what is in a run: those stay until a checkpoint has them (invariants
+ *             19 and 33). When they are
  *             a thirty-second of maxmemory, or somebody waits for memory, a checkpoint is asked for;
- *   burying   until that has been made, and then they are among what is `evicting`.
+ *   burying   those that the checkpoint that runs has, and when it has ended they are among what is `evicting`.
+ * While a checkpoint of much runs, all of it stays. So they are made in time to be short when the limit is reached,
+ * and writers are slowed a little that they stay so (db/throttle.h).
  * Whoever wants memory when all of maxmemory is in use waits as long as some of it is on its way
  * out, or some garbage is left to be collected.
  *
@@ -104,23 +108,56 @@ static void evicting_add(struct redis_housekeeping *keeping, struct db *db, uint
     atomic_fetch_add_explicit(&keeping->evicting_bytes, bytes, memory_order_relaxed);
 }
 
+/* What has become of what is buried, by the checkpoints that were made for whatever reason. */
+static void burials_look(struct redis_housekeeping *keeping, struct db *db)
+{
+    uint64_t ended = db_checkpoint_ended(db), begun = db_checkpoint_begun(db);
+    if (keeping->burying && ended >= keeping->burying) {
+        evicting_add(keeping, db, atomic_exchange(&keeping->burying_bytes, 0));
+        keeping->burying = 0;
+    }
+    if (begun == keeping->begun || keeping->burying)
+        return;
+    keeping->begun = begun;
+    uint64_t bytes = atomic_exchange(&keeping->buried_bytes, 0);
+    if (ended >= begun) { /* and has ended already */
+        evicting_add(keeping, db, bytes);
+        return;
+    }
+    atomic_store(&keeping->burying_bytes, bytes);
+    keeping->burying = begun;
+}
+
 /* Asks for a checkpoint when there is enough for one to free, or what little there is is wanted; and
- * looks whether the last one has been made. Whoever has set `burial` is alone with it. */
+ * looks what others have done. */
 static void bury(struct redis_housekeeping *keeping, struct db *db, bool wanted)
 {
-    uint64_t ticket = load_relaxed(&keeping->burial);
     int rc;
-    if (ticket && ticket != UINT64_MAX && db_checkpoint_done(db, ticket, &rc) &&
-        atomic_compare_exchange_strong(&keeping->burial, &ticket, UINT64_MAX)) {
-        evicting_add(keeping, db, atomic_exchange(&keeping->burying_bytes, 0));
-        atomic_store(&keeping->burial, 0);
-    }
-    uint64_t buried = load_relaxed(&keeping->buried_bytes), none = 0;
+    if (atomic_exchange_explicit(&keeping->burial, true, memory_order_acquire))
+        return; /* somebody is at it */
+    burials_look(keeping, db);
+    if (keeping->ticket && db_checkpoint_done(db, keeping->ticket, &rc))
+        keeping->ticket = 0;
+    uint64_t buried = load_relaxed(&keeping->buried_bytes);
     wanted = wanted || buried > heap_limit_bytes(db_heap(db)) / BURIED_FRACTION;
-    if (!buried || !wanted || !atomic_compare_exchange_strong(&keeping->burial, &none, UINT64_MAX))
-        return;
-    atomic_store(&keeping->burying_bytes, atomic_exchange(&keeping->buried_bytes, 0));
-    atomic_store(&keeping->burial, db_checkpoint_request(db));
+    if (buried && wanted && !keeping->ticket)
+        keeping->ticket = db_checkpoint_request(db);
+    atomic_store_explicit(&keeping->burial, false, memory_order_release);
+}
+
+/* A checkpoint that runs keeps what is evicted. */
+static bool checkpoint_runs(struct db *db)
+{
+    return db_checkpoint_begun(db) != db_checkpoint_ended(db);
+}
+
+/* What should be free by now is not counted with any more. */
+static void evicting_look(struct redis_housekeeping *keeping, struct db *db, uint64_t now_ns)
+{
+    if (checkpoint_runs(db))
+        store_relaxed(&keeping->evicting_until_ns, now_ns + EVICTING_NS);
+    else if (now_ns >= load_relaxed(&keeping->evicting_until_ns))
+        store_relaxed(&keeping->evicting_bytes, 0);
 }
 
 /* Asks for a flush of the log, one after the other: when much was evicted since the last one, or what
@@ -297,9 +334,11 @@ static int row_evict(struct evicting *evicting, const struct row *row)
         rc = redis_value_delete(call, &key, &value);
     if (!rc)
         rc = redis_changed(call, &name, REDIS_TYPE_NONE, REDIS_NOTIFY_EVICTED, "evicted");
+    bool stays = value.spread || txn_row_in_run(row) ||
+                 checkpoint_runs(db_worker_db(call->worker)); /* which may have it */
     if (!rc) {
         evicting->bytes = bytes;
-        evicting->buried = key.size + BURIED_BYTES * (uint64_t)(elements + 1);
+        evicting->buried = stays ? key.size + BURIED_BYTES * (uint64_t)(elements + 1) : 0;
     }
     return rc;
 }
@@ -495,8 +534,7 @@ int redis_housekeeping_evict(struct redis_housekeeping *keeping, struct db_worke
                                 .policy = load_relaxed(&keeping->config->maxmemory_policy),
                                 .places = &keeping->ttl_places};
     uint64_t now_ns = clock_monotonic_ns(db_clock(db));
-    if (now_ns >= load_relaxed(&keeping->evicting_until_ns))
-        store_relaxed(&keeping->evicting_bytes, 0);
+    evicting_look(keeping, db, now_ns);
     if (now_ns >= load_relaxed(&keeping->pressed_until_ns))
         store_relaxed(&keeping->pressed, false);
     databases_count(&evicting);

@@ -66,8 +66,9 @@ struct redis_housekeeping {
     _Atomic uint64_t unlogged_bytes, flush_ts;          /* the same */
     _Atomic uint64_t pressed_until_ns;                  /* the same */
     _Atomic bool pressed;
-    _Atomic uint64_t burial;      /* ticket of a checkpoint, 0: none is asked for */
-    _Atomic uint64_t evict_at_ns; /* monotonic: the earliest next try */
+    _Atomic bool burial;             /* somebody looks what checkpoints have done */
+    uint64_t ticket, begun, burying; /* of whoever has taken that: redis_evict.c */
+    _Atomic uint64_t evict_at_ns;    /* monotonic: the earliest next try */
     struct redis_candidates candidates;
     struct redis_ttl_places ttl_places;
 };

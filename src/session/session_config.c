@@ -154,6 +154,12 @@ static void memory_changed(struct service *service)
     db_memory_max_set(service->options.db, load_relaxed(&service->config.maxmemory));
 }
 
+static void policy_changed(struct service *service)
+{
+    db_memory_evicts_set(service->options.db, load_relaxed(&service->config.maxmemory_policy) !=
+                                                  REDIS_POLICY_NOEVICTION);
+}
+
 static void slow_changed(struct service *service)
 {
     service__slow_set(service);
@@ -230,7 +236,7 @@ static const struct setting SETTINGS[] = {
     {"maxmemory-clients", NULL, SETTING_SHARE, FIELD(client_limits.memory), -100, INT64_MAX, NULL,
      NULL, NULL},
     {"maxmemory-policy", NULL, SETTING_POLICY, FIELD(config.maxmemory_policy), 0, 0, NULL, NULL,
-     NULL},
+     policy_changed},
     NUMBER("maxmemory-samples", NULL, config.maxmemory_samples, 1, INT32_MAX, NULL),
     FIXED("min-replicas-to-write", "0"),
     {"notify-keyspace-events", NULL, SETTING_NOTIFY, FIELD(config.notify_flags), 0, 0, NULL, NULL,

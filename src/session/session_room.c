@@ -9,6 +9,8 @@
  * nothing, and looks again every few milliseconds: each look evicts and collects as well. It is over
  * after lock_timeout, and then maxmemory decides, as it does at once when nothing can go.
  *
+ * So that this is rare, they are slowed a little while a checkpoint runs, which keeps what was evicted (db/throttle.h).
+ *
  * Without a policy writers are slowed before memory is used up, as long as somebody is at work to free some
  * (mem/budget.h), to what checkpoints free, and when compaction is far behind (db/throttle.h): each request that may
  * write waits once, for some milliseconds at most, before it begins. When memory is nearly used up and rows are about to
@@ -42,12 +44,13 @@ bool session__slow(struct session *session, struct session_wait *wait)
     struct db *db = service->options.db;
     uint64_t now_ns = clock_monotonic_ns(service->options.clock), delay_ns = 0;
     bool held = wait->owner || wait->block || wait->fiber || wait->room_since_ns;
-    bool asks = !held && !session->stream.txn && !session->hurried && !session->unblock &&
-                load_relaxed(&service->config.maxmemory_policy) == REDIS_POLICY_NOEVICTION;
-    if (asks && !waited_enough(session, wait->slowed_since_ns, now_ns) && db_memory_frees(db))
+    bool evicts = load_relaxed(&service->config.maxmemory_policy) != REDIS_POLICY_NOEVICTION;
+    bool asks = !held && !session->stream.txn && !session->hurried && !session->unblock;
+    if (asks && !evicts && !waited_enough(session, wait->slowed_since_ns, now_ns) &&
+        db_memory_frees(db))
         delay_ns = LOOK_AGAIN_MS * UINT64_C(1000000);
     else if (asks && !wait->slowed_since_ns)
-        delay_ns = db_memory_slow_ns(db);
+        delay_ns = evicts ? db_memory_pace_ns(db) : db_memory_slow_ns(db);
     if (delay_ns == 0) {
         if (wait->slowed_since_ns && !held)
             wait->deadline_ns = 0; /* what it waits for from now on has its own */

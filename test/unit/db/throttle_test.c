@@ -220,7 +220,7 @@ static void a_writer_that_is_too_fast_is_slowed_and_never_stopped(void **state)
         uint64_t now_ns = step * STEP_US * 1000;
         for (unsigned i = 0; i < ROWS_A_STEP && waits_ns <= now_ns; i++) {
             uint64_t used = fresh + flushing;
-            struct throttle_memory at = {now_ns, used, limit};
+            struct throttle_memory at = {now_ns, used, limit, false};
             if (!asked && throttle_looks(&throttle, now_ns, used) &&
                 throttle_due(&throttle, &at, fresh / ROW, fresh)) {
                 asked = true;
@@ -233,7 +233,7 @@ static void a_writer_that_is_too_fast_is_slowed_and_never_stopped(void **state)
             written += delay_ns == 0;
         }
         most = fresh + flushing > most ? fresh + flushing : most;
-        struct throttle_memory at = {now_ns, fresh + flushing, limit};
+        struct throttle_memory at = {now_ns, fresh + flushing, limit, false};
         if (asked && !runs && begins_in-- == 0) {
             throttle_begin(&throttle, &at, fresh / ROW, fresh);
             flushing = fresh;
@@ -259,6 +259,101 @@ static void a_writer_that_is_too_fast_is_slowed_and_never_stopped(void **state)
     assert_true(written > UINT64_C(60) * STEPS);
 }
 
+static struct throttle_memory evicting(uint64_t ms, uint64_t used)
+{
+    struct throttle_memory at = memory(ms, used);
+    at.evicts = true;
+    return at;
+}
+
+static void where_keys_are_evicted_each_checkpoint_has_half_as_much_to_do(void **state)
+{
+    (void)state;
+    flush(1000);
+    struct throttle_memory at = evicting(2000, 50 * MB);
+    assert_false(throttle_due(&throttle, &at, 10000, 50 * MB)); /* how fast it grows is not known */
+    at = evicting(3000, 55 * MB); /* one may have been running meanwhile */
+    assert_false(throttle_due(&throttle, &at, 10000, 55 * MB)); /* 5 MB a second: there is time */
+    at = evicting(3100, 75 * MB);
+    assert_false(throttle_due(&throttle, &at, 10000, 6 * MB)); /* not worth one */
+    at = evicting(3110, 76 * MB);
+    assert_true(throttle_due(&throttle, &at, 10000, 40 * MB)); /* 96 MB in twice its time */
+    assert_in_range(seen().rate, 199 * MB, 201 * MB);          /* 20 MB in a tenth of a second */
+    at = evicting(3200, 98 * MB);                              /* it took longer than was thought */
+    throttle_written(&throttle, &at, 5000, 10000);
+    assert_in_range(seen().rate, 1, 20 * MB);
+    at = evicting(3300, 90 * MB);
+    throttle_end(&throttle, &at, true);
+    assert_true(throttle_is_easy(&throttle, 90 * MB));
+    at = evicting(4000, 10 * MB);
+    throttle_begin(&throttle, &at, 10000, 10 * MB);
+    assert_true(seen().rate > 200 * MB); /* half of what is left, as long as that is more */
+}
+
+/*
+ * A writer that could write ten times as fast as checkpoints are fills memory where keys are evicted, and goes on: what goes is free
+ * at once, but for what is left of its row, or else when the checkpoint that runs has ended.
+ */
+static void a_writer_that_has_keys_evicted_is_never_stopped(void **state)
+{
+    (void)state;
+    enum { ROW = 200, STUB = 80, STEP_US = 100, ROWS_A_STEP = 300, STEPS = 600000 };
+    uint64_t limit = 1000 * MB, used = 0, changes = 0, flushing = 0, done = 0, pinned = 0,
+             stubs = 0, burying = 0, waits_ns = 0, most = 0, written = 0;
+    unsigned seed = 4712, begins_in = 0;
+    bool asked = false, runs = false;
+    for (uint64_t step = 1; step < STEPS; step++) {
+        uint64_t now_ns = step * STEP_US * 1000;
+        for (unsigned i = 0; i < ROWS_A_STEP && waits_ns <= now_ns; i++) {
+            uint64_t delay_ns = throttle_delay_ns(&throttle, now_ns, used);
+            waits_ns = delay_ns > 0 ? now_ns + delay_ns : 0;
+            if (delay_ns > 0)
+                break;
+            used += ROW;
+            changes++;
+            written++;
+            while (used - pinned - stubs - burying > limit / 16 * 15) {
+                uint64_t value = ROW - STUB;
+                pinned += runs ? value : 0;
+                used -= runs ? 0 : value;
+                stubs += STUB;
+                changes++;
+            }
+        }
+        most = used > most ? used : most;
+        struct throttle_memory at = {now_ns, used, limit, true};
+        if (!asked && step % 1000 == 0 && used > limit / 4 &&
+            throttle_due(&throttle, &at, changes, changes * ROW)) {
+            asked = true;
+            begins_in = rand_r(&seed) % 300; /* until its thread has the processor */
+        }
+        if (asked && !runs && begins_in-- == 0) {
+            throttle_begin(&throttle, &at, changes, changes * ROW);
+            flushing = changes;
+            burying = stubs;
+            changes = done = stubs = 0;
+            runs = true;
+        } else if (runs) {
+            done += 15 + rand_r(&seed) % 30;
+            if (done < flushing) {
+                throttle_written(&throttle, &at, done, flushing);
+            } else {
+                throttle_free(&throttle, &at);
+                used -= pinned + burying;
+                pinned = burying = 0;
+                at.used = used;
+                throttle_end(&throttle, &at, true);
+                asked = runs = false;
+            }
+        }
+    }
+    if (most > limit)
+        printf("as much as %.1f%% of the limit was used\n", 100.0 * (double)most / (double)limit);
+    assert_true(most <= limit);
+    /* Thirty rows a step are written by checkpoints, and each new one has another go: a third of that is. */
+    assert_true(written > UINT64_C(10) * STEPS);
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -273,6 +368,8 @@ int main(void)
         TEST(debt_slows_from_one_half_on),
         TEST(a_checkpoint_is_asked_for_when_writers_would_overtake_it),
         TEST(a_writer_that_is_too_fast_is_slowed_and_never_stopped),
+        TEST(where_keys_are_evicted_each_checkpoint_has_half_as_much_to_do),
+        TEST(a_writer_that_has_keys_evicted_is_never_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -281,6 +281,61 @@ static void no_more_keys_go_than_must(void **state)
         fail_msg("%llu keys of 1000 have gone to make room for 200", (unsigned long long)evicted);
 }
 
+/* What a checkpoint that runs sees is free when it has ended: however long that takes, nothing else goes for it. */
+static void no_more_keys_go_while_a_checkpoint_keeps_what_has_gone(void **state)
+{
+    (void)state;
+    char value[1001];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = 0;
+    for (unsigned n = 0; n < 1000; n++)
+        expect("OK", "set k%u %s", n, value);
+    rows();
+    size_t used = heap_used_bytes(db_heap(fixture->db));
+    fixture->config.maxmemory_policy = REDIS_POLICY_ALLKEYS_RANDOM;
+    heap_limit_set(db_heap(fixture->db), used - 200 * 1000 + (used - 200 * 1000) / 15);
+    struct txn *snapshot; /* what the checkpoint has */
+    assert_int_equal(txn_open(db_worker_txn(fixture->worker),
+                              &(struct txn_options){.level = TXN_SNAPSHOT, .readonly = true},
+                              &snapshot),
+                     0);
+    txn_park(snapshot);
+    db__checkpoint_wait_idle(fixture->db);
+    atomic_fetch_add(&fixture->db->checkpoint->begun_count, 1);
+    for (unsigned n = 0; n < 100; n++) {
+        redis_housekeeping_evict(&keeping, fixture->worker, 64);
+        clock_manual_advance_ms(&fixture->clock, 200);
+    }
+    uint64_t evicted = keeping.evicted_keys;
+    atomic_store(&fixture->db->checkpoint->ended_count,
+                 load_relaxed(&fixture->db->checkpoint->begun_count));
+    assert_int_equal(txn_resume(snapshot), 0);
+    txn_rollback(snapshot);
+    if (evicted < 100 || evicted > 400)
+        fail_msg("%llu keys of 1000 have gone to make room for 200", (unsigned long long)evicted);
+}
+
+/* Of a row that no run has nothing is left, so there is nothing to wait for a checkpoint for. */
+static void only_what_a_run_has_waits_for_a_checkpoint(void **state)
+{
+    (void)state;
+    fixture->config.maxmemory_policy = REDIS_POLICY_ALLKEYS_RANDOM;
+    expect("OK", "set a v");
+    evict_one();
+    assert_int_equal(keeping.evicted_keys, 1);
+    assert_int_equal(keeping.buried_bytes, 0);
+    clock_manual_advance_ms(&fixture->clock, 101);
+    expect("OK", "set b v");
+    assert_int_equal(db_checkpoint(fixture->db), 0);
+    evict_one();
+    assert_int_equal(keeping.evicted_keys, 2);
+    assert_true(keeping.buried_bytes > 0);
+    assert_int_equal(db_checkpoint(fixture->db), 0); /* whoever has asked for it */
+    evict_one();
+    assert_int_equal(keeping.buried_bytes, 0);
+    assert_int_equal(keeping.burying_bytes, 0);
+}
+
 /* What was evicted is free when the log has it; nobody else asks for that, whatever the durability. */
 static void who_waits_for_memory_has_the_log_flushed(void **state)
 {
@@ -374,6 +429,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(looks_for_what_expires_first_go_on_from_the_last_one, setup,
                                         redis_teardown),
         cmocka_unit_test_setup_teardown(no_more_keys_go_than_must, setup, redis_teardown),
+        cmocka_unit_test_setup_teardown(no_more_keys_go_while_a_checkpoint_keeps_what_has_gone,
+                                        setup, redis_teardown),
+        cmocka_unit_test_setup_teardown(only_what_a_run_has_waits_for_a_checkpoint, setup,
+                                        redis_teardown),
         cmocka_unit_test_setup_teardown(who_waits_for_memory_has_the_log_flushed, setup,
                                         redis_teardown),
         cmocka_unit_test_setup_teardown(more_is_held_free_for_a_while_after_somebody_had_to_wait,

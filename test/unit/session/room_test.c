@@ -227,6 +227,46 @@ static void writers_are_not_slowed_when_nobody_frees_memory(void **state)
     budget_leave(db_budget(fixture->db), &freeing);
 }
 
+/* Where keys go, too, but only for as long as a checkpoint runs: memory has to last until it has ended. */
+static void writers_are_slowed_while_a_checkpoint_keeps_what_was_evicted(void **state)
+{
+    (void)state;
+    fill_much();
+    limit("allkeys-lru", (int64_t)(used() / 9));
+    db__checkpoint_wait_idle(fixture->db);
+    assert_true(fixture->db->memory.evicts);
+    assert_string_equal(session_fixture_text(fixture, one, "set small v"), "+OK\r\n");
+    struct throttle_memory at = {clock_monotonic_ns(&fixture->clock.base), used(),
+                                 info("\nmaxmemory:"), true};
+    throttle_begin(&fixture->db->memory.throttle, &at, 10 * 1000 * 1000, 1000 * 1000);
+    expect_at_last("$-1\r\n", one,
+                   "eval \"for i = 1, 400 do redis.call('set', 'more' .. i, ARGV[1]) end\" 0 %s",
+                   value);
+    assert_string_equal(session_fixture_text(fixture, one, "set small w"), "");
+    assert_string_equal(answer(one, ""), "+OK\r\n");
+    throttle_end(&fixture->db->memory.throttle, &at, false);
+    assert_string_equal(session_fixture_text(fixture, one, "set small v"), "+OK\r\n");
+    limit("noeviction", (int64_t)used());
+    assert_false(fixture->db->memory.evicts);
+}
+
+/* One that had all to write when the limit is reached would keep what is evicted for long. */
+static void where_keys_go_a_checkpoint_is_made_before_they_must(void **state)
+{
+    (void)state;
+    fill_much();
+    limit("allkeys-lru", (int64_t)used());
+    for (unsigned n = 0; db_checkpoint_ended(fixture->db) == 0; n++) {
+        expect_at_last("$-1\r\n", one,
+                       "eval \"for i = 1, 100 do redis.call('set', ARGV[1] .. i, ARGV[2]) end\" 0 "
+                       "more%u %s",
+                       n, value);
+        assert_int_equal(info("evicted_keys:"), 0);
+        clock_manual_advance_ms(&fixture->clock, 1);
+        db__checkpoint_wait_idle(fixture->db);
+    }
+}
+
 int main(void)
 {
 #define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, sessions_teardown)
@@ -238,6 +278,8 @@ int main(void)
         WITH_SESSIONS(a_writer_waits_no_longer_than_lock_timeout),
         WITH_SESSIONS(writers_are_slowed_before_memory_is_used_up),
         WITH_SESSIONS(writers_are_not_slowed_when_nobody_frees_memory),
+        WITH_SESSIONS(writers_are_slowed_while_a_checkpoint_keeps_what_was_evicted),
+        WITH_SESSIONS(where_keys_go_a_checkpoint_is_made_before_they_must),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
