@@ -103,8 +103,9 @@ static int node_get(struct node_wanted *wanted, enum btree_how how, struct btree
     if (file->cache != NULL && how == BTREE_ONCE)
         rc = cache_try(file->cache, file->number, wanted->page, CACHE_SCAN, &out->guard);
     else if (file->cache != NULL && how != BTREE_DISK)
-        rc = cache_get(file->cache, file->number, wanted->page, how == BTREE_SCAN ? CACHE_SCAN : 0,
-                       node_load, wanted, &out->guard);
+        rc = cache_get(file->cache, file->number, wanted->page,
+                       how == BTREE_SCAN ? CACHE_SCAN | CACHE_NODE : CACHE_NODE, node_load, wanted,
+                       &out->guard);
     if (file->cache == NULL || how == BTREE_DISK || (how == BTREE_ONCE && rc == ERROR_NOT_FOUND))
         return extent_read(file,
                            how == BTREE_ONCE   ? IO_CHECKPOINT

@@ -28,6 +28,9 @@ struct cache {
     struct cache_shard shards[];
 };
 
+/* What is fetched of a node: header and slots of a leaf with thirty rows, as 4 KB have of 116 bytes each. All lines come in the
+ * time of one, so more would do no harm but to those that others wait for. */
+enum { NODE_FETCH = 5 * CACHE_LINE_SIZE };
 enum { SHARD_BYTES_LEAST = 1 << 20, SHARDS_USUAL = 16, PAGE_BYTES = 4096 };
 
 /* The finalizer of MurmurHash3 (A. Appleby) over both halves of the key. */
@@ -190,9 +193,10 @@ void cache_guard_release(struct cache_guard *guard)
 
 /* The entry, pinned, or NULL when it is not there or was not seen. */
 static struct cache_frame *pin_unlocked(struct cache_shard *shard, uint64_t file, uint64_t offset,
-                                        uint64_t hash)
+                                        uint64_t hash, unsigned flags)
 {
-    struct cache_frame *frame = cache_table_find(&shard->table, file, offset, hash);
+    struct cache_frame *frame =
+        cache_table_look(&shard->table, file, offset, hash, flags & CACHE_NODE ? NODE_FETCH : 0);
     if (frame == NULL || !cache_frame_pin(frame))
         return NULL;
     if (load_relaxed(&frame->offset) == offset && load_relaxed(&frame->file) == file)
@@ -259,7 +263,7 @@ int cache_get(struct cache *cache, uint64_t file, uint64_t offset, unsigned flag
 {
     uint64_t hash = key_hash(file, offset);
     struct cache_shard *shard = key_shard(cache, hash);
-    struct cache_frame *frame = pin_unlocked(shard, file, offset, hash);
+    struct cache_frame *frame = pin_unlocked(shard, file, offset, hash, flags);
     if (frame != NULL) {
         cache_shard_hit(shard, frame, flags);
         guard_set(guard, frame);
@@ -275,7 +279,7 @@ int cache_try(struct cache *cache, uint64_t file, uint64_t offset, unsigned flag
 {
     uint64_t hash = key_hash(file, offset);
     struct cache_shard *shard = key_shard(cache, hash);
-    struct cache_frame *frame = pin_unlocked(shard, file, offset, hash);
+    struct cache_frame *frame = pin_unlocked(shard, file, offset, hash, flags);
     if (frame == NULL) {
         pthread_mutex_lock(&shard->latch);
         frame = cache_table_find(&shard->table, file, offset, hash);
@@ -299,7 +303,7 @@ int cache_fill_begin(struct cache *cache, uint64_t file, uint64_t offset, unsign
 {
     uint64_t hash = key_hash(file, offset);
     struct cache_shard *shard = key_shard(cache, hash);
-    struct cache_frame *frame = pin_unlocked(shard, file, offset, hash);
+    struct cache_frame *frame = pin_unlocked(shard, file, offset, hash, flags);
     if (frame != NULL) {
         cache_frame_unpin(frame);
         return ERROR_EXISTS;

@@ -43,6 +43,9 @@ enum {
     /* By something that reads much and once (a scan, a merge): "arc-scan" gives such entries a small
      * place of their own, and learns nothing from this access. */
     CACHE_SCAN = 1,
+    /* What it begins with is looked at first, as the slots of a node: some lines of that are fetched while the
+     * entry's descriptor is. */
+    CACHE_NODE = 2,
 };
 
 struct cache_options {

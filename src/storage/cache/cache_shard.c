@@ -258,6 +258,7 @@ static bool frame_admit(struct cache_shard *shard, struct cache_frame *frame)
         return false;
     cache_shard_room_locked(shard, charge, frame);
     policy->vtab->insert(policy, frame);
+    cache_table_locate(&shard->table, frame);
     shard->used_bytes += charge;
     shard->entries++;
     atomic_fetch_and_explicit(&frame->state, ~FRAME_HIDDEN, memory_order_release);

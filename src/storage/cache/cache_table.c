@@ -19,7 +19,7 @@ enum { FIRST_WORDS = 64 };
 
 static size_t slots_bytes(uint64_t words)
 {
-    return sizeof(struct cache_slots) + words * sizeof(uint64_t);
+    return sizeof(struct cache_slots) + words * sizeof(struct cache_place);
 }
 
 static struct cache_slots *slots_new(uint64_t words)
@@ -52,12 +52,18 @@ void cache_table_destroy(struct cache_table *table)
     }
 }
 
-static void slots_insert(struct cache_slots *slots, uint64_t word, uint64_t hash)
+static void place_set(struct cache_place *place, uint64_t word, uintptr_t data)
+{
+    store_relaxed(&place->data, data);
+    store_release(&place->word, word);
+}
+
+static void slots_insert(struct cache_slots *slots, uint64_t word, uint64_t hash, uintptr_t data)
 {
     uint64_t i = hash & slots->mask;
-    while (load_relaxed(&slots->words[i]) != 0)
+    while (load_relaxed(&slots->places[i].word) != 0)
         i = (i + 1) & slots->mask;
-    store_release(&slots->words[i], word);
+    place_set(&slots->places[i], word, data);
 }
 
 int cache_table_reserve(struct cache_table *table)
@@ -70,9 +76,10 @@ int cache_table_reserve(struct cache_table *table)
     if (larger == NULL)
         return ERROR_MEMORY;
     for (uint64_t i = 0; i < words; i++) {
-        uint64_t word = load_relaxed(&slots->words[i]);
+        uint64_t word = load_relaxed(&slots->places[i].word);
         if (word != 0)
-            slots_insert(larger, word, cache_table_frame(word)->hash);
+            slots_insert(larger, word, cache_table_frame(word)->hash,
+                         load_relaxed(&slots->places[i].data));
     }
     larger->outgrown = slots;
     store_release(&table->slots, larger);
@@ -81,28 +88,40 @@ int cache_table_reserve(struct cache_table *table)
 
 void cache_table_insert(struct cache_table *table, struct cache_frame *frame)
 {
-    slots_insert(load_relaxed(&table->slots), cache_table_word(frame, frame->hash), frame->hash);
+    slots_insert(load_relaxed(&table->slots), cache_table_word(frame, frame->hash), frame->hash, 0);
     table->count++;
+}
+
+static uint64_t place_of(const struct cache_slots *slots, const struct cache_frame *frame)
+{
+    uint64_t i = frame->hash & slots->mask;
+    while (cache_table_frame(load_relaxed(&slots->places[i].word)) != frame)
+        i = (i + 1) & slots->mask;
+    return i;
+}
+
+void cache_table_locate(struct cache_table *table, const struct cache_frame *frame)
+{
+    struct cache_slots *slots = load_relaxed(&table->slots);
+    store_relaxed(&slots->places[place_of(slots, frame)].data, (uintptr_t)frame->data);
 }
 
 void cache_table_remove(struct cache_table *table, struct cache_frame *frame)
 {
     struct cache_slots *slots = load_relaxed(&table->slots);
-    uint64_t mask = slots->mask, hole = frame->hash & mask;
-    while (cache_table_frame(load_relaxed(&slots->words[hole])) != frame)
-        hole = (hole + 1) & mask;
+    uint64_t mask = slots->mask, hole = place_of(slots, frame);
     /* What would not be found any more with the hole before it, moves into the hole. */
     for (uint64_t i = (hole + 1) & mask;; i = (i + 1) & mask) {
-        uint64_t word = load_relaxed(&slots->words[i]);
+        uint64_t word = load_relaxed(&slots->places[i].word);
         if (word == 0)
             break;
         uint64_t home = cache_table_frame(word)->hash & mask;
         if (((i - home) & mask) < ((i - hole) & mask))
             continue;
-        store_release(&slots->words[hole], word);
+        place_set(&slots->places[hole], word, load_relaxed(&slots->places[i].data));
         hole = i;
     }
-    store_release(&slots->words[hole], 0);
+    store_release(&slots->places[hole].word, 0);
     table->count--;
 }
 
