@@ -122,11 +122,8 @@ static void batch_read(const struct btree_file *file, struct batch *batch, enum 
     io_schedule_read_many(IO_USER, batch->ranges, batch->count);
     for (unsigned i = 0; i < batch->count; i++) {
         const struct io_range *range = &batch->ranges[i];
-        uint32_t pages = (uint32_t)(range->size / file->page_bytes);
-        bool whole = range->result == (int64_t)range->size &&
-                     btree_check(range->data, range->size, file->identity, batch->pages[i], pages,
-                                 kind) == NULL;
-        int rc = whole ? 0 : btree__damaged(file, batch->pages[i], "it could not be read ahead");
+        int rc = btree__extent_check(file, range->result, batch->pages[i],
+                                     range->size / file->page_bytes, kind, range->data);
         cache_fill_end(&batch->fills[i], rc, NULL);
     }
     diag_clear();

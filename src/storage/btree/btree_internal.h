@@ -90,6 +90,10 @@ void btree__read_release(struct btree_read *read);
 /* Says that an extent is damaged; returns ERROR_CORRUPT. */
 int btree__damaged(const struct btree_file *file, uint64_t page, const char *check);
 
+/* What has become of reading an extent: `got` bytes are in `data`, or it is a code. 0, that code, or ERROR_CORRUPT. */
+int btree__extent_check(const struct btree_file *file, int64_t got, uint64_t page, uint64_t pages,
+                        enum btree_kind kind, const void *data);
+
 /* Copies the data of an overflow extent to `out`, which has room for `size` bytes. */
 int btree__overflow_read(const struct btree_file *file, const struct btree_tuple *tuple, void *out);
 uint64_t btree__overflow_pages(uint32_t page_bytes, uint64_t size);

@@ -26,18 +26,25 @@ void btree__read_release(struct btree_read *read)
     read->data = read->memory = NULL;
 }
 
-/* Reads an extent to `data`, of pages * page_bytes, and checks it. */
-static int extent_load(const struct btree_file *file, enum io_class class, uint64_t page,
-                       uint64_t pages, enum btree_kind kind, void *data)
+int btree__extent_check(const struct btree_file *file, int64_t got, uint64_t page, uint64_t pages,
+                        enum btree_kind kind, const void *data)
 {
     size_t size = pages * file->page_bytes;
-    int64_t got = io_schedule_read(class, file->io, data, size, page * file->page_bytes);
     if (got < 0)
         return (int)got;
     const char *check = (size_t)got < size
                             ? "end of the file"
                             : btree_check(data, size, file->identity, page, (uint32_t)pages, kind);
     return check == NULL ? 0 : btree__damaged(file, page, check);
+}
+
+/* Reads an extent to `data`, of pages * page_bytes, and checks it. */
+static int extent_load(const struct btree_file *file, enum io_class class, uint64_t page,
+                       uint64_t pages, enum btree_kind kind, void *data)
+{
+    int64_t got =
+        io_schedule_read(class, file->io, data, pages * file->page_bytes, page * file->page_bytes);
+    return btree__extent_check(file, got, page, pages, kind, data);
 }
 
 /* Nobody asks for memory because some damaged number says so. */

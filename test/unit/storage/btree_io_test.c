@@ -12,6 +12,11 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "base/atomic.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "base/test_seed.h"
@@ -203,6 +208,63 @@ static void the_slower_the_disk_the_more_leaves_are_read_ahead(void **state)
     }
 }
 
+/* A cursor is about to read the leaf behind the row that it gives next, and others; then a get has to wait for that, and the disk
+ * fails. */
+static struct {
+    struct clock base;
+    unsigned row;
+    uint64_t misses; /* before */
+    bool begun;
+    int rc; /* of the get */
+    pthread_t thread;
+} waiting;
+
+static void *waiting_get(void *arg)
+{
+    (void)arg;
+    waiting.rc = body_rows_get(&rows, waiting.row + 1);
+    return NULL;
+}
+
+static uint64_t waiting_monotonic_ns(struct clock *clock)
+{
+    struct cache_stats stats;
+    (void)clock;
+    cache_stats_get(rows.cache, &stats);
+    if (waiting.begun || waiting.row == 0 || stats.misses < waiting.misses + 2)
+        return 0;
+    waiting.begun = true;
+    assert_int_equal(pthread_create(&waiting.thread, NULL, waiting_get, NULL), 0);
+    for (unsigned turn = 0; stats.waits == 0; spin_wait(&turn))
+        cache_stats_get(rows.cache, &stats);
+    disk_fail_nth_of(rows.disk, DISK_READ, 1, EIO);
+    return 0;
+}
+
+static void who_waits_for_what_is_read_ahead_is_told_what_the_disk_says(void **state)
+{
+    (void)state;
+    const struct engine_range all = {.backward = false};
+    struct cache_stats stats;
+    struct body_cursor *cursor;
+    struct engine_row row;
+    body_rows_add(&rows, 0, ROWS, 1);
+    body_rows_cool(&rows);
+    memset(&waiting, 0, sizeof waiting);
+    waiting.base.monotonic_ns = waiting_monotonic_ns;
+    assert_int_equal(body_cursor_open(rows.view, &all, UINT64_MAX, &cursor), 0);
+    btree__cursor_ahead(cursor)->prefetch.clock = &waiting.base;
+    for (; waiting.row < ROWS; waiting.row++) {
+        cache_stats_get(rows.cache, &stats);
+        waiting.misses = stats.misses;
+        assert_int_equal(body_cursor_next(cursor, &row), 0); /* it reads the leaf itself */
+    }
+    assert_true(waiting.begun);
+    body_cursor_close(cursor);
+    assert_int_equal(pthread_join(waiting.thread, NULL), 0);
+    assert_int_equal(waiting.rc, ERROR_IO);
+}
+
 /* ---------------------------------------------------------------------------- courses of point reads */
 
 enum { MANY = 40000, LARGE = 6000, SOME = 50, SLOW_NS = 10 * 1000 * 1000 };
@@ -373,6 +435,7 @@ int main(void)
         TEST(a_file_without_runs_does_not_grow),
         TEST(a_file_that_is_mostly_free_becomes_shorter),
         TEST(the_slower_the_disk_the_more_leaves_are_read_ahead),
+        TEST(who_waits_for_what_is_read_ahead_is_told_what_the_disk_says),
         TEST(point_reads_of_one_leaf_after_the_other_wait_seldom),
         TEST(point_reads_of_each_fourth_leaf_wait_seldom),
         TEST(point_reads_at_distances_that_are_nearly_equal_read_little_in_vain),
