@@ -11,7 +11,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct lua_runtime runtime; /* no deadline is armed, but a long text asks who else waits */
+    /* No deadline is armed, but a long text asks who else waits. */
+    static struct lua_runtime runtime;
     if (runtime.deadline.L == NULL && (runtime.deadline.L = luaL_newstate()) == NULL)
         return 0;
     struct mp_buffer out;
