@@ -46,7 +46,7 @@
     X(durability, int, DURABILITY, "commit",                                                       \
       "When a write is acknowledged. `commit`: when it is on stable storage. `interval`: when "    \
       "the operating system has it, so that a killed process loses nothing; it is flushed every "  \
-      "second. `none`: at once.")                                                                  \
+      "second at least. `none`: at once.")                                                         \
     X(log_segment_max, uint64_t, SIZE, "64mb",                                                     \
       "How large a file of the log may become, from 64kb; the first ones are smaller. A file is "  \
       "given up as a whole, so smaller ones follow checkpoints more closely.")                     \

@@ -49,7 +49,7 @@ struct wal_options {
     unsigned buffer_max;        /* how many buffers (workers) at most */
     size_t buffer_bytes;        /* of each, made a power of two; 0: the default of 4 MiB */
     uint64_t segment_bytes;     /* at most, but for single larger blocks; 0: 64 MiB */
-    unsigned flush_interval_ms; /* for interval and none; 0: the default of 1000 */
+    unsigned flush_interval_ms; /* for interval and none, at the latest; 0: the default of 1000 */
     bool skip_flush; /* only for the test that proves that the crash test sees a missing flush */
     /* Where the log begins, as whoever released what came before has recorded it durably
      * (wal_first_needed, wal_release). Segments below are not read; what is left of them goes. This
