@@ -12,9 +12,9 @@
  * size_ratio'th of the one below: so what is superseded takes a ninth at most where the ratio is
  * ten. The level to which level 0 goes is the last one at first and moves up when it is larger than
  * level_bytes (Dong et al., "Optimizing Space Amplification in RocksDB", CIDR 2017). A level that is
- * too full, by a file at least, gives that file to the next one which meets the fewest bytes there for
+ * too full, by two files at least, gives that file to the next one which meets the fewest bytes there for
  * each of its own: this writes least (the same). What level 0 goes to is written anew with it, so level
- * 0 waits until it has a third as much; as long as there is less, its sequences are merged as tiered does.
+ * 0 waits until it has half as much; as long as there is less, its sequences are merged as tiered does.
  *
  * Tiered. The shortest-lived choice first: the window of at least l0_files neighbours, the newest
  * one, whose largest is not larger than the others together. So a row's sequence at least doubles
@@ -36,9 +36,10 @@
 enum {
     SEQUENCES_MAX = 32,
     UNIVERSAL_PART = 3,
-    L0_PART = 3, /* level 0 goes when it has such a part of what it meets, */
+    L0_PART = 2, /* level 0 goes when it has such a part of what it meets, */
     L0_MANY = 2, /* or so many times l0_files sequences; more than these are a debt, */
-    L0_SLOW = 4  /* of 1 with so many times l0_files more */
+    L0_SLOW = 4, /* of 1 with so many times l0_files more */
+    SLACK_FILES = 2
 };
 
 /* ---------------------------------------------------------------------------------------- helpers */
@@ -185,13 +186,13 @@ static void pick_level(const struct lsm_version *version, unsigned at, struct ls
                              .level = sequence->level + 1};
 }
 
-/* The most that a level above the last one keeps. With less than a file too much it would give what meets
- * all of the next level; where levels are set so small that a file is more than one, as much again. */
+/* The most that a level above the last one keeps. With less than some files too much it would give what meets
+ * a large part of the next level; where levels are so small that a file is more, thrice its bytes. */
 static uint64_t level_limit(const struct lsm_targets *targets, const struct lsm_options *options,
                             unsigned level)
 {
     uint64_t target = targets->bytes[level];
-    return target + (options->file_bytes < target ? options->file_bytes : target);
+    return target + SLACK_FILES * (options->file_bytes < target ? options->file_bytes : target);
 }
 
 static uint64_t base_bytes(const struct lsm_version *version, const struct lsm_targets *targets)

@@ -118,7 +118,7 @@ static void level_0_goes_to_the_last_level_while_that_is_small(void **state)
     whole(made, 0, 0, 1 * MB);
     struct lsm_pick found = pick(made, &options, 0);
     assert_pick(&found, LSM_MANY, 0, 4, LSM_LEVEL_LAST);
-    whole(made, LSM_LEVEL_LAST, 0, 12 * MB);
+    whole(made, LSM_LEVEL_LAST, 0, 8 * MB);
     found = pick(made, &options, 0);
     assert_pick(&found, LSM_MANY, 0, 5, LSM_LEVEL_LAST); /* with what is there */
     free(made);
@@ -138,7 +138,9 @@ static void level_0_is_merged_for_itself_while_it_is_small_beside_what_it_meets(
     made->sequences[3].bytes = 3 * MB;
     struct lsm_pick found = pick(made, &options, 0);
     assert_pick(&found, LSM_SIZE, 0, 4, 0);
-    made->sequences[3].bytes = 27 * MB;
+    made->sequences[3].bytes = 41 * MB;
+    assert_int_equal(pick(made, &options, 0).reason, LSM_NOTHING);
+    made->sequences[3].bytes = 42 * MB;
     found = pick(made, &options, 0);
     assert_pick(&found, LSM_MANY, 0, 5, LSM_LEVEL_LAST);
     free(made);
@@ -188,9 +190,9 @@ static void a_level_that_is_too_large_gives_the_file_that_meets_the_least(void *
     struct made *made = made_new();
     struct lsm_options options = options_of(LSM_LEVELLED);
     sequence(made, 5, 0);
-    file(made, "aa", "cc", 50 * MB);
-    file(made, "dd", "ff", 50 * MB);
-    file(made, "gg", "hh", 50 * MB);
+    file(made, "aa", "cc", 60 * MB);
+    file(made, "dd", "ff", 60 * MB);
+    file(made, "gg", "hh", 60 * MB);
     sequence(made, 6, 0);
     file(made, "aa", "bb", 300 * MB);
     file(made, "bc", "cd", 300 * MB);
@@ -206,13 +208,13 @@ static void a_level_that_is_too_large_gives_the_file_that_meets_the_least(void *
     assert_int_equal(from, 2);
     assert_int_equal(to, 3);
     assert_true(lsm__debt(&made->version, &options) > 0);
-    made->sequences[0].bytes = 130 * MB; /* less than a file too much */
+    made->sequences[0].bytes = 160 * MB; /* less than two files too much */
     assert_int_equal(pick(made, &options, 0).reason, LSM_NOTHING);
     assert_true(lsm__debt(&made->version, &options) == 0);
     free(made);
 }
 
-static void a_level_that_is_less_than_a_file_gives_when_it_has_twice_its_bytes(void **state)
+static void a_level_that_is_less_than_a_file_gives_when_it_has_thrice_its_bytes(void **state)
 {
     (void)state;
     struct made *made = made_new();
@@ -223,6 +225,8 @@ static void a_level_that_is_less_than_a_file_gives_when_it_has_twice_its_bytes(v
     whole(made, LSM_LEVEL_LAST, 0, 9 * MB);
     assert_int_equal(pick(made, &options, 0).reason, LSM_NOTHING);
     made->sequences[0].bytes = 2 * MB;
+    assert_int_equal(pick(made, &options, 0).reason, LSM_NOTHING);
+    made->sequences[0].bytes = 3 * MB;
     struct lsm_pick found = pick(made, &options, 0);
     assert_pick(&found, LSM_SIZE, 0, 2, LSM_LEVEL_LAST);
     free(made);
@@ -373,7 +377,7 @@ int main(void)
         cmocka_unit_test(level_0_goes_when_it_has_many_sequences_of_any_sizes),
         cmocka_unit_test(the_base_level_moves_up_when_the_last_one_has_grown),
         cmocka_unit_test(a_level_that_is_too_large_gives_the_file_that_meets_the_least),
-        cmocka_unit_test(a_level_that_is_less_than_a_file_gives_when_it_has_twice_its_bytes),
+        cmocka_unit_test(a_level_that_is_less_than_a_file_gives_when_it_has_thrice_its_bytes),
         cmocka_unit_test(sequences_of_one_size_are_merged_and_the_large_one_behind_them_is_not),
         cmocka_unit_test(too_many_sequences_of_any_sizes_are_merged_where_it_is_cheapest),
         cmocka_unit_test(universal_takes_what_is_not_larger_than_all_before_it),
