@@ -273,12 +273,20 @@ bool throttle_looks(struct throttle *throttle, uint64_t now_ns, uint64_t used)
            atomic_compare_exchange_strong(&throttle->look_ns, &look_ns, now_ns + LOOK_NS);
 }
 
-/* Bytes a second by which `used` has grown since the last look; below 0: that was too long ago. With the mutex. */
-static double growth(struct throttle *throttle, const struct throttle_memory *memory)
+/* Bytes a second by which `used` has grown since the last look, or would have without evictions: half of the rows that have
+ * changed are those; below 0: that was too long ago. With the mutex. */
+static double growth(struct throttle *throttle, const struct throttle_memory *memory, uint64_t rows,
+                     uint64_t leaving)
 {
+    double changed = memory->evicts && rows > throttle->seen_rows
+                         ? (double)leaving / (double)rows * (double)(rows - throttle->seen_rows)
+                         : 0;
     double gone_ns = since_ns(memory->now_ns, throttle->seen_ns);
     double grown = (double)memory->used - (double)throttle->seen_bytes;
+    if (grown < changed / 2)
+        grown = changed / 2;
     throttle->seen_bytes = memory->used;
+    throttle->seen_rows = rows;
     throttle->seen_ns = memory->now_ns;
     if (gone_ns == 0 ||
         gone_ns > (memory->evicts ? EVICTS_LOOKS_FRESH : LOOKS_FRESH) * (double)LOOK_NS)
@@ -286,17 +294,24 @@ static double growth(struct throttle *throttle, const struct throttle_memory *me
     return grown > 0 ? grown / gone_ns * 1e9 : 0;
 }
 
+/* Where keys are evicted: there is enough to write, and what comes until that is done takes half of what is left. */
+static bool evicts_due(const struct throttle_memory *memory, uint64_t leaving, double comes)
+{
+    double least = (double)memory->limit / EVICTS_DUE_FRACTION;
+    double left = percent_of(memory, THROTTLE_EVICTS_GOAL_PERCENT) - (double)memory->used;
+    return (double)leaving >= least && 2 * comes >= (left > least ? left : least);
+}
+
 static bool is_due(struct throttle *throttle, const struct throttle_memory *memory, uint64_t rows,
                    uint64_t leaving)
 {
-    double rate = growth(throttle, memory), takes_ns = 0;
+    double rate = growth(throttle, memory, rows, leaving), takes_ns = 0;
     double goal = percent_of(memory, THROTTLE_GOAL_PERCENT), used = (double)memory->used;
     double stays = used > (double)leaving ? used - (double)leaving : 0;
     for (int phase = 0; phase < THROTTLE_PHASES; phase++)
         takes_ns += row_ns(throttle, (enum throttle_phase)phase) * (double)rows;
     if (memory->evicts)
-        return rate >= 0 && memory->limit > 0 && leaving >= memory->limit / EVICTS_DUE_FRACTION &&
-               used + 2 * rate * takes_ns / 1e9 >= percent_of(memory, THROTTLE_EVICTS_GOAL_PERCENT);
+        return rate >= 0 && memory->limit > 0 && evicts_due(memory, leaving, rate * takes_ns / 1e9);
     return rate >= 0 && memory->limit > 0 &&
            (double)leaving >= (goal - stays) / 100 * DUE_PERCENT &&
            used + rate * takes_ns / 1e9 >= goal;

@@ -69,7 +69,7 @@ struct throttle {
     double flush_rate; /* bytes of memory that one frees, by the second */
     double debt;
     /* The last look of throttle_due. */
-    uint64_t seen_bytes, seen_ns;
+    uint64_t seen_bytes, seen_rows, seen_ns;
     uint64_t slowed, slowed_ns, longest_ns;
 };
 
@@ -103,7 +103,7 @@ void throttle_debt_set(struct throttle *throttle, const struct throttle_memory *
  * Whether a checkpoint has to be asked for now, so that writers need not be slower than checkpoints are: none is, what
  * would leave is nearly half of what is not there to stay, and at the rate at which `used` has grown since the last look
  * the rest would be full before one had ended; where keys are evicted, when it has a sixteenth of the limit to write and half
- * of the rest would be. Then it is taken for asked for.
+ * of the rest would be, or half of a sixteenth by what is written while as much is evicted. Then it is taken for asked for.
  */
 bool throttle_due(struct throttle *throttle, const struct throttle_memory *memory, uint64_t rows,
                   uint64_t leaving);

@@ -290,6 +290,21 @@ static void where_keys_are_evicted_each_checkpoint_has_half_as_much_to_do(void *
     assert_true(seen().rate > 200 * MB); /* half of what is left, as long as that is more */
 }
 
+/* When as much goes as comes, what is in use does not grow: what has changed tells what comes. */
+static void where_keys_are_evicted_what_is_written_slowly_is_nothing_to_hurry_for(void **state)
+{
+    (void)state;
+    flush(1000);
+    struct throttle_memory at = evicting(2000, 93 * MB);
+    throttle_due(&throttle, &at, 10000, 1 * MB);
+    at = evicting(3000, 93 * MB);
+    assert_false(throttle_due(&throttle, &at, 70000, 7 * MB)); /* 3 MB a second, within 0.7 s */
+    at = evicting(4000, 93 * MB);
+    assert_false(throttle_due(&throttle, &at, 60000, 6 * MB)); /* a checkpoint had them */
+    at = evicting(4100, 93 * MB);
+    assert_true(throttle_due(&throttle, &at, 120000, 12 * MB)); /* 30 MB a second, within 1.2 s */
+}
+
 /*
  * A writer that could write ten times as fast as checkpoints are fills memory where keys are evicted, and goes on: what goes is free
  * at once, but for what is left of its row, or else when the checkpoint that runs has ended.
@@ -369,6 +384,7 @@ int main(void)
         TEST(a_checkpoint_is_asked_for_when_writers_would_overtake_it),
         TEST(a_writer_that_is_too_fast_is_slowed_and_never_stopped),
         TEST(where_keys_are_evicted_each_checkpoint_has_half_as_much_to_do),
+        TEST(where_keys_are_evicted_what_is_written_slowly_is_nothing_to_hurry_for),
         TEST(a_writer_that_has_keys_evicted_is_never_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
