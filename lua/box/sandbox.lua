@@ -9,6 +9,7 @@
 -- away, and rawset refuses those objects.
 
 local core = require('box.core')
+local long = require('box.long')
 local pattern = require('box.pattern')
 local sort = require('box.sort')
 
@@ -37,6 +38,10 @@ local libraries = {
 for name, fn in pairs(pattern) do
     libraries.string[name] = fn
 end
+for _, name in ipairs({ 'rep', 'upper', 'lower', 'reverse' }) do
+    libraries.string[name] = long[name]
+end
+libraries.table.concat = long.concat
 
 local function refuse_guarded(t, level)
     if core.guarded[real_getmetatable(t)] then
@@ -149,6 +154,21 @@ function base.require(name)
     return value
 end
 
+local sub, PIECE_BYTES, AT_ONCE_BYTES = string.sub, 16384, 65536
+
+--- What load takes: of a long text pieces, between which others are let in, and time may be over.
+local function pieces_of(text)
+    if #text <= AT_ONCE_BYTES then
+        return text
+    end
+    local position = 1
+    return function()
+        local piece = sub(text, position, position + PIECE_BYTES - 1)
+        position = position + PIECE_BYTES
+        return piece
+    end
+end
+
 --- The text of a chunk that load was given in pieces.
 local function read_pieces(chunk)
     local pieces = {}
@@ -174,7 +194,7 @@ local function add_loaders(result, environment)
         if type(chunk) ~= 'string' or type(other) ~= 'table' then
             return nil, 'a chunk is text, and its environment a table'
         end
-        return real_load(chunk, tostring(name or '=(load)'), 't', other)
+        return real_load(pieces_of(chunk), tostring(name or '=(load)'), 't', other)
     end
     local load_text = result.load
     function result.loadstring(chunk, name)

@@ -4,6 +4,10 @@
  * MessagePack. Both recurse: the writer over checked data, which is nested at most MP_DEPTH_MAX
  * deep, the parser down to the same depth and no further. What is appended stays when memory runs
  * out half-way; the caller throws the buffer away.
+ *
+ * Large values take a while. So that nothing takes longer than some tenths of a millisecond between two
+ * looks (struct json_buffer), jansson gets its text in small blocks, what is long is made in stretches, and
+ * the tree goes value by value, as it is turned into MessagePack: to free a million at once takes long, too.
  */
 #include "codec/json.h"
 
@@ -24,11 +28,19 @@
 #include "codec/number.h"
 #include "codec/uuid.h"
 
-enum { CAPACITY_MIN = 128 };
+enum {
+    CAPACITY_MIN = 128,
+    VALUES_AT_ONCE = 1024, /* from one look to the next */
+    TEXT_AT_ONCE = 3 << 14,
+    TEXT_A_VALUE = 64, /* so many bytes take as long as a value, */
+    READ_A_VALUE = 8   /* to read text so many */
+};
+
+_Static_assert(TEXT_AT_ONCE % 3 == 0, "padding only where base64 ends");
 
 void json_buffer_create(struct json_buffer *buffer)
 {
-    *buffer = (struct json_buffer){NULL, 0, 0};
+    *buffer = (struct json_buffer){.data = NULL};
 }
 
 void json_buffer_destroy(struct json_buffer *buffer)
@@ -71,6 +83,16 @@ static int append_text(struct json_buffer *buffer, const char *text)
     return json_append(buffer, text, strlen(text));
 }
 
+/* What takes as long as so many values has been done. */
+static int passed(struct json_buffer *buffer, size_t values)
+{
+    buffer->passed += values;
+    if (buffer->passed < VALUES_AT_ONCE)
+        return 0;
+    buffer->passed = 0;
+    return buffer->look ? buffer->look(buffer->look_arg) : 0;
+}
+
 /* --------------------------------------------------------------------------------------- writer */
 
 /* Writes the escape for `c`, at most 6 bytes, to `out`; its size, 0 when `c` needs none. */
@@ -94,13 +116,11 @@ static size_t escape(char *out, unsigned char c)
     return 6;
 }
 
-int json_append_string(struct json_buffer *buffer, const char *data, size_t size)
+static int append_escaped(struct json_buffer *buffer, const char *data, size_t size)
 {
     char escaped[6];
     size_t done = 0, rc = 0;
 
-    if (json_append(buffer, "\"", 1) != 0)
-        return ERROR_MEMORY;
     for (size_t i = 0; i < size; i++) {
         size_t escaped_size = escape(escaped, (unsigned char)data[i]);
         if (escaped_size == 0)
@@ -110,8 +130,19 @@ int json_append_string(struct json_buffer *buffer, const char *data, size_t size
         done = i + 1;
     }
     rc |= (size_t)json_append(buffer, data + done, size - done);
-    rc |= (size_t)json_append(buffer, "\"", 1);
     return rc == 0 ? 0 : ERROR_MEMORY;
+}
+
+int json_append_string(struct json_buffer *buffer, const char *data, size_t size)
+{
+    int rc = json_append(buffer, "\"", 1);
+    for (size_t stretch; size > 0 && rc == 0; data += stretch, size -= stretch) {
+        stretch = size < TEXT_AT_ONCE ? size : TEXT_AT_ONCE;
+        rc = append_escaped(buffer, data, stretch);
+        if (rc == 0)
+            rc = passed(buffer, stretch / TEXT_A_VALUE);
+    }
+    return rc == 0 ? json_append(buffer, "\"", 1) : rc;
 }
 
 /* How many bytes the UTF-8 character at `data` takes (RFC 3629: shortest form, no surrogates), or
@@ -157,24 +188,52 @@ bool json_is_utf8(const char *data, size_t size)
 
 int json_append_base64(struct json_buffer *buffer, const char *data, size_t size)
 {
-    size_t text_size = base64_size(size);
-    char *to = reserve(buffer, text_size + 2);
-    if (to == NULL)
-        return ERROR_MEMORY;
-    to[0] = '"';
-    base64_encode(to + 1, data, size);
-    to[1 + text_size] = '"';
-    buffer->size += text_size + 2;
+    char *to = reserve(buffer, base64_size(size) + 2);
+    int rc = to == NULL ? ERROR_MEMORY : 0;
+    if (rc == 0)
+        *to++ = '"';
+    for (size_t stretch; size > 0 && rc == 0; data += stretch, size -= stretch) {
+        stretch = size < TEXT_AT_ONCE ? size : TEXT_AT_ONCE;
+        base64_encode(to, data, stretch);
+        to += base64_size(stretch);
+        rc = passed(buffer, stretch / TEXT_A_VALUE);
+    }
+    if (rc != 0)
+        return rc;
+    *to++ = '"';
+    buffer->size = (size_t)(to - buffer->data);
     return 0;
+}
+
+/* json_is_utf8, in stretches that end where a character does. */
+static int look_at_text(struct json_buffer *buffer, const char *data, size_t size, bool *is_text)
+{
+    int rc = 0;
+    *is_text = true;
+    while (size > TEXT_AT_ONCE && *is_text && rc == 0) {
+        size_t stretch = TEXT_AT_ONCE;
+        while (stretch > TEXT_AT_ONCE - 3 && (data[stretch] & 0xc0) == 0x80)
+            stretch--;
+        *is_text = json_is_utf8(data, stretch);
+        data += stretch;
+        size -= stretch;
+        rc = passed(buffer, TEXT_AT_ONCE / TEXT_A_VALUE);
+    }
+    *is_text = *is_text && json_is_utf8(data, size);
+    return rc;
 }
 
 static int append_bytes(struct json_buffer *buffer, const char *data, size_t size)
 {
-    if (json_is_utf8(data, size))
+    bool is_text;
+    int rc = look_at_text(buffer, data, size, &is_text);
+    if (rc == 0 && is_text)
         return json_append_string(buffer, data, size);
-    if (append_text(buffer, "{\"$bin\":") != 0 || json_append_base64(buffer, data, size) != 0)
-        return ERROR_MEMORY;
-    return append_text(buffer, "}");
+    if (rc == 0)
+        rc = append_text(buffer, "{\"$bin\":");
+    if (rc == 0)
+        rc = json_append_base64(buffer, data, size);
+    return rc == 0 ? append_text(buffer, "}") : rc;
 }
 
 static int append_double(struct json_buffer *buffer, double value)
@@ -200,9 +259,10 @@ static int append_unknown(struct json_buffer *buffer, const char **value)
     size_t number_size = number_write_int(number, type);
 
     if (append_text(buffer, "{\"$ext\":") != 0 || json_append(buffer, number, number_size) != 0 ||
-        append_text(buffer, ",\"data\":") != 0 || json_append_base64(buffer, data, size) != 0)
+        append_text(buffer, ",\"data\":") != 0)
         return ERROR_MEMORY;
-    return append_text(buffer, "}");
+    int rc = json_append_base64(buffer, data, size);
+    return rc == 0 ? append_text(buffer, "}") : rc;
 }
 
 static int append_ext(struct json_buffer *buffer, const char **value)
@@ -256,10 +316,10 @@ static int append_packed(struct json_buffer *buffer, const char **value)
 {
     const char *start = *value;
     mp_next(value);
-    if (append_text(buffer, "{\"$msgpack\":") != 0 ||
-        json_append_base64(buffer, start, (size_t)(*value - start)) != 0)
-        return ERROR_MEMORY;
-    return append_text(buffer, "}");
+    int rc = append_text(buffer, "{\"$msgpack\":");
+    if (rc == 0)
+        rc = json_append_base64(buffer, start, (size_t)(*value - start));
+    return rc == 0 ? append_text(buffer, "}") : rc;
 }
 
 /* A map's key: a string as such, anything else by its JSON text, which becomes a string. */
@@ -277,6 +337,8 @@ static int append_map_key(struct json_buffer *buffer, const char **value)
     }
     struct json_buffer text;
     json_buffer_create(&text);
+    text.look = buffer->look;
+    text.look_arg = buffer->look_arg;
     int rc = holds_map(*value) ? append_packed(&text, value) : json_from_msgpack(&text, value);
     if (rc == 0)
         rc = text.data[0] == '"' ? json_append(buffer, text.data, text.size)
@@ -307,7 +369,10 @@ int json_from_msgpack(struct json_buffer *buffer, const char **value)
 {
     const char *data;
     uint32_t size;
+    int rc = passed(buffer, 1);
 
+    if (rc != 0)
+        return rc;
     switch (mp_typeof(**value)) {
     case MP_NIL:
         mp_decode_nil(value);
@@ -479,32 +544,40 @@ static int put_string(struct json_buffer *out, const char *data, size_t size)
     return json_append(out, data, size);
 }
 
-static int put_value(struct json_buffer *out, const json_t *value, unsigned depth);
+static int put_value(struct json_buffer *out, json_t *value, unsigned depth);
 
-static int put_array(struct json_buffer *out, const json_t *value, unsigned depth)
+static int put_array(struct json_buffer *out, json_t *value, unsigned depth)
 {
     size_t count = json_array_size(value);
     char head[5], *end = mp_encode_array(head, (uint32_t)count);
     int rc = json_append(out, head, (size_t)(end - head));
 
-    for (size_t i = 0; i < count && rc == 0; i++)
+    for (size_t i = 0; i < count && rc == 0; i++) {
         rc = put_value(out, json_array_get(value, i), depth + 1);
+        json_array_set_new(value, i, json_null());
+    }
     return rc;
 }
 
-static int put_object(struct json_buffer *out, const json_t *value, unsigned depth)
+/* Of a large one the members go one by one: then the next one is always the first. */
+static int put_object(struct json_buffer *out, json_t *object, unsigned depth)
 {
-    char head[5], *end = mp_encode_map(head, (uint32_t)json_object_size(value));
+    size_t count = json_object_size(object);
+    char head[5], *end = mp_encode_map(head, (uint32_t)count);
     int rc = json_append(out, head, (size_t)(end - head));
 
-    /* jansson iterates over what it only reads through a pointer that is not const. */
-    json_t *object = (json_t *)(uintptr_t)value;
-    for (void *at = json_object_iter(object); at != NULL && rc == 0;
-         at = json_object_iter_next(object, at)) {
+    void *at = json_object_iter(object);
+    while (at != NULL && rc == 0) {
         const char *key = json_object_iter_key(at);
         rc = put_string(out, key, strlen(key));
         if (rc == 0)
             rc = put_value(out, json_object_iter_value(at), depth + 1);
+        if (count < VALUES_AT_ONCE) {
+            at = json_object_iter_next(object, at);
+        } else {
+            json_object_del(object, key);
+            at = json_object_iter(object);
+        }
     }
     return rc;
 }
@@ -522,11 +595,14 @@ static int put_number(struct json_buffer *out, const json_t *value)
     return json_append(out, head, (size_t)(end - head));
 }
 
-static int put_value(struct json_buffer *out, const json_t *value, unsigned depth)
+/* Its elements or members may be gone afterwards. */
+static int put_value(struct json_buffer *out, json_t *value, unsigned depth)
 {
     char head[1];
-    int rc;
+    int rc = passed(out, 1);
 
+    if (rc != 0)
+        return rc;
     switch (json_typeof(value)) {
     case JSON_ARRAY:
         return depth < MP_DEPTH_MAX ? put_array(out, value, depth) : too_deep();
@@ -549,11 +625,39 @@ static int put_value(struct json_buffer *out, const json_t *value, unsigned dept
     }
 }
 
-int json_to_msgpack(const char *text, size_t size, struct json_buffer *out)
-{
-    json_error_t error;
-    json_t *value = json_loadb(text, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+/* What jansson reads. */
+struct text {
+    const char *at;
+    size_t left;
+    struct json_buffer *out; /* of which `look` is called */
+    int code;                /* what it returned */
+};
 
+static size_t text_read(void *to, size_t size, void *arg)
+{
+    struct text *text = arg;
+    size_t block = size < text->left ? size : text->left;
+
+    if (text->code == 0)
+        text->code = passed(text->out, block / READ_A_VALUE);
+    if (text->code != 0)
+        return 0;
+    memcpy(to, text->at, block);
+    text->at += block;
+    text->left -= block;
+    return block;
+}
+
+int json_to_msgpack(const char *data, size_t size, struct json_buffer *out)
+{
+    struct text text = {.at = data, .left = size, .out = out};
+    json_error_t error;
+    json_t *value = json_load_callback(text_read, &text, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+
+    if (text.code != 0) {
+        json_decref(value);
+        return text.code;
+    }
     if (value == NULL) {
         if (json_error_code(&error) == json_error_out_of_memory)
             return ERROR_MEMORY;

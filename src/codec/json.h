@@ -28,28 +28,33 @@
 struct json_buffer {
     char *data;
     size_t size, capacity;
+    /* Called now and then by what is made into it, between values and stretches of text, unless NULL; a
+     * code other than 0 ends that, and is what it returns. */
+    int (*look)(void *arg);
+    void *look_arg;
+    size_t passed; /* values since it was last called */
 };
 
-void json_buffer_create(struct json_buffer *buffer);
+void json_buffer_create(struct json_buffer *buffer); /* `look` is NULL */
 void json_buffer_destroy(struct json_buffer *buffer);
 
 /* Appends the value at *value (checked MessagePack) as JSON on one line and advances *value.
- * Returns 0 or ERROR_MEMORY. */
+ * Returns 0, ERROR_MEMORY or what `look` did. */
 int json_from_msgpack(struct json_buffer *buffer, const char **value);
 
 /* Appends raw bytes; and a JSON string with escapes, whose bytes are UTF-8. Return 0 or
- * ERROR_MEMORY. */
+ * ERROR_MEMORY, the second one also what `look` did. */
 int json_append(struct json_buffer *buffer, const char *data, size_t size);
 int json_append_string(struct json_buffer *buffer, const char *data, size_t size);
 
-/* Appends bytes as a JSON string of base64. Returns 0 or ERROR_MEMORY. */
+/* Appends bytes as a JSON string of base64. Returns 0, ERROR_MEMORY or what `look` did. */
 int json_append_base64(struct json_buffer *buffer, const char *data, size_t size);
 
 /* Whether the bytes are UTF-8 (RFC 3629). */
 bool json_is_utf8(const char *data, size_t size);
 
 /* Parses JSON text into MessagePack, appended to `out`. Returns 0, ERROR_INVALID (diagnostics say
- * line and column) or ERROR_MEMORY. */
-int json_to_msgpack(const char *text, size_t size, struct json_buffer *out);
+ * line and column), ERROR_MEMORY or what `look` of `out` did. */
+int json_to_msgpack(const char *data, size_t size, struct json_buffer *out);
 
 #endif

@@ -35,36 +35,52 @@ static int native_log_level(lua_State *L)
 
 /* ---------------------------------------------------------------------------------- pretty JSON */
 
+enum { PRETTY_AT_ONCE = 65536 }; /* of the text, from one look whether others wait to the next */
+
 struct pretty {
-    struct mp_buffer out;
+    lua_State *L;
+    struct lua_runtime *runtime;
+    struct mp_buffer *out;
+    const char *looked; /* where that was in the text */
     unsigned depth, width;
 };
 
+static void look(struct pretty *pretty, const char *text)
+{
+    if (text - pretty->looked < PRETTY_AT_ONCE)
+        return;
+    lua__encode_check(pretty->L, pretty->runtime, pretty->out);
+    pretty->looked = text;
+}
+
 static void new_line(struct pretty *pretty)
 {
-    mp_put_raw(&pretty->out, "\n", 1);
+    mp_put_raw(pretty->out, "\n", 1);
     for (unsigned n = 0; n < pretty->depth * pretty->width; n++)
-        mp_put_raw(&pretty->out, " ", 1);
+        mp_put_raw(pretty->out, " ", 1);
 }
 
 /* The end of the string that begins at `text`. */
-static const char *string_end(const char *text, const char *end)
+static const char *string_end(struct pretty *pretty, const char *text, const char *end)
 {
-    for (text++; text < end && *text != '"'; text++)
+    for (text++; text < end && *text != '"'; text++) {
+        look(pretty, text);
         if (*text == '\\')
             text++;
+    }
     return text < end ? text + 1 : end;
 }
 
 static void put_pretty(struct pretty *pretty, const char *text, const char *end)
 {
     while (text < end) {
+        look(pretty, text);
         const char *from = text++;
         bool opens = *from == '[' || *from == '{', closes = *from == ']' || *from == '}';
         if (*from == '"')
-            text = string_end(from, end);
+            text = string_end(pretty, from, end);
         if (opens && text < end && (*text == ']' || *text == '}')) { /* empty */
-            mp_put_raw(&pretty->out, from, 2);
+            mp_put_raw(pretty->out, from, 2);
             text++;
             continue;
         }
@@ -72,12 +88,12 @@ static void put_pretty(struct pretty *pretty, const char *text, const char *end)
             pretty->depth--;
             new_line(pretty);
         }
-        mp_put_raw(&pretty->out, from, (size_t)(text - from));
+        mp_put_raw(pretty->out, from, (size_t)(text - from));
         pretty->depth += opens;
         if (opens || *from == ',')
             new_line(pretty);
         else if (*from == ':')
-            mp_put_raw(&pretty->out, " ", 1);
+            mp_put_raw(pretty->out, " ", 1);
     }
 }
 
@@ -89,15 +105,16 @@ static int native_json_pretty(lua_State *L)
     const char *text = luaL_checklstring(L, 1, &size);
     int width = (int)luaL_checkinteger(L, 2);
     luaL_argcheck(L, width >= 0 && width <= 16, 2, "between 0 and 16 blanks");
-    struct pretty pretty = {.depth = 0, .width = (unsigned)width};
-    mp_buffer_create(&pretty.out);
-    pretty.out.bytes_max = runtime->memory_bytes_max;
+    struct pretty pretty = {.L = L,
+                            .runtime = runtime,
+                            .out = &runtime->scratch,
+                            .looked = text,
+                            .width = (unsigned)width};
+    mp_buffer_reset(pretty.out, 65536);
     put_pretty(&pretty, text, text + size);
-    bool failed = pretty.out.failed;
-    if (!failed)
-        lua_pushlstring(L, pretty.out.data, pretty.out.size);
-    mp_buffer_destroy(&pretty.out);
-    return failed ? lua__raise(L, runtime, diag_set(ERROR_MEMORY, "out of memory")) : 1;
+    lua__encode_check(L, runtime, pretty.out);
+    lua_pushlstring(L, pretty.out->data, pretty.out->size);
+    return 1;
 }
 
 void lua__open_clock(struct lua_runtime *runtime)

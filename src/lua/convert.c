@@ -519,26 +519,35 @@ static int native_array_end(lua_State *L)
     return 1;
 }
 
-static int json_result(lua_State *L, struct lua_runtime *runtime, struct json_buffer *json,
-                       int code)
+/* Between the values of large ones. */
+static int json_look(void *runtime)
 {
-    if (code == 0)
-        lua_pushlstring(L, json->data == NULL ? "" : json->data, json->size);
-    json_buffer_destroy(json);
-    return code == 0 ? 1 : lua__raise(L, runtime, code);
+    return lua__interrupted(runtime) ? ERROR_TIMEOUT : 0;
+}
+
+static void json_begin(struct lua_runtime *runtime, struct json_buffer *json)
+{
+    json_buffer_create(json);
+    json->look = json_look;
+    json->look_arg = runtime;
 }
 
 static int native_json_encode(lua_State *L)
 {
     struct lua_runtime *runtime = lua__runtime(L);
     struct mp_buffer *out = &runtime->scratch;
-    struct json_buffer json;
+    struct json_buffer *json = &runtime->json;
     lua_settop(L, 1);
     mp_buffer_reset(out, 65536);
     lua__encode(L, runtime, 1, out, LUA__STRICT);
-    json_buffer_create(&json);
+    json_buffer_destroy(json); /* what memory was out for to make a string of */
+    json_begin(runtime, json);
     const char *data = out->data;
-    return json_result(L, runtime, &json, json_from_msgpack(&json, &data));
+    int code = json_from_msgpack(json, &data);
+    if (code == 0)
+        lua_pushlstring(L, json->data, json->size);
+    json_buffer_destroy(json);
+    return code == 0 ? 1 : lua__raise(L, runtime, code);
 }
 
 static int native_json_decode(lua_State *L)
@@ -550,7 +559,7 @@ static int native_json_decode(lua_State *L)
     const char *text = luaL_checklstring(L, 1, &size);
     if (runtime->memory_bytes_max != 0 && size > runtime->memory_bytes_max / JSON_MEMORY_FACTOR)
         return lua__raise(L, runtime, diag_set(ERROR_MEMORY, "the text takes too much memory"));
-    json_buffer_create(&packed);
+    json_begin(runtime, &packed);
     int code = json_to_msgpack(text, size, &packed);
     mp_buffer_reset(keep, 65536);
     if (code == 0)

@@ -12,6 +12,7 @@
 #include <semaphore.h>
 
 #include "base/random.h"
+#include "codec/json.h"
 #include "db/catalog.h"
 #include "db/space.h"
 #include "db/trigger.h"
@@ -196,6 +197,7 @@ struct lua_runtime {
     struct mp_buffer rows;     /* what the last select gave: for each its size as u32, its bytes */
     struct mp_buffer result;   /* what a call returns, until it has committed */
     struct mp_buffer reply;    /* a Redis reply in the form of reply.h */
+    struct json_buffer json;   /* what json.encode makes, until it is a string */
 
     struct lua_fiber *fiber; /* the one that runs, or NULL: fiber.h */
     struct lua__fibers *fibers;
@@ -265,9 +267,11 @@ struct lua_runtime {
     int ref_null, ref_classify, ref_make, ref_serializers, ref_hooks, ref_procedures;
 };
 
+/* allocate.c: lua_Alloc, of a struct lua_runtime; and how much of what all states have are mappings of their own. */
+void *lua__allocate(void *runtime, void *memory, size_t old_bytes, size_t new_bytes);
+uint64_t lua__mapped_bytes(void);
 /* runtime.c: what a state is made of, for expression.c as well. take_hooks pops the table of hooks
  * that a built-in module has given. */
-void *lua__allocate(void *runtime, void *memory, size_t old_bytes, size_t new_bytes);
 void lua__preload_builtins(lua_State *L);
 void lua__make_native(lua_State *L, struct lua_runtime *runtime);
 void lua__take_hooks(lua_State *L, struct lua_runtime *runtime);
@@ -515,12 +519,16 @@ void lua__job_drop(struct lua_runtime *runtime);
 /* ingest.c: nothing becomes of what the request has begun to ingest behind `kept` (NULL: of all); keeps the diagnostics. */
 void lua__ingests_drop(struct lua_runtime *runtime, const struct lua__ingest *kept);
 
+/* loop.c: what lua_runtime_others_set has set beyond the runtime. */
+void lua__others_forget(struct lua_runtime *runtime);
+
 /* Each adds its functions to the table `native` on top of the stack. */
 void lua__open_convert(struct lua_runtime *runtime);
 void lua__open_schema(struct lua_runtime *runtime);
 void lua__open_runtime(struct lua_runtime *runtime);
 void lua__open_redis(struct lua_runtime *runtime);
 void lua__open_pattern(struct lua_runtime *runtime);
+void lua__open_long(struct lua_runtime *runtime);
 void lua__open_transaction(struct lua_runtime *runtime);
 void lua__open_statistics(struct lua_runtime *runtime);
 void lua__open_statistics_memory(struct lua_runtime *runtime);

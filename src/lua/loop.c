@@ -68,9 +68,22 @@ static int handles_open(struct lua__fibers *fibers)
     return 0;
 }
 
+static void pause_for_others(void *runtime)
+{
+    lua__pause(runtime);
+}
+
 void lua_runtime_others_set(struct lua_runtime *runtime, const struct lua_others *others)
 {
     lua__deadline_others_set(&runtime->deadline, others);
+    if (runtime->txn_worker != NULL)
+        txn_worker_pause_set(runtime->txn_worker, pause_for_others, runtime);
+}
+
+void lua__others_forget(struct lua_runtime *runtime)
+{
+    if (runtime->deadline.others.wait != NULL && runtime->txn_worker != NULL)
+        txn_worker_pause_set(runtime->txn_worker, NULL, NULL);
 }
 
 int lua_runtime_loop_set(struct lua_runtime *runtime, struct uv_loop_s *loop)

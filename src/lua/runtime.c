@@ -10,8 +10,7 @@
  *   script, from which neither the globals nor the functions that could lead there (getfenv,
  *   debug, bytecode) can be reached
  *
- * Memory is bounded by the state's allocator, which counts; LuaJIT raises "not enough memory" when
- * it refuses. On a LuaJIT whose compiled loops don't look at hooks an untrusted state is
+ * Memory is bounded by the state's allocator (allocate.c). On a LuaJIT whose compiled loops don't look at hooks an untrusted state is
  * interpreted, because a time limit could not stop it otherwise.
  */
 #include "lua/runtime.h"
@@ -31,40 +30,6 @@
 #include "mem/account.h"
 
 /* ------------------------------------------------------------------------------------ making */
-
-/* Tells the process's account of a change that is large enough. */
-static inline void memory_tell(struct lua_runtime *runtime)
-{
-    int64_t untold = (int64_t)runtime->memory_bytes - (int64_t)runtime->memory_told;
-    if (untold < ACCOUNT_LUA_STEP && untold > -ACCOUNT_LUA_STEP)
-        return;
-    account_add(ACCOUNT_LUA, untold);
-    runtime->memory_told = runtime->memory_bytes;
-}
-
-void *lua__allocate(void *arg, void *memory, size_t old_bytes, size_t new_bytes)
-{
-    struct lua_runtime *runtime = arg;
-    size_t others = runtime->memory_bytes - (memory == NULL ? 0 : old_bytes);
-    if (new_bytes == 0) {
-        free(memory);
-        runtime->memory_bytes = others;
-        memory_tell(runtime);
-        return NULL;
-    }
-    if (runtime->memory_bytes_max != 0 && new_bytes > old_bytes &&
-        others + new_bytes > runtime->memory_bytes_max) {
-        lua__memory_refused(runtime);
-        return NULL;
-    }
-    /* What realloc does for no memory takes three times as long as malloc. */
-    void *result = memory == NULL ? malloc(new_bytes) : realloc(memory, new_bytes);
-    if (result == NULL)
-        return NULL;
-    runtime->memory_bytes = others + new_bytes;
-    memory_tell(runtime);
-    return result;
-}
 
 struct lua_runtime *lua__runtime(lua_State *L)
 {
@@ -162,6 +127,7 @@ void lua__make_native(lua_State *L, struct lua_runtime *runtime)
     lua__open_runtime(runtime);
     lua__open_redis(runtime);
     lua__open_pattern(runtime);
+    lua__open_long(runtime);
     lua__open_transaction(runtime);
     lua__open_statistics(runtime);
     lua__open_statistics_memory(runtime);
@@ -251,6 +217,7 @@ void lua__buffers_create(struct lua_runtime *runtime)
     mp_buffer_create(&runtime->reply);
     mp_buffer_create(&runtime->frames);
     mp_buffer_create(&runtime->details);
+    json_buffer_create(&runtime->json);
 }
 
 void lua__buffers_free(struct lua_runtime *runtime)
@@ -266,6 +233,7 @@ void lua__buffers_free(struct lua_runtime *runtime)
     mp_buffer_destroy(&runtime->reply);
     mp_buffer_destroy(&runtime->frames);
     mp_buffer_destroy(&runtime->details);
+    json_buffer_destroy(&runtime->json);
 }
 
 /* Values on their way out of the state, or into it, take as much memory as the state may. */
@@ -327,6 +295,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
     lua__profile_forget(runtime);
     if (runtime->fibers != NULL)
         lua__fibers_stop(runtime);
+    lua__others_forget(runtime);
     lua__deadline_destroy(&runtime->deadline);
     lua_close(runtime->L);
     lua__fibers_destroy(runtime);

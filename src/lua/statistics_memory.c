@@ -246,7 +246,7 @@ static int native_stat_memory(lua_State *L)
     int code = lua__may_administer(runtime, ACCESS_READ);
     if (code != 0)
         return lua__raise(L, runtime, code);
-    uint64_t allocated = system_allocated_bytes();
+    uint64_t allocated = system_allocated_bytes() + lua__mapped_bytes();
     heap_stats_get(db_heap(db), &heap);
     db_memory_view(db, &view);
     mp_buffer_reset(out, 65536);

@@ -102,6 +102,14 @@ void system_unmap_large(void *memory, size_t size)
     munmap(memory, large_bytes(size));
 }
 
+void system_trim_large(void *memory, size_t size, size_t new_size)
+{
+    ASSERT(new_size > 0 && new_size <= size);
+    size_t bytes = large_bytes(size), kept = large_bytes(new_size);
+    if (kept < bytes)
+        munmap((char *)memory + kept, bytes - kept);
+}
+
 void system_unmap(void *memory, size_t size)
 {
     munmap(memory, size);

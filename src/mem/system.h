@@ -26,6 +26,8 @@ void system_unmap(void *memory, size_t size);
 enum { SYSTEM_HUGE_BYTES = 2 << 20 };
 void *system_map_large(size_t size);
 void system_unmap_large(void *memory, size_t size);
+/* Gives back what lies behind `new_size`, at most `size` and at least 1, which is its size from then on. */
+void system_trim_large(void *memory, size_t size, size_t new_size);
 
 /* What the process has from its allocator (jemalloc's where that is linked, else the C library's):
  * mappings of its own, as system_map makes them, are not in it. 0: it does not tell. */

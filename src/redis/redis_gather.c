@@ -85,8 +85,10 @@ static int grow_different(struct redis_gather *gather)
     if (!gather->slots)
         return out_of_memory();
     memset(gather->slots, 0, size);
-    for (size_t n = 0; n < gather->count; n++)
+    for (size_t n = 0; n < gather->count; n++) {
+        redis_passed(gather->call);
         *slot_of(gather, gather->items[n]) = (uint32_t)n + 1;
+    }
     return 0;
 }
 
@@ -126,8 +128,10 @@ int redis_gather_different(struct redis_gather *gather, struct redis_slice item,
 void redis_gather_reply(const struct redis_gather *gather)
 {
     struct redis_sink *sink = gather->call->sink;
-    for (size_t n = 0; n < gather->count; n++)
+    for (size_t n = 0; n < gather->count; n++) {
+        redis_passed(gather->call);
         sink->vtab->bulk(sink, gather->items[n].data, gather->items[n].size);
+    }
 }
 
 /* -------------------------------------------------------------------------------------- samples */

@@ -458,6 +458,10 @@ void redis_housekeeping_run(struct redis_housekeeping *keeping, struct db_worker
     /* The one who takes it sees what the last one has written, and gives it on. */
     if (atomic_exchange_explicit(&keeping->taken, true, memory_order_acquire))
         return;
-    work(keeping, worker, now_ns);
+    if (txn_gate_is_closed(
+            db_txn_system(db_worker_db(worker)))) /* or the thread waited for its owner */
+        store_relaxed(&keeping->not_before_ns, now_ns + SLICE_NS);
+    else
+        work(keeping, worker, now_ns);
     atomic_store_explicit(&keeping->taken, false, memory_order_release);
 }

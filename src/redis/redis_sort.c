@@ -299,6 +299,7 @@ static int elements_make(struct sort *sort)
     int rc = 0;
     for (size_t n = 0; n < sort->count && !rc; n++) {
         struct element *element = &sort->elements[n];
+        redis_passed(sort->call);
         *element = (struct element){.text = sort->gathered.items[n]};
         if (sort->unordered)
             continue;
@@ -346,6 +347,7 @@ static int elements_sort(struct sort *sort)
             size_t left = start, middle = start + run < count ? start + run : count;
             size_t right = middle, end = middle + run < count ? middle + run : count;
             for (size_t n = start; n < end; n++) {
+                redis_passed(sort->call);
                 bool first = left < middle && (right >= end || element_compare(sort, &from[left],
                                                                                &from[right]) <= 0);
                 to[n] = first ? from[left++] : from[right++];
@@ -375,6 +377,7 @@ static int result_make(struct sort *sort, struct redis_gather *out)
     int rc = 0;
     redis_gather_create(out, sort->call);
     for (size_t n = 0; n < sort->count && !rc; n++) {
+        redis_passed(sort->call);
         if (sort->get_count == 0)
             rc = redis_gather_add(out, sort->elements[n].text);
         for (unsigned get = 0; get < sort->get_count && !rc; get++) {
@@ -397,6 +400,7 @@ static int result_store(struct sort *sort, struct redis_gather *result)
     if (!texts)
         return no_memory();
     for (size_t n = 0; n < result->count; n++) {
+        redis_passed(call);
         /* of other keys' values, which may lie in what this transaction has written to this one */
         texts[n].size = result->items[n].size;
         texts[n].data = arena_copy(txn_arena(call->txn), texts[n].size ? result->items[n].data : "",
@@ -435,11 +439,13 @@ static int sort_run(struct redis_call *call, bool storing)
     if (rc || sort.store)
         return rc ? rc : result_store(&sort, &result);
     call->sink->vtab->array(call->sink, result.count);
-    for (size_t n = 0; n < result.count; n++)
+    for (size_t n = 0; n < result.count; n++) {
+        redis_passed(call);
         if (result.items[n].data)
             call->sink->vtab->bulk(call->sink, result.items[n].data, result.items[n].size);
         else
             call->sink->vtab->null(call->sink);
+    }
     return 0;
 }
 

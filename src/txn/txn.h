@@ -217,6 +217,13 @@ struct txn_system *txn_worker_system(struct txn_worker *worker);
 /* Something of the caller's, for those who have only a transaction; NULL until it is set. */
 void txn_worker_arg_set(struct txn_worker *worker, void *arg);
 void *txn_worker_arg(const struct txn_worker *worker);
+
+/*
+ * Called now and then where a transaction of many rows ends, between two of them, on the worker's thread: where it
+ * holds what it holds between two statements, and nothing more. NULL: nobody is. It begins no transaction of the
+ * worker's.
+ */
+void txn_worker_pause_set(struct txn_worker *worker, void (*pause)(void *arg), void *arg);
 struct wal *txn_system_wal(struct txn_system *system);
 struct lock_table *txn_system_locks(struct txn_system *system);
 
@@ -285,6 +292,9 @@ unsigned txn_cancel_older(struct txn_worker *worker, uint64_t age_ns);
 
 /* ERROR_BUSY, saying so, for a head that is `doubtful`. */
 int txn_doubtful(const struct head *head);
+
+/* Whether who begins to write now has to wait for the owner of the gate, for those who may as well come later. */
+bool txn_gate_is_closed(struct txn_system *system);
 
 /* Rolls back every parked transaction that may write, for a reason, a static string that its owner is told: behind it
  * there is none that began before the gate was closed. The worker's running transaction is exclusive. */

@@ -19,6 +19,9 @@
  *      7. stamp the versions, note what has become garbage, retire the descriptor
  * Between 4 and 6 nothing blocks, allocates or can fail but validation (invariant 4).
  *
+ * Before 3 and in 7 a transaction of many rows lets the thread do something else between two of them
+ * (txn_worker_pause_set).
+ *
  * A transaction that wrote nothing is done: what it read was consistent at its snapshot. Under read
  * committed only what was read for an update is validated, and the catalog.
  */
@@ -214,6 +217,7 @@ static void stamp_versions(struct txn *txn, uint64_t ts)
 {
     for (size_t i = 0; i < txn->writes.count; i++) {
         struct txn_write *write = &txn->writes.items[i];
+        txn__passed(txn);
         if (version_flags(write->version) & VERSION_LOCK)
             continue;
         store_release(&write->version->stamp, ts);
@@ -225,6 +229,7 @@ static void note_garbage(struct txn *txn, uint64_t ts)
 {
     for (size_t i = 0; i < txn->writes.count; i++) {
         struct txn_write *write = &txn->writes.items[i];
+        txn__passed(txn);
         if (!(version_flags(write->version) & VERSION_LOCK) &&
             (load_relaxed(&write->version->older) != NULL ||
              (version_flags(write->version) & VERSION_TOMBSTONE)))
@@ -331,6 +336,7 @@ static void note_rows(struct txn *txn)
 {
     for (size_t i = 0; i < txn->writes.count; i++) {
         struct txn_write *write = &txn->writes.items[i];
+        txn__passed(txn);
         if (version_flags(write->version) & VERSION_LOCK)
             continue;
         const struct version *under = load_acquire(&write->version->older);

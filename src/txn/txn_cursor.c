@@ -413,6 +413,7 @@ static bool head_unchanged(struct txn *txn, struct txn_range_read *range, uint64
     tree_start(&cursor, range->index.tree, &range->range);
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         uint64_t stamp;
+        txn__passed(txn);
         const struct version *version =
             txn__visible(item_row(&range->index, item), ts, txn->descriptor, false, &stamp);
         if (!txn__silent(range->index.head, version) && stamp > txn->snapshot)
@@ -434,6 +435,7 @@ bool txn__range_unchanged(struct txn *txn, struct txn_range_read *range, uint64_
     struct item *item;
     while ((item = tree_cursor_next(&cursor, NULL)) != NULL) {
         struct row *row = item_row(&range->index, item);
+        txn__passed(txn);
         const struct version *version = txn__visible(row, ts, txn->descriptor, false, NULL);
         if (shown(&range->index, item, version) != 0) { /* an error: then the sums differ */
             sum += row_hash(row);

@@ -340,7 +340,10 @@ struct txn_worker {
     struct tree_thread thread;
     struct txn *current; /* &txn, or one of txn_open; NULL */
     struct txn txn;
-    void *arg;                    /* of whoever has the worker */
+    void *arg;                /* of whoever has the worker */
+    void (*pause)(void *arg); /* txn_worker_pause_set */
+    void *pause_arg;
+    size_t passed;                /* rows that ends of transactions have gone over */
     struct lock_owner *owner;     /* for transactions that bring none; NULL until one needs it */
     struct garbage_queue garbage; /* rows that have changed */
     struct garbage_queue held;    /* rows that are as short as some snapshot allows */
@@ -364,6 +367,17 @@ static inline uint64_t txn__tag(struct txn_descriptor *descriptor)
 static inline struct txn_descriptor *txn__tag_owner(uint64_t stamp)
 {
     return (struct txn_descriptor *)(uintptr_t)(stamp & ~STAMP_TAG);
+}
+
+/* One more row is about to be gone over at the end of a transaction, which nobody waits for by spinning (invariant
+ * 4). */
+static inline void txn__passed(struct txn *txn)
+{
+    enum { PASSED_PAUSE = 1024 };
+    struct txn_worker *worker = txn->worker;
+    if (++worker->passed % PASSED_PAUSE == 0 && worker->pause != NULL &&
+        (load_relaxed(&txn->descriptor->state) & STATE_MASK) != STATE_PREPARING)
+        worker->pause(worker->pause_arg);
 }
 
 /* Takes over what others want the transaction to end with; returns it. */

@@ -458,11 +458,13 @@ int txn__validate(struct txn *txn, uint64_t ts)
     }
     for (size_t i = 0; i < txn->reads.count && !MUTATION(ROW_NOT_VALIDATED); i++) {
         const struct txn_read *read = &txn->reads.items[i];
+        txn__passed(txn);
         if (!row_unchanged(txn, read, ts))
             return lost(txn, read->head, read->row->key, read->row->key_size);
     }
     for (size_t i = 0; i < txn->keyed.count && !MUTATION(ABSENT_NOT_VALIDATED); i++) {
         const struct txn_keyed *keyed = &txn->keyed.items[i];
+        txn__passed(txn);
         if (!keyed_unchanged(txn, keyed, ts))
             return lost(txn, keyed->head, keyed->key, keyed->key_size);
     }

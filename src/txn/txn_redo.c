@@ -51,11 +51,12 @@ static uint64_t data_mark(const struct version *version)
     return version_flags(version) & VERSION_TOMBSTONE ? 0 : (uint64_t)version->size + 1;
 }
 
-size_t txn__redo_size(const struct txn *txn)
+size_t txn__redo_size(struct txn *txn)
 {
     size_t size = 0;
     for (size_t i = 0; i < txn->writes.count; i++) {
         const struct txn_write *write = &txn->writes.items[i];
+        txn__passed(txn);
         if (!is_outcome(write))
             continue;
         size += varint_size(write->head->id) + varint_size(write->head->incarnation) +
@@ -65,10 +66,11 @@ size_t txn__redo_size(const struct txn *txn)
     return size;
 }
 
-void txn__redo_write(const struct txn *txn, char *out)
+void txn__redo_write(struct txn *txn, char *out)
 {
     for (size_t i = 0; i < txn->writes.count; i++) {
         const struct txn_write *write = &txn->writes.items[i];
+        txn__passed(txn);
         if (!is_outcome(write))
             continue;
         out = varint_write(out, write->head->id);

@@ -15,9 +15,9 @@
 
 /* Bytes that the redo record of the transaction's writes takes. A row written several times counts
  * once, with its last version. */
-size_t txn__redo_size(const struct txn *txn);
+size_t txn__redo_size(struct txn *txn);
 
 /* Writes it to `out`, which has that much room. */
-void txn__redo_write(const struct txn *txn, char *out);
+void txn__redo_write(struct txn *txn, char *out);
 
 #endif

@@ -185,6 +185,12 @@ void txn_worker_set_apart(struct txn_worker *worker)
     worker->apart = true;
 }
 
+void txn_worker_pause_set(struct txn_worker *worker, void (*pause)(void *arg), void *arg)
+{
+    worker->pause = pause;
+    worker->pause_arg = arg;
+}
+
 void txn_worker_close(struct txn_worker *worker)
 {
     ASSERT(worker->current == NULL);
@@ -339,6 +345,11 @@ bool txn__gate_try_writer(struct txn_system *system, struct txn_slot *slot)
         return true;
     store_release(&slot->writing, 0);
     return false;
+}
+
+bool txn_gate_is_closed(struct txn_system *system)
+{
+    return load_relaxed(&system->gate) != 0;
 }
 
 void txn__gate_enter_writer(struct txn_system *system, struct txn_slot *slot)

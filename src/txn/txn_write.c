@@ -476,7 +476,10 @@ void txn__unlock_row(struct txn *txn)
 
 void txn__undo(struct txn *txn, size_t from)
 {
+    bool many = txn->writes.count - from > 1; /* not the last one, within a statement */
     while (txn->writes.count > from) {
+        if (many)
+            txn__passed(txn);
         struct txn_write *write = &txn->writes.items[--txn->writes.count];
         struct version *version = write->version;
         ASSERT(load_relaxed(&write->row->newest) == version);

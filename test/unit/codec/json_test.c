@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,6 +185,148 @@ static void deep_nesting_is_refused(void **state)
     assert_true(mp_check_limited(&at, text.data + text.size));
 }
 
+/* ------------------------------------------------------------------------------- what is large */
+
+enum { LONG = 200 * 1000 };
+static unsigned looks, looks_max; /* 0: as many as there are */
+
+static int look(void *arg)
+{
+    assert_ptr_equal(arg, &looks);
+    return ++looks == looks_max ? ERROR_TIMEOUT : 0;
+}
+
+static void look_from_now_on(struct json_buffer *buffer, unsigned max)
+{
+    buffer->look = look;
+    buffer->look_arg = &looks;
+    looks = 0;
+    looks_max = max;
+}
+
+/* A string of so many bytes, in which characters of 1 to 4 stand. */
+static void put_long_string(size_t shift)
+{
+    static const char characters[] = "\n\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80";
+    char *string = malloc(LONG + sizeof characters);
+    size_t size = shift;
+    assert_non_null(string);
+    memset(string, 'x', shift);
+    for (; size < LONG; size += sizeof characters - 1)
+        memcpy(string + size, characters, sizeof characters - 1);
+    mp_put_str(&value, string, size);
+    free(string);
+}
+
+static void put_long_bytes(size_t size)
+{
+    char *bytes = malloc(size);
+    assert_non_null(bytes);
+    for (size_t n = 0; n < size; n++)
+        bytes[n] = (char)(n * 7);
+    mp_put_bin(&value, bytes, size);
+    free(bytes);
+}
+
+enum { MEMBERS = 3000 };
+
+static void put_large(void)
+{
+    char key[16];
+    mp_put_array(&value, 3 + 4 + 3);
+    mp_put_array(&value, MEMBERS);
+    for (int n = 0; n < MEMBERS; n++)
+        mp_put_int(&value, n);
+    mp_put_map(&value, MEMBERS);
+    for (int n = 0; n < MEMBERS; n++) {
+        mp_put_str(&value, key, (size_t)snprintf(key, sizeof key, "key %d", n));
+        if (n % 3 == 0) {
+            mp_put_int(&value, -n);
+        } else if (n % 3 == 1) {
+            mp_put_array(&value, 2);
+            mp_put_str(&value, "text", 4);
+            mp_put_nil(&value);
+        } else {
+            mp_put_map(&value, 1);
+            mp_put_str(&value, "inner", 5);
+            mp_put_double(&value, 0.5);
+        }
+    }
+    mp_put_str(&value, "end", 3);
+    for (size_t shift = 0; shift < 4; shift++)
+        put_long_string(shift);
+    for (size_t more = 0; more < 3; more++)
+        put_long_bytes(LONG + more);
+}
+
+static void what_is_large_comes_back_with_looks_in_between(void **state)
+{
+    struct json_buffer again;
+    (void)state;
+    put_large();
+    const char *at = value.data;
+    look_from_now_on(&text, 0);
+    assert_int_equal(json_from_msgpack(&text, &at), 0);
+    assert_true(looks >= 7 * LONG / 65536);
+    json_buffer_create(&again);
+    look_from_now_on(&again, 0);
+    assert_int_equal(json_to_msgpack(text.data, text.size, &again), 0);
+    assert_true(looks >= text.size / 10000);
+    assert_int_equal(again.size, value.size);
+    assert_memory_equal(again.data, value.data, value.size);
+    json_buffer_destroy(&again);
+}
+
+static void bytes_that_break_a_character_are_no_text_wherever_that_is(void **state)
+{
+    (void)state;
+    for (size_t at = LONG / 2 - 4; at < LONG / 2 + 4; at++) {
+        char *string = malloc(LONG / 2 + 8);
+        assert_non_null(string);
+        memset(string, 'x', LONG / 2 + 8);
+        for (size_t n = 0; n + 3 <= at; n += 3)
+            memcpy(string + n, "\xe2\x82\xac", 3);
+        string[at] = (char)0x82;
+        mp_buffer_reset(&value, 0);
+        mp_put_str(&value, string, LONG / 2 + 8);
+        free(string);
+        const char *from = value.data;
+        text.size = 0;
+        assert_int_equal(json_from_msgpack(&text, &from), 0);
+        assert_memory_equal(text.data, "{\"$bin\":", 8);
+    }
+}
+
+static void a_look_ends_what_goes_on(void **state)
+{
+    struct json_buffer other;
+    (void)state;
+    put_large();
+    const char *at = value.data;
+    look_from_now_on(&text, 0);
+    assert_int_equal(json_from_msgpack(&text, &at), 0);
+    unsigned most = looks;
+    for (unsigned n = 1; n <= most; n++) {
+        at = value.data;
+        json_buffer_create(&other);
+        look_from_now_on(&other, n);
+        assert_int_equal(json_from_msgpack(&other, &at), ERROR_TIMEOUT);
+        assert_int_equal(looks, n);
+        json_buffer_destroy(&other);
+    }
+    json_buffer_create(&other);
+    look_from_now_on(&other, 0);
+    assert_int_equal(json_to_msgpack(text.data, text.size, &other), 0);
+    json_buffer_destroy(&other);
+    most = looks;
+    for (unsigned n = 1; n <= most; n += 1 + n / 8) {
+        look_from_now_on(&other, n);
+        assert_int_equal(json_to_msgpack(text.data, text.size, &other), ERROR_TIMEOUT);
+        assert_int_equal(looks, n);
+        json_buffer_destroy(&other);
+    }
+}
+
 static void base64_is_strict_and_comes_back(void **state)
 {
     static const char *const pairs[][2] = {{"", ""},
@@ -222,6 +365,11 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(malformed_text_is_refused_with_its_place, setup, teardown),
         cmocka_unit_test_setup_teardown(deep_nesting_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_large_comes_back_with_looks_in_between, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(bytes_that_break_a_character_are_no_text_wherever_that_is,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_look_ends_what_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(base64_is_strict_and_comes_back, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,23 +147,55 @@ static void functions_of_c_let_others_in_between_their_steps(void **state)
 }
 
 /* More often in one call than code around it could be interrupted. */
+static void assert_lets_in(const char *call, const char *reply)
+{
+    enum { TRIES = 200, TIMES = 6 };
+    served = 0;
+    for (unsigned n = 0; n < TRIES && served < TIMES; n++) {
+        served = 0;
+        assert_begins(lua_fixture_eval(&fixture, call), reply);
+    }
+    assert_true(served >= TIMES);
+}
+
 static void commands_of_redis_let_others_in_between_elements(void **state)
 {
-    enum { TRIES = 1000, TIMES = 15 };
     (void)state;
     create(600000);
     store_relaxed(&waiting, false);
     lua_fixture_do(&fixture, "for i = 1, 200000, 1000 do local t = {} "
-                             "for j = i, i + 999 do t[#t + 1] = j end "
-                             "redis.call('SADD', 'set', unpack(t)) end");
+                             "for j = i, i + 999 do t[#t + 1] = j * 7919 % 200003 end "
+                             "redis.call('SADD', 'set', unpack(t)) "
+                             "redis.call('RPUSH', 'list', unpack(t)) end");
     store_relaxed(&waiting, true);
-    served = 0;
-    for (unsigned n = 0; n < TRIES && served < TIMES; n++) {
-        served = 0;
-        assert_begins(
-            lua_fixture_eval(&fixture, "return redis.call('SUNIONSTORE', 'other', 'set')"), "[");
-    }
-    assert_true(served >= TIMES);
+    assert_lets_in("return redis.call('SUNIONSTORE', 'other', 'set')", "[");
+    assert_lets_in("return #redis.call('SORT', 'list', 'LIMIT', 0, 10)", "[10]");
+}
+
+/* Strings, so that little else goes on; the second is no JSON at its end, and nothing is made of it. */
+static void json_lets_others_in_between_values_and_within_strings(void **state)
+{
+    (void)state;
+    create(600000);
+    lua_fixture_do(&fixture, "bytes, digits = ('\\1'):rep(4e6), '[' .. ('123456,'):rep(4e5)");
+    assert_lets_in("return #require('json').encode(bytes)", "[24000002]");
+    assert_lets_in("return pcall(require('json').decode, digits)", "[false,");
+    assert_lets_in("return #require('json').encode(bytes:sub(1, 2e6), {pretty = true})",
+                   "[12000002]");
+}
+
+/* The rest of them is short: '..', a length, one byte. */
+static void long_strings_let_others_in_between_stretches(void **state)
+{
+    (void)state;
+    create(600000);
+    lua_fixture_do(&fixture,
+                   "text, words = ('ab'):rep(1e7), {} for i = 1, 1e6 do words[i] = 'word' end");
+    assert_lets_in("return #text:upper():reverse():lower()", "[20000000]");
+    assert_lets_in("return #('abc'):rep(4e7)", "[120000000]");
+    assert_lets_in("return #table.concat(words, ', ')", "[5999998]");
+    lua_fixture_do(&fixture, "text, words = 'local a = 1 ' .. ('a = a + 1 '):rep(2e5), nil");
+    assert_lets_in("return type(load(text))", "[\"function\"]");
 }
 
 /* Statements that no Lua code runs around, again and again. */
@@ -207,6 +239,8 @@ int main(void)
         cmocka_unit_test_teardown(who_is_interrupted_keeps_to_its_memory, teardown),
         cmocka_unit_test_teardown(functions_of_c_let_others_in_between_their_steps, teardown),
         cmocka_unit_test_teardown(commands_of_redis_let_others_in_between_elements, teardown),
+        cmocka_unit_test_teardown(json_lets_others_in_between_values_and_within_strings, teardown),
+        cmocka_unit_test_teardown(long_strings_let_others_in_between_stretches, teardown),
         cmocka_unit_test_teardown(statements_let_others_in_between_rows, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 /* cmocka.h needs those above. */
 #include <cmocka.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -112,10 +113,27 @@ static void a_large_mapping_may_have_any_size(void **state)
     assert_null(system_map_large(SIZE_MAX));
 }
 
+static void the_end_of_a_large_mapping_can_be_given_back(void **state)
+{
+    (void)state;
+    const size_t size = (5u << 20) + 1;
+    unsigned char *memory = system_map_large(size);
+    assert_non_null(memory);
+    memset(memory, 1, size);
+    system_trim_large(memory, size, size - 1);
+    system_trim_large(memory, size - 1, 4096);
+    assert_int_equal(memory[0] + memory[4095], 2);
+    unsigned char there;
+    assert_int_equal(mincore(memory + 4096, 4096, &there), -1);
+    assert_int_equal(errno, ENOMEM);
+    system_unmap_large(memory, 4096);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_mapping_may_have_any_size),
+        cmocka_unit_test(the_end_of_a_large_mapping_can_be_given_back),
         cmocka_unit_test(memory_is_aligned_as_asked),
         cmocka_unit_test(a_mapping_is_zeroed_and_aligned_to_its_size),
         cmocka_unit_test(mappings_are_advised_huge_where_the_system_takes_advice),

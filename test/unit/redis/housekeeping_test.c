@@ -396,6 +396,27 @@ static void members_are_counted_when_a_rank_was_asked_for(void **state)
     expect("1", "zadd z 1 m");
 }
 
+/* Its thread would wait for the owner, and all that it serves with it. */
+static void while_somebody_owns_the_gate_everything_stays(void **state)
+{
+    (void)state;
+    struct db_worker *other;
+    struct txn *txn;
+    const struct txn_options exclusive = {.level = TXN_SNAPSHOT, .exclusive = true};
+    expect("OK", "set a v px 100");
+    assert_int_equal(redis_fixture_open(fixture, &other), 0);
+    assert_int_equal(txn_begin(db_worker_txn(other), &exclusive, &txn), 0);
+    clock_manual_advance_ms(&fixture->clock, 100);
+    keep_house();
+    assert_false(is_due()); /* nor is it asked again at once */
+    txn_rollback(txn);
+    clock_manual_advance_ms(&fixture->clock, 1);
+    assert_true(is_due());
+    keep_house();
+    assert_int_equal(rows(), 0);
+    redis_fixture_close(fixture, other);
+}
+
 /* One that goes while it is counted is done with, as is one that nobody knows. */
 static void what_is_no_more_is_not_counted(void **state)
 {
@@ -420,6 +441,7 @@ int main(void)
         WITH_FIXTURE(keys_of_before_a_restart_go_as_well),
         WITH_FIXTURE(fields_go_one_by_one_and_the_hash_with_the_last),
         WITH_FIXTURE(a_key_that_is_locked_is_left_for_later),
+        WITH_FIXTURE(while_somebody_owns_the_gate_everything_stays),
         WITH_FIXTURE(nothing_is_deleted_while_that_is_switched_off),
         WITH_FIXTURE(discarded_collections_are_cleared_up),
         WITH_FIXTURE(members_are_counted_when_a_rank_was_asked_for),

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -543,6 +544,52 @@ static void all_workers_can_be_open_and_no_more(void **state)
     txn_worker_close(beyond);
 }
 
+/* ------------------------------------------------------------------- between rows of many */
+
+enum { MANY = 3000 };
+
+struct pauses {
+    unsigned before, after; /* the commit */
+};
+
+/* Another worker writes meanwhile, and sees all of it or nothing. */
+static void on_pause(void *arg)
+{
+    struct pauses *pauses = arg;
+    fixture_set(&f, 1, "another", "1");
+    bool there = fixture_latest(&f, 1, "k0") != NULL;
+    assert_int_equal(there, fixture_latest(&f, 1, "k2999") != NULL);
+    *(there ? &pauses->after : &pauses->before) += 1;
+}
+
+static struct txn *many_begin(void)
+{
+    char key[16];
+    struct txn *txn = fixture_begin(&f, 0, TXN_SERIALIZABLE);
+    for (unsigned n = 0; n < MANY; n++) {
+        snprintf(key, sizeof key, "k%u", n);
+        assert_null(fixture_get(&f, txn, key));
+        assert_int_equal(fixture_put(&f, txn, key, "v"), 0);
+    }
+    return txn;
+}
+
+static void the_end_of_many_rows_lets_the_thread_do_something_else(void **state)
+{
+    struct pauses pauses = {0};
+    (void)state;
+    txn_worker_pause_set(f.workers[0], on_pause, &pauses);
+    txn_rollback(many_begin());
+    assert_true(pauses.before >= 2);
+    pauses.before = 0;
+    struct txn *txn = many_begin();
+    assert_int_equal(pauses.before, 0);
+    assert_int_equal(txn_commit(txn), 0);
+    assert_true(pauses.before >= 4 * MANY / 1024);
+    assert_true(pauses.after >= 2);
+    txn_worker_pause_set(f.workers[0], NULL, NULL);
+}
+
 #define WITH_FIXTURE(name) cmocka_unit_test_setup_teardown(name, open, close)
 
 int main(void)
@@ -575,6 +622,7 @@ int main(void)
         WITH_FIXTURE(what_is_to_run_at_the_commit_runs_once_and_only_then),
         WITH_FIXTURE(when_the_log_has_failed_writers_are_refused_and_readers_go_to_d),
         WITH_FIXTURE(all_workers_can_be_open_and_no_more),
+        WITH_FIXTURE(the_end_of_many_rows_lets_the_thread_do_something_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
