@@ -285,10 +285,13 @@ static void run(struct checkpoint *checkpoint)
 /* ------------------------------------------------------------------------------------- the thread */
 
 /* Deleted rows take memory until a checkpoint has their tombstones: whoever deletes to have room
- * again must get it. */
+ * again must get it. Of what no run has nothing is left, so that where keys are evicted the first one would keep what has gone
+ * and free nothing. */
 static bool memory_wanted(const struct checkpoint *checkpoint, uint64_t now)
 {
     const struct db *db = checkpoint->db;
+    if (load_relaxed(&db->memory.evicts) && checkpoint->stats.k == 0)
+        return false;
     return heap_over_limit(db->heap) && now - checkpoint->ended_ns >= MEMORY_WAIT_MS * NS_PER_MS &&
            txn_changes_pending(db->txn) > 0;
 }

@@ -94,11 +94,21 @@ static bool checkpoint_runs(struct db *db)
     return db->memory.ticket != 0 && !db_checkpoint_done(db, db->memory.ticket, &rc);
 }
 
+/* Whether one has ever been: before that no row is in a run (invariant 33). */
+static bool checkpoint_made(struct db *db)
+{
+    struct db_checkpoint_stats stats;
+    db_checkpoint_stats_get(db, &stats);
+    return stats.k > 0;
+}
+
 static bool checkpoint_flush(void *arg, enum budget_stage stage)
 {
     struct db *db = arg;
     if (checkpoint_runs(db))
         return false;
+    if (load_relaxed(&db->memory.evicts) && !checkpoint_made(db))
+        return false; /* what goes leaves nothing, unless one keeps it */
     uint64_t dead = heads_bytes(db, head_dead_bytes);
     if (dead == 0 || (stage < BUDGET_SLOW && dead < heap_limit_bytes(db->heap) / DEAD_FRACTION))
         return false;

@@ -294,12 +294,14 @@ static double growth(struct throttle *throttle, const struct throttle_memory *me
     return grown > 0 ? grown / gone_ns * 1e9 : 0;
 }
 
-/* Where keys are evicted: there is enough to write, and what comes until that is done takes half of what is left. */
+/* Where keys are evicted: there is enough to write, and what comes until that is done takes half of what is left. Above the
+ * limit some must go first: one that began now would keep it. */
 static bool evicts_due(const struct throttle_memory *memory, uint64_t leaving, double comes)
 {
     double least = (double)memory->limit / EVICTS_DUE_FRACTION;
     double left = percent_of(memory, THROTTLE_EVICTS_GOAL_PERCENT) - (double)memory->used;
-    return (double)leaving >= least && 2 * comes >= (left > least ? left : least);
+    return memory->used < memory->limit && (double)leaving >= least &&
+           2 * comes >= (left > least ? left : least);
 }
 
 static bool is_due(struct throttle *throttle, const struct throttle_memory *memory, uint64_t rows,

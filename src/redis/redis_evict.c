@@ -13,7 +13,8 @@
  *             log is asked for a flush when they are a sixty-fourth of maxmemory, or somebody waits;
  *   buried    rows and tombstones of what is in a run: those stay until a checkpoint has them (invariants
  *             19 and 33). When they are
- *             a thirty-second of maxmemory, or somebody waits for memory, a checkpoint is asked for;
+ *             a thirty-second of maxmemory, or somebody waits for memory and they are most of what is on its
+ *             way, a checkpoint is asked for;
  *   burying   those that the checkpoint that runs has, and when it has ended they are among what is `evicting`.
  * While a checkpoint of much runs, all of it stays. So they are made in time to be short when the limit is reached,
  * and writers are slowed a little that they stay so (db/throttle.h).
@@ -52,6 +53,7 @@ enum {
     BURIED_FRACTION = 32,
     UNLOGGED_FRACTION = 64,
     KEYS_A_COMMAND = 8,
+    KEYS_A_LOOK = 64,            /* of one that waits: some tenths of a millisecond */
     ROW_BYTES = 88,              /* what a row takes beside its bytes */
     ELEMENT_BYTES = 128,         /* about what an element of a spread collection takes */
     FRONT_NS = 10 * 1000 * 1000, /* between two looks from the beginning, and */
@@ -557,13 +559,15 @@ enum redis_room redis_housekeeping_room(struct redis_housekeeping *keeping,
         return REDIS_ROOM_LIMITED;
     if (!redis_housekeeping_must_evict(keeping, db))
         return REDIS_ROOM_GRANTED;
-    int rc = redis_housekeeping_evict(keeping, worker, KEYS_A_COMMAND);
+    int rc = redis_housekeeping_evict(keeping, worker,
+                                      heap_over_limit(heap) ? KEYS_A_LOOK : KEYS_A_COMMAND);
     if (!heap_over_limit(heap))
         return REDIS_ROOM_GRANTED;
     store_relaxed(&keeping->pressed_until_ns, clock_monotonic_ns(db_clock(db)) + PRESSED_NS);
     store_relaxed(&keeping->pressed, true);
     flush(keeping, db, true);
-    bury(keeping, db, true);
+    bury(keeping, db,
+         load_relaxed(&keeping->buried_bytes) > load_relaxed(&keeping->evicting_bytes));
     struct txn_stats stats;
     txn_stats_get(db_txn_system(db), &stats);
     bool later = on_its_way(keeping) > 0 || stats.rows_queued > 0;
