@@ -34,6 +34,12 @@ int __real_cache_get(struct cache *cache, uint64_t file, uint64_t offset, unsign
                      cache_load_fn *load, void *arg, struct cache_guard *guard);
 int __wrap_cache_get(struct cache *cache, uint64_t file, uint64_t offset, unsigned flags,
                      cache_load_fn *load, void *arg, struct cache_guard *guard);
+int __real_cache_get_linked(struct cache *cache, struct cache_link *link, uint64_t file,
+                            uint64_t offset, unsigned flags, cache_load_fn *load, void *arg,
+                            struct cache_guard *guard);
+int __wrap_cache_get_linked(struct cache *cache, struct cache_link *link, uint64_t file,
+                            uint64_t offset, unsigned flags, cache_load_fn *load, void *arg,
+                            struct cache_guard *guard);
 int __real_cache_try(struct cache *cache, uint64_t file, uint64_t offset, unsigned flags,
                      struct cache_guard *guard);
 int __wrap_cache_try(struct cache *cache, uint64_t file, uint64_t offset, unsigned flags,
@@ -55,6 +61,15 @@ int __wrap_cache_get(struct cache *cache, uint64_t file, uint64_t offset, unsign
 {
     note(file, offset, flags);
     return __real_cache_get(cache, file, offset, flags, load, arg, guard);
+}
+
+/* Those that it hands on to cache_get are not noted twice: within one file of objects nothing is wrapped. */
+int __wrap_cache_get_linked(struct cache *cache, struct cache_link *link, uint64_t file,
+                            uint64_t offset, unsigned flags, cache_load_fn *load, void *arg,
+                            struct cache_guard *guard)
+{
+    note(file, offset, flags);
+    return __real_cache_get_linked(cache, link, file, offset, flags, load, arg, guard);
 }
 
 int __wrap_cache_try(struct cache *cache, uint64_t file, uint64_t offset, unsigned flags,

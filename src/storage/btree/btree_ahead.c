@@ -83,7 +83,7 @@ static bool in_range(const void *branch, unsigned slot, const struct engine_rang
            slot_compare(branch, slot + 1, range->lower, range->lower_size) >= 0;
 }
 
-/* Takes a node into the batch, unless it is there or somebody reads it. */
+/* Takes a node into the batch, unless it is there or somebody reads it; with CACHE_LINKS room for them as well. */
 static void node_want(const struct btree_file *file, struct batch *batch, uint64_t child,
                       unsigned flags)
 {
@@ -98,12 +98,14 @@ static void node_want(const struct btree_file *file, struct batch *batch, uint64
         return;
     }
     size_t size = (size_t)btree_child_pages(child) * file->page_bytes;
-    void *room = cache_fill_room(fill, size);
+    size_t links = flags & CACHE_LINKS ? size : 0;
+    char *room = cache_fill_room(fill, size + links);
     if (room == NULL) {
         cache_fill_end(fill, ERROR_MEMORY, NULL);
         diag_clear();
         return;
     }
+    memset(room + size, 0, links);
     batch->ranges[batch->count] =
         (struct io_range){file->io, room, size, page * file->page_bytes, 0};
     batch->pages[batch->count++] = page;
@@ -382,13 +384,13 @@ static void course_read(struct course *course, const struct btree_file *file, co
     watch(file);
 }
 
-void btree__course_access(const struct btree_generation *generation, uint64_t branch_child,
+void btree__course_access(const struct btree_generation *generation, uint64_t page,
                           const void *branch, unsigned slot)
 {
     const struct btree_file *file = generation->file;
     struct course *course = course_for(file);
     uint64_t numbers[PREFETCH_DEPTH_MAX];
-    uint64_t number = btree_child_page(branch_child) << SLOT_BITS | slot;
+    uint64_t number = page << SLOT_BITS | slot;
     if (course->serial != file->serial || course->order != generation->order)
         course_begin(course, generation);
     else if (course->at == number)
@@ -438,7 +440,8 @@ unsigned btree__prefetch(struct body_view *base, const struct engine_key *keys, 
         struct batch batch = {.count = 0};
         for (unsigned i = 0; i < count; i++)
             if (i == 0 || children[i] != children[i - 1])
-                node_want(file, &batch, children[i], CACHE_SCAN);
+                node_want(file, &batch, children[i],
+                          level == 0 ? CACHE_SCAN : CACHE_SCAN | CACHE_LINKS);
         if (batch.count > 0)
             batch_read(file, &batch, level == 0 ? BTREE_LEAF : BTREE_BRANCH);
         *reads += batch.count;

@@ -233,7 +233,9 @@ static void pending_seal(struct btree_build *build, const struct pending *pendin
     /* What the cache may have of this place is of another time. */
     enum btree_kind kind = btree_header(pending->bytes)->kind;
     bool keep = kind == BTREE_BRANCH || (kind == BTREE_LEAF && pending->warm);
-    if (!keep || cache_put(file->cache, file->number, pending->page, 0, pending->bytes, size) != 0)
+    unsigned flags = kind == BTREE_BRANCH ? CACHE_LINKS : 0;
+    if (!keep ||
+        cache_put(file->cache, file->number, pending->page, flags, pending->bytes, size) != 0)
         cache_forget(file->cache, file->number, pending->page);
 }
 

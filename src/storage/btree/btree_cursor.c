@@ -121,21 +121,19 @@ static int leaf_next(struct btree_cursor *cursor, bool backward)
 /* To the first tuple that is not before the position; the leaf's slot may be behind its tuples. */
 static int seek(struct btree_cursor *cursor, const struct btree_position *position)
 {
-    uint64_t child = cursor->generation->root.tree;
+    const struct btree_file *file = cursor->generation->file;
+    unsigned level = cursor->generation->root.depth - 1u;
+    struct step *step = &cursor->path[level];
     path_release(cursor, BTREE_DEPTH_MAX - 1);
-    for (unsigned level = cursor->generation->root.depth - 1;; level--) {
-        struct step *step = &cursor->path[level];
-        bool equal;
-        int rc = btree__read_node(cursor->generation->file, child, level, BTREE_POINT, &step->node);
-        if (rc != 0)
-            return rc;
-        if (level == 0) {
-            step->slot = btree_lower_bound(step->node.data, position, &equal);
-            return 0;
-        }
+    int rc = btree__read_node(file, cursor->generation->root.tree, level, BTREE_POINT, &step->node);
+    for (; rc == 0 && level > 0; level--, step--) {
         step->slot = btree_branch_slot(step->node.data, position);
-        child = child_of(step);
+        rc = btree__read_child(file, &step->node, step->slot, &step[-1].node);
     }
+    bool equal;
+    if (rc == 0)
+        step->slot = btree_lower_bound(step->node.data, position, &equal);
+    return rc;
 }
 
 static int seek_edge(struct btree_cursor *cursor, bool last)

@@ -87,6 +87,11 @@ int btree__read_node(const struct btree_file *file, uint64_t child, unsigned lev
                      enum btree_how how, struct btree_read *out);
 void btree__read_release(struct btree_read *read);
 
+/* Reads the node below a slot of a branch, which stays, as BTREE_POINT. A branch in the cache has room behind it in
+ * which each slot has the link of its child, so that the way down asks the page table for the root alone. */
+int btree__read_child(const struct btree_file *file, const struct btree_read *branch, unsigned slot,
+                      struct btree_read *out);
+
 /* Says that an extent is damaged; returns ERROR_CORRUPT. */
 int btree__damaged(const struct btree_file *file, uint64_t page, const char *check);
 
@@ -293,9 +298,9 @@ static inline bool btree__course_watched(const struct btree_file *file)
     return btree__courses_watched[file->serial % BTREE_COURSES] == file->serial;
 }
 
-/* A point read wants the leaf of a slot of this branch, the node of `child`: reads it and those that come next,
+/* A point read wants the leaf of a slot of this branch, which is that page: reads it and those that come next,
  * if there is a course. What fails is left out. */
-void btree__course_access(const struct btree_generation *generation, uint64_t child,
+void btree__course_access(const struct btree_generation *generation, uint64_t page,
                           const void *branch, unsigned slot);
 
 /* A point read has to wait for a leaf or a branch, and has waited, since what _begin returned. */

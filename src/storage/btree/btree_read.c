@@ -83,6 +83,7 @@ struct node_wanted {
     uint64_t page, pages;
     enum btree_kind kind;
     bool point;
+    struct cache_link *link; /* of the place that it is read for, or NULL */
 };
 
 static int node_load(struct cache_fill *fill, void *arg)
@@ -92,9 +93,12 @@ static int node_load(struct cache_fill *fill, void *arg)
     int rc = size_look(file, wanted->page, wanted->pages);
     if (rc != 0)
         return rc;
-    void *room = cache_fill_room(fill, wanted->pages * file->page_bytes);
+    size_t size = wanted->pages * file->page_bytes;
+    size_t links = wanted->kind == BTREE_BRANCH && wanted->pages < PAGES_LOOK ? size : 0;
+    char *room = cache_fill_room(fill, size + links);
     if (room == NULL)
         return diag_set(ERROR_MEMORY, "no memory to read %" PRIu64 " pages", wanted->pages);
+    memset(room + size, 0, links);
     uint64_t began_ns =
         wanted->point ? btree__course_wait_begin(file, wanted->kind == BTREE_LEAF) : 0;
     rc = extent_load(file, IO_USER, wanted->page, wanted->pages, wanted->kind, room);
@@ -109,6 +113,9 @@ static int node_get(struct node_wanted *wanted, enum btree_how how, struct btree
     *out = (struct btree_read){.size = 0};
     if (file->cache != NULL && how == BTREE_ONCE)
         rc = cache_try(file->cache, file->number, wanted->page, CACHE_SCAN, &out->guard);
+    else if (file->cache != NULL && how != BTREE_DISK && wanted->link != NULL)
+        rc = cache_get_linked(file->cache, wanted->link, file->number, wanted->page, CACHE_NODE,
+                              node_load, wanted, &out->guard);
     else if (file->cache != NULL && how != BTREE_DISK)
         rc = cache_get(file->cache, file->number, wanted->page,
                        how == BTREE_SCAN ? CACHE_SCAN | CACHE_NODE : CACHE_NODE, node_load, wanted,
@@ -124,23 +131,58 @@ static int node_get(struct node_wanted *wanted, enum btree_how how, struct btree
     return rc;
 }
 
-int btree__read_node(const struct btree_file *file, uint64_t child, unsigned level,
-                     enum btree_how how, struct btree_read *out)
+static int node_read(struct node_wanted *wanted, unsigned level, enum btree_how how,
+                     struct btree_read *out)
 {
-    struct node_wanted wanted = {.file = file,
-                                 .page = btree_child_page(child),
-                                 .pages = btree_child_pages(child),
-                                 .kind = level == 0 ? BTREE_LEAF : BTREE_BRANCH,
-                                 .point = how == BTREE_POINT};
-    int rc = node_get(&wanted, how, out);
+    int rc = node_get(wanted, how, out);
     if (rc != 0)
         return rc;
     /* What was in the cache was checked for what it is, not for what it should be. */
     const struct btree_header *header = btree_header(out->data);
-    if (header->kind == wanted.kind && header->level == level && header->pages == wanted.pages)
+    if (header->kind == wanted->kind && header->level == level && header->pages == wanted->pages)
         return 0;
     btree__read_release(out);
-    return btree__damaged(file, wanted.page, "level of the node");
+    return btree__damaged(wanted->file, wanted->page, "level of the node");
+}
+
+static struct node_wanted node_want(const struct btree_file *file, uint64_t child, unsigned level,
+                                    enum btree_how how)
+{
+    return (struct node_wanted){.file = file,
+                                .page = btree_child_page(child),
+                                .pages = btree_child_pages(child),
+                                .kind = level == 0 ? BTREE_LEAF : BTREE_BRANCH,
+                                .point = how == BTREE_POINT};
+}
+
+int btree__read_node(const struct btree_file *file, uint64_t child, unsigned level,
+                     enum btree_how how, struct btree_read *out)
+{
+    struct node_wanted wanted = node_want(file, child, level, how);
+    return node_read(&wanted, level, how, out);
+}
+
+/* The link of a slot, in the room behind the branch in the cache; NULL where there is none. */
+static struct cache_link *slot_link(const struct btree_file *file, const struct btree_read *branch,
+                                    unsigned slot)
+{
+    size_t size = (size_t)btree_header(branch->data)->pages * file->page_bytes;
+    if (branch->guard.frame == NULL || branch->size != 2 * size ||
+        slot >= size / sizeof(struct cache_link))
+        return NULL;
+    return (struct cache_link *)((uintptr_t)branch->data + size) + slot;
+}
+
+int btree__read_child(const struct btree_file *file, const struct btree_read *branch, unsigned slot,
+                      struct btree_read *out)
+{
+    const unsigned char *key;
+    size_t key_size;
+    uint64_t ts, child = btree_branch_child(branch->data, slot, &key, &key_size, &ts);
+    unsigned level = btree_header(branch->data)->level - 1u;
+    struct node_wanted wanted = node_want(file, child, level, BTREE_POINT);
+    wanted.link = slot_link(file, branch, slot);
+    return node_read(&wanted, level, BTREE_POINT, out);
 }
 
 uint64_t btree__overflow_pages(uint32_t page_bytes, uint64_t size)
@@ -166,20 +208,18 @@ int btree__overflow_read(const struct btree_file *file, const struct btree_tuple
 static int leaf_find(const struct btree_generation *generation,
                      const struct btree_position *position, struct btree_read *out)
 {
-    uint64_t child = generation->root.tree;
-    for (unsigned level = generation->root.depth - 1;; level--) {
-        int rc = btree__read_node(generation->file, child, level, BTREE_POINT, out);
-        if (rc != 0 || level == 0)
-            return rc;
-        const unsigned char *key;
-        size_t key_size;
-        uint64_t ts;
-        unsigned slot = btree_branch_slot(out->data, position);
-        if (level == 1 && btree__course_watched(generation->file))
-            btree__course_access(generation, child, out->data, slot);
-        child = btree_branch_child(out->data, slot, &key, &key_size, &ts);
-        btree__read_release(out);
+    const struct btree_file *file = generation->file;
+    unsigned level = generation->root.depth - 1u;
+    int rc = btree__read_node(file, generation->root.tree, level, BTREE_POINT, out);
+    for (; rc == 0 && level > 0; level--) {
+        struct btree_read branch = *out;
+        unsigned slot = btree_branch_slot(branch.data, position);
+        if (level == 1 && btree__course_watched(file))
+            btree__course_access(generation, btree_header(branch.data)->number, branch.data, slot);
+        rc = btree__read_child(file, &branch, slot, out);
+        btree__read_release(&branch);
     }
+    return rc;
 }
 
 /* Copies the row to the arena. */

@@ -191,18 +191,44 @@ void cache_guard_release(struct cache_guard *guard)
     guard_clear(guard);
 }
 
+static bool frame_is(const struct cache_frame *frame, uint64_t file, uint64_t offset)
+{
+    return load_relaxed(&frame->offset) == offset && load_relaxed(&frame->file) == file;
+}
+
+/* Pins a frame that had the key a moment ago, or NULL. */
+static struct cache_frame *pin_if(struct cache_frame *frame, uint64_t file, uint64_t offset)
+{
+    if (frame == NULL || !cache_frame_pin(frame))
+        return NULL;
+    if (frame_is(frame, file, offset))
+        return frame;
+    cache_frame_unpin(frame);
+    return NULL;
+}
+
+static unsigned fetch_bytes(unsigned flags)
+{
+    return flags & CACHE_NODE ? NODE_FETCH : 0;
+}
+
 /* The entry, pinned, or NULL when it is not there or was not seen. */
 static struct cache_frame *pin_unlocked(struct cache_shard *shard, uint64_t file, uint64_t offset,
                                         uint64_t hash, unsigned flags)
 {
-    struct cache_frame *frame =
-        cache_table_look(&shard->table, file, offset, hash, flags & CACHE_NODE ? NODE_FETCH : 0);
-    if (frame == NULL || !cache_frame_pin(frame))
+    return pin_if(cache_table_look(&shard->table, file, offset, hash, fetch_bytes(flags)), file,
+                  offset);
+}
+
+/* The same by a link. Descriptors stay as long as the cache; acquire: who has stored it had seen it made. */
+static struct cache_frame *pin_linked(const struct cache_link *link, uint64_t file, uint64_t offset,
+                                      unsigned flags)
+{
+    struct cache_frame *frame = (struct cache_frame *)load_acquire(&link->frame);
+    if (frame == NULL)
         return NULL;
-    if (load_relaxed(&frame->offset) == offset && load_relaxed(&frame->file) == file)
-        return frame;
-    cache_frame_unpin(frame);
-    return NULL;
+    cache_data_fetch(load_relaxed(&link->data), fetch_bytes(flags));
+    return frame_is(frame, file, offset) ? pin_if(frame, file, offset) : NULL;
 }
 
 /* Waits for another's fill, if there is one, of a frame that the caller has pinned. Lets go of the
@@ -272,6 +298,23 @@ int cache_get(struct cache *cache, uint64_t file, uint64_t offset, unsigned flag
     guard_clear(guard);
     pthread_mutex_lock(&shard->latch);
     return get_locked(cache, shard, file, offset, hash, flags, load, arg, guard);
+}
+
+int cache_get_linked(struct cache *cache, struct cache_link *link, uint64_t file, uint64_t offset,
+                     unsigned flags, cache_load_fn *load, void *arg, struct cache_guard *guard)
+{
+    struct cache_frame *frame = pin_linked(link, file, offset, flags);
+    if (frame != NULL) {
+        cache_shard_hit(frame->shard, frame, flags);
+        guard_set(guard, frame);
+        return 0;
+    }
+    int rc = cache_get(cache, file, offset, flags, load, arg, guard);
+    if (rc == 0) {
+        store_relaxed(&link->data, (uintptr_t)guard->data);
+        store_release(&link->frame, (uintptr_t)guard->frame);
+    }
+    return rc;
 }
 
 int cache_try(struct cache *cache, uint64_t file, uint64_t offset, unsigned flags,
@@ -376,9 +419,12 @@ int cache_put(struct cache *cache, uint64_t file, uint64_t offset, unsigned flag
     uint64_t hash = key_hash(file, offset);
     struct cache_shard *shard = key_shard(cache, hash);
     struct cache_frame *frame;
-    void *room = room_new(size);
-    if (room != NULL)
+    size_t links = flags & CACHE_LINKS ? size : 0;
+    char *room = room_new(size + links);
+    if (room != NULL) {
         memcpy(room, data, size);
+        memset(room + size, 0, links);
+    }
     pthread_mutex_lock(&shard->latch);
     frame = cache_table_find(&shard->table, file, offset, hash);
     if (frame != NULL)
@@ -389,7 +435,7 @@ int cache_put(struct cache *cache, uint64_t file, uint64_t offset, unsigned flag
     else
         rc = cache_shard_start_locked(shard, file, offset, hash, flags, &frame);
     if (rc == 0)
-        cache_shard_finish_locked(shard, frame, room, size, 0);
+        cache_shard_finish_locked(shard, frame, room, size + links, 0);
     pthread_mutex_unlock(&shard->latch);
     if (rc == 0)
         cache_frame_unpin(frame);

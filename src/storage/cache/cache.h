@@ -22,6 +22,7 @@
  * Which entries go when the budget is used up is for a policy to say (policy.h). All functions may be
  * called from every thread at once, but for cache_new and cache_delete.
  */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,6 +47,8 @@ enum {
     /* What it begins with is looked at first, as the slots of a node: some lines of that are fetched while the
      * entry's descriptor is. */
     CACHE_NODE = 2,
+    /* Of cache_put: behind the data there is as much room again, zeros, for links. */
+    CACHE_LINKS = 4,
 };
 
 struct cache_options {
@@ -122,6 +125,19 @@ int cache_get(struct cache *cache, uint64_t file, uint64_t offset, unsigned flag
  * still being filled. Such a miss is not counted. */
 int cache_try(struct cache *cache, uint64_t file, uint64_t offset, unsigned flags,
               struct cache_guard *guard);
+
+/*
+ * Where an entry was found the last time, for who comes to it from one place again and again, as to a child of a node.
+ * It takes the place of looking up the key: what is there is pinned and compared as always, and what is
+ * not the entry any more is looked up. Zeros know nothing. Any number of threads may use one, as long as the cache.
+ */
+struct cache_link {
+    _Atomic uintptr_t frame, data;
+};
+
+/* As cache_get. `link` is brought up to date. */
+int cache_get_linked(struct cache *cache, struct cache_link *link, uint64_t file, uint64_t offset,
+                     unsigned flags, cache_load_fn *load, void *arg, struct cache_guard *guard);
 
 /* Unpins and makes it hold nothing; a guard that holds nothing is allowed. */
 void cache_guard_release(struct cache_guard *guard);

@@ -66,6 +66,13 @@ static inline struct cache_frame *cache_table_frame(uint64_t word)
     return (struct cache_frame *)(uintptr_t)(word & 0x0000ffffffffffffu);
 }
 
+/* Fetches so many bytes of data that may be somewhere else by now, or nowhere. */
+static inline void cache_data_fetch(uintptr_t data, unsigned bytes)
+{
+    for (unsigned at = 0; at < bytes; at += CACHE_LINE_SIZE)
+        __builtin_prefetch((const void *)(data + at));
+}
+
 /* A frame that has the key now, or NULL. Without the lock the frame may change at any moment. So many bytes of its
  * data are wanted next: they are fetched. */
 static inline struct cache_frame *cache_table_look(const struct cache_table *table, uint64_t file,
@@ -79,9 +86,7 @@ static inline struct cache_frame *cache_table_look(const struct cache_table *tab
             return NULL;
         if ((word ^ hash) >> 48 != 0)
             continue;
-        uintptr_t data = load_relaxed(&place->data);
-        for (unsigned at = 0; at < fetch; at += CACHE_LINE_SIZE)
-            __builtin_prefetch((const void *)(data + at));
+        cache_data_fetch(load_relaxed(&place->data), fetch);
         struct cache_frame *frame = cache_table_frame(word);
         if (load_relaxed(&frame->offset) == offset && load_relaxed(&frame->file) == file)
             return frame;

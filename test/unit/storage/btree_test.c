@@ -503,6 +503,54 @@ static void no_page_is_written_that_a_view_reads(void **state)
     assert_false(view_stays(BTREE_MUTATION_REUSE_VIEWED));
 }
 
+/* How many children the root, a branch in the cache, has links of; each leads to what the cache has of that child. */
+static unsigned links_of_root(struct world *world)
+{
+    const struct btree_generation *current = inner(world)->current;
+    uint64_t file = current->file->number;
+    unsigned count = 0;
+    CACHE_GUARD(root);
+    assert_int_equal(cache_try(world->cache, file, btree_child_page(current->root.tree), 0, &root),
+                     0);
+    assert_int_equal(root.size, 2 * world->page_bytes);
+    struct cache_link *links =
+        (struct cache_link *)((uintptr_t)root.data + (size_t)world->page_bytes);
+    for (unsigned slot = 0; slot < btree_header(root.data)->slots; slot++) {
+        const unsigned char *key;
+        size_t size;
+        uint64_t ts, child = btree_branch_child(root.data, slot, &key, &size, &ts);
+        uintptr_t frame = atomic_load(&links[slot].frame);
+        CACHE_GUARD(guard);
+        if (frame == 0)
+            continue;
+        assert_int_equal(cache_try(world->cache, file, btree_child_page(child), 0, &guard), 0);
+        assert_ptr_equal((void *)frame, guard.frame);
+        assert_ptr_equal((void *)atomic_load(&links[slot].data), guard.data);
+        count++;
+    }
+    return count;
+}
+
+static void branches_in_the_cache_have_links_whether_they_were_written_or_read(void **state)
+{
+    (void)state;
+    struct world *world = world_cached(test_seed(), 2000, 4096, false, 16 << 20);
+    struct body_view *view;
+    fill(world);
+    settle(world);
+    assert_int_equal(body_view_open(world->body, &view), 0);
+    const struct btree_generation *current = inner(world)->current;
+    assert_true(current->root.depth > 1);
+    assert_int_equal(links_of_root(world), 0);
+    assert_true(gets_are(world, view, world->clock, 200));
+    assert_true(links_of_root(world) > 0);
+    cache_forget(world->cache, current->file->number, btree_child_page(current->root.tree));
+    assert_true(gets_are(world, view, world->clock, 200));
+    assert_true(links_of_root(world) > 0);
+    body_view_close(view);
+    world_delete(world);
+}
+
 /* True when the body is whole after a cut, although two more changes were absorbed which no manifest
  * names. */
 static bool settled_stays(unsigned mutations)
@@ -1276,6 +1324,7 @@ int main(void)
         cmocka_unit_test(after_any_failure_nothing_is_lost_and_nothing_is_left),
         cmocka_unit_test(a_read_that_fails_is_told),
         cmocka_unit_test(wherever_the_power_is_cut_a_start_finds_a_checkpoint_whole),
+        cmocka_unit_test(branches_in_the_cache_have_links_whether_they_were_written_or_read),
         cmocka_unit_test(damage_is_told),
         cmocka_unit_test(a_file_that_is_not_the_one_that_was_named_is_told),
     };

@@ -109,6 +109,66 @@ static void the_same_offset_of_two_files_is_two_entries(void **state)
     cache_delete(cache);
 }
 
+static void get_linked(struct cache *cache, struct source *source, struct cache_link *link,
+                       uint64_t file, uint64_t offset)
+{
+    CACHE_GUARD(guard);
+    assert_int_equal(cache_get_linked(cache, link, file, offset, CACHE_NODE, load, source, &guard),
+                     0);
+    assert_true(guard_is(&guard, file, offset));
+    assert_ptr_equal((void *)atomic_load(&link->frame), guard.frame);
+    assert_ptr_equal((void *)atomic_load(&link->data), guard.data);
+}
+
+/* The link of one key is asked for another, and for the first again when its descriptor is another's. */
+static void a_link_leads_to_its_entry_and_what_is_not_there_any_more_is_looked_up(void **state)
+{
+    (void)state;
+    struct source source = {.size = PAGE};
+    struct cache *cache = cache_of(2, "lru");
+    struct cache_link link = {0, 0}, other = {0, 0};
+    get_linked(cache, &source, &link, FILE_A, 1);
+    get_linked(cache, &source, &link, FILE_A, 1);
+    get_linked(cache, &source, &other, FILE_A, 1);
+    assert_int_equal(source.loads, 1);
+    assert_int_equal(stats_of(cache).hits, 2);
+    get_linked(cache, &source, &other, FILE_B, 1);
+    get_linked(cache, &source, &link, FILE_A, 1);
+    assert_int_equal(source.loads, 2);
+    for (unsigned page = 2; page < 10; page++)
+        get(cache, &source, FILE_A, page);
+    assert_int_equal(source.loads, 10);
+    get_linked(cache, &source, &link, FILE_A, 1);
+    assert_int_equal(source.loads, 11);
+    cache_forget(cache, FILE_A, 1);
+    get_linked(cache, &source, &link, FILE_A, 1);
+    assert_int_equal(source.loads, 12);
+    source.error = ERROR_IO;
+    cache_forget(cache, FILE_A, 1);
+    struct cache_guard guard;
+    assert_int_equal(cache_get_linked(cache, &link, FILE_A, 1, 0, load, &source, &guard), ERROR_IO);
+    assert_null(guard.frame);
+    cache_delete(cache);
+}
+
+static void what_is_put_has_room_for_links_behind_it_when_that_is_asked(void **state)
+{
+    (void)state;
+    unsigned char bytes[PAGE];
+    struct cache *cache = cache_of(4, NULL);
+    memset(bytes, 0xff, sizeof bytes);
+    assert_int_equal(cache_put(cache, FILE_A, 1, CACHE_LINKS, bytes, PAGE), 0);
+    CACHE_GUARD(guard);
+    assert_int_equal(cache_try(cache, FILE_A, 1, 0, &guard), 0);
+    assert_int_equal(guard.size, 2 * PAGE);
+    assert_memory_equal(guard.data, bytes, PAGE);
+    memset(bytes, 0, sizeof bytes);
+    assert_memory_equal((const char *)guard.data + PAGE, bytes, PAGE);
+    assert_int_equal(stats_of(cache).used_bytes, cache_charge(2 * PAGE));
+    cache_guard_release(&guard);
+    cache_delete(cache);
+}
+
 static void memory_is_aligned_for_direct_reads_where_the_size_allows(void **state)
 {
     (void)state;
@@ -441,7 +501,7 @@ static void each_policy_takes_over_what_another_has_kept(void **state)
     X(read_ahead_fills_several_keys_at_once)                               \
     X(random_use_gives_what_belongs_to_the_key)
 
-enum { PLAIN_TESTS = 7, POLICY_TESTS = 9, POLICIES_MAX = 16 };
+enum { PLAIN_TESTS = 9, POLICY_TESTS = 9, POLICIES_MAX = 16 };
 
 int main(void)
 {
@@ -449,6 +509,8 @@ int main(void)
     struct CMUnitTest tests[PLAIN_TESTS + POLICIES_MAX * POLICY_TESTS] = {
         cmocka_unit_test(what_was_loaded_is_found_without_loading_again),
         cmocka_unit_test(the_same_offset_of_two_files_is_two_entries),
+        cmocka_unit_test(a_link_leads_to_its_entry_and_what_is_not_there_any_more_is_looked_up),
+        cmocka_unit_test(what_is_put_has_room_for_links_behind_it_when_that_is_asked),
         cmocka_unit_test(memory_is_aligned_for_direct_reads_where_the_size_allows),
         cmocka_unit_test(an_error_of_the_loader_leaves_nothing),
         cmocka_unit_test(wrong_options_are_refused),

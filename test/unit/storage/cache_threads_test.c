@@ -21,11 +21,12 @@
 #include "base/test_seed.h"
 #include "storage/cache/cache.h"
 
-enum { THREADS = 4, ROUNDS = 20000, PAGES = 300, WORDS = 16, FILES = 3 };
+enum { THREADS = 4, ROUNDS = 20000, PAGES = 300, WORDS = 16, FILES = 3, LINKS = 64 };
 
 struct shared {
     struct cache *cache;
     _Atomic uint64_t loads, failed;
+    struct cache_link links[LINKS]; /* of several keys each */
     /* Of the tests in which all ask for one key. */
     _Atomic unsigned waiting;
     int error;
@@ -120,7 +121,11 @@ static void *use(void *arg)
         }
         struct cache_guard guard;
         unsigned flags = random_below(&random, 4) == 0 ? CACHE_SCAN : 0;
-        int rc = cache_get(shared->cache, file, offset, flags, load, shared, &guard);
+        struct cache_link *link = &shared->links[offset % LINKS];
+        int rc = random_below(&random, 2) == 0
+                     ? cache_get(shared->cache, file, offset, flags, load, shared, &guard)
+                     : cache_get_linked(shared->cache, link, file, offset, flags | CACHE_NODE, load,
+                                        shared, &guard);
         worker->gets++;
         if (rc != 0) {
             worker->wrong = worker->wrong || rc != ERROR_IO || guard.frame != NULL ||
