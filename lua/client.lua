@@ -193,6 +193,8 @@ local function take_messages(self)
         elseif self.waiting[number] then
             self.waiting[number] = nil
             self.responses[number] = message
+        elseif number == 0 and type(message[3]) == 'table' and type(message[3].message) == 'string' then
+            lose(self, message[3].message) -- to nobody: why the server closes the connection
         end
     end
     if self.position > 1 then

@@ -125,6 +125,15 @@ describe('TLS', function()
         return child:finish()
     end
 
+    it('is missed by a port with it, which says so to whoever comes without', function()
+        serve()
+        local ok, problem = pcall(function() connect(false):ping() end)
+        assert.is_false(ok)
+        assert.equal(client.LOST, problem.code)
+        assert.matches('^lost the connection to .*: this port speaks TLS, and what came is not TLS: ',
+            problem.message)
+    end)
+
     it('is spoken by the console', function()
         serve()
         local output, status = console('--tls', '--cacert', file('ca.pem'))
