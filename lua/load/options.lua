@@ -58,7 +58,9 @@ local formats = { csv = 'csv', tsv = 'tsv', tab = 'tsv', jsonl = 'jsonl', ndjson
 local function format_of(given, path, otherwise)
     local name = given.format or path:match('%.(%a+)$')
     local format = name and formats[name:lower()] or (not given.format and otherwise)
-    if not format then
+    if not format and not given.format and path:find(':%d+$') then
+        error(path .. ': an address comes behind the file, for which - is possible', 0)
+    elseif not format then
         error(("%s: --format is csv, tsv, jsonl or msgpack"):format(
             given.format and "'" .. given.format .. "'" or path
                 .. ': its name does not say of what format it is'), 0)

@@ -227,6 +227,7 @@ describe('perigee load and dump', function()
         assert.truthy(fail('load', { path, 'x' }, { '--map', 'a' }):find('COLUMN=FIELD', 1, true))
         assert.truthy(fail('load', { path_of('none.csv'), 'x' }):find('No such file', 1, true))
         assert.truthy(fail('load', { path_of('none.doc'), 'x' }):find('does not say of what format', 1, true))
+        assert.truthy(fail('dump', { 'x', '127.0.0.1:1' }):find('an address comes behind the file', 1, true))
         local twice = write('twice.csv', 'id,n,id\n1,2,3\n')
         assert.truthy(fail('load', { twice, 'x' },
             { '--create' }):find("columns 1 and 3 are both called 'id'", 1, true))
