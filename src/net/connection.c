@@ -121,7 +121,8 @@ void net__decrypt(struct net_connection *connection)
     struct net_worker *worker = connection->worker;
     bool ended = false;
     int size = 1;
-    while (size > 0 && !connection->ended && session_wants_read(connection->session)) {
+    while (size > 0 && !connection->ended && !connection->writing && !connection->closing &&
+           session_wants_read(connection->session)) { /* what ran may have looked ahead */
         if (connection->ahead.size > 0) {
             ahead_take(connection);
             continue;
@@ -395,6 +396,8 @@ static bool output_write(struct net_connection *connection)
             return false;
         session_sent(connection->session, sent);
         session_resume(connection->session);
+        if (connection->writing || connection->closing) /* what ran has looked ahead */
+            return false;
     }
     connection_dirty(connection);
     net__worker_busy(connection->worker);
