@@ -256,9 +256,8 @@ static void looks_for_what_expires_first_go_on_from_the_last_one(void **state)
     assert_int_equal(keeping.evicted_keys, 5);
 }
 
-static void no_more_keys_go_than_must(void **state)
+static void thousand_where_800_fit(void)
 {
-    (void)state;
     char value[1001];
     memset(value, 'v', sizeof value - 1);
     value[sizeof value - 1] = 0;
@@ -268,6 +267,12 @@ static void no_more_keys_go_than_must(void **state)
     size_t used = heap_used_bytes(db_heap(fixture->db));
     fixture->config.maxmemory_policy = REDIS_POLICY_ALLKEYS_RANDOM;
     heap_limit_set(db_heap(fixture->db), used - 200 * 1000 + (used - 200 * 1000) / 15);
+}
+
+static void no_more_keys_go_than_must(void **state)
+{
+    (void)state;
+    thousand_where_800_fit();
     for (unsigned n = 0; n < 100; n++) {
         keep_house();
         rows();
@@ -285,15 +290,7 @@ static void no_more_keys_go_than_must(void **state)
 static void no_more_keys_go_while_a_checkpoint_keeps_what_has_gone(void **state)
 {
     (void)state;
-    char value[1001];
-    memset(value, 'v', sizeof value - 1);
-    value[sizeof value - 1] = 0;
-    for (unsigned n = 0; n < 1000; n++)
-        expect("OK", "set k%u %s", n, value);
-    rows();
-    size_t used = heap_used_bytes(db_heap(fixture->db));
-    fixture->config.maxmemory_policy = REDIS_POLICY_ALLKEYS_RANDOM;
-    heap_limit_set(db_heap(fixture->db), used - 200 * 1000 + (used - 200 * 1000) / 15);
+    thousand_where_800_fit();
     struct txn *snapshot; /* what the checkpoint has */
     assert_int_equal(txn_open(db_worker_txn(fixture->worker),
                               &(struct txn_options){.level = TXN_SNAPSHOT, .readonly = true},
