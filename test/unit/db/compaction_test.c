@@ -350,9 +350,11 @@ static void writers_are_slowed_by_what_compaction_is_behind(void **state)
     assert_int_equal(db_fixture_start(&f, false), 0);
 }
 
-/* What the throttle was like when the first file was made, and when the manifest got its name. */
+/* What the throttle was like when the first file was made, and when the manifest got its name. A file of rows that stay
+ * is made before any row is read, one of those that leave behind the first ones; which comes first is up to where heads are. */
 static struct {
     uint64_t rate;
+    bool leaves;
     enum throttle_phase phases[2];
 } course;
 
@@ -370,6 +372,7 @@ static int course_look(enum hook_call call, const char *path)
     if (call == HOOK_OPEN && is_run(path) && hook.calls++ == 0) {
         course.rate = throttled().rate;
         course.phases[0] = phase_now();
+        course.leaves = strncmp(path, "512-", 4) == 0;
     }
     if (call == HOOK_RENAME)
         course.phases[1] = phase_now();
@@ -387,7 +390,7 @@ static void writers_are_slowed_by_what_a_checkpoint_still_takes(void **state)
     checkpoint();
     hook_set(NULL);
     assert_true(course.rate > 0);
-    assert_int_equal(course.phases[0], THROTTLE_PREPARE);
+    assert_int_equal(course.phases[0], course.leaves ? THROTTLE_WRITE : THROTTLE_PREPARE);
     assert_int_equal(course.phases[1], THROTTLE_WRITE);
     assert_int_equal(phase_now(), THROTTLE_FREE);
     assert_int_equal(throttled().rate, 0); /* it has ended */
