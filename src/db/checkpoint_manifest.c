@@ -251,13 +251,13 @@ static void manifest_in_force(struct checkpoint *checkpoint, struct manifest *ma
     pthread_mutex_lock(&checkpoint->files_mutex);
     for (size_t i = 0; i < checkpoint->store_count; i++) {
         struct store *store = checkpoint->stores[i];
-        body_hold(store->body, checkpoint->holds > 0);
-        body_settle(store->body);
         if (k != 0)
             store->k = k;
         store_relaxed(&store->head.doubtful, false); /* what it has is what this manifest says */
         if (db__store_leaves(store))
             store_show(checkpoint, store);
+        body_hold(store->body, checkpoint->holds > 0);
+        body_settle(store->body); /* who waits for a compaction goes on, and reads what is shown */
     }
     struct manifest old = checkpoint->manifest;
     checkpoint->manifest = *manifest;

@@ -53,10 +53,8 @@ int db_compaction_begin(struct db_worker *worker, uint32_t space_id, uint64_t *f
                         space->name);
     struct store *store = space->head->arg;
     *failures = now.failures;
-    if (now.files.sequences == 0)
-        return 0; /* the checkpoint's thread does not know of bodies without files */
-    lsm_compact_request(store->body);
-    db__checkpoint_untidy(store->db);
+    if (lsm_compact_request(store->body))
+        db__checkpoint_untidy(store->db);
     return 0;
 }
 

@@ -232,8 +232,14 @@ static int lsm_files(struct body *base, int (*each)(const struct engine_file *fi
 static void lsm_settle(struct body *base)
 {
     struct lsm_body *body = (struct lsm_body *)base;
-    lsm__version_release(body->settled);
-    body->settled = lsm__version_hold(body);
+    struct lsm_version *before = body->settled, *now = lsm__version_hold(body);
+    pthread_mutex_lock(&body->mutex);
+    body->settled = now;
+    if (now->count == 0) /* nothing is left to be merged */
+        body->merged_all = atomic_load(&body->asked);
+    atomic_store(&body->answered, body->merged_all);
+    pthread_mutex_unlock(&body->mutex);
+    lsm__version_release(before);
 }
 
 /* What is being compacted may be of files that go: it is begun again. What somebody else works on ends
@@ -242,6 +248,7 @@ static void lsm_revert(struct body *base, bool keep_files)
 {
     struct lsm_body *body = (struct lsm_body *)base;
     const struct lsm_version *version = body->version;
+    body->merged_all = atomic_load(&body->answered);
     if (body->version == body->settled)
         return;
     lsm__job_abandon(body);
@@ -306,7 +313,7 @@ static enum engine_urgency urgency_of(struct lsm_body *body, const struct lsm_ve
 {
     struct lsm_pick pick;
     lsm__pick(version, options, clock_realtime_ms(body->clock), &pick);
-    if (pick.reason == LSM_NOTHING && !atomic_load(&body->all_wanted))
+    if (pick.reason == LSM_NOTHING && !lsm_compact_wanted(&body->base))
         return ENGINE_IDLE;
     if (debt >= 1 || lsm__space_is_low(version, options))
         return ENGINE_CRITICAL;
@@ -376,14 +383,20 @@ void lsm_stats_get(struct body *base, struct lsm_stats *out)
     lsm__version_release(version);
 }
 
-void lsm_compact_request(struct body *body)
+bool lsm_compact_request(struct body *base)
 {
-    atomic_store(&((struct lsm_body *)body)->all_wanted, true);
+    struct lsm_body *body = (struct lsm_body *)base;
+    pthread_mutex_lock(&body->mutex);
+    bool any = body->version->count + body->settled->count > 0;
+    atomic_fetch_add(&body->asked, any);
+    pthread_mutex_unlock(&body->mutex);
+    return any;
 }
 
 bool lsm_compact_wanted(struct body *body)
 {
-    return atomic_load(&((struct lsm_body *)body)->all_wanted);
+    const struct lsm_body *lsm = (const struct lsm_body *)body;
+    return atomic_load(&lsm->answered) < atomic_load(&lsm->asked);
 }
 
 const struct engine_vtab engine_lsm = {

@@ -105,9 +105,9 @@ void lsm_stats_get(struct body *body, struct lsm_stats *out);
 /* What the options of a body of this engine are now. Any thread. */
 void lsm_options_get(struct body *body, struct lsm_options *out);
 
-/* Asks for a compaction of everything, which body_tidy then does step by step; whether that is still to be done, or under way.
- * Any thread. */
-void lsm_compact_request(struct body *body);
+/* Asks for a compaction of everything there is, which body_tidy then does step by step; false: there are no files, and a
+ * manifest says so. Then, whether it is still to be done, or under way, or not yet settled. Any thread. */
+bool lsm_compact_request(struct body *body);
 bool lsm_compact_wanted(struct body *body);
 
 /*

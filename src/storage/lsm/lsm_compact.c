@@ -46,6 +46,7 @@ struct lsm_job {
     bool whole;
     struct run_merge_below below; /* `has` finds the job by it */
     struct lsm_version *version;  /* at the beginning */
+    uint64_t asked; /* then: who asks later may have files that came meanwhile in mind */
     struct lsm_pick pick;
     struct engine_snapshots snapshots; /* a copy of its own */
     struct lsm_walk *walks;            /* one a sequence, newest first */
@@ -141,6 +142,7 @@ static int job_new(struct lsm_body *body, const struct lsm_pick *pick, struct ls
     job->base.vtab = &engine_lsm;
     job->below.has = below_has;
     job->version = lsm__version_hold(body);
+    job->asked = atomic_load(&body->asked);
     job->pick = *pick;
     job->output.body = body;
     lsm__options(body, &job->output.options);
@@ -362,6 +364,7 @@ static int merged_publish(struct lsm_body *body)
 {
     const struct lsm_job *job = body->job;
     bool all = job->pick.reason == LSM_ASKED_FOR;
+    uint64_t asked = job->asked;
     struct lsm_version *version;
     int rc = job_version(body, &version);
     if (rc != 0)
@@ -374,7 +377,7 @@ static int merged_publish(struct lsm_body *body)
     atomic_fetch_add(&body->compactions, 1);
     job_publish(body, version);
     if (all)
-        atomic_store(&body->all_wanted, false);
+        body->merged_all = asked;
     return 0;
 }
 
@@ -452,9 +455,7 @@ static int job_next(struct lsm_body *body, const struct engine_snapshots *snapsh
     bool moved;
     lsm__options(body, &options);
     *done = (struct engine_tidied){ENGINE_TIDY, 0};
-    if (body->version->count == 0)
-        atomic_store(&body->all_wanted, false);
-    if (atomic_load(&body->all_wanted))
+    if (atomic_load(&body->asked) > body->merged_all)
         lsm__pick_all(body->version, &options, &pick);
     else
         lsm__pick(body->version, &options, clock_realtime_ms(body->clock), &pick);

@@ -77,9 +77,11 @@ struct lsm_body {
     _Atomic uint64_t *next_file;
     pthread_mutex_t mutex; /* orders taking a reference against replacing the version */
     struct lsm_version *version;
-    struct lsm_version *settled; /* what a manifest names */
+    struct lsm_version *settled; /* what a manifest names; replaced with the mutex */
     struct lsm_job *job;         /* NULL: nothing is being merged */
-    _Atomic bool all_wanted;     /* lsm_compact_request */
+    /* lsm_compact_request: how many there were, and how many of these a manifest has fulfilled. */
+    _Atomic uint64_t asked, answered;
+    uint64_t merged_all; /* that many as soon as the present version is settled */
     _Atomic uint64_t absorbed_bytes, compacted_bytes, read_bytes, compactions, moves, dropped_rows;
     _Atomic uint64_t expired_rows, ingested_bytes;
     struct lsm_reads reads[LSM_STRIPES];

@@ -463,6 +463,53 @@ static void one_that_is_asked_for_shows_how_far_it_is_and_its_end(void **state)
     assert_int_equal(db_compaction_begin(f.workers[0], 99999, &failures), ERROR_NOT_FOUND);
 }
 
+static struct {
+    struct body *body;
+    bool wanted; /* when the manifest was to get its name */
+} asked;
+
+static int manifest_refused(enum hook_call call, const char *path)
+{
+    if (call != HOOK_RENAME)
+        return 0;
+    asked.wanted = lsm_compact_wanted(asked.body);
+    return diag_set(ERROR_IO, "no name for %s, by the test", path);
+}
+
+/* Until then the files are the old ones for whoever reads, and after a restart. */
+static void one_that_is_asked_for_has_ended_when_a_manifest_says_so(void **state)
+{
+    (void)state;
+    struct clock_manual clock;
+    uint64_t failures;
+    int rc;
+    clock_manual_create(&clock, 1000);
+    f.clock = &clock.base;
+    db_fixture_reopen(&f);
+    space_make("s");
+    sequences("s", 2);
+    uint32_t id = space_of(&f, NULL, "s")->id;
+    asked.body = body_of("s");
+    asked.wanted = false;
+    hook_set(manifest_refused);
+    assert_int_equal(db_compaction_begin(f.workers[0], id, &failures), 0);
+    while ((rc = db_compaction_ended(f.workers[0], id, failures)) == ERROR_WAIT)
+        sched_yield();
+    assert_int_equal(rc, ERROR_IO);
+    assert_true(asked.wanted);
+    assert_int_equal(stats_of("s").sequences, 2);
+    hook_set(NULL);
+    db__checkpoint_wait_idle(f.db);
+    clock_manual_advance_ms(&clock, 61000);
+    while ((rc = db_compaction_ended(f.workers[0], id, failures + 1)) == ERROR_WAIT)
+        sched_yield();
+    assert_int_equal(rc, 0);
+    assert_int_equal(stats_of("s").sequences, 1);
+    db_fixture_stop(&f);
+    f.clock = NULL;
+    assert_int_equal(db_fixture_start(&f, false), 0);
+}
+
 static void a_compaction_that_fails_is_tried_again_and_loses_nothing(void **state)
 {
     (void)state;
@@ -574,6 +621,7 @@ int main(void)
         TEST(closing_gives_up_a_compaction_and_leaves_none_of_its_files),
         TEST(a_space_that_is_dropped_ends_its_compaction),
         TEST(one_that_is_asked_for_shows_how_far_it_is_and_its_end),
+        TEST(one_that_is_asked_for_has_ended_when_a_manifest_says_so),
         TEST(a_compaction_that_fails_is_tried_again_and_loses_nothing),
         TEST(the_power_may_fail_in_the_middle_of_it),
         TEST(several_threads_compact_several_spaces_while_rows_are_written),

@@ -1015,8 +1015,8 @@ static void a_compaction_of_everything_is_done_in_steps_when_it_is_asked_for(voi
     (void)state;
     struct world *world = world_new(test_seed(), LSM_TIERED);
     struct lsm_stats stats;
-    lsm_compact_request(world->body);
-    assert_int_equal(tidy_all(world), 0); /* of nothing */
+    assert_false(lsm_compact_request(world->body)); /* of nothing */
+    assert_false(lsm_compact_wanted(world->body));
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned key = 0; key < KEYS; key++)
             set(world, key, round == 0 || key % 2 == 0);
@@ -1026,15 +1026,23 @@ static void a_compaction_of_everything_is_done_in_steps_when_it_is_asked_for(voi
     lsm_stats_get(world->body, &stats);
     assert_int_equal(stats.sequences, 2);
     assert_int_equal(stats.urgency, ENGINE_IDLE);
-    lsm_compact_request(world->body);
+    assert_int_equal(settle(world), 0);
+    assert_true(lsm_compact_request(world->body));
     lsm_stats_get(world->body, &stats);
     assert_int_equal(stats.urgency, ENGINE_NORMAL);
     assert_int_equal(tidy_all(world), 0);
+    revert(world); /* and anew */
+    assert_true(lsm_compact_wanted(world->body));
+    assert_int_equal(tidy_all(world), 0);
     lsm_stats_get(world->body, &stats);
     assert_int_equal(stats.sequences, 1);
+    assert_true(lsm_compact_wanted(world->body)); /* no manifest says so */
+    assert_int_equal(settle(world), 0);
+    assert_false(lsm_compact_wanted(world->body));
+    lsm_stats_get(world->body, &stats);
     assert_int_equal(stats.levels[0].rows, KEYS / 2);
-    assert_int_equal(stats.dropped_rows, KEYS + KEYS / 2);
-    assert_int_equal(stats.compactions, 1);
+    assert_int_equal(stats.dropped_rows, 2 * (KEYS + KEYS / 2));
+    assert_int_equal(stats.compactions, 2);
     assert_int_equal(stats.urgency, ENGINE_IDLE);
     check(world, 1);
     world_delete(world);
