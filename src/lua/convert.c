@@ -26,10 +26,7 @@
 #include "lua/internal.h"
 #include "lua/value.h"
 
-enum {
-    JSON_MEMORY_FACTOR = 16, /* what the parser's tree takes for a byte of text, and more */
-    VALUES_AT_ONCE = 1024 /* from one look whether the time is over, or others wait, to the next */
-};
+enum { JSON_MEMORY_FACTOR = 16 }; /* what the parser's tree takes for a byte of text, and more */
 static const int64_t exact_max = INT64_C(1) << 53;
 
 void lua__put_number(struct mp_buffer *out, double number)
@@ -95,14 +92,26 @@ static void encode_cdata(lua_State *L, struct lua_runtime *runtime, int index,
     }
 }
 
+void lua__encode_check(lua_State *L, struct lua_runtime *runtime, struct mp_buffer *out)
+{
+    if (out->failed) {
+        mp_buffer_reset(out, 0);
+        lua__raise(L, runtime, diag_set(ERROR_MEMORY, "a value takes too much memory"));
+    }
+    if (lua__interrupted(runtime))
+        lua__raise(L, runtime, ERROR_TIMEOUT);
+}
+
 /* Whether the table is an array, and of what length. Walks the keys. */
-static bool table_is_array(lua_State *L, int index, uint32_t *count)
+static bool table_is_array(lua_State *L, struct lua_runtime *runtime, int index,
+                           struct mp_buffer *out, uint32_t *count)
 {
     double largest = 0;
     uint32_t entries = 0;
     bool integral = true;
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
-        entries++;
+        if (++entries % LUA__VALUES_AT_ONCE == 0)
+            lua__encode_check(L, runtime, out);
         double key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
         if (key < 1 || key != floor(key))
             integral = false;
@@ -116,23 +125,13 @@ static bool table_is_array(lua_State *L, int index, uint32_t *count)
     return true;
 }
 
-void lua__encode_check(lua_State *L, struct lua_runtime *runtime, struct mp_buffer *out)
-{
-    if (out->failed) {
-        mp_buffer_reset(out, 0);
-        lua__raise(L, runtime, diag_set(ERROR_MEMORY, "a value takes too much memory"));
-    }
-    if (lua__interrupted(runtime))
-        lua__raise(L, runtime, ERROR_TIMEOUT);
-}
-
 static void encode_map(lua_State *L, struct lua_runtime *runtime, int index, uint32_t count,
                        struct mp_buffer *out, enum lua__encoding encoding, unsigned depth)
 {
     mp_put_map(out, count);
     uint32_t done = 0;
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
-        if (++done % VALUES_AT_ONCE == 0)
+        if (++done % LUA__VALUES_AT_ONCE == 0)
             lua__encode_check(L, runtime, out);
         int top = lua_gettop(L);
         encode(L, runtime, top - 1, out, encoding, depth);
@@ -187,13 +186,13 @@ static void encode_table(lua_State *L, struct lua_runtime *runtime, int index,
         lua_pop(L, 1);
         return;
     }
-    if (!table_is_array(L, index, &count)) {
+    if (!table_is_array(L, runtime, index, out, &count)) {
         encode_map(L, runtime, index, count, out, encoding, depth + 1);
         return;
     }
     mp_put_array(out, count);
     for (uint32_t i = 1; i <= count; i++) {
-        if (i % VALUES_AT_ONCE == 0)
+        if (i % LUA__VALUES_AT_ONCE == 0)
             lua__encode_check(L, runtime, out);
         lua_rawgeti(L, index, (int)i);
         encode(L, runtime, lua_gettop(L), out, encoding, depth + 1);
@@ -256,12 +255,12 @@ static void push_wide(lua_State *L, struct lua_runtime *runtime, int type, int64
     lua_call(L, 0, 1);
 }
 
-static void push_string(lua_State *L, const char **data)
+static void push_string(lua_State *L, struct lua_runtime *runtime, const char **data)
 {
     uint32_t size;
     const char *text =
         mp_typeof(**data) == MP_STR ? mp_decode_str(data, &size) : mp_decode_bin(data, &size);
-    lua_pushlstring(L, text, size);
+    lua__push_bytes(L, runtime, text, size);
 }
 
 static void push_table(lua_State *L, struct lua_runtime *runtime, const char **data)
@@ -271,7 +270,7 @@ static void push_table(lua_State *L, struct lua_runtime *runtime, const char **d
         uint32_t count = mp_decode_array(data);
         lua_createtable(L, (int)count, 0);
         for (uint32_t i = 1; i <= count; i++) {
-            if (i % VALUES_AT_ONCE == 0)
+            if (i % LUA__VALUES_AT_ONCE == 0)
                 lua__pause(runtime);
             lua__push(L, runtime, data);
             lua_rawseti(L, -2, (int)i);
@@ -281,7 +280,7 @@ static void push_table(lua_State *L, struct lua_runtime *runtime, const char **d
     uint32_t count = mp_decode_map(data);
     lua_createtable(L, 0, (int)count);
     for (uint32_t i = 1; i <= count; i++) {
-        if (i % VALUES_AT_ONCE == 0)
+        if (i % LUA__VALUES_AT_ONCE == 0)
             lua__pause(runtime);
         lua__push(L, runtime, data);
         lua__push(L, runtime, data);
@@ -326,7 +325,7 @@ void lua__push(lua_State *L, struct lua_runtime *runtime, const char **data)
         return;
     case MP_STR:
     case MP_BIN:
-        push_string(L, data);
+        push_string(L, runtime, data);
         return;
     case MP_ARRAY:
     case MP_MAP:
@@ -475,7 +474,7 @@ static int native_tuple_update(lua_State *L)
         code = diag_set(ERROR_MEMORY, "out of memory");
     if (code != 0)
         return lua__raise(L, runtime, code);
-    lua_pushlstring(L, runtime->scratch.data, runtime->scratch.size);
+    lua__push_bytes(L, runtime, runtime->scratch.data, runtime->scratch.size);
     return 1;
 }
 
@@ -487,20 +486,39 @@ static int native_pack(lua_State *L)
     lua_settop(L, 1);
     mp_buffer_reset(out, 65536);
     lua__encode(L, runtime, 1, out, LUA__STRICT);
-    lua_pushlstring(L, out->data, out->size);
+    lua__push_bytes(L, runtime, out->data, out->size);
     return 1;
+}
+
+/* mp_check_limited, in stretches. */
+static bool is_whole(struct lua_runtime *runtime, const char **data, const char *end)
+{
+    enum { STRETCH_BYTES = 1 << 18 };
+    struct mp_scan scan;
+    size_t size = (size_t)(end - *data), visible = 0, need = STRETCH_BYTES;
+    enum mp_scan_result result = MP_SCAN_MORE;
+    mp_scan_create(&scan);
+    while (result == MP_SCAN_MORE && visible < size) {
+        lua__pause(runtime);
+        visible = need < visible + STRETCH_BYTES ? visible + STRETCH_BYTES : need;
+        visible = visible < size ? visible : size;
+        result = mp_scan_advance(&scan, *data, visible, &need);
+    }
+    *data += result == MP_SCAN_DONE ? scan.offset : 0;
+    return result == MP_SCAN_DONE;
 }
 
 static int native_unpack(lua_State *L)
 {
+    struct lua_runtime *runtime = lua__runtime(L);
     size_t size;
     const char *start = luaL_checklstring(L, 1, &size);
     lua_Number offset = luaL_optnumber(L, 2, 1);
     luaL_argcheck(L, offset >= 1 && offset <= (double)size, 2, "outside of the text");
     const char *data = start + (size_t)offset - 1, *end = data;
-    if (!mp_check_limited(&end, start + size))
+    if (!is_whole(runtime, &end, start + size))
         return luaL_error(L, "this is not valid MessagePack");
-    lua__push(L, lua__runtime(L), &data);
+    lua__push(L, runtime, &data);
     lua_pushnumber(L, (double)(end - start) + 1);
     return 2;
 }
@@ -545,7 +563,7 @@ static int native_json_encode(lua_State *L)
     const char *data = out->data;
     int code = json_from_msgpack(json, &data);
     if (code == 0)
-        lua_pushlstring(L, json->data, json->size);
+        lua__push_bytes(L, runtime, json->data, json->size);
     json_buffer_destroy(json);
     return code == 0 ? 1 : lua__raise(L, runtime, code);
 }

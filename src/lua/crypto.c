@@ -114,7 +114,7 @@ static int native_cipher_update(lua_State *L)
         if (size > PIECE && lua__interrupted(runtime))
             return lua__raise(L, runtime, ERROR_TIMEOUT);
     }
-    lua_pushlstring(L, (const char *)out, at);
+    lua__push_bytes(L, runtime, (const char *)out, at);
     return 1;
 }
 

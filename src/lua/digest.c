@@ -243,11 +243,12 @@ static const char digits[2][65] = {
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
 };
 
-enum { LINE = 72 };
+enum { LINE = 72, BASE64_AT_ONCE = 1 << 16 };
 
 /* base64_encode(text, urlsafe, no padding, no line breaks) */
 static int native_base64_encode(lua_State *L)
 {
+    struct lua_runtime *runtime = lua__runtime(L);
     size_t size, at = 0, column = 0;
     const unsigned char *in = (const unsigned char *)luaL_checklstring(L, 1, &size);
     const char *digit = digits[lua_toboolean(L, 2)];
@@ -268,8 +269,10 @@ static int native_base64_encode(lua_State *L)
             else if (pad)
                 out[at++] = '=';
         column += 4;
+        if (i % (3 * BASE64_AT_ONCE) == 0)
+            lua__pause(runtime);
     }
-    lua_pushlstring(L, out, at);
+    lua__push_bytes(L, runtime, out, at);
     return 1;
 }
 
@@ -288,13 +291,15 @@ static int digit_value(unsigned char c)
 
 /* Of either alphabet, padded or not; what is no digit is passed over, and a '=' ends it. `out` has
  * room for three quarters of the size. */
-size_t lua__base64_decode(char *out, const char *in, size_t size)
+size_t lua__base64_decode(struct lua_runtime *runtime, char *out, const char *in, size_t size)
 {
     uint32_t bits = 0;
     unsigned count = 0;
     size_t at = 0;
     for (size_t i = 0; i < size && in[i] != '='; i++) {
         int value = digit_value((unsigned char)in[i]);
+        if (i % BASE64_AT_ONCE == BASE64_AT_ONCE - 1)
+            lua__pause(runtime);
         if (value < 0)
             continue;
         bits = bits << 6 | (uint32_t)value;
@@ -309,10 +314,12 @@ size_t lua__base64_decode(char *out, const char *in, size_t size)
 
 static int native_base64_decode(lua_State *L)
 {
+    struct lua_runtime *runtime = lua__runtime(L);
     size_t size;
     const char *in = luaL_checklstring(L, 1, &size);
     char *out = lua_newuserdata(L, size / 4 * 3 + 3);
-    lua_pushlstring(L, out, lua__base64_decode(out, in, size));
+    size = lua__base64_decode(runtime, out, in, size);
+    lua__push_bytes(L, runtime, out, size);
     return 1;
 }
 

@@ -268,7 +268,7 @@ static int native_read(lua_State *L)
         return lua__raise(L, runtime, ERROR_TIMEOUT);
     if (count < 0)
         return failed(L, errno);
-    lua_pushlstring(L, data, (size_t)count);
+    lua__push_bytes(L, runtime, data, (size_t)count);
     return 1;
 }
 
@@ -452,7 +452,7 @@ static int native_result(lua_State *L)
     if (job->count < 0)
         return failed(L, job->error);
     if (job->kind == JOB_READ)
-        lua_pushlstring(L, job->data, (size_t)job->count);
+        lua__push_bytes(L, job->runtime, job->data, (size_t)job->count);
     else if (job->kind == JOB_WRITE)
         lua_pushnumber(L, (lua_Number)job->count);
     else

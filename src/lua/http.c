@@ -408,7 +408,7 @@ static int native_result(lua_State *L)
     curl.easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
     lua_pushinteger(L, (lua_Integer)status);
     lua_pushlstring(L, request->headers.data, request->headers.size);
-    lua_pushlstring(L, request->body.data, request->body.size);
+    lua__push_bytes(L, lua__runtime(L), request->body.data, request->body.size);
     return 3;
 }
 

@@ -189,8 +189,10 @@ struct lua_runtime {
     uint64_t seen_ts;            /* of the request so far */
     uint64_t now_ms;             /* of the run */
 
-    struct mp_buffer args[2];  /* what native.encode made for the statement that follows */
-    struct mp_buffer scratch;  /* where values are made; never what a statement reads */
+    struct mp_buffer args[2]; /* what native.encode made for the statement that follows */
+    struct mp_buffer scratch; /* where values are made; never what a statement reads */
+    void *ahead;              /* memory for a long string that is about to be made, or NULL */
+    size_t ahead_bytes;
     struct mp_buffer pairs;    /* what a callback gave, also while a value is being made */
     struct mp_buffer position; /* where the last select ended, when it was asked for */
     struct mp_buffer copy;     /* the tuple of a statement that was a transaction of its own */
@@ -270,6 +272,10 @@ struct lua_runtime {
 /* allocate.c: lua_Alloc, of a struct lua_runtime; and how much of what all states have are mappings of their own. */
 void *lua__allocate(void *runtime, void *memory, size_t old_bytes, size_t new_bytes);
 uint64_t lua__mapped_bytes(void);
+/* lua_pushlstring of what may be long: lets others in while the memory for it is made ready. Raises nothing else. What was
+ * made ready and has not been used goes with lua__ahead_drop. */
+void lua__push_bytes(lua_State *L, struct lua_runtime *runtime, const char *data, size_t size);
+void lua__ahead_drop(struct lua_runtime *runtime);
 /* runtime.c: what a state is made of, for expression.c as well. take_hooks pops the table of hooks
  * that a built-in module has given. */
 void lua__preload_builtins(lua_State *L);
@@ -382,6 +388,8 @@ bool lua__expired(struct lua_runtime *runtime);
  * between two instructions of Lua; no latch is held. The second is also true once the time is over, as above. */
 void lua__pause(struct lua_runtime *runtime);
 bool lua__interrupted(struct lua_runtime *runtime);
+/* Small ones, from one such look to the next. */
+enum { LUA__VALUES_AT_ONCE = 1024 };
 
 int lua__api_begin(struct lua_runtime *runtime, int level, int readonly, uint32_t losses,
                    double timeout);
@@ -593,7 +601,7 @@ void lua__profile_turn(struct lua_runtime *runtime);
 
 /* digest.c: base64 of either alphabet, padded or not, without what is no digit; `out` has room for
  * three quarters of the size, and three bytes. */
-size_t lua__base64_decode(char *out, const char *in, size_t size);
+size_t lua__base64_decode(struct lua_runtime *runtime, char *out, const char *in, size_t size);
 /* yaml.c: the values of all documents behind each other, appended to `out`. ERROR_INVALID,
  * ERROR_MEMORY, ERROR_TIMEOUT, with diagnostics. */
 int lua__yaml_read(struct lua_runtime *runtime, const char *text, size_t size,

@@ -30,7 +30,7 @@ static char *room(struct lua_runtime *runtime, double size)
 
 static int push_made(lua_State *L, struct lua_runtime *runtime, size_t size)
 {
-    lua_pushlstring(L, runtime->scratch.data, size);
+    lua__push_bytes(L, runtime, runtime->scratch.data, size);
     mp_buffer_reset(&runtime->scratch, 65536);
     return 1;
 }

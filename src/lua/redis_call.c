@@ -32,8 +32,6 @@ enum { CALL_ARGS_ON_STACK = 32 };
 
 /* --------------------------------------------------------------------------------- replies */
 
-enum { VALUES_AT_ONCE = 1024 }; /* of a reply, from one look whether others wait to the next */
-
 static void push_reply(lua_State *L, struct lua_runtime *runtime, const char **reply);
 
 static void push_field_table(lua_State *L, const char *field, const char *text, size_t size)
@@ -49,7 +47,7 @@ static void push_elements(lua_State *L, struct lua_runtime *runtime, const char 
     luaL_checkstack(L, 4, "nested reply");
     lua_createtable(L, (int)count, 0);
     for (uint32_t i = 1; i <= count; i++) {
-        if (i % VALUES_AT_ONCE == 0)
+        if (i % LUA__VALUES_AT_ONCE == 0)
             lua__pause(runtime);
         push_reply(L, runtime, reply);
         lua_rawseti(L, -2, (int)i);
@@ -64,7 +62,7 @@ static void push_keys(lua_State *L, struct lua_runtime *runtime, const char **re
     lua_createtable(L, 0, 1);
     lua_createtable(L, 0, (int)count);
     for (uint32_t i = 1; i <= count; i++) {
-        if (i % VALUES_AT_ONCE == 0)
+        if (i % LUA__VALUES_AT_ONCE == 0)
             lua__pause(runtime);
         push_reply(L, runtime, reply);
         if (field[0] == 'm')
@@ -173,7 +171,7 @@ static void push_reply(lua_State *L, struct lua_runtime *runtime, const char **r
         return;
     case MP_STR:
         text = mp_decode_str(reply, &size);
-        lua_pushlstring(L, text, size);
+        lua__push_bytes(L, runtime, text, size);
         return;
     case MP_ARRAY:
         push_elements(L, runtime, reply, mp_decode_array(reply));

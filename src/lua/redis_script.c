@@ -407,11 +407,12 @@ void lua__script_error(lua_State *L, struct lua_runtime *runtime, int index)
 
 /* ------------------------------------------------------------------------------------ running */
 
-static void push_slices(lua_State *L, const struct redis_slice *slices, unsigned count)
+static void push_slices(lua_State *L, struct lua_runtime *runtime, const struct redis_slice *slices,
+                        unsigned count)
 {
     lua_createtable(L, (int)count, 0);
     for (unsigned i = 0; i < count; i++) {
-        lua_pushlstring(L, slices[i].data, slices[i].size);
+        lua__push_bytes(L, runtime, slices[i].data, slices[i].size);
         lua_rawseti(L, -2, (int)i + 1);
     }
 }
@@ -463,8 +464,8 @@ static int eval_script(lua_State *L, struct lua_runtime *runtime, void *arg)
     lua__script_end(runtime); /* of an earlier try */
     lua__push_hook(L, runtime, "script");
     lua_pushlstring(L, eval->script, eval->script_size);
-    push_slices(L, eval->keys, eval->key_count);
-    push_slices(L, eval->args, eval->arg_count);
+    push_slices(L, runtime, eval->keys, eval->key_count);
+    push_slices(L, runtime, eval->args, eval->arg_count);
     lua_pushboolean(L, eval->request.readonly);
     lua_call(L, 4,
              3); /* the script's function, its digest, whether it says that it doesn't write */
@@ -487,8 +488,8 @@ static int call_function(lua_State *L, struct lua_runtime *runtime, void *arg)
     lua_call(L, 2, 3);
     lua__script_begin(runtime, lua_tostring(L, -2), LUA__SCRIPT_FUNCTION, lua_toboolean(L, -1));
     lua_pop(L, 2);
-    push_slices(L, eval->keys, eval->key_count);
-    push_slices(L, eval->args, eval->arg_count);
+    push_slices(L, runtime, eval->keys, eval->key_count);
+    push_slices(L, runtime, eval->args, eval->arg_count);
     lua_call(L, 2, 1);
     mp_buffer_reset(&runtime->result, 65536);
     encode_reply(L, runtime, lua_gettop(L), 0);

@@ -298,6 +298,7 @@ void lua_runtime_delete(struct lua_runtime *runtime)
     lua__others_forget(runtime);
     lua__deadline_destroy(&runtime->deadline);
     lua_close(runtime->L);
+    lua__ahead_drop(runtime);
     lua__fibers_destroy(runtime);
     lua__walks_free(runtime);
     lua__fio_destroy(runtime);

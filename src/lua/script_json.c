@@ -110,7 +110,8 @@ static int array_length(struct encoder *e)
             return 0;
         }
         largest = key > largest ? key : largest;
-        count++;
+        if (++count % LUA__VALUES_AT_ONCE == 0)
+            lua__encode_check(e->L, e->runtime, e->out);
     }
     const struct lua__script_json *settings = e->settings;
     if (settings->sparse_ratio > 0 && largest > (double)count * settings->sparse_ratio &&
@@ -216,7 +217,7 @@ static int native_cjson_encode(lua_State *L)
     struct encoder e = {L, runtime, &runtime->scratch, &runtime->script_json};
     encode_value(&e, 0);
     lua__encode_check(L, runtime, e.out);
-    lua_pushlstring(L, e.out->data, e.out->size);
+    lua__push_bytes(L, runtime, e.out->data, e.out->size);
     return 1;
 }
 
@@ -450,7 +451,7 @@ static void decode_object(struct decoder *d)
     while (d->token != T_OBJ_END) {
         if (d->token != T_STRING)
             expected(d, "object key string");
-        lua_pushlstring(d->L, d->runtime->scratch.data, d->runtime->scratch.size);
+        lua__push_bytes(d->L, d->runtime, d->runtime->scratch.data, d->runtime->scratch.size);
         next_token(d);
         if (d->token != T_COLON)
             expected(d, "colon");
@@ -496,7 +497,7 @@ static void decode_value(struct decoder *d)
         lua__raise(d->L, d->runtime, ERROR_TIMEOUT);
     switch (d->token) {
     case T_STRING:
-        lua_pushlstring(d->L, d->runtime->scratch.data, d->runtime->scratch.size);
+        lua__push_bytes(d->L, d->runtime, d->runtime->scratch.data, d->runtime->scratch.size);
         return;
     case T_NUMBER:
         lua_pushnumber(d->L, d->number);

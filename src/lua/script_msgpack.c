@@ -111,7 +111,8 @@ static bool is_array(struct packer *p, int index, size_t *count)
         double key = lua_type(p->L, -2) == LUA_TNUMBER ? lua_tonumber(p->L, -2) : 0;
         array = array && key > 0 && key == floor(key);
         largest = key > largest ? key : largest;
-        ++*count;
+        if (++*count % LUA__VALUES_AT_ONCE == 0)
+            lua__encode_check(p->L, p->runtime, p->out);
     }
     return array && largest == (double)*count;
 }
@@ -176,7 +177,7 @@ static int native_cmsgpack_pack(lua_State *L)
     for (int n = 1; n <= count; n++)
         pack_value(&p, n, 0);
     lua__encode_check(L, runtime, p.out);
-    lua_pushlstring(L, p.out->data, p.out->size);
+    lua__push_bytes(L, runtime, p.out->data, p.out->size);
     return 1;
 }
 
@@ -212,7 +213,7 @@ static uint64_t take_number(struct unpacker *u, size_t size)
 static void unpack_string(struct unpacker *u, size_t size)
 {
     const unsigned char *text = take(u, size);
-    lua_pushlstring(u->L, (const char *)text, size);
+    lua__push_bytes(u->L, u->runtime, (const char *)text, size);
 }
 
 static void unpack_array(struct unpacker *u, size_t count)

@@ -193,7 +193,7 @@ static int native_struct_pack(lua_State *L)
             control(&layout, option);
         lua__encode_check(L, runtime, out);
     }
-    lua_pushlstring(L, out->size > 0 ? out->data : "", out->size);
+    lua__push_bytes(L, runtime, out->size > 0 ? out->data : "", out->size);
     return 1;
 }
 

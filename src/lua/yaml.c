@@ -214,7 +214,7 @@ static void put_binary(struct reader *reader, const char *text, size_t size)
         reader->code = diag_set(ERROR_MEMORY, "out of memory");
         return;
     }
-    mp_put_str(&reader->out, bytes, lua__base64_decode(bytes, text, size));
+    mp_put_str(&reader->out, bytes, lua__base64_decode(reader->runtime, bytes, text, size));
     free(bytes);
 }
 
@@ -546,7 +546,8 @@ static int native_yaml_encode(lua_State *L)
     writer.text.bytes_max = runtime->memory_bytes_max;
     int code = write_all(&writer, packed->data, (uint32_t)count);
     if (code == 0)
-        lua_pushlstring(L, writer.text.data == NULL ? "" : writer.text.data, writer.text.size);
+        lua__push_bytes(L, runtime, writer.text.data == NULL ? "" : writer.text.data,
+                        writer.text.size);
     mp_buffer_destroy(&writer.text);
     return code == 0 ? 1 : lua__raise(L, runtime, code);
 }

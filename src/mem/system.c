@@ -102,6 +102,19 @@ void system_unmap_large(void *memory, size_t size)
     munmap(memory, large_bytes(size));
 }
 
+void *system_grow_large(void *memory, size_t size, size_t new_size)
+{
+    ASSERT(new_size >= size);
+    size_t bytes = large_bytes(size);
+    char *grown = system_map_large(new_size);
+    if (grown == NULL)
+        return NULL;
+    if (mremap(memory, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, grown) != MAP_FAILED)
+        return grown;
+    system_unmap_large(grown, new_size);
+    return NULL;
+}
+
 void system_trim_large(void *memory, size_t size, size_t new_size)
 {
     ASSERT(new_size > 0 && new_size <= size);

@@ -26,6 +26,9 @@ void system_unmap(void *memory, size_t size);
 enum { SYSTEM_HUGE_BYTES = 2 << 20 };
 void *system_map_large(size_t size);
 void system_unmap_large(void *memory, size_t size);
+/* The same with what is in it, elsewhere, and `new_size` bytes, at least `size`; nothing is copied. NULL, and it stays, when memory
+ * is out. */
+void *system_grow_large(void *memory, size_t size, size_t new_size);
 /* Gives back what lies behind `new_size`, at most `size` and at least 1, which is its size from then on. */
 void system_trim_large(void *memory, size_t size, size_t new_size);
 

@@ -8,11 +8,13 @@
 
 #include <cmocka.h>
 
+#include <lua.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
 #include "lua/internal.h"
+#include "lua/lua_fixture.h"
 #include "mem/system.h"
 
 static struct lua_runtime *runtime;
@@ -96,12 +98,38 @@ static void memory_that_is_out_leaves_a_block_as_it_was(void **state)
     assert_null(lua__allocate(runtime, block, size, 0));
 }
 
+/* Made ready with the first mapping, and it takes no other. */
+static void a_long_string_has_the_memory_that_was_made_ready(void **state)
+{
+    (void)state;
+    enum { SIZE = 40 << 20 };
+    struct lua_fixture fixture;
+    lua_fixture_create(&fixture, false, 0, 0);
+    char *text = malloc(SIZE);
+    lua_State *L = fixture.runtime->L;
+    memset(text, 'x', SIZE);
+    uint64_t before = lua__mapped_bytes();
+    system_fail_nth(2);
+    lua__push_bytes(L, fixture.runtime, text, SIZE);
+    assert_int_equal(system_fail_pending(), 1);
+    system_fail_nth(0);
+    assert_int_equal(lua_objlen(L, -1), SIZE);
+    assert_memory_equal(lua_tostring(L, -1), text, SIZE);
+    assert_in_range(lua__mapped_bytes() - before, SIZE, SIZE + 64);
+    lua__push_bytes(L, fixture.runtime, text, SIZE); /* the same: nothing is kept */
+    assert_in_range(lua__mapped_bytes() - before, SIZE, SIZE + 64);
+    lua_pop(L, 2);
+    free(text);
+    lua_fixture_destroy(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(large_blocks_are_where_huge_pages_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(blocks_that_grow_and_shrink_keep_what_is_in_them, setup,
                                         teardown),
+        cmocka_unit_test(a_long_string_has_the_memory_that_was_made_ready),
         cmocka_unit_test_setup_teardown(memory_that_is_out_leaves_a_block_as_it_was, setup,
                                         teardown),
     };

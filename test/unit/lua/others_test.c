@@ -198,6 +198,25 @@ static void long_strings_let_others_in_between_stretches(void **state)
     assert_lets_in("return type(load(text))", "[\"function\"]");
 }
 
+/* The first value is refused, when all keys have been gone over to know that it is an array. */
+static void who_looks_for_arrays_lets_others_in_between_keys(void **state)
+{
+    (void)state;
+    create(600000);
+    lua_fixture_do(&fixture, "keys = {print} for i = 2, 4e6 do keys[i] = i end");
+    assert_lets_in("return (pcall(require('json').encode, keys))", "[false]");
+    assert_lets_in("return (pcall(require('msgpack').encode, keys))", "[false]");
+}
+
+/* It ends before its last element: that is found, and nothing is made of it. */
+static void messagepack_is_checked_with_others_let_in(void **state)
+{
+    (void)state;
+    create(600000);
+    lua_fixture_do(&fixture, "array = '\\221\\1\\0\\0\\0' .. ('\\1'):rep(2 ^ 24 - 1)");
+    assert_lets_in("return (pcall(require('msgpack').decode, array))", "[false]");
+}
+
 /* Statements that no Lua code runs around, again and again. */
 static void statements_let_others_in_between_rows(void **state)
 {
@@ -241,6 +260,8 @@ int main(void)
         cmocka_unit_test_teardown(commands_of_redis_let_others_in_between_elements, teardown),
         cmocka_unit_test_teardown(json_lets_others_in_between_values_and_within_strings, teardown),
         cmocka_unit_test_teardown(long_strings_let_others_in_between_stretches, teardown),
+        cmocka_unit_test_teardown(who_looks_for_arrays_lets_others_in_between_keys, teardown),
+        cmocka_unit_test_teardown(messagepack_is_checked_with_others_let_in, teardown),
         cmocka_unit_test_teardown(statements_let_others_in_between_rows, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

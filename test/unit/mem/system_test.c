@@ -129,11 +129,42 @@ static void the_end_of_a_large_mapping_can_be_given_back(void **state)
     system_unmap_large(memory, 4096);
 }
 
+/* Aligned as before, with zeros behind what was in it; and what does not fit stays as it was. */
+static void a_large_mapping_grows_without_being_copied(void **state)
+{
+    (void)state;
+    size_t size = 1;
+    unsigned char *memory = system_map_large(size);
+    assert_non_null(memory);
+    memory[0] = 1;
+    while (size < 20u << 20) {
+        size_t grown = size + size + 12345;
+        system_fail_nth(1);
+        assert_null(system_grow_large(memory, size, grown));
+        assert_null(system_grow_large(memory, size, SIZE_MAX));
+        assert_int_equal(memory[0] + memory[size - 1], size == 1 ? 2 : 1 + (size - 1) % 251);
+        unsigned char *elsewhere = system_grow_large(memory, size, grown), there;
+        assert_non_null(elsewhere);
+        assert_int_equal((uintptr_t)elsewhere % SYSTEM_HUGE_BYTES, 0);
+        assert_int_equal(mincore(memory, 4096, &there), -1);
+        assert_int_equal(errno, ENOMEM);
+        memory = elsewhere;
+        assert_int_equal(memory[grown - 1], 0);
+        for (size_t n = 1; n < size; n++)
+            assert_int_equal(memory[n], n % 251);
+        for (size_t n = size; n < grown; n++)
+            memory[n] = (unsigned char)(n % 251);
+        size = grown;
+    }
+    system_unmap_large(memory, size);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_mapping_may_have_any_size),
         cmocka_unit_test(the_end_of_a_large_mapping_can_be_given_back),
+        cmocka_unit_test(a_large_mapping_grows_without_being_copied),
         cmocka_unit_test(memory_is_aligned_as_asked),
         cmocka_unit_test(a_mapping_is_zeroed_and_aligned_to_its_size),
         cmocka_unit_test(mappings_are_advised_huge_where_the_system_takes_advice),
