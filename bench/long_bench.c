@@ -69,6 +69,16 @@ static const struct work {
     {"DEL of a million", "EVAL 'return redis.call(\"DEL\", \"copy\")' 0"},
     {"two million tables made and kept",
      "LUA 'local t = {} for i = 1, 2e6 do t[i] = {i} end return #t'"},
+    {"a client's SMEMBERS of a million", "SMEMBERS set"},
+    {"a client's SORT of a million", "SORT set LIMIT 0 10"},
+    {"a client's SUNIONSTORE of a million", "SUNIONSTORE copy set"},
+    {"a client's DEL of a million", "DEL copy"},
+    {"a client's LRANGE of a million", "LRANGE list 0 -1"},
+    {"a client's LREM in a million", "LREM list 0 x"},
+    {"a client's ZRANGE of a million", "ZRANGE zset 0 -1 WITHSCORES"},
+    {"a client's HGETALL of half a million", "HGETALL hash"},
+    {"a client's KEYS of half a million", "KEYS nothing*"},
+    {"a client's SPACE.SELECT of 300 thousand", "SPACE.SELECT rows [] LIMIT 300000"},
 };
 
 static const char *const PREPARED[] = {
@@ -76,7 +86,13 @@ static const char *const PREPARED[] = {
     "LUA 'for i = 1, 1e6, 1e4 do box.atomic(function() for j = i, i + 1e4 - 1 do "
     "box.space.rows:insert({j, j % 1000, \"some text\"}) end end) end'",
     "LUA 'for i = 1, 1e6, 1e3 do local t = {} for j = i, i + 999 do t[#t + 1] = j end "
-    "redis.call(\"SADD\", \"set\", unpack(t)) end'"};
+    "redis.call(\"SADD\", \"set\", unpack(t)) redis.call(\"RPUSH\", \"list\", unpack(t)) end'",
+    "LUA 'for i = 1, 1e6, 1e3 do local s, h = {}, {} for j = i, i + 999 do s[#s + 1] = j "
+    "s[#s + 1] = j if j % 2 == 0 then h[#h + 1] = j h[#h + 1] = j end end "
+    "redis.call(\"ZADD\", \"zset\", unpack(s)) redis.call(\"HSET\", \"hash\", unpack(h)) end'",
+    "LUA 'for i = 1, 5e5, 1e3 do local t = {} for j = i, i + 999 do t[#t + 1] = j t[#t + 1] = j "
+    "end "
+    "redis.call(\"MSET\", unpack(t)) end'"};
 
 static struct server_process server;
 static struct server_client clients[CLIENTS];

@@ -80,6 +80,17 @@ void lua_runtime_others_set(struct lua_runtime *runtime, const struct lua_others
         txn_worker_pause_set(runtime->txn_worker, pause_for_others, runtime);
 }
 
+void lua_runtime_let_in(struct lua_runtime *runtime)
+{
+    lua__deadline_arm_late(&runtime->deadline);
+    lua__pause(runtime);
+}
+
+void lua_runtime_let_in_end(struct lua_runtime *runtime)
+{
+    lua__deadline_disarm(&runtime->deadline);
+}
+
 void lua__others_forget(struct lua_runtime *runtime)
 {
     if (runtime->deadline.others.wait != NULL && runtime->txn_worker != NULL)

@@ -238,6 +238,14 @@ int lua_runtime_loop_set(struct lua_runtime *runtime, struct uv_loop_s *loop);
 void lua_runtime_others_set(struct lua_runtime *runtime, const struct lua_others *others);
 
 /*
+ * For what the runtime's thread does by itself, outside of a call, and goes over much with: to be called between its
+ * steps, every thousand values or so. From the first time on the watchdog asks as above, until the end is told. So what is short
+ * costs nothing. Within a call the first one is what functions of C do.
+ */
+void lua_runtime_let_in(struct lua_runtime *runtime);
+void lua_runtime_let_in_end(struct lua_runtime *runtime);
+
+/*
  * CALL: runs the stored procedure `name` with the elements of the MessagePack array `args`
  * (checked; NULL: none) as one transaction, as its options say, again from its start after a
  * conflict (invariant 22), and appends a MessagePack array of what it returned to `result`, which

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * How a connection moves to another worker, and what makes it while its own one is within Lua code. (The
- * other reason is that a worker is busy all the time: load.c.)
+ * How a connection moves to another worker, and what makes it while its own one is within a request that takes long: Lua
+ * code, or a command that goes over much (lua_runtime_let_in). (The other reason is that a worker is busy all the time: load.c.)
  *
  * While a worker is within Lua code it is not in its loop: nobody reads what its connections send, or
  * sends what they are to get. When that has lasted for a few milliseconds, those who have something
@@ -121,7 +121,7 @@ static struct net_connection *connection_copy(const struct net_connection *conne
     return copy;
 }
 
-/* The one to hand over to: one that stands by only where all others are within Lua code. */
+/* The one to hand over to: one that stands by only where all others are within a request. */
 static struct net_worker *another(const struct net_worker *worker)
 {
     const struct net *net = worker->net;

@@ -29,7 +29,7 @@ struct net_options {
     enum tls_name tls_user;        /* the name in a client's certificate that is its user's */
     unsigned worker_count;         /* threads, at least 1 */
     unsigned
-        standby_count; /* more of them, which serve only while all others are within Lua code */
+        standby_count; /* more of them, which serve only while all others are within a request */
     bool password;     /* one is asked for; else only this machine is served */
     unsigned stop_time_max_ms; /* how long an orderly stop waits for slow readers; 0: 10 s */
     bool balance; /* a worker that is busy all the time gives connections to one that is not */

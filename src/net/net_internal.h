@@ -60,7 +60,7 @@ struct net_accepted {
 struct net_worker {
     struct net *net;
     unsigned number;
-    bool standby; /* has connections only while all others are within Lua code */
+    bool standby; /* has connections only while all others are within a request */
     sem_t called; /* a standby has to begin, or to end */
     uv_loop_t loop;
     pthread_t thread;

@@ -471,7 +471,8 @@ static void standby_run(struct net_worker *worker)
                      "begin: %s",
                      diag_message_for(rc));
     }
-    log_info("all workers are within Lua code: a further one serves their connections meanwhile");
+    log_info(
+        "all workers are within long requests: a further one serves their connections meanwhile");
     worker_serve(worker);
 }
 

@@ -227,6 +227,7 @@ static int rows_gather(struct redis_call *call, struct rows *rows)
     txn_cursor_open(&cursor, call->txn, &index, &(struct txn_range){.lower = NULL});
     while (!(rc = txn_cursor_next(&cursor, &row, &version))) {
         struct redis_value value;
+        redis_passed(call);
         rc = redis_value_unpack(version, call->now_ms, &value);
         if (!rc && value.type != REDIS_TYPE_NONE)
             rc = rows_add(call, rows, row);
@@ -276,6 +277,7 @@ static int databases_swap(struct redis_call calls[2])
     if (!rc)
         rc = rows_gather(&calls[1], &rows[1]);
     for (size_t left = 0, right = 0; !rc && (left < rows[0].count || right < rows[1].count);) {
+        redis_passed(&calls[0]);
         int order = left == rows[0].count ? 1
                     : right == rows[1].count
                         ? -1

@@ -612,6 +612,25 @@ static void settle_after_input(struct session *session)
     session__bytes_note(session);
 }
 
+void session__let_in(struct session_worker *worker)
+{
+    worker->lets_in = true;
+    lua_runtime_let_in(worker->lua);
+}
+
+void session__let_in_by(void *worker)
+{
+    session__let_in(worker);
+}
+
+static void leave(struct session *session)
+{
+    struct session_worker *worker = session->worker;
+    if (worker->lets_in)
+        lua_runtime_let_in_end(worker->lua);
+    worker->lets_in = session->entered = false;
+}
+
 void session_on_bytes(struct session *session, const char *data, size_t size)
 {
     struct session_worker *worker = session->worker;
@@ -649,7 +668,7 @@ void session_on_bytes(struct session *session, const char *data, size_t size)
     session__parcel_begin(session);
     store_relaxed(&session->about.active_ms, session__now_ms(worker));
     settle_after_input(session);
-    session->entered = false;
+    leave(session);
 }
 
 /* Requests that waited and need not any more. */
@@ -684,6 +703,6 @@ bool session_resume(struct session *session)
         settle_after_input(session);
     else
         session__bytes_note(session);
-    session->entered = false;
+    leave(session);
     return done;
 }

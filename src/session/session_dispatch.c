@@ -215,6 +215,8 @@ struct redis_call session__redis_call(struct session *session,
                                .client_id = session->about.id,
                                .parcels = session->parcels.whole,
                                .parcel_count = session->parcels.count,
+                               .pause = session__let_in_by,
+                               .pause_arg = session->worker,
                                .no_touch = load_relaxed(&session->about.no_touch)};
 }
 
@@ -226,6 +228,8 @@ static int redis_try(struct session *session, const struct session_request *requ
     struct session_worker *worker = session->worker;
     struct redis_call call = session__redis_call(session, request);
     call.block = block;
+    if (block) /* it is among those who wait already, and might be woken there */
+        call.pause = NULL;
     call.granted = granted;
     int rc = txn_begin(worker->txn, options, &call.txn);
     if (rc)

@@ -102,6 +102,7 @@ static int run_once(struct session *session, struct session_request *request,
     struct txn_worker *worker = session->worker->txn;
     struct redis_call call = session__redis_call(session, request);
     call.migration = &migration->what;
+    call.pause = NULL;
     migration->what.sends = false;
     int rc = txn_begin(worker, options, &call.txn);
     if (rc)

@@ -259,6 +259,8 @@ static int queued_run_redis(struct session *session, const struct session_queued
                               .client_id = session->about.id,
                               .parcels = queued->parcels,
                               .parcel_count = queued->parcel_count,
+                              .pause = session__let_in_by,
+                              .pause_arg = session->worker,
                               .granted = exec->granted,
                               .no_touch = load_relaxed(&session->about.no_touch)};
     txn_statement(exec->txn);

@@ -11,6 +11,8 @@
 
 #include "codec/ext.h"
 
+enum { VALUES_AT_ONCE = 1024 }; /* from one look whether others wait to the next */
+
 static void put_uint(struct session *session, uint64_t value)
 {
     char digits[24];
@@ -53,8 +55,11 @@ static void put_aggregate(struct session *session, const char **value)
         resp_put_map(&session->out, session->protocol, count);
     else
         resp_put_array(&session->out, count);
-    for (uint64_t n = 0; n < (uint64_t)count * (map ? 2 : 1); n++)
+    for (uint64_t n = 0; n < (uint64_t)count * (map ? 2 : 1); n++) {
+        if (n % VALUES_AT_ONCE == VALUES_AT_ONCE - 1)
+            session__let_in(session->worker);
         session__put_value(session, value);
+    }
 }
 
 void session__put_value(struct session *session, const char **value)
@@ -93,6 +98,13 @@ void session__put_value(struct session *session, const char **value)
     }
 }
 
+/* Between the values of large ones. */
+static int text_look(void *worker)
+{
+    session__let_in(worker);
+    return 0;
+}
+
 int session__put_result(struct session *session, const char *value)
 {
     struct json_buffer *text = &session->worker->text;
@@ -109,6 +121,8 @@ int session__put_result(struct session *session, const char *value)
         break;
     }
     text->size = 0;
+    text->look = text_look;
+    text->look_arg = session->worker;
     int rc = json_from_msgpack(text, &value);
     if (!rc)
         resp_put_bulk(&session->out, text->data, text->size);

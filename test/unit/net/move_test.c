@@ -125,6 +125,33 @@ static void others_are_served_while_a_pattern_is_matched(void **state)
     script_end(scene, scene->clients[1]);
 }
 
+/* Its reply has not come when all others have theirs. It ends, so it is sent again where they were too late. */
+static bool leaves_time(struct scene *scene, const char *request, const char *reply)
+{
+    enum { TRIES = 100 };
+    struct pollfd busy = {.fd = scene->busy, .events = POLLIN};
+    bool in_time = false;
+    for (unsigned n = 0; n < TRIES && !in_time; n++) {
+        client_send(scene->busy, request);
+        for (unsigned other = 0; other < CLIENTS; other++)
+            client_ask(scene->clients[other], "ECHO one\r\n", "$3\r\none\r\n");
+        in_time = poll(&busy, 1, 0) == 0;
+        client_expect(scene->busy, reply);
+    }
+    return in_time;
+}
+
+static void others_are_served_while_a_command_goes_over_much(void **state)
+{
+    struct scene *scene = *state;
+    client_ask(scene->busy,
+               "EVAL 'for i = 1, 200000 do redis.call(\"RPUSH\", \"many\", i) end' 0\r\n",
+               "$-1\r\n");
+    assert_true(leaves_time(scene, "SORT many LIMIT 0 1\r\n", "*1\r\n$1\r\n1\r\n"));
+    assert_true(leaves_time(scene, "MULTI\r\nSORT many LIMIT 0 1\r\nEXEC\r\n",
+                            "+OK\r\n+QUEUED\r\n*1\r\n*1\r\n$1\r\n1\r\n"));
+}
+
 static void who_comes_meanwhile_is_served(void **state)
 {
     struct scene *scene = *state;
@@ -499,6 +526,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         with_scene(others_are_served_while_lua_computes),
         with_scene(others_are_served_while_a_pattern_is_matched),
+        with_scene(others_are_served_while_a_command_goes_over_much),
         with_scene(who_comes_meanwhile_is_served),
         with_scene(a_request_that_had_come_in_part_goes_on),
         with_scene(what_a_session_has_goes_with_it),

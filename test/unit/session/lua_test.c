@@ -15,7 +15,9 @@
 
 #include "codec/json.h"
 #include "codec/mp.h"
+#include "lua/watchdog.h"
 #include "proto/msgpack_rpc.h"
+#include "session/session_internal.h"
 #include "session/sessions.h"
 
 static void start(const char *password, unsigned lua_time_max_ms)
@@ -351,6 +353,41 @@ static void scripts_and_procedures_work_on_the_database_that_was_selected(void *
     expect(one, "$4\r\nnone\r\n", "get a");
 }
 
+/* ---------------------------------------------------------------------------------------- others */
+
+static unsigned served; /* while a reply was made, outside of Lua */
+
+static bool others_wait(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+static void others_serve(void *arg)
+{
+    const struct session_worker *worker = arg;
+    served += worker->lets_in;
+}
+
+static void a_large_result_becomes_a_reply_with_others_let_in(void **state)
+{
+    (void)state;
+    enum { TRIES = 200 };
+    static const char *const formats[] = {"native", "json"};
+    struct session_worker *worker = fixture->workers[0];
+    const struct lua_others others = {.wait = others_wait, .serve = others_serve, .arg = worker};
+    lua_runtime_others_set(worker->lua, &others);
+    for (unsigned n = 0; n < 2; n++) {
+        expect(one, "+OK\r\n", "client format %s", formats[n]);
+        served = 0;
+        for (unsigned tries = 0; tries < TRIES && served == 0; tries++)
+            expect_in(one, n == 0 ? "*1000000\r\n:7\r\n" : "\r\n[7,7,",
+                      "lua \"local t = {} for i = 1, 1e6 do t[i] = 7 end return t\"");
+        assert_true(served > 0);
+        assert_false(worker->lets_in);
+    }
+}
+
 int main(void)
 {
 #define WITH_SESSIONS(test) cmocka_unit_test_setup_teardown(test, setup, sessions_teardown)
@@ -377,6 +414,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stranger_may_not_send_a_large_message, setup_password,
                                         sessions_teardown),
         WITH_SESSIONS(a_notification_is_executed_and_not_answered),
+        WITH_SESSIONS(a_large_result_becomes_a_reply_with_others_let_in),
         WITH_SESSIONS(an_rpc_write_that_the_log_lost_is_answered_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
