@@ -202,8 +202,10 @@ struct session_worker {
     struct list streams;            /* open transactions */
     struct list excessive;          /* sessions with output beyond the soft limit */
     struct session_running running; /* what of its sessions' runs in Lua */
-    bool lets_in;                   /* session__let_in has been called for the request that runs */
-    _Atomic uint64_t client_bytes;  /* memory of its sessions */
+    uint64_t
+        let_in_ticks; /* when session__let_in was first called for the session that is entered; 0: not yet */
+    bool lets_in;                  /* that was a while ago: others are let in */
+    _Atomic uint64_t client_bytes; /* memory of its sessions */
     uint64_t due_ns;            /* when the next of them has a limit to be looked at; or earlier */
     pthread_mutex_t wake_mutex; /* guards what follows; nothing is locked inside of it */
     struct list woken;          /* requests that others have woken */
