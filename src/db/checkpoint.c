@@ -332,7 +332,9 @@ static void tidy(struct checkpoint *checkpoint)
     struct engine_tidied done;
     pthread_mutex_unlock(&checkpoint->mutex);
     int rc = checkpoint__tidy(checkpoint, &done);
-    db__throttle_tick(checkpoint->db);
+    /* A full cache cannot wait for the end of what is tidied. */
+    if (load_relaxed(&checkpoint->db->memory.evicts))
+        db__throttle_tick(checkpoint->db);
     if (rc == 0)
         rc = checkpoint__pace(checkpoint, done.bytes);
     if (rc != 0 && !load_relaxed(&checkpoint->stop)) {

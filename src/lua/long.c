@@ -69,23 +69,34 @@ static int native_rep(lua_State *L)
     return push_made(L, runtime, size);
 }
 
-static void put_upper(char *out, const char *text, size_t size)
+/* The bytes [at, behind) of what is made of `size` bytes of text. */
+typedef void put_fn(char *out, const char *text, size_t size, size_t at, size_t behind);
+
+static void put_upper(char *out, const char *text, size_t size, size_t at, size_t behind)
 {
-    for (size_t n = 0; n < size; n++) {
-        unsigned char c = (unsigned char)text[n];
-        out[n] = (char)((unsigned)c - 'a' < 26u ? c ^ 0x20u : c);
+    (void)size;
+    for (; at < behind; at++) {
+        unsigned char c = (unsigned char)text[at];
+        out[at] = (char)((unsigned)c - 'a' < 26u ? c ^ 0x20u : c);
     }
 }
 
-static void put_lower(char *out, const char *text, size_t size)
+static void put_lower(char *out, const char *text, size_t size, size_t at, size_t behind)
 {
-    for (size_t n = 0; n < size; n++) {
-        unsigned char c = (unsigned char)text[n];
-        out[n] = (char)((unsigned)c - 'A' < 26u ? c ^ 0x20u : c);
+    (void)size;
+    for (; at < behind; at++) {
+        unsigned char c = (unsigned char)text[at];
+        out[at] = (char)((unsigned)c - 'A' < 26u ? c ^ 0x20u : c);
     }
 }
 
-static int make_alike(lua_State *L, void (*put)(char *out, const char *text, size_t size))
+static void put_reverse(char *out, const char *text, size_t size, size_t at, size_t behind)
+{
+    for (; at < behind; at++)
+        out[at] = text[size - 1 - at];
+}
+
+static int make_as_long(lua_State *L, put_fn *put)
 {
     struct lua_runtime *runtime = lua__runtime(L);
     size_t size;
@@ -94,38 +105,26 @@ static int make_alike(lua_State *L, void (*put)(char *out, const char *text, siz
     if (out == NULL)
         return 0;
     for (size_t done = 0; done < size; done += STRETCH_BYTES) {
-        put(out + done, text + done, size - done < STRETCH_BYTES ? size - done : STRETCH_BYTES);
+        put(out, text, size, done, size - done < STRETCH_BYTES ? size : done + STRETCH_BYTES);
         look(L, runtime);
     }
     return push_made(L, runtime, size);
 }
 
-/* upper(text), lower(text): of letters of ASCII, as LuaJIT does */
+/* upper(text), lower(text): of letters of ASCII, as LuaJIT does; reverse(text) */
 static int native_upper(lua_State *L)
 {
-    return make_alike(L, put_upper);
+    return make_as_long(L, put_upper);
 }
 
 static int native_lower(lua_State *L)
 {
-    return make_alike(L, put_lower);
+    return make_as_long(L, put_lower);
 }
 
-/* reverse(text) */
 static int native_reverse(lua_State *L)
 {
-    struct lua_runtime *runtime = lua__runtime(L);
-    size_t size;
-    const char *text = luaL_checklstring(L, 1, &size);
-    char *out = room(runtime, (double)size);
-    if (out == NULL)
-        return 0;
-    for (size_t n = 0; n < size; n++) {
-        out[n] = text[size - 1 - n];
-        if (n % STRETCH_BYTES == 0)
-            look(L, runtime);
-    }
-    return push_made(L, runtime, size);
+    return make_as_long(L, put_reverse);
 }
 
 /* concat(table, separator or nil, count): of the first so many elements, strings and numbers all of them */
