@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     mp_buffer_destroy(&out);
     char *bytes = malloc(size / 4 * 3 + 3);
-    if (bytes != NULL && lua__base64_decode(bytes, (const char *)data, size) > size / 4 * 3 + 3)
+    if (bytes != NULL &&
+        lua__base64_decode(&runtime, bytes, (const char *)data, size) > size / 4 * 3 + 3)
         abort();
     free(bytes);
     return 0;
