@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Sessions move to another worker: while their own one is within Lua code for long, or since it is too busy.
+ * Sessions move to another worker: while their own one is within a request for long, or since it is too busy.
  *
  *      leave, by the old worker's thread             join, by the new one's
  *   of `from` ─────────────────────────► of nobody ─────────────────────────► of `to`
@@ -9,7 +9,8 @@
  *
  * Who moves is nowhere on the stack of its thread, and in none of its worker's lists that may be being gone over
  * there: Lua code runs within session_on_bytes and session_resume of one session (`entered`), in fibers, and in
- * triggers of sessions that come and go, which are not served yet or not any more.
+ * triggers of sessions that come and go, which are not served yet or not any more; commands let others in
+ * (session__let_in) within the first two only.
  *
  * Other threads touch a session in two ways. Under the service's mutex, in which `worker` changes, they
  * leave orders: who finds it on its way leaves it at that, and join looks. And they wake its waits,
