@@ -348,8 +348,10 @@ static int drawn_remove(struct redis_fields *set, const struct redis_gather *dra
     int rc = 0;
     if (drawn->count == 0)
         return 0;
-    for (size_t n = 0; n < drawn->count && !rc; n++)
+    for (size_t n = 0; n < drawn->count && !rc; n++) {
+        redis_passed(set->call);
         rc = redis_fields_remove(set, &drawn->items[n], NULL);
+    }
     if (others)
         set->shrunk = false;
     if (!rc)

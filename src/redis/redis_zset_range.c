@@ -113,6 +113,7 @@ void redis_zset_entries_reply(struct redis_call *call, const struct redis_zset_e
     sink->vtab->array(sink, scores && !pairs ? 2 * entries->count : entries->count);
     for (size_t n = 0; n < entries->count; n++) {
         const struct redis_zset_entry *entry = &entries->items[n];
+        redis_passed(call);
         if (pairs)
             sink->vtab->array(sink, 2);
         sink->vtab->bulk(sink, entry->member.data, entry->member.size);
