@@ -161,8 +161,11 @@ static void ahead_make(struct lua_runtime *runtime, size_t bytes)
 
 void lua__push_bytes(lua_State *L, struct lua_runtime *runtime, const char *data, size_t size)
 {
-    if (size >= LARGE_BYTES)
-        ahead_make(runtime, size + STRING_HEAD_BYTES);
+    if (size < LARGE_BYTES) {
+        lua_pushlstring(L, data, size);
+        return;
+    }
+    ahead_make(runtime, size + STRING_HEAD_BYTES);
     lua_pushlstring(L, data, size);
     lua__ahead_drop(runtime);
 }

@@ -613,9 +613,10 @@ static void settle_after_input(struct session *session)
 }
 
 /* What is over before it costs nothing but two looks at the counter. */
-void session__let_in(struct session_worker *worker)
+void session__let_in(void *arg)
 {
     enum { SHORT_US = 200 };
+    struct session_worker *worker = arg;
     uint64_t now = clock_ticks();
     if (worker->let_in_ticks == 0)
         worker->let_in_ticks = now;
@@ -623,11 +624,6 @@ void session__let_in(struct session_worker *worker)
         return;
     worker->lets_in = true;
     lua_runtime_let_in(worker->lua);
-}
-
-void session__let_in_by(void *worker)
-{
-    session__let_in(worker);
 }
 
 static void leave(struct session *session)

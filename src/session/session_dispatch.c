@@ -215,7 +215,7 @@ struct redis_call session__redis_call(struct session *session,
                                .client_id = session->about.id,
                                .parcels = session->parcels.whole,
                                .parcel_count = session->parcels.count,
-                               .pause = session__let_in_by,
+                               .pause = session__let_in,
                                .pause_arg = session->worker,
                                .no_touch = load_relaxed(&session->about.no_touch)};
 }

@@ -202,9 +202,8 @@ struct session_worker {
     struct list streams;            /* open transactions */
     struct list excessive;          /* sessions with output beyond the soft limit */
     struct session_running running; /* what of its sessions' runs in Lua */
-    uint64_t
-        let_in_ticks; /* when session__let_in was first called for the session that is entered; 0: not yet */
-    bool lets_in;                  /* that was a while ago: others are let in */
+    uint64_t let_in_ticks; /* of the first session__let_in for the session that is entered, or 0 */
+    bool lets_in;          /* that was a while ago: others are let in */
     _Atomic uint64_t client_bytes; /* memory of its sessions */
     uint64_t due_ns;            /* when the next of them has a limit to be looked at; or earlier */
     pthread_mutex_t wake_mutex; /* guards what follows; nothing is locked inside of it */
@@ -695,10 +694,9 @@ static inline void session__now_forget(struct session_worker *worker)
 /*
  * Between the steps of a request that goes over much, while its session is `entered`: lets the worker's other
  * connections go on as Lua code does (lua_runtime_let_in). What others may look at meanwhile must be whole; the session's own output is
- * not sent. Behind the request, the end. Both in session.c; the second form is of redis_call.pause.
+ * not sent. A struct session_worker, as redis_call.pause has it. In session.c.
  */
-void session__let_in(struct session_worker *worker);
-void session__let_in_by(void *worker);
+void session__let_in(void *worker);
 
 /* session_connection.c */
 int session__ping(struct session *session, struct session_request *request);

@@ -241,30 +241,14 @@ static int watch_check(struct session *session, struct txn *txn, uint64_t now_ms
 /* ----------------------------------------------------------------------------------------- EXEC */
 
 static int queued_run_redis(struct session *session, const struct session_queued *queued,
-                            const struct session_request *exec)
+                            const struct session_request *request)
 {
-    struct redis_call call = {.worker = session->worker->db,
-                              .lookups = &session->worker->stats.lookups,
-                              .txn = exec->txn,
-                              .argv = queued->argv,
-                              .argc = queued->argc,
-                              .now_ms = exec->now_ms,
-                              .sink = &session->sink.base,
-                              .scans = session->service->scans,
-                              .audience = &session->service->audience,
-                              .config = &session->service->config,
-                              .database = session->database,
-                              .protocol = session->protocol,
-                              .interest = &session->service->interest,
-                              .client_id = session->about.id,
-                              .parcels = queued->parcels,
-                              .parcel_count = queued->parcel_count,
-                              .pause = session__let_in_by,
-                              .pause_arg = session->worker,
-                              .granted = exec->granted,
-                              .no_touch = load_relaxed(&session->about.no_touch)};
-    txn_statement(exec->txn);
-    return redis_command_run(queued->command->redis, &call);
+    struct redis_call call = session__redis_call(session, request);
+    call.parcels = queued->parcels;
+    call.parcel_count = queued->parcel_count;
+    call.granted = request->granted;
+    txn_statement(request->txn);
+    return redis_command_run(request->command->redis, &call);
 }
 
 /* After MULTI ATOMIC: the reply from `start` on says that everything is undone for, as the message of
@@ -308,7 +292,7 @@ static int queued_run(struct session *session, const struct session_queued *queu
     if (session->tracker)
         session__tracking_before(session, queued->command, queued->argv, queued->argc,
                                  txn_snapshot_ts(exec->txn));
-    int rc = queued->command->redis ? queued_run_redis(session, queued, exec)
+    int rc = queued->command->redis ? queued_run_redis(session, queued, &request)
                                     : queued->command->run(session, &request);
     session__executed(session, &request, 0, clock_ticks() - ticks);
     if (rc == ERROR_WAIT || rc == ERROR_DEADLOCK || rc == ERROR_CANCELLED)
